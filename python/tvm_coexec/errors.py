@@ -1,0 +1,5 @@
+"""Errors that a user can cause and mend."""
+
+
+class CoExecError(ValueError):
+    """A wrong option, file or device. Its text is one sentence that says what to do."""

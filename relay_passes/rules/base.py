@@ -1,0 +1,138 @@
+"""What a split rule is, and the table of rules by operator.
+
+A rule knows two things of one operator: which part of each argument a range of the output needs (`splits`), and how
+to write the operator down for that range (`rebuild`). All of chain building, halo, planning and splitting follows
+from these two, so a new operator is one rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import tvm
+from tvm import relay
+
+from tvm_coexec.kernel_graph import Range, Step
+
+
+@dataclass(frozen=True)
+class ArgNeed:
+    """The output range needs this dimension of the argument, through this map."""
+
+    dim: int
+    step: Step
+
+
+@dataclass(frozen=True)
+class OpSplit:
+    """One way to divide an operator's output: per (flattened) argument its need, `None` for the whole argument."""
+
+    needs: tuple[ArgNeed | None, ...]
+    granule: int = 1
+
+
+class Refusal(Exception):
+    """The operator can't be divided; the text says why."""
+
+
+class Rule:
+    """Base of all rules. Methods take a Relay call whose type is inferred."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Output dimension -> how it divides. Raises `Refusal` where nothing divides."""
+        raise NotImplementedError
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The operator for the output range `r` along `dim`; `args[i]` holds `ranges[i]` (or all when `None`)."""
+        return with_args(call, args)
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
+    """Class decorator: one instance of the class serves these operators."""
+
+    def register(cls: type[Rule]) -> type[Rule]:
+        instance = cls()
+        for name in names:
+            if name in RULES:
+                raise ValueError(f"operator {name} already has a split rule")
+            RULES[name] = instance
+        return cls
+
+    return register
+
+
+def rule_for(call: relay.Call) -> Rule:
+    """The rule of a call's operator; raises `Refusal` for an operator without one."""
+    if not isinstance(call.op, tvm.ir.Op):
+        raise Refusal("it is not a call of an operator")
+    found = RULES.get(call.op.name)
+    if found is None:
+        raise Refusal(f"no split rule for operator {call.op.name}")
+    return found
+
+
+def flat_args(call: relay.Call) -> list[relay.Expr]:
+    """Arguments with literal tuples (concatenate) spread out."""
+    out: list[relay.Expr] = []
+    for arg in call.args:
+        out.extend(arg.fields if isinstance(arg, relay.Tuple) else [arg])
+    return out
+
+
+def with_args(call: relay.Call, args: Sequence[relay.Expr], attrs: object | None = None) -> relay.Call:
+    """The call with new flattened arguments (and attributes), keeping its tuples."""
+    rest = list(args)
+    new: list[relay.Expr] = []
+    for arg in call.args:
+        if isinstance(arg, relay.Tuple):
+            n = len(arg.fields)
+            new.append(relay.Tuple(rest[:n]))
+            rest = rest[n:]
+        else:
+            new.append(rest.pop(0))
+    return relay.Call(call.op, new, call.attrs if attrs is None else attrs, call.type_args)
+
+
+def with_attrs(call: relay.Call, **changes: object) -> object:
+    """The call's attributes with some changed."""
+    fields = {k: call.attrs[k] for k in call.attrs.keys()}
+    fields.update(changes)
+    return tvm.ir.make_node(call.op.attrs_type_key, **fields)
+
+
+def shape_of(expr: relay.Expr) -> list[int]:
+    """Static shape of a tensor expression; raises `Refusal` for dynamic shapes and tuples."""
+    ty = expr.checked_type
+    if not isinstance(ty, relay.TensorType):
+        raise Refusal("it works on a tuple")
+    shape = []
+    for d in ty.shape:
+        if not isinstance(d, tvm.tir.IntImm):
+            raise Refusal("its shape is dynamic")
+        shape.append(int(d))
+    return shape
+
+
+def ints(values: object) -> list[int]:
+    """Attribute (an int or an array of ints) as a list."""
+    if isinstance(values, (int, tvm.tir.IntImm)):
+        return [int(values)]
+    return [int(v) for v in values]  # type: ignore[attr-defined]
+
+
+def slice_expr(expr: relay.Expr, dim: int, r: Range, extent: int) -> relay.Expr:
+    """`expr[..., lo:hi, ...]` along `dim`; constants are sliced here and now, a full range is the expression itself."""
+    if r == (0, extent):
+        return expr
+    if isinstance(expr, relay.Constant):
+        data = expr.data.numpy()
+        index = [slice(None)] * data.ndim
+        index[dim] = slice(*r)
+        return relay.const(data[tuple(index)].copy(), dtype=str(data.dtype))
+    return relay.strided_slice(expr, begin=[r[0]], end=[r[1]], axes=[dim])
