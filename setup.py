@@ -68,14 +68,16 @@ class BuildRuntime(build_ext):
     library = "libtvm_coexec_runtime.so"
 
     def run(self) -> None:
-        if not list((ROOT / "runtime" / "src").glob("*.cc")):
+        if not any((ROOT / "runtime" / "src").rglob("*.cc")):
             print("no runtime sources yet: nothing to build")
             return
         self._require_compiler()
         cmake = self._find_cmake()
-        build_dir = Path(self.build_temp).resolve() / "runtime"
-        build_dir.mkdir(parents=True, exist_ok=True)
         target = self._target()
+        # In place the folder is kept, and only what changed is compiled again.
+        in_place = target.is_relative_to(ROOT / "python")
+        build_dir = ROOT / "build" / "runtime" if in_place else Path(self.build_temp).resolve() / "runtime"
+        build_dir.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         configure = [
             cmake, "-S", str(ROOT), "-B", str(build_dir), "-DCMAKE_BUILD_TYPE=Release",

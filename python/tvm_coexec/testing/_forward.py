@@ -38,10 +38,11 @@ def conv2d(attrs: dict, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | No
     groups = attrs.get("group", 1)
     out_channels, in_per_group = weight.shape[:2]
     taps = weight.reshape(groups, out_channels // groups, in_per_group, *weight.shape[2:])
+    taps = np.ascontiguousarray(taps.transpose(3, 4, 0, 1, 2))  # else the products bypass the BLAS, ten times slower
     out = None
     for dy, dx, view in _windows(x, list(weight.shape[2:]), attrs, 0.0):
         shape = (1, out_channels, *view.shape[2:])
-        product = np.matmul(taps[..., dy, dx], view.reshape(groups, in_per_group, -1))
+        product = np.matmul(taps[dy, dx], view.reshape(groups, in_per_group, -1))
         out = product if out is None else np.add(out, product, out=out)
     out = out.reshape(shape)
     return out if bias is None else out + bias[:, None, None]

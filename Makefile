@@ -1,0 +1,38 @@
+# Everything installs what it lacks into .venv first; the second time that takes no time. PYTHON=... chooses the interpreter.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench runtime clean distclean
+
+VENV_PYTHON := .venv/bin/python
+ARGS ?=
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Set up .venv: Relay TVM, this package with its C++ runtime, an OpenCL device
+	@scripts/setup.sh
+
+demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARGS="--model squeezenet")
+	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
+
+test: setup ## Run all tests (ARGS="tests/planner -k dp")
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: setup ## Check style
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+
+format: setup ## Put the code into the one style
+	@$(VENV_PYTHON) -m ruff check --fix .
+	@$(VENV_PYTHON) -m ruff format .
+
+bench: setup ## Run the benchmarks, quickly (NAME=chain for one, ARGS="--json out.json")
+	@$(VENV_PYTHON) scripts/bench.py $(NAME) $(if $(ARGS),$(ARGS),--quick)
+
+runtime: setup ## Rebuild the C++ runtime, if its sources changed
+
+clean: ## Remove what was built; .venv stays
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .pkl_memoize_py3 python/*.egg-info python/tvm_coexec/lib
+	find python relay_passes cost_models scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## Remove .venv, too
+	rm -rf .venv

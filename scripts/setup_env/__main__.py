@@ -1,0 +1,176 @@
+"""``python -m scripts.setup_env``: set up ``.venv``. ``--check`` only says (exit status) whether nothing is to be done.
+
+Done once, it is skipped until something that it depends on changes: the package's requirements, this folder, TVM_HOME.
+A change of the C++ sources alone only rebuilds the runtime.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2].resolve()
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "tvm-coexec-setup.json"
+LIBRARY = ROOT / "python/tvm_coexec/lib/libtvm_coexec_runtime.so"
+BUILD_TOOLS = ["setuptools>=70.1,<81", "cmake>=3.18"]  # as in pyproject.toml; kept, to rebuild the runtime quickly
+
+
+def digest(files: list[Path]) -> str:
+    """Hash files, and the variables that choose a TVM."""
+    found = hashlib.sha256()
+    for name in ("TVM_HOME", "TVM_LIBRARY_PATH"):
+        found.update(f"{name}={os.environ.get(name, '')}\n".encode())
+    for file in sorted(files):
+        found.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+def wanted() -> dict[str, str]:
+    """Return what the stamp says when everything is up to date."""
+    here = [file for file in Path(__file__).parent.rglob("*") if file.suffix in (".py", ".c", ".json")]
+    runtime = [file for file in (ROOT / "runtime").rglob("*") if file.suffix in (".cc", ".h")]
+    return {
+        "environment": digest([ROOT / "setup.py", ROOT / "pyproject.toml", *here]),
+        "runtime": digest([ROOT / "CMakeLists.txt", *runtime]),
+    }
+
+
+def stamped() -> dict[str, str]:
+    """Return what the last set-up left; nothing if its interpreter or library is gone."""
+    if not PYTHON.exists():
+        return {}
+    try:
+        stamp = json.loads(STAMP.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamp if LIBRARY.exists() else {key: value for key, value in stamp.items() if key != "runtime"}
+
+
+def interpreters() -> list[str]:
+    """Return the user's interpreters, the likeliest first, each once."""
+    if os.environ.get("PYTHON"):
+        return [os.environ["PYTHON"]]
+    names = [f"{os.environ[name]}/bin/python" for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
+    names += ["python3", "python", sys.executable, "python3.11", "python3.10"]
+    names += sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.1[01]*/bin/python")), reverse=True)
+    found = {}
+    for name in names:
+        path = shutil.which(name)
+        if path is not None and not Path(path).is_relative_to(VENV):
+            found.setdefault(os.path.realpath(path) + ("" if "VIRTUAL_ENV" not in os.environ else path), path)
+    return list(found.values())
+
+
+def version(interpreter: str) -> tuple[int, int]:
+    """Return an interpreter's version; (0, 0) if it does not start."""
+    command = [interpreter, "-c", "import sys; print(*sys.version_info[:2])"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else (0, 0)
+
+
+def make_venv(console, interpreter: str) -> None:
+    """Make the virtual environment, unless there is one of the same Python."""
+    from . import system
+    from .console import SetupError
+
+    number = version(interpreter)
+    if PYTHON.exists() and version(str(PYTHON)) == number:
+        return
+    console.step(f"virtual environment .venv (Python {number[0]}.{number[1]}, {interpreter})")
+    shutil.rmtree(VENV, ignore_errors=True)
+    command = [interpreter, "-m", "venv", str(VENV)]
+    if console.attempt(command):
+        return
+    package = f"python{number[0]}.{number[1]}-venv"  # Debian's Python comes without
+    shutil.rmtree(VENV, ignore_errors=True)
+    if not system.install(console, [package], "venv") or not console.attempt(command):
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise SetupError(f"{interpreter} cannot make virtual environments; type: {system.how_to_install([package])}")
+
+
+def site_packages() -> Path:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+
+
+def install_everything(console) -> None:
+    """The whole set-up."""
+    from . import relay_tvm, system
+    from .console import SetupError
+
+    system.ensure_compiler(console)
+    own = None if os.environ.get("TVM_HOME") else relay_tvm.users_own(console, interpreters())
+    fitting = [name for name in interpreters() if version(name) in ((3, 10), (3, 11))]
+    if own is not None and version(own.interpreter) >= (3, 10):
+        fitting = [own.interpreter]
+    if not fitting:
+        raise SetupError("Python 3.10 or 3.11 is needed; install one, or: make setup PYTHON=/path/to/python3.11")
+    make_venv(console, fitting[0])
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
+    console.step("Python packages")
+    console.run([*pip, *BUILD_TOOLS], "installing the build tools failed: is the package index reachable?")
+    console.step("C++ runtime and the package itself")
+    console.run(
+        [*pip, "--no-build-isolation", "-e", f"{ROOT}[all]"],
+        "installing the package failed",
+        {"PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"},
+    )
+    packages, share, stubs = site_packages(), VENV / "share/tvm-coexec", {}
+    if os.environ.get("TVM_HOME"):
+        tvm = relay_tvm.from_home(os.environ["TVM_HOME"], str(PYTHON))
+    elif own is not None:
+        tvm = own
+    else:
+        tvm = relay_tvm.install_package(console, str(PYTHON), packages)
+        stubs = relay_tvm.build_stubs(console, share / "cuda_stubs")
+    relay_tvm.connect(tvm, packages, share, stubs)
+    console.step(f"Relay TVM: {tvm.version} ({tvm.python_dir})")
+    system.ensure_opencl(console)
+    reason = relay_tvm.unfit(relay_tvm.probe(str(PYTHON)))
+    if reason is not None:
+        raise SetupError(f"TVM does not work in .venv: {reason}")
+    console.run([str(PYTHON), "-c", "import tvm_coexec"], "the package was installed but does not import")
+
+
+def build_runtime(console) -> None:
+    """Rebuild the C++ runtime where an editable install looks for it."""
+    console.step("C++ runtime")
+    console.run(
+        [str(PYTHON), "setup.py", "--quiet", "build_ext", "--inplace"],
+        "building the C++ runtime failed",
+        {"PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"},
+    )
+
+
+def main() -> int:
+    target, last = wanted(), stamped()
+    if "--check" in sys.argv[1:]:
+        return int(target != last)
+    from .console import Console, SetupError
+
+    os.chdir(ROOT)
+    console = Console(ROOT / "build" / "setup.log")
+    try:
+        if target["environment"] != last.get("environment"):
+            STAMP.unlink(missing_ok=True)
+            install_everything(console)
+        elif target["runtime"] != last.get("runtime"):
+            build_runtime(console)
+        STAMP.write_text(json.dumps(target, indent=1) + "\n")
+        console.step("ready")
+    except SetupError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

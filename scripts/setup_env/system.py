@@ -1,0 +1,110 @@
+"""What the operating system has to provide: a C++ compiler, an OpenCL device, Python's venv module.
+
+Missing packages are installed with apt-get where that needs no password; elsewhere the user is told what to type.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+
+from .console import Console, SetupError
+
+OPENCL_PACKAGES = ["pocl-opencl-icd", "ocl-icd-libopencl1"]
+
+# Run in a process of its own: a broken driver may crash.
+_LIST_DEVICES = """
+import ctypes, sys
+cl = ctypes.CDLL("libOpenCL.so.1")
+count = ctypes.c_uint()
+if cl.clGetPlatformIDs(0, None, ctypes.byref(count)) or not count.value:
+    sys.exit("no OpenCL platform")
+platforms = (ctypes.c_void_p * count.value)()
+cl.clGetPlatformIDs(count, platforms, None)
+for platform in platforms:
+    found = ctypes.c_uint()
+    if cl.clGetDeviceIDs(ctypes.c_void_p(platform), ctypes.c_ulong(0xFFFFFFFF), 0, None, ctypes.byref(found)):
+        continue
+    devices = (ctypes.c_void_p * found.value)()
+    cl.clGetDeviceIDs(ctypes.c_void_p(platform), ctypes.c_ulong(0xFFFFFFFF), found, devices, None)
+    for device in devices:
+        name = ctypes.create_string_buffer(256)
+        cl.clGetDeviceInfo(ctypes.c_void_p(device), 0x102B, ctypes.c_size_t(256), name, None)
+        print(name.value.decode(errors="replace"))
+"""
+
+
+def opencl_devices() -> list[str]:
+    """Return the names of the OpenCL devices that any installed driver offers."""
+    command = [sys.executable, "-S", "-c", _LIST_DEVICES]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
+
+
+@cache
+def root_prefix() -> tuple[str, ...] | None:
+    """Return what to put in front of a command to run it as root without a password; None if that is not possible."""
+    if os.geteuid() == 0:
+        return ()
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return ("sudo", "-n")
+    return None
+
+
+def how_to_install(packages: list[str]) -> str:
+    """Return what the user should type to install the packages."""
+    if shutil.which("apt-get"):
+        return f"sudo apt-get update && sudo apt-get install -y {' '.join(packages)}"
+    return f"install your system's counterpart of Debian's {' '.join(packages)}"
+
+
+def install(console: Console, packages: list[str], purpose: str) -> bool:
+    """Install Debian packages if that is possible here, and return whether it was done."""
+    prefix = root_prefix()
+    if prefix is None or not shutil.which("apt-get"):
+        return False
+    console.step(f"{purpose}: installing {' '.join(packages)} (apt-get)")
+    environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    if prefix:
+        prefix = (*prefix, "env", "DEBIAN_FRONTEND=noninteractive")
+    command = [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if console.attempt(command, environment):
+        return True
+    # A fresh machine, or one with old package lists.
+    return console.attempt([*prefix, "apt-get", "update"], environment) and console.attempt(command, environment)
+
+
+def ensure_compiler(console: Console) -> None:
+    """Make sure that there is a C and a C++ compiler."""
+
+    def present() -> bool:
+        cxx = os.environ.get("CXX", "").split()
+        return any(map(shutil.which, cxx[:1] or ["c++", "g++", "clang++"])) and c_compiler() is not None
+
+    if present() or (install(console, ["g++"], "C++ compiler") and present()):
+        return
+    raise SetupError(f"no C++ compiler; type: {how_to_install(['g++'])}")
+
+
+def c_compiler() -> str | None:
+    """Return the command of a C compiler."""
+    names = [*os.environ.get("CC", "").split()[:1], "cc", "gcc", "clang"]
+    return next((name for name in names if shutil.which(name)), None)
+
+
+def ensure_opencl(console: Console) -> list[str]:
+    """Return the OpenCL devices, after installing pocl if there was none and that is possible.
+
+    Without a device everything but the GPU side works, so that is no error: the user is told what to type.
+    """
+    found = opencl_devices()
+    if not found and install(console, OPENCL_PACKAGES, "OpenCL"):
+        found = opencl_devices()
+    if found:
+        console.step(f"OpenCL: {', '.join(found)}")
+    else:
+        console.step(f"OpenCL: no device, nothing can run on a GPU; type: {how_to_install(OPENCL_PACKAGES)}")
+    return found
