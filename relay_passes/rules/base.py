@@ -101,7 +101,7 @@ def with_args(call: relay.Call, args: Sequence[relay.Expr], attrs: object | None
 
 def with_attrs(call: relay.Call, **changes: object) -> object:
     """The call's attributes with some changed."""
-    fields = {k: call.attrs[k] for k in call.attrs.keys()}
+    fields = {str(k): call.attrs[k] for k in call.attrs.keys()}  # keys must be plain str for the FFI
     fields.update(changes)
     return tvm.ir.make_node(call.op.attrs_type_key, **fields)
 

@@ -1,0 +1,207 @@
+"""Plans: which device computes what, in which order; JSON that a person can read, edit, save and replay."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+
+from .errors import CoExecError
+from .kernel_graph import KernelGraph, Shares, chain_shares
+
+VERSION = 1
+DEVICES = ("cpu", "gpu", "split")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of kernels with one decision.
+
+    Attributes
+    ----------
+    device : str
+        ``cpu``, ``gpu`` or ``split`` (a chain).
+    kernels : tuple of int
+        Kernel indices, ascending.
+    axis, cut : str, int
+        For a chain: the axis of its last kernel, and where the GPU's range of that kernel's output ends.
+    expected_s : dict
+        Expected seconds by part (``cpu``, ``gpu``, ``share_out``, ``join``, ``total``); empty when nothing was estimated.
+    """
+
+    device: str
+    kernels: tuple[int, ...]
+    axis: str = ""
+    cut: int = 0
+    expected_s: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def shares(self, graph: KernelGraph) -> Shares:
+        """Ranges of both devices (a chain only)."""
+        return chain_shares(graph, list(self.kernels), self.axis, self.cut)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Segments in execution order, and the graph they were made for.
+
+    Attributes
+    ----------
+    graph : str
+        Fingerprint of the kernel graph.
+    segments : tuple of Segment
+    strategy : str
+        What made the plan.
+    notes : dict
+        Kernel index (as text) to the reason why that kernel stays whole.
+    costs : str
+        Where the expected times come from.
+    """
+
+    graph: str
+    segments: tuple[Segment, ...]
+    strategy: str = "coexec"
+    notes: dict[str, str] = field(default_factory=dict, hash=False)
+    costs: str = ""
+
+    @property
+    def chains(self) -> tuple[Segment, ...]:
+        """The split segments."""
+        return tuple(s for s in self.segments if s.device == "split")
+
+    @property
+    def expected_s(self) -> float:
+        """Expected seconds of the whole plan, 0 when nothing was estimated."""
+        return sum(s.expected_s.get("total", 0.0) for s in self.segments)
+
+    def to_json(self) -> str:
+        """The plan as JSON; the same plan gives the same bytes."""
+        segments = []
+        for s in self.segments:
+            d: dict = {"device": s.device, "kernels": list(s.kernels)}
+            if s.device == "split":
+                d |= {"axis": s.axis, "cut": s.cut}
+            if s.expected_s:
+                d["expected_s"] = {k: round(v, 9) for k, v in sorted(s.expected_s.items())}
+            segments.append(d)
+        head = {"version": VERSION, "graph": self.graph, "strategy": self.strategy, "costs": self.costs}
+        # one line a segment: easy to read, to edit and to diff
+        lines = ",\n".join("  " + json.dumps(s) for s in segments)
+        top = json.dumps(head, indent=1)[:-2]
+        return f'{top},\n "notes": {json.dumps(self.notes, sort_keys=True)},\n "segments": [\n{lines}\n ]\n}}\n'
+
+    @staticmethod
+    def from_json(text: str, source: str = "plan") -> Plan:
+        """Reads a plan.
+
+        Parameters
+        ----------
+        text : str
+        source : str
+            Name for error messages, usually the file's.
+
+        Raises
+        ------
+        CoExecError
+            When the text is not a plan of a known version.
+        """
+        try:
+            d = json.loads(text)
+        except json.JSONDecodeError as err:
+            raise CoExecError(f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote")
+        if not isinstance(d, dict) or "segments" not in d or "version" not in d:
+            raise CoExecError(f"{source} is not a co-execution plan: it has no 'segments' and 'version'")
+        if d["version"] != VERSION:
+            raise CoExecError(f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again")
+        try:
+            segments = tuple(
+                Segment(
+                    device=s["device"],
+                    kernels=tuple(int(k) for k in s["kernels"]),
+                    axis=str(s.get("axis", "")),
+                    cut=int(s.get("cut", 0)),
+                    expected_s={k: float(v) for k, v in s.get("expected_s", {}).items()},
+                )
+                for s in d["segments"]
+            )
+            plan = Plan(
+                str(d["graph"]), segments, str(d.get("strategy", "file")), dict(d.get("notes", {})), str(d.get("costs", ""))
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise CoExecError(f"{source} is damaged: a segment lacks or garbles {err}; plan again or mend that line")
+        return plan
+
+    def save(self, path: str) -> None:
+        """Writes the plan; the file is replaced as a whole or not at all."""
+        write_atomically(path, self.to_json())
+
+    @staticmethod
+    def load(path: str) -> Plan:
+        """Reads a plan from a file; `CoExecError` names the file when it can't."""
+        try:
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+        except (OSError, UnicodeDecodeError) as err:
+            raise CoExecError(f"can't read plan {path}: {getattr(err, 'strerror', None) or err}")
+        return Plan.from_json(text, path)
+
+    def check(self, graph: KernelGraph) -> None:
+        """Raises `CoExecError` when the plan was made for another model or does not hold together."""
+        if self.graph != graph.fingerprint():
+            raise CoExecError(
+                f"the plan was made for another model or other shapes (it names graph {self.graph}, this model is "
+                f"{graph.fingerprint()}): plan this model again"
+            )
+        done: set[int] = set()
+        for n, s in enumerate(self.segments):
+            if s.device not in DEVICES:
+                raise CoExecError(f"segment {n} of the plan names device '{s.device}'; use cpu, gpu or split")
+            if not s.kernels or list(s.kernels) != sorted(set(s.kernels)):
+                raise CoExecError(f"segment {n} of the plan must list kernels once each, in ascending order")
+            for k in s.kernels:
+                if not 0 <= k < len(graph.kernels) or k in done:
+                    raise CoExecError(f"segment {n} of the plan lists kernel {k}, which is unknown or already placed")
+                done.add(k)
+                for value in graph.kernels[k].inputs:
+                    if value >= 0 and value not in done:
+                        raise CoExecError(f"segment {n} of the plan runs kernel {k} before kernel {value}, which it reads")
+            if s.device == "split":
+                try:
+                    s.shares(graph)
+                except CoExecError as err:
+                    raise CoExecError(f"segment {n} of the plan can't be split: {err}")
+        missing = sorted(set(range(len(graph.kernels))) - done)
+        if missing:
+            raise CoExecError(f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment")
+
+
+def merge_neighbours(segments: list[Segment]) -> tuple[Segment, ...]:
+    """Joins adjacent single-device segments of the same device, so that each device optimises over its whole run."""
+    out: list[Segment] = []
+    for s in segments:
+        if out and s.device != "split" and out[-1].device == s.device:
+            last = out[-1]
+            times = {k: last.expected_s.get(k, 0.0) + s.expected_s.get(k, 0.0) for k in {*last.expected_s, *s.expected_s}}
+            out[-1] = replace(last, kernels=last.kernels + s.kernels, expected_s=times)
+        else:
+            out.append(s)
+    return tuple(out)
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Writes a text file so that a reader sees the old or the new content; `CoExecError` names an unwritable path."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        fd, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as f:
+                f.write(text)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as err:
+        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another place")

@@ -1,0 +1,158 @@
+"""Annotate: write the plan's decisions into the IR.
+
+Every segment becomes a global function that main calls, and the function's attributes say what was decided:
+
+    coexec.segment   number in execution order
+    coexec.device    cpu, gpu or split
+    coexec.axis, coexec.dim, coexec.cut, coexec.extent     of a chain: its last kernel's axis and where the GPU ends
+    coexec.kernels   the kernels inside, as in the plan
+
+Constants stay inside the functions. A function whose values are read in several places returns a tuple. The module
+computes the same as before; only its calls are grouped.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Plan, Segment
+
+from .extract import Extracted, extract_with_calls
+
+
+@tvm.transform.module_pass(opt_level=0, name="CoExecAnnotate")
+class Annotate:
+    """Group a prepared module's calls into one global function per segment of `plan`.
+
+    Parameters
+    ----------
+    plan : Plan
+        Must fit the module (`Plan.check` is called).
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Returns the annotated module."""
+        extracted = extract_with_calls(mod)
+        self.plan.check(extracted.graph)
+        return _Outliner(mod, self.plan, extracted).run()
+
+
+class _Outliner:
+    def __init__(self, mod: tvm.IRModule, plan: Plan, extracted: Extracted):
+        self.mod, self.plan, self.graph, self.calls = mod, plan, extracted.graph, extracted.calls
+        self.main = mod["main"]
+        self.readers = _readers(self.main)
+        # old expression -> expression in the new main
+        self.new: dict[relay.Expr, relay.Expr] = {p: p for p in self.main.params}
+
+    def run(self) -> tvm.IRModule:
+        out = tvm.IRModule({}, self.mod.type_definitions)
+        for number, segment in enumerate(self.plan.segments):
+            self._outline(out, number, segment)
+        body = self._in_main(self.main.body)
+        out["main"] = relay.Function(self.main.params, body, self.main.ret_type, [], self.main.attrs)
+        return relay.transform.InferType()(out)
+
+    def _in_main(self, expr: relay.Expr) -> relay.Expr:
+        """An old expression outside all segments (parameter, tuple, constant) as an expression of the new main."""
+        if expr not in self.new:
+            if isinstance(expr, relay.Tuple):
+                self.new[expr] = relay.Tuple([self._in_main(f) for f in expr.fields])
+            elif isinstance(expr, relay.TupleGetItem):
+                self.new[expr] = relay.TupleGetItem(self._in_main(expr.tuple_value), expr.index)
+            elif isinstance(expr, relay.Constant):
+                self.new[expr] = expr
+            else:
+                raise AssertionError(f"a call outside every segment: {expr}")
+        return self.new[expr]
+
+    def _outline(self, out: tvm.IRModule, number: int, segment: Segment) -> None:
+        calls = [c for k in segment.kernels for c in self.calls[k]]
+        inside = set(calls)
+        params: dict[relay.Expr, relay.Var] = {}
+        local: dict[relay.Expr, relay.Expr] = {}
+
+        def visit(expr: relay.Expr) -> relay.Expr:
+            if expr in local:
+                return local[expr]
+            if isinstance(expr, relay.Constant):
+                new: relay.Expr = expr
+            elif isinstance(expr, relay.Tuple):
+                new = relay.Tuple([visit(f) for f in expr.fields])
+            elif isinstance(expr, relay.TupleGetItem) and _base(expr) in inside:
+                new = relay.TupleGetItem(visit(expr.tuple_value), expr.index)
+            else:
+                params[expr] = relay.var(f"p{len(params)}", expr.checked_type)
+                new = params[expr]
+            local[expr] = new
+            return new
+
+        for call in calls:
+            local[call] = relay.Call(call.op, [visit(a) for a in call.args], call.attrs, call.type_args)
+        results = [c for c in calls if any(r not in inside for r in self.readers[c])]
+        body = local[results[0]] if len(results) == 1 else relay.Tuple([local[c] for c in results])
+        name = f"coexec_{number}_{segment.device}"
+        func = relay.Function(list(params.values()), body, None, [], _attrs(number, segment, self.graph))
+        var = relay.GlobalVar(name)
+        out[var] = func
+        call = relay.Call(var, [self._in_main(e) for e in params])
+        for i, c in enumerate(results):
+            self.new[c] = call if len(results) == 1 else relay.TupleGetItem(call, i)
+
+
+def _attrs(number: int, segment: Segment, graph: KernelGraph) -> tvm.ir.DictAttrs:
+    attrs: dict = {
+        "coexec.segment": tvm.tir.IntImm("int64", number),
+        "coexec.device": segment.device,
+        "coexec.kernels": ",".join(map(str, segment.kernels)),
+    }
+    if segment.device == "split":
+        last = graph.kernels[segment.kernels[-1]]
+        shares = segment.shares(graph)
+        axis = last.axis(shares.dims[last.index])
+        assert axis is not None
+        attrs |= {
+            "coexec.axis": axis.name,
+            "coexec.dim": tvm.tir.IntImm("int64", axis.dim),
+            "coexec.cut": tvm.tir.IntImm("int64", segment.cut),
+            "coexec.extent": tvm.tir.IntImm("int64", axis.extent),
+            # results are in order of kernels; each is cut along its own dimension
+            "coexec.result_dims": ",".join(str(shares.dims[k]) for k in sorted(shares.cuts)),
+            "coexec.result_cuts": ",".join(str(shares.cuts[k]) for k in sorted(shares.cuts)),
+        }
+    return tvm.ir.make_node("DictAttrs", **attrs)
+
+
+def _readers(main: relay.Function) -> dict[relay.Expr, list[relay.Expr | None]]:
+    """Calls that read each call's value, looking through tuples; `None` stands for the result of main."""
+    readers: dict[relay.Expr, list[relay.Expr | None]] = {}
+
+    def read(expr: relay.Expr, by: relay.Expr | None) -> None:
+        if isinstance(expr, relay.Call):
+            readers.setdefault(expr, []).append(by)
+        elif isinstance(expr, relay.Tuple):
+            for f in expr.fields:
+                read(f, by)
+        elif isinstance(expr, relay.TupleGetItem):
+            read(expr.tuple_value, by)
+
+    def visit(node: relay.Expr) -> None:
+        if isinstance(node, relay.Call):
+            readers.setdefault(node, [])
+            for a in node.args:
+                read(a, node)
+
+    relay.analysis.post_order_visit(main.body, visit)
+    read(main.body, None)
+    return readers
+
+
+def _base(expr: relay.Expr) -> relay.Expr:
+    while isinstance(expr, relay.TupleGetItem):
+        expr = expr.tuple_value
+    return expr

@@ -1,0 +1,59 @@
+"""Layout: give every device's functions the data layout that device likes.
+
+In a build for several targets TVM skips layout alteration altogether. Here each function marked for a device goes
+through it alone, under that device's own target; its parameters and results keep the model's layout, so that the
+shares still meet.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import autotvm, relay
+
+from .split import device_of
+
+
+@tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
+class AlterShareLayouts:
+    """Alter layouts of the functions marked ``cpu`` and ``gpu``.
+
+    Parameters
+    ----------
+    cpu, gpu : tvm.target.Target
+    """
+
+    def __init__(self, cpu: tvm.target.Target, gpu: tvm.target.Target):
+        self.targets = {"cpu": cpu, "gpu": gpu}
+
+    def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Returns the module with altered functions."""
+        out = tvm.IRModule(mod.functions, mod.type_definitions)
+        with _tuned_records(list(self.targets.values())):
+            for var, func in mod.functions.items():
+                device = device_of(func) if isinstance(func, relay.Function) else None
+                if device in self.targets:
+                    out[var] = _altered(func, self.targets[device])
+        return relay.transform.InferType()(out)
+
+
+def _tuned_records(targets: list[tvm.target.Target]):
+    """The records that relay.build will use: layouts must be chosen with the same ones."""
+    if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
+        return autotvm.tophub.context(targets)
+    return autotvm.utils.EmptyContext()
+
+
+def _altered(func: relay.Function, target: tvm.target.Target) -> relay.Function:
+    mod = tvm.IRModule.from_expr(func)
+    with target:
+        mod = tvm.transform.Sequential(
+            [
+                relay.transform.InferType(),
+                relay.transform.Legalize(),
+                relay.transform.CanonicalizeOps(),
+                relay.transform.AlterOpLayout(),
+                relay.transform.FoldConstant(),
+                relay.transform.InferType(),
+            ]
+        )(mod)
+    return mod["main"]
