@@ -1,0 +1,92 @@
+"""What every test starts from: environment defaults, seeds, and the tiers by what a test needs.
+
+A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``) or TVM's RPC over the
+loopback interface (``remote``). What the machine lacks is skipped, with the reason. Where nothing may be lacking, set
+``TVM_COEXEC_REQUIRE=llvm,opencl,remote``: then the run stops at once, with the same reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import socket
+from collections.abc import Callable
+
+# Before anything imports tvm or loads an OpenCL driver: they read these once. One thread each, and on pocl, which is an
+# OpenCL device made of CPU cores, one core: results then do not depend on how busy the machine is.
+DEFAULTS = {
+    "TVM_NUM_THREADS": "1",
+    "POCL_MAX_PTHREAD_COUNT": "1",
+    "POCL_AFFINITY": "1",
+    "TOPHUB_LOCATION": "NONE",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+for _name, _value in DEFAULTS.items():
+    os.environ.setdefault(_name, _value)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+def lacks_llvm() -> str | None:
+    """Return why tests that compile for the CPU cannot run."""
+    try:
+        tvm = importlib.import_module("tvm")
+        importlib.import_module("tvm.relay")
+    except ImportError as error:
+        return f"no TVM with Relay: {error}"
+    if tvm.get_global_func("target.build.llvm", allow_missing=True) is None:
+        return "this TVM was built without LLVM"
+    return None
+
+
+def lacks_opencl() -> str | None:
+    """Return why tests that run on an OpenCL device cannot run."""
+    if (reason := lacks_llvm()) is not None:
+        return reason
+    runtime = importlib.import_module("tvm_coexec").runtime
+    if (reason := runtime.why_unavailable()) is not None:
+        return f"OpenCL: {reason}"
+    if not importlib.import_module("tvm").opencl(0).exist:
+        return "no OpenCL device"
+    return None
+
+
+def lacks_remote() -> str | None:
+    """Return why tests that start an RPC server cannot run."""
+    if (reason := lacks_llvm()) is not None:
+        return reason
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=5),
+        ):
+            return None
+    except OSError as error:
+        return f"no connection over 127.0.0.1: {error}"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lacks_opencl, "remote": lacks_remote}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the machine cannot run; a need is looked at only if a selected test has it."""
+    required = {name for name in os.environ.get("TVM_COEXEC_REQUIRE", "").split(",") if name}
+    if unknown := required - NEEDS.keys():
+        raise pytest.UsageError(f"TVM_COEXEC_REQUIRE: no need is called {', '.join(sorted(unknown))}")
+    for name, lacks in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        reason = lacks() if marked or name in required else None
+        if reason is not None and name in required:
+            raise pytest.UsageError(f"{name} tests are required here, but: {reason}")
+        if reason is not None:
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Start every test from the same random numbers, in whatever order tests run."""
+    random.seed(0)
+    np.random.seed(0)
