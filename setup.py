@@ -74,10 +74,7 @@ class BuildRuntime(build_ext):
         self._require_compiler()
         cmake = self._find_cmake()
         target = self._target()
-        # In place the folder is kept, and only what changed is compiled again.
-        in_place = target.is_relative_to(ROOT / "python")
-        build_dir = ROOT / "build" / "runtime" if in_place else Path(self.build_temp).resolve() / "runtime"
-        build_dir.mkdir(parents=True, exist_ok=True)
+        build_dir = self._build_dir()
         target.parent.mkdir(parents=True, exist_ok=True)
         configure = [
             cmake, "-S", str(ROOT), "-B", str(build_dir), "-DCMAKE_BUILD_TYPE=Release",
@@ -92,6 +89,15 @@ class BuildRuntime(build_ext):
                 fail(f"building the C++ runtime failed, the compiler's messages are above: {' '.join(command)}")
         if not target.exists():
             fail(f"CMake finished but did not write {target}")
+
+    def _build_dir(self) -> Path:
+        """Return CMake's folder; it is kept, so that only what changed is compiled again, unless the tree has moved."""
+        folder = ROOT / "build" / "runtime"
+        cache = folder / "CMakeCache.txt"
+        if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _target(self) -> Path:
         if self.inplace or self.editable_mode:

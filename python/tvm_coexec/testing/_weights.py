@@ -12,7 +12,7 @@ unit-variance initialisation [2]_, each layer is then fitted on a few seeded ima
   10,000-fold; one deviation up it is 1.06;
 * the last weighted layer is scaled so that the values in front of softmax have a standard deviation of `LOGIT_STD`.
 
-Fitted numbers are rounded to three digits, drawn ones come from ``numpy.random.RandomState.random_sample``, whose
+Fitted numbers are rounded to ten bits, drawn ones come from ``numpy.random.RandomState.random_sample``, whose
 stream is frozen: the same weights to the last bit on every machine.
 
 References
@@ -31,7 +31,7 @@ from onnx import numpy_helper
 
 from . import _forward
 
-RECIPE_VERSION = 3  # to be raised with every change that changes weights: finished models are kept by it
+RECIPE_VERSION = 4  # to be raised with every change that changes weights: finished models are kept by it
 LOGIT_STD = 1.0
 CALIBRATION_IMAGES = 4
 SHIFT = (0.5, 1.5)
@@ -50,11 +50,9 @@ def uniform(key: str, shape: tuple[int, ...], low: float, high: float) -> np.nda
 
 
 def rounded(values: np.ndarray | float) -> np.ndarray:
-    """Round to three significant digits, so that the last bits of a machine's arithmetic don't matter."""
-    values = np.asarray(values, np.float64)
-    exponent = np.floor(np.log10(np.maximum(np.abs(values), 1e-12)))
-    step = 10.0 ** (exponent - 2)
-    return np.round(values / step) * step
+    """Round to ten binary digits, so that the last bits of a machine's arithmetic don't matter; float32 holds that."""
+    mantissa, exponent = np.frexp(np.asarray(values, np.float64))
+    return np.ldexp(np.round(np.ldexp(mantissa, 10)), exponent - 10)
 
 
 class Randomizer:
