@@ -1,0 +1,272 @@
+"""Find and load the OpenCL runtime (``runtime/``) for a TVM that was built without one, and ask it about itself.
+
+Nothing here needs OpenCL to be installed: `load` registers the runtime, and the first use of a device opens the drivers.
+Environment variables (all optional; read when the drivers are opened):
+
+=================================  ====================================================================================
+``TVM_COEXEC_OPENCL_DEVICES``      which devices, in which order: a comma list of ``all``, ``gpu``, ``cpu``,
+                                   ``accelerator``, ``P:D`` (platform and device index as in clinfo), or a part of a
+                                   platform's or device's name; default ``all``: GPUs, then accelerators, then CPUs
+``TVM_COEXEC_OPENCL_MEMORY``       ``buffer``, ``coarse``, ``fine`` (shared virtual memory) or ``hostptr``; default
+                                   ``auto``: the cheapest sharing that the device has, ``buffer`` on discrete GPUs
+``TVM_COEXEC_OPENCL_BUILD_OPTIONS``  options for the OpenCL compiler, such as ``-cl-fast-relaxed-math``
+``TVM_COEXEC_OPENCL_PROFILE``      ``1``: profiling queues from the start, see `kernel_times`
+``TVM_COEXEC_OPENCL_STAGING_MB``   host memory for uploads that wait for the device; default 256
+``TVM_COEXEC_CACHE_DIR``           folder for kernel binaries; default ``~/.cache/tvm_coexec`` (``XDG_CACHE_HOME`` is
+                                   respected); ``off``: no cache
+``TVM_COEXEC_LIBOPENCL``           the OpenCL library, if it is not where such libraries are
+=================================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import CoExecError
+
+if TYPE_CHECKING:
+    import tvm
+
+LIBRARY_NAME = "libtvm_coexec_runtime.so"
+
+_log = logging.getLogger("tvm_coexec")
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One OpenCL device as TVM sees it.
+
+    Attributes
+    ----------
+    id : int
+        ``tvm.opencl(id)``.
+    platform, name, version, driver : str
+        What its driver says.
+    type : str
+        ``gpu``, ``accelerator``, ``cpu`` or ``custom``.
+    memory_mode : str
+        ``buffer``, ``coarse``, ``fine`` or ``hostptr``; ``unsupported`` if the user asked for one that the device
+        lacks; ``stock`` under TVM's own OpenCL runtime.
+    compute_units : int
+    global_bytes : int
+    unified : bool
+        Whether device and host share memory.
+    fp16, fp64 : bool
+        Whether kernels may use these types.
+    """
+
+    id: int
+    platform: str
+    name: str
+    version: str
+    driver: str
+    type: str
+    memory_mode: str
+    compute_units: int
+    global_bytes: int
+    unified: bool
+    fp16: bool
+    fp64: bool
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """When one launch of a kernel was enqueued, began and ended, in seconds of the device's own clock."""
+
+    name: str
+    device: int
+    queued_s: float
+    start_s: float
+    end_s: float
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time that the kernel ran."""
+        return self.end_s - self.start_s
+
+
+@dataclass
+class _State:
+    loaded: bool = False
+    ours: bool = False  # our runtime is the registered one, not TVM's
+    error: str | None = None
+    library: ctypes.CDLL | None = None
+
+
+_state = _State()
+
+
+def library_path() -> Path:
+    """Return where the runtime's library is (or should be)."""
+    return Path(__file__).resolve().parent / "lib" / LIBRARY_NAME
+
+
+def load() -> bool:
+    """Register the OpenCL runtime with the imported TVM, unless that has one of its own. Idempotent, never raises.
+
+    Returns
+    -------
+    bool
+        Whether ``device_api.opencl`` is registered now. Whether there is a device is another question: see
+        `why_unavailable`.
+    """
+    if not _state.loaded:
+        _state.loaded = True
+        _state.error = _register()
+        if _state.error is not None:
+            _log.debug("OpenCL runtime not registered: %s", _state.error)
+    return _state.error is None
+
+
+def _register() -> str | None:
+    try:
+        import tvm
+    except ImportError as err:
+        return f"tvm cannot be imported ({err})"
+    if tvm.get_global_func("device_api.opencl", allow_missing=True) is not None:
+        # Registered by TVM itself, or by us if this module was loaded a second time.
+        _state.ours = tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is not None
+        return None
+    path = library_path()
+    if not path.exists():
+        return f"the OpenCL runtime's library is missing ({path}): build it with `pip install .` or `make setup`"
+    try:
+        _make_tvm_symbols_global()
+        library = ctypes.CDLL(str(path))
+    except OSError as err:
+        return f"the OpenCL runtime's library cannot be loaded: {err}"
+    library.tvm_coexec_runtime_register.restype = ctypes.c_char_p
+    reason = library.tvm_coexec_runtime_register()
+    _state.library = library
+    _state.ours = reason is None
+    return None if reason is None else reason.decode()
+
+
+def _make_tvm_symbols_global() -> None:
+    """Make libtvm's symbols visible to libraries that are loaded later, however tvm itself was loaded."""
+    from tvm._ffi.base import _LIB
+
+    if name := getattr(_LIB, "_name", None):
+        ctypes.CDLL(name, ctypes.RTLD_GLOBAL)
+
+
+def why_unavailable() -> str | None:
+    """Return in one sentence why TVM cannot use an OpenCL device here, or None if it can.
+
+    Opens the OpenCL drivers if that has not been done yet.
+    """
+    if not load():
+        return _state.error
+    if _state.ours:
+        return _call("why_unavailable") or None
+    import tvm
+
+    return None if tvm.opencl(0).exist else "TVM's own OpenCL runtime finds no device"
+
+
+def devices() -> list[DeviceInfo]:
+    """Return the OpenCL devices that ``tvm.opencl(0)``, ``tvm.opencl(1)``, ... stand for.
+
+    Raises
+    ------
+    CoExecError
+        If there is none; says why.
+    """
+    if (reason := why_unavailable()) is not None:
+        raise CoExecError(reason)
+    if _state.ours:
+        return [DeviceInfo(**fields) for fields in json.loads(_call("devices"))]
+    return _stock_devices()
+
+
+def _stock_devices() -> list[DeviceInfo]:
+    import tvm
+
+    found = []
+    while (dev := tvm.opencl(len(found))).exist:
+        found.append(
+            DeviceInfo(
+                id=len(found),
+                platform="",
+                name=dev.device_name,
+                version=dev.compute_version,
+                driver="",
+                type="gpu",  # TVM's runtime takes CPUs only if there is no GPU, and does not tell
+                memory_mode="stock",
+                compute_units=dev.multi_processor_count,
+                global_bytes=dev.total_global_memory or 0,
+                unified=False,
+                fp16=False,
+                fp64=False,
+            )
+        )
+    return found
+
+
+def stats() -> dict[str, int]:
+    """Return counters since the start or `reset_stats`: launches, copies, bytes, cache hits, memory."""
+    return json.loads(_call("stats"))
+
+
+def reset_stats() -> None:
+    """Set all counters but those of live memory to zero."""
+    _call("reset_stats")
+
+
+def set_profiling(on: bool) -> None:
+    """Switch the measuring of single kernels on or off, on all devices. Call it while nothing runs."""
+    _call("set_profiling", int(on))
+
+
+def kernel_times() -> list[KernelTime]:
+    """Return the times of all kernels that were launched since profiling began or since the last call, in order.
+
+    Waits for those that still run. Of more than 100000 launches the oldest are dropped, with a warning in the log.
+    """
+    taken = json.loads(_call("kernel_times"))
+    if taken["dropped"]:
+        _log.warning("kernel_times: the %d oldest launches were dropped", taken["dropped"])
+    return [
+        KernelTime(k["name"], k["device"], k["queued_ns"] * 1e-9, k["start_ns"] * 1e-9, k["end_ns"] * 1e-9)
+        for k in taken["kernels"]
+    ]
+
+
+def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
+    """Return a CPU array over the memory of an OpenCL array (any memory mode but ``buffer``).
+
+    Either array keeps the memory alive. Copying one onto the other moves no bytes: to the CPU it waits for the kernel
+    that wrote the array, to the device it hands the CPU's changes over.
+    """
+    return _call("host_view", array)
+
+
+def _call(name: str, *args: Any) -> Any:
+    """Call a global function of our runtime; errors become a CoExecError of one sentence."""
+    import tvm
+
+    if not load():
+        raise CoExecError(_state.error)
+    if not _state.ours:
+        raise CoExecError(f"tvm_coexec.runtime.{name} is not available with TVM's own OpenCL runtime")
+    function: Callable[..., Any] = tvm.get_global_func(f"tvm_coexec.opencl.{name}")
+    try:
+        return function(*args)
+    except tvm.TVMError as err:
+        raise CoExecError(error_text(err)) from err
+
+
+def error_text(err: BaseException) -> str:
+    """Return the message of a TVM error without the C++ stack trace that TVM puts around it."""
+    text = str(err)
+    marks = ("TVMCall CFunc Error:\n", "TVMError: ")
+    for mark in marks:
+        if mark in text:
+            text = text.rsplit(mark, 1)[1]
+    return text.strip()

@@ -1,0 +1,34 @@
+// Errors of this runtime: one sentence that carries the OpenCL error's name and what was being done.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+#include "cl_api.h"
+
+namespace coexec {
+
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// "CL_INVALID_KERNEL_ARGS (-52)".
+std::string error_name(cl_int code);
+
+// Throws Error("<what> failed: <name of code>[: hint]") unless code is CL_SUCCESS. `what` may be a callable that returns the text, so
+// that hot paths build it only when it is needed.
+[[noreturn]] void raise(cl_int code, const std::string& what);
+
+inline void check(cl_int code, const char* what) {
+  if (code != CL_SUCCESS) {
+    raise(code, what);
+  }
+}
+
+template <class F>
+auto check(cl_int code, F&& what) -> decltype(std::string(what()), void()) {
+  if (code != CL_SUCCESS) {
+    raise(code, what());
+  }
+}
+
+}  // namespace coexec

@@ -1,0 +1,281 @@
+#include "device.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "affinity.h"
+#include "cl_error.h"
+
+namespace coexec {
+namespace {
+
+// Per thread and device: the stream set by SetStream (null: the device's own queue).
+thread_local std::vector<Queue*> t_current;
+
+}  // namespace
+
+Event Queue::last() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return last_;
+}
+
+void Queue::set_last(Event e) {
+  std::lock_guard<std::mutex> lock(mu_);
+  last_.swap(e);  // the old one is released outside of the lock
+}
+
+Device::Device(int id_, DeviceInfo info_, const Options& options) : id(id_), info(std::move(info_)) {
+  cl_int code = CL_SUCCESS;
+  context_ = cl().CreateContext(nullptr, 1, &info.handle, nullptr, nullptr, &code);
+  check(code, [&] { return "creating a context for the OpenCL device " + info.name; });
+  profiling_ = options.profile;
+  compute_.device = transfer_.device = this;
+  compute_.handle = create_queue();
+  transfer_.handle = create_queue();
+  try {
+    memory_ = choose_memory(info, options.memory, cl().has_svm());
+  } catch (const Error& e) {
+    memory_error_ = e.what();  // the device is there and can be asked about; only its memory can't be used
+  }
+}
+
+MemoryMode Device::memory() const {
+  if (memory_ == MemoryMode::kAuto) {
+    throw Error(memory_error_);
+  }
+  return memory_;
+}
+
+std::string Device::memory_name() const { return memory_ == MemoryMode::kAuto ? "unsupported" : memory_mode_name(memory_); }
+
+std::string Device::text() const { return "opencl(" + std::to_string(id) + ") (" + info.name + ")"; }
+
+cl_command_queue Device::create_queue() {
+  cl_int code = CL_SUCCESS;
+  const cl_bitfield flags = profiling_ ? CL_QUEUE_PROFILING_ENABLE : 0;
+  cl_command_queue queue = nullptr;
+  if (cl().CreateCommandQueueWithProperties) {
+    const cl_ulong properties[] = {CL_QUEUE_PROPERTIES, flags, 0};
+    queue = cl().CreateCommandQueueWithProperties(context_, info.handle, properties, &code);
+  }
+  if (!queue) {  // an OpenCL 1.x device behind a 2.x loader refuses the newer call
+    queue = cl().CreateCommandQueue(context_, info.handle, flags, &code);
+  }
+  check(code, [&] { return "creating a command queue on " + text(); });
+  return queue;
+}
+
+Queue* Device::create_stream() {
+  cl_command_queue handle = nullptr;
+  run_unconfined([&] { handle = create_queue(); });
+  std::lock_guard<std::mutex> lock(mu_);
+  Queue* stream = nullptr;
+  if (free_streams_.empty()) {
+    stream = new Queue();
+    stream->device = this;
+  } else {
+    stream = free_streams_.back();
+    free_streams_.pop_back();
+  }
+  stream->handle = handle;
+  streams_.push_back(stream);
+  return stream;
+}
+
+void Device::free_stream(Queue* stream) {
+  if (!stream) {
+    return;
+  }
+  check_stream(stream);
+  finish(*stream);
+  if (t_current.size() > static_cast<size_t>(id) && t_current[id] == stream) {
+    t_current[id] = nullptr;
+  }
+  cl().ReleaseCommandQueue(stream->handle);
+  stream->set_last(nullptr);
+  std::lock_guard<std::mutex> lock(mu_);
+  stream->handle = nullptr;
+  streams_.erase(std::find(streams_.begin(), streams_.end(), stream));
+  // Events of this queue, which live on in regions, know it by its address. All of them have ended, so that the next stream may have
+  // the same address.
+  free_streams_.push_back(stream);
+}
+
+void Device::check_stream(const Queue* stream) {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (std::find(streams_.begin(), streams_.end(), stream) == streams_.end()) {
+    throw Error("the stream handle is not one that was created on " + text() + ", or it was freed");
+  }
+}
+
+Queue& Device::stream(void* handle) {
+  if (!handle) {
+    return current();
+  }
+  Queue* q = static_cast<Queue*>(handle);
+  check_stream(q);
+  return *q;
+}
+
+Queue& Device::current() {
+  Queue* q = t_current.size() > static_cast<size_t>(id) ? t_current[id] : nullptr;
+  return q && q->handle ? *q : compute_;
+}
+
+void Device::set_current(void* handle) {
+  Queue* q = static_cast<Queue*>(handle);
+  if (q) {
+    check_stream(q);
+  }
+  if (t_current.size() <= static_cast<size_t>(id)) {
+    t_current.resize(id + 1, nullptr);
+  }
+  t_current[id] = q;
+}
+
+void* Device::current_handle() {
+  Queue& q = current();
+  return &q == &compute_ ? nullptr : &q;
+}
+
+void Device::finish(Queue& queue) {
+  const Event last = queue.last();
+  check(cl().Finish(queue.handle), [&] { return "waiting for the queue of " + text(); });
+  if (last) {
+    last->wait();  // clFinish doesn't say whether the commands went well
+  }
+}
+
+void Device::sync(void* handle) {
+  if (handle) {
+    finish(stream(handle));
+    finish(transfer_);
+    return;
+  }
+  std::vector<Queue*> all{&compute_, &transfer_};
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    all.insert(all.end(), streams_.begin(), streams_.end());
+  }
+  for (Queue* q : all) {
+    finish(*q);
+  }
+}
+
+void Device::sync_from_to(void* from, void* to) {
+  Queue& a = from ? stream(from) : compute_;
+  Queue& b = to ? stream(to) : compute_;
+  if (&a == &b) {
+    return;
+  }
+  cl_event raw = nullptr;
+  check(cl().EnqueueMarkerWithWaitList(a.handle, 0, nullptr, &raw), "marking a stream (clEnqueueMarkerWithWaitList)");
+  static const auto label = std::make_shared<const std::string>("a stream's marker");
+  const Event marker = submitted(a, raw, label);
+  check(cl().EnqueueBarrierWithWaitList(b.handle, 1, &marker->handle, nullptr), "making one stream wait for another");
+}
+
+bool Device::busy() const {
+  const auto running = [](const Queue& q) {
+    const Event e = q.last();
+    return e && !e->completed();
+  };
+  if (running(compute_)) {
+    return true;
+  }
+  std::lock_guard<std::mutex> lock(mu_);
+  return std::any_of(streams_.begin(), streams_.end(), [&](const Queue* q) { return running(*q); });
+}
+
+void Device::set_profiling(bool on) {
+  if (on == profiling_) {
+    return;
+  }
+  sync(nullptr);
+  profiling_ = on;
+  for (Queue* q : {&compute_, &transfer_}) {
+    cl_command_queue fresh = nullptr;
+    run_unconfined([&] { fresh = create_queue(); });
+    cl().ReleaseCommandQueue(q->handle);
+    q->handle = fresh;
+  }
+}
+
+Event Device::submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label) {
+  Event e = std::make_shared<const EventRecord>(event, &queue, std::move(label));
+  queue.set_last(e);
+  check(cl().Flush(queue.handle), [&] { return "sending " + *e->label + " to " + text(); });
+  return e;
+}
+
+namespace {
+
+struct Global {
+  std::once_flag once;
+  Workspace* workspace = nullptr;
+  std::string error;
+};
+
+Global& global() {
+  static Global& g = *new Global();
+  return g;
+}
+
+}  // namespace
+
+Workspace::Workspace() : options_(Options::from_environment()) {
+  std::string first_error;
+  for (DeviceInfo& info : select_devices(list_devices(), options_.devices)) {
+    try {
+      const int id = static_cast<int>(devices_.size());
+      devices_.push_back(new Device(id, info, options_));
+    } catch (const Error& e) {  // a broken device must not take the others with it
+      first_error = first_error.empty() ? e.what() : first_error;
+    }
+  }
+  if (devices_.empty()) {
+    throw Error("OpenCL is not available: " + first_error);
+  }
+}
+
+Workspace& Workspace::get() {
+  Global& g = global();
+  std::call_once(g.once, [&] {
+    try {
+      run_unconfined([&] { g.workspace = new Workspace(); });
+    } catch (const std::exception& e) {
+      g.error = e.what();
+    }
+  });
+  if (!g.workspace) {
+    throw Error(g.error);
+  }
+  return *g.workspace;
+}
+
+std::string Workspace::why_unavailable() {
+  try {
+    get();
+    return "";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+bool Workspace::exists(int id) {
+  try {
+    return id >= 0 && static_cast<size_t>(id) < get().size();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+Device& Workspace::device(int id) {
+  if (id < 0 || static_cast<size_t>(id) >= devices_.size()) {
+    throw Error("there is no opencl(" + std::to_string(id) + "): this machine has " + std::to_string(devices_.size()) +
+                " OpenCL device(s), from opencl(0) on (order and choice: TVM_COEXEC_OPENCL_DEVICES)");
+  }
+  return *devices_[id];
+}
+
+}  // namespace coexec

@@ -1,0 +1,40 @@
+// Which OpenCL devices there are, what they can do, and in which order they become opencl(0), opencl(1), ...
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cl_api.h"
+#include "options.h"
+
+namespace coexec {
+
+struct DeviceInfo {
+  cl_device_id handle = nullptr;
+  int platform_index = 0;  // as clinfo counts them
+  int device_index = 0;
+  std::string platform_name, platform_version;
+  std::string name, vendor, version, driver;
+  cl_bitfield type = 0;
+  cl_bitfield svm = 0;
+  bool unified = false;  // host and device share memory
+  bool fp16 = false, fp64 = false;
+  cl_uint compute_units = 0, clock_mhz = 0;
+  size_t max_work_group = 0;
+  size_t max_work_items[3] = {1, 1, 1};
+  cl_ulong local_bytes = 0, global_bytes = 0, max_alloc_bytes = 0, cache_bytes = 0;
+  size_t base_align_bytes = 128;
+
+  const char* type_name() const;  // "gpu", "accelerator", "cpu" or "custom"
+};
+
+// Every device of every platform, in the order in which the drivers list them.
+std::vector<DeviceInfo> list_devices();
+
+// The chosen ones, in order. `wanted` is a comma list of: "all" | "gpu" | "cpu" | "accelerator" | "P:D" (indexes) | a part of a
+// platform's or device's name. Within one item: GPUs, then accelerators, then CPUs. Throws Error when nothing is matched.
+std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const std::string& wanted);
+
+// The memory mode for a device: `wanted` if the device can do it (Error if not), or the best one for kAuto.
+MemoryMode choose_memory(const DeviceInfo& device, MemoryMode wanted, bool api_has_svm);
+
+}  // namespace coexec

@@ -1,0 +1,236 @@
+#include "copy.h"
+
+#include <cstring>
+#include <vector>
+
+#include "../cl/cl_error.h"
+#include "region.h"
+#include "staging.h"
+#include "stats.h"
+
+namespace coexec {
+namespace {
+
+using Label = std::shared_ptr<const std::string>;
+const Label kUpload = std::make_shared<const std::string>("an upload");
+const Label kDownload = std::make_shared<const std::string>("a download");
+const Label kDeviceCopy = std::make_shared<const std::string>("a copy within the device");
+
+bool is_svm(MemoryMode mode) { return mode == MemoryMode::kFineSvm || mode == MemoryMode::kCoarseSvm; }
+
+RegionPtr resolve(const Place& place, size_t bytes, const char* role) {
+  RegionPtr region = find_region(place.address);
+  if (!region || region->device.id != place.opencl_id) {
+    throw Error("the " + std::string(role) + " of a copy is not memory of opencl(" + std::to_string(place.opencl_id) +
+                ") (was the array freed, or made by another runtime?)");
+  }
+  const size_t offset = region->offset(place.address);
+  if (offset + bytes > region->bytes) {
+    throw Error("the " + std::string(role) + " of a copy of " + std::to_string(bytes) + " bytes reaches over the end of its buffer of " +
+                std::to_string(region->bytes) + " bytes (byte offset " + std::to_string(offset) + ")");
+  }
+  return region;
+}
+
+// Waits for `ready`; if that fails because the writer failed, says so in the writer's name.
+void wait_named(const Event& ready, const Event& writer) {
+  try {
+    ready->wait();
+  } catch (const Error&) {
+    if (writer) {
+      writer->wait();
+    }
+    throw;
+  }
+}
+
+void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
+  Device& d = r.device;
+  if (r.mode == MemoryMode::kFineSvm) {
+    std::memcpy(r.base + offset, from, bytes);
+    r.forget();
+  } else if (r.mode == MemoryMode::kBuffer) {
+    check(cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
+          "an upload (clEnqueueWriteBuffer)");
+    r.forget();
+  } else {
+    Event ready;
+    char* address = r.map(CL_MAP_WRITE_INVALIDATE_REGION, offset, bytes, WaitList(), &ready);
+    ready->wait();
+    std::memcpy(address, from, bytes);
+    r.record(Access::kOverwrite, r.unmap(d.transfer(), address));
+  }
+}
+
+void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes, const WaitList& after) {
+  Device& d = r.device;
+  cl_event raw = nullptr;
+  cl_int code = CL_SUCCESS;
+  if (is_svm(r.mode)) {
+    code = cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, r.base + offset, block.data.get(), bytes, after.size(), after.data(), &raw);
+  } else {
+    code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(), after.data(), &raw);
+  }
+  check(code, "a staged upload");
+  const Event e = d.submitted(d.transfer(), raw, kUpload);
+  r.record(Access::kOverwrite, e);
+  Staging::of(d).in_flight(std::move(block), e);
+}
+
+void upload(Region& r, size_t offset, const void* from, size_t bytes) {
+  Stats& stats = Stats::get();
+  stats.uploads++;
+  stats.upload_bytes += bytes;
+  std::lock_guard<std::mutex> lock(r.mu);
+  if (r.host_mapped(offset, bytes)) {  // the host has that range at the moment
+    std::memcpy(r.base + offset, from, bytes);
+    return;
+  }
+  WaitList after;
+  r.order(Access::kOverwrite, nullptr, &after);
+  // With fine-grained memory the host itself can write as soon as nobody uses the region. In the other modes the copy is a command,
+  // which the driver may not get to before the running kernels have ended, so the caller's bytes are put aside.
+  const bool at_once = after.empty() && (r.mode == MemoryMode::kFineSvm || !r.device.busy());
+  if (!at_once) {
+    Staging::Block block = Staging::of(r.device).take(bytes);
+    if (block.data) {
+      std::memcpy(block.data.get(), from, bytes);
+      stats.uploads_staged++;
+      upload_staged(r, offset, block, bytes, after);
+      return;
+    }
+    after.wait();
+  }
+  upload_now(r, offset, from, bytes);
+}
+
+void download(Region& r, size_t offset, void* to, size_t bytes) {
+  Stats& stats = Stats::get();
+  stats.downloads++;
+  stats.download_bytes += bytes;
+  Device& d = r.device;
+  Event writer, ready;
+  char* mapped = nullptr;
+  {
+    std::lock_guard<std::mutex> lock(r.mu);
+    writer = r.writer();
+    if (r.host_mapped(offset, bytes)) {
+      std::memcpy(to, r.base + offset, bytes);
+      return;
+    }
+    if (r.mode != MemoryMode::kFineSvm) {
+      WaitList after;
+      r.order(Access::kRead, &d.transfer(), &after);
+      if (r.mode == MemoryMode::kBuffer) {
+        cl_event raw = nullptr;
+        const cl_int code =
+            cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to, after.size(), after.data(), &raw);
+        if (code != CL_SUCCESS) {
+          after.wait();  // says which command failed, if one did
+          raise(code, "a download (clEnqueueReadBuffer)");
+        }
+        ready = d.submitted(d.transfer(), raw, kDownload);
+      } else {
+        mapped = r.map(CL_MAP_READ, offset, bytes, after, &ready);
+      }
+      r.record(Access::kRead, ready);
+    }
+  }
+  if (ready) {
+    wait_named(ready, writer);
+  } else if (writer) {
+    writer->wait();
+  }
+  if (r.mode == MemoryMode::kFineSvm) {
+    std::memcpy(to, r.base + offset, bytes);
+  } else if (mapped) {
+    std::memcpy(to, mapped, bytes);
+    std::lock_guard<std::mutex> lock(r.mu);
+    r.record(Access::kRead, r.unmap(d.transfer(), mapped));
+  }
+}
+
+void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t bytes, Queue& queue) {
+  Stats& stats = Stats::get();
+  stats.device_copies++;
+  stats.device_copy_bytes += bytes;
+  std::unique_lock<std::mutex> first((a.base <= b.base ? a : b).mu), second;
+  if (&a != &b) {
+    second = std::unique_lock<std::mutex>((a.base <= b.base ? b : a).mu);
+  }
+  a.unmap_all(queue);
+  b.unmap_all(queue);
+  WaitList after;
+  a.order(Access::kRead, &queue, &after);
+  b.order(Access::kWrite, &queue, &after);
+  cl_event raw = nullptr;
+  cl_int code = CL_SUCCESS;
+  if (is_svm(a.mode)) {
+    code = cl().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes, after.size(), after.data(), &raw);
+  } else {
+    code = cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
+  }
+  check(code, "a copy within the device");
+  const Event e = a.device.submitted(queue, raw, kDeviceCopy);
+  a.record(Access::kRead, e);
+  b.record(Access::kWrite, e);
+}
+
+// CPU and device arrays over the same memory.
+void hand_over(const Place& from, const Place& to, size_t bytes) {
+  Stats::get().copies_elided++;
+  if (from.opencl_id < 0 || to.opencl_id >= 0) {
+    return;  // to the device: kernels take back what the host has mapped when they are launched
+  }
+  RegionPtr r = resolve(from, bytes, "source");
+  Event writer;
+  {
+    std::lock_guard<std::mutex> lock(r->mu);
+    const size_t offset = r->offset(from.address);
+    if (r->mode == MemoryMode::kFineSvm) {
+      writer = r->writer();
+    } else if (!r->host_mapped(offset, bytes)) {
+      r->map_for_host(offset, bytes);
+    }
+  }
+  if (writer) {
+    writer->wait();
+  }
+}
+
+}  // namespace
+
+void copy(const Place& from, const Place& to, size_t bytes, void* stream) {
+  if (bytes == 0) {
+    return;
+  }
+  if (from.address == to.address) {
+    hand_over(from, to, bytes);
+    return;
+  }
+  if (from.opencl_id < 0 && to.opencl_id < 0) {
+    std::memcpy(to.address, from.address, bytes);
+    return;
+  }
+  if (from.opencl_id < 0) {
+    RegionPtr r = resolve(to, bytes, "destination");
+    upload(*r, r->offset(to.address), from.address, bytes);
+    return;
+  }
+  RegionPtr a = resolve(from, bytes, "source");
+  if (to.opencl_id < 0) {
+    download(*a, a->offset(from.address), to.address, bytes);
+    return;
+  }
+  RegionPtr b = resolve(to, bytes, "destination");
+  if (&a->device == &b->device) {
+    copy_within(*a, a->offset(from.address), *b, b->offset(to.address), bytes, a->device.stream(stream));
+    return;
+  }
+  // Different contexts share nothing; the bytes take the way through the host.
+  std::vector<char> through(bytes);
+  download(*a, a->offset(from.address), through.data(), bytes);
+  upload(*b, b->offset(to.address), through.data(), bytes);
+}
+
+}  // namespace coexec

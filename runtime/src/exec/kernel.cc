@@ -1,0 +1,179 @@
+#include "kernel.h"
+
+#include <algorithm>
+
+#include "../cl/cl_error.h"
+#include "kernel_source.h"
+#include "profile.h"
+#include "program_cache.h"
+#include "stats.h"
+
+namespace coexec {
+namespace {
+
+int grid_index(const std::string& tag) {
+  static const char* const tags[] = {"blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x", "threadIdx.y", "threadIdx.z"};
+  for (int i = 0; i < 6; ++i) {
+    if (tag == tags[i]) {
+      return i;
+    }
+  }
+  return -1;
+}
+
+std::string sizes(const size_t* v) {
+  return "(" + std::to_string(v[0]) + ", " + std::to_string(v[1]) + ", " + std::to_string(v[2]) + ")";
+}
+
+}  // namespace
+
+Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)
+    : name(n), info(i), source_(without_bool_parameters(source)), label_(std::make_shared<const std::string>("kernel '" + n + "'")) {
+  for (const std::string& tag : info.launch_tags) {
+    const int index = grid_index(tag);
+    if (index < 0) {
+      throw Error(*label_ + " is launched with '" + tag + "', which this OpenCL runtime does not support");
+    }
+    grid_index_.push_back(index);
+    dimensions_ = std::max<cl_uint>(dimensions_, static_cast<cl_uint>(index % 3 + 1));
+  }
+  access_ = parameter_access(source_, name, n_args());
+}
+
+Kernel::~Kernel() {
+  for (auto& entry : built_) {
+    if (entry.second->kernel) {
+      cl().ReleaseKernel(entry.second->kernel);
+      cl().ReleaseProgram(entry.second->program);
+    }
+  }
+}
+
+Kernel::Built& Kernel::built(Device& device) {
+  std::lock_guard<std::mutex> lock(mu_);
+  std::unique_ptr<Built>& b = built_[device.id];
+  if (!b) {
+    b = std::make_unique<Built>();
+  }
+  if (!b->kernel) {
+    cl_program program = build_program(device, name, source_);
+    cl_int code = CL_SUCCESS;
+    cl_kernel kernel = cl().CreateKernel(program, name.c_str(), &code);
+    if (code != CL_SUCCESS) {
+      cl().ReleaseProgram(program);
+      raise(code, "creating " + *label_ + " on " + device.text());
+    }
+    b->program = program;
+    b->kernel = kernel;
+  }
+  return *b;
+}
+
+std::vector<RegionPtr> Kernel::find_regions(const Argument* args) const {
+  std::vector<RegionPtr> regions(n_args());
+  const RegionPtr* first = nullptr;
+  for (size_t i = 0; i < n_args(); ++i) {
+    if (info.arg_types[i].code != DTypeCode::kHandle || !args[i].address) {
+      continue;
+    }
+    regions[i] = find_region(args[i].address);
+    if (!regions[i]) {
+      throw Error("argument " + std::to_string(i) + " of " + *label_ + " is not memory of an OpenCL device: copy the array there first");
+    }
+    if (first && &(*first)->device != &regions[i]->device) {
+      throw Error("the arguments of " + *label_ + " are on " + (*first)->device.text() + " and on " + regions[i]->device.text() +
+                  ": copy them to one device first");
+    }
+    first = first ? first : &regions[i];
+  }
+  return regions;
+}
+
+void Kernel::set_arguments(cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions) {
+  for (size_t i = 0; i < n_args(); ++i) {
+    const cl_uint index = static_cast<cl_uint>(i);
+    cl_int code = CL_SUCCESS;
+    if (info.arg_types[i].code != DTypeCode::kHandle) {
+      const Scalar s = pack_scalar(info.arg_types[i], args[i].is_float, args[i].i, args[i].f);
+      if (s.size == 0) {
+        throw Error("argument " + std::to_string(i) + " of " + *label_ + " has a type that no OpenCL kernel can take (code " +
+                    std::to_string(static_cast<int>(info.arg_types[i].code)) + ", " + std::to_string(info.arg_types[i].bits) +
+                    " bits, " + std::to_string(info.arg_types[i].lanes) + " lanes)");
+      }
+      code = cl().SetKernelArg(kernel, index, s.size, s.bytes);
+    } else if (!regions[i]) {
+      code = cl().SetKernelArg(kernel, index, sizeof(cl_mem), nullptr);
+    } else if (regions[i]->mem) {
+      const cl_mem mem = regions[i]->mem_at(regions[i]->offset(args[i].address));
+      code = cl().SetKernelArg(kernel, index, sizeof mem, &mem);
+    } else {
+      code = cl().SetKernelArgSVMPointer(kernel, index, args[i].address);
+    }
+    check(code, [&] { return "setting argument " + std::to_string(i) + " of " + *label_; });
+  }
+}
+
+void Kernel::launch(const Argument* args, const int64_t* extents) {
+  size_t work[6] = {1, 1, 1, 1, 1, 1};
+  for (size_t i = 0; i < grid_index_.size(); ++i) {
+    if (extents[i] <= 0) {
+      return;  // a dynamic shape with an empty dimension: there is nothing to compute
+    }
+    work[grid_index_[i]] = static_cast<size_t>(extents[i]);
+  }
+  const size_t global[3] = {work[0] * work[3], work[1] * work[4], work[2] * work[5]};
+
+  const std::vector<RegionPtr> regions = find_regions(args);
+  const auto placed = std::find_if(regions.begin(), regions.end(), [](const RegionPtr& r) { return r != nullptr; });
+  Device& device = placed == regions.end() ? Workspace::get().device(0) : (*placed)->device;
+  Queue& queue = device.current();
+  Built& b = built(device);
+
+  std::lock_guard<std::mutex> lock(b.mu);
+  // Every region once, in the order of addresses, so that threads can't block each other for good.
+  std::vector<Region*> unique;
+  for (const RegionPtr& r : regions) {
+    if (r) {
+      unique.push_back(r.get());
+    }
+  }
+  std::sort(unique.begin(), unique.end(), [](const Region* a, const Region* c) { return a->base < c->base; });
+  unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
+  std::vector<std::unique_lock<std::mutex>> locks;
+  locks.reserve(unique.size());
+  for (Region* r : unique) {
+    locks.emplace_back(r->mu);
+    r->unmap_all(queue);
+  }
+
+  WaitList after;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    if (regions[i]) {
+      regions[i]->order(access_[i], &queue, &after);
+    }
+  }
+  set_arguments(b.kernel, args, regions);
+  cl_event raw = nullptr;
+  const cl_int code = cl().EnqueueNDRangeKernel(queue.handle, b.kernel, dimensions_, nullptr, global, work + 3, after.size(), after.data(), &raw);
+  if (code != CL_SUCCESS) {
+    size_t limit = 0;
+    cl().GetKernelWorkGroupInfo(b.kernel, device.info.handle, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit, &limit, nullptr);
+    raise(code, "launching " + *label_ + " on " + device.text() + " with global size " + sizes(global) + " and local size " + sizes(work + 3) +
+                    " (this kernel's largest work-group here: " + std::to_string(limit) + ")");
+  }
+  const Event done = device.submitted(queue, raw, label_);
+  // Reads first: a region that is passed twice, once to be written, must end up as written.
+  for (Access access : {Access::kRead, Access::kWrite}) {
+    for (size_t i = 0; i < regions.size(); ++i) {
+      if (regions[i] && access_[i] == access) {
+        regions[i]->record(access, done);
+      }
+    }
+  }
+  Stats::get().launches++;
+  if (device.profiling()) {
+    Profile::get().add(name, device.id, done);
+  }
+}
+
+}  // namespace coexec

@@ -1,0 +1,64 @@
+// A compiled module's kernels: what TVM's blob says of them, their programs on each device, and how they are launched.
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "region.h"
+#include "scalar.h"
+
+namespace coexec {
+
+// What TVM stores for each kernel.
+struct FunctionInfo {
+  std::string name;  // may be empty: the key under which it is stored is the kernel's name
+  std::vector<DType> arg_types;
+  std::vector<std::string> launch_tags;  // blockIdx.x, threadIdx.y, ...
+};
+
+struct Argument {
+  bool is_float = false;
+  int64_t i = 0;
+  double f = 0;
+  void* address = nullptr;  // for handles; null where none was passed
+};
+
+class Kernel {
+ public:
+  // Error for launch tags or argument types that OpenCL kernels can't have.
+  Kernel(const std::string& name, const FunctionInfo& info, std::string source);
+  ~Kernel();
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+
+  const std::string name;
+  const FunctionInfo info;
+  size_t n_args() const { return info.arg_types.size(); }
+  size_t n_values() const { return info.arg_types.size() + info.launch_tags.size(); }
+
+  // `args` has n_args() entries, `extents` one number per launch tag. The kernel goes to the device that its buffers live on, into the
+  // calling thread's stream there; it returns as soon as the driver has it.
+  void launch(const Argument* args, const int64_t* extents);
+
+ private:
+  struct Built {
+    cl_program program = nullptr;
+    cl_kernel kernel = nullptr;
+    std::mutex mu;  // setting arguments and enqueueing must not interleave between threads
+  };
+  Built& built(Device& device);
+  void set_arguments(cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions);
+  std::vector<RegionPtr> find_regions(const Argument* args) const;
+
+  const std::string source_;
+  const std::shared_ptr<const std::string> label_;
+  std::vector<int> grid_index_;  // launch tag -> 0..2 blockIdx.xyz, 3..5 threadIdx.xyz
+  cl_uint dimensions_ = 1;
+  std::vector<Access> access_;
+  std::mutex mu_;
+  std::map<int, std::unique_ptr<Built>> built_;  // by device
+};
+
+}  // namespace coexec

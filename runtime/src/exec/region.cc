@@ -1,0 +1,275 @@
+#include "region.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <shared_mutex>
+
+#include "../cl/cl_error.h"
+#include "stats.h"
+
+namespace coexec {
+namespace {
+
+size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+size_t page_bytes() {
+  static const size_t n = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return n;
+}
+
+std::string what_alloc(const Device& d, size_t bytes) {
+  return "allocating " + std::to_string(bytes) + " bytes on " + d.text() + " (memory mode " + d.memory_name() + ", largest allocation " +
+         std::to_string(d.info.max_alloc_bytes) + " bytes)";
+}
+
+const std::shared_ptr<const std::string> kMapLabel = std::make_shared<const std::string>("mapping memory");
+const std::shared_ptr<const std::string> kUnmapLabel = std::make_shared<const std::string>("unmapping memory");
+
+}  // namespace
+
+Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory()), bytes(std::max<size_t>(n, 1)) {
+  cl_int code = CL_SUCCESS;
+  switch (mode) {
+    case MemoryMode::kFineSvm:
+    case MemoryMode::kCoarseSvm: {
+      // OpenCL allows no alignment beyond its largest type (long16).
+      const cl_uint align = static_cast<cl_uint>(std::min<size_t>(std::max<size_t>(alignment, 64), 128));
+      const cl_bitfield fine = mode == MemoryMode::kFineSvm ? CL_MEM_SVM_FINE_GRAIN_BUFFER : 0;
+      base = static_cast<char*>(cl().SVMAlloc(d.context(), CL_MEM_READ_WRITE | fine, bytes, align));
+      if (!base) {
+        raise(-4, what_alloc(d, bytes));
+      }
+      break;
+    }
+    case MemoryMode::kHostPtr: {
+      // Whole pages: drivers copy instead of sharing when address or size is ragged.
+      reserved_ = round_up(bytes, page_bytes());
+      void* p = nullptr;
+      if (posix_memalign(&p, page_bytes(), reserved_) != 0) {
+        raise(-6, what_alloc(d, bytes));
+      }
+      base = static_cast<char*>(p);
+      mem = cl().CreateBuffer(d.context(), CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, reserved_, p, &code);
+      break;
+    }
+    default: {
+      mem = cl().CreateBuffer(d.context(), CL_MEM_READ_WRITE, bytes, nullptr, &code);
+      if (code == CL_SUCCESS) {
+        reserved_ = round_up(bytes, page_bytes());
+        void* p = mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        base = p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+        code = base ? CL_SUCCESS : -6;
+      }
+    }
+  }
+  if (code != CL_SUCCESS) {
+    release();
+    raise(code, what_alloc(d, bytes));
+  }
+  Stats::get().allocated(static_cast<int64_t>(bytes));
+}
+
+Region::~Region() {
+  release();
+  Stats::get().allocated(-static_cast<int64_t>(bytes));
+}
+
+void Region::release() noexcept {
+  for (auto& entry : sub_) {
+    cl().ReleaseMemObject(entry.second);
+  }
+  if (mem) {
+    cl().ReleaseMemObject(mem);
+  }
+  if (!base) {
+    return;
+  }
+  switch (mode) {
+    case MemoryMode::kFineSvm:
+    case MemoryMode::kCoarseSvm:
+      cl().SVMFree(device.context(), base);
+      break;
+    case MemoryMode::kHostPtr:
+      std::free(base);
+      break;
+    default:
+      munmap(base, reserved_);
+  }
+}
+
+void Region::order(Access access, const Queue* queue, WaitList* list) const {
+  const bool failures = access != Access::kOverwrite;
+  list->add(writer_, queue, failures);
+  if (access != Access::kRead) {
+    for (const Event& e : readers_) {
+      list->add(e, queue, failures);
+    }
+  }
+}
+
+void Region::record(Access access, const Event& event) {
+  if (access != Access::kRead) {
+    writer_ = event;
+    readers_.clear();
+    return;
+  }
+  for (Event& e : readers_) {
+    if (e->queue == event->queue) {
+      e = event;
+      return;
+    }
+  }
+  readers_.push_back(event);
+}
+
+void Region::forget() {
+  writer_.reset();
+  readers_.clear();
+}
+
+cl_mem Region::mem_at(size_t offset) {
+  if (offset == 0) {
+    return mem;
+  }
+  cl_mem& sub = sub_[offset];
+  if (!sub) {
+    cl_int code = CL_SUCCESS;
+    const cl_buffer_region part{offset, (mode == MemoryMode::kHostPtr ? reserved_ : bytes) - offset};
+    sub = cl().CreateSubBuffer(mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
+    if (code != CL_SUCCESS) {
+      sub_.erase(offset);
+      raise(code, "passing a view that begins " + std::to_string(offset) + " bytes into a buffer of " + device.text() +
+                      " to a kernel (views must begin at multiples of " + std::to_string(device.info.base_align_bytes) + " bytes)");
+    }
+  }
+  return sub;
+}
+
+char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready) {
+  Queue& queue = device.transfer();
+  cl_event raw = nullptr;
+  char* address = base + offset;
+  if (mode == MemoryMode::kHostPtr) {
+    cl_int code = CL_SUCCESS;
+    void* p = cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
+    check(code, "mapping host-pointer memory (clEnqueueMapBuffer)");
+    if (p != address) {
+      throw Error(device.text() + " maps host-pointer memory at another address: use TVM_COEXEC_OPENCL_MEMORY=buffer");
+    }
+  } else {
+    check(cl().EnqueueSVMMap(queue.handle, kAsync, flags, address, n, after.size(), after.data(), &raw),
+          "mapping shared virtual memory (clEnqueueSVMMap)");
+  }
+  *ready = device.submitted(queue, raw, kMapLabel);
+  return address;
+}
+
+Event Region::unmap(Queue& queue, char* address) {
+  cl_event raw = nullptr;
+  if (mode == MemoryMode::kHostPtr) {
+    check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw), "unmapping host-pointer memory (clEnqueueUnmapMemObject)");
+  } else {
+    check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw), "unmapping shared virtual memory (clEnqueueSVMUnmap)");
+  }
+  return device.submitted(queue, raw, kUnmapLabel);
+}
+
+bool Region::host_mapped(size_t offset, size_t n) const {
+  auto it = mapped_.upper_bound(offset);
+  if (it == mapped_.begin()) {
+    return false;
+  }
+  --it;
+  return offset + n <= it->first + it->second;
+}
+
+void Region::map_for_host(size_t offset, size_t n) {
+  WaitList after;
+  order(Access::kWrite, &device.transfer(), &after);
+  Event ready;
+  map(CL_MAP_READ | CL_MAP_WRITE, offset, n, after, &ready);
+  mapped_[offset] = n;
+  record(Access::kWrite, ready);
+  ready->wait();
+}
+
+void Region::unmap_all(Queue& queue) {
+  for (const auto& m : mapped_) {
+    record(Access::kWrite, unmap(queue, base + m.first));
+  }
+  mapped_.clear();
+}
+
+void Region::drain() noexcept {
+  std::lock_guard<std::mutex> lock(mu);
+  try {
+    if (!mapped_.empty()) {
+      unmap_all(device.transfer());
+    }
+  } catch (const std::exception&) {
+  }
+  if (writer_) {
+    cl().WaitForEvents(1, &writer_->handle);
+  }
+  for (const Event& e : readers_) {
+    cl().WaitForEvents(1, &e->handle);
+  }
+  forget();
+}
+
+namespace {
+
+struct Table {
+  std::shared_mutex mu;
+  std::map<const char*, RegionPtr> by_base;
+};
+
+Table& table() {
+  static Table& t = *new Table();  // outlives every array
+  return t;
+}
+
+}  // namespace
+
+RegionPtr allocate_region(Device& device, size_t bytes, size_t alignment) {
+  auto region = std::make_shared<Region>(device, bytes, alignment);
+  Table& t = table();
+  std::unique_lock<std::shared_mutex> lock(t.mu);
+  t.by_base[region->base] = region;
+  return region;
+}
+
+RegionPtr find_region(const void* address) {
+  const char* p = static_cast<const char*>(address);
+  Table& t = table();
+  std::shared_lock<std::shared_mutex> lock(t.mu);
+  auto it = t.by_base.upper_bound(p);
+  if (it == t.by_base.begin()) {
+    return nullptr;
+  }
+  --it;
+  return it->second->contains(p) ? it->second : nullptr;
+}
+
+void free_region(const void* base) noexcept {
+  RegionPtr region;
+  {
+    Table& t = table();
+    std::unique_lock<std::shared_mutex> lock(t.mu);
+    auto it = t.by_base.find(static_cast<const char*>(base));
+    if (it == t.by_base.end()) {
+      return;
+    }
+    region = std::move(it->second);
+    t.by_base.erase(it);
+  }
+  // A cl_mem lives until its commands have ended (the driver counts); memory that we or clSVMFree give back would not.
+  if (region->mode != MemoryMode::kBuffer) {
+    region->drain();
+  }
+}
+
+}  // namespace coexec

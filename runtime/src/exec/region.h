@@ -1,0 +1,72 @@
+// Device memory. A tensor's data pointer is always an address inside a Region, whatever the memory mode, so views, pointers into the
+// middle, copies and aliases are all plain address arithmetic:
+//   buffer   cl_mem of the driver's own; the address is a reserved range that nobody can touch (a stray access by the CPU faults)
+//   hostptr  page-aligned host memory wrapped by CL_MEM_USE_HOST_PTR; the host must map before it looks
+//   coarse   clSVMAlloc; the host must map before it looks
+//   fine     clSVMAlloc, fine-grained: the host may look whenever no command is using it
+// Each region knows the last command that wrote it and those that have read it since: that is all the order there is between
+// the device's queues, and what a download waits for.
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "../cl/device.h"
+
+namespace coexec {
+
+// kOverwrite: a write that doesn't care whether earlier commands went well.
+enum class Access { kRead, kWrite, kOverwrite };
+
+class Region {
+ public:
+  Region(Device& device, size_t bytes, size_t alignment);
+  ~Region();
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+
+  Device& device;
+  const MemoryMode mode;
+  char* base = nullptr;
+  size_t bytes = 0;
+  cl_mem mem = nullptr;  // buffer and hostptr
+
+  bool contains(const void* p) const { return p >= base && p < base + bytes; }
+  size_t offset(const void* p) const { return static_cast<size_t>(static_cast<const char*>(p) - base); }
+
+  // All below need `mu` held. Where several regions are locked: in the order of their addresses.
+  std::mutex mu;
+  // Adds what a command with that access on `queue` must wait for; a null queue is the host.
+  void order(Access access, const Queue* queue, WaitList* list) const;
+  void record(Access access, const Event& event);
+  void forget();  // everything recorded has ended
+  const Event& writer() const { return writer_; }
+  cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
+  // Host mappings that outlive a call (aliased storage, coarse and hostptr): offset -> bytes.
+  bool host_mapped(size_t offset, size_t n) const;
+  void map_for_host(size_t offset, size_t n);          // blocks until the writers are done
+  void unmap_all(Queue& queue);                        // gives everything back to the device
+  // One mapped look by the host: returns the address; wait for *ready (after the writer) before touching it.
+  char* map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready);
+  Event unmap(Queue& queue, char* address);
+  // Waits for every command that uses the region, ignoring errors: before its memory goes.
+  void drain() noexcept;
+
+ private:
+  void release() noexcept;
+  size_t reserved_ = 0;
+  Event writer_;
+  std::vector<Event> readers_;  // since the last write, the last one of each queue
+  std::map<size_t, cl_mem> sub_;
+  std::map<size_t, size_t> mapped_;
+};
+
+using RegionPtr = std::shared_ptr<Region>;
+
+// All live regions of the process.
+RegionPtr allocate_region(Device& device, size_t bytes, size_t alignment);
+RegionPtr find_region(const void* address);  // null: not device memory
+void free_region(const void* base) noexcept;
+
+}  // namespace coexec

@@ -1,0 +1,28 @@
+// Scalar kernel arguments: TVM passes every one as int64 or double, the kernel wants it in its own width.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace coexec {
+
+enum class DTypeCode : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kHandle = 3, kBFloat = 4 };
+
+struct DType {
+  DTypeCode code;
+  uint8_t bits;
+  uint16_t lanes;
+};
+
+struct Scalar {
+  alignas(8) unsigned char bytes[8];
+  size_t size;  // 0: such a type can't be passed
+};
+
+// `is_float` tells which of the two values was passed; either kind is accepted for either type.
+Scalar pack_scalar(DType type, bool is_float, int64_t i, double f);
+
+// IEEE half and bfloat16, rounded to nearest even; overflow becomes infinity, NaN stays NaN.
+uint16_t to_half(double value);
+uint16_t to_bfloat16(double value);
+
+}  // namespace coexec

@@ -1,0 +1,33 @@
+// Host memory in which uploads wait until the device takes them.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "../cl/device.h"
+
+namespace coexec {
+
+class Staging {
+ public:
+  struct Block {
+    std::unique_ptr<char[]> data;
+    size_t capacity = 0;
+  };
+
+  static Staging& of(const Device& device);
+
+  // A block of at least `bytes`, or an empty one when too much is in flight already (the caller then waits instead).
+  Block take(size_t bytes);
+  // The block is in use until `done` has ended.
+  void in_flight(Block block, Event done);
+
+ private:
+  void reap();
+  std::mutex mu_;
+  std::vector<std::pair<Block, Event>> busy_;
+  std::vector<Block> free_;
+  size_t busy_bytes_ = 0, free_bytes_ = 0;
+};
+
+}  // namespace coexec

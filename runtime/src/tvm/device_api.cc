@@ -1,0 +1,207 @@
+#include "device_api.h"
+
+#include "../cl/cl_error.h"
+#include "../exec/copy.h"
+#include "../exec/region.h"
+#include "../exec/workspace_pool.h"
+#include "packed.h"
+
+namespace coexec {
+namespace {
+
+using namespace tvm_abi;
+
+size_t element_bytes(DLDataType t) { return (t.bits * t.lanes + 7u) / 8u; }
+
+size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType t) {
+  size_t n = element_bytes(t);
+  for (int i = 0; i < ndim; ++i) {
+    n *= static_cast<size_t>(shape[i]);
+  }
+  return n;
+}
+
+void check_scope(const Ref& scope) {
+  const std::string s = to_std(scope);
+  if (!s.empty() && s != "global") {
+    throw Error("memory scope '" + s + "' is not supported on opencl by this runtime, only 'global' (textures need a TVM that was built with USE_OPENCL=ON)");
+  }
+}
+
+// Dimensions of extent 1 may have any stride.
+void check_compact(const DLTensor& t, const char* role) {
+  if (!t.strides) {
+    return;
+  }
+  int64_t expected = 1;
+  for (int i = t.ndim - 1; i >= 0; --i) {
+    if (t.shape[i] == 0) {
+      return;
+    }
+    if (t.shape[i] != 1 && t.strides[i] != expected) {
+      std::string shape, strides;
+      for (int j = 0; j < t.ndim; ++j) {
+        shape += (j ? ", " : "") + std::to_string(t.shape[j]);
+        strides += (j ? ", " : "") + std::to_string(t.strides[j]);
+      }
+      throw Error("the " + std::string(role) + " of an opencl copy is not contiguous (shape (" + shape + "), strides (" + strides +
+                  ")): make a contiguous array of it first");
+    }
+    expected *= t.shape[i];
+  }
+}
+
+Place place(const void* data, size_t offset, DLDevice device) {
+  char* address = static_cast<char*>(const_cast<void*>(data)) + offset;
+  switch (device.device_type) {
+    case kDLOpenCL:
+      return {address, device.device_id};
+    case kDLCPU:
+    case kDLCUDAHost:
+    case kDLROCMHost:
+      return {address, -1};
+    default:
+      throw Error("opencl cannot copy from or to a device of type " + std::to_string(device.device_type) + " directly: go through the CPU");
+  }
+}
+
+Device& device_of(DLDevice d) { return Workspace::get().device(d.device_id); }
+
+// "3.0" of "OpenCL 3.0 PoCL ...".
+std::string version_number(const std::string& version) {
+  const size_t begin = version.find_first_of("0123456789");
+  return begin == std::string::npos ? version : version.substr(begin, version.find(' ', begin) - begin);
+}
+
+// tvm::runtime::DeviceAttrKind
+enum Attr {
+  kExist = 0,
+  kMaxThreadsPerBlock = 1,
+  kWarpSize = 2,
+  kMaxSharedMemoryPerBlock = 3,
+  kComputeVersion = 4,
+  kDeviceName = 5,
+  kMaxClockRate = 6,
+  kMultiProcessorCount = 7,
+  kMaxThreadDimensions = 8,
+  kApiVersion = 11,
+  kDriverVersion = 12,
+  kL2CacheSizeBytes = 13,
+  kTotalGlobalMemory = 14,
+};
+
+class OpenCLDeviceAPI final : public DeviceAPI {
+ public:
+  void SetDevice(DLDevice d) override { device_of(d); }  // launches follow their buffers; only say if there's no such device
+
+  void GetAttr(DLDevice d, int kind, void* rv) override {
+    if (kind == kExist) {
+      return_int(rv, Workspace::exists(d.device_id));
+      return;
+    }
+    const DeviceInfo& info = device_of(d).info;
+    switch (kind) {
+      case kMaxThreadsPerBlock:
+        return_int(rv, static_cast<int64_t>(info.max_work_group));
+        break;
+      case kWarpSize:
+        return_int(rv, 1);  // as stock TVM: OpenCL 1.2 can't say it
+        break;
+      case kMaxSharedMemoryPerBlock:
+        return_int(rv, static_cast<int64_t>(info.local_bytes));
+        break;
+      case kComputeVersion:
+        return_string(rv, version_number(info.version));
+        break;
+      case kDeviceName:
+        return_string(rv, info.name);
+        break;
+      case kMaxClockRate:
+        return_int(rv, info.clock_mhz);
+        break;
+      case kMultiProcessorCount:
+        return_int(rv, info.compute_units);
+        break;
+      case kMaxThreadDimensions:
+        return_string(rv, "[" + std::to_string(info.max_work_items[0]) + ", " + std::to_string(info.max_work_items[1]) + ", " +
+                              std::to_string(info.max_work_items[2]) + "]");
+        break;
+      case kApiVersion:
+        return_int(rv, 120);  // the level of the interface that is needed, as CL_TARGET_OPENCL_VERSION
+        break;
+      case kDriverVersion:
+        return_string(rv, info.driver);
+        break;
+      case kL2CacheSizeBytes:
+        return_int(rv, static_cast<int64_t>(info.cache_bytes));
+        break;
+      case kTotalGlobalMemory:
+        return_int(rv, static_cast<int64_t>(info.global_bytes));
+        break;
+      default:
+        break;  // OpenCL doesn't know it: null
+    }
+  }
+
+  size_t GetDataSize(const DLTensor& t, Ref scope) override {
+    check_scope(scope);
+    return tensor_bytes(t.ndim, t.shape, t.dtype);
+  }
+
+  void GetTargetProperty(DLDevice d, const std::string& name, void* rv) override {
+    const DeviceInfo& info = device_of(d).info;
+    if (name == "max_threads_per_block" || name == "max_num_threads") {
+      return_int(rv, static_cast<int64_t>(info.max_work_group));
+    } else if (name == "max_shared_memory_per_block") {
+      return_int(rv, static_cast<int64_t>(info.local_bytes));
+    } else if (name == "thread_warp_size") {
+      return_int(rv, 1);
+    }
+  }
+
+  void* AllocDataSpace(DLDevice d, size_t bytes, size_t alignment, DLDataType) override {
+    return allocate_region(device_of(d), bytes, alignment)->base;
+  }
+
+  void* AllocDataSpaceScoped(DLDevice d, int ndim, const int64_t* shape, DLDataType t, Ref scope) override {
+    check_scope(scope);
+    return allocate_region(device_of(d), tensor_bytes(ndim, shape, t), 128)->base;
+  }
+
+  void FreeDataSpace(DLDevice, void* p) override { free_region(p); }
+
+  void CopyTensor(DLTensor* from, DLTensor* to, void* stream) override {
+    check_compact(*from, "source");
+    check_compact(*to, "destination");
+    const size_t n = tensor_bytes(from->ndim, from->shape, from->dtype);
+    if (n != tensor_bytes(to->ndim, to->shape, to->dtype)) {
+      throw Error("an opencl copy needs arrays of equal size, not " + std::to_string(n) + " and " +
+                  std::to_string(tensor_bytes(to->ndim, to->shape, to->dtype)) + " bytes");
+    }
+    copy(place(from->data, from->byte_offset, from->device), place(to->data, to->byte_offset, to->device), n, stream);
+  }
+
+  void* CreateStream(DLDevice d) override { return device_of(d).create_stream(); }
+  void FreeStream(DLDevice d, void* s) override { device_of(d).free_stream(static_cast<Queue*>(s)); }
+  void StreamSync(DLDevice d, void* s) override { device_of(d).sync(s); }
+  void SetStream(DLDevice d, void* s) override { device_of(d).set_current(s); }
+  void* GetCurrentStream(DLDevice d) override { return device_of(d).current_handle(); }
+  void SyncStreamFromTo(DLDevice d, void* from, void* to) override { device_of(d).sync_from_to(from, to); }
+
+  void* AllocWorkspace(DLDevice d, size_t bytes, DLDataType) override { return WorkspacePool::of(device_of(d)).take(bytes); }
+  void FreeWorkspace(DLDevice d, void* p) override { WorkspacePool::of(device_of(d)).give_back(p); }
+
+  void CopyRaw(const void* from, size_t from_offset, void* to, size_t to_offset, size_t bytes, DLDevice d_from, DLDevice d_to, DLDataType,
+               void* stream) override {
+    copy(place(from, from_offset, d_from), place(to, to_offset, d_to), bytes, stream);
+  }
+};
+
+}  // namespace
+
+DeviceAPI* opencl_device_api() {
+  static OpenCLDeviceAPI* api = new OpenCLDeviceAPI();  // TVM keeps the pointer for good
+  return api;
+}
+
+}  // namespace coexec

@@ -1,0 +1,122 @@
+#include "globals.h"
+
+#include "../cl/cl_error.h"
+#include "../cl/device.h"
+#include "../exec/json.h"
+#include "../exec/profile.h"
+#include "../exec/stats.h"
+#include "device_api.h"
+#include "host_view.h"
+#include "module.h"
+#include "packed.h"
+#include "timer.h"
+
+namespace coexec {
+namespace {
+
+using namespace tvm_abi;
+
+void* g_build_source = nullptr;  // the code generator that target.build.opencl was
+
+int device_api(TVMValue*, int*, int, void* ret, void*) {
+  TVMValue v;
+  v.v_handle = opencl_device_api();
+  return return_value(ret, v, kOpaqueHandle);
+}
+
+int load_binary(TVMValue* args, int*, int, void* ret, void*) {
+  return guarded([&] { return return_object(ret, load_module(static_cast<Stream*>(args[0].v_handle)), kModuleHandle); });
+}
+
+int build(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    TVMValue out;
+    int out_code = 0;
+    if (TVMFuncCall(g_build_source, args, codes, n, &out, &out_code) != 0) {
+      return -1;  // TVM has the message
+    }
+    const Ref source(out.v_handle);
+    return return_object(ret, convert_module(static_cast<Object*>(out.v_handle)), kModuleHandle);
+  });
+}
+
+int timer(TVMValue* args, int*, int, void* ret, void*) {
+  return guarded([&] { return return_object(ret, make_timer(args[0].v_device.device_id), kObjectHandle); });
+}
+
+int why_unavailable(TVMValue*, int*, int, void* ret, void*) { return return_string(ret, Workspace::why_unavailable()); }
+
+int devices(TVMValue*, int*, int, void* ret, void*) {
+  return guarded([&] {
+    Workspace& w = Workspace::get();
+    std::string out = "[";
+    for (size_t i = 0; i < w.size(); ++i) {
+      const Device& d = w.device(static_cast<int>(i));
+      out += (i ? ", {\"id\": " : "{\"id\": ") + std::to_string(i);
+      out += ", \"platform\": " + json_string(d.info.platform_name) + ", \"name\": " + json_string(d.info.name);
+      out += ", \"version\": " + json_string(d.info.version) + ", \"driver\": " + json_string(d.info.driver);
+      out += ", \"type\": " + json_string(d.info.type_name()) + ", \"memory_mode\": " + json_string(d.memory_name());
+      out += ", \"compute_units\": " + std::to_string(d.info.compute_units);
+      out += ", \"global_bytes\": " + std::to_string(d.info.global_bytes);
+      out += std::string(", \"unified\": ") + (d.info.unified ? "true" : "false");
+      out += std::string(", \"fp16\": ") + (d.info.fp16 ? "true" : "false");
+      out += std::string(", \"fp64\": ") + (d.info.fp64 ? "true" : "false") + "}";
+    }
+    return return_string(ret, out + "]");
+  });
+}
+
+int stats(TVMValue*, int*, int, void* ret, void*) { return return_string(ret, Stats::get().json()); }
+
+int reset_stats(TVMValue*, int*, int, void*, void*) {
+  Stats::get().reset();
+  return 0;
+}
+
+int set_profiling(TVMValue* args, int*, int n, void*, void*) {
+  return guarded([&] {
+    Workspace& w = Workspace::get();
+    for (size_t i = 0; i < w.size(); ++i) {
+      w.device(static_cast<int>(i)).set_profiling(n > 0 && args[0].v_int64 != 0);
+    }
+    return 0;
+  });
+}
+
+int kernel_times(TVMValue*, int*, int, void* ret, void*) {
+  return guarded([&] { return return_string(ret, Profile::get().take_json()); });
+}
+
+int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 1 || codes[0] != kNDArrayHandle) {
+      throw Error("tvm_coexec.opencl.host_view takes one NDArray");
+    }
+    TVMValue v;
+    v.v_handle = make_host_view(static_cast<DLTensor*>(args[0].v_handle));
+    const int rc = return_value(ret, v, kNDArrayHandle);
+    TVMArrayFree(v.v_handle);
+    return rc;
+  });
+}
+
+}  // namespace
+
+void register_globals() {
+  TVMFuncGetGlobal("target.build.opencl", &g_build_source);  // absent in a runtime-only libtvm
+  register_global("tvm_coexec.opencl.why_unavailable", why_unavailable);
+  register_global("tvm_coexec.opencl.devices", devices);
+  register_global("tvm_coexec.opencl.stats", stats);
+  register_global("tvm_coexec.opencl.reset_stats", reset_stats);
+  register_global("tvm_coexec.opencl.set_profiling", set_profiling);
+  register_global("tvm_coexec.opencl.kernel_times", kernel_times);
+  register_global("tvm_coexec.opencl.host_view", host_view);
+  register_global("profiling.timer.opencl", timer);
+  register_global("runtime.module.loadbinary_opencl", load_binary);
+  if (g_build_source) {
+    register_global("target.build.opencl", build);
+  }
+  register_global("device_api.opencl", device_api);  // last: whoever sees it finds the rest
+}
+
+}  // namespace coexec

@@ -1,0 +1,228 @@
+#include "module.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "../cl/cl_error.h"
+#include "../exec/kernel.h"
+#include "../exec/kernel_source.h"
+#include "packed.h"
+
+namespace coexec {
+namespace {
+
+using namespace tvm_abi;
+
+struct MemoryStream final : Stream {
+  std::string bytes;
+  size_t at = 0;
+  size_t Read(void* to, size_t n) override {
+    n = std::min(n, bytes.size() - at);
+    std::memcpy(to, bytes.data() + at, n);
+    at += n;
+    return n;
+  }
+  size_t Write(const void* from, size_t n) override {
+    bytes.append(static_cast<const char*>(from), n);
+    return n;
+  }
+};
+
+// ---- the blob: str format; u64 n; n x {str key; str name; u64 + DLDataType[]; u64 + str[] launch tags}; str source ----
+constexpr uint64_t kMaxCount = 1u << 20;       // of functions, arguments, tags
+constexpr uint64_t kMaxString = 1ull << 31;    // bytes
+
+template <class T>
+T read(Stream* s) {
+  T value;
+  if (s->Read(&value, sizeof value) != sizeof value) {
+    throw Error("the OpenCL module's data is cut off: export the model again");
+  }
+  return value;
+}
+
+uint64_t read_count(Stream* s, uint64_t limit) {
+  const uint64_t n = read<uint64_t>(s);
+  if (n > limit) {
+    throw Error("the OpenCL module's data is damaged or of another version of TVM: export the model again");
+  }
+  return n;
+}
+
+std::string read_string(Stream* s) {
+  const uint64_t n = read_count(s, kMaxString);
+  std::string text;
+  while (text.size() < n) {  // in pieces, so that a damaged length can't make us ask for gigabytes
+    const size_t piece = std::min<size_t>(n - text.size(), 1 << 20), had = text.size();
+    text.resize(had + piece);
+    if (s->Read(&text[had], piece) != piece) {
+      throw Error("the OpenCL module's data is cut off: export the model again");
+    }
+  }
+  return text;
+}
+
+template <class T>
+void write(Stream* s, const T& value) {
+  s->Write(&value, sizeof value);
+}
+
+void write_string(Stream* s, const std::string& text) {
+  write<uint64_t>(s, text.size());
+  s->Write(text.data(), text.size());
+}
+
+FunctionInfo read_info(Stream* s) {
+  FunctionInfo info;
+  info.name = read_string(s);
+  for (uint64_t n = read_count(s, kMaxCount); n > 0; --n) {
+    const DLDataType t = read<DLDataType>(s);
+    info.arg_types.push_back({static_cast<DTypeCode>(t.code), t.bits, t.lanes});
+  }
+  for (uint64_t n = read_count(s, kMaxCount); n > 0; --n) {
+    info.launch_tags.push_back(read_string(s));
+  }
+  return info;
+}
+
+void write_info(Stream* s, const FunctionInfo& info) {
+  write_string(s, info.name);
+  write<uint64_t>(s, info.arg_types.size());
+  for (const DType& t : info.arg_types) {
+    write(s, DLDataType{static_cast<uint8_t>(t.code), t.bits, t.lanes});
+  }
+  write<uint64_t>(s, info.launch_tags.size());
+  for (const std::string& tag : info.launch_tags) {
+    write_string(s, tag);
+  }
+}
+
+// ---- calling ----
+Argument to_argument(const TVMValue& value, int code) {
+  Argument a;
+  switch (code) {
+    case kFloat:
+      a.is_float = true;
+      a.f = value.v_float64;
+      break;
+    case kNull:
+      break;
+    case kDLTensorHandle:
+    case kNDArrayHandle: {  // called by hand with an array: a compiled host function passes the bare pointer
+      const auto* t = static_cast<const DLTensor*>(value.v_handle);
+      a.address = static_cast<char*>(t->data) + t->byte_offset;
+      break;
+    }
+    default:
+      a.i = value.v_int64;
+      a.address = value.v_handle;
+  }
+  return a;
+}
+
+int call(Kernel& kernel, const TVMValue* values, const int* codes, int n) {
+  if (static_cast<size_t>(n) != kernel.n_values()) {
+    throw Error("kernel '" + kernel.name + "' takes " + std::to_string(kernel.n_args()) + " arguments and " +
+                std::to_string(kernel.info.launch_tags.size()) + " grid sizes, but was called with " + std::to_string(n) + " values");
+  }
+  std::vector<Argument> args(kernel.n_args());
+  for (size_t i = 0; i < args.size(); ++i) {
+    args[i] = to_argument(values[i], codes[i]);
+  }
+  std::vector<int64_t> extents(kernel.info.launch_tags.size());
+  for (size_t i = 0; i < extents.size(); ++i) {
+    extents[i] = values[args.size() + i].v_int64;
+  }
+  kernel.launch(args.data(), extents.data());
+  return 0;
+}
+
+// What a packed function holds: the kernel, and the module so that it stays alive.
+struct Bound {
+  Kernel* kernel;
+  Ref module;
+};
+
+int call_bound(TVMValue* values, int* codes, int n, void*, void* self) {
+  return guarded([&] { return call(*static_cast<Bound*>(self)->kernel, values, codes, n); });
+}
+
+class OpenCLModule final : public ModuleNode {
+ public:
+  OpenCLModule(std::string format, std::vector<std::pair<std::string, FunctionInfo>> infos, std::string source)
+      : format_(std::move(format)), source_(std::move(source)) {
+    type_index = coexec::type_index("runtime.Module");
+    ref_count = 1;
+    deleter = [](Object* o) { delete static_cast<OpenCLModule*>(o); };
+    const auto parts = split_kernels(source_);
+    for (auto& entry : infos) {
+      const auto part = parts.find(entry.first);
+      kernels_[entry.first] = std::make_unique<Kernel>(entry.first, entry.second, part == parts.end() ? source_ : part->second);
+    }
+  }
+
+  const char* type_key() const override { return "opencl"; }
+
+  Ref GetFunction(const Ref& name, const Ref& self) override {
+    const auto it = kernels_.find(to_std(name));
+    if (it == kernels_.end()) {
+      return Ref();
+    }
+    auto bound = std::make_unique<Bound>(Bound{it->second.get(), self});
+    void* f = nullptr;
+    if (TVMFuncCreateFromCFunc(call_bound, bound.get(), [](void* p) { delete static_cast<Bound*>(p); }, &f) != 0) {
+      throw Error("TVM cannot make a function of kernel '" + it->first + "': " + last_tvm_error());
+    }
+    bound.release();
+    return Ref(f);
+  }
+
+  void SaveToFile(const Ref& file, const Ref&) override {
+    throw Error("an OpenCL module can't be saved to '" + to_std(file) + "' by itself: use export_library of the whole module");
+  }
+
+  void SaveToBinary(Stream* s) override {
+    write_string(s, format_);
+    write<uint64_t>(s, kernels_.size());
+    for (const auto& entry : kernels_) {
+      write_string(s, entry.first);
+      write_info(s, entry.second->info);
+    }
+    write_string(s, source_);
+  }
+
+  Ref GetSource(const Ref&) override { return make_string(source_); }
+  Ref GetFormat() override { return make_string(format_); }
+  int GetPropertyMask() const override { return kBinarySerializable | kRunnable; }
+  bool ImplementsFunction(const Ref& name, bool) override { return kernels_.count(to_std(name)) != 0; }
+
+ private:
+  const std::string format_, source_;
+  std::map<std::string, std::unique_ptr<Kernel>> kernels_;
+};
+
+}  // namespace
+
+Object* load_module(Stream* s) {
+  std::string format = read_string(s);
+  if (format != "cl") {
+    throw Error("an OpenCL module in format '" + format.substr(0, 20) + "' can't be loaded, only OpenCL C ('cl')");
+  }
+  std::vector<std::pair<std::string, FunctionInfo>> infos;
+  for (uint64_t n = read_count(s, kMaxCount); n > 0; --n) {
+    std::string key = read_string(s);
+    infos.emplace_back(std::move(key), read_info(s));
+  }
+  return new OpenCLModule(std::move(format), std::move(infos), read_string(s));
+}
+
+Object* convert_module(Object* source_module) {
+  MemoryStream blob;
+  static_cast<ModuleNode*>(source_module)->SaveToBinary(&blob);
+  return load_module(&blob);
+}
+
+Object* make_empty_module() { return new OpenCLModule("cl", {}, ""); }
+
+}  // namespace coexec
