@@ -71,17 +71,19 @@ def test_models_have_one_input_of_fixed_shape_and_no_left_over_nodes(name):
 
 
 def test_evaluator_agrees_with_onnxruntime():
-    # Every operator of the zoo but LRN and Gemm with more than one group of images comes up in these two.
-    for name in ("shufflenet", "inception_v1"):
+    seen = set()
+    for name in ("squeezenet", "shufflenet", "inception_v1", "inception_v2"):
         model = zoo.load(name)
         image = zoo.inputs(model, seed=3)
         values = {t.name: onnx.numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer}
         values |= {key: value.astype(np.float64) for key, value in image.items()}
         for node in model.graph.node:
+            seen.add(node.op_type)
             values[node.output[0]] = _forward.evaluate(node, [values[i] for i in node.input])
         want = zoo.reference(model, image)[0]
         got = values[model.graph.output[0].name]
         assert np.abs(got - want).max() / np.abs(want).max() < 1e-4
+    assert seen == set(_forward.OPERATORS), "these models are to have every operator"
 
 
 def test_inputs_depend_on_the_seed_alone():

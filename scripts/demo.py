@@ -1,0 +1,180 @@
+"""The main job on one page: a real network, co-executed on CPU and GPU, checked, and timed against each device alone.
+
+make demo                                  ResNet-50
+make demo ARGS="--model squeezenet"        something smaller
+make demo ARGS="--ratio 0.5 --axis oc"     a split of one's own instead of the planned one
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+TOLERANCE = 1e-4
+
+
+def ratio(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description="Co-execute a network on CPU and GPU.")
+    parser.add_argument("--model", default="resnet50", help="a network of the zoo (default: resnet50)")
+    parser.add_argument("--cpu", help="the CPU target; default: plain llvm beside pocl, else this CPU's own")
+    parser.add_argument("--gpu", default="opencl", help="the GPU target (default: opencl)")
+    parser.add_argument("--ratio", type=ratio, default="auto", help="the GPU's part, 0 to 1, or auto (default)")
+    parser.add_argument("--axis", default="auto", help="the axis to divide: oc, h, or auto (default)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each (default: 7)")
+    parser.add_argument("--report", action="store_true", help="print the whole report, kernel by kernel")
+    # How this script times two threads, in a process of its own.
+    parser.add_argument("--time-library", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def cpu_target(bed) -> str:
+    """Return this machine's CPU target; beside pocl plain llvm, which is about as fast as pocl on one core."""
+    import tvm
+
+    if bed.pocl:
+        return "llvm"
+    system_cpu = getattr(tvm.target.codegen, "llvm_get_system_cpu", lambda: "")()
+    return f"llvm -mcpu={system_cpu}" if system_cpu else "llvm"
+
+
+def time_once(module, image: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
+    """Run once and return the wall-clock seconds and the first output; inputs and result are in the CPU's memory."""
+    start = time.perf_counter()
+    module.set_input(**image)
+    module.run()
+    answer = module.get_output(0).numpy()
+    return time.perf_counter() - start, answer
+
+
+def time_library(file: str, image_file: str, repeats: int) -> int:
+    """Time an exported one-device library and print the best seconds; run in a process with its own thread count."""
+    import tvm
+    from tvm.contrib import graph_executor
+
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the parent, and so this process, is pinned to one core
+    module = graph_executor.GraphModule(tvm.runtime.load_module(file)["default"](tvm.cpu()))
+    image = dict(np.load(image_file))
+    time_once(module, image)
+    print(json.dumps(min(time_once(module, image)[0] for _ in range(repeats))))
+    return 0
+
+
+def two_threads(library, image: dict[str, np.ndarray], repeats: int) -> float:
+    """Return the best seconds of the CPU-only build on two threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        library.export_library(f"{folder}/cpu.so")
+        np.savez(f"{folder}/image.npz", **image)
+        files = [f"{folder}/cpu.so", f"{folder}/image.npz"]
+        command = [sys.executable, __file__, "--repeats", str(repeats), "--time-library", *files]
+        environment = dict(os.environ, TVM_NUM_THREADS="2")
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return json.loads(done.stdout)
+
+
+def demo(options: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    import tvm
+    from tvm import relay
+    from tvm.contrib import graph_executor
+
+    import tvm_coexec
+    from tvm_coexec.testing import testbed, zoo
+
+    logging.getLogger("te_compiler").setLevel(logging.ERROR)
+    logging.getLogger("autotvm").setLevel(logging.ERROR)
+    bed = testbed.prepare()
+    if bed.device is None and options.gpu.startswith("opencl"):
+        raise tvm_coexec.CoExecError(f"no OpenCL device: {tvm_coexec.runtime.why_unavailable()}")
+    cpu = options.cpu or cpu_target(bed)
+    print(f"{bed.description}\nCPU target: {cpu}; GPU target: {options.gpu}")
+
+    model = zoo.load(options.model)
+    image = zoo.inputs(model)
+    reference = zoo.reference(model, image)[0]
+    shapes = {name: value.shape for name, value in image.items()}
+    mod, params = relay.frontend.from_onnx(model, shapes)
+    print(f"[{time.perf_counter() - start:5.1f} s] {options.model}: loaded, and run by onnxruntime for reference")
+
+    choices = {"ratio": options.ratio, "axis": options.axis}
+    coexec = relay.transform.CoExecPartition(cpu, options.gpu, params=params, **choices)
+    split = coexec(mod)
+    print(f"[{time.perf_counter() - start:5.1f} s] planned: {coexec.report.summary()}")
+
+    cpu_device, gpu_target = tvm.cpu(), tvm_coexec.targets(cpu, options.gpu)[1]
+    gpu_device = tvm.device(gpu_target.kind.name)
+    libraries, modules = {}, {}
+    for name in ("CPU", "GPU", "both"):
+        with tvm.transform.PassContext(opt_level=3):
+            if name == "both":
+                libraries[name] = relay.build(split, target=tvm_coexec.targets(cpu, options.gpu))
+            else:
+                libraries[name] = relay.build(mod, target=cpu if name == "CPU" else gpu_target, params=params)
+        if name == "both":
+            modules[name] = tvm_coexec.create(libraries[name])
+        else:
+            device = cpu_device if name == "CPU" else gpu_device
+            modules[name] = graph_executor.GraphModule(libraries[name]["default"](device))
+        print(f"[{time.perf_counter() - start:5.1f} s] compiled for {name}")
+
+    errors, seconds = {}, {name: [] for name in modules}
+    for name, module in modules.items():  # the first run compiles the GPU's kernels
+        answer = time_once(module, image)[1]
+        errors[name] = float(np.abs(answer - reference).max() / np.abs(reference).max())
+    print(f"[{time.perf_counter() - start:5.1f} s] ran once each")
+    testbed.pin_main_thread(bed)
+    for _ in range(options.repeats):  # in turns: what else the machine does then hits all alike
+        for name, module in modules.items():
+            seconds[name].append(time_once(module, image)[0])
+    both_cores = two_threads(libraries["CPU"], image, options.repeats) if bed.pocl else None
+
+    print(f"\n{coexec.report.to_text() if options.report else coexec.report.summary()}\n")
+    print_table(options.model, errors, seconds, both_cores)
+    print(f"\n{time.perf_counter() - start:.0f} s in all")
+    wrong = [name for name, error in errors.items() if not error <= TOLERANCE]
+    if wrong:
+        print(f"demo: wrong result on {', '.join(wrong)}: the error is above {TOLERANCE:g}", file=sys.stderr)
+    return int(bool(wrong))
+
+
+def print_table(model: str, errors: dict, seconds: dict, both_cores: float | None) -> None:
+    alone = min(min(seconds["CPU"]), min(seconds["GPU"]))
+    titles = {"CPU": "CPU alone", "GPU": "GPU alone", "both": "CPU + GPU (tvm-coexec)"}
+    print(f"{model:26} {'best ms':>9} {'median ms':>10} {'speed-up':>9} {'max rel. error':>15}")
+    for name, title in titles.items():
+        best, median = min(seconds[name]), statistics.median(seconds[name])
+        print(f"{title:26} {best * 1e3:9.1f} {median * 1e3:10.1f} {alone / best:8.2f}x {errors[name]:15.1e}")
+    if both_cores is not None:
+        print(f"{'CPU alone, two threads':26} {both_cores * 1e3:9.1f} {'':10} {alone / both_cores:8.2f}x")
+    print("Speed-up: over the better single device. Error: against onnxruntime.")
+    if both_cores is not None:
+        print(
+            "pocl computes on a CPU core, so two CPU threads have the same hardware: they are the honest comparison here."
+        )
+
+
+def main() -> int:
+    options = parse()
+    if options.time_library:
+        return time_library(*options.time_library, options.repeats)
+    try:
+        return demo(options)
+    except ValueError as error:  # an option that does not do; CoExecError is one
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
