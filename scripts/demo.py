@@ -160,9 +160,7 @@ def print_table(model: str, errors: dict, seconds: dict, both_cores: float | Non
         print(f"{'CPU alone, two threads':26} {both_cores * 1e3:9.1f} {'':10} {alone / both_cores:8.2f}x")
     print("Speed-up: over the better single device. Error: against onnxruntime.")
     if both_cores is not None:
-        print(
-            "pocl computes on a CPU core, so two CPU threads have the same hardware: they are the honest comparison here."
-        )
+        print("pocl computes on a CPU core, so two CPU threads use the same hardware: the honest comparison here.")
 
 
 def main() -> int:
