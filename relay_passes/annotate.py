@@ -30,14 +30,16 @@ class Annotate:
     ----------
     plan : Plan
         Must fit the module (`Plan.check` is called).
+    extracted : Extracted, optional
+        The module's kernels, where the caller has extracted them already.
     """
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, extracted: Extracted | None = None):
+        self.plan, self.extracted = plan, extracted
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the annotated module."""
-        extracted = extract_with_calls(mod)
+        extracted = self.extracted or extract_with_calls(mod)
         self.plan.check(extracted.graph)
         return _Outliner(mod, self.plan, extracted).run()
 
@@ -95,9 +97,12 @@ class _Outliner:
         for call in calls:
             local[call] = relay.Call(call.op, [visit(a) for a in call.args], call.attrs, call.type_args)
         results = [c for c in calls if any(r not in inside for r in self.readers[c])]
-        body = local[results[0]] if len(results) == 1 else relay.Tuple([local[c] for c in results])
+        if len(results) == 1:
+            body, ty = local[results[0]], results[0].checked_type
+        else:
+            body, ty = relay.Tuple([local[c] for c in results]), relay.TupleType([c.checked_type for c in results])
         name = f"coexec_{number}_{segment.device}"
-        func = relay.Function(list(params.values()), body, None, [], _attrs(number, segment, self.graph))
+        func = relay.Function(list(params.values()), body, ty, [], _attrs(number, segment, self.graph))
         var = relay.GlobalVar(name)
         out[var] = func
         call = relay.Call(var, [self._in_main(e) for e in params])

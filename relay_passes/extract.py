@@ -14,7 +14,7 @@ from tvm import relay
 
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor
 
-from .rules import Refusal, flat_args, rule_for, shape_of
+from .rules import Refusal, SplitMemo, flat_args, shape_of
 
 # "h" is the outermost spatial axis, whatever the rank: its slices are the most contiguous ones.
 _SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
@@ -69,9 +69,8 @@ def extract_with_calls(mod: tvm.IRModule) -> Extracted:
             return [v for f in expr.fields for v in value_of(f)]
         return []
 
-    kernels = []
-    for index, calls in enumerate(groups):
-        kernels.append(_kernel(index, calls, value_of))
+    memo = SplitMemo()
+    kernels = [_kernel(index, calls, value_of, memo) for index, calls in enumerate(groups)]
     return Extracted(KernelGraph(tuple(kernels), inputs, tuple(value_of(main.body))), groups)
 
 
@@ -144,7 +143,7 @@ def _tensors(ty: tvm.ir.Type) -> tuple[Tensor, ...]:
     return (_tensor(ty),)
 
 
-def _kernel(index: int, calls: list[relay.Call], value_of) -> Kernel:
+def _kernel(index: int, calls: list[relay.Call], value_of, memo: SplitMemo) -> Kernel:
     inside = set(calls)
     root = calls[-1]
     names = [c.op.name for c in calls]
@@ -179,23 +178,23 @@ def _kernel(index: int, calls: list[relay.Call], value_of) -> Kernel:
     base["flops"] = float(sum(_flops(c) for c in calls))
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):
         return Kernel(**base, reason=f"{root.op.name} returns a tuple")
-    axes, reason = _axes(calls, list(args), list(args.values()), base["inputs"])
+    axes, reason = _axes(calls, list(args), list(args.values()), base["inputs"], memo)
     return Kernel(**base, axes=axes, reason=reason)
 
 
-def _axes(calls, arg_exprs, arg_values, inputs) -> tuple[tuple[SplitAxis, ...], str]:
+def _axes(calls, arg_exprs, arg_values, inputs, memo: SplitMemo) -> tuple[tuple[SplitAxis, ...], str]:
     """Every axis along which the whole kernel divides, and the reason when there is none."""
     root = calls[-1]
     try:
         shape = shape_of(root)
-        candidates = [d for d in rule_for(root).splits(root) if shape[d] > 1]
+        candidates = [d for d in memo[root] if shape[d] > 1]
     except Refusal as why:
         return (), str(why)
     names = _axis_names(calls, len(shape))
     axes, reason = [], "none of its axes can be divided"
     for dim in sorted(candidates):
         try:
-            needs, granule, weights = _needs(calls, dim, arg_exprs, arg_values, inputs)
+            needs, granule, weights = _needs(calls, dim, arg_exprs, arg_values, inputs, memo)
         except Refusal as why:
             reason = str(why)
             continue
@@ -203,7 +202,7 @@ def _axes(calls, arg_exprs, arg_values, inputs) -> tuple[tuple[SplitAxis, ...], 
     return tuple(axes), "" if axes else reason
 
 
-def _needs(calls, dim, arg_exprs, arg_values, inputs):
+def _needs(calls, dim, arg_exprs, arg_values, inputs, memo: SplitMemo):
     """Runs the rules backwards from the kernel's output; raises `Refusal` where an inner value would be needed whole."""
     inside = set(calls)
     todo: dict[relay.Call, tuple[int, list[tuple[Step, ...]]]] = {calls[-1]: (dim, [()])}
@@ -213,7 +212,7 @@ def _needs(calls, dim, arg_exprs, arg_values, inputs):
         if call not in todo:
             raise Refusal("it has more than one result")
         d, paths = todo[call]
-        split = rule_for(call).splits(call).get(d)
+        split = memo[call].get(d)
         if split is None:
             raise Refusal(f"{call.op.name} mixes elements along that axis")
         if split.granule > 1:

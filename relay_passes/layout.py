@@ -10,6 +10,7 @@ from __future__ import annotations
 import tvm
 from tvm import autotvm, relay
 
+from .fold import FoldConstants
 from .split import device_of
 
 
@@ -52,7 +53,7 @@ def _altered(func: relay.Function, target: tvm.target.Target) -> relay.Function:
                 relay.transform.Legalize(),
                 relay.transform.CanonicalizeOps(),
                 relay.transform.AlterOpLayout(),
-                relay.transform.FoldConstant(),
+                FoldConstants(),
                 relay.transform.InferType(),
             ]
         )(mod)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from .fold import FoldConstants
+
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
 class Prepare:
@@ -36,11 +38,14 @@ class Prepare:
             relay.qnn.transform.Legalize(),
             relay.qnn.transform.CanonicalizeOps(),
             relay.transform.SimplifyInference(),
-            relay.transform.FoldConstant(),
-            relay.transform.FoldScaleAxis(),
+            FoldConstants(),
+            # the two halves of FoldScaleAxis, which would fold each constant by a compilation of its own
+            relay.transform.BackwardFoldScaleAxis(),
+            relay.transform.ForwardFoldScaleAxis(),
+            FoldConstants(),
             relay.transform.SimplifyExpr(),
             relay.transform.CanonicalizeOps(),
-            relay.transform.FoldConstant(),
+            FoldConstants(),
             relay.transform.ToGraphNormalForm() if _has_let(main) else relay.transform.InferType(),
             relay.transform.DeadCodeElimination(),
             relay.transform.InferType(),

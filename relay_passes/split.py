@@ -17,7 +17,7 @@ from tvm import relay
 
 from tvm_coexec.kernel_graph import Range, round_out, union
 
-from .rules import flat_args, rule_for, shape_of, slice_expr
+from .rules import SplitMemo, flat_args, rule_for, shape_of, slice_expr
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplit")
@@ -74,6 +74,7 @@ class _Demand:
 class _Chain:
     def __init__(self, var: relay.GlobalVar, func: relay.Function):
         self.var, self.func = var, func
+        self.splits = SplitMemo()
         self.results = list(func.body.fields) if isinstance(func.body, relay.Tuple) else [func.body]
         self.dims = [int(d) for d in str(func.attrs["coexec.result_dims"]).split(",")]
         self.cuts = [int(c) for c in str(func.attrs["coexec.result_cuts"]).split(",")]
@@ -97,7 +98,7 @@ class _Chain:
             if call not in demand.calls or demand.calls[call][1] == (0, 0):
                 continue
             dim, r = demand.calls[call]
-            split = rule_for(call).splits(call)[dim]
+            split = self.splits[call][dim]
             r = round_out(r, split.granule, shape_of(call)[dim])
             demand.calls[call] = (dim, r)
             for arg, need in zip(flat_args(call), split.needs):
@@ -171,10 +172,9 @@ class _Chain:
             if call not in demand.calls or demand.calls[call][1] == (0, 0):
                 continue
             dim, r = demand.calls[call]
-            rule = rule_for(call)
             args: list[relay.Expr | None] = []
             got: list[Range | None] = []
-            for arg, need in zip(flat_args(call), rule.splits(call)[dim].needs):
+            for arg, need in zip(flat_args(call), self.splits[call][dim].needs):
                 want = None if need is None else need.step.apply(r)
                 got.append(want)
                 if need is None:
@@ -183,7 +183,7 @@ class _Chain:
                     args.append(None)
                 else:
                     args.append(self._at(arg, need.dim, want, demand, params, values))
-            values[call] = rule.rebuild(call, dim, r, args, got)
+            values[call] = rule_for(call).rebuild(call, dim, r, args, got)
         return values
 
     def _at(self, arg, dim: int, want: Range, demand: _Demand, params, values) -> relay.Expr:

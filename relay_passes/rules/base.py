@@ -77,6 +77,14 @@ def rule_for(call: relay.Call) -> Rule:
     return found
 
 
+class SplitMemo(dict):
+    """`splits` of each call, computed once; lives as long as the pass that asks."""
+
+    def __missing__(self, call: relay.Call) -> dict[int, OpSplit]:
+        self[call] = found = rule_for(call).splits(call)
+        return found
+
+
 def flat_args(call: relay.Call) -> list[relay.Expr]:
     """Arguments with literal tuples (concatenate) spread out."""
     out: list[relay.Expr] = []

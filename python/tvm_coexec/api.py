@@ -1,0 +1,71 @@
+"""What build scripts call."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+from tvm.target import Target
+
+from .relay_passes.coexec_partition import CoExecPartition, plan_of
+from .targets import targets
+
+__all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
+
+
+def partition_for_coexec(mod: tvm.IRModule, params: dict | None = None, **opts: object) -> tvm.IRModule:
+    """Split a module between a CPU and a GPU.
+
+    Parameters
+    ----------
+    mod : IRModule
+        A Relay module.
+    params : dict of str to NDArray, optional
+        Its weights; they become constants.
+    **opts
+        Options of `relay_passes.coexec_partition.CoExecPartition`.
+
+    Returns
+    -------
+    IRModule
+        Build it with ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``.
+    """
+    return CoExecPartition(params=params, **opts)(mod)
+
+
+def build(
+    mod: tvm.IRModule,
+    params: dict | None = None,
+    cpu: str | Target = "llvm",
+    gpu: str | Target = "opencl",
+    **opts: object,
+):
+    """Partition and compile in one step.
+
+    Parameters
+    ----------
+    mod, params
+        Module and weights.
+    cpu, gpu : str or Target
+        See `tvm_coexec.targets`.
+    **opts
+        Options of `CoExecPartition`.
+
+    Returns
+    -------
+    GraphExecutorFactoryModule
+        Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``.
+    """
+    context = tvm.transform.PassContext.current()
+    # layouts and fusion of both devices are chosen at level 3, like everybody's deployment builds
+    with tvm.transform.PassContext(
+        opt_level=max(3, context.opt_level),
+        required_pass=list(context.required_pass),
+        disabled_pass=list(context.disabled_pass),
+        instruments=list(context.instruments),
+        config=dict(context.config.items()),
+    ):
+        split = partition_for_coexec(mod, params, cpu=cpu, gpu=gpu, **opts)
+        both = targets(cpu, gpu)
+        # a module left whole (control flow, say) still has its parameters to bind
+        rest = params if plan_of(split) is None else None
+        return relay.build(split, target=both, params=rest)

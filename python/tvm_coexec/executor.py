@@ -1,0 +1,89 @@
+"""Running a co-executed module in the stock graph executor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import tvm
+from tvm.contrib import graph_executor
+
+from . import runtime
+from .errors import CoExecError
+
+
+def device_types(graph_json: str) -> list[int]:
+    """DLPack device types that a graph uses, CPU first."""
+    index = json.loads(graph_json)["attrs"].get("device_index")
+    used = set(index[1]) if index else {1}
+    return sorted(used | {1})
+
+
+def find_devices(graph_json: str) -> list[tvm.runtime.Device]:
+    """Device 0 of each type that a graph needs.
+
+    Raises
+    ------
+    CoExecError
+        When a device is missing; the text says why where that is known.
+    """
+    devices = [tvm.runtime.Device(t, 0) for t in device_types(graph_json)]
+    for d in devices:
+        if not d.exist:
+            raise CoExecError(_missing(d))
+    return devices
+
+
+def _missing(device: tvm.runtime.Device) -> str:
+    name = tvm.runtime.Device.MASK2STR.get(device.device_type, str(device.device_type))
+    why = (runtime.why_unavailable() or "no such device was found") if name == "opencl" else "no such device was found"
+    return f"the module needs device {name}({device.device_id}), which is not available: {why}"
+
+
+def graph_json_of(lib: tvm.runtime.Module | object) -> str:
+    """Graph JSON of an executor factory, in memory or loaded from an exported library."""
+    if hasattr(lib, "get_graph_json"):
+        return lib.get_graph_json()
+    try:
+        return lib["get_graph_json"]()
+    except (AttributeError, tvm.TVMError, TypeError):
+        raise CoExecError(
+            "this is not a graph executor factory; give what tvm_coexec.build or relay.build returned, or that exported and loaded"
+        ) from None
+
+
+def create(
+    lib: tvm.runtime.Module | object, devices: Sequence[tvm.runtime.Device] | None = None
+) -> graph_executor.GraphModule:
+    """Graph executor over both devices.
+
+    Parameters
+    ----------
+    lib : executor factory
+        What `tvm_coexec.build` or `relay.build` returned, or that loaded from an exported library.
+    devices : sequence of Device, optional
+        CPU and GPU; by default device 0 of each type that the module needs.
+
+    Returns
+    -------
+    GraphModule
+        The stock one.
+
+    Raises
+    ------
+    CoExecError
+        When a device is missing.
+    """
+    text = graph_json_of(lib)
+    if devices is None:
+        devices = find_devices(text)
+    else:
+        given = {d.device_type for d in devices}
+        for needed in device_types(text):
+            if needed not in given:
+                name = tvm.runtime.Device.MASK2STR.get(needed, str(needed))
+                raise CoExecError(f"the module needs a device of type {name} too; give it in devices, or leave devices out")
+        for d in devices:
+            if not d.exist:
+                raise CoExecError(_missing(d))
+    return graph_executor.GraphModule(lib["default"](*devices))

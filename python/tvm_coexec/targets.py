@@ -1,0 +1,60 @@
+"""The two targets of a co-executed build."""
+
+from __future__ import annotations
+
+import logging
+
+import tvm
+from tvm.target import Target
+
+from .errors import CoExecError
+
+logger = logging.getLogger("tvm_coexec")
+
+CPU_TYPES = (1,)  # kDLCPU
+
+
+def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Target]:
+    """Targets for a plain ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``.
+
+    In a build for two targets TVM compiles the CPU's kernels for the GPU target's *host*. A host without the CPU
+    target's ``-mcpu``/``-mattr`` makes the CPU's part several times slower without a word, so the host is always the
+    CPU target itself.
+
+    Parameters
+    ----------
+    cpu : str or Target
+        For example ``llvm -mcpu=core-avx2`` or ``llvm -mtriple=aarch64-linux-gnu -mattr=+neon``.
+    gpu : str or Target
+        Any GPU target of TVM: ``opencl``, ``opencl -device=mali``, ``vulkan``, ``cuda``, ``metal``.
+
+    Returns
+    -------
+    list of Target
+        CPU target, GPU target.
+
+    Raises
+    ------
+    CoExecError
+        When a text is not a target or is of the wrong kind.
+    """
+    cpu_target = _parse("cpu", cpu)
+    gpu_target = _parse("gpu", gpu)
+    if cpu_target.get_target_device_type() not in CPU_TYPES:
+        raise CoExecError(f"cpu target '{cpu}' is not a CPU target; use llvm with its options")
+    if gpu_target.get_target_device_type() in CPU_TYPES:
+        raise CoExecError(f"gpu target '{gpu}' is a CPU target; use opencl, vulkan, cuda, metal or another GPU target")
+    bare = Target({k: v for k, v in cpu_target.export().items() if k != "host"})
+    host = gpu_target.host
+    if host is not None and str(Target(dict(host.export()))) != str(bare):
+        logger.info("the GPU target's host %s is replaced by the CPU target %s", host, bare)
+    return [Target(bare, host=bare), Target({k: v for k, v in gpu_target.export().items() if k != "host"}, host=bare)]
+
+
+def _parse(which: str, target: str | Target) -> Target:
+    try:
+        return target if isinstance(target, Target) else Target(target)
+    except (ValueError, TypeError, tvm.TVMError) as err:
+        lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+        last = lines[-1] if lines else type(err).__name__
+        raise CoExecError(f"{which} target '{target}' is not a TVM target ({last[:160]})") from None

@@ -1,0 +1,141 @@
+"""CoExecPartition: the whole sequence as one module pass."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import tvm
+from tvm import relay
+from tvm.target import Target
+
+from tvm_coexec import planner
+from tvm_coexec.errors import CoExecError
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Plan
+from tvm_coexec.report import Report
+from tvm_coexec.targets import targets
+
+from .annotate import Annotate
+from .extract import extract_with_calls
+from .layout import AlterShareLayouts
+from .place import Place
+from .prepare import Prepare
+from .split import SplitChains
+
+logger = logging.getLogger("tvm_coexec")
+
+PLAN_ATTR = "coexec.plan"
+
+
+@tvm.transform.module_pass(opt_level=0, name="CoExecPartition")
+class CoExecPartition:
+    """Split a model's heavy operators between a CPU and a GPU.
+
+    The result is built with both targets, ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``, and runs in the
+    stock graph executor. The pass is idempotent: a module that carries a plan is returned as it is.
+
+    Parameters
+    ----------
+    cpu, gpu : str or Target
+        See `tvm_coexec.targets`.
+    params : dict of str to NDArray, optional
+        Weights; bound as constants, so that each device gets only its slice.
+    plan : Plan, str or path, optional
+        A plan to replay (a `Plan`, its JSON text, or the path of a file) instead of planning.
+    strategy : {"coexec", "codl"}
+        How chains are chosen.
+    axis : str
+        ``auto`` or the axis to divide: ``oc`` (``n`` for matrix products), ``h`` (``m``), ``w``, ``batch``.
+    ratio : float or "auto"
+        The GPU's part, 0..1, rounded to an aligned cut; ``auto`` decides by cost, operator by operator.
+    profile : str or Costs, optional
+        Measured costs (a file that `MeasuredCosts.save` wrote) or a cost model. Without it ``ratio="auto"`` measures
+        the model's kernels on the devices of this machine and remembers what it saw.
+    min_gain : float, optional
+        Part of the single-device time that a split must promise to save; 0.03 if not given.
+
+    Raises
+    ------
+    CoExecError
+        For an option, target, plan or profile that can't be used; the text is one sentence.
+    """
+
+    def __init__(
+        self,
+        cpu: str | Target = "llvm",
+        gpu: str | Target = "opencl",
+        params: dict | None = None,
+        plan: Plan | str | os.PathLike | None = None,
+        strategy: str = "coexec",
+        axis: str = "auto",
+        ratio: float | str = "auto",
+        profile: object | None = None,
+        min_gain: float | None = None,
+    ):
+        self.cpu, self.gpu = targets(cpu, gpu)
+        self.params = params
+        self.plan = _read_plan(plan)
+        self.strategy, self.axis, self.min_gain = strategy, axis, min_gain
+        self.ratio = planner.check_options(strategy, axis, ratio, min_gain)
+        self.profile = profile
+        self.report: Report | None = None
+
+    def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Returns the co-executed module; `report` then tells what was decided."""
+        done = plan_of(mod)
+        if done is not None:
+            return mod
+        prepared = Prepare(self.params)(mod)
+        extracted = extract_with_calls(prepared)
+        graph = extracted.graph
+        if not graph.kernels:
+            reason = graph.reason or "it has no operators"
+            logger.warning("the model stays whole: %s", reason)
+            self.report = Report(graph, None, reason)
+            return mod
+        plan = self._plan(prepared, graph)
+        self.report = Report(graph, plan)
+        logger.info("%s", self.report.summary())
+        annotated = Annotate(plan, extracted)(prepared)
+        split = SplitChains()(annotated)
+        altered = AlterShareLayouts(self.cpu, self.gpu)(split)
+        placed = Place(self.cpu, self.gpu)(altered)
+        placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
+        return placed
+
+    def _plan(self, prepared: tvm.IRModule, graph: KernelGraph) -> Plan:
+        if self.plan is not None:
+            return self.plan
+        costs = None
+        if planner.needs_costs(self.ratio, self.strategy) or self.profile is not None:
+            from tvm_coexec.profiling import costs_for  # measuring needs the runtime; planning alone does not
+
+            costs = costs_for(prepared, graph, self.cpu, self.gpu, self.profile, self.axis)
+        return planner.make_plan(graph, costs, self.strategy, self.axis, self.ratio, self.min_gain)
+
+
+def plan_of(mod: tvm.IRModule) -> Plan | None:
+    """The plan that a co-executed module carries, `None` for any other module."""
+    if "main" not in [g.name_hint for g in mod.get_global_vars()]:
+        return None
+    attrs = mod["main"].attrs
+    if attrs is None or PLAN_ATTR not in attrs.keys():
+        return None
+    return Plan.from_json(str(attrs[PLAN_ATTR]))
+
+
+def _read_plan(plan: Plan | str | os.PathLike | None) -> Plan | None:
+    if plan is None or isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, str) and plan.lstrip().startswith("{"):
+        return Plan.from_json(plan)
+    if isinstance(plan, (str, os.PathLike)):
+        return Plan.load(os.fspath(plan))
+    raise CoExecError(f"plan must be a Plan, its JSON text or a path, not {type(plan).__name__}")
+
+
+def register() -> None:
+    """Makes the pass available as ``relay.transform.CoExecPartition`` and by name in ``required=[...]``."""
+    relay.transform.CoExecPartition = CoExecPartition
+    tvm.register_func("relay._transform.CoExecPartition", lambda: CoExecPartition(), override=True)
