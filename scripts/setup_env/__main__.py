@@ -61,12 +61,8 @@ def interpreters() -> list[str]:
     names = [f"{os.environ[name]}/bin/python" for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
     names += ["python3", "python", sys.executable, "python3.11", "python3.10"]
     names += sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.1[01]*/bin/python")), reverse=True)
-    found = {}
-    for name in names:
-        path = shutil.which(name)
-        if path is not None and not Path(path).is_relative_to(VENV):
-            found.setdefault(os.path.realpath(path) + ("" if "VIRTUAL_ENV" not in os.environ else path), path)
-    return list(found.values())
+    paths = [path for path in map(shutil.which, names) if path is not None and not Path(path).is_relative_to(VENV)]
+    return list(dict.fromkeys(paths))
 
 
 def version(interpreter: str) -> tuple[int, int]:
@@ -76,13 +72,18 @@ def version(interpreter: str) -> tuple[int, int]:
     return tuple(map(int, done.stdout.split())) if done.returncode == 0 else (0, 0)
 
 
+def venv_version() -> tuple[int, int]:
+    """Return the version of the environment's Python; (0, 0) if there is none."""
+    return version(str(PYTHON)) if PYTHON.exists() else (0, 0)
+
+
 def make_venv(console, interpreter: str) -> None:
     """Make the virtual environment, unless there is one of the same Python."""
     from . import system
     from .console import SetupError
 
     number = version(interpreter)
-    if PYTHON.exists() and version(str(PYTHON)) == number:
+    if venv_version() == number:
         return
     console.step(f"virtual environment .venv (Python {number[0]}.{number[1]}, {interpreter})")
     shutil.rmtree(VENV, ignore_errors=True)
@@ -106,11 +107,16 @@ def install_everything(console) -> None:
     from . import relay_tvm, system
     from .console import SetupError
 
+    home = os.environ.get("TVM_HOME")
+    if home:
+        relay_tvm.home_python(home)  # a wrong one is better refused before anything is made
     system.ensure_compiler(console)
-    own = None if os.environ.get("TVM_HOME") else relay_tvm.users_own(console, interpreters())
+    own = None if home else relay_tvm.users_own(console, interpreters())
     fitting = [name for name in interpreters() if version(name) in ((3, 10), (3, 11))]
     if own is not None and version(own.interpreter) >= (3, 10):
         fitting = [own.interpreter]
+    elif not os.environ.get("PYTHON"):  # an environment that is there and fits is kept
+        fitting.sort(key=lambda name: version(name) != venv_version())
     if not fitting:
         raise SetupError("Python 3.10 or 3.11 is needed; install one, or: make setup PYTHON=/path/to/python3.11")
     make_venv(console, fitting[0])
@@ -124,19 +130,23 @@ def install_everything(console) -> None:
         {"PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"},
     )
     packages, share, stubs = site_packages(), VENV / "share/tvm-coexec", {}
-    if os.environ.get("TVM_HOME"):
-        tvm = relay_tvm.from_home(os.environ["TVM_HOME"], str(PYTHON))
+    if home:
+        tvm = relay_tvm.from_home(home, str(PYTHON))
     elif own is not None:
         tvm = own
     else:
         tvm = relay_tvm.install_package(console, str(PYTHON), packages)
         stubs = relay_tvm.build_stubs(console, share / "cuda_stubs")
     relay_tvm.connect(tvm, packages, share, stubs)
+    reason = relay_tvm.unfit(relay_tvm.probe(str(PYTHON)))
+    if not stubs and any(soname in (reason or "") for soname in relay_tvm.STUBS):
+        # Where the user's Python imports it, something else provides CUDA's libraries.
+        relay_tvm.connect(tvm, packages, share, relay_tvm.build_stubs(console, share / "cuda_stubs"))
+        reason = relay_tvm.unfit(relay_tvm.probe(str(PYTHON)))
+    if reason is not None:
+        raise SetupError(f"the TVM in {tvm.python_dir} does not work in .venv: {reason}")
     console.step(f"Relay TVM: {tvm.version} ({tvm.python_dir})")
     system.ensure_opencl(console)
-    reason = relay_tvm.unfit(relay_tvm.probe(str(PYTHON)))
-    if reason is not None:
-        raise SetupError(f"TVM does not work in .venv: {reason}")
     console.run([str(PYTHON), "-c", "import tvm_coexec"], "the package was installed but does not import")
 
 

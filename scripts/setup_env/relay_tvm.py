@@ -36,8 +36,8 @@ _PROBE = """
 import json, os, sys
 try:
     import tvm
-except ImportError as error:
-    print(json.dumps({"error": str(error)})); sys.exit()
+except Exception as error:  # OSError if a library is missing, RuntimeError, whatever its initialisation raises
+    print(json.dumps({"error": f"it cannot be imported: {error}"})); sys.exit()
 found = {"version": getattr(tvm, "__version__", "?"), "file": getattr(tvm, "__file__", None)}
 try:
     import tvm.relay
@@ -101,6 +101,14 @@ def users_own(console: Console, interpreters: Iterable[str]) -> FoundTvm | None:
     return None
 
 
+def home_python(tvm_home: str) -> Path:
+    """Return the folder of a source tree that holds the Python package."""
+    folder = Path(tvm_home).resolve() / "python"
+    if not (folder / "tvm").is_dir():
+        raise SetupError(f"TVM_HOME={tvm_home}: there is no {folder / 'tvm'}; unset TVM_HOME to use a prebuilt TVM")
+    return folder
+
+
 def from_home(tvm_home: str, interpreter: str) -> FoundTvm:
     """Return the TVM of a source tree, imported with an interpreter that has what TVM needs.
 
@@ -109,9 +117,7 @@ def from_home(tvm_home: str, interpreter: str) -> FoundTvm:
     SetupError
         If there is none or it does not do.
     """
-    python_dir = Path(tvm_home).resolve() / "python"
-    if not (python_dir / "tvm").is_dir():
-        raise SetupError(f"TVM_HOME={tvm_home}: there is no {python_dir / 'tvm'}; unset TVM_HOME to use a prebuilt TVM")
+    python_dir = home_python(tvm_home)
     found = probe(interpreter, {"PYTHONPATH": str(python_dir)})
     reason = unfit(found)
     if reason is not None:

@@ -81,9 +81,14 @@ def ensure_compiler(console: Console) -> None:
     """Make sure that there is a C and a C++ compiler."""
 
     def present() -> bool:
-        cxx = os.environ.get("CXX", "").split()
-        return any(map(shutil.which, cxx[:1] or ["c++", "g++", "clang++"])) and c_compiler() is not None
+        return any(map(shutil.which, ("c++", "g++", "clang++"))) and c_compiler() is not None
 
+    for variable in ("CC", "CXX"):
+        chosen = os.environ.get(variable, "").split()
+        if chosen and not shutil.which(chosen[0]):
+            raise SetupError(f"{variable}={os.environ[variable]}: there is no such command; correct it or unset it")
+    if os.environ.get("CC") and os.environ.get("CXX"):
+        return
     if present() or (install(console, ["g++"], "C++ compiler") and present()):
         return
     raise SetupError(f"no C++ compiler; type: {how_to_install(['g++'])}")

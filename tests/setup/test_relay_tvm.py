@@ -97,6 +97,13 @@ def test_without_compiler_one_line_says_what_to_type(console, monkeypatch):
         system.ensure_compiler(console)
 
 
+@pytest.mark.parametrize("variable", ["CC", "CXX"])
+def test_a_compiler_that_is_not_there_is_named(console, monkeypatch, variable):
+    monkeypatch.setenv(variable, "/nonexistent/compiler -O2")
+    with pytest.raises(SetupError, match=f"^{variable}=/nonexistent/compiler -O2: there is no such command"):
+        system.ensure_compiler(console)
+
+
 def test_installing_tries_again_with_fresh_package_lists(console, monkeypatch):
     # A machine whose apt-get knows no packages until its lists are updated.
     calls = []
