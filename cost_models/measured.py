@@ -13,6 +13,7 @@ from .costs import AnalyticCosts, Costs, Device, Link
 
 VERSION = 1
 WHOLE = -1  # stands for the dimension of an undivided kernel
+UNUSABLE_S = 1e3  # recorded for a kernel that a device can't run; never written to a file
 
 
 class MeasuredCosts:
@@ -76,6 +77,7 @@ class MeasuredCosts:
             {"device": d, "kernel": s, "dim": dim, "rows": rows, "seconds": seconds}
             for (d, s, dim), points in sorted(self.table.items())
             for rows, seconds in sorted(points.items())
+            if seconds < UNUSABLE_S
         ]
         links = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")}
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}

@@ -89,7 +89,7 @@ class _Outliner:
             elif isinstance(expr, relay.TupleGetItem) and _base(expr) in inside:
                 new = relay.TupleGetItem(visit(expr.tuple_value), expr.index)
             else:
-                params[expr] = relay.var(f"p{len(params)}", expr.checked_type)
+                params[expr] = relay.var(f"in{len(params)}", expr.checked_type)  # relay.build calls constants p0, p1...
                 new = params[expr]
             local[expr] = new
             return new

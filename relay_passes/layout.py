@@ -11,7 +11,7 @@ import tvm
 from tvm import autotvm, relay
 
 from .fold import FoldConstants
-from .split import device_of
+from .split import is_device
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
@@ -30,10 +30,10 @@ class AlterShareLayouts:
         """Returns the module with altered functions."""
         out = tvm.IRModule(mod.functions, mod.type_definitions)
         with _tuned_records(list(self.targets.values())):
-            for var, func in mod.functions.items():
-                device = device_of(func) if isinstance(func, relay.Function) else None
-                if device in self.targets:
-                    out[var] = _altered(func, self.targets[device])
+            for device, target in self.targets.items():
+                own = {v: f for v, f in mod.functions.items() if is_device(f, device)}
+                for var, func in _altered(own, target).items():
+                    out[var] = func
         return relay.transform.InferType()(out)
 
 
@@ -44,17 +44,16 @@ def _tuned_records(targets: list[tvm.target.Target]):
     return autotvm.utils.EmptyContext()
 
 
-def _altered(func: relay.Function, target: tvm.target.Target) -> relay.Function:
-    mod = tvm.IRModule.from_expr(func)
+def _altered(functions: dict, target: tvm.target.Target) -> dict[tvm.ir.GlobalVar, relay.Function]:
+    """A device's functions after layout alteration, all in one module: inferring types anew costs most here."""
+    passes = [
+        relay.transform.InferType(),
+        relay.transform.Legalize(),
+        relay.transform.CanonicalizeOps(),
+        relay.transform.AlterOpLayout(),
+        FoldConstants(),
+    ]
     with target:
-        mod = tvm.transform.Sequential(
-            [
-                relay.transform.InferType(),
-                relay.transform.Legalize(),
-                relay.transform.CanonicalizeOps(),
-                relay.transform.AlterOpLayout(),
-                FoldConstants(),
-                relay.transform.InferType(),
-            ]
-        )(mod)
-    return mod["main"]
+        mod = tvm.transform.Sequential(passes)(tvm.IRModule(functions))
+    by_name = {v.name_hint: f for v, f in mod.functions.items()}
+    return {v: by_name[v.name_hint] for v in functions}

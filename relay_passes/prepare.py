@@ -3,6 +3,8 @@
 Parameters become constants and the rewrites that do not depend on a device are done once on the whole model: batch
 norm folded into scales, quantised (qnn) operators lowered, constants folded. TVM would do these itself in a
 single-target build; after the split it would see only shares. Layouts are left alone: they are each device's choice.
+`SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types anew for every pattern
+and would cost more than all passes here together.
 """
 
 from __future__ import annotations
@@ -38,18 +40,16 @@ class Prepare:
             relay.qnn.transform.Legalize(),
             relay.qnn.transform.CanonicalizeOps(),
             relay.transform.SimplifyInference(),
+            relay.transform.CanonicalizeOps(),
             FoldConstants(),
             # the two halves of FoldScaleAxis, which would fold each constant by a compilation of its own
             relay.transform.BackwardFoldScaleAxis(),
             relay.transform.ForwardFoldScaleAxis(),
             FoldConstants(),
-            relay.transform.SimplifyExpr(),
-            relay.transform.CanonicalizeOps(),
-            FoldConstants(),
-            relay.transform.ToGraphNormalForm() if _has_let(main) else relay.transform.InferType(),
-            relay.transform.DeadCodeElimination(),
-            relay.transform.InferType(),
         ]
+        if _has_let(main):
+            passes.append(relay.transform.ToGraphNormalForm())
+        passes += [relay.transform.DeadCodeElimination(), relay.transform.InferType()]
         return tvm.transform.Sequential(passes)(mod)
 
 

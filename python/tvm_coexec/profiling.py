@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from tvm.target import Target
 
 from . import runtime
 from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts
-from .cost_models.measured import WHOLE
+from .cost_models.measured import UNUSABLE_S, WHOLE
 from .errors import CoExecError
 from .kernel_graph import Kernel, KernelGraph, round_cut
 from .plan import Plan, Segment
@@ -158,7 +159,7 @@ class _Meter:
             except Exception as err:  # one bad kernel must not end the run: it stays where it works
                 last = str(err).strip().splitlines()[-1:] or [type(err).__name__]
                 logger.warning("kernel %s can't run on the %s: %s", job.kernel.name, job.device, last[0])
-                seconds = 1e3
+                seconds = UNUSABLE_S
             self.costs.add(job.device, job.kernel.signature(), job.dim, job.rows, seconds)
 
     def _measure(self, job: _Job) -> float:
@@ -242,8 +243,6 @@ def _link(source, to) -> Link:
 
 
 def _copy_s(a, b, source, to) -> float:
-    import time
-
     source.sync()
     to.sync()
     start = time.perf_counter()
