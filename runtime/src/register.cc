@@ -6,9 +6,9 @@
 #include "tvm/globals.h"
 #include "tvm/tvm_abi.h"
 
-// Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null when that was
-// done (or is not needed, because TVM has an OpenCL runtime already), else the reason, a string that stays valid. Opens no OpenCL
-// driver: that happens at the first use of a device.
+// Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null
+// when that was done (or is not needed, because TVM has an OpenCL runtime already), else the reason, a string that
+// stays valid. Opens no OpenCL driver: that happens at the first use of a device.
 extern "C" __attribute__((visibility("default"))) const char* tvm_coexec_runtime_register() {
   static std::string& message = *new std::string();
   void* existing = nullptr;

@@ -28,8 +28,8 @@ void remember_affinity() {
     closedir(dir);
   }
   if (CPU_COUNT(&g_mask) <= 1) {
-    // Either a one-core machine, where it makes no difference, or TVM has pinned its only thread before we came: then every core is
-    // meant. The kernel intersects this with the cores that the process's cpuset allows.
+    // Either a one-core machine, where it makes no difference, or TVM has pinned its only thread before we came: then
+    // every core is meant. The kernel intersects this with the cores that the process's cpuset allows.
     for (int i = 0; i < CPU_SETSIZE; ++i) {
       CPU_SET(i, &g_mask);
     }

@@ -34,9 +34,9 @@ struct Loaded {
 
 bool fill(void* lib, ClApi* api, std::string* missing) {
 #define COEXEC_CL_LOAD(ret, name, args) api->name = reinterpret_cast<ret(*) args>(dlsym(lib, "cl" #name));
-#define COEXEC_CL_NEED(ret, name, args)   \
+#define COEXEC_CL_NEED(ret, name, args) \
   if (!api->name && missing->empty()) { \
-    *missing = "cl" #name;                \
+    *missing = "cl" #name;              \
   }
   COEXEC_CL_REQUIRED(COEXEC_CL_LOAD)
   COEXEC_CL_OPTIONAL(COEXEC_CL_LOAD)
@@ -76,10 +76,12 @@ Loaded open_library() {
     dlerror();
     dlopen(forced, RTLD_NOW | RTLD_LOCAL);
     const char* why = dlerror();
-    out.error = std::string("the OpenCL library named by TVM_COEXEC_LIBOPENCL cannot be opened: ") + (why ? why : forced);
+    out.error =
+        std::string("the OpenCL library named by TVM_COEXEC_LIBOPENCL cannot be opened: ") + (why ? why : forced);
   } else {
     out.error =
-        "no OpenCL library found (libOpenCL.so.1): install your GPU's OpenCL driver and the ICD loader (Debian: ocl-icd-libopencl1; "
+        "no OpenCL library found (libOpenCL.so.1): install your GPU's OpenCL driver and the ICD loader (Debian: "
+        "ocl-icd-libopencl1; "
         "pocl-opencl-icd for a CPU device), or name the library in TVM_COEXEC_LIBOPENCL";
   }
   return out;

@@ -1,5 +1,6 @@
-// Just enough of OpenCL 1.2 + SVM (2.0), declared by hand so that neither headers nor an import library are needed to build, and a
-// table of its functions that is filled by dlopen, so that a machine without OpenCL still loads us and can say what it lacks.
+// Just enough of OpenCL 1.2 + SVM (2.0), declared by hand so that neither headers nor an import library are needed to
+// build, and a table of its functions that is filled by dlopen, so that a machine without OpenCL still loads us and can
+// say what it lacks.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -85,54 +86,60 @@ constexpr cl_bool kBlocking = 1;
 constexpr cl_bool kAsync = 0;
 
 // X(return type, name without "cl", arguments). "Optional" ones exist since OpenCL 2.0 only.
-#define COEXEC_CL_REQUIRED(X)                                                                                                     \
-  X(cl_int, GetPlatformIDs, (cl_uint, cl_platform_id*, cl_uint*))                                                                 \
-  X(cl_int, GetPlatformInfo, (cl_platform_id, cl_uint, size_t, void*, size_t*))                                                   \
-  X(cl_int, GetDeviceIDs, (cl_platform_id, cl_bitfield, cl_uint, cl_device_id*, cl_uint*))                                        \
-  X(cl_int, GetDeviceInfo, (cl_device_id, cl_uint, size_t, void*, size_t*))                                                       \
-  X(cl_context, CreateContext,                                                                                                    \
-    (const intptr_t*, cl_uint, const cl_device_id*, void (*)(const char*, const void*, size_t, void*), void*, cl_int*))           \
-  X(cl_command_queue, CreateCommandQueue, (cl_context, cl_device_id, cl_bitfield, cl_int*))                                       \
-  X(cl_int, ReleaseCommandQueue, (cl_command_queue))                                                                              \
-  X(cl_mem, CreateBuffer, (cl_context, cl_bitfield, size_t, void*, cl_int*))                                                      \
-  X(cl_mem, CreateSubBuffer, (cl_mem, cl_bitfield, cl_uint, const void*, cl_int*))                                                \
-  X(cl_int, ReleaseMemObject, (cl_mem))                                                                                           \
-  X(cl_program, CreateProgramWithSource, (cl_context, cl_uint, const char**, const size_t*, cl_int*))                             \
-  X(cl_program, CreateProgramWithBinary,                                                                                          \
-    (cl_context, cl_uint, const cl_device_id*, const size_t*, const unsigned char**, cl_int*, cl_int*))                           \
-  X(cl_int, BuildProgram, (cl_program, cl_uint, const cl_device_id*, const char*, void (*)(cl_program, void*), void*))            \
-  X(cl_int, GetProgramInfo, (cl_program, cl_uint, size_t, void*, size_t*))                                                        \
-  X(cl_int, GetProgramBuildInfo, (cl_program, cl_device_id, cl_uint, size_t, void*, size_t*))                                     \
-  X(cl_int, ReleaseProgram, (cl_program))                                                                                         \
-  X(cl_kernel, CreateKernel, (cl_program, const char*, cl_int*))                                                                  \
-  X(cl_int, SetKernelArg, (cl_kernel, cl_uint, size_t, const void*))                                                              \
-  X(cl_int, GetKernelWorkGroupInfo, (cl_kernel, cl_device_id, cl_uint, size_t, void*, size_t*))                                   \
-  X(cl_int, ReleaseKernel, (cl_kernel))                                                                                           \
-  X(cl_int, EnqueueNDRangeKernel, (cl_command_queue, cl_kernel, cl_uint, const size_t*, const size_t*, const size_t*, cl_uint,    \
-                                   const cl_event*, cl_event*))                                                                   \
-  X(cl_int, EnqueueReadBuffer, (cl_command_queue, cl_mem, cl_bool, size_t, size_t, void*, cl_uint, const cl_event*, cl_event*))   \
-  X(cl_int, EnqueueWriteBuffer,                                                                                                   \
-    (cl_command_queue, cl_mem, cl_bool, size_t, size_t, const void*, cl_uint, const cl_event*, cl_event*))                        \
-  X(cl_int, EnqueueCopyBuffer, (cl_command_queue, cl_mem, cl_mem, size_t, size_t, size_t, cl_uint, const cl_event*, cl_event*))   \
-  X(void*, EnqueueMapBuffer,                                                                                                      \
-    (cl_command_queue, cl_mem, cl_bool, cl_bitfield, size_t, size_t, cl_uint, const cl_event*, cl_event*, cl_int*))               \
-  X(cl_int, EnqueueUnmapMemObject, (cl_command_queue, cl_mem, void*, cl_uint, const cl_event*, cl_event*))                        \
-  X(cl_int, EnqueueMarkerWithWaitList, (cl_command_queue, cl_uint, const cl_event*, cl_event*))                                   \
-  X(cl_int, EnqueueBarrierWithWaitList, (cl_command_queue, cl_uint, const cl_event*, cl_event*))                                  \
-  X(cl_int, WaitForEvents, (cl_uint, const cl_event*))                                                                            \
-  X(cl_int, GetEventInfo, (cl_event, cl_uint, size_t, void*, size_t*))                                                            \
-  X(cl_int, GetEventProfilingInfo, (cl_event, cl_uint, size_t, void*, size_t*))                                                   \
-  X(cl_int, ReleaseEvent, (cl_event))                                                                                             \
-  X(cl_int, Flush, (cl_command_queue))                                                                                            \
+#define COEXEC_CL_REQUIRED(X)                                                                                          \
+  X(cl_int, GetPlatformIDs, (cl_uint, cl_platform_id*, cl_uint*))                                                      \
+  X(cl_int, GetPlatformInfo, (cl_platform_id, cl_uint, size_t, void*, size_t*))                                        \
+  X(cl_int, GetDeviceIDs, (cl_platform_id, cl_bitfield, cl_uint, cl_device_id*, cl_uint*))                             \
+  X(cl_int, GetDeviceInfo, (cl_device_id, cl_uint, size_t, void*, size_t*))                                            \
+  X(cl_context, CreateContext,                                                                                         \
+    (const intptr_t*, cl_uint, const cl_device_id*, void (*)(const char*, const void*, size_t, void*), void*,          \
+     cl_int*))                                                                                                         \
+  X(cl_command_queue, CreateCommandQueue, (cl_context, cl_device_id, cl_bitfield, cl_int*))                            \
+  X(cl_int, ReleaseCommandQueue, (cl_command_queue))                                                                   \
+  X(cl_mem, CreateBuffer, (cl_context, cl_bitfield, size_t, void*, cl_int*))                                           \
+  X(cl_mem, CreateSubBuffer, (cl_mem, cl_bitfield, cl_uint, const void*, cl_int*))                                     \
+  X(cl_int, ReleaseMemObject, (cl_mem))                                                                                \
+  X(cl_program, CreateProgramWithSource, (cl_context, cl_uint, const char**, const size_t*, cl_int*))                  \
+  X(cl_program, CreateProgramWithBinary,                                                                               \
+    (cl_context, cl_uint, const cl_device_id*, const size_t*, const unsigned char**, cl_int*, cl_int*))                \
+  X(cl_int, BuildProgram, (cl_program, cl_uint, const cl_device_id*, const char*, void (*)(cl_program, void*), void*)) \
+  X(cl_int, GetProgramInfo, (cl_program, cl_uint, size_t, void*, size_t*))                                             \
+  X(cl_int, GetProgramBuildInfo, (cl_program, cl_device_id, cl_uint, size_t, void*, size_t*))                          \
+  X(cl_int, ReleaseProgram, (cl_program))                                                                              \
+  X(cl_kernel, CreateKernel, (cl_program, const char*, cl_int*))                                                       \
+  X(cl_int, SetKernelArg, (cl_kernel, cl_uint, size_t, const void*))                                                   \
+  X(cl_int, GetKernelWorkGroupInfo, (cl_kernel, cl_device_id, cl_uint, size_t, void*, size_t*))                        \
+  X(cl_int, ReleaseKernel, (cl_kernel))                                                                                \
+  X(cl_int, EnqueueNDRangeKernel,                                                                                      \
+    (cl_command_queue, cl_kernel, cl_uint, const size_t*, const size_t*, const size_t*, cl_uint, const cl_event*,      \
+     cl_event*))                                                                                                       \
+  X(cl_int, EnqueueReadBuffer,                                                                                         \
+    (cl_command_queue, cl_mem, cl_bool, size_t, size_t, void*, cl_uint, const cl_event*, cl_event*))                   \
+  X(cl_int, EnqueueWriteBuffer,                                                                                        \
+    (cl_command_queue, cl_mem, cl_bool, size_t, size_t, const void*, cl_uint, const cl_event*, cl_event*))             \
+  X(cl_int, EnqueueCopyBuffer,                                                                                         \
+    (cl_command_queue, cl_mem, cl_mem, size_t, size_t, size_t, cl_uint, const cl_event*, cl_event*))                   \
+  X(void*, EnqueueMapBuffer,                                                                                           \
+    (cl_command_queue, cl_mem, cl_bool, cl_bitfield, size_t, size_t, cl_uint, const cl_event*, cl_event*, cl_int*))    \
+  X(cl_int, EnqueueUnmapMemObject, (cl_command_queue, cl_mem, void*, cl_uint, const cl_event*, cl_event*))             \
+  X(cl_int, EnqueueMarkerWithWaitList, (cl_command_queue, cl_uint, const cl_event*, cl_event*))                        \
+  X(cl_int, EnqueueBarrierWithWaitList, (cl_command_queue, cl_uint, const cl_event*, cl_event*))                       \
+  X(cl_int, WaitForEvents, (cl_uint, const cl_event*))                                                                 \
+  X(cl_int, GetEventInfo, (cl_event, cl_uint, size_t, void*, size_t*))                                                 \
+  X(cl_int, GetEventProfilingInfo, (cl_event, cl_uint, size_t, void*, size_t*))                                        \
+  X(cl_int, ReleaseEvent, (cl_event))                                                                                  \
+  X(cl_int, Flush, (cl_command_queue))                                                                                 \
   X(cl_int, Finish, (cl_command_queue))
 
-#define COEXEC_CL_OPTIONAL(X)                                                                                                     \
-  X(cl_command_queue, CreateCommandQueueWithProperties, (cl_context, cl_device_id, const cl_ulong*, cl_int*))                     \
-  X(void*, SVMAlloc, (cl_context, cl_bitfield, size_t, cl_uint))                                                                  \
-  X(void, SVMFree, (cl_context, void*))                                                                                           \
-  X(cl_int, SetKernelArgSVMPointer, (cl_kernel, cl_uint, const void*))                                                            \
-  X(cl_int, EnqueueSVMMemcpy, (cl_command_queue, cl_bool, void*, const void*, size_t, cl_uint, const cl_event*, cl_event*))       \
-  X(cl_int, EnqueueSVMMap, (cl_command_queue, cl_bool, cl_bitfield, void*, size_t, cl_uint, const cl_event*, cl_event*))          \
+#define COEXEC_CL_OPTIONAL(X)                                                                                 \
+  X(cl_command_queue, CreateCommandQueueWithProperties, (cl_context, cl_device_id, const cl_ulong*, cl_int*)) \
+  X(void*, SVMAlloc, (cl_context, cl_bitfield, size_t, cl_uint))                                              \
+  X(void, SVMFree, (cl_context, void*))                                                                       \
+  X(cl_int, SetKernelArgSVMPointer, (cl_kernel, cl_uint, const void*))                                        \
+  X(cl_int, EnqueueSVMMemcpy,                                                                                 \
+    (cl_command_queue, cl_bool, void*, const void*, size_t, cl_uint, const cl_event*, cl_event*))             \
+  X(cl_int, EnqueueSVMMap,                                                                                    \
+    (cl_command_queue, cl_bool, cl_bitfield, void*, size_t, cl_uint, const cl_event*, cl_event*))             \
   X(cl_int, EnqueueSVMUnmap, (cl_command_queue, void*, cl_uint, const cl_event*, cl_event*))
 
 struct ClApi {
@@ -143,7 +150,8 @@ struct ClApi {
   bool has_svm() const;
 };
 
-// The table; the first call opens the library. Throws Error with the reason when there is none (every time it is called).
+// The table; the first call opens the library. Throws Error with the reason when there is none (every time it is
+// called).
 const ClApi& cl();
 
 }  // namespace coexec

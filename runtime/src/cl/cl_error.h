@@ -14,8 +14,8 @@ struct Error : std::runtime_error {
 // "CL_INVALID_KERNEL_ARGS (-52)".
 std::string error_name(cl_int code);
 
-// Throws Error("<what> failed: <name of code>[: hint]") unless code is CL_SUCCESS. `what` may be a callable that returns the text, so
-// that hot paths build it only when it is needed.
+// Throws Error("<what> failed: <name of code>[: hint]") unless code is CL_SUCCESS. `what` may be a callable that
+// returns the text, so that hot paths build it only when it is needed.
 [[noreturn]] void raise(cl_int code, const std::string& what);
 
 inline void check(cl_int code, const char* what) {

@@ -46,13 +46,17 @@ MemoryMode Device::memory() const {
   return memory_;
 }
 
-std::string Device::memory_name() const { return memory_ == MemoryMode::kAuto ? "unsupported" : memory_mode_name(memory_); }
+std::string Device::memory_name() const {
+  return memory_ == MemoryMode::kAuto ? "unsupported" : memory_mode_name(memory_);
+}
 
-std::string Device::text() const { return "opencl(" + std::to_string(id) + ") (" + info.name + ")"; }
+std::string Device::text() const {
+  return "opencl(" + std::to_string(id) + ") (" + info.name + ")";
+}
 
 cl_command_queue Device::create_queue() {
   cl_int code = CL_SUCCESS;
-  const cl_bitfield flags = profiling_ ? CL_QUEUE_PROFILING_ENABLE : 0;
+  const cl_bitfield flags = profiling_ ? cl_bitfield{CL_QUEUE_PROFILING_ENABLE} : 0;
   cl_command_queue queue = nullptr;
   if (cl().CreateCommandQueueWithProperties) {
     const cl_ulong properties[] = {CL_QUEUE_PROPERTIES, flags, 0};
@@ -96,8 +100,8 @@ void Device::free_stream(Queue* stream) {
   std::lock_guard<std::mutex> lock(mu_);
   stream->handle = nullptr;
   streams_.erase(std::find(streams_.begin(), streams_.end(), stream));
-  // Events of this queue, which live on in regions, know it by its address. All of them have ended, so that the next stream may have
-  // the same address.
+  // Events of this queue, which live on in regions, know it by its address. All of them have ended, so that the next
+  // stream may have the same address.
   free_streams_.push_back(stream);
 }
 

@@ -37,25 +37,28 @@ class Device {
   std::string memory_name() const;
   std::string text() const;  // "opencl(0) (name)", for messages
 
-  // Kernels go to `compute` (or to a stream of the caller's), copies to and from the host to `transfer`, so that an upload need not
-  // queue up behind kernels that have nothing to do with it. Order between the queues is kept by events (memory.h).
+  // Kernels go to `compute` (or to a stream of the caller's), copies to and from the host to `transfer`, so that an
+  // upload need not queue up behind kernels that have nothing to do with it. Order between the queues is kept by events
+  // (memory.h).
   Queue& compute() { return compute_; }
   Queue& transfer() { return transfer_; }
 
   Queue* create_stream();
   void free_stream(Queue* stream);
-  Queue& stream(void* handle);       // null: the calling thread's current one; Error when it isn't one of this device's
-  Queue& current();                  // the calling thread's stream on this device
-  void set_current(void* handle);    // null: back to the default queue
-  void* current_handle();            // null while it is the default one
-  void sync(void* handle);           // null: everything that was enqueued on this device
+  Queue& stream(void* handle);     // null: the calling thread's current one; Error when it isn't one of this device's
+  Queue& current();                // the calling thread's stream on this device
+  void set_current(void* handle);  // null: back to the default queue
+  void* current_handle();          // null while it is the default one
+  void sync(void* handle);         // null: everything that was enqueued on this device
   void sync_from_to(void* from, void* to);
 
   bool busy() const;  // has any kernel that has not ended
   bool profiling() const { return profiling_; }
-  void set_profiling(bool on);  // waits for the device, then exchanges its own two queues; call it while nobody launches
+  void set_profiling(
+      bool on);  // waits for the device, then exchanges its own two queues; call it while nobody launches
 
-  // Wraps a raw event (taking it over), makes it the queue's last and sends the command off: phone drivers may sit on unflushed work.
+  // Wraps a raw event (taking it over), makes it the queue's last and sends the command off: phone drivers may sit on
+  // unflushed work.
   Event submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label);
 
  private:
@@ -72,12 +75,12 @@ class Device {
   std::vector<Queue*> streams_, free_streams_;
 };
 
-// The devices of this process. Made at the first call, on a thread that is not confined to TVM's core, and never destroyed: drivers
-// run their own exit handlers, and arrays may outlive ours.
+// The devices of this process. Made at the first call, on a thread that is not confined to TVM's core, and never
+// destroyed: drivers run their own exit handlers, and arrays may outlive ours.
 class Workspace {
  public:
-  static Workspace& get();                  // Error with the reason when there is no device
-  static std::string why_unavailable();     // that reason, or ""
+  static Workspace& get();               // Error with the reason when there is no device
+  static std::string why_unavailable();  // that reason, or ""
   static bool exists(int id);
 
   const Options& options() const { return options_; }

@@ -70,7 +70,10 @@ DeviceInfo describe(cl_device_id d) {
 }
 
 int rank(const DeviceInfo& d) {
-  return d.type & CL_DEVICE_TYPE_GPU ? 0 : d.type & CL_DEVICE_TYPE_ACCELERATOR ? 1 : d.type & CL_DEVICE_TYPE_CPU ? 2 : 3;
+  return d.type & CL_DEVICE_TYPE_GPU           ? 0
+         : d.type & CL_DEVICE_TYPE_ACCELERATOR ? 1
+         : d.type & CL_DEVICE_TYPE_CPU         ? 2
+                                               : 3;
 }
 
 std::string lower(std::string s) {
@@ -86,7 +89,8 @@ bool matches(const DeviceInfo& d, const std::string& item) {
     return d.type_name() == item;
   }
   int platform = 0, device = 0, used = 0;
-  if (std::sscanf(item.c_str(), "%d:%d%n", &platform, &device, &used) == 2 && static_cast<size_t>(used) == item.size()) {
+  if (std::sscanf(item.c_str(), "%d:%d%n", &platform, &device, &used) == 2 &&
+      static_cast<size_t>(used) == item.size()) {
     return d.platform_index == platform && d.device_index == device;
   }
   return lower(d.platform_name).find(item) != std::string::npos || lower(d.name).find(item) != std::string::npos;
@@ -147,18 +151,21 @@ std::vector<DeviceInfo> list_devices() {
     }
   }
   if (all.empty()) {
-    throw Error("OpenCL is not available: none of the " + std::to_string(n_platforms) + " installed OpenCL drivers finds a device");
+    throw Error("OpenCL is not available: none of the " + std::to_string(n_platforms) +
+                " installed OpenCL drivers finds a device");
   }
   return all;
 }
 
 std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const std::string& wanted) {
   std::vector<DeviceInfo> ordered = all;
-  std::stable_sort(ordered.begin(), ordered.end(), [](const DeviceInfo& a, const DeviceInfo& b) { return rank(a) < rank(b); });
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const DeviceInfo& a, const DeviceInfo& b) { return rank(a) < rank(b); });
   std::vector<DeviceInfo> chosen;
   for (const std::string& item : items_of(wanted)) {
     for (const DeviceInfo& d : ordered) {
-      const bool seen = std::any_of(chosen.begin(), chosen.end(), [&](const DeviceInfo& c) { return c.handle == d.handle; });
+      const bool seen =
+          std::any_of(chosen.begin(), chosen.end(), [&](const DeviceInfo& c) { return c.handle == d.handle; });
       if (!seen && matches(d, item)) {
         chosen.push_back(d);
       }
@@ -167,8 +174,8 @@ std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const
   if (chosen.empty()) {
     std::string text = "TVM_COEXEC_OPENCL_DEVICES is '" + wanted + "', which matches none of the OpenCL devices:";
     for (const DeviceInfo& d : all) {
-      text += " " + std::to_string(d.platform_index) + ":" + std::to_string(d.device_index) + " " + d.name + " (" + d.type_name() +
-              ", " + d.platform_name + ");";
+      text += " " + std::to_string(d.platform_index) + ":" + std::to_string(d.device_index) + " " + d.name + " (" +
+              d.type_name() + ", " + d.platform_name + ");";
     }
     text.back() = '.';
     throw Error(text);
@@ -182,11 +189,14 @@ MemoryMode choose_memory(const DeviceInfo& device, MemoryMode wanted, bool api_h
   const bool coarse = svm & CL_DEVICE_SVM_COARSE_GRAIN_BUFFER;
   if (wanted == MemoryMode::kAuto) {
     const bool shared = device.unified || (device.type & CL_DEVICE_TYPE_CPU);
-    return !shared ? MemoryMode::kBuffer : fine ? MemoryMode::kFineSvm : coarse ? MemoryMode::kCoarseSvm : MemoryMode::kHostPtr;
+    return !shared  ? MemoryMode::kBuffer
+           : fine   ? MemoryMode::kFineSvm
+           : coarse ? MemoryMode::kCoarseSvm
+                    : MemoryMode::kHostPtr;
   }
   if ((wanted == MemoryMode::kFineSvm && !fine) || (wanted == MemoryMode::kCoarseSvm && !coarse)) {
-    throw Error("TVM_COEXEC_OPENCL_MEMORY is '" + std::string(memory_mode_name(wanted)) + "', but the OpenCL device " + device.name +
-                " has no " + (wanted == MemoryMode::kFineSvm ? "fine" : "coarse") +
+    throw Error("TVM_COEXEC_OPENCL_MEMORY is '" + std::string(memory_mode_name(wanted)) + "', but the OpenCL device " +
+                device.name + " has no " + (wanted == MemoryMode::kFineSvm ? "fine" : "coarse") +
                 "-grained shared virtual memory: use " + (wanted == MemoryMode::kFineSvm && coarse ? "coarse, " : "") +
                 "buffer, hostptr or auto");
   }

@@ -30,8 +30,9 @@ struct DeviceInfo {
 // Every device of every platform, in the order in which the drivers list them.
 std::vector<DeviceInfo> list_devices();
 
-// The chosen ones, in order. `wanted` is a comma list of: "all" | "gpu" | "cpu" | "accelerator" | "P:D" (indexes) | a part of a
-// platform's or device's name. Within one item: GPUs, then accelerators, then CPUs. Throws Error when nothing is matched.
+// The chosen ones, in order. `wanted` is a comma list of: "all" | "gpu" | "cpu" | "accelerator" | "P:D" (indexes) | a
+// part of a platform's or device's name. Within one item: GPUs, then accelerators, then CPUs. Throws Error when nothing
+// is matched.
 std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const std::string& wanted);
 
 // The memory mode for a device: `wanted` if the device can do it (Error if not), or the best one for kAuto.

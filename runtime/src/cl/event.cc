@@ -4,7 +4,9 @@
 
 namespace coexec {
 
-EventRecord::~EventRecord() { cl().ReleaseEvent(handle); }
+EventRecord::~EventRecord() {
+  cl().ReleaseEvent(handle);
+}
 
 cl_int EventRecord::status() const {
   cl_int status = CL_QUEUED;

@@ -12,10 +12,11 @@ struct Queue;
 
 struct EventRecord {
   cl_event handle;
-  const Queue* queue;                        // queues are in order: a later command of the same one need not wait for this
+  const Queue* queue;  // queues are in order: a later command of the same one need not wait for this
   std::shared_ptr<const std::string> label;  // kernel name or kind of copy, for messages
 
-  EventRecord(cl_event e, const Queue* q, std::shared_ptr<const std::string> l) : handle(e), queue(q), label(std::move(l)) {}
+  EventRecord(cl_event e, const Queue* q, std::shared_ptr<const std::string> l)
+      : handle(e), queue(q), label(std::move(l)) {}
   EventRecord(const EventRecord&) = delete;
   EventRecord& operator=(const EventRecord&) = delete;
   ~EventRecord();

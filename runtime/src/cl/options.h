@@ -10,12 +10,12 @@ enum class MemoryMode { kAuto, kBuffer, kCoarseSvm, kFineSvm, kHostPtr };
 const char* memory_mode_name(MemoryMode mode);
 
 struct Options {
-  std::string devices = "all";                // TVM_COEXEC_OPENCL_DEVICES
-  MemoryMode memory = MemoryMode::kAuto;      // TVM_COEXEC_OPENCL_MEMORY
-  std::string build_options;                  // TVM_COEXEC_OPENCL_BUILD_OPTIONS
-  bool profile = false;                       // TVM_COEXEC_OPENCL_PROFILE
-  size_t staging_limit_bytes = 256u << 20;    // TVM_COEXEC_OPENCL_STAGING_MB
-  std::string cache_dir;                      // TVM_COEXEC_CACHE_DIR; empty: no cache on disk
+  std::string devices = "all";              // TVM_COEXEC_OPENCL_DEVICES
+  MemoryMode memory = MemoryMode::kAuto;    // TVM_COEXEC_OPENCL_MEMORY
+  std::string build_options;                // TVM_COEXEC_OPENCL_BUILD_OPTIONS
+  bool profile = false;                     // TVM_COEXEC_OPENCL_PROFILE
+  size_t staging_limit_bytes = 256u << 20;  // TVM_COEXEC_OPENCL_STAGING_MB
+  std::string cache_dir;                    // TVM_COEXEC_CACHE_DIR; empty: no cache on disk
 
   // Throws Error that names the variable and what it may be.
   static Options from_environment();

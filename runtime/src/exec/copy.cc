@@ -16,7 +16,9 @@ const Label kUpload = std::make_shared<const std::string>("an upload");
 const Label kDownload = std::make_shared<const std::string>("a download");
 const Label kDeviceCopy = std::make_shared<const std::string>("a copy within the device");
 
-bool is_svm(MemoryMode mode) { return mode == MemoryMode::kFineSvm || mode == MemoryMode::kCoarseSvm; }
+bool is_svm(MemoryMode mode) {
+  return mode == MemoryMode::kFineSvm || mode == MemoryMode::kCoarseSvm;
+}
 
 RegionPtr resolve(const Place& place, size_t bytes, const char* role) {
   RegionPtr region = find_region(place.address);
@@ -26,8 +28,9 @@ RegionPtr resolve(const Place& place, size_t bytes, const char* role) {
   }
   const size_t offset = region->offset(place.address);
   if (offset + bytes > region->bytes) {
-    throw Error("the " + std::string(role) + " of a copy of " + std::to_string(bytes) + " bytes reaches over the end of its buffer of " +
-                std::to_string(region->bytes) + " bytes (byte offset " + std::to_string(offset) + ")");
+    throw Error("the " + std::string(role) + " of a copy of " + std::to_string(bytes) +
+                " bytes reaches over the end of its buffer of " + std::to_string(region->bytes) +
+                " bytes (byte offset " + std::to_string(offset) + ")");
   }
   return region;
 }
@@ -67,9 +70,11 @@ void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
   if (is_svm(r.mode)) {
-    code = cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, r.base + offset, block.data.get(), bytes, after.size(), after.data(), &raw);
+    code = cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, r.base + offset, block.data.get(), bytes, after.size(),
+                                 after.data(), &raw);
   } else {
-    code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(), after.data(), &raw);
+    code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(),
+                                   after.data(), &raw);
   }
   check(code, "a staged upload");
   const Event e = d.submitted(d.transfer(), raw, kUpload);
@@ -88,8 +93,9 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   }
   WaitList after;
   r.order(Access::kOverwrite, nullptr, &after);
-  // With fine-grained memory the host itself can write as soon as nobody uses the region. In the other modes the copy is a command,
-  // which the driver may not get to before the running kernels have ended, so the caller's bytes are put aside.
+  // With fine-grained memory the host itself can write as soon as nobody uses the region. In the other modes the copy
+  // is a command, which the driver may not get to before the running kernels have ended, so the caller's bytes are put
+  // aside.
   const bool at_once = after.empty() && (r.mode == MemoryMode::kFineSvm || !r.device.busy());
   if (!at_once) {
     Staging::Block block = Staging::of(r.device).take(bytes);
@@ -123,8 +129,8 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
       r.order(Access::kRead, &d.transfer(), &after);
       if (r.mode == MemoryMode::kBuffer) {
         cl_event raw = nullptr;
-        const cl_int code =
-            cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to, after.size(), after.data(), &raw);
+        const cl_int code = cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to, after.size(),
+                                                   after.data(), &raw);
         if (code != CL_SUCCESS) {
           after.wait();  // says which command failed, if one did
           raise(code, "a download (clEnqueueReadBuffer)");
@@ -166,9 +172,11 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
   if (is_svm(a.mode)) {
-    code = cl().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes, after.size(), after.data(), &raw);
+    code = cl().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes, after.size(),
+                                 after.data(), &raw);
   } else {
-    code = cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
+    code =
+        cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
   }
   check(code, "a copy within the device");
   const Event e = a.device.submitted(queue, raw, kDeviceCopy);

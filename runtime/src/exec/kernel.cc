@@ -12,7 +12,8 @@ namespace coexec {
 namespace {
 
 int grid_index(const std::string& tag) {
-  static const char* const tags[] = {"blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x", "threadIdx.y", "threadIdx.z"};
+  static const char* const tags[] = {"blockIdx.x",  "blockIdx.y",  "blockIdx.z",
+                                     "threadIdx.x", "threadIdx.y", "threadIdx.z"};
   for (int i = 0; i < 6; ++i) {
     if (tag == tags[i]) {
       return i;
@@ -28,7 +29,10 @@ std::string sizes(const size_t* v) {
 }  // namespace
 
 Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)
-    : name(n), info(i), source_(without_bool_parameters(source)), label_(std::make_shared<const std::string>("kernel '" + n + "'")) {
+    : name(n),
+      info(i),
+      source_(without_bool_parameters(source)),
+      label_(std::make_shared<const std::string>("kernel '" + n + "'")) {
   for (const std::string& tag : info.launch_tags) {
     const int index = grid_index(tag);
     if (index < 0) {
@@ -37,7 +41,6 @@ Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)
     grid_index_.push_back(index);
     dimensions_ = std::max<cl_uint>(dimensions_, static_cast<cl_uint>(index % 3 + 1));
   }
-  access_ = parameter_access(source_, name, n_args());
 }
 
 Kernel::~Kernel() {
@@ -63,6 +66,9 @@ Kernel::Built& Kernel::built(Device& device) {
       cl().ReleaseProgram(program);
       raise(code, "creating " + *label_ + " on " + device.text());
     }
+    if (access_.empty()) {
+      access_ = parameter_access(source_, name, n_args());
+    }
     b->program = program;
     b->kernel = kernel;
   }
@@ -78,11 +84,12 @@ std::vector<RegionPtr> Kernel::find_regions(const Argument* args) const {
     }
     regions[i] = find_region(args[i].address);
     if (!regions[i]) {
-      throw Error("argument " + std::to_string(i) + " of " + *label_ + " is not memory of an OpenCL device: copy the array there first");
+      throw Error("argument " + std::to_string(i) + " of " + *label_ +
+                  " is not memory of an OpenCL device: copy the array there first");
     }
     if (first && &(*first)->device != &regions[i]->device) {
-      throw Error("the arguments of " + *label_ + " are on " + (*first)->device.text() + " and on " + regions[i]->device.text() +
-                  ": copy them to one device first");
+      throw Error("the arguments of " + *label_ + " are on " + (*first)->device.text() + " and on " +
+                  regions[i]->device.text() + ": copy them to one device first");
     }
     first = first ? first : &regions[i];
   }
@@ -96,9 +103,10 @@ void Kernel::set_arguments(cl_kernel kernel, const Argument* args, const std::ve
     if (info.arg_types[i].code != DTypeCode::kHandle) {
       const Scalar s = pack_scalar(info.arg_types[i], args[i].is_float, args[i].i, args[i].f);
       if (s.size == 0) {
-        throw Error("argument " + std::to_string(i) + " of " + *label_ + " has a type that no OpenCL kernel can take (code " +
-                    std::to_string(static_cast<int>(info.arg_types[i].code)) + ", " + std::to_string(info.arg_types[i].bits) +
-                    " bits, " + std::to_string(info.arg_types[i].lanes) + " lanes)");
+        throw Error(
+            "argument " + std::to_string(i) + " of " + *label_ + " has a type that no OpenCL kernel can take (code " +
+            std::to_string(static_cast<int>(info.arg_types[i].code)) + ", " + std::to_string(info.arg_types[i].bits) +
+            " bits, " + std::to_string(info.arg_types[i].lanes) + " lanes)");
       }
       code = cl().SetKernelArg(kernel, index, s.size, s.bytes);
     } else if (!regions[i]) {
@@ -154,11 +162,13 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   }
   set_arguments(b.kernel, args, regions);
   cl_event raw = nullptr;
-  const cl_int code = cl().EnqueueNDRangeKernel(queue.handle, b.kernel, dimensions_, nullptr, global, work + 3, after.size(), after.data(), &raw);
+  const cl_int code = cl().EnqueueNDRangeKernel(queue.handle, b.kernel, dimensions_, nullptr, global, work + 3,
+                                                after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
     size_t limit = 0;
     cl().GetKernelWorkGroupInfo(b.kernel, device.info.handle, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit, &limit, nullptr);
-    raise(code, "launching " + *label_ + " on " + device.text() + " with global size " + sizes(global) + " and local size " + sizes(work + 3) +
+    raise(code, "launching " + *label_ + " on " + device.text() + " with global size " + sizes(global) +
+                    " and local size " + sizes(work + 3) +
                     " (this kernel's largest work-group here: " + std::to_string(limit) + ")");
   }
   const Event done = device.submitted(queue, raw, label_);

@@ -38,8 +38,8 @@ class Kernel {
   size_t n_args() const { return info.arg_types.size(); }
   size_t n_values() const { return info.arg_types.size() + info.launch_tags.size(); }
 
-  // `args` has n_args() entries, `extents` one number per launch tag. The kernel goes to the device that its buffers live on, into the
-  // calling thread's stream there; it returns as soon as the driver has it.
+  // `args` has n_args() entries, `extents` one number per launch tag. The kernel goes to the device that its buffers
+  // live on, into the calling thread's stream there; it returns as soon as the driver has it.
   void launch(const Argument* args, const int64_t* extents);
 
  private:
@@ -56,7 +56,7 @@ class Kernel {
   const std::shared_ptr<const std::string> label_;
   std::vector<int> grid_index_;  // launch tag -> 0..2 blockIdx.xyz, 3..5 threadIdx.xyz
   cl_uint dimensions_ = 1;
-  std::vector<Access> access_;
+  std::vector<Access> access_;  // by argument; known once the kernel is built
   std::mutex mu_;
   std::map<int, std::unique_ptr<Built>> built_;  // by device
 };

@@ -8,7 +8,9 @@ namespace {
 
 constexpr char kMark[] = "// Function: ";
 
-bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+bool is_word(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+}
 
 std::string without_comments(const std::string& s) {
   std::string out;
@@ -155,8 +157,8 @@ size_t enclosing(const std::string& s, size_t i) {
 // Is an element subscript "[...]" at `open` a plain load?
 bool subscript_loads(const std::string& s, size_t expression, size_t open) {
   const size_t close = closing(s, open);
-  return close != std::string::npos && !assigned(s, close) && !preceded_by(s, expression, "&") && !preceded_by(s, expression, "++") &&
-         !preceded_by(s, expression, "--");
+  return close != std::string::npos && !assigned(s, close) && !preceded_by(s, expression, "&") &&
+         !preceded_by(s, expression, "++") && !preceded_by(s, expression, "--");
 }
 
 // The three ways in which TVM loads: p[i];  ((__global T*)(p + i))[j];  vloadN(i, p + j).
@@ -206,6 +208,23 @@ bool only_loads(const std::string& body, const std::string& name) {
   return true;
 }
 
+// Without the lines "__kernel void name(...);".
+std::string without_declarations(const std::string& s) {
+  std::string out;
+  for (size_t begin = 0; begin < s.size();) {
+    size_t end = s.find('\n', begin);
+    end = end == std::string::npos ? s.size() : end + 1;
+    const std::string line = s.substr(begin, s.find_last_not_of(" \r\n", end - 1) + 1 - begin);
+    const bool declaration = line.rfind("__kernel ", 0) == 0 && line.size() > 2 &&
+                             line.compare(line.size() - 2, 2, ");") == 0 && line.find('{') == std::string::npos;
+    if (!declaration) {
+      out.append(s, begin, end - begin);
+    }
+    begin = end;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::map<std::string, std::string> split_kernels(const std::string& source) {
@@ -220,7 +239,7 @@ std::map<std::string, std::string> split_kernels(const std::string& source) {
     }
     at = source.find(kMark, end);
     const std::string name = last_word(source.substr(begin, end - begin));
-    parts[name] = head + source.substr(end + 1, at == std::string::npos ? at : at - end - 1);
+    parts[name] = head + without_declarations(source.substr(end + 1, at == std::string::npos ? at : at - end - 1));
   }
   return parts;
 }

@@ -10,7 +10,8 @@ constexpr size_t kLimit = 100000;
 
 cl_ulong time_of(const Event& e, cl_uint what) {
   cl_ulong t = 0;
-  check(cl().GetEventProfilingInfo(e->handle, what, sizeof t, &t, nullptr), [&] { return "reading the times of " + *e->label; });
+  check(cl().GetEventProfilingInfo(e->handle, what, sizeof t, &t, nullptr),
+        [&] { return "reading the times of " + *e->label; });
   return t;
 }
 
@@ -42,7 +43,8 @@ std::string Profile::take_json() {
   bool first = true;
   for (const Entry& e : taken) {
     e.event->wait();
-    out += std::string(first ? "" : ", ") + "{\"name\": " + json_string(e.kernel) + ", \"device\": " + std::to_string(e.device);
+    out += std::string(first ? "" : ", ") + "{\"name\": " + json_string(e.kernel) +
+           ", \"device\": " + std::to_string(e.device);
     out += ", \"queued_ns\": " + std::to_string(time_of(e.event, CL_PROFILING_COMMAND_QUEUED));
     out += ", \"start_ns\": " + std::to_string(time_of(e.event, CL_PROFILING_COMMAND_START));
     out += ", \"end_ns\": " + std::to_string(time_of(e.event, CL_PROFILING_COMMAND_END)) + "}";

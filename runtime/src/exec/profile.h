@@ -12,8 +12,8 @@ class Profile {
  public:
   static Profile& get();
   void add(const std::string& kernel, int device, Event event);
-  // JSON: {"dropped": n, "kernels": [{"name", "device", "queued_ns", "start_ns", "end_ns"}, ...]} of everything launched since the last
-  // call; waits for what still runs. Times are the device's clock.
+  // JSON: {"dropped": n, "kernels": [{"name", "device", "queued_ns", "start_ns", "end_ns"}, ...]} of everything
+  // launched since the last call; waits for what still runs. Times are the device's clock.
   std::string take_json();
 
  private:

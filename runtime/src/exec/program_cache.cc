@@ -1,9 +1,11 @@
 #include "program_cache.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -70,7 +72,8 @@ bool write(const std::string& dir, const std::string& path, const std::string& k
     return false;
   }
   const uint64_t length = binary.size();
-  const std::string text = kMagic + key + std::string(reinterpret_cast<const char*>(&length), 8) + digest_bytes(binary) + binary;
+  const std::string text =
+      kMagic + key + std::string(reinterpret_cast<const char*>(&length), 8) + digest_bytes(binary) + binary;
   size_t done = 0;
   while (done < text.size()) {
     const ssize_t n = ::write(fd, text.data() + done, text.size() - done);
@@ -86,9 +89,46 @@ bool write(const std::string& dir, const std::string& path, const std::string& k
   return ok;
 }
 
+void prune(const std::string& dir, uint64_t limit_bytes) {
+  struct File {
+    timespec used;
+    uint64_t bytes;
+    std::string path;
+  };
+  std::vector<File> files;
+  uint64_t total = 0;
+  DIR* d = opendir(dir.c_str());
+  if (!d) {
+    return;
+  }
+  while (dirent* entry = readdir(d)) {
+    const std::string path = dir + "/" + entry->d_name;
+    struct stat st;
+    if (stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode)) {
+      files.push_back({st.st_mtim, static_cast<uint64_t>(st.st_size), path});
+      total += static_cast<uint64_t>(st.st_size);
+    }
+  }
+  closedir(d);
+  if (total <= limit_bytes) {
+    return;
+  }
+  std::sort(files.begin(), files.end(), [](const File& a, const File& b) {
+    return std::make_pair(a.used.tv_sec, a.used.tv_nsec) < std::make_pair(b.used.tv_sec, b.used.tv_nsec);
+  });
+  for (const File& f : files) {
+    if (total <= limit_bytes / 4 * 3) {
+      break;
+    }
+    total -= unlink(f.path.c_str()) == 0 ? f.bytes : 0;
+  }
+}
+
 }  // namespace program_cache
 
 namespace {
+
+constexpr uint64_t kCacheLimitBytes = 1ull << 30;
 
 constexpr size_t kLogLimit = 4000;
 
@@ -106,7 +146,8 @@ std::string build_log(cl_program program, cl_device_id device) {
   return log.empty() ? "(the driver's build log is empty)" : log;
 }
 
-cl_program build_from_source(Device& d, const std::string& name, const std::string& source, const std::string& options) {
+cl_program build_from_source(Device& d, const std::string& name, const std::string& source,
+                             const std::string& options) {
   const char* text = source.c_str();
   const size_t length = source.size();
   cl_int code = CL_SUCCESS;
@@ -140,7 +181,8 @@ cl_program build_from_binary(Device& d, const std::string& binary, const std::st
 
 std::string binary_of(cl_program program) {
   size_t length = 0;  // the program has one device
-  if (cl().GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, nullptr) != CL_SUCCESS || length == 0) {
+  if (cl().GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, nullptr) != CL_SUCCESS ||
+      length == 0) {
     return "";
   }
   std::string binary(length, '\0');
@@ -156,8 +198,8 @@ cl_program build_program(Device& d, const std::string& name, const std::string& 
     return build_from_source(d, name, source, o.build_options);
   }
   std::string material;
-  for (const std::string* s :
-       {&source, &o.build_options, &d.info.name, &d.info.vendor, &d.info.version, &d.info.driver, &d.info.platform_name, &d.info.platform_version}) {
+  for (const std::string* s : {&source, &o.build_options, &d.info.name, &d.info.vendor, &d.info.version, &d.info.driver,
+                               &d.info.platform_name, &d.info.platform_version}) {
     material += std::to_string(s->size()) + ":" + *s;
   }
   const std::string key = hex(sha256(material));
@@ -167,6 +209,7 @@ cl_program build_program(Device& d, const std::string& name, const std::string& 
   if (found == program_cache::Found::kYes) {
     if (cl_program program = build_from_binary(d, binary, o.build_options)) {
       Stats::get().cache_hits++;
+      utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // used now, for prune
       return program;
     }
   }
@@ -179,7 +222,10 @@ cl_program build_program(Device& d, const std::string& name, const std::string& 
   cl_program program = build_from_source(d, name, source, o.build_options);
   binary = binary_of(program);
   if (!binary.empty()) {
-    program_cache::write(o.cache_dir, path, key, binary);  // a read-only or full disk only costs the next process its time
+    // A read-only or full disk only costs the next process its time.
+    if (program_cache::write(o.cache_dir, path, key, binary)) {
+      program_cache::prune(o.cache_dir, kCacheLimitBytes);
+    }
   }
   return program;
 }

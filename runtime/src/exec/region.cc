@@ -13,7 +13,9 @@
 namespace coexec {
 namespace {
 
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+size_t round_up(size_t n, size_t to) {
+  return (n + to - 1) / to * to;
+}
 
 size_t page_bytes() {
   static const size_t n = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -21,8 +23,8 @@ size_t page_bytes() {
 }
 
 std::string what_alloc(const Device& d, size_t bytes) {
-  return "allocating " + std::to_string(bytes) + " bytes on " + d.text() + " (memory mode " + d.memory_name() + ", largest allocation " +
-         std::to_string(d.info.max_alloc_bytes) + " bytes)";
+  return "allocating " + std::to_string(bytes) + " bytes on " + d.text() + " (memory mode " + d.memory_name() +
+         ", largest allocation " + std::to_string(d.info.max_alloc_bytes) + " bytes)";
 }
 
 const std::shared_ptr<const std::string> kMapLabel = std::make_shared<const std::string>("mapping memory");
@@ -37,7 +39,7 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
     case MemoryMode::kCoarseSvm: {
       // OpenCL allows no alignment beyond its largest type (long16).
       const cl_uint align = static_cast<cl_uint>(std::min<size_t>(std::max<size_t>(alignment, 64), 128));
-      const cl_bitfield fine = mode == MemoryMode::kFineSvm ? CL_MEM_SVM_FINE_GRAIN_BUFFER : 0;
+      const cl_bitfield fine = mode == MemoryMode::kFineSvm ? cl_bitfield{CL_MEM_SVM_FINE_GRAIN_BUFFER} : 0;
       base = static_cast<char*>(cl().SVMAlloc(d.context(), CL_MEM_READ_WRITE | fine, bytes, align));
       if (!base) {
         raise(-4, what_alloc(d, bytes));
@@ -142,7 +144,8 @@ cl_mem Region::mem_at(size_t offset) {
     if (code != CL_SUCCESS) {
       sub_.erase(offset);
       raise(code, "passing a view that begins " + std::to_string(offset) + " bytes into a buffer of " + device.text() +
-                      " to a kernel (views must begin at multiples of " + std::to_string(device.info.base_align_bytes) + " bytes)");
+                      " to a kernel (views must begin at multiples of " + std::to_string(device.info.base_align_bytes) +
+                      " bytes)");
     }
   }
   return sub;
@@ -154,7 +157,8 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
   char* address = base + offset;
   if (mode == MemoryMode::kHostPtr) {
     cl_int code = CL_SUCCESS;
-    void* p = cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
+    void* p =
+        cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
     check(code, "mapping host-pointer memory (clEnqueueMapBuffer)");
     if (p != address) {
       throw Error(device.text() + " maps host-pointer memory at another address: use TVM_COEXEC_OPENCL_MEMORY=buffer");
@@ -170,9 +174,11 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
 Event Region::unmap(Queue& queue, char* address) {
   cl_event raw = nullptr;
   if (mode == MemoryMode::kHostPtr) {
-    check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw), "unmapping host-pointer memory (clEnqueueUnmapMemObject)");
+    check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw),
+          "unmapping host-pointer memory (clEnqueueUnmapMemObject)");
   } else {
-    check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw), "unmapping shared virtual memory (clEnqueueSVMUnmap)");
+    check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw),
+          "unmapping shared virtual memory (clEnqueueSVMUnmap)");
   }
   return device.submitted(queue, raw, kUnmapLabel);
 }

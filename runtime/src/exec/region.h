@@ -1,11 +1,11 @@
-// Device memory. A tensor's data pointer is always an address inside a Region, whatever the memory mode, so views, pointers into the
-// middle, copies and aliases are all plain address arithmetic:
-//   buffer   cl_mem of the driver's own; the address is a reserved range that nobody can touch (a stray access by the CPU faults)
-//   hostptr  page-aligned host memory wrapped by CL_MEM_USE_HOST_PTR; the host must map before it looks
+// Device memory. A tensor's data pointer is always an address inside a Region, whatever the memory mode, so views,
+// pointers into the middle, copies and aliases are all plain address arithmetic:
+//   buffer   cl_mem of the driver's own; the address is a reserved range that nobody can touch (a stray access by the
+//   CPU faults) hostptr  page-aligned host memory wrapped by CL_MEM_USE_HOST_PTR; the host must map before it looks
 //   coarse   clSVMAlloc; the host must map before it looks
 //   fine     clSVMAlloc, fine-grained: the host may look whenever no command is using it
-// Each region knows the last command that wrote it and those that have read it since: that is all the order there is between
-// the device's queues, and what a download waits for.
+// Each region knows the last command that wrote it and those that have read it since: that is all the order there is
+// between the device's queues, and what a download waits for.
 #pragma once
 #include <map>
 #include <memory>
@@ -45,8 +45,8 @@ class Region {
   cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
   // Host mappings that outlive a call (aliased storage, coarse and hostptr): offset -> bytes.
   bool host_mapped(size_t offset, size_t n) const;
-  void map_for_host(size_t offset, size_t n);          // blocks until the writers are done
-  void unmap_all(Queue& queue);                        // gives everything back to the device
+  void map_for_host(size_t offset, size_t n);  // blocks until the writers are done
+  void unmap_all(Queue& queue);                // gives everything back to the device
   // One mapped look by the host: returns the address; wait for *ready (after the writer) before touching it.
   char* map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready);
   Event unmap(Queue& queue, char* address);

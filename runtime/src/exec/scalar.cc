@@ -6,8 +6,8 @@
 namespace coexec {
 namespace {
 
-// Rounds to a binary float with `fraction` explicit bits and exponents [min_exp, max_exp] (unbiased, of 1.x), directly from
-// double: going through float first would round twice.
+// Rounds to a binary float with `fraction` explicit bits and exponents [min_exp, max_exp] (unbiased, of 1.x), directly
+// from double: going through float first would round twice.
 uint16_t to_narrow(double value, int fraction, int min_exp, int max_exp) {
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   const uint16_t infinity = static_cast<uint16_t>((max_exp - min_exp + 2) << fraction);
@@ -41,9 +41,13 @@ Scalar pack(T value) {
 
 }  // namespace
 
-uint16_t to_half(double value) { return to_narrow(value, 10, -14, 15); }
+uint16_t to_half(double value) {
+  return to_narrow(value, 10, -14, 15);
+}
 
-uint16_t to_bfloat16(double value) { return to_narrow(value, 7, -126, 127); }
+uint16_t to_bfloat16(double value) {
+  return to_narrow(value, 7, -126, 127);
+}
 
 Scalar pack_scalar(DType type, bool is_float, int64_t i, double f) {
   if (type.lanes != 1) {

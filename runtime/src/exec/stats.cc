@@ -40,8 +40,9 @@ std::string Stats::json() const {
 }
 
 void Stats::reset() {
-  for (auto* counter : {&launches, &uploads, &upload_bytes, &uploads_staged, &downloads, &download_bytes, &device_copies,
-                        &device_copy_bytes, &copies_elided, &programs_built, &cache_hits, &cache_misses, &cache_damaged}) {
+  for (auto* counter :
+       {&launches, &uploads, &upload_bytes, &uploads_staged, &downloads, &download_bytes, &device_copies,
+        &device_copy_bytes, &copies_elided, &programs_built, &cache_hits, &cache_misses, &cache_damaged}) {
     *counter = 0;
   }
   allocations = 0;

@@ -1,4 +1,5 @@
-// Temporary device memory that compiled host code asks for between its kernels (sort, scan, nms, ...), kept for the next time.
+// Temporary device memory that compiled host code asks for between its kernels (sort, scan, nms, ...), kept for the
+// next time.
 #pragma once
 #include <map>
 #include <mutex>

@@ -4,6 +4,7 @@
 
 #include "module.h"
 #include "tvm_abi.h"
+#include "vtable_check.h"
 
 namespace coexec {
 namespace {
@@ -18,25 +19,28 @@ const std::string kTimer = "_ZN3tvm7runtime12CPUTimerNode";
 
 // size_t is `unsigned long` on every 64-bit Linux: "m".
 TableExpectation device_api() {
-  return {"tvm::runtime::DeviceAPI",
-          "_ZTVN3tvm7runtime9DeviceAPIE",
-          {{2, kPure},
-           {3, kPure},
-           {4, kApi + "11GetDataSizeERK8DLTensorNS0_8OptionalINS0_6StringEEE"},
-           {5, kApi + "17GetTargetPropertyE8DLDeviceRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPNS0_11TVMRetValueE"},
-           {6, kPure},
-           {7, kApi + "14AllocDataSpaceE8DLDeviceiPKl10DLDataTypeNS0_8OptionalINS0_6StringEEE"},
-           {8, kPure},
-           {9, kApi + "14CopyDataFromToEP8DLTensorS3_Pv"},
-           {10, kApi + "12CreateStreamE8DLDevice"},
-           {11, kApi + "10FreeStreamE8DLDevicePv"},
-           {12, kPure},
-           {13, kApi + "9SetStreamE8DLDevicePv"},
-           {14, kApi + "16GetCurrentStreamE8DLDevice"},
-           {15, kApi + "16SyncStreamFromToE8DLDevicePvS3_"},
-           {16, kApi + "14AllocWorkspaceE8DLDevicem10DLDataType"},
-           {17, kApi + "13FreeWorkspaceE8DLDevicePv"},
-           {18, kApi + "14CopyDataFromToEPKvmPvmm8DLDeviceS5_10DLDataTypeS4_"}}};
+  return {
+      "tvm::runtime::DeviceAPI",
+      "_ZTVN3tvm7runtime9DeviceAPIE",
+      {{2, kPure},
+       {3, kPure},
+       {4, kApi + "11GetDataSizeERK8DLTensorNS0_8OptionalINS0_6StringEEE"},
+       {5,
+        kApi +
+            "17GetTargetPropertyE8DLDeviceRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPNS0_11TVMRetValueE"},
+       {6, kPure},
+       {7, kApi + "14AllocDataSpaceE8DLDeviceiPKl10DLDataTypeNS0_8OptionalINS0_6StringEEE"},
+       {8, kPure},
+       {9, kApi + "14CopyDataFromToEP8DLTensorS3_Pv"},
+       {10, kApi + "12CreateStreamE8DLDevice"},
+       {11, kApi + "10FreeStreamE8DLDevicePv"},
+       {12, kPure},
+       {13, kApi + "9SetStreamE8DLDevicePv"},
+       {14, kApi + "16GetCurrentStreamE8DLDevice"},
+       {15, kApi + "16SyncStreamFromToE8DLDevicePvS3_"},
+       {16, kApi + "14AllocWorkspaceE8DLDevicem10DLDataType"},
+       {17, kApi + "13FreeWorkspaceE8DLDevicePv"},
+       {18, kApi + "14CopyDataFromToEPKvmPvmm8DLDeviceS5_10DLDataTypeS4_"}}};
 }
 
 // The slots that are pure above, as the CPU's device fills them.
@@ -80,33 +84,14 @@ std::string check_module_layout() {
   Ref a(make_empty_module()), b(make_empty_module());
   auto* node = static_cast<ModuleNode*>(static_cast<Object*>(a.get()));
   const auto* imported = static_cast<const Object*>(b.get());
-  if (TVMModImport(a.get(), b.get()) != 0 || node->imports_.size() != 1 || node->imports_[0].get() != b.get() || imported->ref_count != 2) {
+  if (TVMModImport(a.get(), b.get()) != 0 || node->imports_.size() != 1 || node->imports_[0].get() != b.get() ||
+      imported->ref_count != 2) {
     return "the fields of tvm::runtime::ModuleNode are laid out differently";
   }
   return "";
 }
 
 }  // namespace
-
-std::string check_table(const TableExpectation& expected, void* const* vtable, const Resolver& resolve) {
-  if (!vtable) {
-    void* symbol = resolve(expected.table);
-    if (!symbol) {
-      return expected.what + " has no virtual table " + expected.table;
-    }
-    vtable = static_cast<void* const*>(symbol) + 2;  // behind offset-to-top and type info
-  }
-  for (const SlotExpectation& slot : expected.slots) {
-    const void* wanted = resolve(slot.symbol);
-    if (!wanted || vtable[slot.index] != wanted) {
-      Dl_info info{};
-      const bool named = dladdr(vtable[slot.index], &info) != 0 && info.dli_sname;
-      return "slot " + std::to_string(slot.index) + " of " + expected.what + " is " + (named ? info.dli_sname : "unknown") + " instead of " +
-             slot.symbol;
-    }
-  }
-  return "";
-}
 
 std::string abi_mismatch() {
   const Resolver resolve = [](const std::string& symbol) { return dlsym(RTLD_DEFAULT, symbol.c_str()); };
@@ -119,7 +104,8 @@ std::string abi_mismatch() {
   void* get_cpu = nullptr;
   TVMValue cpu{};
   int code = 0;
-  if (TVMFuncGetGlobal("device_api.cpu", &get_cpu) != 0 || !get_cpu || TVMFuncCall(get_cpu, nullptr, nullptr, 0, &cpu, &code) != 0) {
+  if (TVMFuncGetGlobal("device_api.cpu", &get_cpu) != 0 || !get_cpu ||
+      TVMFuncCall(get_cpu, nullptr, nullptr, 0, &cpu, &code) != 0) {
     return "TVM has no device_api.cpu";
   }
   const std::string error = check_table(cpu_device_api(), *static_cast<void* const* const*>(cpu.v_handle), resolve);

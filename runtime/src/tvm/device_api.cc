@@ -11,7 +11,9 @@ namespace {
 
 using namespace tvm_abi;
 
-size_t element_bytes(DLDataType t) { return (t.bits * t.lanes + 7u) / 8u; }
+size_t element_bytes(DLDataType t) {
+  return (t.bits * t.lanes + 7u) / 8u;
+}
 
 size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType t) {
   size_t n = element_bytes(t);
@@ -24,7 +26,9 @@ size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType t) {
 void check_scope(const Ref& scope) {
   const std::string s = to_std(scope);
   if (!s.empty() && s != "global") {
-    throw Error("memory scope '" + s + "' is not supported on opencl by this runtime, only 'global' (textures need a TVM that was built with USE_OPENCL=ON)");
+    throw Error("memory scope '" + s +
+                "' is not supported on opencl by this runtime, only 'global' (textures need a TVM that was built with "
+                "USE_OPENCL=ON)");
   }
 }
 
@@ -44,8 +48,8 @@ void check_compact(const DLTensor& t, const char* role) {
         shape += (j ? ", " : "") + std::to_string(t.shape[j]);
         strides += (j ? ", " : "") + std::to_string(t.strides[j]);
       }
-      throw Error("the " + std::string(role) + " of an opencl copy is not contiguous (shape (" + shape + "), strides (" + strides +
-                  ")): make a contiguous array of it first");
+      throw Error("the " + std::string(role) + " of an opencl copy is not contiguous (shape (" + shape +
+                  "), strides (" + strides + ")): make a contiguous array of it first");
     }
     expected *= t.shape[i];
   }
@@ -61,11 +65,14 @@ Place place(const void* data, size_t offset, DLDevice device) {
     case kDLROCMHost:
       return {address, -1};
     default:
-      throw Error("opencl cannot copy from or to a device of type " + std::to_string(device.device_type) + " directly: go through the CPU");
+      throw Error("opencl cannot copy from or to a device of type " + std::to_string(device.device_type) +
+                  " directly: go through the CPU");
   }
 }
 
-Device& device_of(DLDevice d) { return Workspace::get().device(d.device_id); }
+Device& device_of(DLDevice d) {
+  return Workspace::get().device(d.device_id);
+}
 
 // "3.0" of "OpenCL 3.0 PoCL ...".
 std::string version_number(const std::string& version) {
@@ -92,7 +99,9 @@ enum Attr {
 
 class OpenCLDeviceAPI final : public DeviceAPI {
  public:
-  void SetDevice(DLDevice d) override { device_of(d); }  // launches follow their buffers; only say if there's no such device
+  void SetDevice(DLDevice d) override {
+    device_of(d);
+  }  // launches follow their buffers; only say if there's no such device
 
   void GetAttr(DLDevice d, int kind, void* rv) override {
     if (kind == kExist) {
@@ -123,8 +132,8 @@ class OpenCLDeviceAPI final : public DeviceAPI {
         return_int(rv, info.compute_units);
         break;
       case kMaxThreadDimensions:
-        return_string(rv, "[" + std::to_string(info.max_work_items[0]) + ", " + std::to_string(info.max_work_items[1]) + ", " +
-                              std::to_string(info.max_work_items[2]) + "]");
+        return_string(rv, "[" + std::to_string(info.max_work_items[0]) + ", " + std::to_string(info.max_work_items[1]) +
+                              ", " + std::to_string(info.max_work_items[2]) + "]");
         break;
       case kApiVersion:
         return_int(rv, 120);  // the level of the interface that is needed, as CL_TARGET_OPENCL_VERSION
@@ -188,11 +197,13 @@ class OpenCLDeviceAPI final : public DeviceAPI {
   void* GetCurrentStream(DLDevice d) override { return device_of(d).current_handle(); }
   void SyncStreamFromTo(DLDevice d, void* from, void* to) override { device_of(d).sync_from_to(from, to); }
 
-  void* AllocWorkspace(DLDevice d, size_t bytes, DLDataType) override { return WorkspacePool::of(device_of(d)).take(bytes); }
+  void* AllocWorkspace(DLDevice d, size_t bytes, DLDataType) override {
+    return WorkspacePool::of(device_of(d)).take(bytes);
+  }
   void FreeWorkspace(DLDevice d, void* p) override { WorkspacePool::of(device_of(d)).give_back(p); }
 
-  void CopyRaw(const void* from, size_t from_offset, void* to, size_t to_offset, size_t bytes, DLDevice d_from, DLDevice d_to, DLDataType,
-               void* stream) override {
+  void CopyRaw(const void* from, size_t from_offset, void* to, size_t to_offset, size_t bytes, DLDevice d_from,
+               DLDevice d_to, DLDataType, void* stream) override {
     copy(place(from, from_offset, d_from), place(to, to_offset, d_to), bytes, stream);
   }
 };

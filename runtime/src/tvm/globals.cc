@@ -25,7 +25,8 @@ int device_api(TVMValue*, int*, int, void* ret, void*) {
 }
 
 int load_binary(TVMValue* args, int*, int, void* ret, void*) {
-  return guarded([&] { return return_object(ret, load_module(static_cast<Stream*>(args[0].v_handle)), kModuleHandle); });
+  return guarded(
+      [&] { return return_object(ret, load_module(static_cast<Stream*>(args[0].v_handle)), kModuleHandle); });
 }
 
 int build(TVMValue* args, int* codes, int n, void* ret, void*) {
@@ -44,7 +45,9 @@ int timer(TVMValue* args, int*, int, void* ret, void*) {
   return guarded([&] { return return_object(ret, make_timer(args[0].v_device.device_id), kObjectHandle); });
 }
 
-int why_unavailable(TVMValue*, int*, int, void* ret, void*) { return return_string(ret, Workspace::why_unavailable()); }
+int why_unavailable(TVMValue*, int*, int, void* ret, void*) {
+  return return_string(ret, Workspace::why_unavailable());
+}
 
 int devices(TVMValue*, int*, int, void* ret, void*) {
   return guarded([&] {
@@ -66,7 +69,9 @@ int devices(TVMValue*, int*, int, void* ret, void*) {
   });
 }
 
-int stats(TVMValue*, int*, int, void* ret, void*) { return return_string(ret, Stats::get().json()); }
+int stats(TVMValue*, int*, int, void* ret, void*) {
+  return return_string(ret, Stats::get().json());
+}
 
 int reset_stats(TVMValue*, int*, int, void*, void*) {
   Stats::get().reset();

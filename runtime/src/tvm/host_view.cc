@@ -26,7 +26,8 @@ void* make_host_view(DLTensor* array) {
   }
   if (region->mode == MemoryMode::kBuffer) {
     throw Error("the memory of " + region->device.text() +
-                " is not visible to the CPU (memory mode buffer; TVM_COEXEC_OPENCL_MEMORY chooses another where the device has one)");
+                " is not visible to the CPU (memory mode buffer; TVM_COEXEC_OPENCL_MEMORY chooses another where the "
+                "device has one)");
   }
   auto view = std::make_unique<View>();
   view->shape.assign(array->shape, array->shape + array->ndim);

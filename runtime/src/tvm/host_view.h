@@ -4,8 +4,9 @@
 
 namespace coexec {
 
-// The NDArray handle of a CPU tensor over the same bytes; it keeps `device_array`'s memory alive. Error in memory mode "buffer", whose
-// memory the host can't see. What each side writes becomes the other's by copying one array onto the other, which moves nothing.
+// The NDArray handle of a CPU tensor over the same bytes; it keeps `device_array`'s memory alive. Error in memory mode
+// "buffer", whose memory the host can't see. What each side writes becomes the other's by copying one array onto the
+// other, which moves nothing.
 void* make_host_view(tvm_abi::DLTensor* device_array);
 
 }  // namespace coexec

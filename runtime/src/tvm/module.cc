@@ -29,9 +29,10 @@ struct MemoryStream final : Stream {
   }
 };
 
-// ---- the blob: str format; u64 n; n x {str key; str name; u64 + DLDataType[]; u64 + str[] launch tags}; str source ----
-constexpr uint64_t kMaxCount = 1u << 20;       // of functions, arguments, tags
-constexpr uint64_t kMaxString = 1ull << 31;    // bytes
+// ---- the blob: str format; u64 n; n x {str key; str name; u64 + DLDataType[]; u64 + str[] launch tags}; str source
+// ----
+constexpr uint64_t kMaxCount = 1u << 20;     // of functions, arguments, tags
+constexpr uint64_t kMaxString = 1ull << 31;  // bytes
 
 template <class T>
 T read(Stream* s) {
@@ -124,7 +125,8 @@ Argument to_argument(const TVMValue& value, int code) {
 int call(Kernel& kernel, const TVMValue* values, const int* codes, int n) {
   if (static_cast<size_t>(n) != kernel.n_values()) {
     throw Error("kernel '" + kernel.name + "' takes " + std::to_string(kernel.n_args()) + " arguments and " +
-                std::to_string(kernel.info.launch_tags.size()) + " grid sizes, but was called with " + std::to_string(n) + " values");
+                std::to_string(kernel.info.launch_tags.size()) + " grid sizes, but was called with " +
+                std::to_string(n) + " values");
   }
   std::vector<Argument> args(kernel.n_args());
   for (size_t i = 0; i < args.size(); ++i) {
@@ -158,7 +160,8 @@ class OpenCLModule final : public ModuleNode {
     const auto parts = split_kernels(source_);
     for (auto& entry : infos) {
       const auto part = parts.find(entry.first);
-      kernels_[entry.first] = std::make_unique<Kernel>(entry.first, entry.second, part == parts.end() ? source_ : part->second);
+      kernels_[entry.first] =
+          std::make_unique<Kernel>(entry.first, entry.second, part == parts.end() ? source_ : part->second);
     }
   }
 
@@ -179,7 +182,8 @@ class OpenCLModule final : public ModuleNode {
   }
 
   void SaveToFile(const Ref& file, const Ref&) override {
-    throw Error("an OpenCL module can't be saved to '" + to_std(file) + "' by itself: use export_library of the whole module");
+    throw Error("an OpenCL module can't be saved to '" + to_std(file) +
+                "' by itself: use export_library of the whole module");
   }
 
   void SaveToBinary(Stream* s) override {
@@ -223,6 +227,8 @@ Object* convert_module(Object* source_module) {
   return load_module(&blob);
 }
 
-Object* make_empty_module() { return new OpenCLModule("cl", {}, ""); }
+Object* make_empty_module() {
+  return new OpenCLModule("cl", {}, "");
+}
 
 }  // namespace coexec

@@ -31,7 +31,8 @@ Ref make_string(const std::string& value) {
   TVMValue arg, out;
   arg.v_str = value.c_str();
   int code = kStr, out_code = 0;
-  if (TVMFuncGetGlobal("runtime.String", &make) != 0 || !make || TVMFuncCall(make, &arg, &code, 1, &out, &out_code) != 0) {
+  if (TVMFuncGetGlobal("runtime.String", &make) != 0 || !make ||
+      TVMFuncCall(make, &arg, &code, 1, &out, &out_code) != 0) {
     throw Error("TVM cannot make a string: " + last_tvm_error());
   }
   return Ref(out.v_handle);

@@ -6,7 +6,9 @@
 
 namespace coexec {
 
-inline int return_value(void* ret, tvm_abi::TVMValue value, int code) { return tvm_abi::TVMCFuncSetReturn(ret, &value, &code, 1); }
+inline int return_value(void* ret, tvm_abi::TVMValue value, int code) {
+  return tvm_abi::TVMCFuncSetReturn(ret, &value, &code, 1);
+}
 int return_int(void* ret, int64_t value);
 int return_string(void* ret, const std::string& value);
 int return_object(void* ret, tvm_abi::Object* owned, int code);  // gives our reference away

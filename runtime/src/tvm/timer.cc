@@ -25,7 +25,9 @@ class WallTimer final : public tvm_abi::TimerNode {
     device_.sync(nullptr);
     elapsed_ = Clock::now() - start_;
   }
-  int64_t SyncAndGetElapsedNanos() override { return std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed_).count(); }
+  int64_t SyncAndGetElapsedNanos() override {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed_).count();
+  }
 
  private:
   Device& device_;
@@ -35,6 +37,8 @@ class WallTimer final : public tvm_abi::TimerNode {
 
 }  // namespace
 
-tvm_abi::Object* make_timer(int device_id) { return new WallTimer(Workspace::get().device(device_id)); }
+tvm_abi::Object* make_timer(int device_id) {
+  return new WallTimer(Workspace::get().device(device_id));
+}
 
 }  // namespace coexec

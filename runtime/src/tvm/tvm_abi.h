@@ -1,6 +1,6 @@
-// What we use of TVM, declared by hand, for TVMs that come without their C++ headers: the C API and three class layouts of the Itanium
-// C++ ABI as libstdc++ builds have them. abi_check.h compares them with the libtvm at hand before anything is registered; where the
-// headers are there, header_check.cc compares them at compile time too.
+// What we use of TVM, declared by hand, for TVMs that come without their C++ headers: the C API and three class layouts
+// of the Itanium C++ ABI as libstdc++ builds have them. abi_check.h compares them with the libtvm at hand before
+// anything is registered; where the headers are there, header_check.cc compares them at compile time too.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -60,6 +60,7 @@ enum TypeCode : int {
   kNDArrayHandle = 13,
 };
 
+#ifndef TVM_COEXEC_NO_C_API
 extern "C" {
 using TVMPackedCFunc = int (*)(TVMValue* args, int* codes, int n, void* ret, void* self);
 int TVMFuncCreateFromCFunc(TVMPackedCFunc f, void* self, void (*finalizer)(void*), void** out);
@@ -77,10 +78,14 @@ int TVMArrayFromDLPack(DLManagedTensor* from, void** out);
 int TVMArrayFree(void* array);
 int TVMModImport(void* module, void* dependency);
 }
+#else
+using ::TVMObjectFree;
+using ::TVMObjectRetain;
+#endif
 
 // ---- C++ layouts ----
-// ObjectRef, String, Optional, PackedFunc and Module are one pointer with a destructor: passed by invisible reference and returned
-// through a hidden pointer, as this class is.
+// ObjectRef, String, Optional, PackedFunc and Module are one pointer with a destructor: passed by invisible reference
+// and returned through a hidden pointer, as this class is.
 class Ref {
  public:
   Ref() = default;
@@ -106,8 +111,8 @@ class Ref {
   void* p_ = nullptr;
 };
 
-// No virtual functions of its own: in a derived class that has some, the vptr is at 0 and this at 8. The C API's object handles (also
-// of modules) are pointers to this.
+// No virtual functions of its own: in a derived class that has some, the vptr is at 0 and this at 8. The C API's object
+// handles (also of modules) are pointers to this.
 struct Object {
   uint32_t type_index = 0;
   int32_t ref_count = 0;
@@ -151,8 +156,8 @@ struct DeviceAPI {
   virtual void SyncStreamFromTo(DLDevice, void* from, void* to) = 0;
   virtual void* AllocWorkspace(DLDevice, size_t bytes, DLDataType) = 0;
   virtual void FreeWorkspace(DLDevice, void*) = 0;
-  virtual void CopyRaw(const void* from, size_t from_offset, void* to, size_t to_offset, size_t bytes, DLDevice, DLDevice, DLDataType,
-                       void* stream) = 0;
+  virtual void CopyRaw(const void* from, size_t from_offset, void* to, size_t to_offset, size_t bytes, DLDevice,
+                       DLDevice, DLDataType, void* stream) = 0;
 };
 
 // tvm::runtime::ModuleNode

@@ -1,0 +1,28 @@
+// Compares a virtual table with what we were written for. Knows nothing of TVM.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace coexec {
+
+// Slot `index` of a virtual table must hold the address of the exported symbol `symbol`. The mangled name carries the
+// full signature, so order and parameter types are both checked. Addresses are compared, not names: linkers merge
+// functions with equal bodies.
+struct SlotExpectation {
+  int index;
+  std::string symbol;
+};
+
+struct TableExpectation {
+  std::string what;   // for the message
+  std::string table;  // symbol of the virtual table; empty: the caller has its address
+  std::vector<SlotExpectation> slots;
+};
+
+using Resolver = std::function<void*(const std::string&)>;
+
+// "" or what differs first. `vtable` points at slot 0 (null: look `table` up).
+std::string check_table(const TableExpectation& expected, void* const* vtable, const Resolver& resolve);
+
+}  // namespace coexec
