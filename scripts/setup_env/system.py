@@ -70,11 +70,12 @@ def install(console: Console, packages: list[str], purpose: str) -> bool:
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     if prefix:
         prefix = (*prefix, "env", "DEBIAN_FRONTEND=noninteractive")
-    command = [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *packages]
-    if console.attempt(command, environment):
-        return True
-    # A fresh machine, or one with old package lists.
-    return console.attempt([*prefix, "apt-get", "update"], environment) and console.attempt(command, environment)
+    # First the lists, which a fresh machine has not: without them apt-get takes "g++" for a regular expression and is
+    # content with the packages that match. That one of several sources fails does not matter if the packages are found.
+    console.attempt([*prefix, "apt-get", "update"], environment)
+    return console.attempt(
+        [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *packages], environment
+    )  # fmt: skip
 
 
 def ensure_compiler(console: Console) -> None:
