@@ -1,0 +1,58 @@
+"""Kernel graphs made by hand, and costs that are easy to reckon with."""
+
+from __future__ import annotations
+
+from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
+from tvm_coexec.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
+
+
+def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32, flops: float = 1e8) -> Kernel:
+    """A 3x3 convolution with padding 1."""
+    t = Tensor((1, channels, size, size), "float32")
+    rows = Need(2, ((Step(1, -1, 1, 1, size),),))
+    axes = (
+        SplitAxis("oc", 1, channels, 1, 4, tuple(None for _ in inputs), True),
+        SplitAxis("h", 2, size, 1, 2, tuple(rows for _ in inputs), False),
+    )
+    return Kernel(index, "nn.conv2d+nn.relu", "nn.conv2d", {"n": index}, inputs, (t,) * len(inputs), (t,), 4096, flops, axes)
+
+
+def add_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32) -> Kernel:
+    """An elementwise sum."""
+    t = Tensor((1, channels, size, size), "float32")
+    axes = tuple(
+        SplitAxis(n, d, e, 1, 2, tuple(Need(d, ((identity(e),),)) for _ in inputs), False)
+        for n, d, e in (("oc", 1, channels), ("h", 2, size))
+    )
+    return Kernel(index, "add", "add", {}, inputs, (t,) * len(inputs), (t,), 0, 32e3, axes)
+
+
+def softmax_kernel(index: int, inputs: tuple[int, ...]) -> Kernel:
+    """Something that can't be divided."""
+    t = Tensor((1, 1000), "float32")
+    return Kernel(index, "nn.softmax", "nn.softmax", {}, inputs, (t,), (t,), 0, 4e3, (), "none of its axes can be divided")
+
+
+def graph(*kernels: Kernel) -> KernelGraph:
+    """A graph with one input whose last kernel is the output."""
+    return KernelGraph(kernels, (("x", Tensor((1, 32, 32, 32), "float32")),), (len(kernels) - 1,))
+
+
+def straight(n: int) -> KernelGraph:
+    """n convolutions in a row."""
+    return graph(*(conv_kernel(i, (i - 1 if i else -1,)) for i in range(n)))
+
+
+def residual() -> KernelGraph:
+    """Two convolutions around which the input is added, then one more."""
+    return graph(
+        conv_kernel(0, (-1,)), conv_kernel(1, (0,)), conv_kernel(2, (1,)), add_kernel(3, (0, 2)), conv_kernel(4, (3,))
+    )
+
+
+def costs(cpu_gflops: float = 10.0, gpu_gflops: float = 10.0, copy_s: float = 1e-5) -> AnalyticCosts:
+    """Devices whose time is work over rate."""
+    link = Link(copy_s, 1e-11)
+    return AnalyticCosts(
+        Roofline(cpu_gflops * 1e9, 1e12, 0.0), Roofline(gpu_gflops * 1e9, 1e12, 0.0), link, link, Link(0.0, 1e-11), "test costs"
+    )
