@@ -1,0 +1,90 @@
+"""Placement: explicit copies, one let chain, and the order in which the executor runs the nodes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tvm
+from tvm import relay
+
+import tvm_coexec
+from tests import models
+from tvm_coexec.relay_passes.coexec_partition import CoExecPartition
+
+pytestmark = pytest.mark.llvm
+
+CPU, OPENCL = 1, 4
+
+
+def node_order(mod: tvm.IRModule, gpu: str = "opencl", opt_level: int = 3) -> list[tuple[str, int]]:
+    """Names of the graph JSON's operator nodes and their devices, in execution order; nothing is run."""
+    with tvm.transform.PassContext(opt_level=opt_level):
+        lib = relay.build(mod, target=tvm_coexec.targets("llvm", gpu))
+    graph = json.loads(lib.get_graph_json())
+    devices = graph["attrs"]["device_index"][1]
+    return [
+        (node["name"].replace("tvmgen_default_", ""), device)
+        for node, device in zip(graph["nodes"], devices, strict=True)
+        if node["op"] != "null"
+    ]
+
+
+@pytest.mark.parametrize("opt_level", [2, 3, 4])
+def test_order_of_a_row_chain_and_a_channel_chain(opt_level):
+    """Upload, GPU launches, CPU share, download, join; level 4 would merge parallel convolutions if it could."""
+    mod = models.conv_chain(2)
+    made = CoExecPartition(ratio=0.5, axis="oc")(mod)
+    assert [s.kernels for s in tvm_coexec.plan_of(made).segments] == [(0,), (1,)]
+    order = node_order(made, opt_level=opt_level)
+    kernels = [(name.split("_")[1] if "fused" in name else name.strip("_").split("_")[0], d) for name, d in order]
+    packed = [k for k in kernels if k[0] != "layout"]  # the CPU's share works in its own layout
+    chain = [("copy", OPENCL), ("nn", OPENCL), ("nn", CPU), ("copy", CPU), ("concatenate", CPU)]
+    assert packed == chain + chain
+
+
+def test_only_the_halo_slice_travels():
+    mod = CoExecPartition(ratio=0.5, axis="h")(models.conv_chain(3, size=28))
+    copies = []
+
+    def visit(node):
+        if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name == "device_copy":
+            copies.append([int(d) for d in node.checked_type.shape])
+
+    relay.analysis.post_order_visit(mod["main"], visit)
+    assert copies == [[1, 8, 17, 28], [1, 8, 14, 28]]  # 14 rows and a halo of 3 go up, 14 rows come down
+
+
+def test_consecutive_gpu_segments_keep_their_data_there():
+    mod = CoExecPartition(ratio=1.0)(models.residual_net())
+    order = node_order(mod)
+    copies = [i for i, (name, _) in enumerate(order) if "copy" in name]
+    assert copies == [0, len(order) - 1]
+    assert {d for _, d in order[:-1]} == {OPENCL}
+
+
+def test_all_on_the_cpu_needs_no_copy_and_no_let():
+    mod = CoExecPartition(ratio=0.0)(models.residual_net())
+    assert "let" not in mod["main"].astext(show_meta_data=False)
+    assert {d for _, d in node_order(mod)} == {CPU}
+
+
+def test_whole_gpu_kernels_overlap_with_cpu_kernels_of_another_branch():
+    """The download of the GPU's branch is bound where it is first read, behind the CPU's branch."""
+    mod = models.fire_net()
+    graph = tvm_coexec.relay_passes.extract.extract(tvm_coexec.relay_passes.prepare.Prepare()(mod))
+    plan = tvm_coexec.Plan(
+        graph.fingerprint(),
+        tuple(
+            tvm_coexec.plan.Segment(device, kernels)
+            for device, kernels in (("cpu", (0,)), ("gpu", (1,)), ("cpu", (2,)), ("cpu", (3, 4)))
+        ),
+    )
+    order = node_order(CoExecPartition(plan=plan)(mod))
+    names = [("copy" if "copy" in n else n.split("_")[0], d) for n, d in order]
+    downloads = [i for i, (n, d) in enumerate(names) if n == "copy" and d == CPU]
+    uploads = [i for i, (n, d) in enumerate(names) if n == "copy" and d == OPENCL]
+    launch = next(i for i, (n, d) in enumerate(names) if n == "fused" and d == OPENCL)
+    assert len(downloads) == len(uploads) == 1
+    assert uploads[0] < launch < downloads[0]
+    assert any(d == CPU for _, d in names[launch:downloads[0]])
