@@ -106,11 +106,14 @@ def ensure_opencl(console: Console) -> list[str]:
 
     Without a device everything but the GPU side works, so that is no error: the user is told what to type.
     """
-    found = opencl_devices()
-    if not found and install(console, OPENCL_PACKAGES, "OpenCL"):
+    found, installed = opencl_devices(), False
+    if not found:
+        installed = install(console, OPENCL_PACKAGES, "OpenCL")
         found = opencl_devices()
     if found:
         console.step(f"OpenCL: {', '.join(found)}")
+    elif installed:
+        console.step("OpenCL: no device, although pocl is installed; clinfo may tell why (OCL_ICD_VENDORS, /sys)")
     else:
         console.step(f"OpenCL: no device, nothing can run on a GPU; type: {how_to_install(OPENCL_PACKAGES)}")
     return found
