@@ -79,7 +79,9 @@ class MeasuredCosts:
             for rows, seconds in sorted(points.items())
             if seconds < UNUSABLE_S
         ]
-        links = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")}
+        links = {
+            n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")
+        }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
         write_atomically(path, json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n')

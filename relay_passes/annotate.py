@@ -66,7 +66,9 @@ class _Outliner:
             if isinstance(expr, relay.Tuple):
                 self.new[expr] = relay.Tuple([self._in_main(f) for f in expr.fields])
             elif isinstance(expr, relay.TupleGetItem):
-                self.new[expr] = relay.TupleGetItem(self._in_main(expr.tuple_value), expr.index)
+                whole = self._in_main(expr.tuple_value)
+                is_literal = isinstance(whole, relay.Tuple)
+                self.new[expr] = whole.fields[expr.index] if is_literal else relay.TupleGetItem(whole, expr.index)
             elif isinstance(expr, relay.Constant):
                 self.new[expr] = expr
             else:
@@ -76,8 +78,14 @@ class _Outliner:
     def _outline(self, out: tvm.IRModule, number: int, segment: Segment) -> None:
         calls = [c for k in segment.kernels for c in self.calls[k]]
         inside = set(calls)
-        params: dict[relay.Expr, relay.Var] = {}
+        arguments: list[tuple[relay.Expr, int | None]] = []  # old expression, and which field of it
+        params: list[relay.Var] = []
         local: dict[relay.Expr, relay.Expr] = {}
+
+        def parameter(expr: relay.Expr, field: int | None, ty: tvm.ir.Type) -> relay.Var:
+            arguments.append((expr, field))
+            params.append(relay.var(f"in{len(params)}", ty))  # relay.build calls constants p0, p1...
+            return params[-1]
 
         def visit(expr: relay.Expr) -> relay.Expr:
             if expr in local:
@@ -88,26 +96,41 @@ class _Outliner:
                 new = relay.Tuple([visit(f) for f in expr.fields])
             elif isinstance(expr, relay.TupleGetItem) and _base(expr) in inside:
                 new = relay.TupleGetItem(visit(expr.tuple_value), expr.index)
+            elif isinstance(expr.checked_type, tvm.ir.TupleType):
+                new = relay.Tuple([parameter(expr, i, ty) for i, ty in enumerate(expr.checked_type.fields)])
             else:
-                params[expr] = relay.var(f"in{len(params)}", expr.checked_type)  # relay.build calls constants p0, p1...
-                new = params[expr]
+                new = parameter(expr, None, expr.checked_type)
             local[expr] = new
             return new
 
         for call in calls:
             local[call] = relay.Call(call.op, [visit(a) for a in call.args], call.attrs, call.type_args)
-        results = [c for c in calls if any(r not in inside for r in self.readers[c])]
+        read = [c for c in calls if any(r not in inside for r in self.readers[c])]
+        results = [r for c in read for r in _fields(local[c], c.checked_type)]
         if len(results) == 1:
-            body, ty = local[results[0]], results[0].checked_type
+            body, ty = results[0]
         else:
-            body, ty = relay.Tuple([local[c] for c in results]), relay.TupleType([c.checked_type for c in results])
-        name = f"coexec_{number}_{segment.device}"
-        func = relay.Function(list(params.values()), body, ty, [], _attrs(number, segment, self.graph))
-        var = relay.GlobalVar(name)
+            body, ty = relay.Tuple([r for r, _ in results]), relay.TupleType([t for _, t in results])
+        func = relay.Function(params, body, ty, [], _attrs(number, segment, self.graph))
+        var = relay.GlobalVar(f"coexec_{number}_{segment.device}")
         out[var] = func
-        call = relay.Call(var, [self._in_main(e) for e in params])
-        for i, c in enumerate(results):
-            self.new[c] = call if len(results) == 1 else relay.TupleGetItem(call, i)
+        given = [self._in_main(e) if f is None else self._field_in_main(e, f) for e, f in arguments]
+        call = relay.Call(var, given)
+        parts = iter([call] if len(results) == 1 else [relay.TupleGetItem(call, i) for i in range(len(results))])
+        for c in read:
+            is_tuple = isinstance(c.checked_type, tvm.ir.TupleType)
+            self.new[c] = relay.Tuple([next(parts) for _ in c.checked_type.fields]) if is_tuple else next(parts)
+
+    def _field_in_main(self, expr: relay.Expr, index: int) -> relay.Expr:
+        whole = self._in_main(expr)
+        return whole.fields[index] if isinstance(whole, relay.Tuple) else relay.TupleGetItem(whole, index)
+
+
+def _fields(expr: relay.Expr, ty: tvm.ir.Type) -> list[tuple[relay.Expr, tvm.ir.Type]]:
+    """A value as tensors: what crosses between segments is never a tuple, so that each tensor is copied on its own."""
+    if isinstance(ty, tvm.ir.TupleType):
+        return [(relay.TupleGetItem(expr, i), t) for i, t in enumerate(ty.fields)]
+    return [(expr, ty)]
 
 
 def _attrs(number: int, segment: Segment, graph: KernelGraph) -> tvm.ir.DictAttrs:

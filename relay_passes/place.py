@@ -22,6 +22,7 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from .inline import inline_functions
 from .split import device_of
 
 
@@ -61,19 +62,14 @@ class _Placer:
         main = self.main
         functions = [f for v, f in self.mod.functions.items() if v.name_hint != "main"]
         if all(device_of(f) == "cpu" for f in functions):
-            return self._without_copies()
+            # all on the CPU: a plain function, which TVM may fuse and plan as it would the model
+            return inline_functions(self.mod)["main"]
         for call in self._calls_in_order():
             self._run_call(call)
         body = self._result(main.body)
         for var, value in reversed(self.binds):
             body = relay.Let(var, value, body)
         return relay.Function(main.params, body, main.ret_type, [], main.attrs)
-
-    def _without_copies(self) -> relay.Function:
-        """All on the CPU: a plain function, which TVM may fuse and plan as it would the model."""
-        inlined = tvm.IRModule(self.mod.functions, self.mod.type_definitions)
-        body = _Inliner(inlined).visit(self.main.body)
-        return relay.Function(self.main.params, body, self.main.ret_type, [], self.main.attrs)
 
     def _calls_in_order(self) -> list[relay.Call]:
         """Calls of segment functions in the plan's order; in a chain the GPU's share is launched first."""
@@ -108,94 +104,44 @@ class _Placer:
         func = self.mod[call.op]
         device, name = str(device_of(func)), call.op.name_hint
         args = [self._on(a, device, name) for a in call.args]
-        body = relay.bind(func.body, dict(zip(func.params, args)))
+        body = relay.bind(func.body, dict(zip(func.params, args, strict=True)))
         if isinstance(body, relay.Var):
             self.where[call] = {device: body}
         else:
             self.where[call] = {device: self._bind(name, device, body)}
 
     def _on(self, expr: relay.Expr, device: str, reader: str) -> relay.Expr:
-        """The value of a main expression on a device: bound there before, copied, or computed there."""
+        """The value of an expression of main on a device; copied there once if it is only on the other one."""
         if isinstance(expr, relay.Constant):
             return expr
-        have = self.where.get(expr)
-        if have is not None:
-            if device not in have:
-                (source, var), *_ = have.items()
-                if isinstance(self._type(expr), tvm.ir.TupleType):
-                    raise AssertionError("tuples are copied field by field")
-                have[device] = self._copy(reader, var, source, device)
-            return have[device]
-        if isinstance(expr, relay.TupleGetItem):
-            base = self._base(expr.tuple_value)
-            (source, var), *_ = base.items()
-            self.where[expr] = {source: self._bind(f"{reader}_in", source, relay.TupleGetItem(var, expr.index), wrap=False)}
-            return self._on(expr, device, reader)
         if isinstance(expr, relay.Tuple):
             return relay.Tuple([self._on(f, device, reader) for f in expr.fields])
-        assert isinstance(expr, relay.Call)
-        home = self._home(expr, device)
-        args = [self._on(a, home, reader) for a in expr.args]
-        what = "join" if expr.op.name == "concatenate" else "slice"
-        self.where[expr] = {home: self._bind(f"{reader}_{what}", home, relay.Call(expr.op, args, expr.attrs))}
-        return self._on(expr, device, reader)
+        have = self._made(expr, device, reader)
+        if device not in have:
+            ((source, var),) = have.items()
+            have[device] = self._copy(reader, var, source, device)
+        return have[device]
 
-    def _home(self, expr: relay.Call, device: str) -> str:
-        """Where a slice or a join of main is computed: slices where their source lives, joins on the CPU."""
+    def _made(self, expr: relay.Expr, device: str, reader: str) -> dict[str, relay.Expr]:
+        """Where the value is to be had; computed now if need be: slices where their source is, joins on the CPU."""
+        if expr in self.where:
+            return self.where[expr]
+        if isinstance(expr, relay.TupleGetItem):
+            ((home, var),) = self._made(expr.tuple_value, device, reader).items()
+            self.where[expr] = {home: self._bind(f"{reader}_in", home, relay.TupleGetItem(var, expr.index), wrap=False)}
+            return self.where[expr]
+        assert isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op), "segments run before they are read"
         if expr.op.name == "concatenate":
-            return "cpu"
-        source = expr.args[0]
-        have = self.where.get(source)
-        if have is None:
-            self._on(source, "cpu" if self._is_join(source) else device, "value")
-            have = self.where.get(source, {"cpu": source})
-        return device if device in have else next(iter(have))
-
-    @staticmethod
-    def _is_join(expr: relay.Expr) -> bool:
-        return isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op) and expr.op.name == "concatenate"
-
-    def _base(self, expr: relay.Expr) -> dict[str, relay.Expr]:
-        if expr not in self.where:
-            self._on(expr, "cpu", "value")
+            home, what = "cpu", "join"
+        else:
+            source = self._made(expr.args[0], device, reader)
+            home, what = device if device in source else next(iter(source)), "slice"
+        args = [self._on(a, home, reader) for a in expr.args]
+        self.where[expr] = {home: self._bind(f"{reader}_{what}", home, relay.Call(expr.op, args, expr.attrs))}
         return self.where[expr]
-
-    @staticmethod
-    def _type(expr: relay.Expr) -> tvm.ir.Type:
-        return expr.checked_type
 
     def _result(self, expr: relay.Expr) -> relay.Expr:
         """Main's result, on the CPU."""
         if isinstance(expr, relay.Tuple):
             return relay.Tuple([self._result(f) for f in expr.fields])
-        if isinstance(expr.checked_type, tvm.ir.TupleType):
-            fields = range(len(expr.checked_type.fields))
-            return relay.Tuple([self._field(expr, i) for i in fields])
         return self._on(expr, "cpu", "result")
-
-    def _field(self, expr: relay.Expr, index: int) -> relay.Expr:
-        item = relay.TupleGetItem(expr, index)
-        (source, var), *_ = self._base(expr).items()
-        self.where[item] = {source: self._bind("result_in", source, relay.TupleGetItem(var, index), wrap=False)}
-        return self._on_typed(item, expr.checked_type.fields[index])
-
-    def _on_typed(self, item: relay.Expr, ty: tvm.ir.Type) -> relay.Expr:
-        have = self.where[item]
-        if "cpu" not in have:
-            (source, var), *_ = have.items()
-            have["cpu"] = self._copy("result", var, source, "cpu")
-        return have["cpu"]
-
-
-class _Inliner(relay.ExprMutator):
-    """Replaces calls of global functions by their bodies."""
-
-    def __init__(self, mod: tvm.IRModule):
-        super().__init__()
-        self.mod = mod
-
-    def visit_call(self, call: relay.Call) -> relay.Expr:
-        if isinstance(call.op, relay.GlobalVar):
-            func = self.mod[call.op]
-            return relay.bind(func.body, dict(zip(func.params, [self.visit(a) for a in call.args])))
-        return super().visit_call(call)

@@ -82,7 +82,9 @@ def create(
         for needed in device_types(text):
             if needed not in given:
                 name = tvm.runtime.Device.MASK2STR.get(needed, str(needed))
-                raise CoExecError(f"the module needs a device of type {name} too; give it in devices, or leave devices out")
+                raise CoExecError(
+                    f"the module needs a device of type {name} too; give it in devices, or leave devices out"
+                )
         for d in devices:
             if not d.exist:
                 raise CoExecError(_missing(d))

@@ -108,11 +108,15 @@ class Plan:
         try:
             d = json.loads(text)
         except json.JSONDecodeError as err:
-            raise CoExecError(f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote")
+            raise CoExecError(
+                f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote"
+            )
         if not isinstance(d, dict) or "segments" not in d or "version" not in d:
             raise CoExecError(f"{source} is not a co-execution plan: it has no 'segments' and 'version'")
         if d["version"] != VERSION:
-            raise CoExecError(f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again")
+            raise CoExecError(
+                f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again"
+            )
         try:
             segments = tuple(
                 Segment(
@@ -125,7 +129,11 @@ class Plan:
                 for s in d["segments"]
             )
             plan = Plan(
-                str(d["graph"]), segments, str(d.get("strategy", "file")), dict(d.get("notes", {})), str(d.get("costs", ""))
+                str(d["graph"]),
+                segments,
+                str(d.get("strategy", "file")),
+                dict(d.get("notes", {})),
+                str(d.get("costs", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CoExecError(f"{source} is damaged: a segment lacks or garbles {err}; plan again or mend that line")
@@ -164,7 +172,9 @@ class Plan:
                 done.add(k)
                 for value in graph.kernels[k].inputs:
                     if value >= 0 and value not in done:
-                        raise CoExecError(f"segment {n} of the plan runs kernel {k} before kernel {value}, which it reads")
+                        raise CoExecError(
+                            f"segment {n} of the plan runs kernel {k} before kernel {value}, which it reads"
+                        )
             if s.device == "split":
                 try:
                     s.shares(graph)
@@ -181,7 +191,9 @@ def merge_neighbours(segments: list[Segment]) -> tuple[Segment, ...]:
     for s in segments:
         if out and s.device != "split" and out[-1].device == s.device:
             last = out[-1]
-            times = {k: last.expected_s.get(k, 0.0) + s.expected_s.get(k, 0.0) for k in {*last.expected_s, *s.expected_s}}
+            times = {
+                k: last.expected_s.get(k, 0.0) + s.expected_s.get(k, 0.0) for k in {*last.expected_s, *s.expected_s}
+            }
             out[-1] = replace(last, kernels=last.kernels + s.kernels, expected_s=times)
         else:
             out.append(s)

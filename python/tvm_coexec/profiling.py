@@ -23,7 +23,7 @@ from tvm import relay
 from tvm.contrib import graph_executor
 from tvm.target import Target
 
-from . import runtime
+from . import runtime, schedules
 from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts
 from .cost_models.measured import UNUSABLE_S, WHOLE
 from .errors import CoExecError
@@ -110,7 +110,8 @@ def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto"
         meter.run(whole, "measuring kernels")
         meter.run(list(_share_jobs(extracted.graph, unique, costs, axis)), "measuring shares")
     finally:
-        costs.save(str(path))
+        if path is not None:
+            costs.save(str(path))
     return costs
 
 
@@ -219,8 +220,8 @@ def _annotated(prepared: tvm.IRModule, plan: Plan) -> tvm.IRModule:
     return _last[1]
 
 
-def _load_or_start(path: Path, device, cpu: Target, gpu: Target) -> MeasuredCosts:
-    if path.exists():
+def _load_or_start(path: Path | None, device, cpu: Target, gpu: Target) -> MeasuredCosts:
+    if path is not None and path.exists():
         try:
             return MeasuredCosts.load(str(path))
         except CoExecError as err:
@@ -260,13 +261,29 @@ def _threads() -> str:
     return os.environ.get("TVM_NUM_THREADS", "all")
 
 
-def _cache_path(cpu: Target, gpu: Target, device) -> Path:
-    """One file per pair of devices and targets."""
+def _cache_path(cpu: Target, gpu: Target, device) -> Path | None:
+    """One file per pair of devices, targets and schedules; `None` when the user wants no cache."""
     base = os.environ.get("TVM_COEXEC_CACHE_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tvm_coexec"
     )
-    key = [str(cpu), str(gpu), _device_name(device), platform.processor() or platform.machine(), _threads(), tvm.__version__]
+    if base == "off":
+        return None
+    key = [str(cpu), str(gpu), _device_name(device), _cpu_name(), _threads(), tvm.__version__, _schedules_digest()]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     folder = Path(base) / "profiles"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{digest}.json"
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            return next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()
+
+
+def _schedules_digest() -> str:
+    """Other schedules, other times: what was measured with older ones is not found again."""
+    files = sorted(Path(schedules.__path__[0]).glob("*.py"))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()

@@ -14,7 +14,9 @@ def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: i
         SplitAxis("oc", 1, channels, 1, 4, tuple(None for _ in inputs), True),
         SplitAxis("h", 2, size, 1, 2, tuple(rows for _ in inputs), False),
     )
-    return Kernel(index, "nn.conv2d+nn.relu", "nn.conv2d", {"n": index}, inputs, (t,) * len(inputs), (t,), 4096, flops, axes)
+    return Kernel(
+        index, "nn.conv2d+nn.relu", "nn.conv2d", {"n": index}, inputs, (t,) * len(inputs), (t,), 4096, flops, axes
+    )
 
 
 def add_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32) -> Kernel:
@@ -30,7 +32,9 @@ def add_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: in
 def softmax_kernel(index: int, inputs: tuple[int, ...]) -> Kernel:
     """Something that can't be divided."""
     t = Tensor((1, 1000), "float32")
-    return Kernel(index, "nn.softmax", "nn.softmax", {}, inputs, (t,), (t,), 0, 4e3, (), "none of its axes can be divided")
+    return Kernel(
+        index, "nn.softmax", "nn.softmax", {}, inputs, (t,), (t,), 0, 4e3, (), "none of its axes can be divided"
+    )
 
 
 def graph(*kernels: Kernel) -> KernelGraph:
@@ -54,5 +58,10 @@ def costs(cpu_gflops: float = 10.0, gpu_gflops: float = 10.0, copy_s: float = 1e
     """Devices whose time is work over rate."""
     link = Link(copy_s, 1e-11)
     return AnalyticCosts(
-        Roofline(cpu_gflops * 1e9, 1e12, 0.0), Roofline(gpu_gflops * 1e9, 1e12, 0.0), link, link, Link(0.0, 1e-11), "test costs"
+        Roofline(cpu_gflops * 1e9, 1e12, 0.0),
+        Roofline(gpu_gflops * 1e9, 1e12, 0.0),
+        link,
+        link,
+        Link(0.0, 1e-11),
+        "test costs",
     )

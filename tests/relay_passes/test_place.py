@@ -87,4 +87,4 @@ def test_whole_gpu_kernels_overlap_with_cpu_kernels_of_another_branch():
     launch = next(i for i, (n, d) in enumerate(names) if n == "fused" and d == OPENCL)
     assert len(downloads) == len(uploads) == 1
     assert uploads[0] < launch < downloads[0]
-    assert any(d == CPU for _, d in names[launch:downloads[0]])
+    assert any(d == CPU for _, d in names[launch : downloads[0]])

@@ -62,11 +62,15 @@ def greedy_plan(
 
 
 class _Search:
-    def __init__(self, graph: KernelGraph, costs: Costs, strategy: str, axis: str, ratio: float | None, min_gain: float):
+    def __init__(
+        self, graph: KernelGraph, costs: Costs, strategy: str, axis: str, ratio: float | None, min_gain: float
+    ):
         self.graph, self.costs, self.strategy, self.axis = graph, costs, strategy, axis
         self.ratio, self.min_gain = ratio, min_gain
         self.consumers = graph.consumers()
-        totals = {d: simulate(graph, costs, [Segment(d, tuple(k.index for k in graph.kernels))]) for d in ("cpu", "gpu")}
+        totals = {
+            d: simulate(graph, costs, [Segment(d, tuple(k.index for k in graph.kernels))]) for d in ("cpu", "gpu")
+        }
         self.home = min(("cpu", "gpu"), key=lambda d: totals[d])
         self.single = [min(costs.whole_s(d, k) for d in ("cpu", "gpu")) for k in graph.kernels]
 
@@ -137,14 +141,22 @@ class _Search:
         members, best, worse = [head], None, 0
         while True:
             gain = self._gain(members, axis, ratio, sim)
-            if gain is not None and gain > self.min_gain * self._alone(members) and (best is None or gain > best.gain_s):
+            if (
+                gain is not None
+                and gain > self.min_gain * self._alone(members)
+                and (best is None or gain > best.gain_s)
+            ):
                 segment = self._segment(members, axis, ratio)
                 assert segment is not None
                 best, worse = _Candidate(segment, gain), 0
             else:
                 worse += 1
             nxt = members[-1] + 1
-            if worse > PATIENCE[self.strategy] or len(members) >= MAX_LENGTH or not self._appendable(members, nxt, axis):
+            if (
+                worse > PATIENCE[self.strategy]
+                or len(members) >= MAX_LENGTH
+                or not self._appendable(members, nxt, axis)
+            ):
                 return best
             members = [*members, nxt]
 

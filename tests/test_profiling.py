@@ -1,0 +1,93 @@
+"""Measured costs: what is measured, kept, reused, and how failures are treated."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import tvm
+
+import tvm_coexec
+from tests import models
+from tvm_coexec import profiling
+from tvm_coexec.cost_models import MeasuredCosts
+from tvm_coexec.cost_models.measured import WHOLE
+from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.prepare import Prepare
+
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path))
+    return tmp_path / "profiles"
+
+
+def test_every_kernel_is_measured_once_on_both_devices(cache, monkeypatch):
+    prepared = Prepare()(models.residual_net())
+    cpu, gpu = tvm_coexec.targets()
+    costs = profiling.measure(prepared, cpu, gpu)
+    for kernel in extract(prepared).kernels:
+        for device in ("cpu", "gpu"):
+            assert costs.has(device, kernel.signature(), WHOLE, 0)
+            assert 0 < costs.whole_s(device, kernel) < 10
+    assert not costs.unmeasured
+
+    def again(self, job):
+        raise AssertionError("measured a second time")
+
+    monkeypatch.setattr(profiling._Meter, "_measure", again)
+    from_file = profiling.measure(prepared, cpu, gpu)
+    assert from_file.table == costs.table
+
+
+def test_shares_are_measured_where_a_split_may_pay(cache, monkeypatch):
+    monkeypatch.setattr(profiling, "WORTH_GAIN", 0.0)
+    monkeypatch.setattr(profiling, "WORTH_PART", 0.0)
+    prepared = Prepare()(models.conv_chain(1))
+    cpu, gpu = tvm_coexec.targets()
+    costs = profiling.measure(prepared, cpu, gpu)
+    dims = {(device, dim) for device, _, dim in costs.table}
+    assert dims == {("cpu", WHOLE), ("gpu", WHOLE), ("cpu", 1), ("gpu", 1), ("cpu", 2), ("gpu", 2)}
+
+
+def test_a_kernel_that_fails_is_named_and_not_kept(cache, monkeypatch, caplog):
+    measure = profiling._Meter._measure
+
+    def fails_on_gpu(self, job):
+        if job.device == "gpu":
+            raise tvm.TVMError("first line\nno such instruction")
+        return measure(self, job)
+
+    monkeypatch.setattr(profiling._Meter, "_measure", fails_on_gpu)
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(models.conv_chain(1)))
+    assert "can't run on the gpu: no such instruction" in caplog.text
+    assert [s.device for s in plan.segments] == ["cpu"]
+    (file,) = cache.glob("*.json")
+    assert {d for d, _, _ in MeasuredCosts.load(str(file)).table} == {"cpu"}
+
+
+def test_cache_can_be_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", "off")
+    monkeypatch.chdir(tmp_path)
+    tvm_coexec.partition_for_coexec(models.conv_chain(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_targets_of_other_machines_are_planned_with_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        split = tvm_coexec.partition_for_coexec(models.conv_chain(), cpu="llvm -mtriple=riscv64-linux-gnu")
+    assert "the CPU target is for riscv64-linux-gnu" in caplog.text
+    assert tvm_coexec.plan_of(split).costs.startswith("generic roofline")
+
+
+def test_profile_file_is_used(cache, tmp_path):
+    mod = models.conv_chain(2)
+    prepared = Prepare()(mod)
+    costs = profiling.measure(prepared, *tvm_coexec.targets())
+    path = str(tmp_path / "own.json")
+    costs.save(path)
+    split = tvm_coexec.partition_for_coexec(mod, profile=path)
+    assert tvm_coexec.plan_of(split).costs == costs.description
