@@ -120,7 +120,7 @@ def plan_of(mod: tvm.IRModule) -> Plan | None:
     if "main" not in [g.name_hint for g in mod.get_global_vars()]:
         return None
     attrs = mod["main"].attrs
-    if attrs is None or PLAN_ATTR not in attrs.keys():
+    if attrs is None or PLAN_ATTR not in attrs.keys():  # noqa: SIM118 (DictAttrs has no `in`)
         return None
     return Plan.from_json(str(attrs[PLAN_ATTR]))
 

@@ -52,7 +52,7 @@ def pack(a: np.ndarray, source: str, target: str) -> np.ndarray | None:
     if sorted(majors) != sorted(source) or len(blocks) != len(parts) - len(majors):
         return None
     shape, place = [], {}
-    for axis, extent in zip(source, a.shape):
+    for axis, extent in zip(source, a.shape, strict=True):
         place[axis] = len(shape)
         factor = blocks.get(axis)
         if factor is None:

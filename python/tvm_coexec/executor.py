@@ -48,7 +48,8 @@ def graph_json_of(lib: tvm.runtime.Module | object) -> str:
         return lib["get_graph_json"]()
     except (AttributeError, tvm.TVMError, TypeError):
         raise CoExecError(
-            "this is not a graph executor factory; give what tvm_coexec.build or relay.build returned, or that exported and loaded"
+            "this is not a graph executor factory; give what tvm_coexec.build or relay.build returned, also after "
+            "export_library and load_module"
         ) from None
 
 

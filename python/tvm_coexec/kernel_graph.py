@@ -300,7 +300,7 @@ def chain_dims(graph: KernelGraph, members: list[int], axis: str) -> dict[int, i
         split = kernel.axis(dims[index])
         if split is None:
             raise CoExecError(f"kernel {index} ({kernel.name}) can't be split along dimension {dims[index]}")
-        for value, need in zip(kernel.inputs, split.needs):
+        for value, need in zip(kernel.inputs, split.needs, strict=True):
             if value not in inside:
                 continue
             if need is None:
@@ -351,7 +351,7 @@ def chain_shares(graph: KernelGraph, members: list[int], axis: str, cut: int) ->
             split = graph.kernels[m].axis(dims[m])
             assert split is not None
             ranges[m] = round_out(ranges[m], split.granule, split.extent)
-            for value, need in zip(graph.kernels[m].inputs, split.needs):
+            for value, need in zip(graph.kernels[m].inputs, split.needs, strict=True):
                 if value in inside and need is not None:
                     ranges[value] = union(ranges[value], need.apply(ranges[m]))
         return ranges

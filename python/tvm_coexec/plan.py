@@ -27,7 +27,7 @@ class Segment:
     axis, cut : str, int
         For a chain: the axis of its last kernel, and where the GPU's range of that kernel's output ends.
     expected_s : dict
-        Expected seconds by part (``cpu``, ``gpu``, ``share_out``, ``join``, ``total``); empty when nothing was estimated.
+        Expected seconds by part (``cpu``, ``gpu``, ``share_out``, ``join``, ``total``); empty without costs.
     """
 
     device: str
@@ -110,7 +110,7 @@ class Plan:
         except json.JSONDecodeError as err:
             raise CoExecError(
                 f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote"
-            )
+            ) from None
         if not isinstance(d, dict) or "segments" not in d or "version" not in d:
             raise CoExecError(f"{source} is not a co-execution plan: it has no 'segments' and 'version'")
         if d["version"] != VERSION:
@@ -136,7 +136,9 @@ class Plan:
                 str(d.get("costs", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise CoExecError(f"{source} is damaged: a segment lacks or garbles {err}; plan again or mend that line")
+            raise CoExecError(
+                f"{source} is damaged: a segment lacks or garbles {err}; plan again or mend that line"
+            ) from None
         return plan
 
     def save(self, path: str) -> None:
@@ -150,7 +152,7 @@ class Plan:
             with open(path, encoding="utf-8") as f:
                 text = f.read()
         except (OSError, UnicodeDecodeError) as err:
-            raise CoExecError(f"can't read plan {path}: {getattr(err, 'strerror', None) or err}")
+            raise CoExecError(f"can't read plan {path}: {getattr(err, 'strerror', None) or err}") from None
         return Plan.from_json(text, path)
 
     def check(self, graph: KernelGraph) -> None:
@@ -179,7 +181,7 @@ class Plan:
                 try:
                     s.shares(graph)
                 except CoExecError as err:
-                    raise CoExecError(f"segment {n} of the plan can't be split: {err}")
+                    raise CoExecError(f"segment {n} of the plan can't be split: {err}") from None
         missing = sorted(set(range(len(graph.kernels))) - done)
         if missing:
             raise CoExecError(f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment")
@@ -216,4 +218,4 @@ def write_atomically(path: str, text: str) -> None:
             os.unlink(temporary)
             raise
     except OSError as err:
-        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another place")
+        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another place") from None

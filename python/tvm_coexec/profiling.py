@@ -27,7 +27,7 @@ from . import runtime, schedules
 from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts
 from .cost_models.measured import UNUSABLE_S, WHOLE
 from .errors import CoExecError
-from .kernel_graph import Kernel, KernelGraph, round_cut
+from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from .plan import Plan, Segment
 from .relay_passes.annotate import Annotate
 from .relay_passes.extract import Extracted, extract_with_calls
@@ -135,7 +135,7 @@ def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: st
             continue
         balance = c / (c + g)  # the GPU's part if both scaled perfectly
         for a in k.axes:
-            if a.name in ("w", "batch") and axis != a.name or axis not in ("auto", a.name):
+            if a.name not in ((axis, AXIS_EQUALS.get(axis)) if axis != "auto" else ("oc", "h", "n", "m", "batch")):
                 continue
             for part in (balance, 0.5):
                 cut = min(max(round_cut(a, part), a.align), a.extent - a.align)

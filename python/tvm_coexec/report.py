@@ -75,7 +75,8 @@ class Report:
         if self.plan is None:
             return self.summary() + "\n"
         lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}", ""]
-        head = f"{'seg':>4} {'device':7} {'axis':6} {'cut':>12} {'gpu ms':>9} {'cpu ms':>9} {'share-out':>9} {'join':>9}  kernels"
+        times = "".join(f" {title:>9}" for title in ("gpu ms", "cpu ms", "share-out", "join"))
+        head = f"{'seg':>4} {'device':7} {'axis':6} {'cut':>12}{times}  kernels"
         lines += [head, "-" * len(head)]
         for row in self.segments():
             cut = f"{row['cut']}/{row['extent']}" if "cut" in row else ""

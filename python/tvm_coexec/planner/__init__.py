@@ -46,7 +46,7 @@ def check_options(strategy: str, axis: str, ratio: float | str, min_gain: float 
 
 def needs_costs(ratio: float | None, strategy: str) -> bool:
     """Whether the options leave something to decide by cost."""
-    return ratio is None or strategy == "codl" and 0.0 < ratio < 1.0
+    return ratio is None or (strategy == "codl" and 0.0 < ratio < 1.0)
 
 
 def make_plan(

@@ -115,7 +115,7 @@ class Simulator:
             kernel = self.graph.kernels[k]
             axis = kernel.axis(shares.dims[k])
             assert axis is not None
-            for value, need in zip(kernel.inputs, axis.needs):
+            for value, need in zip(kernel.inputs, axis.needs, strict=True):
                 if value in inside:
                     continue
                 for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
