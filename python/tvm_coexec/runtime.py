@@ -1,7 +1,7 @@
 """Find and load the OpenCL runtime (``runtime/``) for a TVM that was built without one, and ask it about itself.
 
-Nothing here needs OpenCL to be installed: `load` registers the runtime, and the first use of a device opens the drivers.
-Environment variables (all optional; read when the drivers are opened):
+Nothing here needs OpenCL to be installed: `load` registers the runtime, and the first use of a device opens the
+drivers. Environment variables (all optional; read when the drivers are opened):
 
 =================================  ====================================================================================
 ``TVM_COEXEC_OPENCL_DEVICES``      which devices, in which order: a comma list of ``all``, ``gpu``, ``cpu``,
@@ -23,7 +23,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,6 +245,27 @@ def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
     that wrote the array, to the device it hands the CPU's changes over.
     """
     return _call("host_view", array)
+
+
+def source_module(
+    source: str, name: str, arg_types: Sequence[str], launch_tags: Sequence[str] = ("blockIdx.x", "threadIdx.x")
+) -> tvm.runtime.Module:
+    """Return a module with one kernel of hand-written OpenCL C.
+
+    ``module[name]`` takes the arguments (OpenCL arrays for handles) and then one number per launch tag: the number of
+    work-groups or work-items along that axis.
+
+    Parameters
+    ----------
+    source : str
+        OpenCL C with ``__kernel void name(...)``. Compiled at the first launch.
+    name : str
+    arg_types : sequence of str
+        ``"handle"`` for pointers, else the type of the scalar, such as ``"int32"`` or ``"float16"``.
+    launch_tags : sequence of str
+        Of ``blockIdx.{x,y,z}`` and ``threadIdx.{x,y,z}``.
+    """
+    return _call("source_module", source, name, " ".join(arg_types), " ".join(launch_tags))
 
 
 def _call(name: str, *args: Any) -> Any:

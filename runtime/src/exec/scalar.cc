@@ -2,6 +2,9 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
+
+#include "../cl/cl_error.h"
 
 namespace coexec {
 namespace {
@@ -40,6 +43,27 @@ Scalar pack(T value) {
 }
 
 }  // namespace
+
+DType parse_dtype(const std::string& text) {
+  if (text == "handle") {
+    return {DTypeCode::kHandle, 64, 1};
+  }
+  if (text == "bool") {
+    return {DTypeCode::kUInt, 1, 1};
+  }
+  const std::pair<const char*, DTypeCode> kinds[] = {{"int", DTypeCode::kInt},
+                                                     {"uint", DTypeCode::kUInt},
+                                                     {"float", DTypeCode::kFloat},
+                                                     {"bfloat", DTypeCode::kBFloat}};
+  for (const auto& kind : kinds) {
+    for (int bits : {8, 16, 32, 64}) {
+      if (text == kind.first + std::to_string(bits)) {
+        return {kind.second, static_cast<uint8_t>(bits), 1};
+      }
+    }
+  }
+  throw Error("'" + text + "' is no type of a kernel argument");
+}
 
 uint16_t to_half(double value) {
   return to_narrow(value, 10, -14, 15);

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace coexec {
 
@@ -12,6 +13,9 @@ struct DType {
   uint8_t bits;
   uint16_t lanes;
 };
+
+// "int8", "uint64", "float16", "bfloat16", "bool", "handle"; Error otherwise.
+DType parse_dtype(const std::string& text);
 
 struct Scalar {
   alignas(8) unsigned char bytes[8];

@@ -1,5 +1,9 @@
 #include "globals.h"
 
+#include <algorithm>
+#include <iterator>
+#include <sstream>
+
 #include "../cl/cl_error.h"
 #include "../cl/device.h"
 #include "../exec/json.h"
@@ -105,6 +109,27 @@ int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
+std::vector<std::string> split_words(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
+}
+
+// (source, kernel name, argument types, launch tags), the last two as words
+int source_module(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 4 || std::any_of(codes, codes + n, [](int c) { return c != kStr; })) {
+      throw Error("tvm_coexec.opencl.source_module takes four strings");
+    }
+    FunctionInfo kernel;
+    kernel.name = args[1].v_str;
+    for (const std::string& type : split_words(args[2].v_str)) {
+      kernel.arg_types.push_back(parse_dtype(type));
+    }
+    kernel.launch_tags = split_words(args[3].v_str);
+    return return_object(ret, make_source_module(args[0].v_str, kernel), kModuleHandle);
+  });
+}
+
 }  // namespace
 
 void register_globals() {
@@ -116,6 +141,7 @@ void register_globals() {
   register_global("tvm_coexec.opencl.set_profiling", set_profiling);
   register_global("tvm_coexec.opencl.kernel_times", kernel_times);
   register_global("tvm_coexec.opencl.host_view", host_view);
+  register_global("tvm_coexec.opencl.source_module", source_module);
   register_global("profiling.timer.opencl", timer);
   register_global("runtime.module.loadbinary_opencl", load_binary);
   if (g_build_source) {

@@ -5,7 +5,6 @@
 #include <map>
 
 #include "../cl/cl_error.h"
-#include "../exec/kernel.h"
 #include "../exec/kernel_source.h"
 #include "packed.h"
 
@@ -34,12 +33,21 @@ struct MemoryStream final : Stream {
 constexpr uint64_t kMaxCount = 1u << 20;     // of functions, arguments, tags
 constexpr uint64_t kMaxString = 1ull << 31;  // bytes
 
+void read_bytes(Stream* s, void* to, size_t n) {
+  size_t got = 0;
+  try {
+    got = s->Read(to, n);
+  } catch (const std::exception&) {  // some of TVM's streams throw a check that says nothing to a user
+  }
+  if (got != n) {
+    throw Error("the OpenCL module's data is cut off: export the model again");
+  }
+}
+
 template <class T>
 T read(Stream* s) {
   T value;
-  if (s->Read(&value, sizeof value) != sizeof value) {
-    throw Error("the OpenCL module's data is cut off: export the model again");
-  }
+  read_bytes(s, &value, sizeof value);
   return value;
 }
 
@@ -57,9 +65,7 @@ std::string read_string(Stream* s) {
   while (text.size() < n) {  // in pieces, so that a damaged length can't make us ask for gigabytes
     const size_t piece = std::min<size_t>(n - text.size(), 1 << 20), had = text.size();
     text.resize(had + piece);
-    if (s->Read(&text[had], piece) != piece) {
-      throw Error("the OpenCL module's data is cut off: export the model again");
-    }
+    read_bytes(s, &text[had], piece);
   }
   return text;
 }
@@ -199,7 +205,15 @@ class OpenCLModule final : public ModuleNode {
   Ref GetSource(const Ref&) override { return make_string(source_); }
   Ref GetFormat() override { return make_string(format_); }
   int GetPropertyMask() const override { return kBinarySerializable | kRunnable; }
-  bool ImplementsFunction(const Ref& name, bool) override { return kernels_.count(to_std(name)) != 0; }
+
+  bool ImplementsFunction(const Ref& name, bool query_imports) override {
+    if (kernels_.count(to_std(name)) != 0) {
+      return true;
+    }
+    return query_imports && std::any_of(imports_.begin(), imports_.end(), [&](const Ref& m) {
+             return static_cast<ModuleNode*>(static_cast<Object*>(m.get()))->ImplementsFunction(name, true);
+           });
+  }
 
  private:
   const std::string format_, source_;
@@ -225,6 +239,10 @@ Object* convert_module(Object* source_module) {
   MemoryStream blob;
   static_cast<ModuleNode*>(source_module)->SaveToBinary(&blob);
   return load_module(&blob);
+}
+
+Object* make_source_module(const std::string& source, const FunctionInfo& kernel) {
+  return new OpenCLModule("cl", {{kernel.name, kernel}}, "// Function: " + kernel.name + "\n" + source);
 }
 
 Object* make_empty_module() {
