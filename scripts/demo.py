@@ -110,7 +110,8 @@ def demo(options: argparse.Namespace) -> int:
 
     choices = {"ratio": options.ratio, "axis": options.axis}
     coexec = relay.transform.CoExecPartition(cpu, options.gpu, params=params, **choices)
-    split = coexec(mod)
+    with tvm.transform.PassContext(opt_level=3):
+        split = coexec(mod)
     print(f"[{time.perf_counter() - start:5.1f} s] planned: {coexec.report.summary()}")
 
     cpu_device, gpu_target = tvm.cpu(), tvm_coexec.targets(cpu, options.gpu)[1]
