@@ -1,0 +1,153 @@
+"""What every benchmark shares: arguments, the test-bed and how it is told, the table, the JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Command line of a benchmark."""
+
+    name: str
+    quick: bool
+    json: str | None
+
+
+def parse(name: str, doc: str | None, arguments: Sequence[str] | None = None) -> Arguments:
+    """Reads ``[--quick] [--json FILE]``."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(doc or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a few cases only")
+    parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+    args = parser.parse_args(arguments)
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        parser.error(f"--json {args.json}: its folder does not exist")
+    return Arguments(name, args.quick, args.json)
+
+
+class TestBed:
+    """The machine as the benchmarks use it: on pocl one core for each device (see `tvm_coexec.testing.testbed`)."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        from tvm_coexec.testing import testbed
+
+        for logger in ("te_compiler", "autotvm"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        self._testbed = testbed
+        self.bed = testbed.prepare()
+
+    def pin(self) -> None:
+        """Moves the main thread off pocl's core; after both devices have been used once."""
+        self._testbed.pin_main_thread(self.bed)
+
+    def setting(self) -> dict[str, object]:
+        """What a reader must know to judge the numbers."""
+        import tvm
+
+        import tvm_coexec
+
+        return {
+            "cpu": _cpu_name(),
+            "cores": len(self.bed.cores),
+            "cpu_threads": os.environ.get("TVM_NUM_THREADS", "all"),
+            "opencl_device": self.bed.device,
+            "test_bed": self.bed.description,
+            "tvm": tvm.__version__,
+            "tvm_coexec": tvm_coexec.__version__,
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "load_average": round(os.getloadavg()[0], 2),
+        }
+
+
+def progress(items: Sequence[T], title: str = "") -> Iterable[T]:
+    """A progress bar on standard error."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=title or None, unit="case", leave=False)
+
+
+def finish(
+    args: Arguments, bed: TestBed, rows: list[dict], notes: Sequence[str] = (), columns: Sequence[str] | None = None
+) -> None:
+    """Prints setting, table and notes, and writes the JSON if asked to.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One per line of the table; also what the JSON holds.
+    notes : sequence of str
+        Goals and caveats, printed below.
+    columns : sequence of str, optional
+        Keys to print; all of the first row if not given.
+    """
+    setting = bed.setting()
+    text = table(rows, columns)
+    if args.json:
+        content = {"benchmark": args.name, "quick": args.quick, "setting": setting, "notes": list(notes), "rows": rows}
+        temporary = Path(args.json + ".part")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(args.json)
+    print("; ".join(f"{k}: {v}" for k, v in setting.items()))
+    for note in notes:
+        print(note)
+    print(text)
+
+
+def table(rows: list[dict], columns: Sequence[str] | None = None) -> str:
+    """Rows as aligned text, numbers to the right."""
+    if not rows:
+        return "(no rows)"
+    keys = list(columns or rows[0])
+    cells = [[_cell(row.get(k)) for k in keys] for row in rows]
+    widths = [max(len(k), *(len(line[i]) for line in cells)) for i, k in enumerate(keys)]
+    left = [isinstance(rows[0].get(k), str) for k in keys]
+
+    def line(values: Sequence[str]) -> str:
+        return "  ".join(
+            v.ljust(w) if is_left else v.rjust(w) for v, w, is_left in zip(values, widths, left, strict=True)
+        )
+
+    return "\n".join([line(keys), "  ".join("-" * w for w in widths), *map(line, cells)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, float):
+        return f"{value:.1e}" if 0 < abs(value) < 1e-2 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            return next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "unknown")
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """Short hash of the sources, `+` behind it when files differ from it."""
+    root = Path(__file__).parent.parent
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=root, capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,59 @@
+"""Networks of the zoo: the CPU alone, the GPU alone, co-executed; a two-thread CPU build beside them."""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks import _common, _modules
+
+NETWORKS = ("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121")
+
+
+def measure(name: str, bed: _common.TestBed, repeats: int) -> dict:
+    """One row of the table."""
+    import tvm
+
+    import tvm_coexec
+
+    net = _modules.Network.load(name)
+    cpu_target, gpu_target = tvm_coexec.targets(_modules.CPU, _modules.GPU)
+    cpu, lib = _modules.single(net, "cpu", cpu_target, tvm.cpu())
+    gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.opencl())
+    both, plan = _modules.coexecuted(net, "both")
+    error = _modules.relative_error(both.once()[1][0], net.reference)
+    seconds = _modules.in_turns([cpu, gpu, both], repeats, bed.pin)
+    median = {n: statistics.median(t) for n, t in seconds.items()}
+    alone = min(median["cpu"], median["gpu"])
+    return {
+        "network": name,
+        "cpu_ms": median["cpu"] * 1e3,
+        "gpu_ms": median["gpu"] * 1e3,
+        "both_ms": median["both"] * 1e3,
+        "speed_up": alone / median["both"],
+        "expected_ms": plan.expected_s * 1e3,
+        "chains": len(plan.chains),
+        "split_kernels": sum(len(c.kernels) for c in plan.chains),
+        "cpu_2_threads_ms": _modules.on_two_threads(lib, net.inputs, max(3, repeats // 2)) * 1e3,
+        "max_rel_error": error,
+    }
+
+
+def main() -> None:
+    """Measures all networks."""
+    args = _common.parse("models", __doc__)
+    bed = _common.TestBed()
+    names = ("squeezenet", "shufflenet") if args.quick else NETWORKS
+    rows = [measure(name, bed, 5 if args.quick else 11) for name in _common.progress(names)]
+    product = 1.0
+    for row in rows:
+        product *= row["speed_up"]
+    notes = [
+        "median wall-clock ms, inputs and results in the CPU's memory; speed_up over the better single device",
+        f"geometric mean of speed_up: {product ** (1 / len(rows)):.2f}",
+        "two CPU threads use both cores, as co-execution does on a pocl test-bed",
+    ]
+    _common.finish(args, bed, rows, notes)
+
+
+if __name__ == "__main__":
+    main()
