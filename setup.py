@@ -31,6 +31,7 @@ REQUIRES = [
     "typing_extensions",
     "ml_dtypes<1",
     "tornado",
+    "tqdm",
     "packaging",
 ]
 EXTRAS = {

@@ -23,7 +23,16 @@ TOLERANCE = 1e-4
 
 
 def ratio(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 0 to 1") from None
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,7 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gpu", default="opencl", help="the GPU target (default: opencl)")
     parser.add_argument("--ratio", type=ratio, default="auto", help="the GPU's part, 0 to 1, or auto (default)")
     parser.add_argument("--axis", default="auto", help="the axis to divide: oc, h, or auto (default)")
-    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each (default: 7)")
+    parser.add_argument("--repeats", type=positive, default=7, help="timed runs of each (default: 7)")
     parser.add_argument("--report", action="store_true", help="print the whole report, kernel by kernel")
     # How this script times two threads, in a process of its own.
     parser.add_argument("--time-library", nargs=2, help=argparse.SUPPRESS)
@@ -96,9 +105,14 @@ def demo(options: argparse.Namespace) -> int:
     logging.getLogger("te_compiler").setLevel(logging.ERROR)
     logging.getLogger("autotvm").setLevel(logging.ERROR)
     bed = testbed.prepare()
-    if bed.device is None and options.gpu.startswith("opencl"):
-        raise tvm_coexec.CoExecError(f"no OpenCL device: {tvm_coexec.runtime.why_unavailable()}")
     cpu = options.cpu or cpu_target(bed)
+    choices = {"ratio": options.ratio, "axis": options.axis}
+    coexec = relay.transform.CoExecPartition(cpu, options.gpu, **choices)  # refuses wrong options before anything runs
+    gpu_target = tvm_coexec.targets(cpu, options.gpu)[1]
+    gpu_device = tvm.device(gpu_target.kind.name)
+    if not gpu_device.exist:
+        reason = tvm_coexec.runtime.why_unavailable() if gpu_target.kind.name == "opencl" else None
+        raise tvm_coexec.CoExecError(f"no {gpu_target.kind.name} device: {reason or 'TVM finds none'}")
     print(f"{bed.description}\nCPU target: {cpu}; GPU target: {options.gpu}")
 
     model = zoo.load(options.model)
@@ -108,14 +122,11 @@ def demo(options: argparse.Namespace) -> int:
     mod, params = relay.frontend.from_onnx(model, shapes)
     print(f"[{time.perf_counter() - start:5.1f} s] {options.model}: loaded, and run by onnxruntime for reference")
 
-    choices = {"ratio": options.ratio, "axis": options.axis}
     coexec = relay.transform.CoExecPartition(cpu, options.gpu, params=params, **choices)
     with tvm.transform.PassContext(opt_level=3):
         split = coexec(mod)
     print(f"[{time.perf_counter() - start:5.1f} s] planned: {coexec.report.summary()}")
 
-    cpu_device, gpu_target = tvm.cpu(), tvm_coexec.targets(cpu, options.gpu)[1]
-    gpu_device = tvm.device(gpu_target.kind.name)
     libraries, modules = {}, {}
     for name in ("CPU", "GPU", "both"):
         with tvm.transform.PassContext(opt_level=3):
@@ -126,7 +137,7 @@ def demo(options: argparse.Namespace) -> int:
         if name == "both":
             modules[name] = tvm_coexec.create(libraries[name])
         else:
-            device = cpu_device if name == "CPU" else gpu_device
+            device = tvm.cpu() if name == "CPU" else gpu_device
             modules[name] = graph_executor.GraphModule(libraries[name]["default"](device))
         print(f"[{time.perf_counter() - start:5.1f} s] compiled for {name}")
 
@@ -170,7 +181,7 @@ def main() -> int:
         return time_library(*options.time_library, options.repeats)
     try:
         return demo(options)
-    except ValueError as error:  # an option that does not do; CoExecError is one
+    except ValueError as error:  # a wrong option; CoExecError is one
         print(f"demo: {error}", file=sys.stderr)
         return 2
 
