@@ -156,7 +156,7 @@ setup(
     python_requires=">=3.10",
     packages=sorted(PACKAGES),
     package_dir={"": "python", **{name: folder for name, folder in MAPPED.items() if name in PACKAGES}},
-    package_data={"": ["*.json", "py.typed"]},
+    package_data={"": ["*.json"]},
     ext_modules=[RUNTIME],
     cmdclass=commands(),
     install_requires=REQUIRES,
