@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 import tvm
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor
+from tvm_coexec.kernel_graph import Kernel, KernelGraph, Tensor
 
-from .rules import Refusal, SplitMemo, flat_args, shape_of
-
-# "h" is the outermost spatial axis, whatever the rank: its slices are the most contiguous ones.
-_SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
+from .kernel_axes import DimNames, kernel_axes, tuple_of
+from .rules import SplitMemo, attr_names, flat_args, shape_of
 
 
 @dataclass
@@ -70,7 +68,11 @@ def extract_with_calls(mod: tvm.IRModule) -> Extracted:
         return []
 
     memo = SplitMemo()
-    kernels = [_kernel(index, calls, value_of, memo) for index, calls in enumerate(groups)]
+    names: dict[int, DimNames] = {}
+    kernels = []
+    for index, calls in enumerate(groups):
+        kernels.append(_kernel(index, calls, value_of, names, memo))
+        names[index] = {a.dim: a.name for a in kernels[-1].axes}
     return Extracted(KernelGraph(tuple(kernels), inputs, tuple(value_of(main.body))), groups)
 
 
@@ -143,10 +145,9 @@ def _tensors(ty: tvm.ir.Type) -> tuple[Tensor, ...]:
     return (_tensor(ty),)
 
 
-def _kernel(index: int, calls: list[relay.Call], value_of, memo: SplitMemo) -> Kernel:
+def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimNames], memo: SplitMemo) -> Kernel:
     inside = set(calls)
     root = calls[-1]
-    names = [c.op.name for c in calls]
     args: dict[relay.Expr, int] = {}
     weight_bytes = 0
     counted: set[relay.Expr] = set()
@@ -156,7 +157,7 @@ def _kernel(index: int, calls: list[relay.Call], value_of, memo: SplitMemo) -> K
                 if arg not in counted:
                     counted.add(arg)
                     weight_bytes += _tensor(arg.checked_type).nbytes
-            elif arg not in inside:
+            elif arg not in inside and tuple_of(arg) not in inside:
                 values = value_of(arg)
                 if values:
                     args.setdefault(arg, values[0])
@@ -164,7 +165,7 @@ def _kernel(index: int, calls: list[relay.Call], value_of, memo: SplitMemo) -> K
     anchor = heavy[0] if heavy else max(calls, key=lambda c: c is root)
     base = dict(
         index=index,
-        name="+".join(names),
+        name="+".join(c.op.name for c in calls),
         op=anchor.op.name,
         attrs=_anchor_attrs(anchor),
         # One entry per distinct value; an input read through several expressions (tuple fields) is one value.
@@ -178,98 +179,8 @@ def _kernel(index: int, calls: list[relay.Call], value_of, memo: SplitMemo) -> K
     base["flops"] = float(sum(_flops(c) for c in calls))
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):
         return Kernel(**base, reason=f"{root.op.name} returns a tuple")
-    axes, reason = _axes(calls, list(args), list(args.values()), base["inputs"], memo)
+    axes, reason = kernel_axes(calls, args, names, memo)
     return Kernel(**base, axes=axes, reason=reason)
-
-
-def _axes(calls, arg_exprs, arg_values, inputs, memo: SplitMemo) -> tuple[tuple[SplitAxis, ...], str]:
-    """Every axis along which the whole kernel divides, and the reason when there is none."""
-    root = calls[-1]
-    try:
-        shape = shape_of(root)
-        candidates = [d for d in memo[root] if shape[d] > 1]
-    except Refusal as why:
-        return (), str(why)
-    names = _axis_names(calls, len(shape))
-    axes, reason = [], "none of its axes can be divided"
-    for dim in sorted(candidates):
-        try:
-            needs, granule, weights = _needs(calls, dim, arg_exprs, arg_values, inputs, memo)
-        except Refusal as why:
-            reason = str(why)
-            continue
-        axes.append(SplitAxis(names[dim], dim, shape[dim], granule, _align(names[dim], shape[dim]), needs, weights))
-    return tuple(axes), "" if axes else reason
-
-
-def _needs(calls, dim, arg_exprs, arg_values, inputs, memo: SplitMemo):
-    """Runs the rules backwards from the kernel's output; raises `Refusal` where an inner value would be needed whole."""
-    inside = set(calls)
-    todo: dict[relay.Call, tuple[int, list[tuple[Step, ...]]]] = {calls[-1]: (dim, [()])}
-    reached: dict[relay.Expr, tuple[int, list[tuple[Step, ...]]] | None] = {}
-    granule, weights = 1, False
-    for call in reversed(calls):
-        if call not in todo:
-            raise Refusal("it has more than one result")
-        d, paths = todo[call]
-        split = memo[call].get(d)
-        if split is None:
-            raise Refusal(f"{call.op.name} mixes elements along that axis")
-        if split.granule > 1:
-            if any((s.a, s.b, s.e, s.c) != (1, 0, 0, 1) for p in paths for s in p):
-                raise Refusal(f"groups of {call.op.name} do not line up with the kernel's output")
-            granule = max(granule, split.granule)
-        for arg, need in zip(flat_args(call), split.needs):
-            if isinstance(arg, relay.Constant):
-                weights = weights or need is not None
-            elif need is None:
-                if arg in inside:
-                    raise Refusal(f"{call.op.name} needs all of a value inside the kernel")
-                reached[arg] = None
-            else:
-                target = todo if arg in inside else reached
-                new = [(*p, need.step) for p in paths]
-                if arg not in target:
-                    target[arg] = (need.dim, new)
-                elif target[arg] is not None:
-                    if target[arg][0] != need.dim:
-                        raise Refusal("an input would be divided along two axes at once")
-                    target[arg][1].extend(p for p in new if p not in target[arg][1])
-    needs: list[Need | None] = []
-    for value in inputs:
-        found = [reached.get(a) for a, v in zip(arg_exprs, arg_values) if v == value]
-        tuple_field = any(not isinstance(a, (relay.Call, relay.Var)) for a, v in zip(arg_exprs, arg_values) if v == value)
-        if tuple_field or any(f is None for f in found) or len({f[0] for f in found}) > 1:
-            needs.append(None)
-        else:
-            needs.append(Need(found[0][0], tuple(p for f in found for p in f[1])))
-    return tuple(needs), granule, weights
-
-
-def _axis_names(calls: list[relay.Call], rank: int) -> list[str]:
-    """Names of the output's dimensions: by layout where an operator tells it, by rank otherwise."""
-    for call in reversed(calls):
-        for key in ("data_layout", "layout"):
-            if call.attrs is not None and key in call.attrs.keys():
-                layout = str(call.attrs[key])
-                if layout.isalpha() and layout.isupper() and len(layout) == rank:
-                    return _layout_names(layout)
-    if rank <= 2:
-        return ["m", "n"][2 - rank :] if rank else []
-    if rank == 3:
-        return ["batch", "m", "n"]
-    return _layout_names("NC" + "DHW"[-(rank - 2) :]) if rank <= 5 else ["batch", "oc"] + ["h"] * (rank - 2)
-
-
-def _layout_names(layout: str) -> list[str]:
-    spatial = iter(_SPATIAL_NAMES[len(layout) - 2])
-    return [{"N": "batch", "C": "oc"}.get(c) or next(spatial) for c in layout]
-
-
-def _align(name: str, extent: int) -> int:
-    """What cuts are aligned to: channel blocks as CPU schedules pack them, rows as GPU tiles take them."""
-    steps, pieces = ((8, 4, 2), 8) if name in ("oc", "n") else ((4, 2), 8)
-    return next((s for s in steps if extent % s == 0 and extent // s >= pieces), 1)
 
 
 def _flops(call: relay.Call) -> float:
@@ -292,11 +203,11 @@ def _flops(call: relay.Call) -> float:
             total *= d
         return total
     if name in ("nn.dense", "nn.matmul"):
-        return 2 * out * shape_of(call.args[0])[-1]
+        return 2 * out * shape_of(call.args[0])[-2 if name == "nn.matmul" and bool(call.attrs["transpose_a"]) else -1]
     if name == "nn.batch_matmul":
         a = shape_of(call.args[0])
         return 2 * out * (a[1] if bool(call.attrs["transpose_a"]) else a[2])
-    if "pool" in name and call.attrs is not None and "pool_size" in call.attrs.keys():
+    if "pool" in name and "pool_size" in attr_names(call):
         for k in call.attrs["pool_size"]:
             out *= int(k)
         return out
@@ -308,16 +219,17 @@ def _flops(call: relay.Call) -> float:
     return 0.0 if name in ("reshape", "transpose", "concatenate", "nn.pad", "strided_slice") else out
 
 
+# Attributes that say nothing about cost, or that appear in some TVM versions only.
+_NOT_COST = ("out_layout", "out_dtype", "auto_scheduler_rewritten_layout", "meta_schedule_original_shape")
+
+
 def _anchor_attrs(call: relay.Call) -> dict:
     """The anchor's attributes as plain JSON values, with its kernel shape."""
     out: dict = {}
-    if call.attrs is None:
-        return out
-    for key in call.attrs.keys():
-        value = call.attrs[key]
-        if value is None or (key in ("out_layout", "out_dtype", "auto_scheduler_rewritten_layout", "meta_schedule_original_shape")):
-            continue
-        out[key] = _plain(value)
+    for key in attr_names(call):
+        value = getattr(call.attrs, key)
+        if value is not None and key not in _NOT_COST:
+            out[key] = _plain(value)
     if Kernel(0, "", call.op.name, {}).is_heavy and isinstance(call.args[1].checked_type, relay.TensorType):
         out["weight_shape"] = list(_tensor(call.args[1].checked_type).shape)
     return out

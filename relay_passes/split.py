@@ -50,7 +50,7 @@ def is_device(func: object, device: str) -> bool:
 
 def device_of(func: relay.Function) -> str | None:
     """The ``coexec.device`` mark, if any."""
-    return str(func.attrs["coexec.device"]) if func.attrs is not None and "coexec.device" in func.attrs.keys() else None
+    return str(func.attrs["coexec.device"]) if func.attrs is not None and "coexec.device" in func.attrs else None
 
 
 @dataclass
@@ -82,16 +82,16 @@ class _Chain:
         relay.analysis.post_order_visit(
             func.body, lambda n: self.calls.append(n) if isinstance(n, relay.Call) else None
         )
-        extents = [shape_of(r)[d] for r, d in zip(self.results, self.dims)]
+        extents = [shape_of(r)[d] for r, d in zip(self.results, self.dims, strict=True)]
         ranges = {
             "gpu": [(0, c) for c in self.cuts],
-            "cpu": [(c, n) for c, n in zip(self.cuts, extents)],
+            "cpu": [(c, n) for c, n in zip(self.cuts, extents, strict=True)],
         }
         self.shares = [s for device in ("gpu", "cpu") if (s := self._share(device, ranges[device])) is not None]
 
     def _demand(self, ranges: list[Range]) -> _Demand:
         demand = _Demand()
-        for result, dim, r in zip(self.results, self.dims, ranges):
+        for result, dim, r in zip(self.results, self.dims, ranges, strict=True):
             old = demand.calls.get(result, (dim, (0, 0)))[1]
             demand.calls[result] = (dim, union(old, r))
         for call in reversed(self.calls):
@@ -101,7 +101,7 @@ class _Chain:
             split = self.splits[call][dim]
             r = round_out(r, split.granule, shape_of(call)[dim])
             demand.calls[call] = (dim, r)
-            for arg, need in zip(flat_args(call), split.needs):
+            for arg, need in zip(flat_args(call), split.needs, strict=True):
                 if isinstance(arg, relay.Call):
                     assert need is not None, "annotate lets no chain through that needs a whole inner value"
                     old = demand.calls.get(arg, (need.dim, (0, 0)))[1]
@@ -174,7 +174,7 @@ class _Chain:
             dim, r = demand.calls[call]
             args: list[relay.Expr | None] = []
             got: list[Range | None] = []
-            for arg, need in zip(flat_args(call), self.splits[call][dim].needs):
+            for arg, need in zip(flat_args(call), self.splits[call][dim].needs, strict=True):
                 want = None if need is None else need.step.apply(r)
                 got.append(want)
                 if need is None:

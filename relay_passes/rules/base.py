@@ -109,9 +109,16 @@ def with_args(call: relay.Call, args: Sequence[relay.Expr], attrs: object | None
 
 def with_attrs(call: relay.Call, **changes: object) -> object:
     """The call's attributes with some changed."""
-    fields = {str(k): call.attrs[k] for k in call.attrs.keys()}  # keys must be plain str for the FFI
+    fields = {name: getattr(call.attrs, name) for name in attr_names(call)}
     fields.update(changes)
     return tvm.ir.make_node(call.op.attrs_type_key, **fields)
+
+
+def attr_names(call: relay.Call) -> list[str]:
+    """Names of a call's attributes; also of operators whose attributes TVM gives no Python class."""
+    if call.attrs is None:
+        return []
+    return [str(f.name) for f in tvm.ir.Attrs.list_field_info(call.attrs)]  # plain str for the FFI
 
 
 def shape_of(expr: relay.Expr) -> list[int]:

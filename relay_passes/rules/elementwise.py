@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tvm import relay
 
-from tvm_coexec.kernel_graph import identity
+from tvm_coexec.kernel_graph import Range, Step, identity
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, rule, shape_of
+from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args
 
-UNARY = (
-    "abs acos acosh asin asinh atan atanh cast ceil clip copy cos cosh erf exp fast_erf fast_exp fast_tanh floor "
-    "fixed_point_multiply isfinite isinf isnan log log10 log2 logical_not bitwise_not negative nn.fast_softplus "
-    "nn.leaky_relu nn.relu round rsqrt sigmoid sign sin sinh sqrt tan tanh trunc"
-).split()
-BROADCAST = (
-    "add subtract multiply divide floor_divide trunc_divide mod floor_mod trunc_mod power maximum minimum "
-    "equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor "
-    "bitwise_and bitwise_or bitwise_xor left_shift right_shift where squared_difference"
-).split()
+UNARY = [
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_not", "cast", "ceil", "clip", "copy", "cos",
+    "cosh", "erf", "exp", "fast_erf", "fast_exp", "fast_tanh", "fixed_point_multiply", "floor", "isfinite", "isinf",
+    "isnan", "log", "log10", "log2", "logical_not", "negative", "nn.leaky_relu", "nn.relu",
+    "ones_like", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc", "zeros_like",
+]  # fmt: skip
+BROADCAST = [
+    "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "floor_divide", "floor_mod", "greater",
+    "greater_equal", "left_shift", "less", "less_equal", "logical_and", "logical_or", "logical_xor", "maximum",
+    "minimum", "mod", "multiply", "not_equal", "power", "right_shift", "subtract", "trunc_divide", "trunc_mod",
+    "where",
+]  # fmt: skip
 
 
 @rule(*UNARY, *BROADCAST)
@@ -25,6 +29,7 @@ class Elementwise(Rule):
     """Arguments align with the output from the right; size-1 dimensions are broadcast and stay whole."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension that some argument has."""
         out = shape_of(call)
         args = [shape_of(a) for a in flat_args(call)]
         found = {}
@@ -38,29 +43,34 @@ class Elementwise(Rule):
         return found
 
 
-class VectorOnAxis(Rule):
-    """`op(data, vector, ...)` where the vectors run along one axis of the data."""
+@rule("broadcast_to")
+class BroadcastTo(Elementwise):
+    """Dimensions that the argument has itself."""
 
-    attr = "axis"
-
-    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        out = shape_of(call)
-        args = [shape_of(a) for a in flat_args(call)]
-        axis = int(call.attrs[self.attr]) % len(out)
-        found = {}
-        for dim, extent in enumerate(out):
-            needs: list[ArgNeed | None] = [ArgNeed(dim, identity(extent))]
-            for shape in args[1:]:
-                if len(shape) != 1:
-                    raise Refusal(f"{call.op.name} with a {len(shape)}-dimensional parameter")
-                needs.append(ArgNeed(0, identity(extent)) if dim == axis and shape[0] == extent > 1 else None)
-            found[dim] = OpSplit(tuple(needs))
-        return found
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """Broadcast to the share's shape."""
+        shape = shape_of(call)
+        shape[dim] = r[1] - r[0]
+        return relay.broadcast_to(args[0], shape)
 
 
 @rule("nn.bias_add", "nn.prelu")
-class BiasAdd(VectorOnAxis):
-    """Bias and PReLU slopes."""
+class VectorOnAxis(Rule):
+    """`op(data, vector)` where the vector runs along one axis of the data: biases and PReLU slopes."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension."""
+        out, vector = shape_of(call), shape_of(call.args[1])
+        if len(vector) != 1:
+            raise Refusal(f"{call.op.name} with a {len(vector)}-dimensional parameter")
+        axis = int(call.attrs.axis) % len(out)
+        found = {}
+        for dim, extent in enumerate(out):
+            part = ArgNeed(0, identity(extent)) if dim == axis and vector[0] == extent > 1 else None
+            found[dim] = OpSplit((ArgNeed(dim, identity(extent)), part))
+        return found
 
 
 @rule("fixed_point_multiply_per_axis")
@@ -68,53 +78,77 @@ class FixedPointMultiplyPerAxis(Rule):
     """Requantization with a scale per channel: multiplier and shifts run along one axis."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        out = shape_of(call)
-        axes = [int(a) for a in call.attrs["axes"]]
+        """Every dimension."""
+        out, axes = shape_of(call), ints(call.attrs.axes)
         if len(axes) != 1:
             raise Refusal("fixed_point_multiply_per_axis over several axes")
+        vectors = [shape_of(a) for a in call.args[1:]]
         found = {}
         for dim, extent in enumerate(out):
-            vector = ArgNeed(0, identity(extent)) if dim == axes[0] % len(out) else None
-            rest = [vector if shape_of(a) == [extent] else None for a in flat_args(call)[1:]]
+            along = dim == axes[0] % len(out)
+            rest = [ArgNeed(0, identity(extent)) if along and v == [extent] else None for v in vectors]
             found[dim] = OpSplit((ArgNeed(dim, identity(extent)), *rest))
         return found
 
 
+@rule(
+    "nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod", "sort", "argsort", "reverse"
+)  # fmt: skip
 class AllButAxis(Rule):
     """Operators that mix elements along one axis and leave all other dimensions independent."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension but the axis."""
         out = shape_of(call)
-        axis = int(call.attrs["axis"]) % len(out)
+        if call.attrs.axis is None or len(out) != len(shape_of(call.args[0])):
+            raise Refusal(f"{call.op.name} works on the flattened array")
+        axis = int(call.attrs.axis) % len(out)
         return {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
 
 
-@rule("nn.softmax", "nn.log_softmax", "nn.fast_softmax", "nn.lrn")
-class Softmax(AllButAxis):
-    """Softmax-like operators and LRN; along their own axis they need everything."""
+@rule("nn.lrn")
+class LocalResponseNorm(Rule):
+    """Along its own axis a share takes half a window of neighbours along and crops what its own ends would spoil."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension."""
+        out, half = shape_of(call), int(call.attrs.size) // 2
+        axis = int(call.attrs.axis) % len(out)
+        found = {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(out)}
+        found[axis] = OpSplit((ArgNeed(axis, Step(1, -half, half, 1, out[axis])),))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The share with its neighbours, then cropped."""
+        got = ranges[0]
+        assert got is not None
+        return slice_expr(with_args(call, args), dim, (r[0] - got[0], r[1] - got[0]), got[1] - got[0])
 
 
-@rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any")
+@rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any", "logsumexp")
 class Reduce(Rule):
     """Reductions: every dimension that is not reduced."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        args = flat_args(call)
-        data = shape_of(args[0])
-        axis = call.attrs["axis"]
-        reduced = set(range(len(data))) if axis is None else {int(a) % len(data) for a in list(axis)}
-        if int(call.attrs["exclude"]):
+        """Every dimension that stays."""
+        data = shape_of(call.args[0])
+        axis = call.attrs.axis
+        reduced = set(range(len(data))) if axis is None else {a % len(data) for a in ints(axis)}
+        if int(call.attrs.exclude):
             reduced = set(range(len(data))) - reduced
-        keepdims = bool(call.attrs["keepdims"])
+        keepdims = bool(call.attrs.keepdims)
+        # variance takes the mean as a second argument, shaped with kept dimensions
+        rest = [shape_of(a) for a in call.args[1:]]
+        if any(len(shape) != len(data) for shape in rest):
+            raise Refusal(f"{call.op.name} with an argument of another rank")
         found, out_dim = {}, 0
         for d, n in enumerate(data):
             if d in reduced:
                 out_dim += keepdims
                 continue
-            # variance takes the mean as a second argument, shaped with kept dimensions
-            rest = [ArgNeed(d, identity(n)) if len(shape_of(a)) == len(data) else None for a in args[1:]]
-            if any(r is None for r in rest):
-                raise Refusal(f"{call.op.name} with an argument of another rank")
-            found[out_dim] = OpSplit((ArgNeed(d, identity(n)), *rest))
+            others = [ArgNeed(d, identity(n)) if shape[d] == n > 1 else None for shape in rest]
+            found[out_dim] = OpSplit((ArgNeed(d, identity(n)), *others))
             out_dim += 1
         return found

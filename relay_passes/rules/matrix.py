@@ -20,7 +20,7 @@ class Dense(Rule):
         if call.op.name == "nn.dense":
             transpose_a, transpose_b = False, True
         else:
-            transpose_a, transpose_b = bool(call.attrs["transpose_a"]), bool(call.attrs["transpose_b"])
+            transpose_a, transpose_b = bool(call.attrs.transpose_a), bool(call.attrs.transpose_b)
         if transpose_a and len(a) != 2:
             raise Refusal("a transposed first factor of more than two dimensions")
         last = len(out) - 1
@@ -35,7 +35,7 @@ class Dense(Rule):
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
         columns = dim == len(shape_of(call)) - 1
-        if not columns or call.attrs["units"] is None:
+        if not columns or call.attrs.units is None:
             return with_args(call, args)
         return with_args(call, args, with_attrs(call, units=r[1] - r[0]))
 
@@ -46,10 +46,13 @@ class BatchMatmul(Rule):
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
-        row = 2 if bool(call.attrs["transpose_a"]) else 1
-        column = 1 if bool(call.attrs["transpose_b"]) else 2
+        row = 2 if bool(call.attrs.transpose_a) else 1
+        column = 1 if bool(call.attrs.transpose_b) else 2
         batch = tuple(ArgNeed(0, identity(out[0])) if s[0] == out[0] > 1 else None for s in (a, b))
-        found = {1: OpSplit((ArgNeed(row, identity(out[1])), None)), 2: OpSplit((None, ArgNeed(column, identity(out[2]))))}
+        found = {
+            1: OpSplit((ArgNeed(row, identity(out[1])), None)),
+            2: OpSplit((None, ArgNeed(column, identity(out[2])))),
+        }
         if any(batch):
             found[0] = OpSplit(batch)
         return found

@@ -1,8 +1,10 @@
-"""Operators that move elements about: concatenation, transposition, reshape, padding, slicing."""
+"""Operators that move elements about: concatenation, transposition, reshape, padding, slicing, repetition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
 
 import tvm
 from tvm import relay
@@ -10,6 +12,7 @@ from tvm import relay
 from tvm_coexec.kernel_graph import Range, Step, identity
 
 from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .windows import Touching, plain_layout
 
 
 @rule("concatenate")
@@ -20,10 +23,11 @@ class Concatenate(Rule):
     """
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension."""
         out = shape_of(call)
         fields = [shape_of(a) for a in flat_args(call)]
-        axis = int(call.attrs["axis"]) % len(out)
-        found = {d: OpSplit(tuple(ArgNeed(d, identity(n)) for _ in fields)) for d, n in enumerate(out) if d != axis}
+        axis = int(call.attrs.axis) % len(out)
+        found = {d: OpSplit((ArgNeed(d, identity(n)),) * len(fields)) for d, n in enumerate(out) if d != axis}
         needs, offset = [], 0
         for shape in fields:
             needs.append(ArgNeed(axis, Step(1, -offset, -offset, 1, shape[axis])))
@@ -34,68 +38,124 @@ class Concatenate(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        kept = [a for a, g in zip(args, ranges) if g is None or g[0] < g[1]]
+        """The fields that the share touches."""
+        kept = [a for a, g in zip(args, ranges, strict=True) if g is None or g[0] < g[1]]
         if len(kept) == 1:
             return kept[0]
-        return relay.concatenate(kept, axis=int(call.attrs["axis"]))
+        return relay.concatenate(kept, axis=int(call.attrs.axis))
+
+
+@rule("stack")
+class Stack(Rule):
+    """Every dimension of the fields."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension but the new one."""
+        out = shape_of(call)
+        fields = flat_args(call)
+        axis = int(call.attrs.axis) % len(out)
+        dims = [d for d in range(len(out)) if d != axis]
+        return {d: OpSplit((ArgNeed(i, identity(out[d])),) * len(fields)) for i, d in enumerate(dims)}
 
 
 @rule("transpose")
 class Transpose(Rule):
     """The split dimension moves with the permutation."""
 
+    def _order(self, call: relay.Call) -> list[int]:
+        rank, axes = len(shape_of(call)), call.attrs.axes
+        return list(reversed(range(rank))) if axes is None or not len(axes) else [a % rank for a in ints(axes)]
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        out = shape_of(call)
-        axes = call.attrs["axes"]
-        order = list(reversed(range(len(out)))) if axes is None or not len(axes) else [a % len(out) for a in ints(axes)]
-        return {d: OpSplit((ArgNeed(order[d], identity(n)),)) for d, n in enumerate(out)}
+        """Every dimension."""
+        order = self._order(call)
+        return {d: OpSplit((ArgNeed(order[d], identity(n)),)) for d, n in enumerate(shape_of(call))}
 
 
-@rule("reshape", "nn.batch_flatten", "squeeze", "expand_dims")
+@rule("layout_transform")
+class LayoutTransform(Transpose):
+    """Between plain layouts it is a transposition."""
+
+    def _order(self, call: relay.Call) -> list[int]:
+        source, target = plain_layout(str(call.attrs.src_layout)), plain_layout(str(call.attrs.dst_layout))
+        return [source.index(c) for c in target]
+
+
+@rule("reshape", "contrib_reverse_reshape", "nn.batch_flatten", "squeeze", "expand_dims")
 class Reshape(Rule):
-    """A dimension survives a reshape where the same size stands behind the same number of elements."""
+    """A dimension survives where it begins at the same place of the array: as it is, merged, or divided.
+
+    With as many elements before them, output dimension ``(h)`` and input dimension ``(h)`` are one; output rows of
+    ``(h * d)`` lie in input row ``row // d`` of ``(h, d)``; an output row of ``(h, d)`` is `d` rows of ``(h * d)``.
+    """
+
+    def _source(self, call: relay.Call, dim: int) -> tuple[int, int, int] | None:
+        """Input dimension, input rows and output rows that correspond to each other."""
+        out, data = shape_of(call), shape_of(call.args[0])
+        for d, n in enumerate(data):
+            if n > 1 < out[dim] and prod(data[:d]) == prod(out[:dim]):
+                if out[dim] % n == 0:
+                    return d, 1, out[dim] // n
+                if n % out[dim] == 0:
+                    return d, n // out[dim], 1
+        return None
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        out, data = shape_of(call), shape_of(call.args[0])
+        """Dimensions with a counterpart."""
         if len(call.args) > 1:
             raise Refusal("its new shape is computed at run time")
         found = {}
-        for dim, extent in enumerate(out):
-            if extent == 1:
-                continue
-            for d, n in enumerate(data):
-                if n == extent and _product(data[:d]) == _product(out[:dim]):
-                    found[dim] = OpSplit((ArgNeed(d, identity(extent)),))
+        for dim in range(len(shape_of(call))):
+            source = self._source(call, dim)
+            if source is not None:
+                d, rows, made = source
+                found[dim] = OpSplit((ArgNeed(d, Step(rows, 0, rows - 1, made, shape_of(call.args[0])[d])),))
         return found
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
+        """The share reshaped, and cropped where it holds parts of merged rows too many."""
+        source, got = self._source(call, dim), ranges[0]
+        assert source is not None and got is not None
+        _, rows, made = source
         shape = shape_of(call)
-        shape[dim] = r[1] - r[0]
-        return relay.reshape(args[0], shape)
+        shape[dim] = (got[1] - got[0]) * made // rows
+        start = got[0] * made // rows
+        return slice_expr(relay.reshape(args[0], shape), dim, (r[0] - start, r[1] - start), shape[dim])
 
 
 @rule("nn.pad", "nn.mirror_pad")
 class Pad(Rule):
-    """Unpadded dimensions pass through; with a constant value a padded one is divided and each share pads its own end."""
+    """Each share pads its own end; a mirrored end needs the rows that are seen in the mirror."""
+
+    def _step(self, call: relay.Call, n: int, before: int, after: int) -> Step | None:
+        mode = str(call.attrs.pad_mode) if call.op.name == "nn.pad" else str(call.attrs.mode).lower()
+        if min(before, after) < 0:
+            return None
+        if mode in ("constant", "edge"):
+            return Touching(1, -before, -before, 1, n, before, before + n - 1)
+        if mode in ("reflect", "symmetric"):
+            return Mirrored(1, -before, -before, 1, n, int(mode == "reflect"))
+        return None
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension."""
         data = shape_of(call.args[0])
         rest = (None,) * (len(call.args) - 1)
-        constant = call.op.name == "nn.pad" and str(call.attrs["pad_mode"]) == "constant"
         found = {}
-        for dim, (n, (before, after)) in enumerate(zip(data, (ints(w) for w in call.attrs["pad_width"]))):
-            if before == after == 0:
-                found[dim] = OpSplit((ArgNeed(dim, identity(n)), *rest))
-            elif constant and before >= 0 and after >= 0:
-                found[dim] = OpSplit((ArgNeed(dim, _NonEmptyShift(1, -before, -before, 1, n)), *rest))
+        for dim, (n, width) in enumerate(zip(data, call.attrs.pad_width, strict=True)):
+            before, after = ints(width)
+            step = identity(n) if before == after == 0 else self._step(call, n, before, after)
+            if step is not None:
+                found[dim] = OpSplit((ArgNeed(dim, step), *rest))
         return found
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        widths = [ints(w) for w in call.attrs["pad_width"]]
+        """The share padded at its own end, then cropped."""
+        widths = [ints(w) for w in call.attrs.pad_width]
         before, after = widths[dim]
         if before == after == 0:
             return with_args(call, args)
@@ -105,64 +165,116 @@ class Pad(Rule):
         first, last = got[0] + before, got[1] + before
         widths[dim] = [max(0, first - r[0]), max(0, r[1] - last)]
         start = first - widths[dim][0]
-        out = with_args(call, args, with_attrs(call, pad_width=[[tvm.tir.IntImm("int32", w) for w in p] for p in widths]))
+        values = [[tvm.tir.IntImm("int32", w) for w in p] for p in widths]
+        out = with_args(call, args, with_attrs(call, pad_width=values))
         total = got[1] - got[0] + sum(widths[dim])
         return slice_expr(out, dim, (r[0] - start, r[1] - start), total)
 
 
-class _NonEmptyShift(Step):
-    """A shift that never asks for nothing: a share that lies all in the padding still reads one row to pad from."""
+@dataclass(frozen=True)
+class Mirrored(Step):
+    """A shift by `-b` rows whose ends are mirrored: about the last row (`pivot` 1) or about the edge (`pivot` 0)."""
+
+    pivot: int
 
     def apply(self, r: Range) -> Range:
-        lo, hi = super().apply(r)
-        if lo < hi or r[0] >= r[1]:
-            return (lo, hi)
-        row = min(max(r[0] + self.b, 0), self.extent - 1)
-        return (row, row + 1)
+        """Input rows, those behind the mirror included."""
+        if r[0] >= r[1]:
+            return (0, 0)
+        before, n = -self.b, self.extent
+        low, high = max(0, r[0] - before), min(n, r[1] - before)
+        if r[0] < before:  # row -1 shows row `pivot`
+            low, high = 0, max(high, before - r[0] + self.pivot)
+        if r[1] > before + n:
+            low, high = min(low, n - (r[1] - before - n) - self.pivot), n
+        return (low, high)
 
 
 @rule("strided_slice")
 class StridedSlice(Rule):
-    """Dimensions that the slice leaves whole."""
+    """Dimensions that the slice leaves whole, and those that it walks through forwards."""
+
+    def _bounds(self, call: relay.Call) -> dict[int, tuple[int, int]]:
+        """Begin and stride of each dimension that the operator names."""
+        data = shape_of(call.args[0])
+        begin, axes = ints(call.attrs.begin), call.attrs.axes
+        strides = ints(call.attrs.strides) if call.attrs.strides else [1]
+        if str(call.attrs.slice_mode) == "size":
+            strides = [1]  # TVM ignores them
+        strides = strides * len(begin) if len(strides) == 1 else strides
+        found = {}
+        for i, axis in enumerate(range(len(begin)) if axes is None else ints(axes)):
+            n = data[axis % len(data)]
+            stride = strides[i] if i < len(strides) else 1
+            first = begin[i] + n if begin[i] < 0 else begin[i]
+            found[axis % len(data)] = (max(0, min(first, n if stride > 0 else n - 1)), stride)
+        return found
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        out, data = shape_of(call), shape_of(call.args[0])
+        """Every dimension but those that are walked through backwards."""
+        data = shape_of(call.args[0])
         if len(call.args) > 1:
             raise Refusal("its bounds are computed at run time")
-        axes = call.attrs["axes"]
-        named = range(len(ints(call.attrs["begin"]))) if axes is None else [a % len(data) for a in ints(axes)]
-        begin, strides = ints(call.attrs["begin"]), ints(call.attrs["strides"]) if call.attrs["strides"] else []
-        touched = {
-            a
-            for i, a in enumerate(named)
-            if data[a] != out[a] or begin[i] not in (0, -data[a]) or (strides and strides[i % len(strides)] != 1)
-        }
-        return {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data) if d not in touched}
+        bounds = self._bounds(call)
+        found = {}
+        for d, n in enumerate(data):
+            begin, stride = bounds.get(d, (0, 1))
+            if stride > 0:
+                found[d] = OpSplit((ArgNeed(d, Step(stride, begin, begin, 1, n)),))
+        return found
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        out, data = shape_of(call), shape_of(call.args[0])
-        axes = call.attrs["axes"]
-        begin, end = ints(call.attrs["begin"]), ints(call.attrs["end"])
-        strides = ints(call.attrs["strides"]) if call.attrs["strides"] else [1]
-        named = list(range(len(begin))) if axes is None else [a % len(data) for a in ints(axes)]
-        keep = [i for i, a in enumerate(named) if a != dim]
-        if not keep:
+        """What is left of the slice: the share begins where it must and keeps its stride."""
+        out, bounds = shape_of(call), self._bounds(call)
+        bounds = {d: b for d, b in bounds.items() if d != dim} | {dim: (0, bounds.get(dim, (0, 1))[1])}
+        out[dim] = r[1] - r[0]
+        data = shape_of(call.args[0])
+        got = ranges[0]
+        assert got is not None
+        data[dim] = got[1] - got[0]
+        named = [d for d, b in sorted(bounds.items()) if b != (0, 1) or out[d] != data[d]]
+        if not named:
             return args[0]
-        if str(call.attrs["slice_mode"]) == "size":
-            end = [begin[i] + out[named[i]] for i in range(len(begin))]
-        return relay.strided_slice(
-            args[0],
-            begin=[begin[i] for i in keep],
-            end=[end[i] for i in keep],
-            strides=[strides[i % len(strides)] for i in keep],
-            axes=[named[i] for i in keep],
-        )
+        begin, strides = [bounds[d][0] for d in named], [bounds[d][1] for d in named]
+        end = [b + (out[d] - 1) * s + (1 if s > 0 else -1) for d, b, s in zip(named, begin, strides, strict=True)]
+        # Backwards down to the first row ends before row 0, which is spelled as far to the left as it takes.
+        end = [e if e >= 0 else -data[d] - 1 for d, e in zip(named, end, strict=True)]
+        return relay.strided_slice(args[0], begin=begin, end=end, strides=strides, axes=named)
 
 
-def _product(values: Sequence[int]) -> int:
-    total = 1
-    for v in values:
-        total *= v
-    return total
+@rule("tile")
+class Tile(Rule):
+    """Dimensions that are not repeated."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension with repetition 1."""
+        out, data = shape_of(call), shape_of(call.args[0])
+        skip = len(out) - len(data)
+        return {d + skip: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data) if out[d + skip] == n}
+
+
+@rule("repeat")
+class Repeat(Rule):
+    """Along its axis output row `i` is input row ``i // repeats``."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension."""
+        data = shape_of(call.args[0])
+        if call.attrs.axis is None:
+            raise Refusal("repeat works on the flattened array")
+        axis, repeats = int(call.attrs.axis) % len(data), int(call.attrs.repeats)
+        found = {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data)}
+        found[axis] = OpSplit((ArgNeed(axis, Step(1, 0, 0, repeats, data[axis])),))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The share repeated, then cropped."""
+        got = ranges[0]
+        assert got is not None
+        repeats = shape_of(call)[dim] // shape_of(call.args[0])[dim]
+        start, rows = got[0] * repeats, (got[1] - got[0]) * repeats
+        return slice_expr(with_args(call, args), dim, (r[0] - start, r[1] - start), rows)

@@ -1,0 +1,59 @@
+"""Operators that trade channels for pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm import relay
+
+from tvm_coexec.kernel_graph import Range, Step, identity
+
+from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args
+from .windows import plain_layout
+
+
+@rule("nn.depth_to_space")
+class DepthToSpace(Rule):
+    """An output row lies in input row ``row // block``; channels divide where a block's are neighbours (mode CRD)."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Batch, rows, columns; channels in mode CRD."""
+        layout, data = plain_layout(str(call.attrs.layout)), shape_of(call.args[0])
+        block = int(call.attrs.block_size)
+        found = {}
+        for d, letter in enumerate(layout):
+            if letter == "N":
+                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+            elif letter != "C":
+                found[d] = OpSplit((ArgNeed(d, Step(1, 0, 0, block, data[d])),))
+            elif str(call.attrs.mode) == "CRD":
+                found[d] = OpSplit((ArgNeed(d, Step(block**2, 0, block**2 - 1, 1, data[d])),))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The share, cropped where a cut goes through a block."""
+        out, got = with_args(call, args), ranges[0]
+        assert got is not None
+        if plain_layout(str(call.attrs.layout))[dim] in "NC":
+            return out
+        block = int(call.attrs.block_size)
+        return slice_expr(out, dim, (r[0] - got[0] * block, r[1] - got[0] * block), (got[1] - got[0]) * block)
+
+
+@rule("nn.space_to_depth")
+class SpaceToDepth(Rule):
+    """An output row is made of `block` input rows."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Batch, rows, columns."""
+        layout, data = plain_layout(str(call.attrs.layout)), shape_of(call.args[0])
+        block = int(call.attrs.block_size)
+        found = {}
+        for d, letter in enumerate(layout):
+            if letter == "N":
+                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+            elif letter != "C":
+                found[d] = OpSplit((ArgNeed(d, Step(block, 0, block - 1, 1, data[d])),))
+        return found

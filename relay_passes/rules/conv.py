@@ -1,0 +1,177 @@
+"""Convolutions and transposed convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tvm import relay
+
+from tvm_coexec.kernel_graph import Range, Step, identity
+
+from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of, slice_expr, with_args, with_attrs
+from .windows import Window, each, pads, plain_layout, spatial_letters
+
+
+class ConvLike(Rule):
+    """What both kinds share: layouts, and the division of output channels."""
+
+    def _layouts(self, call: relay.Call) -> tuple[str, str]:
+        data, out = str(call.attrs.data_layout), str(call.attrs.out_layout)
+        if out not in ("", data):
+            raise Refusal(f"its output layout {out} differs from {data}")
+        return plain_layout(data), plain_layout(str(call.attrs.kernel_layout))
+
+    def _channel_attrs(self, call: relay.Call, dim: int, r: Range) -> dict:
+        """Attributes of the share that computes output channels `r`; they are whole groups."""
+        groups, size = int(call.attrs.groups), r[1] - r[0]
+        share_groups = size * groups // shape_of(call)[dim] if groups > 1 else 1
+        return {"channels": None if call.attrs.channels is None else size, "groups": share_groups}
+
+
+def group_step(per_group_in: int, per_group_out: int, extent: int) -> Step:
+    """Input channels of the groups that an output channel range touches."""
+    return Step(per_group_in, 0, per_group_in - 1, per_group_out, extent)
+
+
+@rule("nn.conv1d", "nn.conv2d", "nn.conv3d")
+class Conv(ConvLike):
+    """Convolution: output channels (whole groups at a time), rows, batch."""
+
+    def _window(self, call: relay.Call, letter: str) -> Window:
+        layout, kernel_layout = self._layouts(call)
+        letters = spatial_letters(layout)
+        i, n = letters.index(letter), len(letters)
+        before, after = pads(call.attrs.padding, n)
+        return Window(
+            shape_of(call.args[1])[kernel_layout.index(letter)],
+            each(call.attrs.strides, n)[i],
+            each(call.attrs.dilation, n)[i],
+            before[i],
+            after[i],
+            shape_of(call.args[0])[layout.index(letter)],
+        )
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension; channels by groups."""
+        layout, kernel_layout = self._layouts(call)
+        data, weight, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
+        groups = int(call.attrs.groups)
+        c, n = layout.index("C"), layout.index("N")
+        o, i = kernel_layout.index("O"), kernel_layout.index("I")
+        found = {n: OpSplit((ArgNeed(n, identity(data[n])), None))}
+        per_in, per_out = data[c] // groups, out[c] // groups
+        if groups == 1:
+            found[c] = OpSplit((None, ArgNeed(o, identity(out[c]))))
+        elif weight[o] == out[c]:
+            channels = ArgNeed(c, group_step(per_in, per_out, data[c]))
+            found[c] = OpSplit((channels, ArgNeed(o, identity(out[c]))), per_out)
+        elif weight[o] == groups and weight[i] == per_out:
+            # TVM writes depthwise kernels in HWOI as (.., input channel, multiplier).
+            channels = ArgNeed(c, group_step(per_in, per_out, data[c]))
+            found[c] = OpSplit((channels, ArgNeed(o, group_step(1, per_out, groups))), per_out)
+        for letter in spatial_letters(layout):
+            window, d = self._window(call, letter), layout.index(letter)
+            if window.ok():
+                found[d] = OpSplit((ArgNeed(d, window.step()), None))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The convolution of the share."""
+        layout, kernel_layout = self._layouts(call)
+        letter = layout[dim]
+        if letter == "N":
+            return with_args(call, args)
+        if letter == "C":
+            attrs = self._channel_attrs(call, dim, r)
+            if attrs["groups"] == 1 and int(call.attrs.groups) > 1 and kernel_layout == "HWOI":
+                # One group is an ordinary convolution, and TVM compiles those with HWIO only. The array is the same:
+                # (.., one input channel, multiplier).
+                attrs["kernel_layout"] = "HWIO"
+            return with_args(call, args, with_attrs(call, **attrs))
+        assert ranges[0] is not None
+        letters = spatial_letters(layout)
+        i = letters.index(letter)
+        before, after = pads(call.attrs.padding, len(letters))
+        share = self._window(call, letter).share(r, ranges[0])
+        before[i], after[i] = share.before, share.after
+        out = with_args(call, args, with_attrs(call, padding=[*before, *after]))
+        return slice_expr(out, dim, share.at, share.rows)
+
+
+@rule("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")
+class ConvTranspose(ConvLike):
+    """Transposed convolution: an output row needs the input rows whose windows fall on it."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension; channels by groups, rows where nothing is dilated."""
+        layout, kernel_layout = self._layouts(call)
+        data, weight, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
+        groups = int(call.attrs.groups)
+        letters = spatial_letters(layout)
+        c, n = layout.index("C"), layout.index("N")
+        # TVM spells the kernel layout IOHW or (older) OIHW; either way dimension 0 runs over the input channels.
+        i, o = 0, 1
+        if kernel_layout[:2] not in ("IO", "OI") or weight[i] != data[c] or weight[o] * groups != out[c]:
+            raise Refusal(f"kernel layout {kernel_layout} of a transposed convolution")
+        found = {n: OpSplit((ArgNeed(n, identity(data[n])), None))}
+        if groups == 1:
+            found[c] = OpSplit((None, ArgNeed(o, identity(out[c]))))
+        else:
+            step = group_step(data[c] // groups, out[c] // groups, data[c])
+            found[c] = OpSplit((ArgNeed(c, step), ArgNeed(i, step)), out[c] // groups)
+        for k, letter in enumerate(letters):
+            if each(call.attrs.dilation, len(letters))[k] != 1:
+                continue
+            d = layout.index(letter)
+            stride = each(call.attrs.strides, len(letters))[k]
+            before = pads(call.attrs.padding, len(letters))[0][k]
+            reach = weight[kernel_layout.index(letter)] - 1
+            # ceil((lo + before - reach) / stride), but never past the row whose window starts at or before lo
+            low = min(before - reach + stride - 1, before)
+            found[d] = OpSplit((ArgNeed(d, NonEmpty(1, low, before, stride, data[d])), None))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The transposed convolution of the share, cropped to its rows."""
+        layout, kernel_layout = self._layouts(call)
+        letter = layout[dim]
+        if letter == "N":
+            return with_args(call, args)
+        if letter == "C":
+            return with_args(call, args, with_attrs(call, **self._channel_attrs(call, dim, r)))
+        got = ranges[0]
+        assert got is not None
+        letters = spatial_letters(layout)
+        i, n = letters.index(letter), len(letters)
+        before, after = pads(call.attrs.padding, n)
+        extra = each(call.attrs.output_padding, n)
+        stride, reach = each(call.attrs.strides, n)[i], shape_of(call.args[1])[kernel_layout.index(letter)] - 1
+        first = got[0] * stride - before[i]  # output row of the first product, uncropped
+        last = (got[1] - 1) * stride - before[i] + reach + 1
+        # A crop wider than the kernel is not a padding TVM can express: crop the rest afterwards.
+        front, back = r[0] - first, last - r[1]
+        before[i] = max(0, min(front, reach))
+        after[i] = max(0, min(back, reach))
+        extra[i] = min(max(0, -back), stride - 1)
+        attrs = with_attrs(call, padding=[*before, *after], output_padding=extra)
+        start = first + before[i]
+        total = last - after[i] + extra[i] - start
+        return slice_expr(with_args(call, args, attrs), dim, (r[0] - start, r[1] - start), total)
+
+
+@dataclass(frozen=True)
+class NonEmpty(Step):
+    """A map that reads at least one row: output rows that no window reaches are zeros, still made by the operator."""
+
+    def apply(self, r: Range) -> Range:
+        """Input range for the output range `r`, never empty for a range that is not."""
+        lo, hi = super().apply(r)
+        if lo < hi or r[0] >= r[1]:
+            return (lo, hi)
+        row = min(max((r[0] + self.e) // self.c, 0), self.extent - 1)
+        return (row, row + 1)

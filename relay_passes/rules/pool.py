@@ -1,0 +1,102 @@
+"""Pooling: windows, whole maps, and windows that adapt to the size of the map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm import relay
+
+from tvm_coexec.kernel_graph import Range, Step, identity
+
+from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args, with_attrs
+from .windows import Window, each, pads, plain_layout, spatial_letters
+
+
+def channels_and_batch(layout: str, data: list[int]) -> dict[int, OpSplit]:
+    """The dimensions along which any pooling works element by element."""
+    return {d: OpSplit((ArgNeed(d, identity(data[d])),)) for d, c in enumerate(layout) if c in "NC"}
+
+
+@rule("nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d", "nn.avg_pool1d", "nn.avg_pool2d", "nn.avg_pool3d")
+class Pool(Rule):
+    """Pooling: channels and batch pass through, rows like a convolution's."""
+
+    def _window(self, call: relay.Call, letter: str) -> Window:
+        layout = plain_layout(str(call.attrs.layout))
+        letters = spatial_letters(layout)
+        i, n = letters.index(letter), len(letters)
+        before, after = pads(call.attrs.padding, n)
+        return Window(
+            each(call.attrs.pool_size, n)[i],
+            each(call.attrs.strides, n)[i],
+            each(call.attrs.dilation, n)[i],
+            before[i],
+            after[i],
+            shape_of(call.args[0])[layout.index(letter)],
+        )
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Every dimension."""
+        layout = plain_layout(str(call.attrs.layout))
+        found = channels_and_batch(layout, shape_of(call.args[0]))
+        for letter in spatial_letters(layout):
+            window, d = self._window(call, letter), layout.index(letter)
+            if window.ok():
+                found[d] = OpSplit((ArgNeed(d, window.step()),))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The pooling of the share."""
+        layout = plain_layout(str(call.attrs.layout))
+        letter = layout[dim]
+        if letter in "NC":
+            return with_args(call, args)
+        assert ranges[0] is not None
+        letters = spatial_letters(layout)
+        before, after = pads(call.attrs.padding, len(letters))
+        i = letters.index(letter)
+        share = self._window(call, letter).share(r, ranges[0])
+        # Rows that ceil_mode adds beyond the padding are no padding (an average does not count them): leave them to it.
+        limit = after[i] if bool(call.attrs.ceil_mode) else share.after
+        before[i], after[i] = share.before, min(share.after, limit)
+        out = with_args(call, args, with_attrs(call, padding=[*before, *after]))
+        return slice_expr(out, dim, share.at, share.rows)
+
+
+@rule("nn.global_max_pool2d", "nn.global_avg_pool2d")
+class GlobalPool(Rule):
+    """Pooling over whole maps: only channels and batch can be divided."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Channels and batch."""
+        return channels_and_batch(plain_layout(str(call.attrs.layout)), shape_of(call.args[0]))
+
+
+@rule(*[f"nn.adaptive_{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)])
+class AdaptivePool(Rule):
+    """Channels and batch; rows where all windows are equal, which is where the output's rows divide the input's."""
+
+    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """Channels, batch, and axes with equal windows."""
+        layout = plain_layout(str(call.attrs.layout))
+        data, out = shape_of(call.args[0]), shape_of(call)
+        found = channels_and_batch(layout, data)
+        for d, letter in enumerate(layout):
+            if letter not in "NC" and data[d] % out[d] == 0:
+                window = data[d] // out[d]
+                found[d] = OpSplit((ArgNeed(d, Step(window, 0, window - 1, 1, data[d])),))
+        return found
+
+    def rebuild(
+        self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
+    ) -> relay.Expr:
+        """The pooling of the share, with its own output size."""
+        layout = plain_layout(str(call.attrs.layout))
+        if layout[dim] in "NC":
+            return with_args(call, args)
+        letters = spatial_letters(layout)
+        size = [shape_of(call)[layout.index(c)] for c in letters]
+        size[letters.index(layout[dim])] = r[1] - r[0]
+        return with_args(call, args, with_attrs(call, output_size=size))
