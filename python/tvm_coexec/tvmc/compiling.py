@@ -1,0 +1,243 @@
+"""``tvmc compile`` with co-execution.
+
+TVM's own ``drive_compile`` and ``compile_model`` do the work: import, layouts, mixed precision, tuning records, dumps,
+export. Co-execution comes in at the one call that builds (`build_hook`): there tuning records are in force, so that
+both devices' layouts and the measured costs follow them, and there the pass context is the user's. What was asked for
+gets there in a context variable from the command line, and as an attribute of the module from a target ``coexec ...``
+(then it works from Python as well).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextvars
+import inspect
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import tvm
+from tvm.driver.tvmc import TVMCException, compiler
+from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
+from tvm.target import Target
+
+from ..errors import CoExecError
+from ..plan import Plan
+from ..relay_passes.coexec_partition import CoExecPartition, plan_of
+from ..report import Report
+from ..targets import targets
+from .messages import LOG_LEVELS, reported
+from .model_file import Frontends
+from .options import CoExecOptions, flag, from_args, from_target
+from .patching import replaced
+from .staging import StagedFiles
+from .target_text import CODEGEN, arrange, codegen_options, devices_of, from_json
+
+logger = logging.getLogger("tvm_coexec")
+
+OPTIONS_ATTR = "coexec.options"
+# what the first part of an LLVM triple or the system's name of a machine stands for
+_MACHINES = {
+    **dict.fromkeys(("x86_64", "amd64", "AMD64"), "x86_64"),
+    **dict.fromkeys(("aarch64", "arm64"), "aarch64"),
+    **dict.fromkeys(("arm", "armv7", "armv7a", "armv7l", "armv8l"), "arm"),
+    **dict.fromkeys(("i386", "i686"), "i386"),
+    "riscv64": "riscv64",
+}
+
+
+@dataclass
+class _Request:
+    """One co-executed compilation: what was asked for, and then what came of it."""
+
+    options: CoExecOptions
+    report: Report | None = None
+    plan: Plan | None = None
+    module: tvm.IRModule | None = None
+
+
+_request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("coexec_request", default=None)
+
+
+@contextmanager
+def _requested(request: _Request) -> Iterator[None]:
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def mark(mod: tvm.IRModule, params: dict | None = None, mod_name: str = "default", **opts: object) -> tvm.IRModule:
+    """The "partition function" of the target ``coexec``: notes the options in the module, for `build_hook`.
+
+    TVM calls it with the target's options but without the targets, and outside of tuning records: too early to divide.
+    """
+    return mod.with_attr(OPTIONS_ATTR, json.dumps(asdict(from_target(opts))))
+
+
+def build_hook(stock: Callable) -> Callable:
+    """Wrap ``tvm.driver.tvmc.compiler.build``: same arguments and result, for two devices where that was asked for."""
+    signature = inspect.signature(stock)
+
+    def build(*args: object, **kwargs: object):
+        bound = signature.bind(*args, **kwargs)
+        given = bound.arguments
+        request = _request.get() or _marked(given["mod"])
+        if request is None:
+            return stock(*args, **kwargs)
+        if given.get("use_vm"):
+            raise TVMCException("co-execution needs the graph executor: compile without the VM (use_vm)")
+        _check_executor(given.get("executor"), given.get("runtime"))
+        cpu, gpu = devices_of(given["tvm_target"])
+        partition = CoExecPartition(cpu, gpu, params=given.get("params"), **request.options.pass_options())
+        request.module = given["mod"] = partition(given["mod"])
+        request.report, request.plan = partition.report, plan_of(request.module)
+        if request.plan is None:
+            # built for two devices, TVM would leave out the CPU's layouts
+            given["tvm_target"] = Target(cpu, host=cpu)
+        else:
+            given["tvm_target"], given["params"] = targets(cpu, gpu), {}
+        return stock(*bound.args, **bound.kwargs)
+
+    return build
+
+
+def _marked(mod: tvm.IRModule) -> _Request | None:
+    text = mod.get_attr(OPTIONS_ATTR)
+    return None if text is None else _Request(CoExecOptions(**json.loads(str(text))))
+
+
+def _check_executor(executor: object | None, runtime: object | None) -> None:
+    """Executor and runtime, given as names or as TVM's objects."""
+    name = getattr(executor, "name", executor) or "graph"
+    if name != "graph":
+        raise CoExecError(f"--executor {name} runs on one device only: co-execution needs --executor graph")
+    name = getattr(runtime, "name", runtime) or "cpp"
+    if name != "cpp":
+        raise CoExecError(f"--runtime {name} has no GPU: co-execution needs --runtime cpp")
+
+
+def drive_compile(args: argparse.Namespace) -> int:
+    """Run ``tvmc compile``; TVM's own, unless co-execution was asked for."""
+    asked, options = from_args(args)
+    composite = codegen_options(args.target)
+    if not asked and composite is None:
+        given = next((name for name, value in asdict(options).items() if value is not None), None)
+        if given is not None:
+            raise TVMCException(f"{flag(given)} has no effect without --coexec: add --coexec")
+        return compiler.drive_compile(args)
+    with reported(args.verbose, "compiling failed"):
+        _compile(args, from_target(composite or {}).overridden_by(options))
+    return 0
+
+
+def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
+    logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
+    _free_stdout()
+    _check_executor(args.executor, args.runtime)
+    if args.output_format == "mlf":
+        raise CoExecError("--output-format mlf is for microcontrollers, which have no GPU: co-execution needs so")
+    if getattr(args, "workspace_pools", None):
+        raise CoExecError("--workspace-pools is for --executor aot, which can't co-execute: leave it out")
+    if args.tuning_records and not os.path.isfile(args.tuning_records):
+        raise CoExecError(f"--tuning-records: there is no file {args.tuning_records}")
+    cpu, gpu = devices_of(_target(args))
+    _check_cross_compiler(cpu, args.cross_compiler)
+    CoExecPartition(cpu, gpu, **options.pass_options())  # finds what is wrong with them before the model is read
+    request = _Request(options)
+    with StagedFiles() as files:
+        args.output = files.stage(args.output)
+        plan_file, report_file = (
+            _staged(files, getattr(options, name), flag(name)) for name in ("dump_plan", "report")
+        )
+        with (
+            _requested(request),
+            replaced(
+                compiler,
+                frontends=Frontends(),
+                save_dumps=_save_dumps(compiler.save_dumps, request),
+                target_from_cli=_target_from_cli,
+            ),
+        ):
+            compiler.drive_compile(args)
+        if request.plan is None and plan_file is not None:
+            logger.warning("no plan was written: the model stays whole")
+        elif plan_file not in (None, "-"):
+            _write(plan_file, request.plan.to_json())
+        report = request.report.to_text() if request.report else "the model was divided before\n"
+        if report_file not in (None, "-"):
+            _write(report_file, report)
+    if report_file == "-":
+        sys.stdout.write(report)
+    if plan_file == "-" and request.plan is not None:
+        sys.stdout.write(request.plan.to_json())
+
+
+def _target(args: argparse.Namespace) -> Target:
+    """GPU target with the CPU as its host, in most cases; brings ``args.target`` into a form that leads TVM there."""
+    options = reconstruct_target_args(args)
+    if from_json(args.target) is None:
+        args.target = arrange(args.target, options)
+    return _target_from_cli(args.target, options)[0]
+
+
+def _target_from_cli(text: str, options: dict | None = None) -> tuple[Target, list]:
+    given = from_json(text)
+    return target_from_cli(text, options) if given is None else (given, [])
+
+
+def _check_cross_compiler(cpu: Target, cross_compiler: str) -> None:
+    """Finds before the work, not after it, that the library can't be linked."""
+    if cross_compiler:
+        if shutil.which(cross_compiler) is None:
+            raise CoExecError(f"--cross-compiler: there is no program '{cross_compiler}'; install it or name another")
+        return
+    triple = str(cpu.attrs.get("mtriple", ""))
+    there, here = _MACHINES.get(triple.split("-")[0]), _MACHINES.get(platform.machine())
+    if there and here and there != here:
+        raise CoExecError(
+            f"the CPU target is for {triple}, this machine is {platform.machine()}: give --cross-compiler, for example "
+            f"{triple}-gcc"
+        )
+
+
+def _staged(files: StagedFiles, path: str | None, option: str) -> str | None:
+    if path in (None, "-"):
+        return path
+    try:
+        return files.stage(path, into_device=True)
+    except CoExecError as err:
+        raise CoExecError(f"{option}: {err}") from None
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _free_stdout() -> None:
+    """Standard output is for the report and the plan: the log, which tvmc sends there, goes to standard error."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
+
+
+def _save_dumps(stock: Callable, request: _Request) -> Callable:
+    """``--dump-code relay`` shows the module that was built, with its chains."""
+
+    def save_dumps(module_name: str, dumps: dict[str, str], *args: object, **kwargs: object) -> None:
+        if "relay" in dumps and request.module is not None:
+            dumps = {**dumps, "relay": str(request.module)}
+        stock(module_name, dumps, *args, **kwargs)
+
+    return save_dumps
+
+
+__all__ = ["CODEGEN", "build_hook", "drive_compile", "mark"]

@@ -1,0 +1,109 @@
+"""Where tvmc is changed, all of it.
+
+========================================  ==========================================================================
+``main.REGISTERED_PARSER``                the ``compile`` command gets the options ``--coexec...``; the ``run`` command
+                                          takes several devices; both get our ``drive_...``, which call TVM's
+``composite_target.REGISTERED_CODEGEN``   ``coexec``: ``tvmc.compile(model, "coexec -ratio=0.5, opencl, llvm")``
+``compiler.build``                        partitions and builds for two targets where that was asked for
+``runner.executor``, ``debug_executor``   ``create`` adds the devices that a graph names and the caller left out
+========================================  ==========================================================================
+
+Each replacement does what TVM's does unless co-execution was asked for or a module needs several devices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
+from tvm.driver.tvmc import main as tvmc_main
+
+from .compiling import CODEGEN, build_hook, drive_compile, mark
+from .messages import one_line
+from .options import add_arguments
+from .patching import Overlay
+from .running import create_hook, drive_run, take_device_list
+
+_installed = False
+
+
+def install() -> None:
+    """Put co-execution into ``tvm.driver.tvmc``; more than once does no harm."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    composite_target.REGISTERED_CODEGEN[CODEGEN] = {"config_key": None, "pass_pipeline": mark}
+    compiler.build = build_hook(compiler.build)
+    runner.executor = Overlay(runner.executor, create=create_hook(runner.executor.create))
+    runner.debug_executor = Overlay(runner.debug_executor, create=create_hook(runner.debug_executor.create))
+    parsers = tvmc_main.REGISTERED_PARSER
+    parsers[:] = [_with_device_list(p) if p is runner.add_run_parser else p for p in parsers]
+    parsers.append(_extend)
+
+
+def _with_device_list(add_run_parser: Callable) -> Callable:
+    """TVM parses the command line once while it makes this parser, so ``--device cpu,cl`` must be known by then."""
+
+    def add(subparsers, main_parser: argparse.ArgumentParser, json_params: list) -> None:
+        add_run_parser(
+            Overlay(subparsers, add_parser=take_device_list(subparsers.add_parser)), main_parser, json_params
+        )
+
+    return add
+
+
+def _extend(subparsers, main_parser: argparse.ArgumentParser, json_params: list) -> None:
+    """Runs after TVM's own functions: the commands are there."""
+    commands = subparsers.choices
+    add_arguments(commands["compile"])
+    commands["compile"].set_defaults(func=drive_compile)
+    commands["run"].set_defaults(func=drive_run)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tvmc`` command: TVM's own, with co-execution.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Raises
+    ------
+    SystemExit
+        Always, as TVM's ``main`` does: 0 if the command succeeded, 4 for an error in what the user gave.
+    """
+    before = sys.argv
+    if argv is not None:
+        # TVM reads sys.argv itself while it makes the parser of `run`
+        sys.argv = [before[0], *argv]
+    try:
+        with _log_to_stderr():
+            tvmc_main.main()
+    except TVMCException as err:  # TVM catches those of commands, not those before, such as a missing configuration
+        sys.stderr.write(f"Error: {one_line(err)}\n")
+        sys.exit(4)
+    finally:
+        sys.argv = before
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Standard output is for results; TVM's ``main`` would send this package's log there."""
+    logger = logging.getLogger("tvm_coexec")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("tvmc: %(message)s"))
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

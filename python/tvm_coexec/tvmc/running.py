@@ -1,0 +1,165 @@
+"""``tvmc run`` on several devices.
+
+TVM's own ``drive_run`` and ``run_module`` do the work: inputs, fill modes, RPC, timing, profiling, outputs. They know
+one device, and with one the executor would run a module for two on it without a word. So `create_hook` adds the
+devices that the graph names. The command names the CPU as *the* device then: inputs are set and the clock is read
+there, which makes times wall clock with the result on the CPU (a GPU's timer may count its own kernels only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import tvm
+from tvm.driver.tvmc import TVMCException, runner
+from tvm.rpc.base import RPC_SESS_MASK
+
+from .. import runtime
+from .messages import LOG_LEVELS, one_line, reported
+from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
+from .patching import replaced
+from .staging import StagedFiles
+
+logger = logging.getLogger("tvm_coexec")
+
+CPU = DEVICE_NAMES["cpu"]
+MICRO = "micro"
+
+
+def take_device_list(add_parser: Callable) -> Callable:
+    """Wrap argparse's ``add_parser``: ``--device`` of the parser made takes a list, and none by default."""
+
+    def add(name: str, **kwargs: object) -> argparse.ArgumentParser:
+        parser = add_parser(name, **kwargs)
+        stock = parser.add_argument
+
+        def add_argument(*flags: str, **options: object) -> argparse.Action:
+            if "--device" in flags:
+                options.pop("choices", None)
+                options |= {
+                    "default": None,
+                    "metavar": "DEVICE[,DEVICE]",
+                    "help": f"target device to run the compiled module: {', '.join([*DEVICE_NAMES, MICRO])}, or "
+                    "several of them such as 'cpu,cl'. Defaults to all that the module was compiled for.",
+                }
+            return stock(*flags, **options)
+
+        parser.add_argument = add_argument  # type: ignore[method-assign]
+        return parser
+
+    return add
+
+
+def drive_run(args: argparse.Namespace) -> int | None:
+    """Run ``tvmc run``; TVM's own, unless the module needs several devices."""
+    given = _parse_devices(args.device)
+    if given == [MICRO] or args.list_options:
+        args.device = MICRO if given == [MICRO] else "cpu"
+        return runner.drive_run(args)
+    needed = device_types(args.PATH)
+    if len(needed) < 2:
+        # TVM's default is the CPU, whatever the module was compiled for
+        default = given[0] if given else name_of(needed[0]) if needed else "cpu"
+        args.device = next((d for d in given if DEVICE_NAMES[d] in needed), default)
+        return runner.drive_run(args)
+    _check_given(args.PATH, given, needed)
+    logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
+    with reported(args.verbose, "running failed"), _remote_errors(needed):
+        if not args.rpc_tracker:
+            for device_type in needed:
+                _require(tvm.runtime.Device(device_type, 0), "")
+        with StagedFiles() as files:
+            if args.outputs:
+                # numpy would add the suffix to the name that it is given
+                args.outputs = files.stage(args.outputs if args.outputs.endswith(".npz") else args.outputs + ".npz")
+            if args.inputs and os.path.isfile(args.inputs) and not zipfile.is_zipfile(args.inputs):
+                raise TVMCException(f"--inputs: {args.inputs} is no complete .npz file; write it with numpy.savez")
+            args.device = "cpu"
+            with replaced(runner, make_inputs_dict=_check_shapes(runner.make_inputs_dict)):
+                return runner.drive_run(args)
+
+
+def _parse_devices(text: str | None) -> list[str]:
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in DEVICE_NAMES and (name != MICRO or len(names) > 1):
+            raise TVMCException(f"--device: there is no '{name}'; use one of {', '.join([*DEVICE_NAMES, MICRO])}")
+    return names
+
+
+def _check_given(path: str, given: list[str], needed: list[int]) -> None:
+    if given and not {DEVICE_NAMES[d] for d in given}.issuperset(needed):
+        names = ",".join(name_of(t) for t in needed)
+        raise TVMCException(
+            f"{path} was compiled for {names} together, --device {','.join(given)} is not enough: leave --device out, "
+            f"or give --device {names}"
+        )
+
+
+@contextmanager
+def _remote_errors(needed: list[int]) -> Iterator[None]:
+    """An RPC server that can't load a module for a GPU says little, or nothing at all, about why."""
+    try:
+        yield
+    except tvm.error.RPCError as err:
+        devices = ",".join(name_of(t) for t in needed)
+        raise TVMCException(
+            f"the RPC server can't run the module ({one_line(err)}): does it have the devices {devices}? "
+            "`python -m tvm_coexec.rpc_server` is a server with OpenCL"
+        ) from err
+
+
+def _check_shapes(stock: Callable) -> Callable:
+    """Wrap ``make_inputs_dict``: name the input whose shape is wrong."""
+
+    def make_inputs_dict(shape_dict, dtype_dict, inputs=None, *args: object, **kwargs: object):
+        made = stock(shape_dict, dtype_dict, inputs, *args, **kwargs)
+        for name, value in made.items():
+            shape = tuple(int(d) for d in shape_dict[name])
+            if value.shape != shape:
+                raise TVMCException(f"--inputs: '{name}' has the shape {value.shape}, the module takes {shape}")
+        return made
+
+    return make_inputs_dict
+
+
+def create_hook(stock: Callable) -> Callable:
+    """Wrap ``create(graph_json, library, device, ...)`` of an executor: add the devices that the graph names."""
+
+    def create(graph_json: str, library: object, device: object, *args: object, **kwargs: object):
+        return stock(graph_json, library, _all_devices(graph_json, device), *args, **kwargs)
+
+    return create
+
+
+def _all_devices(graph_json: str, device: object) -> object:
+    if not isinstance(device, tvm.runtime.Device):
+        return device  # a list: the caller knows
+    needed = graph_device_types(graph_json)
+    if len(needed) < 2:
+        return device
+    if device.device_type % RPC_SESS_MASK != CPU:
+        names = ", ".join(name_of(t) for t in needed)
+        raise TVMCException(f"the module runs on {names}: name the CPU as its device, which adds the other")
+    session = getattr(device, "_rpc_sess", None)
+    found = [device]
+    for device_type in needed:
+        if device_type != CPU:
+            other = tvm.runtime.Device(device_type, 0) if session is None else session.device(device_type, 0)
+            _require(other, "" if session is None else " of the RPC server")
+            found.append(other)
+    logger.info("running on %s", ", ".join(map(str, found)))
+    return found
+
+
+def _require(device: tvm.runtime.Device, where: str) -> None:
+    if device.exist:
+        return
+    name = name_of(device.device_type % RPC_SESS_MASK)
+    why = runtime.why_unavailable() if name == "cl" and not where else None
+    raise TVMCException(f"the module needs the device {name}{where}, which is missing: {why or 'none was found'}")

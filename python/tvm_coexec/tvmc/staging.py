@@ -1,0 +1,71 @@
+"""Output files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from types import TracebackType
+
+from ..errors import CoExecError
+
+
+class StagedFiles:
+    """Files written aside, and moved to their places together when the ``with`` block ends without an error.
+
+    Aside is a folder next to each file's place, so that moving is a rename. What else is written into that folder (tvmc
+    puts dumps beside the archive) is moved, too. An unwritable place is found before any work is done.
+    """
+
+    def __init__(self) -> None:
+        self._aside: dict[str, str] = {}  # final folder -> temporary folder
+
+    def __enter__(self) -> StagedFiles:
+        return self
+
+    def stage(self, path: str, into_device: bool = False) -> str:
+        """Where to write what shall become `path`.
+
+        Parameters
+        ----------
+        path : str
+            The file's place.
+        into_device : bool
+            Whether `path` may be a device or a pipe such as ``/dev/stderr``: these are written as they are, in place.
+
+        Raises
+        ------
+        CoExecError
+            When no file can be put there.
+        """
+        final = os.path.realpath(path)
+        if os.path.exists(final):
+            mode = os.stat(final).st_mode
+            if stat.S_ISDIR(mode):
+                raise CoExecError(f"can't write {path}: it is a folder; name a file in it")
+            if not stat.S_ISREG(mode):
+                if into_device:
+                    return final
+                raise CoExecError(f"can't write {path}: it is no ordinary file; name another")
+        folder = os.path.dirname(final)
+        if folder not in self._aside:
+            try:
+                self._aside[folder] = tempfile.mkdtemp(prefix=".tvmc-", dir=folder)
+            except OSError as err:
+                raise CoExecError(f"can't write {path}: {err.strerror}; choose another place") from None
+        return os.path.join(self._aside[folder], os.path.basename(final))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                for folder, aside in self._aside.items():
+                    for name in sorted(os.listdir(aside)):
+                        os.replace(os.path.join(aside, name), os.path.join(folder, name))
+        except OSError as problem:
+            raise CoExecError(f"can't write {problem.filename2}: {problem.strerror}; choose another place") from None
+        finally:
+            for aside in self._aside.values():
+                shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,157 @@
+"""``--target``: which of its parts is the CPU, which the GPU, and what to say when one is missing.
+
+tvmc reads "opencl, llvm" as a target and its host. That is what a co-executed build needs, in this order; so a text in
+any order is brought into it, and TVM's own functions go on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import tvm
+from tvm.driver.tvmc.target import is_inline_json, parse_target
+from tvm.target import Target
+
+from ..errors import CoExecError
+from ..targets import CPU_TYPES
+from .messages import one_line
+
+logger = logging.getLogger("tvm_coexec")
+
+CODEGEN = "coexec"  # the name of a target part that asks for co-execution
+DEFAULT_CPU = "llvm"
+DEFAULT_GPU = "opencl"
+
+
+def codegen_options(text: str | None) -> dict[str, object] | None:
+    """The options of a part ``coexec`` in ``--target``; `None` if there is no such part."""
+    if not _is_plain(text):
+        return None
+    assert text is not None
+    try:
+        return next((t["opts"] for t in parse_target(text) if t["name"] == CODEGEN), None)
+    except (ValueError, IndexError):  # TVM's own error comes later
+        return None
+
+
+def arrange(text: str | None, options: Mapping[str, object] = MappingProxyType({})) -> str:
+    """``--target`` as TVM must see it: other code generators, then the GPU, then the CPU.
+
+    Parameters
+    ----------
+    text : str or None
+        What the user gave, as plain text.
+    options : mapping
+        By target, what ``--target-llvm-mcpu`` and its kin say.
+
+    Raises
+    ------
+    CoExecError
+        When a part isn't a target, or there aren't one CPU and one GPU. A missing one is filled in, with a note.
+    """
+    text = text or ""
+    try:
+        parts = parse_target(text) if text.strip() else []
+    except (ValueError, IndexError) as err:
+        problem = f"--target '{text}' can't be read ({one_line(err)}); write it like 'llvm -mcpu=..., opencl'"
+        raise CoExecError(problem) from None
+    others, cpus, gpus = [], [], []
+    for part in parts:
+        if part["name"] == CODEGEN:
+            continue
+        if not part["is_tvm_target"]:
+            if not _is_codegen(part["name"]):
+                raise CoExecError(
+                    f"--target '{text}': '{part['name']}' is no target of this TVM; use a CPU target such as llvm and "
+                    "a GPU target such as opencl, vulkan, cuda or metal"
+                )
+            others.append(part["raw"])
+        else:
+            (cpus if _is_cpu(part["raw"]) else gpus).append(part)
+    if len(cpus) > 1 or len(gpus) > 1:
+        raise CoExecError(f"--coexec needs one CPU and one GPU in --target, '{text}' has {_count(cpus, gpus)}")
+    hidden = _hidden_target(cpus + gpus)
+    if hidden and not (cpus and gpus):
+        raise CoExecError(f"--target '{text}': put a space before '{hidden}', or it is read as part of the option")
+    if not gpus:
+        logger.warning("--target names no GPU: using %s", DEFAULT_GPU)
+    has_host = gpus and "host" in gpus[0]["opts"]
+    if not cpus and not has_host and DEFAULT_CPU not in options:
+        logger.warning("--target names no CPU: using plain %s; one with -mcpu=... is several times faster", DEFAULT_CPU)
+    gpu = gpus[0]["raw"] if gpus else DEFAULT_GPU
+    cpu = [cpus[0]["raw"]] if cpus else [] if has_host else [DEFAULT_CPU]
+    return ", ".join([*others, gpu, *cpu])
+
+
+def from_json(text: str | None) -> Target | None:
+    """The target, with its host, that inline JSON or a file gives; `None` for plain text.
+
+    TVM 0.17 fails on these: it forgets to say that they have no other host.
+    """
+    if not text or _is_plain(text):
+        return None
+    source = text
+    try:
+        if os.path.isfile(text):
+            with open(text, encoding="utf-8") as stream:
+                source = stream.read().strip()
+        return Target(json.loads(source) if is_inline_json(source) else source)
+    except (OSError, ValueError, TypeError, tvm.TVMError) as err:
+        raise CoExecError(f"--target '{text}' is not a TVM target ({one_line(err)})") from None
+
+
+def devices_of(target: Target) -> tuple[Target, Target]:
+    """CPU and GPU target out of a target with its host, whichever is which.
+
+    Raises
+    ------
+    CoExecError
+        When there is no GPU among them, or when this TVM has no code generator for one.
+    """
+    pair = [t for t in (target, target.host) if t is not None]
+    cpus = [t for t in pair if t.get_target_device_type() in CPU_TYPES]
+    gpus = [t for t in pair if t.get_target_device_type() not in CPU_TYPES]
+    if len(gpus) != 1:
+        raise CoExecError(f"co-execution needs one CPU and one GPU target, not '{target}' with host '{target.host}'")
+    for t in pair:
+        if tvm.get_global_func(f"target.build.{t.kind.name}", allow_missing=True) is None:
+            raise CoExecError(f"this TVM was built without code generation for {t.kind.name}: use another target")
+    return (cpus[0] if cpus else Target(DEFAULT_CPU)), gpus[0]
+
+
+def _is_plain(text: str | None) -> bool:
+    return bool(text) and not os.path.isfile(text) and not is_inline_json(text)
+
+
+def _is_codegen(name: str) -> bool:
+    from tvm.driver.tvmc.composite_target import get_codegen_names
+
+    return name in get_codegen_names()
+
+
+def _is_cpu(raw: str) -> bool:
+    try:
+        return Target(raw).get_target_device_type() in CPU_TYPES
+    except (ValueError, TypeError, tvm.TVMError) as err:
+        raise CoExecError(f"--target: '{raw}' is not a TVM target ({one_line(err)})") from None
+
+
+def _count(cpus: list, gpus: list) -> str:
+    names = [f"{len(found)} {kind}" for found, kind in ((cpus, "CPUs"), (gpus, "GPUs")) if len(found) > 1]
+    return " and ".join(names)
+
+
+def _hidden_target(parts: list[dict]) -> str | None:
+    """``llvm -mcpu=x,opencl`` without a space is one option to TVM's parser: find the target in its value."""
+    kinds = set(Target.list_kinds())
+    for part in parts:
+        for name, value in part["opts"].items():
+            for word in re.split(",", str(value))[1:]:
+                if name != "keys" and word in kinds:
+                    return word
+    return None
