@@ -88,18 +88,37 @@ class FoldConstants:
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the folded module, types inferred."""
         out = tvm.IRModule(mod.functions, mod.type_definitions)
+        mutator = _Mutator()
         for var, func in mod.functions.items():
             if isinstance(func, relay.Function):
-                out[var] = _Mutator().visit(func)
-        return tvm.transform.Sequential([relay.transform.FoldConstant(), relay.transform.InferType()])(out)
+                out[var] = mutator.visit(func)
+        return relay.transform.FoldConstant()(out) if mutator.left_over else relay.transform.InferType()(out)
 
 
 class _Mutator(relay.ExprMutator):
+    """Folds what numpy can; `left_over` tells whether other constant calls remain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_over = False
+
     def visit_call(self, call: relay.Call) -> relay.Expr:
         new = super().visit_call(call)
-        if not isinstance(new.op, tvm.ir.Op) or new.op.name not in FOLDERS:
+        if not new.args or not all(isinstance(a, (relay.Constant, relay.Tuple)) for a in new.args):
             return new
-        if not new.args or not all(isinstance(a, relay.Constant) for a in new.args):
+        name = new.op.name if isinstance(new.op, tvm.ir.Op) else ""
+        folded = None
+        if name in FOLDERS and all(isinstance(a, relay.Constant) for a in new.args):
+            folded = FOLDERS[name](*(a.data.numpy() for a in new.args), new.attrs)
+        if folded is None:
+            self.left_over = self.left_over or _is_constant(new)
             return new
-        folded = FOLDERS[new.op.name](*(a.data.numpy() for a in new.args), new.attrs)
-        return new if folded is None else relay.const(np.ascontiguousarray(folded), dtype=str(folded.dtype))
+        return relay.const(np.ascontiguousarray(folded), dtype=str(folded.dtype))
+
+
+def _is_constant(expr: relay.Expr) -> bool:
+    if isinstance(expr, relay.Tuple):
+        return all(_is_constant(f) for f in expr.fields)
+    if isinstance(expr, relay.Call):
+        return isinstance(expr.op, tvm.ir.Op) and all(_is_constant(a) for a in expr.args)
+    return isinstance(expr, relay.Constant)

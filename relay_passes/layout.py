@@ -11,6 +11,7 @@ import tvm
 from tvm import autotvm, relay
 
 from .fold import FoldConstants
+from .sequence import run_in_order
 from .split import is_device
 
 
@@ -32,9 +33,9 @@ class AlterShareLayouts:
         with _tuned_records(list(self.targets.values())):
             for device, target in self.targets.items():
                 own = {v: f for v, f in mod.functions.items() if is_device(f, device)}
-                for var, func in _altered(own, target).items():
+                for var, func in _altered(own, target, ctx).items():
                     out[var] = func
-        return relay.transform.InferType()(out)
+        return out
 
 
 def _tuned_records(targets: list[tvm.target.Target]):
@@ -44,16 +45,16 @@ def _tuned_records(targets: list[tvm.target.Target]):
     return autotvm.utils.EmptyContext()
 
 
-def _altered(functions: dict, target: tvm.target.Target) -> dict[tvm.ir.GlobalVar, relay.Function]:
+def _altered(
+    functions: dict, target: tvm.target.Target, ctx: tvm.transform.PassContext
+) -> dict[tvm.ir.GlobalVar, relay.Function]:
     """A device's functions after layout alteration, all in one module: inferring types anew costs most here."""
     passes = [
-        relay.transform.InferType(),
         relay.transform.Legalize(),
-        relay.transform.CanonicalizeOps(),
         relay.transform.AlterOpLayout(),
         FoldConstants(),
     ]
     with target:
-        mod = tvm.transform.Sequential(passes)(tvm.IRModule(functions))
+        mod = run_in_order(tvm.IRModule(functions), passes, ctx)
     by_name = {v.name_hint: f for v, f in mod.functions.items()}
     return {v: by_name[v.name_hint] for v in functions}

@@ -13,6 +13,7 @@ import tvm
 from tvm import relay
 
 from .fold import FoldConstants
+from .sequence import run_in_order
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
@@ -35,30 +36,31 @@ class Prepare:
             main = relay.build_module.bind_params_by_name(main, self.params)
         mod = tvm.IRModule(mod.functions, mod.type_definitions)
         mod["main"] = main
-        passes = [
-            relay.transform.InferType(),
-            relay.qnn.transform.Legalize(),
-            relay.qnn.transform.CanonicalizeOps(),
-            relay.transform.SimplifyInference(),
-            relay.transform.CanonicalizeOps(),
-            FoldConstants(),
-            # the two halves of FoldScaleAxis, which would fold each constant by a compilation of its own
-            relay.transform.BackwardFoldScaleAxis(),
-            relay.transform.ForwardFoldScaleAxis(),
-            FoldConstants(),
-        ]
-        if _has_let(main):
+        ops = _operators(main)
+        # Every function pass infers all types anew; so a pass is run only where it has something to do.
+        passes: list[tvm.transform.Pass] = [relay.transform.InferType()]
+        if any(op.startswith("qnn.") for op in ops):
+            passes += [relay.qnn.transform.Legalize(), relay.qnn.transform.CanonicalizeOps()]
+        passes.append(relay.transform.SimplifyInference())
+        if "nn.bias_add" in ops:
+            passes.append(relay.transform.CanonicalizeOps())
+        # The two halves of FoldScaleAxis, which itself would fold each constant by a compilation of its own.
+        halves = [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis()]
+        passes += [FoldConstants(), *halves, FoldConstants()]
+        if "let" in ops:
             passes.append(relay.transform.ToGraphNormalForm())
-        passes += [relay.transform.DeadCodeElimination(), relay.transform.InferType()]
-        return tvm.transform.Sequential(passes)(mod)
+        return run_in_order(mod, passes, ctx)
 
 
-def _has_let(func: relay.Function) -> bool:
-    found = False
+def _operators(func: relay.Function) -> set[str]:
+    """Names of the operators in a function, and ``let`` if it has any."""
+    found: set[str] = set()
 
     def visit(node: relay.Expr) -> None:
-        nonlocal found
-        found = found or isinstance(node, relay.Let)
+        if isinstance(node, relay.Let):
+            found.add("let")
+        elif isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op):
+            found.add(node.op.name)
 
     relay.analysis.post_order_visit(func, visit)
     return found

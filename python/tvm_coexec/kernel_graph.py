@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 from .errors import CoExecError
 
@@ -119,7 +120,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Size in bytes."""
         n = 1
@@ -174,17 +175,17 @@ class Kernel:
     axes: tuple[SplitAxis, ...] = ()
     reason: str = ""
 
-    @property
+    @cached_property
     def in_bytes(self) -> int:
         """Bytes of the non-constant inputs."""
         return sum(t.nbytes for t in self.in_tensors)
 
-    @property
+    @cached_property
     def out_bytes(self) -> int:
         """Bytes of the outputs."""
         return sum(t.nbytes for t in self.outputs)
 
-    @property
+    @cached_property
     def is_heavy(self) -> bool:
         """Whether the anchor is a convolution or a matrix product: what a split is for."""
         return self.op.split(".")[-1] in HEAVY_OPS
@@ -201,6 +202,10 @@ class Kernel:
 
     def signature(self) -> str:
         """Text that is equal for kernels that compute the same thing on the same shapes."""
+        return self._signature
+
+    @cached_property
+    def _signature(self) -> str:
         return json.dumps(
             [self.name, self.attrs, [[t.shape, t.dtype] for t in self.in_tensors + self.outputs], self.weight_bytes],
             sort_keys=True,
@@ -230,6 +235,7 @@ class KernelGraph:
         """Shape and dtype of a value (a tuple-valued kernel's first field)."""
         return self.inputs[-1 - value][1] if value < 0 else self.kernels[value].outputs[0]
 
+    @cached_property
     def consumers(self) -> dict[int, tuple[int, ...]]:
         """Kernel indices that read each value, in order."""
         out: dict[int, list[int]] = {}
@@ -237,6 +243,11 @@ class KernelGraph:
             for v in dict.fromkeys(k.inputs):
                 out.setdefault(v, []).append(k.index)
         return {v: tuple(c) for v, c in out.items()}
+
+    @cached_property
+    def shares_memo(self) -> dict[tuple, Shares]:
+        """What `chain_shares` has worked out for this graph: a search asks for the same chains again and again."""
+        return {}
 
     def fingerprint(self) -> str:
         """Short hash of structure and shapes (not of weights): a plan names the graph it was made for."""
@@ -330,6 +341,9 @@ def chain_shares(graph: KernelGraph, members: list[int], axis: str, cut: int) ->
     CoExecError
         When the chain can't carry the split or the cut is outside the axis.
     """
+    key = (*members, axis, cut)
+    if key in graph.shares_memo:
+        return graph.shares_memo[key]
     dims = chain_dims(graph, members, axis)
     last = members[-1]
     last_axis = graph.kernels[last].axis(dims[last])
@@ -340,7 +354,7 @@ def chain_shares(graph: KernelGraph, members: list[int], axis: str, cut: int) ->
             f"between 0 and {last_axis.extent}"
         )
     inside = set(members)
-    consumers = graph.consumers()
+    consumers = graph.consumers
     leaves = [
         m for m in members if m in graph.outputs or any(c not in inside for c in consumers.get(m, ())) or m == last
     ]
@@ -371,7 +385,8 @@ def chain_shares(graph: KernelGraph, members: list[int], axis: str, cut: int) ->
     extents = {m: graph.kernels[m].outputs[0].shape[dims[m]] for m in leaves}
     gpu = demand({m: (0, cuts[m]) for m in leaves})
     cpu = demand({m: (cuts[m], extents[m]) for m in leaves})
-    return Shares(dims, gpu, cpu, cuts)
+    graph.shares_memo[key] = Shares(dims, gpu, cpu, cuts)
+    return graph.shares_memo[key]
 
 
 def round_cut(axis: SplitAxis, ratio: float) -> int:

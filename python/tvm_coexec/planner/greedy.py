@@ -68,7 +68,7 @@ class _Search:
     ):
         self.graph, self.costs, self.strategy, self.axis = graph, costs, strategy, axis
         self.ratio, self.min_gain = ratio, min_gain
-        self.consumers = graph.consumers()
+        self.consumers = graph.consumers
         totals = {
             d: simulate(graph, costs, [Segment(d, tuple(k.index for k in graph.kernels))]) for d in ("cpu", "gpu")
         }
