@@ -151,7 +151,8 @@ class Splits:
         """Split along every axis that the last kernel offers (or `axes`), compare, and say what was tried.
 
         `members` is the chain, by default all kernels. `expect` are the axes that must have been tried. Every split is
-        evaluated in numpy; `build` says which are also compiled: ``one`` cut of each axis, ``all``, or ``none``.
+        evaluated in numpy; `build` says which are also compiled: ``any`` one of them, ``one`` cut of each axis,
+        ``all``, or ``none``.
         """
         prepared, graph = self.prepare(value)
         assert graph.kernels, graph.reason
@@ -188,7 +189,9 @@ class Splits:
         if build == "all" or os.environ.get("TVM_COEXEC_BUILD_ALL_SPLITS"):
             chosen = every
         else:
-            chosen = [pairs[len(pairs) // 2] for pairs in made.values()] if build == "one" else []
+            chosen = [pairs[len(pairs) // 2] for pairs in made.values()] if build in ("one", "any") else []
+            if build == "any" and chosen:
+                chosen = [chosen[len(every) % len(chosen)]]
         if chosen:
             results = run_all(prepared, [mod for _, mod in chosen], inputs)
             if want is not None:
