@@ -13,7 +13,7 @@ drivers. Environment variables (all optional; read when the drivers are opened):
 ``TVM_COEXEC_OPENCL_PROFILE``      ``1``: profiling queues from the start, see `kernel_times`
 ``TVM_COEXEC_OPENCL_STAGING_MB``   host memory for uploads that wait for the device; default 256
 ``TVM_COEXEC_CACHE_DIR``           folder for kernel binaries; default ``~/.cache/tvm_coexec`` (``XDG_CACHE_HOME`` is
-                                   respected); ``off``: no cache
+                                   respected), where pocl is left to its own cache; ``off``: no cache
 ``TVM_COEXEC_LIBOPENCL``           the OpenCL library, if it is not where such libraries are
 =================================  ====================================================================================
 """

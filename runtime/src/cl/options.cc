@@ -12,7 +12,7 @@ std::string env(const char* name) {
   return value ? value : "";
 }
 
-std::string default_cache_dir() {
+std::string cache_folder() {
   std::string dir = env("TVM_COEXEC_CACHE_DIR");
   if (dir == "off" || dir == "0") {
     return "";
@@ -87,7 +87,8 @@ Options Options::from_environment() {
     }
     o.staging_limit_bytes = static_cast<size_t>(mb) << 20;
   }
-  o.cache_dir = default_cache_dir();
+  o.cache_dir = cache_folder();
+  o.cache_wanted = !o.cache_dir.empty() && !env("TVM_COEXEC_CACHE_DIR").empty();
   return o;
 }
 

@@ -192,9 +192,19 @@ std::string binary_of(cl_program program) {
 
 }  // namespace
 
+namespace {
+
+// pocl keeps what it compiles on disk by itself, and asked for a binary it compiles the kernel a second time, for any
+// size of work-group.
+bool has_own_cache(const Device& d) {
+  return d.info.platform_name == "Portable Computing Language";
+}
+
+}  // namespace
+
 cl_program build_program(Device& d, const std::string& name, const std::string& source) {
   const Options& o = Workspace::get().options();
-  if (o.cache_dir.empty()) {
+  if (o.cache_dir.empty() || (has_own_cache(d) && !o.cache_wanted)) {
     return build_from_source(d, name, source, o.build_options);
   }
   std::string material;

@@ -9,8 +9,9 @@
 namespace coexec {
 
 // Builds `source` (OpenCL C of kernel `name`) for the device, from the cache if it is there. Error with the build log
-// if it can't be. The entry's name is the hash of source, options, device, driver and platform version, so a new driver
-// never sees an old binary.
+// if it can't be. Drivers with a cache of their own (pocl) are left to it, unless the user has named a folder. The
+// entry's name is the hash of source, options, device, driver and platform version, so a new driver never sees an old
+// binary.
 cl_program build_program(Device& device, const std::string& name, const std::string& source);
 
 // Entries: one file each, written beside and renamed, so that a reader never sees half of one. The payload's length and
