@@ -24,7 +24,9 @@ from dataclasses import asdict, dataclass
 
 import tvm
 from tvm.driver.tvmc import TVMCException, compiler
+from tvm.driver.tvmc.registry import reconstruct_registry_entity
 from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
+from tvm.relay.backend import Executor, Runtime
 from tvm.target import Target
 
 from ..errors import CoExecError
@@ -79,7 +81,8 @@ def mark(mod: tvm.IRModule, params: dict | None = None, mod_name: str = "default
 
     TVM calls it with the target's options but without the targets, and outside of tuning records: too early to divide.
     """
-    return mod.with_attr(OPTIONS_ATTR, json.dumps(asdict(from_target(opts))))
+    text = json.dumps(asdict(from_target(opts)))
+    return mod.with_attr(OPTIONS_ATTR, tvm.runtime.String(text))  # TVM 0.17 doesn't convert a plain string here
 
 
 def build_hook(stock: Callable) -> Callable:
@@ -95,6 +98,7 @@ def build_hook(stock: Callable) -> Callable:
         if given.get("use_vm"):
             raise TVMCException("co-execution needs the graph executor: compile without the VM (use_vm)")
         _check_executor(given.get("executor"), given.get("runtime"))
+        _check_shapes(given["mod"])
         cpu, gpu = devices_of(given["tvm_target"])
         partition = CoExecPartition(cpu, gpu, params=given.get("params"), **request.options.pass_options())
         request.module = given["mod"] = partition(given["mod"])
@@ -114,14 +118,22 @@ def _marked(mod: tvm.IRModule) -> _Request | None:
     return None if text is None else _Request(CoExecOptions(**json.loads(str(text))))
 
 
-def _check_executor(executor: object | None, runtime: object | None) -> None:
-    """Executor and runtime, given as names or as TVM's objects."""
-    name = getattr(executor, "name", executor) or "graph"
-    if name != "graph":
-        raise CoExecError(f"--executor {name} runs on one device only: co-execution needs --executor graph")
-    name = getattr(runtime, "name", runtime) or "cpp"
-    if name != "cpp":
-        raise CoExecError(f"--runtime {name} has no GPU: co-execution needs --runtime cpp")
+def _check_executor(executor: Executor | None, runtime: Runtime | None) -> None:
+    if executor is not None and executor.name != "graph":
+        raise CoExecError(f"--executor {executor.name} runs on one device: co-execution needs --executor graph")
+    if executor is not None and "link-params" in executor and executor["link-params"]:
+        raise CoExecError("--executor-graph-link-params keeps weights where the GPU can't read them: leave it out")
+    if runtime is not None and runtime.name != "cpp":
+        raise CoExecError(f"--runtime {runtime.name} has no GPU: co-execution needs --runtime cpp")
+
+
+def _check_shapes(mod: tvm.IRModule) -> None:
+    """The graph executor takes static shapes only; TVM finds that out late, and doesn't say which input it is."""
+    for param in mod["main"].params:
+        shape = getattr(param.type_annotation, "shape", ())
+        if any(isinstance(d, tvm.tir.Any) for d in shape):
+            name, known = param.name_hint, ",".join("?" if isinstance(d, tvm.tir.Any) else str(d) for d in shape)
+            raise CoExecError(f"the model's input '{name}' has the shape [{known}]: give all of it with --input-shapes")
 
 
 def drive_compile(args: argparse.Namespace) -> int:
@@ -141,7 +153,7 @@ def drive_compile(args: argparse.Namespace) -> int:
 def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
     logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
     _free_stdout()
-    _check_executor(args.executor, args.runtime)
+    _check_executor(reconstruct_registry_entity(args, Executor), reconstruct_registry_entity(args, Runtime))
     if args.output_format == "mlf":
         raise CoExecError("--output-format mlf is for microcontrollers, which have no GPU: co-execution needs so")
     if getattr(args, "workspace_pools", None):

@@ -1,0 +1,125 @@
+"""The command itself: as a process, beside TVM's own, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.tvmc.nets import TARGET
+
+pytestmark = pytest.mark.llvm
+
+STOCK = [sys.executable, "-m", "tvm.driver.tvmc"]
+OURS = [sys.executable, "-m", "tvm_coexec.tvmc"]
+
+
+def run(command: list[str], *argv: object, **options: object) -> subprocess.CompletedProcess:
+    return subprocess.run([*command, *map(str, argv)], capture_output=True, text=True, **options)
+
+
+def files_in(folder: Path) -> list[str]:
+    """What a command left there; importing TVM makes an empty folder for a cache of its own."""
+    return [name for name in os.listdir(folder) if not name.startswith(".pkl_memoize")]
+
+
+@pytest.mark.opencl
+def test_two_commands_as_processes(model_file, tmp_path):
+    options = ["--coexec", "--coexec-ratio", "0.5", "--coexec-axis", "h", "--coexec-report", "-"]
+    done = run(OURS, "compile", *options, "--target", TARGET, model_file, "-o", "net.tar", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 of 5 kernels split") and "WARNING" not in done.stdout
+    done = run(OURS, "run", "net.tar", "--print-time", "-o", "answer.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Execution time summary" in done.stdout
+    assert sorted(files_in(tmp_path)) == ["answer.npz", "net.tar"]
+
+
+def test_the_console_script_is_installed():
+    try:
+        scripts = importlib.metadata.distribution("tvm-coexec").entry_points
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("tvm-coexec runs from its sources here")
+    assert {s.name: s.value for s in scripts}["tvmc"] == "tvm_coexec.tvmc:main"
+
+
+def test_an_error_as_a_process(model_file, tmp_path):
+    done = run(OURS, "compile", "--coexec", "--coexec-ratio", "2", model_file, cwd=tmp_path)
+    assert done.returncode == 4 and done.stdout == "" and not files_in(tmp_path)
+    assert [line for line in done.stderr.splitlines() if line.startswith("Error: ratio '2'")]
+    assert "Traceback" not in done.stderr
+
+
+def test_verbose_shows_the_stack_of_an_unforeseen_error(tvmc, model_file, monkeypatch):
+    from tvm.driver.tvmc import compiler
+
+    def broken(*args, **kwargs):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(compiler, "compile_model", broken)
+    options = ["compile", "--coexec", "--coexec-ratio", "0.5", "--target", TARGET, model_file]
+    done = tvmc(*options)
+    assert done.code == 4 and done.err == "Error: compiling failed: KeyError: 'surprise' (-v shows where)\n"
+    done = tvmc(*options, "-v")
+    assert done.code == 4 and "Traceback" in done.err and done.err.endswith("compiling failed: KeyError: 'surprise'\n")
+
+
+def test_without_coexec_compile_is_tvm_s(model_file, tmp_path):
+    for name, command in (("stock", STOCK), ("ours", OURS)):
+        done = run(command, "compile", "--target", "llvm", "-o", f"{name}.tar", model_file, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "stock.tar") as stock, tarfile.open(tmp_path / "ours.tar") as ours:
+        assert stock.getnames() == ours.getnames()
+        for name in ("mod.json", "mod.params"):
+            assert stock.extractfile(name).read() == ours.extractfile(name).read()
+
+
+@pytest.mark.parametrize("command", [["tune"], ["micro"], []])
+def test_help_of_other_commands_is_tvm_s(command):
+    assert run(OURS, *command, "--help").stdout.replace("__main__.py", "tvmc") == run(
+        STOCK, *command, "--help"
+    ).stdout.replace("__main__.py", "tvmc")
+
+
+def test_help_names_the_options(tvmc):
+    done = tvmc("compile", "--help")
+    assert done.code == 0
+    for option in ("ratio", "axis", "strategy", "min-gain", "profile", "plan", "dump-plan", "report"):
+        assert f"--coexec-{option}" in done.out
+    assert "cpu,cl" in tvmc("run", "--help").out
+
+
+def test_a_configuration_file_may_ask_for_it(tvmc, model_file, tmp_path):
+    config = tmp_path / "both.json"
+    config.write_text('{"coexec": true, "coexec-ratio": 7, "targets": [{"kind": "opencl"}, {"kind": "llvm"}]}')
+    done = tvmc("--config", config, "compile", model_file)
+    assert done.code == 4 and "ratio '7'" in done.err
+
+
+def test_a_missing_configuration_is_one_line(tvmc):
+    done = tvmc("--config", "no-such-one", "compile", "x.onnx")
+    assert done.code == 4 and done.err.startswith("Error: ") and done.err.count("\n") == 1
+
+
+def test_main_leaves_the_process_as_it_was(tvmc):
+    logger = logging.getLogger("tvm_coexec")
+    before = sys.argv, logger.level, logger.propagate, list(logger.handlers)
+    assert tvmc("compile", "--coexec", "no.onnx").code == 4
+    assert (sys.argv, logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+def test_installing_twice_changes_nothing():
+    from tvm.driver.tvmc import compiler, runner
+    from tvm.driver.tvmc import main as tvmc_main
+
+    from tvm_coexec.tvmc import install
+
+    before = compiler.build, runner.executor, list(tvmc_main.REGISTERED_PARSER)
+    install()
+    assert before == (compiler.build, runner.executor, tvmc_main.REGISTERED_PARSER)

@@ -1,0 +1,241 @@
+"""What users get wrong: one line on standard error, an exit status that isn't 0, and no file that wasn't there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tvmc.nets import TARGET
+
+pytestmark = pytest.mark.llvm
+
+
+def assert_one_line(done, *words: str) -> None:
+    assert done.code == 4
+    assert done.out == ""
+    assert done.err.startswith("Error: ") and done.err.count("\n") == 1, done.err
+    for word in words:
+        assert word in done.err
+
+
+@pytest.fixture
+def fails(tvmc):
+    """Run tvmc; check that it fails with one line that has the words, and leaves the folder as it was."""
+
+    def run(words: list[str], *argv: object) -> None:
+        before = sorted(os.listdir())
+        assert_one_line(tvmc(*argv), *words)
+        assert sorted(os.listdir()) == before
+
+    return run
+
+
+@pytest.fixture
+def compile_fails(fails, model_file):
+    def run(words: list[str], *options: object, target: str = TARGET, model: object = model_file) -> None:
+        output = [] if "-o" in options else ["-o", "net.tar"]
+        fails(words, "compile", "--coexec", "--target", target, *options, *output, model)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("cpu, opencl", ["'cpu' is no target of this TVM"]),
+        ("llvm -mcpu=core-avx2,opencl", ["put a space before 'opencl'"]),
+        ("llvm -mcpu, opencl", ["can't be read"]),
+        ("llvm -speed=9, opencl", ["'llvm -speed=9' is not a TVM target"]),
+        ("llvm, c", ["2 CPUs"]),
+        ("llvm, opencl, metal", ["2 GPUs"]),
+        ("coexec -colour=red, llvm, opencl", ["no option 'colour'", "-ratio=..."]),
+        ('{"kind": "llvm"}', ["needs one CPU and one GPU"]),
+        ('{"kind": "gpu"}', ["is not a TVM target"]),
+        ("llvm -mtriple=riscv64-unknown-linux-gnu, opencl", ["--cross-compiler", "riscv64-unknown-linux-gnu-gcc"]),
+    ],
+)
+def test_targets(compile_fails, target, words):
+    compile_fails(words, "--coexec-ratio", "0.5", target=target)
+
+
+def test_a_gpu_that_this_tvm_has_no_code_for(compile_fails):
+    import tvm
+
+    lacking = [k for k in ("vulkan", "metal", "rocm", "cuda") if not tvm.get_global_func(f"target.build.{k}", True)]
+    if not lacking:
+        pytest.skip("this TVM has code generation for every GPU")
+    compile_fails([f"built without code generation for {lacking[0]}"], target=f"llvm, {lacking[0]}")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--coexec-ratio", "1.5"], ["ratio '1.5'", "from 0", "to 1"]),
+        (["--coexec-ratio", "-0.1"], ["ratio '-0.1'"]),
+        (["--coexec-ratio", "half"], ["ratio 'half'"]),
+        (["--coexec-axis", "depth"], ["axis 'depth' is unknown", "oc, h"]),
+        (["--coexec-strategy", "best"], ["strategy 'best' is unknown", "coexec, codl"]),
+        (["--coexec-min-gain", "much"], ["--coexec-min-gain much must be a number"]),
+        (["--coexec-min-gain", "3"], ["min_gain 3.0"]),
+        (["--coexec-plan", "no.json"], ["--coexec-plan: there is no file no.json"]),
+        (["--coexec-profile", "no.json"], ["--coexec-profile: there is no file no.json"]),
+        (["--tuning-records", "no.log"], ["--tuning-records: there is no file no.log"]),
+        (["--executor", "aot"], ["--executor aot", "needs --executor graph"]),
+        (["--executor", "vm"], ['"vm" is not defined']),
+        (["--executor-graph-link-params", "1"], ["--executor-graph-link-params", "leave it out"]),
+        (["--runtime", "crt"], ["--runtime crt", "needs --runtime cpp"]),
+        (["--output-format", "mlf"], ["--output-format mlf is for microcontrollers"]),
+        (["--workspace-pools", "sram"], ["--workspace-pools"]),
+        (["--cross-compiler", "no-such-c++"], ["no program 'no-such-c++'"]),
+        (["--target-cuda-arch", "sm_80"], ["--target-cuda-arch", "did not specify cuda"]),
+        (["--pass-config", "no.such=1"], ["'no.such' is not defined"]),
+        (["--coexec-ratio", "0.5", "--desired-layout", "XYZ"], ["XYZ"]),
+    ],
+    ids=lambda v: "".join(v).strip("-") if isinstance(v, list) and v[0].startswith("-") else "",
+)
+def test_options(compile_fails, options, words):
+    compile_fails(words, *options)
+
+
+def test_options_without_coexec(fails, model_file):
+    words = ["--coexec-ratio has no effect without --coexec"]
+    fails(words, "compile", "--target", TARGET, "--coexec-ratio", "0.5", model_file)
+
+
+def test_a_plan_for_another_model(tvmc, compile_fails, model_file):
+    options = ["--coexec-ratio", "0.5", "--input-shapes", "x:[2,3,12,12]", "--coexec-dump-plan", "plan.json"]
+    assert tvmc("compile", "--coexec", "--target", TARGET, "-o", "other.tar", *options, model_file).code == 0
+    compile_fails(["made for another model or other shapes"], "--coexec-plan", "plan.json")
+    words = ["--coexec-plan replays a plan as it is", "--coexec-ratio"]
+    compile_fails(words, "--coexec-plan", "plan.json", "--coexec-ratio", "0.5")
+    plan = Path("plan.json").read_text()
+    Path("cut.json").write_text(plan[: len(plan) // 2])
+    compile_fails(["cut.json is not JSON"], "--coexec-plan", "cut.json")
+    Path("list.json").write_text("[]")
+    compile_fails(["list.json is not a co-execution plan"], "--coexec-plan", "list.json")
+    Path("later.json").write_text(json.dumps({**json.loads(plan), "version": 99}))
+    compile_fails(["plan version 99"], "--coexec-plan", "later.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1, "kind": "measured"}'])
+def test_damaged_profiles(compile_fails, text):
+    Path("profile.json").write_text(text)
+    compile_fails(["profile profile.json"], "--coexec-profile", "profile.json")
+
+
+def test_model_files(compile_fails, model_file):
+    compile_fails(["'no.onnx' doesn't exist"], "--coexec-ratio", "0.5", model="no.onnx")
+    data = model_file.read_bytes()
+    for size in (0, 1, len(data) // 2, len(data) - 6, len(data) - 1):  # 6 from the end is where the opset begins
+        Path("cut.onnx").write_bytes(data[:size])
+        compile_fails(["can't read the model cut.onnx"], "--coexec-ratio", "0.5", model="cut.onnx")
+    Path("text.onnx").write_text("no model at all\n")
+    compile_fails(["can't read the model text.onnx"], "--coexec-ratio", "0.5", model="text.onnx")
+    Path("model.xyz").write_bytes(data)
+    compile_fails(["specify --model-format"], "--coexec-ratio", "0.5", model="model.xyz")
+
+
+def test_a_model_of_unknown_shape(compile_fails, tvmc):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, "relu.onnx")
+    compile_fails(["'x' has the shape [?,4]", "--input-shapes"], "--coexec-ratio", "0.5", model="relu.onnx")
+
+
+@pytest.mark.parametrize("option", ["-o", "--coexec-dump-plan", "--coexec-report"])
+def test_unwritable_outputs(compile_fails, option):
+    Path("file").write_text("")
+    os.mkdir("folder")
+    names = {"no/net.tar": "No such file", "file/net.tar": "Not a directory", "folder": "it is a folder"}
+    for name, reason in names.items():
+        compile_fails([f"can't write {name}", reason], "--coexec-ratio", "0.5", option, name)
+
+
+def test_an_output_that_is_a_device(compile_fails):
+    compile_fails(["can't write /dev/null", "no ordinary file"], "--coexec-ratio", "0.5", "-o", "/dev/null")
+
+
+def test_a_failure_late_in_the_work_keeps_the_old_output(tvmc, model_file):
+    """The linker fails when everything is compiled."""
+    Path("net.tar").write_text("old")
+    Path("broken-c++").write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    os.chmod("broken-c++", 0o755)
+    before = sorted(os.listdir())
+    options = ["--coexec-ratio", "0.5", "--cross-compiler", "./broken-c++", "--coexec-dump-plan", "plan.json"]
+    done = tvmc("compile", "--coexec", "--target", TARGET, "-o", "net.tar", *options, model_file)
+    assert_one_line(done, "broken")
+    assert sorted(os.listdir()) == before and Path("net.tar").read_text() == "old"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cl", "cpu,cuda", "vulkan"])
+def test_a_module_for_two_devices_run_on_others(fails, package, device):
+    words = ["compiled for cpu,cl together", f"--device {device} is not enough", "--device cpu,cl"]
+    fails(words, "run", "--device", device, "-o", "answer.npz", package)
+
+
+def test_devices_that_do_not_exist(fails, package):
+    fails(["there is no 'gpu'", "cpu, cuda, cl"], "run", "--device", "gpu", package)
+    fails(["there is no 'gpu'"], "run", "--device", "cpu,gpu", package)
+    fails(["there is no 'micro'"], "run", "--device", "cpu,micro", package)
+
+
+def test_archives(fails, package):
+    data = package.read_bytes()
+    with tarfile.open(package) as archive:
+        starts = [member.offset for member in archive]
+    for size in (0, 100, 1000, len(data) // 2):
+        Path("cut.tar").write_bytes(data[:size])
+        fails(["cut.tar"], "run", "cut.tar")
+    Path("cut.tar").write_bytes(data[: starts[1]])
+    fails(["cut.tar is incomplete: it has no mod.json"], "run", "cut.tar")
+    Path("cut.tar").write_bytes(data[: starts[2]])
+    fails(["cut.tar is incomplete: it has no mod.params"], "run", "cut.tar")
+    with tarfile.open("other.tar", "w") as archive:
+        archive.add("cut.tar")
+    fails(["Couldn't find exported library"], "run", "other.tar")
+    with tarfile.open(package) as archive:
+        archive.extractall("parts", filter="data")
+    Path("parts/mod.json").write_text("{}")
+    with tarfile.open("damaged.tar", "w") as archive:
+        for name in os.listdir("parts"):
+            archive.add(f"parts/{name}", name)
+    fails(["damaged.tar is damaged: mod.json"], "run", "damaged.tar")
+    fails(["no.tar does not exist"], "run", "no.tar")
+    fails(["must be an archive, not a directory"], "run", "parts")
+
+
+@pytest.mark.opencl
+def test_inputs_and_outputs(fails, package):
+    fails(["no.npz"], "run", "-i", "no.npz", package)
+    Path("text.npz").write_text("no numbers")
+    fails(["text.npz is no complete .npz file"], "run", "-i", "text.npz", package)
+    np.savez("shape.npz", x=np.zeros((1, 3, 8, 8), "float32"))
+    fails(["'x' has the shape (1, 3, 8, 8), the module takes (1, 3, 12, 12)"], "run", "-i", "shape.npz", package)
+    np.savez("name.npz", y=np.zeros((1, 3, 12, 12), "float32"))
+    fails(["the input tensor 'y' is not in the graph"], "run", "-i", "name.npz", package)
+    fails(["can't write no/answer.npz"], "run", "-o", "no/answer.npz", package)
+
+
+def test_no_gpu(package, tmp_path):
+    """In a process of its own: a driver that has been opened stays open."""
+    from tvm_coexec import runtime
+
+    if not runtime._state.ours:
+        pytest.skip("TVM's own OpenCL runtime takes what devices there are")
+    environment = dict(os.environ, TVM_COEXEC_OPENCL_DEVICES="no such device")
+    command = [sys.executable, "-m", "tvm_coexec.tvmc", "run", "-o", "answer.npz", str(package)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 4 and done.stdout == ""
+    assert done.stderr.startswith("Error: the module needs the device cl, which is missing: ")
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.glob("answer*"))

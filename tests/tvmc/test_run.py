@@ -1,0 +1,89 @@
+"""``tvmc run`` of a module for two devices, and of modules for one."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.tvmc.nets import relative_error
+
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+
+
+@pytest.mark.parametrize("devices", [[], ["--device", "cpu,cl"], ["--device", "cl,cpu"]])
+def test_npz_in_and_out(tvmc, package, image_file, expected, devices):
+    done = tvmc("run", package, "-i", image_file, "-o", "answer.npz", *devices)
+    assert done.code == 0, done.err
+    with np.load("answer.npz") as outputs:
+        assert list(outputs) == ["output_0"]
+        assert relative_error(outputs["output_0"], expected) < 1e-4
+    assert os.listdir() == ["answer.npz"]
+
+
+@pytest.mark.parametrize(("mode", "value"), [("zeros", 0.0), ("ones", 1.0)])
+def test_fill_modes(tvmc, package, image, mode, value):
+    np.savez("in.npz", x=np.full_like(image, value))
+    assert tvmc("run", package, "-i", "in.npz", "-o", "given").code == 0  # numpy's suffix is added
+    assert tvmc("run", package, "--fill-mode", mode, "-o", "filled.npz").code == 0
+    np.testing.assert_array_equal(np.load("given.npz")["output_0"], np.load("filled.npz")["output_0"])
+
+
+def test_random_inputs_and_top_results(tvmc, package):
+    done = tvmc("run", package, "--print-top", "3")
+    assert done.code == 0 and done.out.count("\n") == 2
+
+
+@pytest.mark.parametrize("options", [[], ["--end-to-end"]])
+def test_times_are_printed(tvmc, package, options):
+    done = tvmc("run", package, "--print-time", "--repeat", "2", "--number", "3", *options)
+    assert done.code == 0, done.err
+    title, head, row = done.out.splitlines()[:3]
+    assert "Execution time summary" in title and "mean (ms)" in head
+    mean, _, longest, shortest, _ = map(float, row.split())
+    assert 0 < shortest <= mean <= longest
+
+
+def test_the_clock_is_the_cpu_s(package, image):
+    """A GPU's own timer would leave out the CPU's part and the copies."""
+    from tvm.contrib import graph_executor
+    from tvm.driver import tvmc
+
+    import tvm_coexec.tvmc  # noqa: F401
+
+    asked = []
+    stock = graph_executor.GraphModule.benchmark
+
+    def benchmark(self, device, *args, **kwargs):
+        asked.append(device.device_type % 128)
+        return stock(self, device, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_executor.GraphModule, "benchmark", benchmark)
+        loaded = tvmc.TVMCPackage(str(package))
+        result = tvmc.run(loaded, device="cpu", inputs={"x": image}, benchmark=True, repeat=2, number=1)
+    assert asked == [1]
+    assert len(result.times.results) == 2
+
+
+def test_profile_shows_kernels_of_both_devices(tvmc, package):
+    done = tvmc("run", package, "--profile")
+    assert done.code == 0, done.err
+    assert "opencl0" in done.out and "cpu0" in done.out and "conv2d" in done.out
+
+
+def test_a_module_for_the_cpu_runs_as_ever(tvmc, model_file, image_file, expected):
+    assert tvmc("compile", "--target", "llvm", "-o", "cpu.tar", model_file).code == 0
+    for devices in ([], ["--device", "cpu"], ["--device", "cpu,cl"]):
+        done = tvmc("run", "cpu.tar", "-i", image_file, "-o", "answer.npz", "--print-time", *devices)
+        assert done.code == 0, done.err
+        assert relative_error(np.load("answer.npz")["output_0"], expected) < 1e-4
+
+
+def test_a_module_for_the_gpu_runs_as_ever(tvmc, model_file, image_file, expected):
+    assert tvmc("compile", "--target", "opencl, llvm", "-o", "gpu.tar", model_file).code == 0
+    for devices in (["--device", "cl"], ["--device", "cpu,cl"], []):
+        done = tvmc("run", "gpu.tar", "-i", image_file, "-o", "answer.npz", *devices)
+        assert done.code == 0, done.err
+        assert relative_error(np.load("answer.npz")["output_0"], expected) < 1e-4
