@@ -1,4 +1,4 @@
-// The one exported function of this library.
+// What happens when this library is loaded, and its one exported function.
 #include <string>
 
 #include "cl/affinity.h"
@@ -6,28 +6,43 @@
 #include "tvm/globals.h"
 #include "tvm/tvm_abi.h"
 
+namespace coexec {
+namespace {
+
+std::string register_with_tvm() {
+  void* existing = nullptr;
+  if (tvm_abi::TVMFuncGetGlobal("device_api.opencl", &existing) == 0 && existing) {
+    tvm_abi::TVMFuncFree(existing);
+    return "";
+  }
+  remember_affinity();
+  try {
+    const std::string mismatch = abi_mismatch();
+    if (!mismatch.empty()) {
+      return "this TVM's C++ ABI is not the one that the OpenCL runtime was made for: " + mismatch +
+             "; nothing was registered (use a TVM built with USE_OPENCL=ON)";
+    }
+    register_globals();
+    return "";
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
+}  // namespace
+}  // namespace coexec
+
 // Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null
 // when that was done (or is not needed, because TVM has an OpenCL runtime already), else the reason, a string that
 // stays valid. Opens no OpenCL driver: that happens at the first use of a device.
 extern "C" __attribute__((visibility("default"))) const char* tvm_coexec_runtime_register() {
-  static std::string& message = *new std::string();
-  void* existing = nullptr;
-  if (coexec::tvm_abi::TVMFuncGetGlobal("device_api.opencl", &existing) == 0 && existing) {
-    coexec::tvm_abi::TVMFuncFree(existing);
-    return nullptr;
-  }
-  coexec::remember_affinity();
-  try {
-    message = coexec::abi_mismatch();
-    if (!message.empty()) {
-      message = "this TVM's C++ ABI is not the one that the OpenCL runtime was made for: " + message +
-                "; nothing was registered (rebuild with TVM_HOME set, or use a TVM built with USE_OPENCL=ON)";
-      return message.c_str();
-    }
-    coexec::register_globals();
-  } catch (const std::exception& e) {
-    message = e.what();
-    return message.c_str();
-  }
-  return nullptr;
+  static const std::string& message = *new std::string(coexec::register_with_tvm());
+  return message.empty() ? nullptr : message.c_str();
+}
+
+// Loading is enough, so that programs that know nothing of us (an RPC server with --load-library, a C++ application
+// with dlopen) get the device, too. Other files' statics may not be there yet: nothing on this way uses any that is not
+// made at compile time or at its first use.
+__attribute__((constructor)) static void register_when_loaded() {
+  tvm_coexec_runtime_register();
 }

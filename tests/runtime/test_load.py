@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -105,3 +106,69 @@ def test_target_from_device() -> None:
 
     target = tvm.target.Target("opencl -from_device=0")
     assert int(target.attrs["max_num_threads"]) == tvm.opencl(0).max_threads_per_block
+
+
+FAKE_TVM = """
+// A libtvm of another shape: it has every function that is asked for and one virtual table, with other functions in it.
+int registered = 0;
+void f_unexpected() {}
+void* _ZTVN3tvm7runtime9DeviceAPIE[32] = {0, 0, f_unexpected, f_unexpected, f_unexpected, f_unexpected, f_unexpected};
+int TVMFuncRegisterGlobal(const char* n, void* f, int o) { ++registered; return 0; }
+int TVMFuncGetGlobal(const char* n, void** out) { *out = 0; return 0; }
+#define STUB(name) int name() { return -1; }
+STUB(TVMFuncCreateFromCFunc) STUB(TVMFuncCall) STUB(TVMFuncFree) STUB(TVMCFuncSetReturn) STUB(TVMObjectRetain)
+STUB(TVMObjectFree) STUB(TVMObjectTypeKey2Index) STUB(TVMAPISetLastError) STUB(TVMArrayFromDLPack) STUB(TVMArrayFree)
+STUB(TVMModImport)
+const char* TVMGetLastError() { return ""; }
+"""
+
+
+def test_a_tvm_of_another_shape_is_refused_and_nothing_registered(tmp_path: Path) -> None:
+    from tvm_coexec import runtime
+
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    (tmp_path / "fake.c").write_text(FAKE_TVM)
+    fake = tmp_path / "libfake.so"
+    subprocess.run([compiler, "-w", "-shared", "-fPIC", tmp_path / "fake.c", "-o", fake], check=True)
+    code = f"""
+import ctypes
+ctypes.CDLL("libstdc++.so.6", ctypes.RTLD_GLOBAL)
+fake = ctypes.CDLL({str(fake)!r}, ctypes.RTLD_GLOBAL)
+ours = ctypes.CDLL({str(runtime.library_path())!r})
+ours.tvm_coexec_runtime_register.restype = ctypes.c_char_p
+reason = ours.tvm_coexec_runtime_register().decode()
+report([reason, ctypes.c_int.in_dll(fake, "registered").value])
+"""
+    reason, registered = process.run(code)
+    assert registered == 0
+    assert "slot 2 of tvm::runtime::DeviceAPI is f_unexpected instead of __cxa_pure_virtual" in reason, reason
+    assert "nothing was registered" in reason
+
+
+@pytest.mark.remote
+@pytest.mark.opencl
+def test_an_rpc_server_that_loads_the_library_has_the_device(tmp_path: Path) -> None:
+    import numpy as np
+    import tvm
+    from tvm import rpc, te
+
+    from tvm_coexec import runtime
+
+    a = te.placeholder((64,), name="a")
+    b = te.compute((64,), lambda i: a[i] * 2, name="b")
+    schedule = te.create_schedule(b.op)
+    schedule[b].bind(b.op.axis[0], te.thread_axis("threadIdx.x"))
+    path = tmp_path / "twice.so"
+    tvm.build(schedule, [a, b], tvm.target.Target("opencl", host="llvm"), name="twice").export_library(str(path))
+    server = rpc.Server("127.0.0.1", 9190, 9290, load_library=str(runtime.library_path()), silent=True)
+    try:
+        remote = rpc.connect("127.0.0.1", server.port)
+        remote.upload(str(path))
+        dev = remote.cl(0)
+        there, out = tvm.nd.array(np.arange(64, dtype="float32"), dev), tvm.nd.empty((64,), "float32", dev)
+        remote.load_module("twice.so")["twice"](there, out)
+        np.testing.assert_array_equal(out.numpy(), np.arange(64, dtype="float32") * 2)
+    finally:
+        server.terminate()

@@ -11,11 +11,24 @@ namespace {
 
 using namespace tvm_abi;
 
-const std::string kPure = "__cxa_pure_virtual";
-const std::string kApi = "_ZN3tvm7runtime9DeviceAPI";
-const std::string kCpu = "_ZN3tvm7runtime12CPUDeviceAPI";
-const std::string kModule = "_ZN3tvm7runtime10ModuleNode";
-const std::string kTimer = "_ZN3tvm7runtime12CPUTimerNode";
+// Made at each use, not when the library is loaded: see register.cc.
+const char kPure[] = "__cxa_pure_virtual";
+
+std::string api(const char* rest) {
+  return std::string("_ZN3tvm7runtime9DeviceAPI") + rest;
+}
+
+std::string cpu(const char* rest) {
+  return std::string("_ZN3tvm7runtime12CPUDeviceAPI") + rest;
+}
+
+std::string module_node(const char* rest) {
+  return std::string("_ZN3tvm7runtime10ModuleNode") + rest;
+}
+
+std::string cpu_timer(const char* rest) {
+  return std::string("_ZN3tvm7runtime12CPUTimerNode") + rest;
+}
 
 // size_t is `unsigned long` on every 64-bit Linux: "m".
 TableExpectation device_api() {
@@ -24,34 +37,33 @@ TableExpectation device_api() {
       "_ZTVN3tvm7runtime9DeviceAPIE",
       {{2, kPure},
        {3, kPure},
-       {4, kApi + "11GetDataSizeERK8DLTensorNS0_8OptionalINS0_6StringEEE"},
+       {4, api("11GetDataSizeERK8DLTensorNS0_8OptionalINS0_6StringEEE")},
        {5,
-        kApi +
-            "17GetTargetPropertyE8DLDeviceRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPNS0_11TVMRetValueE"},
+        api("17GetTargetPropertyE8DLDeviceRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPNS0_11TVMRetValueE")},
        {6, kPure},
-       {7, kApi + "14AllocDataSpaceE8DLDeviceiPKl10DLDataTypeNS0_8OptionalINS0_6StringEEE"},
+       {7, api("14AllocDataSpaceE8DLDeviceiPKl10DLDataTypeNS0_8OptionalINS0_6StringEEE")},
        {8, kPure},
-       {9, kApi + "14CopyDataFromToEP8DLTensorS3_Pv"},
-       {10, kApi + "12CreateStreamE8DLDevice"},
-       {11, kApi + "10FreeStreamE8DLDevicePv"},
+       {9, api("14CopyDataFromToEP8DLTensorS3_Pv")},
+       {10, api("12CreateStreamE8DLDevice")},
+       {11, api("10FreeStreamE8DLDevicePv")},
        {12, kPure},
-       {13, kApi + "9SetStreamE8DLDevicePv"},
-       {14, kApi + "16GetCurrentStreamE8DLDevice"},
-       {15, kApi + "16SyncStreamFromToE8DLDevicePvS3_"},
-       {16, kApi + "14AllocWorkspaceE8DLDevicem10DLDataType"},
-       {17, kApi + "13FreeWorkspaceE8DLDevicePv"},
-       {18, kApi + "14CopyDataFromToEPKvmPvmm8DLDeviceS5_10DLDataTypeS4_"}}};
+       {13, api("9SetStreamE8DLDevicePv")},
+       {14, api("16GetCurrentStreamE8DLDevice")},
+       {15, api("16SyncStreamFromToE8DLDevicePvS3_")},
+       {16, api("14AllocWorkspaceE8DLDevicem10DLDataType")},
+       {17, api("13FreeWorkspaceE8DLDevicePv")},
+       {18, api("14CopyDataFromToEPKvmPvmm8DLDeviceS5_10DLDataTypeS4_")}}};
 }
 
 // The slots that are pure above, as the CPU's device fills them.
 TableExpectation cpu_device_api() {
   return {"the CPU's DeviceAPI",
           "",
-          {{2, kCpu + "9SetDeviceE8DLDevice"},
-           {3, kCpu + "7GetAttrE8DLDeviceNS0_14DeviceAttrKindEPNS0_11TVMRetValueE"},
-           {6, kCpu + "14AllocDataSpaceE8DLDevicemm10DLDataType"},
-           {8, kCpu + "13FreeDataSpaceE8DLDevicePv"},
-           {12, kCpu + "10StreamSyncE8DLDevicePv"}}};
+          {{2, cpu("9SetDeviceE8DLDevice")},
+           {3, cpu("7GetAttrE8DLDeviceNS0_14DeviceAttrKindEPNS0_11TVMRetValueE")},
+           {6, cpu("14AllocDataSpaceE8DLDevicemm10DLDataType")},
+           {8, cpu("13FreeDataSpaceE8DLDevicePv")},
+           {12, cpu("10StreamSyncE8DLDevicePv")}}};
 }
 
 TableExpectation stream() {
@@ -65,18 +77,18 @@ TableExpectation module() {
           "_ZTVN3tvm7runtime10ModuleNodeE",
           {{2, kPure},
            {3, kPure},
-           {4, kModule + "10SaveToFileERKNS0_6StringES4_"},
-           {5, kModule + "12SaveToBinaryEPN4dmlc6StreamE"},
-           {6, kModule + "9GetSourceERKNS0_6StringE"},
-           {7, kModule + "9GetFormatEv"},
+           {4, module_node("10SaveToFileERKNS0_6StringES4_")},
+           {5, module_node("12SaveToBinaryEPN4dmlc6StreamE")},
+           {6, module_node("9GetSourceERKNS0_6StringE")},
+           {7, module_node("9GetFormatEv")},
            {8, "_ZNK3tvm7runtime10ModuleNode15GetPropertyMaskEv"},
-           {9, kModule + "18ImplementsFunctionERKNS0_6StringEb"}}};
+           {9, module_node("18ImplementsFunctionERKNS0_6StringEb")}}};
 }
 
 TableExpectation timer() {
   return {"tvm::runtime::CPUTimerNode",
           "_ZTVN3tvm7runtime12CPUTimerNodeE",
-          {{0, kTimer + "5StartEv"}, {1, kTimer + "4StopEv"}, {2, kTimer + "22SyncAndGetElapsedNanosEv"}}};
+          {{0, cpu_timer("5StartEv")}, {1, cpu_timer("4StopEv")}, {2, cpu_timer("22SyncAndGetElapsedNanosEv")}}};
 }
 
 // Lets libtvm import one of our modules into another and looks at our own fields afterwards.
@@ -102,13 +114,13 @@ std::string abi_mismatch() {
     }
   }
   void* get_cpu = nullptr;
-  TVMValue cpu{};
+  TVMValue cpu_api{};
   int code = 0;
   if (TVMFuncGetGlobal("device_api.cpu", &get_cpu) != 0 || !get_cpu ||
-      TVMFuncCall(get_cpu, nullptr, nullptr, 0, &cpu, &code) != 0) {
+      TVMFuncCall(get_cpu, nullptr, nullptr, 0, &cpu_api, &code) != 0) {
     return "TVM has no device_api.cpu";
   }
-  const std::string error = check_table(cpu_device_api(), *static_cast<void* const* const*>(cpu.v_handle), resolve);
+  const std::string error = check_table(cpu_device_api(), *static_cast<void* const* const*>(cpu_api.v_handle), resolve);
   return error.empty() ? check_module_layout() : error;
 }
 
