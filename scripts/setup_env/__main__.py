@@ -73,8 +73,15 @@ def version(interpreter: str) -> tuple[int, int]:
 
 
 def venv_version() -> tuple[int, int]:
-    """Return the version of the environment's Python; (0, 0) if there is none."""
-    return version(str(PYTHON)) if PYTHON.exists() else (0, 0)
+    """Return the version of the environment's Python; (0, 0) if there is none.
+
+    It must know that it is one: else what is installed into it would go to the interpreter that it stands for.
+    """
+    command = [str(PYTHON), "-c", "import sys; print(sys.prefix)"]
+    if not PYTHON.exists() or not (VENV / "pyvenv.cfg").exists():
+        return (0, 0)
+    prefix = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return version(str(PYTHON)) if prefix and os.path.realpath(prefix) == os.path.realpath(VENV) else (0, 0)
 
 
 def make_venv(console, interpreter: str) -> None:
