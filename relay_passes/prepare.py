@@ -14,6 +14,7 @@ from tvm import relay
 
 from .fold import FoldConstants
 from .sequence import run_in_order
+from .tuples import SplitFieldsToSlices
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
@@ -49,6 +50,8 @@ class Prepare:
         passes += [FoldConstants(), *halves, FoldConstants()]
         if "let" in ops:
             passes.append(relay.transform.ToGraphNormalForm())
+        if "split" in ops:
+            passes.append(SplitFieldsToSlices())
         return run_in_order(mod, passes, ctx)
 
 

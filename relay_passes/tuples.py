@@ -1,0 +1,45 @@
+"""Tuples: write fields of `split` as slices.
+
+A kernel that returns a tuple can't be divided, and `split` would be one. A field of it is a strided slice of its
+argument, which divides like any operator and fuses into what reads it.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+
+
+@tvm.transform.module_pass(opt_level=0, name="CoExecSplitFieldsToSlices")
+class SplitFieldsToSlices:
+    """Rewrite every ``split(x)[i]`` of static shape in main."""
+
+    def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Returns the module without such fields; one that has none is returned as it is. Types must be inferred."""
+        fields: list[relay.TupleGetItem] = []
+        relay.analysis.post_order_visit(mod["main"].body, lambda n: fields.append(n) if _is_field(n) else None)
+        if not fields:
+            return mod
+        out = tvm.IRModule(mod.functions, mod.type_definitions)
+        out.update_func(mod.get_global_var("main"), _Slicer().visit(mod["main"]))
+        return relay.transform.InferType()(out)
+
+
+def _is_field(node: relay.Expr) -> bool:
+    if not isinstance(node, relay.TupleGetItem):
+        return False
+    call = node.tuple_value
+    if not isinstance(call, relay.Call) or call.op != relay.op.get("split"):
+        return False
+    return all(isinstance(d, tvm.tir.IntImm) for d in call.args[0].checked_type.shape)
+
+
+class _Slicer(relay.ExprMutator):
+    def visit_tuple_getitem(self, item: relay.TupleGetItem) -> relay.Expr:
+        if not _is_field(item):
+            return super().visit_tuple_getitem(item)
+        call = item.tuple_value
+        axis = int(call.attrs.axis) % len(call.args[0].checked_type.shape)
+        sizes = [int(field.shape[axis]) for field in call.checked_type.fields]
+        begin = sum(sizes[: item.index])
+        return relay.strided_slice(self.visit(call.args[0]), [begin], [begin + sizes[item.index]], axes=[axis])
