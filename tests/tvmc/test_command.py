@@ -87,6 +87,11 @@ def test_help_of_other_commands_is_tvm_s(command):
     ).stdout.replace("__main__.py", "tvmc")
 
 
+def test_tune_still_finds_its_tasks(tvmc, model_file):
+    done = tvmc("tune", "--target", "llvm", "--tasks", "list", "-o", "records.log", model_file)
+    assert done.code == 0 and done.out.count("conv2d_NCHWc.x86") == 2
+
+
 def test_help_names_the_options(tvmc):
     done = tvmc("compile", "--help")
     assert done.code == 0

@@ -187,7 +187,7 @@ def test_a_module_for_two_devices_run_on_others(fails, package, device):
 def test_devices_that_do_not_exist(fails, package):
     fails(["there is no 'gpu'", "cpu, cuda, cl"], "run", "--device", "gpu", package)
     fails(["there is no 'gpu'"], "run", "--device", "cpu,gpu", package)
-    fails(["there is no 'micro'"], "run", "--device", "cpu,micro", package)
+    fails(["'micro' can't be combined"], "run", "--device", "cpu,micro", package)
 
 
 def test_archives(fails, package):

@@ -12,7 +12,7 @@ import argparse
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import tvm
@@ -40,7 +40,7 @@ def take_device_list(add_parser: Callable) -> Callable:
 
         def add_argument(*flags: str, **options: object) -> argparse.Action:
             if "--device" in flags:
-                options.pop("choices", None)
+                parser.set_defaults(device_choices=options.pop("choices", ()))
                 options |= {
                     "default": None,
                     "metavar": "DEVICE[,DEVICE]",
@@ -57,7 +57,7 @@ def take_device_list(add_parser: Callable) -> Callable:
 
 def drive_run(args: argparse.Namespace) -> int | None:
     """Run ``tvmc run``; TVM's own, unless the module needs several devices."""
-    given = _parse_devices(args.device)
+    given = _parse_devices(args.device, dict.fromkeys([*args.device_choices, *DEVICE_NAMES, MICRO]))
     if given == [MICRO] or args.list_options:
         args.device = MICRO if given == [MICRO] else "cpu"
         return runner.drive_run(args)
@@ -65,7 +65,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
     if len(needed) < 2:
         # TVM's default is the CPU, whatever the module was compiled for
         default = given[0] if given else name_of(needed[0]) if needed else "cpu"
-        args.device = next((d for d in given if DEVICE_NAMES[d] in needed), default)
+        args.device = next((d for d in given if DEVICE_NAMES.get(d) in needed), default)
         return runner.drive_run(args)
     _check_given(args.PATH, given, needed)
     logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
@@ -84,16 +84,18 @@ def drive_run(args: argparse.Namespace) -> int | None:
                 return runner.drive_run(args)
 
 
-def _parse_devices(text: str | None) -> list[str]:
+def _parse_devices(text: str | None, known: Collection[str]) -> list[str]:
     names = [] if text is None else [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in DEVICE_NAMES and (name != MICRO or len(names) > 1):
-            raise TVMCException(f"--device: there is no '{name}'; use one of {', '.join([*DEVICE_NAMES, MICRO])}")
+        if name not in known:
+            raise TVMCException(f"--device: there is no '{name}'; use one of {', '.join(known)}")
+    if MICRO in names[1:] or names[:1] == [MICRO] != names:
+        raise TVMCException(f"--device: '{MICRO}' can't be combined with other devices; give it alone")
     return names
 
 
 def _check_given(path: str, given: list[str], needed: list[int]) -> None:
-    if given and not {DEVICE_NAMES[d] for d in given}.issuperset(needed):
+    if given and not {DEVICE_NAMES.get(d) for d in given}.issuperset(needed):
         names = ",".join(name_of(t) for t in needed)
         raise TVMCException(
             f"{path} was compiled for {names} together, --device {','.join(given)} is not enough: leave --device out, "
