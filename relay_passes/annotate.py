@@ -83,9 +83,12 @@ class _Outliner:
         local: dict[relay.Expr, relay.Expr] = {}
 
         def parameter(expr: relay.Expr, field: int | None, ty: tvm.ir.Type) -> relay.Var:
-            arguments.append((expr, field))
-            params.append(relay.var(f"in{len(params)}", ty))  # relay.build calls constants p0, p1...
-            return params[-1]
+            if field is None and isinstance(expr, relay.TupleGetItem):
+                expr, field = expr.tuple_value, expr.index  # models write a field down anew for every reader
+            if (expr, field) not in arguments:
+                arguments.append((expr, field))
+                params.append(relay.var(f"in{len(params)}", ty))  # relay.build calls constants p0, p1...
+            return params[arguments.index((expr, field))]
 
         def visit(expr: relay.Expr) -> relay.Expr:
             if expr in local:

@@ -40,7 +40,8 @@ class _Inliner(relay.ExprMutator):
             return super().visit_call(call)
         func = self.mod[call.op]
         # The body is visited before the arguments go in: a mutator would copy them, and shared values with them.
-        return relay.bind(self.visit(func.body), dict(zip(func.params, [self.visit(a) for a in call.args], strict=True)))
+        args = [self.visit(a) for a in call.args]
+        return relay.bind(self.visit(func.body), dict(zip(func.params, args, strict=True)))
 
     def visit_var(self, var: relay.Var) -> relay.Expr:
         return var

@@ -152,7 +152,8 @@ class _Chain:
             parts.append(slice_expr(values[self.results[i]], dim, at, have[1] - have[0]))
         types = [self._part_type(i, ranges[i]) for i in results]
         body, ty = (parts[0], types[0]) if len(parts) == 1 else (relay.Tuple(parts), relay.TupleType(types))
-        attrs = {str(k): self.func.attrs[k] for k in self.func.attrs.keys() if not str(k).startswith("coexec.result")}
+        given = {str(k): self.func.attrs[k] for k in self.func.attrs.keys()}  # noqa: SIM118 (not a dict)
+        attrs = {k: v for k, v in given.items() if not k.startswith("coexec.result")}
         attrs["coexec.device"] = device
         attrs["coexec.share"] = tvm.tir.IntImm("int64", 1)
         func = relay.Function(list(params.values()), body, ty, [], tvm.ir.make_node("DictAttrs", **attrs))

@@ -52,7 +52,10 @@ def evaluate(func: relay.Function, inputs: dict[str, Array]) -> list[Array]:
             if not isinstance(value, tuple):
                 want = tuple(int(d) for d in node.checked_type.shape)
                 assert value.shape == want, f"{node.op.name} gives {value.shape}, its type says {want}"
-                value = wide(value.astype(str(node.checked_type.dtype)) if value.dtype.kind != "f" else value)
+                dtype = str(node.checked_type.dtype)
+                value = (
+                    wide(value) if dtype.startswith("float") and value.dtype.kind == "f" else wide(value.astype(dtype))
+                )
             values[node] = value
 
     relay.analysis.post_order_visit(func.body, visit)
@@ -120,7 +123,7 @@ def _cast(call, a):
 
 @op("clip")
 def _clip(call, a):
-    return np.clip(a, call.attrs.a_min, call.attrs.a_max)
+    return np.minimum(np.maximum(a, call.attrs.a_min), call.attrs.a_max)
 
 
 @op("nn.leaky_relu")
@@ -211,6 +214,13 @@ def _lrn(call, a):
 @op("cumsum")
 def _cumsum(call, a):
     return np.cumsum(a, axis=int(call.attrs.axis))
+
+
+@op("topk")
+def _topk(call, a):
+    axis, k = int(call.attrs.axis), int(call.attrs.k)
+    order = np.take(np.argsort(-a, axis=axis, kind="stable"), range(k), axis=axis)
+    return np.take_along_axis(a, order, axis=axis), order.astype("int32")
 
 
 # --- moving elements ---
