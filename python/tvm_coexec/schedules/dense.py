@@ -1,0 +1,67 @@
+"""Dense layers: two templates for few and for many rows, and matmul, which uses the first.
+
+``dense_small_batch.gpu`` computes one output per work-group, all work-items summing along the reduction;
+``dense_large_batch.gpu`` a tile of rows and outputs. TVM offers the second only from 32 rows; there the estimated costs
+decide.
+"""
+
+from __future__ import annotations
+
+from tvm.autotvm.task.space import ConfigEntity
+
+from .device import DeviceTraits
+from .tiles import ceil_div, config, divisors, even_tile, largest_divisor
+from .workloads import Workload, integers, shape
+
+# Multiply-adds per second of the two templates on one pocl core; the second with whole tiles, and with cut ones.
+_SMALL_PER_S, _LARGE_PER_S, _LARGE_CUT_PER_S = 6e9, 9e9, 2.5e9
+
+
+def dense_small_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
+    """Configuration for ``(data, weight, bias, out_dtype)``, one output at a time."""
+    (rows, reduce), (outputs, _) = shape(workload, 1), shape(workload, 2)
+    threads = _reducers(rows, traits)
+    return config(rows * outputs * reduce / _SMALL_PER_S, tile_k=(threads,))
+
+
+def matmul_default(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
+    """Configuration for ``(a, b, bias, out_dtype, transpose_a, transpose_b)``."""
+    rows = shape(workload, 1)[1 if integers(workload[5])[0] else 0]
+    return config(tile_k=(_reducers(rows, traits),))
+
+
+def _reducers(rows: int, traits: DeviceTraits) -> int:
+    """Work-items that sum one output; on a CPU they become the lanes of a vector."""
+    if traits.is_cpu:
+        return 16 if rows == 1 else 8
+    return min(64, traits.max_threads)
+
+
+def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
+    """Configuration for ``(data, weight, bias, out_dtype)``, a tile of rows and outputs at a time."""
+    (rows, reduce), (outputs, _) = shape(workload, 1), shape(workload, 2)
+    if not traits.is_cpu:
+        side = 16 if traits.max_threads >= 256 and min(rows, outputs) >= 64 else 8
+        row_threads, output_threads = even_tile(rows, side), even_tile(outputs, side)
+        inner = (ceil_div(min(rows, 2 * row_threads), row_threads), ceil_div(min(outputs, 64), output_threads))
+        return config(
+            0.5 * rows * outputs * reduce / _SMALL_PER_S,
+            tile_x=(1, row_threads, inner[0]),
+            tile_y=(1, output_threads, min(4, inner[1])),
+            tile_k=(largest_divisor(reduce, 8), 1),
+        )
+    tile_rows, tile_outputs = _whole_or_even(rows, 32), _whole_or_even(outputs, 64)
+    whole = rows % tile_rows == 0 and outputs % tile_outputs == 0
+    padded = ceil_div(rows, tile_rows) * tile_rows * ceil_div(outputs, tile_outputs) * tile_outputs
+    return config(
+        padded * reduce / (_LARGE_PER_S if whole else _LARGE_CUT_PER_S),
+        tile_x=(1, 1, tile_rows),
+        tile_y=(1, 1, tile_outputs),
+        tile_k=(largest_divisor(reduce, 4), 1),
+    )
+
+
+def _whole_or_even(extent: int, limit: int) -> int:
+    """The largest divisor from 8 to the limit, multiples of 8 first; else the tile of least waste."""
+    wide = [d for d in divisors(extent) if 8 <= d <= limit]
+    return max([d for d in wide if d % 8 == 0] or wide or [even_tile(extent, limit // 2)])

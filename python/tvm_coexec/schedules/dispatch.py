@@ -1,0 +1,108 @@
+"""AutoTVM's root dispatch context with configurations for GPU shares.
+
+TVM asks the innermost context for a configuration of each workload; what that does not know goes outwards, to the user's
+tuning records, to TopHub, and at last to the root context. Stock TVM's root answers with a fallback that is 10 to 20
+times too slow without reference logs. `SharesContext` takes its place: it answers for the workloads it knows on GPU
+targets, so records for a workload always win, and leaves everything else to the stock fallback.
+
+A configuration that is not a fallback also takes part in the choice between an operator's implementations: the one of
+least cost wins, before priorities are looked at. Only implementations that are good without tuning have one here
+(direct convolution, not Winograd), at costs far above any measured one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from tvm.autotvm.task.dispatcher import DispatchContext, FallbackContext
+from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity
+from tvm.target import Target
+
+from . import batch_matmul, conv1d, conv2d, conv2d_transpose, conv3d, dense, depthwise_conv2d, group_conv2d
+from .device import DeviceTraits, device_traits, is_gpu_target
+from .workloads import NotStatic, Workload, shape
+
+_log = logging.getLogger("tvm_coexec")
+
+Schedule = Callable[[Workload, DeviceTraits], ConfigEntity]
+
+TEMPLATES: dict[str, Schedule] = {
+    "conv2d_nchw.cuda": conv2d.conv2d_nchw,
+    "group_conv2d_nchw.cuda": group_conv2d.group_conv2d_nchw,
+    "depthwise_conv2d_nchw.cuda": depthwise_conv2d.depthwise_conv2d_nchw,
+    "conv2d_transpose_nchw.cuda": conv2d_transpose.conv2d_transpose_nchw,
+    "conv1d_ncw.cuda": conv1d.conv1d_ncw,
+    "group_conv1d_ncw.cuda": conv1d.group_conv1d_ncw,
+    "conv1d_nwc.cuda": conv1d.conv1d_nwc,
+    "group_conv1d_nwc.cuda": conv1d.group_conv1d_nwc,
+    "conv3d_ncdhw.cuda": conv3d.conv3d_ncdhw,
+    "dense_small_batch.gpu": dense.dense_small_batch,
+    "dense_large_batch.gpu": dense.dense_large_batch,
+    "matmul_default.gpu": dense.matmul_default,
+    "batch_matmul.cuda": batch_matmul.batch_matmul,
+}
+
+
+class SharesContext(FallbackContext):
+    """The root context; a FallbackContext, so TVM loads TopHub in front of it as it does for its own."""
+
+    def _query_inside(self, target, workload):
+        key = (str(target), workload)
+        if key not in self.memory and (entity := configuration(target, workload)) is not None:
+            self.memory[key] = entity
+        return super()._query_inside(target, workload)
+
+
+def configuration(target: Target | None, workload: Workload | None) -> ConfigEntity | None:
+    """Return a configuration for a workload on a target; None where the stock fallback shall answer.
+
+    Parameters
+    ----------
+    target : Target or None
+    workload : Workload or None
+        The template's name and its arguments, as AutoTVM writes them.
+    """
+    if workload is None or not is_gpu_target(target) or workload[0] not in TEMPLATES:
+        return None
+    if _has_better(target, workload):
+        return None
+    try:
+        entity = TEMPLATES[workload[0]](workload, device_traits(target))
+    except NotStatic as reason:
+        _log.debug("%s: stock fallback, since an extent is not constant: %s", workload[0], reason)
+        return None
+    if target.kind.name in ("nvptx", "rocm"):
+        entity._entity_map["unroll_explicit"] = OtherOptionEntity(1)  # TVM's LLVM GPU backends know no other way
+    return entity
+
+
+def _has_better(target: Target, workload: Workload) -> bool:
+    """Whether the target has implementations that must not lose against a prior: vendor libraries, tensor cores."""
+    return bool(target.libs) or (target.kind.name == "cuda" and workload[1][2] != "float32")
+
+
+def root() -> DispatchContext:
+    """Return the context at the end of the chain of contexts."""
+    context = DispatchContext.current
+    while (outer := getattr(context, "_old_ctx", None)) is not None:
+        context = outer
+    return context
+
+
+def replace_root(new: FallbackContext) -> FallbackContext:
+    """Put a context in the root's place, also below contexts that are entered now, and return the old root.
+
+    What TVM has remembered in the old root goes along.
+    """
+    old = root()
+    new._old_ctx = None
+    new.memory = old.memory
+    if DispatchContext.current is old:
+        DispatchContext.current = new
+    else:
+        context = DispatchContext.current
+        while context._old_ctx is not old:
+            context = context._old_ctx
+        context._old_ctx = new
+    return old

@@ -1,0 +1,273 @@
+"""Tiles for windowed operators (convolutions of any rank), by what they cost on a device.
+
+The templates of TVM's GPU schedules compute a tile of outputs per work-group: they copy the inputs and weights that the
+tile needs into local memory, a block of input channels at a time, and accumulate in private memory. Which tile is good
+depends on the shape. It is chosen by comparing a few hundred candidates under a small cost model, so that odd extents
+(a share of 13 channels, 55 columns, 23 rows with a halo) are met by tiles that fit them.
+
+Terms of the model, per input channel and work-group: multiply-adds of the tile (with what is wasted at the edges),
+copying the input region, copying the weights. The coefficients are cycles, fitted to pocl on AVX-512; only their ratios
+matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+
+from .device import DeviceTraits
+from .tiles import ceil_div, divisors, even_tile
+
+
+@dataclass(frozen=True)
+class Window:
+    """A windowed operator as its tile sees it.
+
+    Attributes
+    ----------
+    batch, groups : int
+    channels, reduce : int
+        Output and input channels of one group.
+    out, kernel, stride, dilation : tuple of int
+        Spatial extents, outermost first.
+    padded : bool
+        Whether the input is padded: copying it then needs bounds checks.
+    element_bytes : int
+    per_tap : bool
+        Whether the template copies the inputs anew for each position in the kernel.
+    """
+
+    batch: int
+    groups: int
+    channels: int
+    reduce: int
+    out: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padded: bool
+    element_bytes: int = 4
+    per_tap: bool = False
+
+    def region(self, tile: tuple[int, ...]) -> int:
+        """Input elements of one channel that a tile of outputs needs at a time."""
+        if self.per_tap:
+            return prod((t - 1) * s + 1 for t, s in zip(tile, self.stride, strict=True))
+        spans = zip(tile, self.stride, self.kernel, self.dilation, strict=True)
+        return prod((t - 1) * s + (k - 1) * d + 1 for t, s, k, d in spans)
+
+    @property
+    def taps(self) -> int:
+        """Positions in the kernel."""
+        return prod(self.kernel)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one work-group computes.
+
+    Each extent is split in three: `vthread` (unrolled by TVM), `thread` (work-items) and `inner` (loops).
+
+    Attributes
+    ----------
+    channels : tuple of int
+        The three extents for output channels.
+    spatial : tuple of tuple of int
+        The same for each spatial axis, outermost first.
+    reduce : int
+        Input channels that are in local memory at a time.
+    unroll_steps, unroll_explicit : int
+        The template's options ``auto_unroll_max_step`` and ``unroll_explicit``.
+    cost : float
+        Of the whole operator.
+    """
+
+    channels: tuple[int, int, int]
+    spatial: tuple[tuple[int, int, int], ...]
+    reduce: int
+    unroll_steps: int
+    unroll_explicit: int
+    cost: float
+
+
+# Multiply-adds of 8 floats, input elements and weights copied, in cycles.
+_FMA_REGISTERS = 0.6  # columns as lanes: accumulators stay in registers
+_FMA_MEMORY = 2.0  # channels as lanes: load, multiply-add, store
+_COPY_INPUT = 0.8
+_COPY_PADDED_INPUT = 1.5
+_COPY_WEIGHT = 0.8
+_COPY_POINTWISE_WEIGHT = 0.4
+_GATHER_WEIGHT = 0.75
+_PER_REDUCE_BLOCK = 60.0
+_PER_OUTPUT = 0.5
+_PER_GROUP = 200.0
+
+_LANES = 8
+_MAX_STATEMENTS = 256  # of an unrolled tile: more take pocl's compiler seconds
+_MAX_ACCUMULATORS = 28  # vector registers that an unrolled tile may take
+_MAX_VTHREAD = 15  # TVM unrolls virtual threads only up to here
+_MAX_VTHREADS = 56
+
+
+@lru_cache(maxsize=1024)
+def choose_tile(window: Window, traits: DeviceTraits, exact_channels: bool = False) -> Tile:
+    """Return the cheapest tile for a device.
+
+    Parameters
+    ----------
+    window : Window
+    traits : DeviceTraits
+    exact_channels : bool
+        Whether the tile of channels must divide them (a template may not guard that edge).
+    """
+    candidates = _cpu_tiles(window, traits, exact_channels) if traits.is_cpu else _gpu_tiles(window, traits)
+    return min(candidates, key=lambda tile: tile.cost)
+
+
+def _cpu_tiles(window: Window, traits: DeviceTraits, exact: bool) -> Iterator[Tile]:
+    """One work-item per work-group, vectorised along columns or along channels.
+
+    Columns: TVM unrolls the whole tile; the compiler keeps it in registers and joins neighbours to vectors. Fast where
+    the columns are contiguous in the input (stride 1) and a multiple of the vector width.
+    Channels: the innermost loop runs over channels, positions are unrolled as virtual threads. The accumulators stay in
+    memory, but any width and stride will do.
+    """
+    for channels in _channel_tiles(window.channels, exact, 1):
+        for spatial in _column_tiles(window):
+            statements = channels * prod(spatial)
+            vectors = channels * prod(spatial[:-1]) * ceil_div(spatial[-1], _LANES)
+            if statements <= _MAX_STATEMENTS and vectors <= _MAX_ACCUMULATORS:
+                reduce = _reduce_block(window, channels, spatial, traits.local_bytes, window.reduce)
+                cost = _cpu_cost(window, channels, spatial, reduce, columns=True)
+                split = tuple((1, 1, t) for t in spatial)
+                yield Tile((1, 1, channels), split, reduce, statements, 1, cost)
+    for channels in _channel_tiles(window.channels, exact, min(_LANES, window.channels)):
+        for spatial in _position_tiles(window):
+            reduce = _reduce_block(window, channels, spatial, traits.local_bytes, window.reduce)
+            cost = _cpu_cost(window, channels, spatial, reduce, columns=False)
+            split = tuple((t, 1, 1) for t in spatial)
+            yield Tile((1, 1, channels), split, reduce, 0, 0, cost)
+
+
+def _channel_tiles(channels: int, exact: bool, least: int) -> list[int]:
+    sizes = {d for d in divisors(channels) if d <= 64}
+    if not exact:
+        sizes |= {c for c in (4, 6, 8, 12, 16, 32, 64) if c < channels}
+    return sorted(c for c in sizes if c >= least) or [1]
+
+
+def _column_tiles(window: Window) -> list[tuple[int, ...]]:
+    *outer, width = window.out
+    widths = [w for w in (8, 16, 24, 32) if width % w == 0] + [w for w in divisors(width) if 4 <= w <= 32]
+    rows = [sorted({even_tile(o, n) for n in range(1, 8)}) for o in outer[-1:]]
+    ones = [[1]] * (len(outer) - len(rows))
+    return list(product(*ones, *rows, sorted(set(widths or [min(8, width)]))))
+
+
+def _position_tiles(window: Window) -> list[tuple[int, ...]]:
+    def sizes(extent: int) -> list[int]:
+        return sorted(
+            {d for d in divisors(extent) if d <= _MAX_VTHREAD} | {even_tile(extent, n) for n in (4, 6, 8, 12)}
+        )
+
+    *outer, width = window.out
+    ones = [[1]] * max(0, len(outer) - 1)
+    tiles = product(*ones, *(sizes(o) for o in outer[-1:]), sizes(width))
+    return [t for t in tiles if prod(t) <= _MAX_VTHREADS]
+
+
+def _reduce_block(window: Window, channels: int, spatial: tuple[int, ...], local_bytes: int, limit: int) -> int:
+    """Most input channels, a divisor of all, whose inputs and weights fit into local memory."""
+    weights = channels * (1 if window.per_tap else window.taps)
+    each = (window.region(spatial) + weights) * window.element_bytes
+    return max((d for d in divisors(window.reduce) if d <= limit and d * each <= local_bytes), default=1)
+
+
+def _cpu_cost(window: Window, channels: int, spatial: tuple[int, ...], reduce: int, columns: bool) -> float:
+    width, *outer = reversed(spatial)
+    tails = [o % t != 0 for o, t in zip(window.out, spatial, strict=True)]
+    channel_tail = window.channels % channels != 0
+    if columns:
+        vectors = width // _LANES + 2 * (width % _LANES).bit_count()
+        fma = _FMA_REGISTERS * channels * prod(outer) * vectors
+        fma *= (6.0 if window.stride[-1] > 1 else 1.0) * (4.0 if tails[-1] else 1.0)
+        fma *= 1.15 if any(tails[:-1]) or channel_tail else 1.0
+        weight = _COPY_POINTWISE_WEIGHT if window.taps == 1 else _COPY_WEIGHT
+    else:
+        fma = _FMA_MEMORY * prod(spatial) * (channels // _LANES + 0.7 * (channels % _LANES))
+        if any(tails):
+            fma *= 1.25 if prod(outer) == 1 else 2.5
+        fma *= 2.0 if channel_tail else 1.0
+        weight = _GATHER_WEIGHT
+    copy = _COPY_PADDED_INPUT if window.padded else _COPY_INPUT
+    loads = window.region(spatial) * copy * (window.taps if window.per_tap else 1)
+    per_channel = fma * window.taps + loads + weight * channels * window.taps
+    blocks = ceil_div(window.reduce, reduce) * (window.taps if window.per_tap else 1)
+    per_group = window.reduce * per_channel + blocks * _PER_REDUCE_BLOCK + _PER_GROUP
+    per_group += _PER_OUTPUT * channels * prod(spatial)
+    groups = ceil_div(window.channels, channels) * prod(
+        ceil_div(o, t) for o, t in zip(window.out, spatial, strict=True)
+    )
+    return window.batch * window.groups * groups * per_group
+
+
+def _gpu_tiles(window: Window, traits: DeviceTraits) -> Iterator[Tile]:
+    """64 to 256 work-items per group, a few outputs each, inputs and weights reused through local memory."""
+    *outer, width = window.out
+    outer_splits = [[(1, 1)] * 1] * max(0, len(outer) - 1) + [_gpu_splits(o, 8, 2) for o in outer[-1:]]
+    channel_splits = [
+        (t, i)
+        for i in (1, 2, 4)
+        for t in (1, 2, 4, 8, 16, 32)
+        if t * i <= max(1, window.channels) and _fits(window, t * i)
+    ]
+    for spatial in product(*outer_splits, _gpu_splits(width, 32, 2)):
+        threads_spatial = prod(t for t, _ in spatial)
+        for thread, inner in channel_splits:
+            threads, outputs = threads_spatial * thread, prod(i for _, i in spatial) * inner
+            if threads > min(256, traits.max_threads) or outputs > 16:
+                continue
+            extents = tuple(t * i for t, i in spatial)
+            limit = 32 if window.taps == 1 else 8
+            reduce = _reduce_block(window, thread * inner, extents, traits.local_bytes // 2, limit)
+            cost = _gpu_cost(window, traits, thread, inner, spatial)
+            split = tuple((1, t, i) for t, i in spatial)
+            yield Tile((1, thread, inner), split, reduce, 64, 0, cost)
+
+
+def _fits(window: Window, tile: int) -> bool:
+    return window.channels % tile == 0 or window.groups == 1
+
+
+def _gpu_splits(extent: int, most_threads: int, most_inner: int) -> list[tuple[int, int]]:
+    threads = {d for d in divisors(extent) if d <= most_threads} | {even_tile(extent, n) for n in (4, 8, 16, 32)}
+    return [
+        (t, i)
+        for t in sorted(threads)
+        if t <= most_threads
+        for i in range(1, most_inner + 1)
+        if t * i <= extent or i == 1
+    ]
+
+
+def _gpu_cost(
+    window: Window, traits: DeviceTraits, thread: int, inner: int, spatial: tuple[tuple[int, int], ...]
+) -> float:
+    extents = tuple(t * i for t, i in spatial)
+    channels = thread * inner
+    groups = ceil_div(window.channels, channels) * prod(
+        ceil_div(o, t) for o, t in zip(window.out, extents, strict=True)
+    )
+    groups *= window.batch * window.groups
+    threads = thread * prod(t for t, _ in spatial)
+    outputs = inner * prod(i for _, i in spatial)
+    multiply_adds = channels * prod(extents) * window.taps
+    local = threads * window.taps * (inner + outputs // inner)
+    loads = window.region(extents) * (window.taps if window.per_tap else 1) + channels * window.taps
+    warps = ceil_div(threads, traits.warp)
+    idle = warps * traits.warp / threads * max(1.0, 64 / threads)
+    lonely = max(1.0, (32 / groups) ** 0.5)
+    return groups * window.reduce * (multiply_adds + local + 8.0 * loads) * idle * lonely
