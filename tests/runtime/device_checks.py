@@ -218,6 +218,8 @@ def check_host_view(dev: tvm.runtime.Device) -> None:
         assert "not visible to the CPU" in message(lambda: runtime.host_view(refused))
         return
     runtime.reset_stats()
+    gc.collect()
+    live = runtime.stats()["live_bytes"]
     on_host = runtime.host_view(a)
     a.copyto(on_host)
     np.testing.assert_array_equal(on_host.numpy(), random(64))
@@ -232,6 +234,9 @@ def check_host_view(dev: tvm.runtime.Device) -> None:
     assert stats["copies_elided"] == 7 and stats["uploads"] == 0 and stats["downloads"] == 0, stats
     del a
     np.testing.assert_array_equal(on_host.numpy(), np.full(64, 4, "float32"))  # keeps the memory alive
+    assert runtime.stats()["live_bytes"] == live
+    del on_host
+    assert runtime.stats()["live_bytes"] == live - 64 * 4
 
 
 def check_workspace_memory(dev: tvm.runtime.Device) -> None:

@@ -75,6 +75,10 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
 }
 
 Region::~Region() {
+  // A cl_mem lives until its commands have ended (the driver counts); memory that we or clSVMFree give back would not.
+  if (mode != MemoryMode::kBuffer) {
+    drain();
+  }
   release();
   Stats::get().allocated(-static_cast<int64_t>(bytes));
 }
@@ -271,10 +275,6 @@ void free_region(const void* base) noexcept {
     }
     region = std::move(it->second);
     t.by_base.erase(it);
-  }
-  // A cl_mem lives until its commands have ended (the driver counts); memory that we or clSVMFree give back would not.
-  if (region->mode != MemoryMode::kBuffer) {
-    region->drain();
   }
 }
 

@@ -50,10 +50,9 @@ class Region {
   // One mapped look by the host: returns the address; wait for *ready (after the writer) before touching it.
   char* map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready);
   Event unmap(Queue& queue, char* address);
-  // Waits for every command that uses the region, ignoring errors: before its memory goes.
-  void drain() noexcept;
 
  private:
+  void drain() noexcept;  // waits for every command that uses the region, ignoring errors
   void release() noexcept;
   size_t reserved_ = 0;
   Event writer_;
