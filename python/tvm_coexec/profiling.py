@@ -137,11 +137,11 @@ def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: st
         for a in k.axes:
             if a.name not in ((axis, AXIS_EQUALS.get(axis)) if axis != "auto" else ("oc", "h", "n", "m", "batch")):
                 continue
-            for part in (balance, 0.5):
-                cut = min(max(round_cut(a, part), a.align), a.extent - a.align)
-                if 0 < cut < a.extent and cut % a.granule == 0:
-                    yield _Job("gpu", k, a.dim, cut)
-                    yield _Job("cpu", k, a.dim, a.extent - cut)
+            # One point near the balance is what compiling two more kernels is worth; the rest is on lines through it.
+            cut = min(max(round_cut(a, balance), a.align), a.extent - a.align)
+            if 0 < cut < a.extent and cut % a.granule == 0:
+                yield _Job("gpu", k, a.dim, cut)
+                yield _Job("cpu", k, a.dim, a.extent - cut)
 
 
 class _Meter:
