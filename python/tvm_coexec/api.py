@@ -66,6 +66,8 @@ def build(
     ):
         split = partition_for_coexec(mod, params, cpu=cpu, gpu=gpu, **opts)
         both = targets(cpu, gpu)
-        # a module left whole (control flow, say) still has its parameters to bind
-        rest = params if plan_of(split) is None else None
-        return relay.build(split, target=both, params=rest)
+        if (
+            plan_of(split) is None
+        ):  # left whole (control flow, say): for two targets TVM would leave out the CPU's layouts
+            return relay.build(split, target=both[0], params=params)
+        return relay.build(split, target=both)
