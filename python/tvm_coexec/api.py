@@ -66,8 +66,7 @@ def build(
     ):
         split = partition_for_coexec(mod, params, cpu=cpu, gpu=gpu, **opts)
         both = targets(cpu, gpu)
-        if (
-            plan_of(split) is None
-        ):  # left whole (control flow, say): for two targets TVM would leave out the CPU's layouts
+        if plan_of(split) is None:
+            # left whole (control flow, say): built for two targets it would lose the layouts that the CPU likes
             return relay.build(split, target=both[0], params=params)
         return relay.build(split, target=both)
