@@ -92,7 +92,7 @@ class FixedPointMultiplyPerAxis(Rule):
 
 
 @rule(
-    "nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod", "sort", "argsort", "reverse"
+    "nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod", "sort", "argsort"
 )  # fmt: skip
 class AllButAxis(Rule):
     """Operators that mix elements along one axis and leave all other dimensions independent."""
@@ -127,7 +127,7 @@ class LocalResponseNorm(Rule):
         return slice_expr(with_args(call, args), dim, (r[0] - got[0], r[1] - got[0]), got[1] - got[0])
 
 
-@rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any", "logsumexp")
+@rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any")
 class Reduce(Rule):
     """Reductions: every dimension that is not reduced."""
 

@@ -16,6 +16,7 @@ from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains
 
 from .networks import networks
+from .sequences import sequences
 from .test_random_chains import COMMON, MORE, chains
 
 pytestmark = pytest.mark.llvm
@@ -100,7 +101,7 @@ def heavy_flops(func) -> float:
     return total
 
 
-@given(networks(), st.data())
+@given(st.one_of(networks(), sequences()), st.data())
 @settings(max_examples=MORE or 120, **COMMON)
 def test_shares_agree(network, data):
     prepared = Prepare()(tvm.IRModule.from_expr(network))

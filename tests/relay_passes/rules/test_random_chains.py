@@ -19,6 +19,7 @@ from tvm_coexec.relay_passes.prepare import Prepare
 from .evaluate import evaluate
 from .harness import assert_close, assert_same, random_inputs, run_all, split_at
 from .networks import networks
+from .sequences import sequences
 
 pytestmark = pytest.mark.llvm
 
@@ -51,7 +52,18 @@ def carries(graph, members: list[int], axis: str, cut: int) -> bool:
 
 @given(networks(), st.data())
 @settings(max_examples=MORE or 150, **COMMON)
-def test_numbers(network, data):
+def test_images(network, data):
+    compare(network, data)
+
+
+@given(sequences(), st.data())
+@settings(max_examples=MORE or 120, **COMMON)
+def test_matrices(network, data):
+    compare(network, data)
+
+
+def compare(network, data) -> None:
+    """A network with some splits of it, evaluated in numpy."""
     prepared = Prepare()(tvm.IRModule.from_expr(network))
     graph = extract(prepared)
     if not graph.kernels:
@@ -65,7 +77,7 @@ def test_numbers(network, data):
         assert_same(got, want, f"kernels {members} along {axis} at {cut}", 1e-9)
 
 
-@given(networks(most=4), st.data())
+@given(st.one_of(networks(most=4), sequences(most=4)), st.data())
 @settings(max_examples=6, **COMMON)
 def test_builds(network, data):
     prepared = Prepare()(tvm.IRModule.from_expr(network))
