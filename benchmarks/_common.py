@@ -23,17 +23,31 @@ class Arguments:
     name: str
     quick: bool
     json: str | None
+    names: list[str]
 
 
-def parse(name: str, doc: str | None, arguments: Sequence[str] | None = None) -> Arguments:
-    """Reads ``[--quick] [--json FILE]``."""
+def parse(name: str, doc: str | None, arguments: Sequence[str] | None = None, names: Sequence[str] = ()) -> Arguments:
+    """Reads ``[--quick] [--json FILE]``, and some of `names` (all if none is given)."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(doc or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a few cases only")
     parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+    if names:
+        parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(names)}; default: all")
     args = parser.parse_args(arguments)
+    chosen = getattr(args, "names", [])
+    if unknown := [n for n in chosen if n not in names]:
+        parser.error(f"{unknown[0]} is unknown; choose from {', '.join(names)}")
     if args.json and not Path(args.json).absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
-    return Arguments(name, args.quick, args.json)
+    return Arguments(name, args.quick, args.json, chosen or list(names))
+
+
+def kept_rows(args: Arguments, key: str) -> list[dict]:
+    """Rows of an earlier run in the same file that this run, of some names only, does not make anew."""
+    if args.quick or not args.json or not Path(args.json).exists():
+        return []
+    rows = json.loads(Path(args.json).read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row[key] not in args.names]
 
 
 class TestBed:

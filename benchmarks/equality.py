@@ -1,7 +1,8 @@
 """Numeric equality: co-executed networks against onnxruntime, over ratios and axes.
 
 The error is the largest absolute difference over the largest absolute value of the reference's output; the weights are
-seeded random ones, which expose a slip anywhere.
+seeded random ones, which expose a slip anywhere. ``python -m benchmarks.equality NETWORK ...`` runs some of the networks
+and, with ``--json``, keeps the other networks' rows of that file.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ GOAL = 1e-4
 QUICK = [("squeezenet", 0.5, "h"), ("squeezenet", 0.3, "oc"), ("shufflenet", 0.7, "oc")]
 
 
-def full_grid() -> list[tuple[str, float | str, str]]:
+def full_grid(networks: list[str]) -> list[tuple[str, float | str, str]]:
     """Network, ratio, axis; at 0 and 1 nothing is divided, so the axis says nothing there."""
     grid: list[tuple[str, float | str, str]] = []
-    for name in NETWORKS:
+    for name in networks:
         grid += [(name, 0, "auto"), (name, 1, "auto"), (name, "auto", "auto")]
         grid += [(name, ratio, axis) for ratio in RATIOS for axis in AXES]
     return grid
@@ -28,10 +29,10 @@ def full_grid() -> list[tuple[str, float | str, str]]:
 
 def main() -> None:
     """Runs the grid and prints the table; a row that misses the goal says NO."""
-    args = _common.parse("equality", __doc__)
+    args = _common.parse("equality", __doc__, names=NETWORKS)
     bed = _common.TestBed()
-    rows, network = [], None
-    for name, ratio, axis in _common.progress(QUICK if args.quick else full_grid()):
+    rows, network = _common.kept_rows(args, "network"), None
+    for name, ratio, axis in _common.progress(QUICK if args.quick else full_grid(args.names)):
         if network is None or network.name != name:
             network = _modules.Network.load(name)
         start = time.perf_counter()
