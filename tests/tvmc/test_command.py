@@ -70,21 +70,19 @@ def test_verbose_shows_the_stack_of_an_unforeseen_error(tvmc, model_file, monkey
     assert done.code == 4 and "Traceback" in done.err and done.err.endswith("compiling failed: KeyError: 'surprise'\n")
 
 
-def test_without_coexec_compile_is_tvm_s(model_file, tmp_path):
-    for name, command in (("stock", STOCK), ("ours", OURS)):
-        done = run(command, "compile", "--target", "llvm", "-o", f"{name}.tar", model_file, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    with tarfile.open(tmp_path / "stock.tar") as stock, tarfile.open(tmp_path / "ours.tar") as ours:
+def test_without_coexec_compile_is_tvm_s(tvmc, model_file):
+    done = run(STOCK, "compile", "--target", "llvm", "-o", "stock.tar", model_file)
+    assert done.returncode == 0, done.stderr
+    assert tvmc("compile", "--target", "llvm", "-o", "ours.tar", model_file).code == 0
+    with tarfile.open("stock.tar") as stock, tarfile.open("ours.tar") as ours:
         assert stock.getnames() == ours.getnames()
         for name in ("mod.json", "mod.params"):
             assert stock.extractfile(name).read() == ours.extractfile(name).read()
 
 
-@pytest.mark.parametrize("command", [["tune"], ["micro"], []])
-def test_help_of_other_commands_is_tvm_s(command):
-    assert run(OURS, *command, "--help").stdout.replace("__main__.py", "tvmc") == run(
-        STOCK, *command, "--help"
-    ).stdout.replace("__main__.py", "tvmc")
+def test_help_of_other_commands_is_tvm_s():
+    stock, ours = (run(command, "tune", "--help").stdout for command in (STOCK, OURS))
+    assert "--tuner" in ours and ours == stock
 
 
 def test_tune_still_finds_its_tasks(tvmc, model_file):

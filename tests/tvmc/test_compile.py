@@ -43,9 +43,7 @@ def device_index(package: str = "net.tar") -> set[int]:
     "target",
     [
         "llvm -mcpu=core-avx2, opencl",
-        "opencl, llvm -mcpu=core-avx2",
-        "llvm,opencl",
-        "coexec -ratio=0.3, llvm, opencl",  # the option --coexec-ratio goes first
+        "coexec -ratio=0.3, opencl, llvm",  # the option --coexec-ratio goes first
         '{"kind": "opencl", "host": {"kind": "llvm", "mcpu": "core-avx2"}}',
     ],
 )
@@ -58,14 +56,7 @@ def test_both_devices_whatever_the_order(tvmc, model_file, image_file, expected,
     assert relative_error(answer(tvmc, image_file), expected) < 1e-4
 
 
-def test_a_target_file(tvmc, model_file, image_file, expected):
-    Path("target.json").write_text('{"kind": "opencl", "host": {"kind": "llvm"}}')
-    compiled(tvmc, model_file, "--coexec-ratio", "0.5", target="target.json")
-    assert relative_error(answer(tvmc, image_file), expected) < 1e-4
-
-
-@pytest.mark.parametrize("axis", ["oc", "h", "auto"])
-@pytest.mark.parametrize("ratio", [0, 0.3, 1])
+@pytest.mark.parametrize(("ratio", "axis"), [(0, "auto"), (0.3, "oc"), (0.7, "auto"), (1, "auto")])
 def test_ratios_and_axes(tvmc, model_file, image_file, expected, ratio, axis):
     compiled(tvmc, model_file, "--coexec-ratio", ratio, "--coexec-axis", axis)
     assert device_index() == ({1} if ratio == 0 else {1, 4})
@@ -80,23 +71,19 @@ def test_without_coexec_a_target_may_ask_for_it(tvmc, model_file, image_file, ex
 
 
 @pytest.mark.parametrize(
-    ("options", "tolerance"),
+    "options",
     [
-        (["-O", "0"], 1e-4),
-        (["-O", "2", "--disabled-pass", "FoldScaleAxis,SimplifyExpr"], 1e-4),
-        (["--desired-layout", "NHWC"], 1e-4),
-        (["--pass-config", "tir.disable_vectorize=1"], 1e-4),
-        (["--target-llvm-mcpu", "core-avx2", "--target-opencl-max_num_threads", "64"], 1e-4),
-        (["--dump-offloads", "-"], 1e-4),
-        (["--print-pass-times"], 1e-4),
-        (["--module-name", "other"], 1e-4),
+        ["-O", "0", "--print-pass-times", "--module-name", "other"],
+        ["-O", "2", "--disabled-pass", "FoldScaleAxis,SimplifyExpr", "--dump-offloads", "-"],
+        ["--desired-layout", "NHWC"],
+        ["--pass-config", "tir.disable_vectorize=1", "--target-opencl-max_num_threads", "64"],
     ],
-    ids=lambda v: v[0].strip("-") if isinstance(v, list) else "",
+    ids=" ".join,
 )
-def test_other_options_still_work(tvmc, model_file, image_file, expected, options, tolerance):
+def test_other_options_still_work(tvmc, model_file, image_file, expected, options):
     compiled(tvmc, model_file, "--coexec-ratio", "0.5", *options)
     assert device_index() == {1, 4}
-    assert relative_error(answer(tvmc, image_file), expected) < tolerance
+    assert relative_error(answer(tvmc, image_file), expected) < 1e-4
 
 
 def test_mixed_precision(tvmc, model_file, image_file, expected):
@@ -122,11 +109,6 @@ def test_a_missing_device_kind_is_filled_in_with_a_note(tvmc, model_file):
     done = compiled(tvmc, model_file, "--coexec-ratio", "0.5", target="opencl")
     assert done.err.count("\n") == 1 and "names no CPU" in done.err
     assert device_index() == {1, 4}
-    done = compiled(tvmc, model_file, "--coexec-ratio", "0.5", target="llvm")
-    assert done.err.count("\n") == 1 and "names no GPU: using opencl" in done.err
-    assert device_index() == {1, 4}
-    done = compiled(tvmc, model_file, "--coexec-ratio", "0.5", "--target-llvm-mcpu=core-avx2", target="opencl")
-    assert done.err == ""
 
 
 def test_target_options_reach_the_code(tvmc, model_file):
