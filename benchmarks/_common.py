@@ -92,7 +92,7 @@ def progress(items: Sequence[T], title: str = "") -> Iterable[T]:
     """A progress bar on standard error."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=title or None, unit="case", leave=False)
+    return tqdm(items, desc=title or None, unit="case", leave=False, disable=None)
 
 
 def finish(

@@ -1,8 +1,8 @@
 """Numeric equality: co-executed networks against onnxruntime, over ratios and axes.
 
 The error is the largest absolute difference over the largest absolute value of the reference's output; the weights are
-seeded random ones, which expose a slip anywhere. ``python -m benchmarks.equality NETWORK ...`` runs some of the networks
-and, with ``--json``, keeps the other networks' rows of that file.
+seeded random ones, which expose a slip anywhere. ``python -m benchmarks.equality NETWORK ...`` runs some networks and,
+with ``--json``, keeps the others' rows of that file.
 """
 
 from __future__ import annotations

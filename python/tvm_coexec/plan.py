@@ -206,6 +206,10 @@ def write_atomically(path: str, text: str) -> None:
     """Writes a text file so that a reader sees the old or the new content; `CoExecError` names an unwritable path."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a pipe: nothing to replace there
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            return
         fd, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as f:

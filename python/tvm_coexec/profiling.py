@@ -154,7 +154,7 @@ class _Meter:
 
     def run(self, jobs: list[_Job], title: str) -> None:
         todo = [j for j in dict.fromkeys(jobs) if not self.costs.has(j.device, j.kernel.signature(), j.dim, j.rows)]
-        for job in tqdm(todo, desc=title, unit="kernel", disable=not todo, leave=False):
+        for job in tqdm(todo, desc=title, unit="kernel", disable=None if todo else True, leave=False):
             try:
                 seconds = self._measure(job)
             except Exception as err:  # one bad kernel must not end the run: it stays where it works
