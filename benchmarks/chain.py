@@ -1,8 +1,8 @@
 """Four 3x3 convolutions on 1x64x56x56: co-executed at several cuts against each device alone.
 
 ``ideal`` is what a cut could give if sharing were free: the larger of the two devices' parts of their single-device
-time, ``max(part * gpu, (1 - part) * cpu)``, with ``part`` the GPU's part of the rows or channels; at the balanced cut it is
-``1 / (1/cpu + 1/gpu)``. ``efficiency`` is that over the measured time.
+time, ``max(part * gpu, (1 - part) * cpu)``, with ``part`` the GPU's part of the rows or channels; at the balanced cut
+it is ``1 / (1/cpu + 1/gpu)``. ``efficiency`` is that over the measured time.
 """
 
 from __future__ import annotations

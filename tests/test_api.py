@@ -136,7 +136,7 @@ def test_control_flow_free_whole_model_builds_for_both_targets(devices):
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 def test_other_types(dtype, devices):
     if dtype == "float16" and not tvm_coexec.runtime.devices()[0].fp16:
-        with pytest.raises(tvm.TVMError, match="[Hh]alf"):  # pocl's CPU devices have none; the message says so
+        with pytest.raises(tvm.TVMError, match=r"[Hh]alf"):  # pocl's CPU devices have none; the message says so
             check_type(dtype, devices)
     else:
         check_type(dtype, devices)

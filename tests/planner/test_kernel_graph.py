@@ -52,7 +52,7 @@ def test_residual_block_is_one_chain():
 
 
 def test_channels_do_not_travel_through_a_convolution():
-    with pytest.raises(CoExecError, match="kernel 1 .* needs the whole of kernel 0"):
+    with pytest.raises(CoExecError, match=r"kernel 1 .* needs the whole of kernel 0"):
         chain_dims(graphs.straight(2), [0, 1], "oc")
 
 
