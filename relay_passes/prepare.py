@@ -13,6 +13,7 @@ import tvm
 from tvm import relay
 
 from .fold import FoldConstants
+from .prelu import UnflattenPRelu
 from .sequence import run_in_order
 from .tuples import SplitFieldsToSlices
 
@@ -52,6 +53,8 @@ class Prepare:
             passes.append(relay.transform.ToGraphNormalForm())
         if "split" in ops:
             passes.append(SplitFieldsToSlices())
+        if {"nn.prelu", "broadcast_to_like"} <= ops:
+            passes.append(UnflattenPRelu())
         return run_in_order(mod, passes, ctx)
 
 

@@ -24,7 +24,7 @@ BROADCAST = [
 ]  # fmt: skip
 
 
-@rule(*UNARY, *BROADCAST)
+@rule(*UNARY, *BROADCAST, "broadcast_to_like")
 class Elementwise(Rule):
     """Arguments align with the output from the right; size-1 dimensions are broadcast and stay whole."""
 

@@ -258,6 +258,11 @@ def _broadcast_to(call, a):
     return np.broadcast_to(a, out_shape(call))
 
 
+@op("broadcast_to_like")
+def _broadcast_to_like(call, a, like):
+    return np.broadcast_to(a, like.shape)
+
+
 @op("full", "zeros", "ones")
 def _full(call, *fill):
     value = fill[0] if fill else {"zeros": 0, "ones": 1}[call.op.name]

@@ -178,6 +178,11 @@ def test_tile_repeat_broadcast(splits):
     splits.check(relay.broadcast_to(relay.var("x", shape=(3,)), (4, 3)), expect={"n"}, build="any")
 
 
+def test_broadcast_to_like(splits):
+    x, like = relay.var("x", shape=(3, 1)), relay.var("like", shape=(2, 3, 4))
+    splits.check(relay.broadcast_to_like(x, like), expect={"batch", "m", "n"}, build="any")
+
+
 @pytest.mark.parametrize("axis,axes", [(0, {"batch", "m", "n"}), (1, {"batch", "m", "n"}), (None, {"m", "n"})])
 def test_take(splits, axis, axes):
     x, i = relay.var("x", shape=(6, 5)), relay.var("i", shape=(3, 4), dtype="int32")
