@@ -53,7 +53,7 @@ class CoExecPartition:
         Measured costs (a file that `MeasuredCosts.save` wrote) or a cost model. Without it ``ratio="auto"`` measures
         the model's kernels on the devices of this machine and remembers what it saw.
     min_gain : float, optional
-        Part of the single-device time that a split must promise to save; 0.03 if not given.
+        Part of the single-device time that a split must promise to save; 0.10 if not given.
 
     Raises
     ------

@@ -84,7 +84,7 @@ class _Search:
             best = self._best_chain(index, sim)
             if best is None:
                 kernel = self.graph.kernels[index]
-                segment = Segment(self._device_for(index), (index,))
+                segment = Segment(self.home, (index,))  # undivided kernels stay on the better single device
                 notes[str(index)] = self._reason(index) if kernel.is_heavy else kernel.reason or NOT_HEAVY
                 index += 1
             else:
@@ -93,13 +93,6 @@ class _Search:
             sim.run(segment)
             segments.append(segment)
         return segments, notes
-
-    def _device_for(self, index: int) -> str:
-        """An undivided kernel stays at home, except under ``codl``, where each goes to its faster device."""
-        if self.strategy != "codl":
-            return self.home
-        kernel = self.graph.kernels[index]
-        return min(("cpu", "gpu"), key=lambda d: self.costs.whole_s(d, kernel))
 
     def _reason(self, index: int) -> str:
         reason = whole_reason(self.graph.kernels[index], self.axis)

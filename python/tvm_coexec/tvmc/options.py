@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--coexec-min-gain",
         metavar="PART",
-        help="divide only where this part of the better device's time is saved. Defaults to 0.03.",
+        help="divide only where this part of the better device's time is saved. Defaults to 0.10.",
     )
     group.add_argument(
         "--coexec-profile",
