@@ -52,13 +52,14 @@ def _channels_first(window: Window, traits: DeviceTraits) -> ConfigEntity:
 
 
 def _channels_last(window: Window, traits: DeviceTraits) -> ConfigEntity:
-    if not traits.is_cpu:
-        columns = even_tile(window.out[0], 8)
-        threads = largest_divisor(window.channels, min(64, traits.max_threads))
-        return _config((1, threads, 1), (1, 1, columns), window, traits)
-    channels = max((d for d in divisors(window.channels) if d <= 32 and d % 8 == 0), default=0)
-    channels = channels or largest_divisor(window.channels, 32)
-    return _config((1, 1, channels), (1, 1, even_tile(window.out[0], max(1, _STATEMENTS // channels))), window, traits)
+    most = 32 if traits.is_cpu else min(64, traits.max_threads)
+    sizes = [d for d in divisors(window.channels) if d <= most]
+    if window.groups > 1:  # TVM loses a block index in most other tiles
+        channels, columns = max(d for d in sizes if d & (d - 1) == 0), 1
+    else:
+        channels = max([d for d in sizes if d % 8 == 0] or sizes)
+        columns = even_tile(window.out[0], _STATEMENTS // channels if traits.is_cpu else 8)
+    return _config((1, 1, channels) if traits.is_cpu else (1, channels, 1), (1, 1, columns), window, traits)
 
 
 def _config(

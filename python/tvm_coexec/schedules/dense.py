@@ -37,18 +37,22 @@ def _reducers(rows: int, traits: DeviceTraits) -> int:
     return min(64, traits.max_threads)
 
 
-def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
-    """Configuration for ``(data, weight, bias, out_dtype)``, a tile of rows and outputs at a time."""
+def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity | None:
+    """Configuration for ``(data, weight, bias, out_dtype)``, a tile of rows and outputs at a time.
+
+    None where there is but one input: the template's double buffers need two blocks of them.
+    """
     (rows, reduce), (outputs, _) = shape(workload, 1), shape(workload, 2)
+    if reduce == 1:
+        return None
     if not traits.is_cpu:
+        # The template copies to local memory correctly only with as many work-items along rows as along outputs.
         side = 16 if traits.max_threads >= 256 and min(rows, outputs) >= 64 else 8
-        row_threads, output_threads = even_tile(rows, side), even_tile(outputs, side)
-        inner = (ceil_div(min(rows, 2 * row_threads), row_threads), ceil_div(min(outputs, 64), output_threads))
         return config(
             0.5 * rows * outputs * reduce / _SMALL_PER_S,
-            tile_x=(1, row_threads, inner[0]),
-            tile_y=(1, output_threads, min(4, inner[1])),
-            tile_k=(largest_divisor(reduce, 8), 1),
+            tile_x=(1, side, 2),
+            tile_y=(1, side, 4),
+            tile_k=(largest_divisor(reduce, min(8, reduce // 2)), 1),
         )
     tile_rows, tile_outputs = _whole_or_even(rows, 32), _whole_or_even(outputs, 64)
     whole = rows % tile_rows == 0 and outputs % tile_outputs == 0
@@ -57,7 +61,7 @@ def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
         padded * reduce / (_LARGE_PER_S if whole else _LARGE_CUT_PER_S),
         tile_x=(1, 1, tile_rows),
         tile_y=(1, 1, tile_outputs),
-        tile_k=(largest_divisor(reduce, 4), 1),
+        tile_k=(largest_divisor(reduce, min(4, reduce // 2)), 1),
     )
 
 

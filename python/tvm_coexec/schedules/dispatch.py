@@ -1,9 +1,9 @@
 """AutoTVM's root dispatch context with configurations for GPU shares.
 
-TVM asks the innermost context for a configuration of each workload; what that does not know goes outwards, to the user's
-tuning records, to TopHub, and at last to the root context. Stock TVM's root answers with a fallback that is 10 to 20
-times too slow without reference logs. `SharesContext` takes its place: it answers for the workloads it knows on GPU
-targets, so records for a workload always win, and leaves everything else to the stock fallback.
+TVM asks the innermost context for a configuration of each workload; what that does not know goes outwards, to the
+user's tuning records, to TopHub, and at last to the root context. Stock TVM's root answers with a fallback that is 10
+to 20 times too slow without reference logs. `SharesContext` takes its place: it answers for the workloads it knows on
+GPU targets, so records for a workload always win, and leaves everything else to the stock fallback.
 
 A configuration that is not a fallback also takes part in the choice between an operator's implementations: the one of
 least cost wins, before priorities are looked at. Only implementations that are good without tuning have one here
@@ -21,11 +21,11 @@ from tvm.target import Target
 
 from . import batch_matmul, conv1d, conv2d, conv2d_transpose, conv3d, dense, depthwise_conv2d, group_conv2d
 from .device import DeviceTraits, device_traits, is_gpu_target
-from .workloads import NotStatic, Workload, shape
+from .workloads import NotStatic, Workload
 
 _log = logging.getLogger("tvm_coexec")
 
-Schedule = Callable[[Workload, DeviceTraits], ConfigEntity]
+Schedule = Callable[[Workload, DeviceTraits], ConfigEntity | None]
 
 TEMPLATES: dict[str, Schedule] = {
     "conv2d_nchw.cuda": conv2d.conv2d_nchw,
@@ -72,7 +72,7 @@ def configuration(target: Target | None, workload: Workload | None) -> ConfigEnt
     except NotStatic as reason:
         _log.debug("%s: stock fallback, since an extent is not constant: %s", workload[0], reason)
         return None
-    if target.kind.name in ("nvptx", "rocm"):
+    if entity is not None and target.kind.name in ("nvptx", "rocm"):
         entity._entity_map["unroll_explicit"] = OtherOptionEntity(1)  # TVM's LLVM GPU backends know no other way
     return entity
 

@@ -123,7 +123,9 @@ def choose_tile(window: Window, traits: DeviceTraits, exact_channels: bool = Fal
     exact_channels : bool
         Whether the tile of channels must divide them (a template may not guard that edge).
     """
-    candidates = _cpu_tiles(window, traits, exact_channels) if traits.is_cpu else _gpu_tiles(window, traits)
+    candidates = (
+        _cpu_tiles(window, traits, exact_channels) if traits.is_cpu else _gpu_tiles(window, traits, exact_channels)
+    )
     return min(candidates, key=lambda tile: tile.cost)
 
 
@@ -214,7 +216,7 @@ def _cpu_cost(window: Window, channels: int, spatial: tuple[int, ...], reduce: i
     return window.batch * window.groups * groups * per_group
 
 
-def _gpu_tiles(window: Window, traits: DeviceTraits) -> Iterator[Tile]:
+def _gpu_tiles(window: Window, traits: DeviceTraits, exact: bool) -> Iterator[Tile]:
     """64 to 256 work-items per group, a few outputs each, inputs and weights reused through local memory."""
     *outer, width = window.out
     outer_splits = [[(1, 1)] * 1] * max(0, len(outer) - 1) + [_gpu_splits(o, 8, 2) for o in outer[-1:]]
@@ -222,7 +224,7 @@ def _gpu_tiles(window: Window, traits: DeviceTraits) -> Iterator[Tile]:
         (t, i)
         for i in (1, 2, 4)
         for t in (1, 2, 4, 8, 16, 32)
-        if t * i <= max(1, window.channels) and _fits(window, t * i)
+        if t * i <= window.channels and not (exact and window.channels % (t * i))
     ]
     for spatial in product(*outer_splits, _gpu_splits(width, 32, 2)):
         threads_spatial = prod(t for t, _ in spatial)
@@ -236,10 +238,6 @@ def _gpu_tiles(window: Window, traits: DeviceTraits) -> Iterator[Tile]:
             cost = _gpu_cost(window, traits, thread, inner, spatial)
             split = tuple((1, t, i) for t, i in spatial)
             yield Tile((1, thread, inner), split, reduce, 64, 0, cost)
-
-
-def _fits(window: Window, tile: int) -> bool:
-    return window.channels % tile == 0 or window.groups == 1
 
 
 def _gpu_splits(extent: int, most_threads: int, most_inner: int) -> list[tuple[int, int]]:
