@@ -73,7 +73,7 @@ class Conv(ConvLike):
         for letter in spatial_letters(layout):
             window, d = self._window(call, letter), layout.index(letter)
             if window.ok():
-                found[d] = OpSplit((ArgNeed(d, window.step()), None))
+                found[d] = OpSplit((ArgNeed(d, window.step(out[d])), None))
         return found
 
     def rebuild(

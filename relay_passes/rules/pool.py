@@ -42,7 +42,7 @@ class Pool(Rule):
         for letter in spatial_letters(layout):
             window, d = self._window(call, letter), layout.index(letter)
             if window.ok():
-                found[d] = OpSplit((ArgNeed(d, window.step()),))
+                found[d] = OpSplit((ArgNeed(d, window.step(shape_of(call)[d])),))
         return found
 
     def rebuild(

@@ -80,9 +80,11 @@ class Window:
         """Whether any window touches the input."""
         return self.first <= self.last
 
-    def step(self) -> Step:
-        """Rows under the windows of an output range."""
+    def step(self, rows: int) -> Step:
+        """Rows under the windows of an output range, of an output with that many rows."""
         a, b, e = self.stride, -self.before, self.reach - self.before
+        if self.first == 0 and self.last >= rows - 1:
+            return Step(a, b, e, 1, self.extent)
         return Touching(a, b, e, 1, self.extent, self.first, self.last)
 
     def share(self, r: Range, got: Range) -> WindowShare:
