@@ -1,4 +1,7 @@
-"""Networks of the zoo: the CPU alone, the GPU alone, co-executed; a two-thread CPU build beside them."""
+"""Networks of the zoo: the CPU alone, the GPU alone, co-executed; a two-thread CPU build beside them.
+
+``python -m benchmarks.models NETWORK ...`` runs some networks and, with ``--json``, keeps the others' rows.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,11 @@ def measure(name: str, bed: _common.TestBed, repeats: int) -> dict:
 
 def main() -> None:
     """Measures all networks."""
-    args = _common.parse("models", __doc__)
+    args = _common.parse("models", __doc__, names=NETWORKS)
     bed = _common.TestBed()
-    names = ("squeezenet", "shufflenet") if args.quick else NETWORKS
-    rows = [measure(name, bed, 5 if args.quick else 11) for name in _common.progress(names)]
+    names = ("squeezenet", "shufflenet") if args.quick else args.names
+    rows = _common.kept_rows(args, "network")
+    rows += [measure(name, bed, 5 if args.quick else 11) for name in _common.progress(names)]
     product = 1.0
     for row in rows:
         product *= row["speed_up"]
