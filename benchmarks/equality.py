@@ -7,8 +7,6 @@ with ``--json``, keeps the others' rows of that file.
 
 from __future__ import annotations
 
-import time
-
 from benchmarks import _common, _modules
 
 NETWORKS = ("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121")
@@ -35,7 +33,6 @@ def main() -> None:
     for name, ratio, axis in _common.progress(QUICK if args.quick else full_grid(args.names)):
         if network is None or network.name != name:
             network = _modules.Network.load(name)
-        start = time.perf_counter()
         runner, plan = _modules.coexecuted(network, "both", ratio=ratio, axis=axis)
         error = _modules.relative_error(runner.once()[1][0], network.reference)
         rows.append(
@@ -47,7 +44,6 @@ def main() -> None:
                 "split_kernels": sum(len(c.kernels) for c in plan.chains),
                 "max_rel_error": error,
                 "ok": bool(error <= GOAL),
-                "seconds": round(time.perf_counter() - start, 1),
             }
         )
     _common.finish(args, bed, rows, [f"goal: max relative error <= {GOAL:g} against onnxruntime, fp32"])

@@ -47,9 +47,10 @@ def measure(name: str) -> dict:
 
 def main() -> None:
     """Measures all networks."""
-    args = _common.parse("passes", __doc__)
+    args = _common.parse("passes", __doc__, names=NETWORKS)
     bed = _common.TestBed()
-    rows = [measure(name) for name in _common.progress(("squeezenet",) if args.quick else NETWORKS)]
+    rows = _common.kept_rows(args, "network")
+    rows += [measure(name) for name in _common.progress(("squeezenet",) if args.quick else args.names)]
     _common.finish(args, bed, rows, [f"goal: passes_over_build <= {GOAL:g}"])
 
 
