@@ -99,6 +99,13 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
                     raise Refusal(f"{call.op.name} needs all of a value inside the kernel")
                 back.args[arg] = None
                 continue
+            if len(paths) > 1 and _is_partial(need.step, unchanged.extent):
+                # Two ranges are read, and the operator will be computed on all between them; paths can't tell what of
+                # that falls on this field of a concatenation.
+                if arg in inside:
+                    raise Refusal(f"several parts of {call.op.name} are read at once")
+                back.args[arg] = None
+                continue
             target = back.calls if arg in inside else back.args
             # A step that changes nothing is left out: fewer paths, and equal ones are seen to be equal.
             new = paths if need.step == unchanged else [(*p, need.step) for p in paths]
@@ -109,6 +116,11 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
                 raise Refusal("an input would be divided along two axes at once")
             known[1].extend(p for p in new if p not in known[1])
     return back
+
+
+def _is_partial(step: Step, extent: int) -> bool:
+    """Whether some rows of the output need nothing of this argument."""
+    return (0, 0) in (step.apply((0, 1)), step.apply((extent - 1, extent)))
 
 
 def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[Need | None, ...]:

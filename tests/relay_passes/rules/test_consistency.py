@@ -119,9 +119,11 @@ def test_shares_agree(network, data):
         groups = any(graph.kernels[k].axis(shares.dims[k]).granule > 1 for k in members)
         event("with groups" if groups else "without groups")
         for device in ("gpu", "cpu"):
-            if not groups:
+            if not groups and not any("concatenate+" in graph.kernels[k].name for k in members):
                 assert found[device] == expected[device], f"{label}: {device}"
-            else:  # what is fused behind a grouped convolution need not be computed for whole groups
+            else:
+                # What is fused behind a grouped convolution need not be computed for whole groups, and what two parts
+                # of a concatenation need is counted whole.
                 assert set(found[device]) <= set(expected[device])
                 for value, r in found[device].items():
                     whole = expected[device][value]

@@ -55,6 +55,16 @@ def test_gated_linear_unit_and_shuffle_unit(splits):
     splits.check(y, expect={"h", "w"}, build="any")
 
 
+def test_two_parts_of_a_concatenation(splits):
+    """Everything between the parts is computed; the planner counts the fields whole rather than too little."""
+    x = relay.var("x", shape=(4, 5))
+    a, b = relay.split(relay.concatenate([x, x], axis=1), 2, axis=1)
+    seen = splits.check(a * relay.sigmoid(b), expect={"m", "n"}, build="any")
+    assert seen.graph.kernels[-1].named_axis("n").needs == (None,)
+    a, b = relay.split(relay.concatenate([relay.tanh(x), x], axis=1), 2, axis=1)
+    seen = splits.check(a * relay.sigmoid(b), expect={"m"}, build="none")
+
+
 @pytest.mark.parametrize("kind", ["functions", "control flow", "closure"])
 def test_models_that_cannot_be_planned(kind):
     x = relay.var("x", shape=(1, 4))
