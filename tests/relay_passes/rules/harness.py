@@ -16,7 +16,7 @@ from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import KernelGraph, SplitAxis
 from tvm_coexec.plan import Plan, Segment
 from tvm_coexec.relay_passes.annotate import Annotate
-from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.extract import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains
@@ -50,8 +50,10 @@ def some_cuts(axis: SplitAxis) -> list[int]:
     return sorted(c for c in wanted if 0 < c < n)
 
 
-def split_at(prepared, graph: KernelGraph, members: Sequence[int], axis: str, cut: int):
+def split_at(prepared, graph: KernelGraph | Extracted, members: Sequence[int], axis: str, cut: int):
     """The prepared module with one chain divided and all other kernels on the CPU."""
+    extracted = graph if isinstance(graph, Extracted) else None
+    graph = extracted.graph if extracted else graph
     rest_before = tuple(range(members[0]))
     others = tuple(k for k in range(members[0], len(graph.kernels)) if k not in members)
     segments = [Segment("cpu", rest_before)] if rest_before else []
@@ -61,7 +63,7 @@ def split_at(prepared, graph: KernelGraph, members: Sequence[int], axis: str, cu
     segments.append(Segment("split", tuple(members), axis, cut))
     segments += [Segment("cpu", late)] if late else []
     plan = Plan(graph.fingerprint(), tuple(segments))
-    return SplitChains()(Annotate(plan)(prepared))
+    return SplitChains()(Annotate(plan, extracted)(prepared))
 
 
 def random_inputs(params: Iterable, seed: int = 0) -> dict[str, np.ndarray]:
@@ -131,6 +133,7 @@ class Splits:
 
     def __init__(self):
         self.tried: set[str] = set()
+        self.extracted = Extracted(KernelGraph((), (), ()))
 
     def prepare(self, value, params: Sequence | None = None):
         """A prepared module from an expression (or a module) and its kernel graph."""
@@ -138,7 +141,8 @@ class Splits:
         if not isinstance(value, tvm.IRModule):
             mod = tvm.IRModule.from_expr(relay.Function(params or relay.analysis.free_vars(value), value))
         prepared = Prepare()(mod)
-        return prepared, extract(prepared)
+        self.extracted = extract_with_calls(prepared)
+        return prepared, self.extracted.graph
 
     def check(
         self,
@@ -149,13 +153,12 @@ class Splits:
         inputs: dict[str, np.ndarray] | None = None,
         tolerance: float = 1e-5,
         expect: Iterable[str] | None = None,
-        build: str = "one",
+        build: str = "any",
     ) -> Seen:
         """Split along every axis that the last kernel offers (or `axes`), compare, and say what was tried.
 
         `members` is the chain, by default all kernels. `expect` are the axes that must have been tried. Every split is
-        evaluated in numpy; `build` says which are also compiled: ``any`` one of them, ``one`` cut of each axis,
-        ``all``, or ``none``.
+        evaluated in numpy; `build` says which are also compiled: ``any`` one of them, ``all``, or ``none``.
         """
         prepared, graph = self.prepare(value)
         assert graph.kernels, graph.reason
@@ -170,7 +173,7 @@ class Splits:
                 continue
             for cut in cuts(axis):
                 try:
-                    split = split_at(prepared, graph, members, axis.name, cut)
+                    split = split_at(prepared, self.extracted, members, axis.name, cut)
                 except CoExecError as err:
                     seen.refused[axis.name] = str(err)
                     break
@@ -194,9 +197,8 @@ class Splits:
         if build == "all" or os.environ.get("TVM_COEXEC_BUILD_ALL_SPLITS"):
             chosen = every
         else:
-            chosen = [pairs[len(pairs) // 2] for pairs in made.values()] if build in ("one", "any") else []
-            if build == "any" and chosen:
-                chosen = [chosen[len(every) % len(chosen)]]
+            chosen = [pairs[len(pairs) // 2] for pairs in made.values()] if build == "any" else []
+            chosen = [chosen[len(every) % len(chosen)]] if chosen else []
         if chosen:
             results = run_all(prepared, [mod for _, mod in chosen], inputs)
             if want is not None:

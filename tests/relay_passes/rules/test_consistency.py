@@ -24,15 +24,16 @@ pytestmark = pytest.mark.llvm
 EXACT = ("nn.conv1d", "nn.conv2d", "nn.conv3d", "nn.dense", "nn.batch_matmul")
 
 
-def split_alone(prepared, graph, members: list[int], axis: str, cut: int) -> tuple[Plan, tvm.IRModule, int]:
+def split_alone(prepared, extracted, members: list[int], axis: str, cut: int) -> tuple[Plan, tvm.IRModule, int]:
     """The split module with every other kernel in a segment of its own; the plan and the chain's number."""
+    graph = extracted.graph
     singles = [k for k in range(len(graph.kernels)) if k not in members]
     segments = [Segment("cpu", (k,)) for k in singles if k < members[-1]]
     number = len(segments)
     segments.append(Segment("split", tuple(members), axis, cut))
     segments += [Segment("cpu", (k,)) for k in singles if k > members[-1]]
     plan = Plan(graph.fingerprint(), tuple(segments))
-    return plan, SplitChains()(Annotate(plan)(prepared)), number
+    return plan, SplitChains()(Annotate(plan, extracted)(prepared)), number
 
 
 def read_by_shares(split: tvm.IRModule, plan: Plan, number: int, graph) -> dict[str, dict[int, Range]]:
@@ -111,7 +112,7 @@ def test_shares_agree(network, data):
         return
     work = [sum(_flops(c) for c in calls if c.op.name in EXACT) for calls in extracted.calls]
     for members, axis, cut in chains(data, graph, 2):
-        plan, split, number = split_alone(prepared, graph, members, axis, cut)
+        plan, split, number = split_alone(prepared, extracted, members, axis, cut)
         shares = plan.segments[number].shares(graph)
         expected = needed_by_shares(graph, members, shares)
         found = read_by_shares(split, plan, number, graph)

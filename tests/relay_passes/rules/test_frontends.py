@@ -8,7 +8,7 @@ from tvm import relay
 
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import chain_shares
-from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -66,20 +66,22 @@ def longest_chains(graph):
                     chain_shares(graph, members, axis.name, cut)
                 except CoExecError:
                     continue
-                yield members, axis.name, cut
+                if len(members) > 1 or graph.kernels[last].is_heavy:
+                    yield members, axis.name, cut
                 break
 
 
 def check(prepared, most_whole: set[str]) -> set[int]:
     """Every longest chain is right; returns their lengths. Only operators of `most_whole` may have no axis."""
-    graph = extract(prepared)
+    extracted = extract_with_calls(prepared)
+    graph = extracted.graph
     whole = {k.name: k.reason for k in graph.kernels if not k.axes}
     assert set(whole) <= most_whole, whole
     inputs = random_inputs(prepared["main"].params)
     want = evaluate(prepared["main"], inputs)
     lengths, made = set(), []
     for members, axis, cut in longest_chains(graph):
-        made.append(inline_functions(split_at(prepared, graph, members, axis, cut)))
+        made.append(inline_functions(split_at(prepared, extracted, members, axis, cut)))
         assert_same(evaluate(made[-1]["main"], inputs), want, f"kernels {members} along {axis} at {cut}", 1e-9)
         lengths.add(len(members))
     built = run_all(prepared, [made[-1]], inputs)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import chain_shares
-from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -65,13 +65,14 @@ def test_matrices(network, data):
 def compare(network, data) -> None:
     """A network with some splits of it, evaluated in numpy."""
     prepared = Prepare()(tvm.IRModule.from_expr(network))
-    graph = extract(prepared)
+    extracted = extract_with_calls(prepared)
+    graph = extracted.graph
     if not graph.kernels:
         return
     inputs = random_inputs(prepared["main"].params)
     want = evaluate(prepared["main"], inputs)
     for members, axis, cut in chains(data, graph):
-        split = split_at(prepared, graph, members, axis, cut)
+        split = split_at(prepared, extracted, members, axis, cut)
         event(f"split {len(members)} kernels")
         got = evaluate(inline_functions(split)["main"], inputs)
         assert_same(got, want, f"kernels {members} along {axis} at {cut}", 1e-9)
@@ -81,12 +82,13 @@ def compare(network, data) -> None:
 @settings(max_examples=6, **COMMON)
 def test_builds(network, data):
     prepared = Prepare()(tvm.IRModule.from_expr(network))
-    graph = extract(prepared)
+    extracted = extract_with_calls(prepared)
+    graph = extracted.graph
     if not graph.kernels:
         return
     made, labels = [], []
     for members, axis, cut in chains(data, graph):
-        made.append(inline_functions(split_at(prepared, graph, members, axis, cut)))
+        made.append(inline_functions(split_at(prepared, extracted, members, axis, cut)))
         labels.append(f"kernels {members} along {axis} at {cut}")
     inputs = random_inputs(prepared["main"].params)
     want, *results = run_all(prepared, made[:2], inputs)
