@@ -147,7 +147,10 @@ def _times(request: dict, target, tasks: dict) -> dict:
     """Seconds of each of the request's configurations, timed in turns.
 
     A configuration is ``[[template, arguments], ..., which]``; of several templates the one of our least cost is taken.
+    One that TVM cannot compile has no seconds, unless it is the only one: then that is the answer.
     """
+    import tvm
+
     runs, compile_s = [], []
     for *templates, which in request["configurations"]:
         for template, arguments in templates:
@@ -157,15 +160,21 @@ def _times(request: dict, target, tasks: dict) -> dict:
         choices = [(tasks[json.dumps(t)], _entity(tasks[json.dumps(t)], which, target)) for t in templates]
         task, entity = min(choices, key=lambda c: c[1].cost or 0.0)
         start = time.process_time()
-        runs.append(_prepare(task, entity, target))
+        try:
+            runs.append(_prepare(task, entity, target))
+        except tvm.TVMError:
+            if len(request["configurations"]) == 1:
+                raise
+            runs.append(None)
         compile_s.append(time.process_time() - start)
-    lengths = [max(1, min(100, int(request["batch_s"] / max(run(1), 1e-6)))) for run in runs]
+    lengths = [run and max(1, min(100, int(request["batch_s"] / max(run(1), 1e-6)))) for run in runs]
     if request.get("core") is not None:
         os.sched_setaffinity(0, {request["core"]})
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(request["repeats"]):
         for run, length, into in zip(runs, lengths, seconds, strict=True):
-            into.append(run(length))
+            if run is not None:
+                into.append(run(length))
     return {"seconds": seconds, "compile_s": compile_s}
 
 
