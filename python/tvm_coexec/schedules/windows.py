@@ -95,8 +95,13 @@ class Tile:
 
 # Multiply-adds of 8 floats, input elements and weights copied, in cycles.
 _FMA_REGISTERS = 0.6  # columns as lanes: accumulators stay in registers
+# The same by what a row leaves over when vectors are full: what is over becomes smaller vectors, at best.
+_FMA_PARTIAL = (_FMA_REGISTERS, 3.0, 8.0, 8.0, 1.5, 1.5, 1.5, 8.0)
+_FMA_STRIDED = 14.0  # times as much where neighbours are not neighbours in the input
 _FMA_MEMORY = 2.0  # channels as lanes: load, multiply-add, store
+_FMA_LEFT_OVER = 7.0  # the same for a channel that fills no vector
 _COPY_INPUT = 0.8
+_COPY_WHOLE_INPUT = 0.2  # maps that are taken whole lie one behind the other
 _COPY_PADDED_INPUT = 1.5
 _COPY_WEIGHT = 0.8
 _COPY_POINTWISE_WEIGHT = 0.4
@@ -107,9 +112,12 @@ _PER_GROUP = 200.0
 
 _LANES = 8
 _MAX_STATEMENTS = 256  # of an unrolled tile: more take pocl's compiler seconds
-_MAX_ACCUMULATORS = 28  # vector registers that an unrolled tile may take
+_MAX_ACCUMULATORS = 24  # vector registers that an unrolled tile may take
+_MAX_PARTIAL_ACCUMULATORS = 48  # the same where they are not all full: to copy less input pays for spilling
 _MAX_VTHREAD = 15  # TVM unrolls virtual threads only up to here
 _MAX_VTHREADS = 56
+_MAX_ROWS = 7  # of an unrolled tile, but for whole maps
+_PER_TAP_REDUCE = 4, 16  # input channels at a time where each tap copies them, lanes being columns or channels
 
 
 @lru_cache(maxsize=1024)
@@ -140,15 +148,17 @@ def _cpu_tiles(window: Window, traits: DeviceTraits, exact: bool) -> Iterator[Ti
     for channels in _channel_tiles(window.channels, exact, 1):
         for spatial in _column_tiles(window):
             statements = channels * prod(spatial)
-            vectors = channels * prod(spatial[:-1]) * ceil_div(spatial[-1], _LANES)
-            if statements <= _MAX_STATEMENTS and vectors <= _MAX_ACCUMULATORS:
-                reduce = _reduce_block(window, channels, spatial, traits.local_bytes, window.reduce)
+            limit = _MAX_PARTIAL_ACCUMULATORS if spatial[-1] % _LANES else _MAX_ACCUMULATORS
+            if statements <= _MAX_STATEMENTS and channels * _vectors(window, spatial) <= limit:
+                most = _PER_TAP_REDUCE[0] if window.per_tap else window.reduce
+                reduce = _reduce_block(window, channels, spatial, traits.local_bytes, most)
                 cost = _cpu_cost(window, channels, spatial, reduce, columns=True)
                 split = tuple((1, 1, t) for t in spatial)
                 yield Tile((1, 1, channels), split, reduce, statements, 1, cost)
     for channels in _channel_tiles(window.channels, exact, min(_LANES, window.channels)):
         for spatial in _position_tiles(window):
-            reduce = _reduce_block(window, channels, spatial, traits.local_bytes, window.reduce)
+            most = _PER_TAP_REDUCE[1] if window.per_tap else window.reduce
+            reduce = _reduce_block(window, channels, spatial, traits.local_bytes, most)
             cost = _cpu_cost(window, channels, spatial, reduce, columns=False)
             split = tuple((t, 1, 1) for t in spatial)
             yield Tile((1, 1, channels), split, reduce, 0, 0, cost)
@@ -164,9 +174,10 @@ def _channel_tiles(channels: int, exact: bool, least: int) -> list[int]:
 def _column_tiles(window: Window) -> list[tuple[int, ...]]:
     *outer, width = window.out
     widths = [w for w in (8, 16, 24, 32) if width % w == 0] + [w for w in divisors(width) if 4 <= w <= 32]
-    rows = [sorted({even_tile(o, n) for n in range(1, 8)}) for o in outer[-1:]]
+    rows = [sorted({even_tile(o, n) for n in range(1, _MAX_ROWS + 1)}) for o in outer[-1:]]
     ones = [[1]] * (len(outer) - len(rows))
-    return list(product(*ones, *rows, sorted(set(widths or [min(8, width)]))))
+    tiles = list(product(*ones, *rows, sorted(set(widths or [min(8, width)]))))
+    return [*tiles, window.out] if _is_whole(window, window.out) else tiles
 
 
 def _position_tiles(window: Window) -> list[tuple[int, ...]]:
@@ -188,23 +199,38 @@ def _reduce_block(window: Window, channels: int, spatial: tuple[int, ...], local
     return max((d for d in divisors(window.reduce) if d <= limit and d * each <= local_bytes), default=1)
 
 
+def _vectors(window: Window, spatial: tuple[int, ...]) -> int:
+    """Vectors that the columns of a tile are made of, for one channel."""
+    if _is_whole(window, spatial):
+        return ceil_div(prod(spatial), _LANES)
+    return prod(spatial[:-1]) * (spatial[-1] // _LANES + (spatial[-1] % _LANES).bit_count())
+
+
+def _is_whole(window: Window, spatial: tuple[int, ...]) -> bool:
+    """Whether a tile takes whole maps under a 1x1 kernel: they are one long row, across channels, too."""
+    return window.taps == 1 and spatial == window.out and prod(window.stride) == 1 and not window.padded
+
+
 def _cpu_cost(window: Window, channels: int, spatial: tuple[int, ...], reduce: int, columns: bool) -> float:
-    width, *outer = reversed(spatial)
     tails = [o % t != 0 for o, t in zip(window.out, spatial, strict=True)]
     channel_tail = window.channels % channels != 0
     if columns:
-        vectors = width // _LANES + 2 * (width % _LANES).bit_count()
-        fma = _FMA_REGISTERS * channels * prod(outer) * vectors
-        fma *= (6.0 if window.stride[-1] > 1 else 1.0) * (4.0 if tails[-1] else 1.0)
-        fma *= 1.15 if any(tails[:-1]) or channel_tail else 1.0
+        whole = _is_whole(window, spatial)
+        over = (channels * prod(spatial) if whole else spatial[-1]) % _LANES
+        fma = channels * _vectors(window, spatial) * _FMA_PARTIAL[0 if whole and over == 1 else over]
+        fma *= 2.0 if over and not whole and prod(spatial) < 2 * _LANES else 1.0
+        fma *= (_FMA_STRIDED if window.stride[-1] > 1 else 1.0) * (4.0 if tails[-1] else 1.0)
+        fma *= (1.1 if any(tails[:-1]) else 1.0) * (1.3 if channel_tail else 1.0)
         weight = _COPY_POINTWISE_WEIGHT if window.taps == 1 else _COPY_WEIGHT
     else:
-        fma = _FMA_MEMORY * prod(spatial) * (channels // _LANES + 0.7 * (channels % _LANES))
+        lanes = _FMA_MEMORY * (channels // _LANES) + _FMA_LEFT_OVER * (channels % _LANES)
+        fma = lanes * prod(spatial)
         if any(tails):
-            fma *= 1.25 if prod(outer) == 1 else 2.5
-        fma *= 2.0 if channel_tail else 1.0
+            fma *= 1.25 if prod(spatial[:-1]) == 1 else 2.5
+        fma *= 4.0 if channel_tail else 1.0
         weight = _GATHER_WEIGHT
     copy = _COPY_PADDED_INPUT if window.padded else _COPY_INPUT
+    copy = _COPY_WHOLE_INPUT if columns and _is_whole(window, spatial) else copy
     loads = window.region(spatial) * copy * (window.taps if window.per_tap else 1)
     per_channel = fma * window.taps + loads + weight * channels * window.taps
     blocks = ceil_div(window.reduce, reduce) * (window.taps if window.per_tap else 1)
