@@ -1,0 +1,136 @@
+"""The interface that every latency model has, and how models are kept in files."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from tvm_coexec.errors import CoExecError
+from tvm_coexec.plan import write_atomically
+
+from .workload import Workloads, groups_of
+
+VERSION = 1
+
+
+class LatencyModel(ABC):
+    """Predicts seconds of kernels on one device.
+
+    The constructor stores options; `fit` learns, and what it learnt has names that end in ``_``.
+
+    Attributes
+    ----------
+    name : str
+        How files and tables call this model.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
+        """Learn from measured kernels.
+
+        Parameters
+        ----------
+        kernels : Workload or sequence of Workload
+        seconds : array, shape (n,)
+            Measured time of each; all positive.
+
+        Returns
+        -------
+        LatencyModel
+            Itself.
+        """
+
+    @abstractmethod
+    def predict(self, kernels: Workloads) -> np.ndarray:
+        """Predicted seconds.
+
+        Parameters
+        ----------
+        kernels : Workload or sequence of Workload
+            One workload may stand for many kernels.
+
+        Returns
+        -------
+        array, shape (n,)
+
+        Raises
+        ------
+        CoExecError
+            When the model is not fitted, or knows nothing of a kernel's class and has no fallback.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Options and fitted state as plain JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """The model that `state` describes."""
+
+    def to_json(self) -> str:
+        """One line of JSON: version, kind, model, state."""
+        self.check_fitted()
+        return json.dumps(
+            {"version": VERSION, "kind": "latency", "model": self.name, **self.state()}, separators=(",", ":")
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the model's file in bytes."""
+        return len(self.to_json().encode())
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model; the file is replaced as a whole or not at all."""
+        write_atomically(os.fspath(path), self.to_json() + "\n")
+
+    def check_fitted(self) -> None:
+        """Raise `CoExecError` when `fit` was never called."""
+        if not any(n.endswith("_") and not n.startswith("_") for n in vars(self)):
+            raise CoExecError(f"the latency model '{self.name}' is not fitted; call fit() or load a file first")
+
+
+def check_samples(kernels: Workloads, seconds: np.ndarray) -> tuple[list, np.ndarray]:
+    """Stacked workloads and seconds, checked to be as many, positive and finite.
+
+    Raises
+    ------
+    CoExecError
+    """
+    groups, total = groups_of(kernels)
+    y = np.asarray(seconds, float).reshape(-1)
+    if not total:
+        raise CoExecError("there are no measured kernels to fit a latency model to")
+    if len(y) != total:
+        raise CoExecError(f"{total} kernels but {len(y)} times were given")
+    if not (np.isfinite(y).all() and (y > 0).all()):
+        raise CoExecError("every measured time must be a positive number of seconds")
+    return groups, y
+
+
+def read_json(path: str | os.PathLike, kind: str, what: str) -> dict[str, Any]:
+    """The JSON object of a file of that kind and of this version.
+
+    Raises
+    ------
+    CoExecError
+        Naming the file, when it can't be read, is not JSON, or is something else.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8") as f:
+            d = json.load(f)
+    except OSError as err:
+        raise CoExecError(f"can't read {what} {path}: {err.strerror}") from None
+    except ValueError as err:
+        raise CoExecError(f"{what} {path} is not JSON ({err}); fit it again or give another file") from None
+    if not isinstance(d, dict) or d.get("kind") != kind or d.get("version") != VERSION:
+        raise CoExecError(f"{path} is not a {what} of version {VERSION}; fit it again or give another file")
+    return d
