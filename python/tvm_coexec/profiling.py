@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import platform
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,15 @@ from tvm import relay
 from tvm.contrib import graph_executor
 from tvm.target import Target
 
-from . import runtime, schedules
+from . import runtime
 from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts
 from .cost_models.measured import UNUSABLE_S, WHOLE
 from .errors import CoExecError
 from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
-from .plan import Plan, Segment
-from .relay_passes.annotate import Annotate
-from .relay_passes.extract import Extracted, extract_with_calls
-from .relay_passes.layout import AlterShareLayouts
-from .relay_passes.split import SplitChains, device_of
+from .relay_passes.extract import extract_with_calls
+from .sampling import links
+from .sampling.build import KernelBuilder, Piece, compile_for
+from .sampling.machine import cpu_name, schedules_digest
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -103,7 +101,7 @@ def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto"
     extracted = extract_with_calls(prepared)
     path = _cache_path(cpu, gpu, device)
     costs = _load_or_start(path, device, cpu, gpu)
-    meter = _Meter(prepared, extracted, cpu, gpu, device, costs)
+    meter = _Meter(KernelBuilder(prepared, extracted, cpu, gpu), device, costs)
     unique = list({k.signature(): k for k in extracted.graph.kernels}.values())
     try:
         whole = [_Job(d, k, WHOLE, 0) for k in unique for d in ("cpu", "gpu")]
@@ -145,9 +143,8 @@ def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: st
 
 
 class _Meter:
-    def __init__(self, prepared, extracted: Extracted, cpu: Target, gpu: Target, device, costs: MeasuredCosts):
-        self.prepared, self.extracted = prepared, extracted
-        self.targets = {"cpu": cpu, "gpu": gpu}
+    def __init__(self, builder: KernelBuilder, device: tvm.runtime.Device, costs: MeasuredCosts):
+        self.builder = builder
         self.devices = {"cpu": tvm.cpu(0), "gpu": device}
         self.costs = costs
         self.rng = np.random.default_rng(0)
@@ -164,10 +161,8 @@ class _Meter:
             self.costs.add(job.device, job.kernel.signature(), job.dim, job.rows, seconds)
 
     def _measure(self, job: _Job) -> float:
-        func = self._function(job)
-        target, device = self.targets[job.device], self.devices[job.device]
-        with tvm.transform.PassContext(opt_level=3):
-            lib = relay.build(tvm.IRModule.from_expr(func), target=Target(target, host=self.targets["cpu"]))
+        func, lib = self.builder.build(_piece(job))
+        device = self.devices[job.device]
         module = graph_executor.GraphModule(lib["default"](device))
         for p in func.params:
             module.set_input(p.name_hint, self._data(p.checked_type))
@@ -182,42 +177,14 @@ class _Meter:
             return self.rng.standard_normal(shape).astype(ty.dtype)
         return self.rng.integers(0, 2, shape).astype(ty.dtype)
 
-    def _function(self, job: _Job) -> relay.Function:
-        """The kernel, or its share, as the passes make it for that device."""
-        alone = kernel_module(self.prepared, self.extracted, job.kernel.index)
-        inner = extract_with_calls(alone).graph
-        last = inner.kernels[-1]
-        if job.dim == WHOLE:
-            segments = [Segment(job.device, tuple(k.index for k in inner.kernels))]
-        else:
-            axis = last.axis(job.dim)
-            assert axis is not None and len(inner.kernels) == 1
-            cut = job.rows if job.device == "gpu" else axis.extent - job.rows
-            segments = [Segment("split", (last.index,), axis.name, cut)]
-        split = SplitChains()(Annotate(Plan(inner.fingerprint(), tuple(segments)))(alone))
-        altered = AlterShareLayouts(self.targets["cpu"], self.targets["gpu"])(split)
-        func = next(f for f in altered.functions.values() if device_of(f) == job.device)
-        plain = tvm.IRModule.from_expr(relay.Function(func.params, func.body))
-        return relay.transform.InferType()(plain)["main"]
 
-
-def kernel_module(prepared: tvm.IRModule, extracted: Extracted, index: int) -> tvm.IRModule:
-    """One kernel of a prepared module as a module of its own; its inputs become parameters."""
-    segments = [Segment("cpu", (k.index,)) for k in extracted.graph.kernels]
-    annotated = _annotated(prepared, Plan(extracted.graph.fingerprint(), tuple(segments)))
-    func = annotated[f"coexec_{index}_cpu"]
-    return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))
-
-
-_last: tuple[tvm.IRModule, tvm.IRModule] | None = None
-
-
-def _annotated(prepared: tvm.IRModule, plan: Plan) -> tvm.IRModule:
-    """The module cut into its kernels; remembered for the module that is being measured."""
-    global _last
-    if _last is None or not _last[0].same_as(prepared):
-        _last = (prepared, Annotate(plan)(prepared))
-    return _last[1]
+def _piece(job: _Job) -> Piece:
+    if job.dim == WHOLE:
+        return Piece(job.device, job.kernel.index)
+    axis = job.kernel.axis(job.dim)
+    assert axis is not None
+    rows = (0, job.rows) if job.device == "gpu" else (axis.extent - job.rows, axis.extent)
+    return Piece(job.device, job.kernel.index, job.dim, rows)
 
 
 def _load_or_start(path: Path | None, device, cpu: Target, gpu: Target) -> MeasuredCosts:
@@ -228,56 +195,22 @@ def _load_or_start(path: Path | None, device, cpu: Target, gpu: Target) -> Measu
             logger.warning("%s", err)
     name = _device_name(device)
     description = f"measured here: {cpu} | {gpu.kind.name} on {name}, {_threads()} CPU threads"
-    upload, download = _link(tvm.cpu(0), device), _link(device, tvm.cpu(0))
+    times = links.copies(tvm.cpu(0), device)
+    upload, download, host_copy = (_link(times, n) for n in ("upload", "download", "host_copy"))
     # What waking the GPU and waiting for it costs beyond the copies; the plan pays it once per meeting.
-    meeting = _meeting_s(cpu, gpu, device) - upload.seconds(_SMALL) - download.seconds(_SMALL)
+    lib = compile_for(links.meeting_module(), gpu, cpu)
+    round_trip = links.meeting_s(graph_executor.GraphModule(lib["default"](device)), device, tvm.cpu(0))
+    meeting = round_trip - upload.seconds(links.SMALL_BYTES) - download.seconds(links.SMALL_BYTES)
     download = Link(download.constant_s + max(0.0, meeting), download.per_byte_s)
-    return MeasuredCosts(upload, download, _link(tvm.cpu(0), tvm.cpu(0)), description=description)
+    return MeasuredCosts(upload, download, host_copy, description=description)
 
 
-def _link(source, to) -> Link:
+def _link(times: list[dict], name: str) -> Link:
     """Constant and per-byte time of a copy, from a small and a large one."""
-    times = {}
-    for nbytes in (4096, 1 << 20, 1 << 22):
-        a = tvm.nd.array(np.ones(nbytes // 4, "float32"), source)
-        b = tvm.nd.empty(a.shape, "float32", to)
-        times[nbytes] = min(_copy_s(a, b, source, to) for _ in range(10))
-    slope = max(0.0, (times[1 << 22] - times[4096]) / ((1 << 22) - 4096))
-    return Link(max(1e-7, times[4096] - 4096 * slope), slope)
-
-
-_SMALL = 4096  # bytes
-
-
-def _meeting_s(cpu: Target, gpu: Target, device) -> float:
-    """Seconds from handing a small tensor to an idle GPU to having its result, less the kernel's own time."""
-    x = relay.var("x", shape=(_SMALL // 4,))
-    with tvm.transform.PassContext(opt_level=3):
-        lib = relay.build(tvm.IRModule.from_expr(relay.Function([x], relay.nn.relu(x))), target=Target(gpu, host=cpu))
-    module = graph_executor.GraphModule(lib["default"](device))
-    here, there = tvm.nd.array(np.ones(_SMALL // 4, "float32")), tvm.nd.empty((_SMALL // 4,), "float32", tvm.cpu(0))
-    out = module.get_output(0)
-
-    def once() -> float:
-        start = time.perf_counter()
-        module.set_input("x", here)
-        module.run()
-        out.copyto(there)
-        return time.perf_counter() - start
-
-    round_trip = min(once() for _ in range(50))
-    timer = module.module.time_evaluator("run", device, number=20, repeat=REPEATS)
-    return round_trip - float(min(timer().results))
-
-
-def _copy_s(a, b, source, to) -> float:
-    source.sync()
-    to.sync()
-    start = time.perf_counter()
-    a.copyto(b)
-    source.sync()
-    to.sync()
-    return time.perf_counter() - start
+    seconds = {t["bytes"]: t["seconds"] for t in times if t["link"] == name}
+    small, large = min(seconds), max(seconds)
+    slope = max(0.0, (seconds[large] - seconds[small]) / (large - small))
+    return Link(max(1e-7, seconds[small] - small * slope), slope)
 
 
 def _device_name(device) -> str:
@@ -295,22 +228,8 @@ def _cache_path(cpu: Target, gpu: Target, device) -> Path | None:
     )
     if base == "off":
         return None
-    key = [str(cpu), str(gpu), _device_name(device), _cpu_name(), _threads(), tvm.__version__, _schedules_digest()]
+    key = [str(cpu), str(gpu), _device_name(device), cpu_name(), _threads(), tvm.__version__, schedules_digest()]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     folder = Path(base) / "profiles"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{digest}.json"
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            return next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "")
-    except OSError:
-        return platform.processor()
-
-
-def _schedules_digest() -> str:
-    """Other schedules, other times: what was measured with older ones is not found again."""
-    files = sorted(Path(schedules.__path__[0]).glob("*.py"))
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()

@@ -1,0 +1,68 @@
+"""The table of commands.
+
+A command is a module with a docstring (its first line is the help), ``add_arguments(parser)`` and ``run(args) -> int``.
+It is imported when it is used, so that one command does not wait for what another needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from ..errors import CoExecError
+
+COMMANDS = {
+    "profile": "measure kernels and shares on both devices",
+}
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``coexec``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 2 after one line on standard error that says what the user can mend.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="coexec", description="Cost models for co-execution.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((a for a in argv if not a.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f".{name}", __package__)
+            module.add_arguments(sub)
+            sub.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+            sub.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    _log_to_stderr(args.verbose)
+    try:
+        return args.run(args)
+    except CoExecError as err:
+        print(f"coexec {args.command}: {' '.join(str(err).split())}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print(f"coexec {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    logger = logging.getLogger("tvm_coexec")
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("coexec: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    for name in ("te_compiler", "autotvm"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,111 @@
+"""``coexec profile``: measure kernels and shares on both devices."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ..errors import CoExecError
+from . import checks
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    parser.add_argument(
+        "--zoo", action="append", default=[], metavar="NAME", help="a network of the zoo, or 'all'"
+    )
+    parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
+    parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="samples; an existing file is continued")
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--cuts", type=checks.count, default=2, metavar="N", help="cuts per axis of a heavy kernel (default: 2)")
+    add("--designed", type=checks.count, default=0, metavar="N", help="add N kernels spread over the shapes")
+    add("--budget", type=checks.positive, metavar="SECONDS", help="begin no new kernel after that time")
+    add("--no-networks", action="store_true", help="do not time whole networks")
+    add("--no-contention", action="store_true", help="do not time kernels while the other device is busy")
+    add("--retry", action="store_true", help="measure again what failed before")
+    add = parser.add_argument_group("how it is timed").add_argument
+    add("--repeats", type=checks.at_least_one, default=7, metavar="N", help="repeats; the shortest counts (default: 7)")
+    add("--min-repeat-ms", type=checks.at_least_one, default=3, metavar="MS", help="least time of one (default: 3)")
+    add("--timeout", type=checks.positive, default=120.0, metavar="SECONDS", help="of one compilation (default: 120)")
+    add("--processes", type=checks.count, default=0, metavar="N", help="compile so many at once (default: one a core)")
+    add("--test-bed", action="store_true", help="where pocl is the GPU: one core for each device")
+    add = parser.add_argument_group("another machine's devices").add_argument
+    add("--rpc-tracker", metavar="HOST:PORT", help="TVM's tracker; else TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    add("--rpc-key", metavar="KEY", help="the device's key at the tracker")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and say what was measured."""
+    checks.folder_of(args.output)
+    tracker = _tracker(args)
+    bed = None
+    if args.test_bed:
+        if tracker:
+            raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc-key")
+        from ..testing import testbed
+
+        bed = testbed.prepare()
+    from ..sampling.collect import Options, collect
+    from ..sampling.models import designed, load_model
+
+    names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
+    if not names and not args.designed:
+        raise CoExecError("nothing to measure: name models, or give --designed N")
+    models = [load_model(name) for name in names] + ([designed(args.designed)] if args.designed else [])
+    options = Options(
+        cpu=args.cpu,
+        gpu=args.gpu,
+        cuts=args.cuts,
+        repeats=args.repeats,
+        min_repeat_ms=args.min_repeat_ms,
+        budget_s=args.budget,
+        networks=not args.no_networks,
+        contention=not args.no_contention,
+        processes=args.processes,
+        compile_timeout_s=args.timeout,
+        bed=bed,
+        tracker=tracker,
+        key=args.rpc_key or "",
+        retry=args.retry,
+    )
+    done = collect(models, args.output, options)
+    each = f", {done.seconds / done.measured:.2f} s each" if done.measured else ""
+    print(f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were there before")
+    if done.failed:
+        print(f"{len(done.failed)} failed and are skipped, such as {done.failed[0]}", file=sys.stderr)
+    if done.left:
+        print(f"{done.left} are left: run the same command again to go on", file=sys.stderr)
+    return 0
+
+
+def _zoo(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    from ..testing import zoo
+
+    if "all" in names:
+        return zoo.names()
+    for name in names:
+        if name not in zoo.names():
+            raise CoExecError(f"--zoo {name}: there is no such network; use one of {', '.join(zoo.names())}")
+    return names
+
+
+def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
+    if args.rpc_tracker is None and not args.rpc_key:
+        return None
+    if not args.rpc_key:
+        raise CoExecError("--rpc-tracker needs --rpc-key, the device's key at the tracker")
+    text = args.rpc_tracker
+    if text is None:
+        host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
+        if not host or not port:
+            raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+        text = f"{host}:{port}"
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise CoExecError(f"--rpc-tracker {text} is not HOST:PORT")
+    return host, int(port)

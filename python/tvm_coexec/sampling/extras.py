@@ -1,0 +1,142 @@
+"""Around the kernels: links, meetings, kernels while the other device is busy, and whole networks."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from ..cost_models.describe import describe
+from ..cost_models.samples import DEVICES, Samples, SampleWriter, read_samples
+from ..kernel_graph import Kernel
+from . import compiling, links, timing
+from .build import Piece
+from .children import ChildError
+
+if TYPE_CHECKING:
+    from .collect import Collection
+
+logger = logging.getLogger("tvm_coexec")
+
+LINK_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
+LINK_ROUNDS = 3
+CONTENTION_PER_CLASS = 3
+# Long enough for the other device to be busy all the while, short enough to be many.
+CONTENTION_BETWEEN_S = (2e-4, 3e-2)
+CONTENTION_REPEAT_MS = 30
+
+
+def measure(run: Collection, writer: SampleWriter) -> None:
+    """Measure what of it is asked for and not in the file yet."""
+    _links(run, writer)
+    if run.options.contention:
+        _contention(run, writer)
+    if run.options.networks:
+        _networks(run, writer)
+
+
+def _links(run: Collection, writer: SampleWriter) -> None:
+    if writer.found.links and writer.found.meetings:
+        return
+    try:
+        for _ in range(LINK_ROUNDS):
+            for copy in run.timer.call("copies", LINK_S):
+                writer.write({"record": "copy", **copy})
+        builder = run.builders[0][1]
+        path = f"{run.folder}/meeting.{'tar' if run.options.tracker else 'so'}"
+        lib = compiling.compile_for(links.meeting_module(), builder.gpu, builder.cpu)
+        lib.get_lib().export_library(path)
+        request = links.MeetingRequest(compiling.Built(path, lib.get_graph_json(), "gpu"))
+        for _ in range(LINK_ROUNDS):
+            writer.write({"record": "meeting", "seconds": max(0.0, run.timer.call(request, LINK_S))})
+    except ChildError as err:
+        logger.warning("links can't be measured: %s", err)
+
+
+def _contention(run: Collection, writer: SampleWriter) -> None:
+    """A kernel alone, and while the other device runs the same one: what shares of one kernel do to each other."""
+    if writer.found.contention:
+        return
+    for model, kernel in tqdm(_contenders(run, writer.path), desc="contention", unit="kernel", disable=None):
+        requests = [run.request(model, Piece(d, kernel.index), d) for d in DEVICES]
+        built = run.build_all(requests, run.options.compile_timeout_s)
+        try:
+            for device, own, other in (("cpu", *built), ("gpu", *built[::-1])):
+                alone = run.time(own, CONTENTION_REPEAT_MS)
+                if isinstance(other, ChildError):
+                    raise other
+                together = _while_busy(run, own, other)
+                found = {"alone_s": alone.best_s, "together_s": together.best_s}
+                workload = describe(kernel, device).to_json()
+                writer.write({"record": "contention", "device": device, "workload": workload, **found})
+        except ChildError as err:
+            logger.warning("contention of %s can't be measured: %s", kernel.name, err)
+            run.busy.stop()
+
+
+def _while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:
+    run.busy.call(timing.BusyRequest(other), LINK_S)
+    try:
+        return run.time(own, CONTENTION_REPEAT_MS)
+    finally:
+        run.busy.call("stop", LINK_S)
+
+
+def _contenders(run: Collection, path: str) -> list[tuple[int, Kernel]]:
+    """Kernels of each class, those of middling time on both devices, from small to large."""
+    seconds = _whole_seconds(read_samples(path))
+    low, high = CONTENTION_BETWEEN_S
+    by_class: dict[str, list[tuple[float, int, Kernel]]] = {}
+    for model, (_, builder) in enumerate(run.builders):
+        for kernel in {k.signature(): k for k in builder.graph.kernels}.values():
+            times = [seconds.get((d, kernel.signature()), 0.0) for d in DEVICES]
+            if all(low <= t <= high for t in times):
+                by_class.setdefault(describe(kernel, "cpu").kind, []).append((times[0], model, kernel))
+    found = []
+    for members in by_class.values():
+        members.sort(key=lambda m: m[0])
+        step = max(1, len(members) // CONTENTION_PER_CLASS)
+        found += [(model, kernel) for _, model, kernel in members[step // 2 :: step][:CONTENTION_PER_CLASS]]
+    return found
+
+
+def _networks(run: Collection, writer: SampleWriter) -> None:
+    """Whole networks on each device, beside the sum of their kernels."""
+    seconds = _whole_seconds(read_samples(writer.path))
+    done = {(n["network"], n["device"]) for n in writer.found.networks}
+    todo = []
+    for model, (name, builder) in enumerate(run.builders):
+        for device in DEVICES:
+            times = [seconds.get((device, k.signature())) for k in builder.graph.kernels]
+            if len(times) > 1 and name != "designed" and (name, device) not in done and None not in times:
+                todo.append((model, name, device, times))
+    step = len(run.compilers)
+    with tqdm(total=len(todo), desc="networks", unit="network", disable=None if todo else True) as bar:
+        for at in range(0, len(todo), step):
+            now = todo[at : at + step]
+            requests = [run.request(model, None, device) for model, _, device, _ in now]
+            for entry, request, built in zip(now, requests, run.build_all(requests, NETWORK_BUILD_S), strict=True):
+                record = _network(run, entry, built)
+                if record is not None:
+                    writer.write(record)
+                Path(request.path).unlink(missing_ok=True)
+                bar.update()
+
+
+def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError) -> dict[str, Any] | None:
+    _, name, device, times = entry
+    try:
+        if isinstance(built, ChildError):
+            raise built
+        timed = run.timer.call(timing.TimeRequest(built, run.options.repeats, 100), NETWORK_RUN_S)
+    except ChildError as err:
+        logger.warning("network %s can't be measured on the %s: %s", name, device, err)
+        return None
+    fixed = {"record": "network", "network": name, "device": device, "kernels": len(times)}
+    return {**fixed, "sum_s": sum(times), "seconds": timed.best_s}
+
+
+def _whole_seconds(samples: Samples) -> dict[tuple[str, str], float]:
+    return {(s.device, s.signature): s.seconds for s in samples.usable if s.dim < 0}

@@ -1,0 +1,186 @@
+"""The timing child: the one process that uses the devices, here or behind TVM's RPC."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import numpy as np
+import tvm
+from tvm.contrib import graph_executor
+
+from ..errors import CoExecError
+from ..testing import testbed
+from . import links, machine
+from .children import answer
+from .compiling import Built
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how to time.
+
+    Attributes
+    ----------
+    gpu_type : int
+        DLPack type of the GPU.
+    bed : TestBed or None
+        Pin this process as the test-bed wants it.
+    tracker : (str, int) or None
+        RPC tracker; `key` then names the device.
+    key : str
+    environment : dict
+        Variables of this process; `None` removes one.
+    """
+
+    gpu_type: int
+    bed: testbed.TestBed | None = None
+    tracker: tuple[str, int] | None = None
+    key: str = ""
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TimeRequest:
+    """Time a library: at most `repeats` times, each for at least `min_repeat_ms`."""
+
+    built: Built
+    repeats: int
+    min_repeat_ms: int
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of each repeat, and the machine's load and clock around them."""
+
+    seconds: tuple[float, ...]
+    load: float
+    mhz: float
+
+    @property
+    def best_s(self) -> float:
+        """The shortest."""
+        return min(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Median over the shortest, less 1."""
+        return statistics.median(self.seconds) / self.best_s - 1.0
+
+
+@dataclass(frozen=True)
+class BusyRequest:
+    """Run a library over and over until the next message."""
+
+    built: Built
+
+
+class _Timer:
+    def __init__(self, connection: Connection, setting: Setting):
+        self.connection, self.setting = connection, setting
+        self.session = None
+
+    def handle(self, request: object) -> object:
+        if request == "hello":
+            return self._hello()
+        if request == "copies":
+            return links.copies(self._device("cpu"), self._device("gpu"))
+        if isinstance(request, links.MeetingRequest):
+            module, _ = self._load(request.built)
+            return links.meeting_s(module, self._device("gpu"), self._device("cpu"))
+        if isinstance(request, TimeRequest):
+            return self._time(request)
+        if isinstance(request, BusyRequest):
+            return self._busy(request)
+        raise AssertionError(request)
+
+    def _hello(self) -> dict[str, dict[str, str]]:
+        """Names of the devices."""
+        gpu = self._device("gpu")
+        if not gpu.exist:
+            from .. import runtime
+
+            why = "the RPC server has none" if self.setting.tracker else runtime.why_unavailable()
+            raise CoExecError(f"no GPU of this target: {why or 'no such device was found'}")
+        cpu = {"name": f"rpc:{self.setting.key}"} if self.setting.tracker else {"name": machine.cpu_name()}
+        threads = "all" if self.setting.tracker else machine.cpu_threads()
+        return {"cpu": {**cpu, "threads": threads}, "gpu": {"name": str(gpu.device_name or gpu.device_type)}}
+
+    def _device(self, which: str) -> tvm.runtime.Device:
+        kind = 1 if which == "cpu" else self.setting.gpu_type
+        if self.setting.tracker is None:
+            return tvm.runtime.Device(kind, 0)
+        if self.session is None:
+            from tvm import rpc
+
+            self.session = rpc.connect_tracker(*self.setting.tracker).request(self.setting.key, session_timeout=0)
+        return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
+
+    def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:
+        device = self._device(built.device)
+        if self.session is None:
+            lib = tvm.runtime.load_module(built.path)
+        else:
+            self.session.upload(built.path)
+            lib = self.session.load_module(os.path.basename(built.path))
+        module = module_of(built.graph, lib, device)
+        module.run()
+        device.sync()
+        if self.setting.bed is not None:  # TVM pins this thread when its first parallel loop runs
+            testbed.pin_main_thread(self.setting.bed)
+        return module, device
+
+    def _time(self, request: TimeRequest) -> Timed:
+        module, device = self._load(request.built)
+        start = time.perf_counter()
+        module.run()
+        device.sync()
+        once_s = time.perf_counter() - start
+        # A slow kernel is timed fewer times: it repeats better, and the run has an end.
+        repeats = max(2, min(request.repeats, int(1.5 / max(once_s, 1e-9))))
+        timer = module.module.time_evaluator(
+            "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
+        )
+        seconds = tuple(float(s) for s in timer().results)
+        mhz = 0.0 if self.session is not None else machine.clock_mhz()
+        return Timed(seconds, machine.load_average(), mhz)
+
+    def _busy(self, request: BusyRequest) -> int:
+        module, device = self._load(request.built)
+        self.connection.send((None, "running"))
+        runs, parent = 0, os.getppid()
+        while not self.connection.poll() and os.getppid() == parent:
+            module.run()
+            device.sync()
+            runs += 1
+        self.connection.recv()
+        return runs
+
+
+def serve(connection: Connection, setting: Setting) -> None:
+    """Run in the child."""
+    for name, value in setting.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    answer(connection, _Timer(connection, setting).handle)
+
+
+def module_of(graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device) -> graph_executor.GraphModule:
+    """An executor whose inputs and weights hold noise; unset memory could hold denormals, which are slow."""
+    module = graph_executor.create(graph, lib, device)
+    noise = np.random.default_rng(0).standard_normal(1 << 16)
+    parsed = json.loads(graph)
+    entries = parsed["node_row_ptr"]
+    shapes, types = parsed["attrs"]["shape"][1], parsed["attrs"]["dltype"][1]
+    for node in parsed["arg_nodes"]:
+        name, shape, dtype = parsed["nodes"][node]["name"], shapes[entries[node]], types[entries[node]]
+        values = np.resize(noise, shape)
+        # integers are indices or quantised values: 0 and 1 are fine for both
+        module.set_input(name, values.astype(dtype) if "float" in dtype else (values > 0).astype(dtype))
+    return module
