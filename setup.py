@@ -143,9 +143,7 @@ def commands() -> dict[str, type]:
 
 
 PACKAGES = packages()
-SCRIPTS = ["tvmc = tvm_coexec.tvmc:main"]
-if (ROOT / "python/tvm_coexec/cli.py").exists():
-    SCRIPTS.append("coexec = tvm_coexec.cli:main")
+SCRIPTS = ["tvmc = tvm_coexec.tvmc:main", "coexec = tvm_coexec.cli:main"]
 
 setup(
     name="tvm-coexec",

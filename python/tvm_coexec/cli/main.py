@@ -16,6 +16,9 @@ from ..errors import CoExecError
 
 COMMANDS = {
     "profile": "measure kernels and shares on both devices",
+    "fit": "fit a profile of both devices to samples",
+    "eval": "compare a profile's predictions with samples",
+    "predict": "predict a model's kernels and its latency on each device",
 }
 USER_ERROR, INTERRUPTED = 2, 130
 

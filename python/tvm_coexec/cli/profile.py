@@ -13,9 +13,7 @@ from . import checks
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
-    parser.add_argument(
-        "--zoo", action="append", default=[], metavar="NAME", help="a network of the zoo, or 'all'"
-    )
+    parser.add_argument("--zoo", action="append", default=[], metavar="NAME", help="a network of the zoo, or 'all'")
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="samples; an existing file is continued")

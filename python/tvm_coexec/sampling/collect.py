@@ -179,7 +179,7 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
         run = Collection(builders, options, folder, threads)
         try:
             with SampleWriter(path, header_of(run)) as writer:
-                summary = _kernels(run, writer, start)
+                summary = _kernels(run, writer)
                 extras.measure(run, writer)
         finally:
             run.close()
@@ -212,12 +212,12 @@ def _bare(target: tvm.target.Target) -> dict:
     return {k: v for k, v in target.export().items() if k not in ("host", "tag")}
 
 
-def _kernels(run: Collection, writer: SampleWriter, start: float) -> Summary:
+def _kernels(run: Collection, writer: SampleWriter) -> Summary:
     options = run.options
     done = {s.key for s in writer.found.samples if not (options.retry and s.error)}
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
     todo = [j for j in jobs if j.key not in done]
-    summary = Summary(found=len(jobs) - len(todo))
+    summary, start = Summary(found=len(jobs) - len(todo)), time.monotonic()
     batch = 8 * len(run.compilers)
     with tqdm(total=len(jobs), initial=summary.found, desc="kernels", unit="kernel", disable=None) as bar:
         for at in range(0, len(todo), batch):

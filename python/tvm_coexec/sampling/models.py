@@ -9,6 +9,7 @@ import tvm
 from tvm import relay
 
 from ..errors import CoExecError
+from ..kernel_graph import KernelGraph
 from ..relay_passes.extract import extract_with_calls
 from ..relay_passes.prepare import Prepare
 from ..targets import targets
@@ -32,8 +33,12 @@ class Model:
     mod: tvm.IRModule
     params: dict
 
+    def graph(self) -> KernelGraph:
+        """Its kernels; raises `CoExecError` when there are none."""
+        return self.builder("llvm", "opencl").graph
+
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
-        """Its kernels, for two targets."""
+        """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
         prepared = Prepare(self.params)(self.mod)
         extracted = extract_with_calls(prepared)
         if not extracted.graph.kernels:

@@ -1,0 +1,106 @@
+"""How far predictions are from measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cost_models.samples import DEVICES, Sample
+from ..errors import CoExecError
+
+if TYPE_CHECKING:
+    from ..cost_models.profile import Profile
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Measured samples of one device beside their predictions.
+
+    Attributes
+    ----------
+    device : str
+    samples : list of Sample
+        Those that the profile can predict.
+    predicted_s : array, shape (n,)
+    unknown : dict of str to int
+        Classes that the profile knows nothing of, and how many samples they have.
+    """
+
+    device: str
+    samples: list[Sample]
+    predicted_s: np.ndarray
+    unknown: dict[str, int]
+
+    @property
+    def measured_s(self) -> np.ndarray:
+        """Shape (n,)."""
+        return np.array([s.seconds for s in self.samples])
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Predicted over measured, less 1; shape (n,)."""
+        return self.predicted_s / self.measured_s - 1.0
+
+    def where(self, keep: Callable[[Sample], bool]) -> np.ndarray:
+        """Errors of some of the samples."""
+        return self.errors[np.array([keep(s) for s in self.samples], bool)]
+
+
+def compare(profile: Profile, samples: Iterable[Sample]) -> list[Compared]:
+    """Predictions for all samples that have a time, by device."""
+    found = []
+    samples = [s for s in samples if not s.error]
+    for device in DEVICES:
+        by_class: dict[str, list[Sample]] = {}
+        for s in samples:
+            if s.device == device:
+                by_class.setdefault(s.workload.key, []).append(s)
+        known, predicted, unknown = [], [], {}
+        for key, members in sorted(by_class.items()):
+            try:
+                predicted.append(profile.devices[device].predict([s.workload for s in members]))
+                known += members
+            except CoExecError:  # the table says so; the other classes are still worth a look
+                unknown[key] = len(members)
+        found.append(Compared(device, known, np.concatenate(predicted) if predicted else np.zeros(0), unknown))
+    return found
+
+
+def figures(errors: np.ndarray) -> dict[str, float | None]:
+    """Part within 10 %, mean and median of the absolute relative errors, all in per cent."""
+    if not len(errors):
+        return {"within 10 %": None, "MAPE %": None, "median %": None}
+    size = np.abs(errors) * 100
+    return {
+        "within 10 %": float((size <= 10).mean() * 100),
+        "MAPE %": float(size.mean()),
+        "median %": float(np.median(size)),
+    }
+
+
+def rows_of(compared: Compared) -> list[dict[str, object]]:
+    """Rows of a table: each class, whole kernels, shares, and all."""
+
+    def row(name: str, errors: np.ndarray) -> dict[str, object]:
+        return {"device": compared.device, "class": name, "kernels": len(errors), **figures(errors)}
+
+    classes = sorted({s.workload.key for s in compared.samples})
+    rows = [row(c, compared.where(lambda s, c=c: s.workload.key == c)) for c in classes]
+    for name, number in compared.unknown.items():
+        rows.append(row(f"{name} (not in the profile)", np.zeros(0)) | {"kernels": number})
+    rows.append(row("whole kernels", compared.where(lambda s: s.dim < 0)))
+    rows.append(row("shares", compared.where(lambda s: s.dim >= 0)))
+    rows.append(row("all", compared.errors))
+    return [r for r in rows if r["kernels"]]
+
+
+def rows_by_network(compared: Compared) -> list[dict[str, object]]:
+    """Rows of a table: the samples of each network."""
+    rows = []
+    for name in sorted({s.network for s in compared.samples}):
+        errors = compared.where(lambda s, n=name: s.network == n)
+        rows.append({"device": compared.device, "network": name, "kernels": len(errors), **figures(errors)})
+    return rows

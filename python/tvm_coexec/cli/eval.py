@@ -1,0 +1,56 @@
+"""``coexec eval``: how far a profile's predictions are from measurements."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..cost_models.samples import read_samples
+from ..errors import CoExecError
+from ..plan import write_atomically
+from . import accuracy, checks
+from .tables import print_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote")
+    parser.add_argument("samples", metavar="SAMPLES", help="what `coexec profile` wrote")
+    parser.add_argument("--by", choices=("class", "network"), default="class", help="rows of the table")
+    parser.add_argument("--plots", metavar="FOLDER", help="draw predictions, errors and a learning curve there")
+    parser.add_argument("--json", metavar="FILE", help="write table and single predictions there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and show it."""
+    from ..cost_models.profile import Profile
+
+    if args.json:
+        checks.folder_of(args.json)
+    if args.plots:
+        from .plots import require_matplotlib
+
+        require_matplotlib()
+    profile = Profile.load(args.profile)
+    samples = read_samples(args.samples)
+    if not samples.usable:
+        raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")
+    compared = accuracy.compare(profile, samples.samples)
+    rows = [r for c in compared for r in (accuracy.rows_of(c) if args.by == "class" else accuracy.rows_by_network(c))]
+    print_table(rows)
+    failed = len(samples.samples) - len(samples.usable)
+    if failed:
+        print(f"{failed} kernels of {args.samples} could not be measured and are left out")
+    if args.json:
+        kernels = [
+            {"device": c.device, "network": s.network, "kernel": s.kernel, "class": s.workload.key, "dim": s.dim,
+             "rows": s.rows, "measured_s": s.seconds, "predicted_s": float(p)}
+            for c in compared for s, p in zip(c.samples, c.predicted_s, strict=True)
+        ]  # fmt: skip
+        write_atomically(args.json, json.dumps({"table": rows, "kernels": kernels}, indent=1) + "\n")
+    if args.plots:
+        from .plots import draw
+
+        for path in draw(compared, samples, args.plots):
+            print(path)
+    return 0

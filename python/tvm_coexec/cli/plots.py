@@ -1,0 +1,141 @@
+"""Plots of a comparison: predicted against measured, errors by class, and a learning curve."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cost_models.samples import Samples
+from ..errors import CoExecError
+from .accuracy import Compared, compare, figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HELD_OUT = 0.25
+STEPS = (20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+def require_matplotlib() -> None:
+    """Raise `CoExecError` when plots can't be drawn."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise CoExecError("--plots needs matplotlib; install tvm-coexec[plot]") from None
+    matplotlib.use("Agg")
+
+
+def draw(compared: Sequence[Compared], samples: Samples, folder: str) -> list[str]:
+    """Draw all plots.
+
+    Parameters
+    ----------
+    compared : sequence of Compared
+    samples : Samples
+        For the learning curve, which fits a profile to parts of them.
+    folder : str
+        Made if need be.
+
+    Returns
+    -------
+    list of str
+        The files.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as err:
+        raise CoExecError(f"can't make the folder {folder}: {err.strerror}; choose another for --plots") from None
+    shown = [c for c in compared if c.samples]
+    figures_ = {"predicted.png": _predicted(shown), "errors.png": _errors(shown), "learning.png": _learning(samples)}
+    paths = []
+    for name, figure in figures_.items():
+        path = os.path.join(folder, name)
+        try:
+            figure.savefig(path, dpi=120)
+        except OSError as err:
+            raise CoExecError(f"can't write {path}: {err.strerror}; choose another folder for --plots") from None
+        paths.append(path)
+    return paths
+
+
+def _figure(columns: int, height: float = 4.5) -> tuple[Figure, list]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * columns, height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(1, columns)))
+
+
+def _predicted(compared: Sequence[Compared]) -> Figure:
+    """Both axes logarithmic; between the dotted lines predictions are within 10 %."""
+    figure, axes = _figure(len(compared))
+    for ax, c in zip(axes, compared, strict=True):
+        for kind in sorted({s.workload.kind for s in c.samples}):
+            mine = np.array([s.workload.kind == kind for s in c.samples])
+            ax.loglog(c.measured_s[mine] * 1e3, c.predicted_s[mine] * 1e3, ".", ms=4, alpha=0.6, label=kind)
+        ends = np.array([c.measured_s.min(), c.measured_s.max()]) * 1e3
+        for factor, style in ((1.0, "k-"), (1.1, "k:"), (1 / 1.1, "k:")):
+            ax.loglog(ends, ends * factor, style, lw=0.8)
+        shown = figures(c.errors)
+        ax.set_title(f"{c.device}: {shown['within 10 %']:.0f} % within 10 %, MAPE {shown['MAPE %']:.1f} %")
+        ax.set_xlabel("measured, ms")
+        ax.set_ylabel("predicted, ms")
+        ax.legend(fontsize=7)
+    return figure
+
+
+def _errors(compared: Sequence[Compared]) -> Figure:
+    """A box a class: quartiles, and whiskers at 5 and 95 %."""
+    figure, axes = _figure(len(compared))
+    for ax, c in zip(axes, compared, strict=True):
+        classes = sorted({s.workload.key for s in c.samples})
+        values = [c.where(lambda s, k=k: s.workload.key == k) * 100 for k in classes]
+        ax.boxplot(values, vert=False, whis=(5, 95), showfliers=False)
+        ax.set_yticks(range(1, len(classes) + 1), [f"{k} ({len(v)})" for k, v in zip(classes, values, strict=True)])
+        ax.axvspan(-10, 10, color="0.9", zorder=0)
+        ax.set_title(c.device)
+        ax.set_xlabel("predicted less measured, %")
+    return figure
+
+
+def _learning(samples: Samples) -> Figure:
+    """Errors on kernels that were held out, over how many samples a profile was fitted to."""
+    curve = learning_curve(samples)
+    figure, axes = _figure(2)
+    for ax, key in zip(axes, ("within 10 %", "MAPE %"), strict=True):
+        for device in sorted({d for d, _ in curve}):
+            points = sorted((n, f[key]) for (d, n), f in curve.items() if d == device and f[key] is not None)
+            ax.semilogx([n for n, _ in points], [v for _, v in points], "o-", label=device)
+        ax.set_xlabel("samples fitted to, both devices")
+        ax.set_ylabel(key)
+        ax.set_ylim(bottom=0)
+        ax.legend()
+    return figure
+
+
+def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dict[str, float | None]]:
+    """Accuracy on held-out kernels by device and by how many samples were fitted to.
+
+    A kernel's samples (both devices, whole and shares) are either all held out or none, so that no shape is in both.
+    Sizes at which a profile can't be fitted or knows nothing of a held-out class are those of fewer kernels.
+    """
+    from ..cost_models.profile import Profile
+
+    signatures = sorted({s.signature for s in samples.usable})
+    order = np.random.default_rng(seed).permutation(len(signatures))
+    held = {signatures[i] for i in order[: max(1, round(HELD_OUT * len(signatures)))]}
+    rank = {signatures[i]: n for n, i in enumerate(order)}
+    rest = sorted((s for s in samples.usable if s.signature not in held), key=lambda s: rank[s.signature])
+    test = [s for s in samples.usable if s.signature in held]
+    curve = {}
+    for size in [n for n in STEPS if n < len(rest)] + [len(rest)]:
+        try:
+            profile = Profile.fit(replace(samples, samples=rest[:size]))
+        except CoExecError:
+            continue
+        for c in compare(profile, test):
+            curve[c.device, size] = figures(c.errors)
+    return curve

@@ -1,0 +1,54 @@
+"""``coexec predict``: seconds of a model's kernels and of the whole model, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..plan import write_atomically
+from . import checks
+from .tables import print_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote")
+    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    parser.add_argument("--device", choices=("cpu", "gpu", "both"), default="both", help="default: %(default)s")
+    parser.add_argument("--json", metavar="FILE", help="write the predictions there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, and show it."""
+    from ..cost_models.profile import Profile
+    from ..sampling.models import load_model
+
+    if args.json:
+        checks.folder_of(args.json)
+    profile = Profile.load(args.profile)
+    graph = load_model(args.model).graph()
+    devices = ("cpu", "gpu") if args.device == "both" else (args.device,)
+    kernels = [
+        {"kernel": k.index, "name": k.name, "output": "x".join(map(str, k.outputs[0].shape))}
+        | {f"{d} ms": profile.whole_s(d, k) * 1e3 for d in devices}
+        for k in graph.kernels
+    ]
+    print_table(kernels, f"{args.model} by {args.profile}: {profile.description}")
+    totals = []
+    for d in devices:
+        total_s = sum(k[f"{d} ms"] for k in kernels) / 1e3
+        totals.append(
+            {"device": d, "kernels": len(kernels), "sum_s": total_s, "network_s": profile.network_s(d, graph)}
+        )
+    for t in totals:
+        print(
+            f"{t['device']}: {t['network_s'] * 1e3:.3f} ms for the whole network "
+            f"(its {t['kernels']} kernels alone: {t['sum_s'] * 1e3:.3f} ms)"
+        )
+    if args.json:
+        rows = [
+            {"kernel": k["kernel"], "name": k["name"], **{f"{d}_s": k[f"{d} ms"] / 1e3 for d in devices}}
+            for k in kernels
+        ]
+        write_atomically(args.json, json.dumps({"kernels": rows, "networks": totals}, indent=1) + "\n")
+    return 0
