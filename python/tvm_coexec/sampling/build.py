@@ -73,6 +73,10 @@ class KernelBuilder:
             When TVM makes several kernels of it outside its network, or the range is not what a plan could give that
             device (the GPU has the rows below a cut, the CPU those above).
         """
+        with opt_level_3():
+            return self._function(piece)
+
+    def _function(self, piece: Piece) -> relay.Function:
         alone = self.module(piece.kernel)
         extracted = extract_with_calls(alone)
         inner, last = extracted.graph, extracted.graph.kernels[-1]
@@ -102,5 +106,10 @@ class KernelBuilder:
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target):
     """``relay.build`` for one device, as deployment builds are made."""
-    with tvm.transform.PassContext(opt_level=3):
+    with opt_level_3():
         return relay.build(mod, target=Target(target, host=host))
+
+
+def opt_level_3() -> tvm.transform.PassContext:
+    """The level of deployment builds, and of `tvm_coexec.build`: scales are folded, layouts chosen."""
+    return tvm.transform.PassContext(opt_level=3)

@@ -13,7 +13,7 @@ from ..kernel_graph import KernelGraph
 from ..relay_passes.extract import extract_with_calls
 from ..relay_passes.prepare import Prepare
 from ..targets import targets
-from .build import KernelBuilder
+from .build import KernelBuilder, opt_level_3
 from .design import NAME, designed_module
 
 
@@ -39,8 +39,9 @@ class Model:
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
         """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
-        prepared = Prepare(self.params)(self.mod)
-        extracted = extract_with_calls(prepared)
+        with opt_level_3():
+            prepared = Prepare(self.params)(self.mod)
+            extracted = extract_with_calls(prepared)
         if not extracted.graph.kernels:
             raise CoExecError(f"model {self.name} has no kernels: {extracted.graph.reason or 'it has no operators'}")
         return KernelBuilder(prepared, extracted, *targets(cpu, gpu))
