@@ -131,7 +131,7 @@ class Samples:
     links : list of dict
         Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
     meetings : list of float
-        Seconds that waking the GPU and waiting for it takes beyond two small copies.
+        Seconds from handing 4096 bytes to an idle GPU to having its answer back, less the kernel's own time.
     contention : list of dict
         ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``.
     networks : list of dict

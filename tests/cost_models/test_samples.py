@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -82,9 +83,9 @@ def test_a_run_goes_on_behind_a_torn_line(file, caplog):
     ],
 )
 def test_damage_names_file_and_line(file, line, text):
-    lines = open(file, encoding="utf-8").read().splitlines()
+    lines = Path(file).read_text().splitlines()
     lines.insert(2, line)
-    open(file, "w", encoding="utf-8").write("\n".join(lines) + "\n")
+    Path(file).write_text("\n".join(lines) + "\n")
     with pytest.raises(CoExecError, match="line 3 is damaged") as caught:
         read_samples(file)
     assert file in str(caught.value) and text in str(caught.value) and "\n" not in str(caught.value)
@@ -111,7 +112,7 @@ def test_binary_and_missing_files_are_refused(tmp_path):
     (tmp_path / "b").write_bytes(b"\xff\xfe\x00\n")
     with pytest.raises(CoExecError, match="not a file of samples"):
         read_samples(tmp_path / "b")
-    with pytest.raises(CoExecError, match="can't read samples .*none: No such file"):
+    with pytest.raises(CoExecError, match=r"can't read samples .*none: No such file"):
         read_samples(tmp_path / "none")
     with pytest.raises(CoExecError, match="can't write"):
         SampleWriter(str(tmp_path / "no" / "folder"), HEADER)
@@ -127,7 +128,7 @@ def test_binary_and_missing_files_are_refused(tmp_path):
     ],
 )
 def test_another_setting_is_not_mixed_in(file, change, text):
-    before = open(file, "rb").read()
+    before = Path(file).read_bytes()
     with pytest.raises(CoExecError, match=text):
         SampleWriter(file, {**HEADER, **change})
-    assert open(file, "rb").read() == before
+    assert Path(file).read_bytes() == before

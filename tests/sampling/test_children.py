@@ -41,7 +41,7 @@ def test_one_process_answers_many_requests(child):
 
 def test_an_error_is_told_and_the_process_goes_on(child):
     pid, _ = child.call(("say", 1), 30)
-    with pytest.raises(ChildError, match="^what is wrong$"):
+    with pytest.raises(ChildError, match=r"^what is wrong$"):
         child.call(("raise", "what is wrong"), 30)
     assert child.call(("say", 2), 30) == (pid, 2)
 

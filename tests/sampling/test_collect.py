@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,14 +52,14 @@ def test_kernels_shares_links_and_networks_are_in_the_file(measured):
 
 def test_what_is_in_the_file_is_not_measured_again(measured, chain):
     path, _ = measured
-    before = open(path, "rb").read()
+    before = Path(path).read_bytes()
     summary = collect(chain, path, QUICK)
     assert (summary.measured, summary.found) == (0, 8)
-    assert open(path, "rb").read() == before
+    assert Path(path).read_bytes() == before
 
 
 def test_an_interrupted_run_goes_on(measured, chain, tmp_path):
-    text = open(measured[0], encoding="utf-8").read()
+    text = Path(measured[0]).read_text()
     lines = text.splitlines(keepends=True)
     path = tmp_path / "s.jsonl"
     path.write_text("".join(lines[:4]) + lines[4][:30])

@@ -19,7 +19,7 @@ from ..cost_models.samples import Sample, SampleWriter
 from ..errors import CoExecError
 from ..testing import testbed
 from . import compiling, extras, machine, timing
-from .build import KernelBuilder
+from .build import KernelBuilder, Piece
 from .children import Child, ChildError, answered
 from .choose import Job, choose_jobs
 from .models import Model
@@ -116,10 +116,17 @@ class Collection:
         for child in (*self.compilers, self.timer, self.busy):
             child.stop()
 
-    def request(self, model: int, piece, device: str) -> compiling.BuildRequest:
+    def request(self, model: int, piece: Piece | None, device: str) -> compiling.BuildRequest:
         """A request to compile into a new file."""
+        return compiling.BuildRequest(model, piece, device, self._new_path())
+
+    def export(self, lib: Any, device: str) -> compiling.Built:
+        """Put what this process compiled into a new file."""
+        return compiling.export(lib, self._new_path(), device)
+
+    def _new_path(self) -> str:
         ending = "tar" if self.options.tracker else "so"
-        return compiling.BuildRequest(model, piece, device, f"{self.folder}/k{next(self._numbers)}.{ending}")
+        return f"{self.folder}/k{next(self._numbers)}.{ending}"
 
     def build_all(self, requests: list[compiling.BuildRequest], timeout_s: float) -> list[compiling.Built | ChildError]:
         """Compile on all cores; the answers in order, an error in the place of what failed."""

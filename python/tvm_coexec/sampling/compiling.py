@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 import tvm
 
@@ -36,7 +37,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled piece: its library, and the JSON of its graph."""
+    """A compiled piece: its library, the JSON of its graph, and its device: ``cpu``, ``gpu`` or ``both``."""
 
     path: str
     graph: str
@@ -68,9 +69,7 @@ def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> 
     else:
         target = builder.gpu if request.device == "gpu" else builder.cpu
         lib = compile_for(builder.prepared, target, builder.cpu)
-    # The code alone: weights may have hundreds of megabytes, and their values do not change the time.
-    lib.get_lib().export_library(request.path)
-    built = Built(request.path, lib.get_graph_json(), request.device)
+    built = export(lib, request.path, request.device)
     if warm and request.device == "gpu":
         from .timing import module_of
 
@@ -78,3 +77,9 @@ def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> 
         module_of(built.graph, lib.get_lib(), device).run()
         device.sync()
     return built
+
+
+def export(lib: Any, path: str, device: str) -> Built:
+    """Write the code alone: weights may have hundreds of megabytes, and their values do not change the time."""
+    lib.get_lib().export_library(path)
+    return Built(path, lib.get_graph_json(), device)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+from tvm import relay
 
 from ..cost_models.describe import describe
 from ..cost_models.samples import DEVICES, Samples, SampleWriter, read_samples
 from ..kernel_graph import Kernel
 from . import compiling, links, timing
-from .build import Piece
+from .build import Piece, opt_level_3
 from .children import ChildError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tvm_coexec")
 
 LINK_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
-LINK_ROUNDS = 3
+LINK_REPEATS = 100
 CONTENTION_PER_CLASS = 3
 # Long enough for the other device to be busy all the while, short enough to be many.
 CONTENTION_BETWEEN_S = (2e-4, 3e-2)
@@ -40,19 +41,24 @@ def measure(run: Collection, writer: SampleWriter) -> None:
 def _links(run: Collection, writer: SampleWriter) -> None:
     if writer.found.links and writer.found.meetings:
         return
+    builder = run.builders[0][1]
+    seconds = {}
     try:
-        for _ in range(LINK_ROUNDS):
-            for copy in run.timer.call("copies", LINK_S):
-                writer.write({"record": "copy", **copy})
-        builder = run.builders[0][1]
-        path = f"{run.folder}/meeting.{'tar' if run.options.tracker else 'so'}"
-        lib = compiling.compile_for(links.meeting_module(), builder.gpu, builder.cpu)
-        lib.get_lib().export_library(path)
-        request = links.MeetingRequest(compiling.Built(path, lib.get_graph_json(), "gpu"))
-        for _ in range(LINK_ROUNDS):
-            writer.write({"record": "meeting", "seconds": max(0.0, run.timer.call(request, LINK_S))})
+        for link, nbytes, mod in links.link_modules(builder.gpu.get_target_device_type()):
+            with opt_level_3():
+                lib = relay.build(mod, target=[builder.cpu, builder.gpu])
+            built = run.export(lib, "both")
+            # One run at a time: what counts is a copy from an idle device until the data is there.
+            seconds[link, nbytes] = run.timer.call(timing.TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
+        kernel = run.export(compiling.compile_for(links.meeting_module(), builder.gpu, builder.cpu), "gpu")
+        kernel_s = run.time(kernel).best_s
     except ChildError as err:
         logger.warning("links can't be measured: %s", err)
+        return
+    meeting_s = seconds.pop(("meeting", links.SMALL_BYTES)) - kernel_s
+    for (link, nbytes), s in seconds.items():
+        writer.write({"record": "copy", "link": link, "bytes": nbytes, "seconds": max(1e-9, s)})
+    writer.write({"record": "meeting", "seconds": max(0.0, meeting_s)})
 
 
 def _contention(run: Collection, writer: SampleWriter) -> None:

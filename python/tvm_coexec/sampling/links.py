@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import tvm
 from tvm import relay
 from tvm.contrib import graph_executor
 
-from .compiling import Built
-
 SIZES_BYTES = (4096, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
 SMALL_BYTES = SIZES_BYTES[0]
-
-
-@dataclass(frozen=True)
-class MeetingRequest:
-    """Time a meeting with the library of `meeting_module`."""
-
-    built: Built
 
 
 def copies(cpu: tvm.runtime.Device, gpu: tvm.runtime.Device, repeats: int = 10) -> list[dict]:
@@ -52,10 +43,31 @@ def copy_s(a: tvm.nd.NDArray, b: tvm.nd.NDArray, source: tvm.runtime.Device, to:
     return time.perf_counter() - start
 
 
+def link_modules(gpu_type: int) -> Iterator[tuple[str, int, tvm.IRModule]]:
+    """Copies as a co-executed module has them, to be built for both devices: link, bytes, module.
+
+    The graph executor copies where the devices are, so this also works behind RPC. The last one, ``meeting``, brings a
+    small tensor to the GPU, through a kernel, and back.
+    """
+    cpu, gpu = tvm.cpu(0), tvm.runtime.Device(gpu_type, 0)
+    for nbytes in SIZES_BYTES:
+        x = relay.var("x", shape=(nbytes // 4,))
+        yield "upload", nbytes, _module(x, relay.device_copy(x, cpu, gpu))
+        yield "download", nbytes, _module(x, relay.device_copy(x, gpu, cpu))
+        yield "host_copy", nbytes, _module(x, relay.copy(x))
+    x = relay.var("x", shape=(SMALL_BYTES // 4,))
+    there = relay.nn.relu(relay.device_copy(x, cpu, gpu))
+    yield "meeting", SMALL_BYTES, _module(x, relay.device_copy(there, gpu, cpu))
+
+
+def _module(x: relay.Var, body: relay.Expr) -> tvm.IRModule:
+    return tvm.IRModule.from_expr(relay.Function([x], body))
+
+
 def meeting_module() -> tvm.IRModule:
     """A kernel so small that a round trip through it is all meeting."""
     x = relay.var("x", shape=(SMALL_BYTES // 4,))
-    return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function([x], relay.nn.relu(x))))
+    return _module(x, relay.nn.relu(x))
 
 
 def meeting_s(module: graph_executor.GraphModule, gpu: tvm.runtime.Device, cpu: tvm.runtime.Device) -> float:

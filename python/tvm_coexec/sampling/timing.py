@@ -15,7 +15,7 @@ from tvm.contrib import graph_executor
 
 from ..errors import CoExecError
 from ..testing import testbed
-from . import links, machine
+from . import machine
 from .children import answer
 from .compiling import Built
 
@@ -87,11 +87,6 @@ class _Timer:
     def handle(self, request: object) -> object:
         if request == "hello":
             return self._hello()
-        if request == "copies":
-            return links.copies(self._device("cpu"), self._device("gpu"))
-        if isinstance(request, links.MeetingRequest):
-            module, _ = self._load(request.built)
-            return links.meeting_s(module, self._device("gpu"), self._device("cpu"))
         if isinstance(request, TimeRequest):
             return self._time(request)
         if isinstance(request, BusyRequest):
@@ -121,13 +116,14 @@ class _Timer:
         return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
 
     def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:
-        device = self._device(built.device)
+        both = built.device == "both"
+        device = self._device("gpu" if both else built.device)
         if self.session is None:
             lib = tvm.runtime.load_module(built.path)
         else:
             self.session.upload(built.path)
             lib = self.session.load_module(os.path.basename(built.path))
-        module = module_of(built.graph, lib, device)
+        module = module_of(built.graph, lib, [self._device("cpu"), device] if both else device)
         module.run()
         device.sync()
         if self.setting.bed is not None:  # TVM pins this thread when its first parallel loop runs
@@ -171,7 +167,9 @@ def serve(connection: Connection, setting: Setting) -> None:
     answer(connection, _Timer(connection, setting).handle)
 
 
-def module_of(graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device) -> graph_executor.GraphModule:
+def module_of(
+    graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device | list[tvm.runtime.Device]
+) -> graph_executor.GraphModule:
     """An executor whose inputs and weights hold noise; unset memory could hold denormals, which are slow."""
     module = graph_executor.create(graph, lib, device)
     noise = np.random.default_rng(0).standard_normal(1 << 16)
