@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,8 @@ from typing_extensions import Self
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.plan import write_atomically
 
-from .workload import Workloads, groups_of
+from .terms import divisor
+from .workload import Workload, Workloads, groups_of
 
 VERSION = 1
 
@@ -66,6 +68,32 @@ class LatencyModel(ABC):
             When the model is not fitted, or knows nothing of a kernel's class and has no fallback.
         """
 
+    def predict_cuts(self, shares: Workload) -> np.ndarray:
+        """Predicted seconds of a kernel's shares; more work in the same blocks never takes less time.
+
+        Shares whose extents divide into other blocks may differ either way: TVM's schedules compute a prime number of
+        channels one by one. Among those that divide alike, noise in what was learnt must not make a larger share look
+        faster, or a planner would take it for that.
+
+        Parameters
+        ----------
+        shares : Workload
+            Of one kernel along one axis (see `describe_shares`), in any order.
+
+        Returns
+        -------
+        array, shape (n,)
+        """
+        seconds = np.array(self.predict(shares), float)
+        size = shares.size
+        blocks = divisor(shares.oc, 16) * 1000.0 + divisor(shares.ow, 28) + np.zeros(size)
+        flops = np.broadcast_to(shares.flops + shares.out_bytes, (size,))
+        for block in np.unique(blocks):
+            alike = np.flatnonzero(blocks == block)
+            alike = alike[np.argsort(flops[alike], kind="stable")]
+            seconds[alike] = np.maximum.accumulate(seconds[alike])
+        return seconds
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Options and fitted state as plain JSON values."""
@@ -113,6 +141,12 @@ def check_samples(kernels: Workloads, seconds: np.ndarray) -> tuple[list, np.nda
     if not (np.isfinite(y).all() and (y > 0).all()):
         raise CoExecError("every measured time must be a positive number of seconds")
     return groups, y
+
+
+def folds_by_kernel(names: Sequence[str], k: int) -> np.ndarray:
+    """Number of the fold of each sample; samples of one name share a fold. The same names give the same folds."""
+    unique, where = np.unique(np.asarray(names), return_inverse=True)
+    return (np.random.default_rng(0).permutation(len(unique)) % max(1, min(k, len(unique))))[where]
 
 
 def read_json(path: str | os.PathLike, kind: str, what: str) -> dict[str, Any]:

@@ -49,6 +49,10 @@ class Costs(Protocol):
         """Seconds of the kernel on each output range along ``dim``; an empty range costs nothing."""
         ...
 
+    def slowdown(self, device: Device) -> float:
+        """How many times as long a device takes while the other works, too: they share one memory."""
+        ...
+
 
 @dataclass(frozen=True)
 class Roofline:
@@ -96,3 +100,7 @@ class AnalyticCosts:
         axis = kernel.axis(dim)
         extent = axis.extent if axis is not None else 1
         return [launch + (total - launch) * (hi - lo) / extent if hi > lo else 0.0 for lo, hi in ranges]
+
+    def slowdown(self, device: Device) -> float:
+        """See `Costs.slowdown`; nothing is known of it."""
+        return 1.0

@@ -71,6 +71,10 @@ class MeasuredCosts:
         xs, ys = [0, *rows], [first * 0.05, *(points[r] for r in rows)]
         return [_interpolate(xs, ys, hi - lo) if hi > lo else 0.0 for lo, hi in ranges]
 
+    def slowdown(self, device: Device) -> float:
+        """See `Costs.slowdown`; it is not measured here."""
+        return 1.0
+
     def save(self, path: str) -> None:
         """Writes the table as JSON; the file is replaced as a whole or not at all."""
         entries = [

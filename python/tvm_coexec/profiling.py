@@ -23,7 +23,7 @@ from tvm.contrib import graph_executor
 from tvm.target import Target
 
 from . import runtime
-from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts
+from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts, load_costs
 from .cost_models.measured import UNUSABLE_S, WHOLE
 from .errors import CoExecError
 from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
@@ -66,8 +66,8 @@ def costs_for(
     """
     if profile is not None:
         if isinstance(profile, (str, os.PathLike)):
-            return MeasuredCosts.load(os.fspath(profile))
-        if all(hasattr(profile, m) for m in ("whole_s", "shares_s", "upload", "download", "host_copy")):
+            return load_costs(profile)
+        if all(hasattr(profile, m) for m in ("whole_s", "shares_s", "slowdown", "upload", "download", "host_copy")):
             return profile  # type: ignore[return-value]
         raise CoExecError(f"profile must be a file or a cost model, not {type(profile).__name__}")
     why = why_not_here(cpu, gpu)

@@ -93,6 +93,7 @@ class Simulator:
         out = sum(self._share_out(v, need) for v, need in self._needs(segment, shares).items())
         gpu = chain_work(self.graph, self.costs, "gpu", segment.kernels, shares)
         cpu = chain_work(self.graph, self.costs, "cpu", segment.kernels, shares)
+        gpu, cpu = while_both_work(self.costs, gpu, cpu)
         gpu_end = max(self.gpu_s, self.host_s) + gpu
         self.gpu_s = gpu_end
         self.host_s += cpu
@@ -146,6 +147,13 @@ def _fraction(tensor: Tensor, need, r: Range) -> float:
         return 1.0
     lo, hi = need.apply(r)
     return (hi - lo) / tensor.shape[need.dim]
+
+
+def while_both_work(costs: Costs, gpu_s: float, cpu_s: float) -> tuple[float, float]:
+    """Seconds of two shares side by side: each is slower as long as the other lasts, and then as fast as alone."""
+    slow_gpu, slow_cpu = costs.slowdown("gpu"), costs.slowdown("cpu")
+    together = min(gpu_s * slow_gpu, cpu_s * slow_cpu)  # how long both work
+    return gpu_s + together * (1 - 1 / slow_gpu), cpu_s + together * (1 - 1 / slow_cpu)
 
 
 def chain_work(graph: KernelGraph, costs: Costs, device: str, kernels: Sequence[int], shares: Shares) -> float:

@@ -1,0 +1,219 @@
+"""The default latency model: a non-negative sum of analytic terms per class, times small polynomial corrections."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from tvm_coexec.errors import CoExecError
+
+from .base import LatencyModel, check_samples
+from .correction import Correction, corrections
+from .regression import non_negative_sum, rounded
+from .terms import terms_of
+from .workload import KINDS, Workload, Workloads, groups_of
+
+logger = logging.getLogger("tvm_coexec")
+
+LEAST_SAMPLES = 8  # a class with fewer shares the terms of its kind
+_LEAST_S = 1e-9
+_IDLE_PART = 0.003  # a term that nowhere makes up that part of the time is dropped
+
+
+@dataclass
+class ClassModel:
+    """What was learnt of one class: seconds per unit of each term, and a correction."""
+
+    terms: dict[str, float]
+    correction: Correction | None = None
+    samples: int = 0
+
+    def seconds(self, w: Workload) -> np.ndarray:
+        """Predicted seconds, shape (n,)."""
+        total = self.sum_of_terms(w)
+        return total if self.correction is None else total * self.correction.factor(w)
+
+    def sum_of_terms(self, w: Workload) -> np.ndarray:
+        """Seconds without the correction, shape (n,)."""
+        values = terms_of(w)
+        total = sum(c * values[name] for name, c in self.terms.items())
+        return np.maximum(np.broadcast_to(np.asarray(total, float), (w.size,)), _LEAST_S)
+
+
+@dataclass
+class _Entry:
+    key: str
+    workload: Workload
+    seconds: np.ndarray
+    model: ClassModel = field(default_factory=lambda: ClassModel({}))
+
+
+class AnalyticModel(LatencyModel):
+    """Seconds = (sum of non-negative coefficients x analytic terms) x exp(polynomial), for each class and algorithm.
+
+    Fitted on relative error with absolute deviations, on everything that was measured. Polynomials are added where they
+    help most per byte in cross-validation, until the file has `max_bytes`.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Largest size of the file.
+    corrections : bool
+        Whether polynomials may be added.
+    fallback : bool
+        Predict kernels of a class that was not measured by a roofline over all classes, with a warning, instead of
+        raising an error.
+    """
+
+    name: ClassVar[str] = "analytic"
+
+    def __init__(self, max_bytes: int = 4096, corrections: bool = True, fallback: bool = False):
+        self.max_bytes, self.corrections, self.fallback = max_bytes, corrections, fallback
+
+    def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
+        """See `LatencyModel.fit`."""
+        groups, y = check_samples(kernels, seconds)
+        entries = [_Entry(w.key, w, y[where]) for w, where in groups]
+        by_kind: dict[str, list[_Entry]] = {}
+        for e in entries:
+            by_kind.setdefault(e.workload.kind, []).append(e)
+        self.classes_: dict[str, ClassModel] = {}
+        self.roofline_ = _roofline(entries)
+        self._warned: set[str] = set()
+        for kind, members in by_kind.items():
+            self.classes_[kind] = _fit_kind(members)
+            for e in members:
+                if len(e.seconds) >= LEAST_SAMPLES and len(members) > 1:
+                    e.model = self.classes_[e.key] = _fit_terms([e])
+                else:
+                    e.model = self.classes_[kind]
+            if any(len(e.seconds) >= LEAST_SAMPLES for e in members) and len(members) == 1:
+                self.classes_[members[0].key] = self.classes_.pop(kind)
+        if self.corrections:
+            self._add_corrections(entries)
+        return self
+
+    def _add_corrections(self, entries: list[_Entry]) -> None:
+        """The corrections that save most error per byte, within the size."""
+        offers = []
+        for e in entries:
+            if self.classes_.get(e.key) is e.model:
+                found = corrections(e.workload, e.seconds / e.model.sum_of_terms(e.workload))
+                offers += [(e, c, _json_size(c.to_json())) for c in found]
+        room = self.max_bytes - self.nbytes
+        total = sum(len(e.seconds) for e in entries)
+        while offers:
+            now = {id(e): e.model.correction.gain if e.model.correction else 0.0 for e, *_ in offers}
+            used = {id(e): _json_size(e.model.correction.to_json()) if e.model.correction else 0 for e, *_ in offers}
+
+            def worth(offer, now=now, used=used) -> float:
+                e, c, size = offer
+                more = max(1, size - used[id(e)])
+                return (c.gain - now[id(e)]) * len(e.seconds) / total / more
+
+            offers = [o for o in offers if o[2] - used[id(o[0])] <= room and worth(o) > 0]
+            if offers:
+                best = max(offers, key=worth)
+                room -= best[2] - used[id(best[0])]
+                best[0].model.correction = best[1]
+                offers.remove(best)
+
+    def predict(self, kernels: Workloads) -> np.ndarray:
+        """See `LatencyModel.predict`."""
+        self.check_fitted()
+        groups, total = groups_of(kernels)
+        if len(groups) == 1:
+            return self._class(groups[0][0]).seconds(groups[0][0])
+        out = np.empty(total)
+        for w, where in groups:
+            out[where] = self._class(w).seconds(w)
+        return out
+
+    def _class(self, w: Workload) -> ClassModel:
+        found = self.classes_.get(w.key) or self.classes_.get(w.kind)
+        if found is not None:
+            return found
+        siblings = [m for key, m in self.classes_.items() if key.split("/")[0] == w.kind]
+        if siblings:  # the same kind by another algorithm is nearer than any other
+            return max(siblings, key=lambda m: m.samples)
+        if not self.fallback:
+            known = ", ".join(sorted(self.classes_)) or "none"
+            raise CoExecError(
+                f"the latency model knows no kernels of class '{w.key}' (it has: {known}); measure some and fit again"
+            )
+        if w.key not in self._warned:
+            self._warned.add(w.key)
+            logger.warning("no measured kernels of class %s: predicted by a roofline over all classes", w.key)
+        return self.roofline_
+
+    def state(self) -> dict[str, Any]:
+        """See `LatencyModel.state`."""
+        options = {"max_bytes": self.max_bytes, "corrections": self.corrections, "fallback": self.fallback}
+        classes = {key: _class_json(m) for key, m in self.classes_.items()}
+        return {"options": options, "roofline": _class_json(self.roofline_), "classes": classes}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """See `LatencyModel.from_state`."""
+        model = cls(**state["options"])
+        model.roofline_ = _class_from_json(state["roofline"], "injective")
+        model.classes_ = {key: _class_from_json(c, key.split("/")[0]) for key, c in state["classes"].items()}
+        model._warned = set()
+        return model
+
+
+def _fit_kind(members: list[_Entry]) -> ClassModel:
+    """One sum of terms for all algorithms of a kind."""
+    return _fit_terms(members)
+
+
+def _fit_terms(members: list[_Entry]) -> ClassModel:
+    tables = [_table(e.workload) for e in members]
+    names = [n for n in tables[0] if all(n in t for t in tables)]
+    x = np.concatenate([np.stack([t[n] for n in names], 1) for t in tables])
+    y = np.concatenate([e.seconds for e in members])
+    coefficients = non_negative_sum(x, y)
+    share = (x * coefficients / y[:, None]).max(axis=0)
+    kept = np.flatnonzero(share > _IDLE_PART)
+    if len(kept):
+        coefficients[kept] = non_negative_sum(x[:, kept], y)
+    return ClassModel(
+        {names[i]: c for i, c in zip(kept, rounded(coefficients[kept]), strict=True) if c > 0}, None, len(y)
+    )
+
+
+def _table(w: Workload) -> dict[str, np.ndarray]:
+    return {n: np.broadcast_to(np.asarray(v, float), (w.size,)) for n, v in terms_of(w).items()}
+
+
+_GENERAL = ("one", "in", "out", "weights", "flops")
+
+
+def _roofline(entries: list[_Entry]) -> ClassModel:
+    """Launch, bytes and FLOPs over all classes: what an unknown class is predicted by, if anything."""
+    x = np.concatenate([np.stack([_table(e.workload)[n] for n in _GENERAL], 1) for e in entries])
+    y = np.concatenate([e.seconds for e in entries])
+    found = rounded(non_negative_sum(x, y))
+    return ClassModel({n: c for n, c in zip(_GENERAL, found, strict=True) if c > 0}, None, len(y))
+
+
+def _class_json(model: ClassModel) -> dict[str, Any]:
+    d: dict[str, Any] = {"terms": model.terms, "samples": model.samples}
+    return d if model.correction is None else {**d, "correction": model.correction.to_json()}
+
+
+def _class_from_json(d: dict[str, Any], kind: str) -> ClassModel:
+    if kind not in KINDS:
+        raise ValueError(f"unknown kernel class {kind!r}")
+    terms = {str(n): float(c) for n, c in d["terms"].items()}
+    correction = Correction.from_json(d["correction"]) if "correction" in d else None
+    return ClassModel(terms, correction, int(d["samples"]))
+
+
+def _json_size(d: dict[str, Any]) -> int:
+    return len(json.dumps(d, separators=(",", ":"))) + len(',"correction":')

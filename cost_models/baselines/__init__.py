@@ -1,0 +1,11 @@
+"""Latency predictors from the literature, behind the same interface, to compare with."""
+
+from .codl import CoDL
+from .linear import LinearFlops, Neurosurgeon
+from .lookup import LookupTable
+from .neuralpower import NeuralPower
+from .xgb import RawXGBoost
+
+BASELINES = (LinearFlops, Neurosurgeon, CoDL, LookupTable, NeuralPower, RawXGBoost)
+
+__all__ = ["BASELINES", "CoDL", "LinearFlops", "LookupTable", "NeuralPower", "Neurosurgeon", "RawXGBoost"]

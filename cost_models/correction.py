@@ -1,0 +1,128 @@
+"""Polynomial corrections: what the sum of analytic terms misses, as a polynomial in the logarithms of the extents.
+
+A correction multiplies the sum of terms by ``exp(polynomial)``. It stays tame outside the range it was fitted on: the
+extents are clipped to that range, and the correction to the largest one that was seen, at most `LIMIT`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .base import folds_by_kernel
+from .regression import robust_ridge, rounded
+from .workload import Workload
+
+LIMIT = 0.5  # of the exponent: a factor between 0.6 and 1.65
+FORMS = ("linear", "quadratic", "bent")
+_PENALTIES = (1.0, 3.0, 10.0, 30.0)
+_BENDS = (-0.6, -0.2, 0.2, 0.6)
+_FOLDS = 5
+
+
+def logarithms(w: Workload) -> np.ndarray:
+    """Logarithms of the extents, shape (n, 8)."""
+    extents = (w.ic / w.groups, w.oc, w.oh, w.ow, w.kh * w.kw, w.sh * w.sw, w.groups, w.fused + 1.0)
+    return np.log(np.maximum(np.stack([np.broadcast_to(e, (w.size,)) for e in extents], 1), 1e-9))
+
+
+def remainders(w: Workload) -> np.ndarray:
+    """What tiles leave over, as parts of a tile, shape (n, 13)."""
+    places = w.oh * w.ow
+    parts = [(w.oc, t) for t in (4, 8, 16, 32)] + [(w.ow, t) for t in (2, 4, 7, 8)] + [(w.oh, 4), (places, 8)]
+    parts += [(w.ic, t) for t in (4, 8, 16)]
+    return np.stack([np.broadcast_to(e % t / t, (w.size,)) for e, t in parts], 1)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A fitted polynomial.
+
+    Attributes
+    ----------
+    form : str
+        ``linear``, ``quadratic``, or ``bent`` (a quadratic with bends, for classes with hundreds of samples).
+    low, high : array
+        Range of the logarithms that it was fitted on.
+    limit : float
+    coefficients : array
+    gain : float
+        What it saves in cross-validation: the mean error in logarithms without it, less that with it.
+    """
+
+    form: str
+    low: np.ndarray
+    high: np.ndarray
+    limit: float
+    coefficients: np.ndarray
+    gain: float = 0.0
+
+    def factor(self, w: Workload) -> np.ndarray:
+        """What the sum of terms is multiplied by, shape (n,)."""
+        exponent = _features(w, self.form, self.low, self.high) @ self.coefficients
+        return np.exp(np.clip(exponent, -self.limit, self.limit))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        ranges = rounded(np.stack([self.low, self.high]).ravel())
+        return {"form": self.form, "range": ranges, "limit": self.limit, "coefficients": list(self.coefficients)}
+
+    @staticmethod
+    def from_json(d: dict[str, Any]) -> Correction:
+        """What `to_json` made."""
+        if d["form"] not in FORMS:
+            raise ValueError(f"unknown form {d['form']!r}")
+        low, high = np.array(d["range"], float).reshape(2, -1)
+        return Correction(d["form"], low, high, float(d["limit"]), np.array(d["coefficients"], float))
+
+
+def corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) -> list[Correction]:
+    """A correction of each form that helps in cross-validation.
+
+    Parameters
+    ----------
+    w : Workload
+        Stacked samples.
+    ratio : array, shape (n,)
+        Measured seconds over the sum of terms.
+    """
+    n = len(ratio)
+    target = np.clip(np.log(ratio), -1.0, 1.0)
+    logs = logarithms(w)
+    low, high = (np.array(rounded(edge)) for edge in (logs.min(0), logs.max(0)))
+    fold = folds_by_kernel(np.unique(logs, axis=0, return_inverse=True)[1].reshape(-1), _FOLDS)
+    found = []
+    for form in forms:
+        features = _features(w, form, low, high)
+        if n < 3 * _FOLDS or features.shape[1] > n:
+            continue
+        losses = {p: _loss(features, target, fold, p) for p in _PENALTIES}
+        penalty = min(losses, key=lambda p: losses[p])
+        gain = float(np.mean(np.abs(target)) - losses[penalty])
+        if gain > 0:
+            coefficients = np.array(rounded(robust_ridge(features, target, penalty), 3))
+            limit = float(rounded(np.array([min(LIMIT, np.abs(target).max())]), 3)[0])
+            found.append(Correction(form, low, high, limit, coefficients, gain))
+    return found
+
+
+def _loss(features: np.ndarray, target: np.ndarray, fold: np.ndarray, penalty: float) -> float:
+    """Mean absolute error on what was left out."""
+    missed = np.empty(len(target))
+    for k in range(fold.max() + 1):
+        out = fold == k
+        missed[out] = features[out] @ robust_ridge(features[~out], target[~out], penalty) - target[out]
+    return float(np.mean(np.abs(missed)))
+
+
+def _features(w: Workload, form: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    varied = high > low
+    z = 2 * (np.clip(logarithms(w)[:, varied], low[varied], high[varied]) - low[varied]) / (high - low)[varied] - 1
+    parts = [z]
+    if form != "linear":
+        parts += [z[:, i : i + 1] * z[:, i:] for i in range(z.shape[1])]
+    if form == "bent":
+        parts += [np.maximum(0.0, z - bend) for bend in _BENDS]
+    return np.hstack([*parts, remainders(w), np.ones((len(z), 1))])

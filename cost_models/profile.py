@@ -1,0 +1,291 @@
+"""A profile: what was learnt of a pair of devices, and the costs that a planner gets from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tvm_coexec.errors import CoExecError
+from tvm_coexec.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.plan import write_atomically
+
+from .adjust import refined, transferred
+from .analytic import AnalyticModel
+from .base import VERSION, LatencyModel, check_samples, folds_by_kernel, read_json
+from .boosted import BoostedModel
+from .costs import Costs, Device, Link
+from .describe import describe, describe_shares
+from .measured import MeasuredCosts
+from .models import model_from_json
+from .power import Busy, Power
+from .regression import non_negative_sum, rounded
+from .samples import DEVICES, Sample, Samples
+from .workload import Workload
+
+_LINKS = ("upload", "download", "host_copy")
+_DEFAULT_LINK = Link(5e-5, 2e-10)
+_DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
+
+
+@dataclass(frozen=True)
+class NetworkCorrection:
+    """Seconds of a whole network from its kernels: ``a_s + b_s * kernels + c * sum``.
+
+    Kernels are measured one by one, from warm caches; in a network the executor adds a little for each, and caches are
+    colder.
+    """
+
+    a_s: float = 0.0
+    b_s: float = 0.0
+    c: float = 1.0
+
+    @staticmethod
+    def fit(kernels: Sequence[float], sums_s: Sequence[float], seconds: Sequence[float]) -> NetworkCorrection:
+        """Coefficients with the least relative error, not negative.
+
+        Parameters
+        ----------
+        kernels, sums_s, seconds : sequence of float
+            Per network: number of kernels, sum of their times, and time end to end. Of fewer than four networks only
+            `c` is fitted.
+        """
+        x = np.stack([np.ones(len(seconds)), np.asarray(kernels, float), np.asarray(sums_s, float)], 1)
+        y = np.asarray(seconds, float)
+        if len(y) >= 4:
+            return NetworkCorrection(*rounded(non_negative_sum(x, y)))
+        return NetworkCorrection(0.0, 0.0, float(rounded(np.array([np.median(y / x[:, 2])]))[0]))
+
+    def seconds(self, kernels: float, sum_s: float) -> float:
+        """Seconds end to end."""
+        return self.a_s + self.b_s * kernels + self.c * sum_s
+
+
+@dataclass
+class Profile:
+    """A pair of devices as `Costs`: kernels, copies, contention, whole networks, and power.
+
+    Attributes
+    ----------
+    devices : dict of str to LatencyModel
+        ``cpu`` and ``gpu``.
+    upload, download, host_copy : Link
+        See `Costs`; the download carries what a meeting costs beyond its copies. On memory that both devices share,
+        copies cost nothing per byte.
+    contention : dict of str to float
+        How many times as long a device takes while the other works, too.
+    networks : dict of str to NetworkCorrection
+    power : Power or None
+    error : dict of str to float
+        Mean relative error of each device's model on kernels it was not fitted on.
+    description : str
+        Devices and targets it was measured on.
+    targets : dict of str to str
+    """
+
+    devices: dict[str, LatencyModel]
+    upload: Link = _DEFAULT_LINK
+    download: Link = _DEFAULT_LINK
+    host_copy: Link = _DEFAULT_HOST_COPY
+    contention: dict[str, float] = field(default_factory=lambda: dict.fromkeys(DEVICES, 1.0))
+    networks: dict[str, NetworkCorrection] = field(default_factory=dict)
+    power: Power | None = None
+    error: dict[str, float] = field(default_factory=dict)
+    description: str = ""
+    targets: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def fit(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 4096) -> Profile:
+        """Everything that the samples tell.
+
+        Parameters
+        ----------
+        samples : Samples
+        boosted : bool
+            Add boosted residuals, at tens of kilobytes a device.
+        description : str
+            What plans say of the profile; made from the header if empty.
+        max_bytes : int
+            Largest size of each device's model.
+
+        Raises
+        ------
+        CoExecError
+            When a device has no usable sample.
+        """
+        profile = Profile({}, description=description or _describe(samples), targets=_targets(samples))
+        for device in DEVICES:
+            workloads, seconds = _arrays(samples, device)
+
+            def make() -> LatencyModel:
+                return BoostedModel(fallback=True) if boosted else AnalyticModel(max_bytes, fallback=True)
+
+            profile.devices[device] = make().fit(workloads, seconds)
+            profile.error[device] = _error(make, samples.of(device), workloads, seconds)
+        return profile._around(samples)
+
+    def transferred(self, samples: Samples) -> Profile:
+        """This profile moved to the device that a few samples are of."""
+        return self._moved(samples, transferred, _describe(samples) + ", from another device's profile")
+
+    def refined(self, samples: Samples) -> Profile:
+        """This profile with newer samples of the same devices taken in."""
+        return self._moved(samples, refined, self.description)
+
+    def _moved(self, samples: Samples, move, description: str) -> Profile:
+        models = {}
+        for device, model in self.devices.items():
+            if not isinstance(model, AnalyticModel):
+                raise CoExecError(f"a profile with a '{model.name}' model can't be moved or refined; fit it anew")
+            models[device] = move(model, *_arrays(samples, device)) if samples.of(device) else model
+        return replace(self, devices=models, description=description)._around(samples)
+
+    def _around(self, samples: Samples) -> Profile:
+        """The rest that samples tell: links, contention, networks."""
+        made = replace(self, contention=dict(self.contention), networks=dict(self.networks))
+        for name in _LINKS:
+            copies = [c for c in samples.links if c["link"] == name]
+            if copies:
+                setattr(made, name, _fit_link(copies))
+        if samples.meetings:
+            link, meeting = made.download, float(np.median(samples.meetings))
+            made.download = Link(*rounded(np.array([link.constant_s + max(0.0, meeting), link.per_byte_s])))
+        for device in DEVICES:
+            pairs = [c for c in samples.contention if c["device"] == device]
+            if pairs:
+                ratios = np.array([c["together_s"] / c["alone_s"] for c in pairs])
+                made.contention[device] = max(1.0, float(rounded(np.array([np.median(ratios)]))[0]))
+            whole = [n for n in samples.networks if n["device"] == device and n["sum_s"] > 0]
+            if whole:
+                columns = [[n[key] for n in whole] for key in ("kernels", "sum_s", "seconds")]
+                made.networks[device] = NetworkCorrection.fit(*columns)
+        return made
+
+    def whole_s(self, device: Device, kernel: Kernel) -> float:
+        """See `Costs.whole_s`: as part of a network, the executor's own time for a kernel included."""
+        return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
+
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
+        """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
+        some = [(lo, hi) for lo, hi in ranges if hi > lo]
+        if not some:
+            return [0.0] * len(ranges)
+        shares = describe_shares(kernel, device, dim, some)
+        times = iter(self._in_network(device, self.devices[device].predict_cuts(shares)).tolist())
+        return [next(times) if hi > lo else 0.0 for lo, hi in ranges]
+
+    def _in_network(self, device: Device, seconds: np.ndarray) -> np.ndarray:
+        correction = self.networks.get(device)
+        return seconds if correction is None else correction.b_s + correction.c * seconds
+
+    def slowdown(self, device: Device) -> float:
+        """See `Costs.slowdown`."""
+        return self.contention.get(device, 1.0)
+
+    def network_s(self, device: Device, graph: KernelGraph) -> float:
+        """Seconds of a whole network on one device."""
+        constant = self.networks[device].a_s if device in self.networks else 0.0
+        return constant + sum(self.whole_s(device, k) for k in graph.kernels)
+
+    def energy_j(self, seconds: float, busy_s: Busy) -> float:
+        """Joules of a run; `CoExecError` when the profile has no power (see `Power.energy_j`)."""
+        if self.power is None:
+            raise CoExecError("the profile has no power; fit one with Power.fit from meter readings and add it")
+        return self.power.energy_j(seconds, busy_s)
+
+    def to_json(self) -> str:
+        """The whole profile, a line for each part."""
+        d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
+        d |= {"targets": self.targets, "error": self.error, "contention": self.contention}
+        d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in _LINKS}
+        d["networks"] = {n: [c.a_s, c.b_s, c.c] for n, c in self.networks.items()}
+        d["power"] = self.power.to_json() if self.power else None
+        d["devices"] = {n: json.loads(m.to_json()) for n, m in self.devices.items()}
+        parts = [f"{json.dumps(k)}:{json.dumps(v, separators=(',', ':'))}" for k, v in d.items()]
+        return "{" + ",\n".join(parts) + "}\n"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the profile; the file is replaced as a whole or not at all."""
+        write_atomically(os.fspath(path), self.to_json())
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> Profile:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CoExecError
+            Naming the file, when it can't be read or is damaged.
+        """
+        d = read_json(path, "profile", "profile")
+        try:
+            return Profile(
+                devices={n: model_from_json(d["devices"][n]) for n in DEVICES},
+                **{n: Link(*map(float, d["links"][n])) for n in _LINKS},
+                contention={n: float(d["contention"][n]) for n in DEVICES},
+                networks={str(n): NetworkCorrection(*map(float, v)) for n, v in d["networks"].items()},
+                power=Power.from_json(d["power"]) if d["power"] else None,
+                error={str(n): float(v) for n, v in d["error"].items()},
+                description=str(d["description"]),
+                targets={str(n): str(v) for n, v in d["targets"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise CoExecError(f"profile {os.fspath(path)} is damaged ({err}); fit it again") from None
+
+
+def load_costs(path: str | os.PathLike) -> Costs:
+    """The costs in a file: a `Profile`, or the `MeasuredCosts` of one model.
+
+    Raises
+    ------
+    CoExecError
+        Naming the file, when it can't be read, is neither, or is damaged.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8") as f:
+            is_profile = json.load(f).get("kind") == "profile"
+    except (OSError, ValueError, AttributeError):
+        is_profile = False  # the other reader says what is wrong
+    return Profile.load(path) if is_profile else MeasuredCosts.load(path)
+
+
+def _arrays(samples: Samples, device: str) -> tuple[list[Workload], np.ndarray]:
+    usable = samples.of(device)
+    if not usable:
+        raise CoExecError(f"there is no measured kernel of the {device} among the samples; measure some")
+    return [s.workload for s in usable], np.array([s.seconds for s in usable])
+
+
+def _error(make, samples: list[Sample], workloads: list[Workload], seconds: np.ndarray) -> float:
+    """Mean relative error on what was left out, all shares of a kernel together; of five folds."""
+    check_samples(workloads, seconds)
+    fold = folds_by_kernel([s.signature or str(i) for i, s in enumerate(samples)], 5)
+    missed = []
+    for k in range(fold.max() + 1):
+        inside, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        if len(inside) and len(out):
+            model = make().fit([workloads[i] for i in inside], seconds[inside])
+            missed.append(np.abs(model.predict([workloads[i] for i in out]) / seconds[out] - 1))
+    return float(rounded(np.array([np.mean(np.concatenate(missed))]), 3)[0]) if missed else 0.0
+
+
+def _fit_link(copies: list[dict[str, Any]]) -> Link:
+    nbytes = np.array([c["bytes"] for c in copies], float)
+    seconds = np.array([c["seconds"] for c in copies], float)
+    constant, slope = rounded(non_negative_sum(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))
+    return Link(max(constant, 1e-7), slope)
+
+
+def _targets(samples: Samples) -> dict[str, str]:
+    return {n: str((samples.header.get("devices") or {}).get(n, {}).get("target", "")) for n in DEVICES}
+
+
+def _describe(samples: Samples) -> str:
+    devices = samples.header.get("devices") or {}
+    names = [f"{n}: {devices.get(n, {}).get('target', '?')} on {devices.get(n, {}).get('name', '?')}" for n in DEVICES]
+    return f"fitted to {len(samples.usable)} measured kernels; " + ", ".join(names)
