@@ -36,12 +36,14 @@ class Trees:
         self._arrays = []
         for nodes in trees:
             feature = np.array([int(n[0]) if len(n) == 4 else -1 for n in nodes])
-            threshold = np.array([n[1] if len(n) == 4 else n[0] for n in nodes], float)
+            # In single precision, in which XGBoost has found the thresholds.
+            threshold = np.array([n[1] if len(n) == 4 else n[0] for n in nodes], np.float32)
             children = np.array([[int(n[2]), int(n[3])] if len(n) == 4 else [i, i] for i, n in enumerate(nodes)])
             self._arrays.append((feature, threshold, children))
 
     def sum(self, features: np.ndarray) -> np.ndarray:
         """Sum over trees, shape (n,)."""
+        features = np.asarray(features, np.float32)
         total = np.zeros(len(features))
         rows = np.arange(len(features))
         for feature, threshold, children in self._arrays:
@@ -126,8 +128,7 @@ class BoostedModel(LatencyModel):
         blocks = np.stack([np.broadcast_to(divisor(v, 16), (n,)) for v in (w.oc, w.ow, w.oh * w.ow, w.ic)], 1)
         key = self.keys_.index(w.key) if w.key in self.keys_ else -1
         rest = np.stack([np.full(n, float(key)), np.log(base), np.log((w.macs + 1) / base)], 1)
-        # As single precision: that is what the thresholds were found in.
-        return np.hstack([logarithms(w), remainders(w), plain, blocks, rest]).astype(np.float32).astype(float)
+        return np.hstack([logarithms(w), remainders(w), plain, blocks, rest]).astype(np.float32)
 
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
@@ -140,7 +141,7 @@ class BoostedModel(LatencyModel):
         model = cls(**state["options"])
         model.base_ = AnalyticModel.from_state(state["base"])
         model.keys_ = [str(k) for k in state["keys"]]
-        model.trees_ = Trees([[[float(v) for v in node] for node in tree] for tree in state["nodes"]])
+        model.trees_ = Trees(state["nodes"])
         return model
 
 
@@ -156,5 +157,11 @@ def tree_nodes(text: str) -> list[list[float]]:
         left = len(nodes) + len(queue) + 1
         children = {c["nodeid"]: c for c in node["children"]}
         queue += [children[node["yes"]], children[node["no"]]]
-        nodes.append([int(node["split"][1:]), float(f"{node['split_condition']:.7g}"), left, left + 1])
+        nodes.append([int(node["split"][1:]), _short(node["split_condition"]), left, left + 1])
     return nodes
+
+
+def _short(value: float) -> float:
+    """The shortest number that is the same in single precision."""
+    short = float(str(np.float32(value)))
+    return int(short) if short.is_integer() else short

@@ -157,7 +157,7 @@ def _convolution(kernel: Kernel, op: str, device: str, common: dict) -> Workload
     batch, oc, oh, ow = _spatial(kernel.outputs[0], layout)
     same_rank = kernel.in_tensors and len(kernel.in_tensors[0].shape) == len(layout)
     sh, sw = _window(attrs.get("strides"))
-    kh, kw = _window(attrs.get("kernel_size") or attrs["weight_shape"][2:])
+    kh, kw = _window(attrs.get("kernel_size") or attrs.get("weight_shape", [1] * 4)[2:])
     if same_rank:
         _, ic, ih, iw = _spatial(kernel.in_tensors[0], layout)
     else:

@@ -65,7 +65,7 @@ class ByClass(LatencyModel):
 
     def options(self) -> dict[str, Any]:
         """What the constructor was given."""
-        return {n: getattr(self, n) for n in inspect.signature(type(self).__init__).parameters if n != "self"}
+        return {n: getattr(self, n) for n in inspect.signature(type(self)).parameters}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:

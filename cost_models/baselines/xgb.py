@@ -62,7 +62,7 @@ class RawXGBoost(LatencyModel):
 
     def _features(self, w: Workload) -> np.ndarray:
         columns = [float(self.keys_.index(w.key)), *(getattr(w, n) for n in NUMBERS)]
-        return np.stack([np.broadcast_to(np.asarray(c, np.float32), (w.size,)) for c in columns], 1).astype(float)
+        return np.stack([np.broadcast_to(np.asarray(c, np.float32), (w.size,)) for c in columns], 1)
 
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
@@ -74,5 +74,5 @@ class RawXGBoost(LatencyModel):
         """See `LatencyModel.from_state`."""
         model = cls(**state["options"])
         model.keys_, model.mean_ = [str(k) for k in state["keys"]], float(state["mean"])
-        model.trees_ = Trees([[[float(v) for v in node] for node in tree] for tree in state["nodes"]])
+        model.trees_ = Trees(state["nodes"])
         return model

@@ -14,9 +14,8 @@ def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: i
         SplitAxis("oc", 1, channels, 1, 4, tuple(None for _ in inputs), True),
         SplitAxis("h", 2, size, 1, 2, tuple(rows for _ in inputs), False),
     )
-    return Kernel(
-        index, "nn.conv2d+nn.relu", "nn.conv2d", {"n": index}, inputs, (t,) * len(inputs), (t,), 4096, flops, axes
-    )
+    attrs = {"n": index, "kernel_size": [3, 3], "strides": [1, 1], "groups": 1}
+    return Kernel(index, "nn.conv2d+nn.relu", "nn.conv2d", attrs, inputs, (t,) * len(inputs), (t,), 4096, flops, axes)
 
 
 def add_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32) -> Kernel:
