@@ -195,9 +195,9 @@ def read_samples(path: str | os.PathLike) -> Samples:
     """
     path = os.fspath(path)
     lines, torn = _lines(path)
+    header = _header(path, lines)
     if torn:
         logger.warning("%s: the last line is incomplete (a run was cut off) and left out", path)
-    header = _header(path, lines)
     samples = Samples(header)
     for number, line in enumerate(lines[1:], 2):
         try:

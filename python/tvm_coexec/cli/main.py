@@ -10,7 +10,8 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..errors import CoExecError
 
@@ -48,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sub.add_argument("-v", "--verbose", action="store_true", help="log what is done")
             sub.set_defaults(run=module.run)
     args = parser.parse_args(argv)
-    _log_to_stderr(args.verbose)
     try:
-        return args.run(args)
+        with _log_to_stderr(args.verbose):
+            return args.run(args)
     except CoExecError as err:
         print(f"coexec {args.command}: {' '.join(str(err).split())}", file=sys.stderr)
         return USER_ERROR
@@ -59,13 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _log_to_stderr(verbose: bool) -> None:
+@contextmanager
+def _log_to_stderr(verbose: bool) -> Iterator[None]:
+    """Standard output is for results."""
     logger = logging.getLogger("tvm_coexec")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("coexec: %(message)s"))
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("coexec: %(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    logger.propagate = False
     for name in ("te_compiler", "autotvm"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

@@ -88,13 +88,17 @@ def _predicted(compared: Sequence[Compared]) -> Figure:
 
 
 def _errors(compared: Sequence[Compared]) -> Figure:
-    """A box a class: quartiles, and whiskers at 5 and 95 %."""
+    """A line a class: the median, quartiles (thick), 5 and 95 % (thin)."""
     figure, axes = _figure(len(compared))
     for ax, c in zip(axes, compared, strict=True):
         classes = sorted({s.workload.key for s in c.samples})
         values = [c.where(lambda s, k=k: s.workload.key == k) * 100 for k in classes]
-        ax.boxplot(values, vert=False, whis=(5, 95), showfliers=False)
-        ax.set_yticks(range(1, len(classes) + 1), [f"{k} ({len(v)})" for k, v in zip(classes, values, strict=True)])
+        for y, v in enumerate(values):
+            low, first, median, third, high = np.percentile(v, (5, 25, 50, 75, 95))
+            ax.plot([low, high], [y, y], "C0-", lw=1)
+            ax.plot([first, third], [y, y], "C0-", lw=6)
+            ax.plot(median, y, "wo", ms=4)
+        ax.set_yticks(range(len(classes)), [f"{k} ({len(v)})" for k, v in zip(classes, values, strict=True)])
         ax.axvspan(-10, 10, color="0.9", zorder=0)
         ax.set_title(c.device)
         ax.set_xlabel("predicted less measured, %")

@@ -99,8 +99,13 @@ class _Timer:
         if not gpu.exist:
             from .. import runtime
 
-            why = "the RPC server has none" if self.setting.tracker else runtime.why_unavailable()
-            raise CoExecError(f"no GPU of this target: {why or 'no such device was found'}")
+            name = tvm.runtime.Device.MASK2STR.get(self.setting.gpu_type, str(self.setting.gpu_type))
+            why = "none was found"
+            if self.setting.tracker:
+                why = "the RPC server has none; is it tvm_coexec.rpc_server?"
+            elif name == "opencl":
+                why = runtime.why_unavailable() or why
+            raise CoExecError(f"no {name} device: {why}")
         cpu = {"name": f"rpc:{self.setting.key}"} if self.setting.tracker else {"name": machine.cpu_name()}
         threads = "all" if self.setting.tracker else machine.cpu_threads()
         return {"cpu": {**cpu, "threads": threads}, "gpu": {"name": str(gpu.device_name or gpu.device_type)}}

@@ -1,0 +1,100 @@
+"""``coexec fit`` and ``coexec eval`` on samples with a known law."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tvm_coexec.cost_models.profile import Profile
+from tvm_coexec.cost_models.samples import read_samples
+
+
+def test_fit_writes_a_profile_and_says_how_well_it_fits(coexec, samples_file, tmp_path):
+    path = tmp_path / "device.json"
+    done = coexec("fit", samples_file, "-o", path)
+    assert (done.code, done.err) == (0, "")
+    rows = {tuple(line.split()[:2]): line.split() for line in done.out.splitlines()}
+    assert rows["cpu", "conv/nchwc"][2] == "60" and rows["gpu", "pool/direct"][2] == "20"
+    assert float(rows["cpu", "all"][3]) > 90
+    assert f"{path.stat().st_size} bytes" in done.out and "160 samples" in done.out
+    profile = Profile.load(path)
+    w = read_samples(samples_file).of("cpu")[1]
+    assert profile.devices["cpu"].predict([w.workload])[0] == pytest.approx(w.seconds, rel=0.1)
+
+
+def test_a_description_is_kept(profile_file):
+    assert Profile.load(profile_file).description == "two made-up devices"
+
+
+def test_another_profile_can_be_moved_and_refined(coexec, samples_file, profile_file, tmp_path):
+    for option in ("--from", "--refine"):
+        path = tmp_path / f"new{option}.json"
+        done = coexec("fit", samples_file, option, profile_file, "-o", path)
+        assert done.code == 0, done.err
+        assert Profile.load(path).devices
+
+
+def test_eval_tells_errors_by_class_and_network(coexec, samples_file, profile_file):
+    done = coexec("eval", profile_file, samples_file)
+    assert done.code == 0 and "1 kernels of" in done.out and "could not be measured" in done.out
+    classes = {line.split()[1] for line in done.out.splitlines() if line.startswith(("cpu", "gpu"))}
+    assert classes == {"conv/nchwc", "conv/direct", "pool/direct", "whole", "shares", "all"}
+    done = coexec("eval", profile_file, samples_file, "--by", "network")
+    assert {line.split()[1] for line in done.out.splitlines() if line.startswith("cpu")} == {"net0", "net1"}
+
+
+def test_eval_reckons_with_all_samples(coexec, samples_file, profile_file, tmp_path):
+    path = tmp_path / "eval.json"
+    done = coexec("eval", profile_file, samples_file, "--json", path)
+    assert done.code == 0, done.err
+    found = json.loads(path.read_text())
+    assert len(found["kernels"]) == 160
+    rows = {(r["device"], r["class"]): r for r in found["table"]}
+    errors = [abs(k["predicted_s"] / k["measured_s"] - 1) * 100 for k in found["kernels"] if k["device"] == "gpu"]
+    assert rows["gpu", "all"]["MAPE %"] == pytest.approx(sum(errors) / len(errors))
+    assert rows["gpu", "all"]["within 10 %"] == pytest.approx(100 * sum(e <= 10 for e in errors) / len(errors))
+
+
+def test_plots_are_drawn(coexec, samples_file, profile_file, tmp_path):
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "plots"
+    done = coexec("eval", profile_file, samples_file, "--plots", folder)
+    assert done.code == 0, done.err
+    for name in ("predicted", "errors", "learning"):
+        data = (folder / f"{name}.png").read_bytes()
+        assert data.startswith(b"\x89PNG") and len(data) > 5000 and str(folder / f"{name}.png") in done.out
+
+
+def test_learning_needs_no_shape_twice(samples_file):
+    from tvm_coexec.cli.plots import learning_curve
+
+    curve = learning_curve(read_samples(samples_file))
+    sizes = sorted({n for _, n in curve})
+    assert sizes[0] < sizes[-1] == 120 and {d for d, _ in curve} == {"cpu", "gpu"}
+    assert curve["cpu", 120]["within 10 %"] > 80
+
+
+def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text(Path(samples_file).read_text().splitlines()[0] + "\n")
+    cases = [
+        (("fit", tmp_path / "none", "-o", other), "can't read samples"),
+        (("fit", empty, "-o", tmp_path / "p.json"), "has no measured kernel"),
+        (("fit", samples_file, "-o", tmp_path / "no" / "p.json"), "there is no folder"),
+        (("fit", samples_file, "-o", tmp_path), "it is a folder"),
+        (("fit", samples_file, "--boosted", "--from", profile_file, "-o", tmp_path / "p.json"), "--boosted fits anew"),
+        (("fit", samples_file, "--from", tmp_path / "none", "-o", tmp_path / "p.json"), "can't read profile"),
+        (("eval", other, samples_file), "other.json is not a profile"),
+        (("eval", profile_file, other), "not a file of samples"),
+        (("eval", profile_file, empty), "has no measured kernel"),
+        (("eval", profile_file, samples_file, "--plots", profile_file), "can't make the folder"),
+    ]
+    for argv, text in cases:
+        done = coexec(*argv)
+        assert done.code == 2 and text in done.err and done.err.count("\n") == 1, (argv, done)
+        assert done.err.startswith(f"coexec {argv[0]}: ")
+    assert not (tmp_path / "p.json").exists()

@@ -1,0 +1,68 @@
+"""``coexec predict`` on a small ONNX model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.llvm
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def model_file(tmp_path) -> str:
+    """Two convolutions with ReLU, and a pooling; the batch is left open."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((16, 16, 3, 3)).astype("float32") for _ in range(2)]
+    nodes, value = [], "x"
+    for i in range(2):
+        nodes.append(helper.make_node("Conv", [value, f"w{i}"], [f"c{i}"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"]))
+        value = f"r{i}"
+    nodes.append(helper.make_node("MaxPool", [value], ["y"], kernel_shape=[2, 2], strides=[2, 2]))
+    shapes = [("x", ["n", 16, 14, 14]), ("y", ["n", 16, 7, 7])]
+    given, made = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes)
+    initial = [numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)]
+    graph = helper.make_graph(nodes, "g", [given], [made], initial)
+    path = str(tmp_path / "small.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7), path)
+    return path
+
+
+def test_kernels_and_networks_are_predicted(coexec, model_file, profile_file, tmp_path):
+    from tvm_coexec.cost_models.profile import Profile
+    from tvm_coexec.sampling.models import load_model
+
+    path = tmp_path / "p.json"
+    done = coexec("predict", profile_file, model_file, "--json", path)
+    assert done.code == 0, done.err
+    found = json.loads(path.read_text())
+    profile, graph = Profile.load(profile_file), load_model(model_file).graph()
+    assert [k["name"] for k in found["kernels"]] == [k.name for k in graph.kernels] and len(graph.kernels) == 3
+    for device in ("cpu", "gpu"):
+        assert [k[f"{device}_s"] for k in found["kernels"]] == [profile.whole_s(device, k) for k in graph.kernels]
+        assert found["network_s"][device] == profile.network_s(device, graph) > 0
+        assert f"{device}: {found['network_s'][device] * 1e3:.3f} ms for the whole network of 3 kernels" in done.out
+
+
+def test_one_device_alone(coexec, model_file, profile_file):
+    done = coexec("predict", profile_file, model_file, "--device", "gpu")
+    assert done.code == 0 and "gpu ms" in done.out and "cpu ms" not in done.out
+
+
+def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    cases = [
+        ((profile_file, tmp_path / "none.onnx"), "there is no model"),
+        ((profile_file, tmp_path / "bad.onnx"), "can't read the model"),
+        ((model_file, model_file), "small.onnx"),
+        ((profile_file, model_file, "--json", tmp_path / "no" / "p.json"), "there is no folder"),
+        ((profile_file, model_file, "--device", "npu"), "invalid choice"),
+    ]
+    for argv, text in cases:
+        done = coexec("predict", *argv)
+        assert done.code == 2 and text in done.err.splitlines()[-1], (argv, done)

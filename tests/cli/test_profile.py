@@ -1,0 +1,81 @@
+"""``coexec profile``: what is measured, and what it says when it can't."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.test_predict import model_file  # noqa: F401 (a fixture)
+from tvm_coexec.cost_models.samples import read_samples
+
+pytestmark = pytest.mark.llvm
+
+
+@pytest.mark.opencl
+def test_a_model_and_designed_kernels(coexec, model_file, tmp_path):  # noqa: F811
+    path = tmp_path / "s.jsonl"
+    quick = ["--cuts", 0, "--repeats", 2, "--min-repeat-ms", 1, "--processes", 1, "--no-contention"]
+    done = coexec("profile", model_file, *quick, "-o", path)
+    assert done.code == 0, done.err
+    samples = read_samples(path)
+    assert {s.network for s in samples.samples} == {"small"} and len(samples.usable) == 4  # equal convolutions: once
+    assert len(samples.networks) == 2 and "4 measured" in done.out and "0 were there before" in done.out
+    done = coexec("profile", model_file, "--designed", 1, *quick, "--budget", 1e-6, "-o", path)
+    assert done.code == 0 and "0 measured" in done.out and "4 were there before" in done.out
+    assert "are left: run the same command again" in done.err
+
+
+def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa: F811
+    for name in ("TVM_TRACKER_HOST", "TVM_TRACKER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "s.jsonl"
+    other = tmp_path / "other.txt"
+    other.write_text("something else\n")
+    cases = [
+        (("-o", out), "nothing to measure"),
+        (("no.onnx", "-o", out), "there is no model no.onnx"),
+        (("--zoo", "lenet", "-o", out), "--zoo lenet"),
+        ((model_file, "-o", tmp_path / "no" / "s.jsonl"), "there is no folder"),
+        ((model_file, "--cpu", "nonsense", "-o", out), "cpu target 'nonsense'"),
+        ((model_file, "--rpc-tracker", "127.0.0.1:1", "-o", out), "needs --rpc-key"),
+        ((model_file, "--rpc-key", "board", "-o", out), "TVM_TRACKER_HOST"),
+        ((model_file, "--rpc-key", "board", "--rpc-tracker", "nowhere", "-o", out), "is not HOST:PORT"),
+        ((model_file, "--rpc-key", "b", "--rpc-tracker", "h:1", "--test-bed", "-o", out), "--test-bed is for this"),
+    ]
+    for argv, text in cases:
+        done = coexec("profile", *argv)
+        assert done.code == 2 and text in done.err and done.err.count("\n") == 1, (argv, done)
+    assert not out.exists()
+
+
+@pytest.mark.opencl
+def test_a_file_of_something_else_is_left_alone(coexec, model_file, tmp_path):  # noqa: F811
+    other = tmp_path / "other.txt"
+    other.write_text("something else\n")
+    done = coexec("profile", model_file, "-o", other)
+    assert done.code == 2 and "not a file of samples" in done.err and other.read_text() == "something else\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--cuts", "-1"], "is not a whole number"),
+        (["--repeats", "0"], "must be at least 1"),
+        (["--budget", "soon"], "is not a positive number"),
+        (["--budget", "inf"], "is not a positive number"),
+    ],
+)
+def test_numbers_are_checked(coexec, argv, text):
+    done = coexec("profile", "model", *argv, "-o", "x")
+    assert done.code == 2 and text in done.err
+
+
+def test_no_device_is_one_line(coexec, model_file, tmp_path):  # noqa: F811
+    done = coexec("profile", model_file, "--gpu", "vulkan", "-o", tmp_path / "s.jsonl")
+    assert done.code == 2 and "the devices can't be used" in done.err and "vulkan" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_help_lists_all_commands(coexec):
+    done = coexec("--help")
+    assert done.code == 0 and all(name in done.out for name in ("profile", "fit", "eval", "predict"))
+    assert coexec().code == 2 and coexec("dance").code == 2
