@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.test_predict import model_file  # noqa: F401 (a fixture)
+from tests.tvmc.test_remote import tracker  # noqa: F401 (a fixture)
 from tvm_coexec.cost_models.samples import read_samples
 
 pytestmark = pytest.mark.llvm
@@ -39,12 +40,19 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
         ((model_file, "--rpc-tracker", "127.0.0.1:1", "-o", out), "needs --rpc-key"),
         ((model_file, "--rpc-key", "board", "-o", out), "TVM_TRACKER_HOST"),
         ((model_file, "--rpc-key", "board", "--rpc-tracker", "nowhere", "-o", out), "is not HOST:PORT"),
-        ((model_file, "--rpc-key", "b", "--rpc-tracker", "h:1", "--test-bed", "-o", out), "--test-bed is for this"),
+        ((model_file, "--rpc-key", "board", "--rpc-tracker", "127.0.0.1:1", "-o", out), "can't be reached"),
     ]
     for argv, text in cases:
         done = coexec("profile", *argv)
         assert done.code == 2 and text in done.err and done.err.count("\n") == 1, (argv, done)
     assert not out.exists()
+
+
+@pytest.mark.remote
+def test_the_test_bed_is_here(coexec, model_file, tmp_path, tracker):  # noqa: F811
+    remote = ["--rpc-key", "board", "--rpc-tracker", tracker]
+    done = coexec("profile", model_file, *remote, "--test-bed", "-o", tmp_path / "s.jsonl")
+    assert done.code == 2 and "--test-bed is for this machine's devices" in done.err
 
 
 @pytest.mark.opencl

@@ -139,6 +139,8 @@ def test_devices_behind_rpc(chain, tmp_path, tracker):  # noqa: F811
     with server("tvm_coexec.rpc_server", tracker, "board"):
         options = replace(QUICK, tracker=(host, int(port)), key="board")
         summary = collect(chain, path, options)
+        with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
+            collect(chain, str(tmp_path / "other.jsonl"), replace(options, key="desk"))
     samples = read_samples(path)
     assert summary.measured == 8 and not summary.failed
     assert samples.header["devices"]["cpu"]["name"] == "rpc:board"

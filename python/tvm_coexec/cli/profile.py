@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 
 from ..errors import CoExecError
 from . import checks
+
+CONNECT_S = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,4 +109,8 @@ def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
         raise CoExecError(f"--rpc-tracker {text} is not HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()  # TVM itself would try for a minute
+    except (OSError, OverflowError) as err:
+        raise CoExecError(f"the tracker {text} can't be reached ({err}); start it, or mend --rpc-tracker") from None
     return host, int(port)

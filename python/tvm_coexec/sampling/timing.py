@@ -85,6 +85,14 @@ class _Timer:
         self.session = None
 
     def handle(self, request: object) -> object:
+        """Answer one request; a session in which something failed is not used again."""
+        try:
+            return self._handle(request)
+        except Exception:
+            self.session = None
+            raise
+
+    def _handle(self, request: object) -> object:
         if request == "hello":
             return self._hello()
         if isinstance(request, TimeRequest):
@@ -115,9 +123,7 @@ class _Timer:
         if self.setting.tracker is None:
             return tvm.runtime.Device(kind, 0)
         if self.session is None:
-            from tvm import rpc
-
-            self.session = rpc.connect_tracker(*self.setting.tracker).request(self.setting.key, session_timeout=0)
+            self.session = _connect(self.setting.tracker, self.setting.key)
         return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
 
     def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:
@@ -126,8 +132,10 @@ class _Timer:
         if self.session is None:
             lib = tvm.runtime.load_module(built.path)
         else:
+            name = os.path.basename(built.path)
             self.session.upload(built.path)
-            lib = self.session.load_module(os.path.basename(built.path))
+            lib = self.session.load_module(name)
+            self.session.remove(name)  # else thousands of them would lie there
         module = module_of(built.graph, lib, [self._device("cpu"), device] if both else device)
         module.run()
         device.sync()
@@ -160,6 +168,17 @@ class _Timer:
             runs += 1
         self.connection.recv()
         return runs
+
+
+def _connect(tracker: tuple[str, int], key: str):
+    """A session on the device of that name; `CoExecError` when the tracker has none."""
+    from tvm import rpc
+
+    connection = rpc.connect_tracker(*tracker)
+    known = sorted(connection.summary()["queue_info"])
+    if key not in known:
+        raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(known) or 'none'}")
+    return connection.request(key, session_timeout=0)
 
 
 def serve(connection: Connection, setting: Setting) -> None:
