@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import tvm
+from tvm.relay.backend import te_compiler
 
 from .build import KernelBuilder, Piece, compile_for
 from .children import answer
@@ -58,6 +60,8 @@ def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> 
     """
     for name in ("te_compiler", "autotvm"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # TVM asks how it was built for every dimension of every tensor, a tenth of the time to compile a kernel.
+    te_compiler.libinfo = functools.cache(te_compiler.libinfo)
     os.environ.pop("POCL_AFFINITY", None)  # else all children would compile on one core
     answer(connection, lambda request: _build(builders, request, warm))
 
