@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,22 +24,31 @@ class Arguments:
     quick: bool
     json: str | None
     names: list[str]
+    own: argparse.Namespace
 
 
-def parse(name: str, doc: str | None, arguments: Sequence[str] | None = None, names: Sequence[str] = ()) -> Arguments:
-    """Reads ``[--quick] [--json FILE]``, and some of `names` (all if none is given)."""
+def parse(
+    name: str,
+    doc: str | None,
+    arguments: Sequence[str] | None = None,
+    names: Sequence[str] = (),
+    own: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> Arguments:
+    """Reads ``[--quick] [--json FILE]``, some of `names` (all if none is given), and what `own` adds to the parser."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(doc or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a few cases only")
     parser.add_argument("--json", metavar="FILE", help="write the results there, too")
     if names:
         parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(names)}; default: all")
+    if own:
+        own(parser)
     args = parser.parse_args(arguments)
     chosen = getattr(args, "names", [])
     if unknown := [n for n in chosen if n not in names]:
         parser.error(f"{unknown[0]} is unknown; choose from {', '.join(names)}")
     if args.json and not Path(args.json).absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
-    return Arguments(name, args.quick, args.json, chosen or list(names))
+    return Arguments(name, args.quick, args.json, chosen or list(names), args)
 
 
 def kept_rows(args: Arguments, key: str) -> list[dict]:
@@ -96,7 +105,12 @@ def progress(items: Sequence[T], title: str = "") -> Iterable[T]:
 
 
 def finish(
-    args: Arguments, bed: TestBed, rows: list[dict], notes: Sequence[str] = (), columns: Sequence[str] | None = None
+    args: Arguments,
+    bed: TestBed,
+    rows: list[dict],
+    notes: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    details: Sequence[dict] = (),
 ) -> None:
     """Prints setting, table and notes, and writes the JSON if asked to.
 
@@ -108,15 +122,20 @@ def finish(
         Goals and caveats, printed below.
     columns : sequence of str, optional
         Keys to print; all of the first row if not given.
+    details : sequence of dict, optional
+        Rows of a table before, with other columns; in the JSON, too.
     """
     setting = bed.setting()
     text = table(rows, columns)
     if args.json:
         content = {"benchmark": args.name, "quick": args.quick, "setting": setting, "notes": list(notes), "rows": rows}
+        content |= {"details": list(details)} if details else {}
         temporary = Path(args.json + ".part")
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         temporary.replace(args.json)
     print("; ".join(f"{k}: {v}" for k, v in setting.items()))
+    if details:
+        print(table(list(details)))
     for note in notes:
         print(note)
     print(text)

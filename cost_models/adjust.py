@@ -10,11 +10,11 @@ import numpy as np
 from .analytic import AnalyticModel, ClassModel
 from .base import check_samples
 from .regression import rounded
-from .terms import terms_of
+from .terms import Parts, every_term
 from .workload import Workload, Workloads
 
 # A term that is not one of these is work.
-_MEMORY = ("in", "out", "weights", "element.bytes", "epilogue")
+_MEMORY = ("in", "out", "weights", "epilogue")
 _LAUNCH = ("one", "depth")
 _FAMILIES = ("launch", "memory", "work")
 _STEPS = 12
@@ -40,7 +40,7 @@ def transferred(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -
         A new one; `model` stays as it is.
     """
     groups, y = check_samples(kernels, seconds)
-    own = [(model._class(w), w, y[where]) for w, where in groups]
+    own = [(model.class_of(w), w, y[where]) for w, where in groups]
     start = np.exp(np.median(np.concatenate([np.log(t / m.seconds(w)) for m, w, t in own])))
     parts = np.concatenate([_families(m, w) for m, w, _ in own]) * start
     times = np.concatenate([t for *_, t in own])
@@ -85,7 +85,7 @@ def _by_class(model: AnalyticModel, groups, y: np.ndarray, prior: Callable[[Clas
     """Each class multiplied by what its measurements ask for, held back by a prior that counts as so many of them."""
     ratios: dict[str, list[float]] = {}
     for w, where in groups:
-        key = next(k for k, m in model.classes_.items() if m is model._class(w))
+        key = next(k for k, m in model.classes_.items() if m is model.class_of(w))
         ratios.setdefault(key, []).extend(np.log(y[where] / model.classes_[key].seconds(w)))
 
     def change(key: str, c: ClassModel) -> ClassModel:
@@ -117,11 +117,11 @@ def _family(term: str) -> str:
 
 def _families(c: ClassModel, w: Workload) -> np.ndarray:
     """Seconds by family, the correction included, shape (n, 3)."""
-    values = terms_of(w)
+    parts, terms = Parts(w), every_term(c.kind)
     factor = c.correction.factor(w) if c.correction else np.ones(w.size)
     table = np.zeros((w.size, len(_FAMILIES)))
     for name, seconds in c.terms.items():
-        table[:, _FAMILIES.index(_family(name))] += seconds * values[name]
+        table[:, _FAMILIES.index(_family(name))] += seconds * terms[name](parts)
     return table * factor[:, None]
 
 

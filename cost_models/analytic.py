@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,8 +15,8 @@ from tvm_coexec.errors import CoExecError
 from .base import LatencyModel, check_samples
 from .correction import Correction, corrections
 from .regression import non_negative_sum, rounded
-from .terms import terms_of
-from .workload import KINDS, Workload, Workloads, groups_of
+from .terms import COMMON, Parts, Term, every_term, terms_of
+from .workload import KINDS, Number, Workload, Workloads, groups_of
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -29,20 +29,29 @@ _IDLE_PART = 0.003  # a term that nowhere makes up that part of the time is drop
 class ClassModel:
     """What was learnt of one class: seconds per unit of each term, and a correction."""
 
+    kind: str
     terms: dict[str, float]
     correction: Correction | None = None
     samples: int = 0
 
-    def seconds(self, w: Workload) -> np.ndarray:
-        """Predicted seconds, shape (n,)."""
+    def __post_init__(self) -> None:
+        known = every_term(self.kind)
+        if unknown := [n for n in self.terms if n not in known]:
+            raise ValueError(f"unknown term {unknown[0]!r} of {self.kind}")
+        self._parts = [(c, known[n]) for n, c in self.terms.items()]
+
+    def seconds(self, w: Workload) -> Number:
+        """Predicted seconds: a number for a workload of numbers, else shape (n,)."""
         total = self.sum_of_terms(w)
         return total if self.correction is None else total * self.correction.factor(w)
 
-    def sum_of_terms(self, w: Workload) -> np.ndarray:
-        """Seconds without the correction, shape (n,)."""
-        values = terms_of(w)
-        total = sum(c * values[name] for name, c in self.terms.items())
-        return np.maximum(np.broadcast_to(np.asarray(total, float), (w.size,)), _LEAST_S)
+    def sum_of_terms(self, w: Workload) -> Number:
+        """Seconds without the correction."""
+        parts = Parts(w)
+        total = 0.0
+        for coefficient, term in self._parts:
+            total = total + coefficient * term(parts)
+        return np.maximum(total, _LEAST_S) if isinstance(total, np.ndarray) else max(total, _LEAST_S)
 
 
 @dataclass
@@ -50,7 +59,7 @@ class _Entry:
     key: str
     workload: Workload
     seconds: np.ndarray
-    model: ClassModel = field(default_factory=lambda: ClassModel({}))
+    model: ClassModel | None = None
 
 
 class AnalyticModel(LatencyModel):
@@ -86,7 +95,7 @@ class AnalyticModel(LatencyModel):
         self.roofline_ = _roofline(entries)
         self._warned: set[str] = set()
         for kind, members in by_kind.items():
-            self.classes_[kind] = _fit_kind(members)
+            self.classes_[kind] = _fit_terms(members)
             for e in members:
                 if len(e.seconds) >= LEAST_SAMPLES and len(members) > 1:
                     e.model = self.classes_[e.key] = _fit_terms([e])
@@ -126,18 +135,21 @@ class AnalyticModel(LatencyModel):
     def predict(self, kernels: Workloads) -> np.ndarray:
         """See `LatencyModel.predict`."""
         self.check_fitted()
+        if isinstance(kernels, Workload):
+            seconds = self.class_of(kernels).seconds(kernels)
+            return seconds if isinstance(seconds, np.ndarray) else np.full(kernels.size, seconds)
         groups, total = groups_of(kernels)
-        if len(groups) == 1:
-            return self._class(groups[0][0]).seconds(groups[0][0])
         out = np.empty(total)
         for w, where in groups:
-            out[where] = self._class(w).seconds(w)
+            out[where] = self.class_of(w).seconds(w)
         return out
 
-    def _class(self, w: Workload) -> ClassModel:
+    def class_of(self, w: Workload) -> ClassModel:
+        """What predicts a workload; raises like `predict`."""
         found = self.classes_.get(w.key) or self.classes_.get(w.kind)
-        if found is not None:
-            return found
+        return found or self._stand_in(w)
+
+    def _stand_in(self, w: Workload) -> ClassModel:
         siblings = [m for key, m in self.classes_.items() if key.split("/")[0] == w.kind]
         if siblings:  # the same kind by another algorithm is nearer than any other
             return max(siblings, key=lambda m: m.samples)
@@ -161,34 +173,32 @@ class AnalyticModel(LatencyModel):
     def from_state(cls, state: dict[str, Any]) -> Self:
         """See `LatencyModel.from_state`."""
         model = cls(**state["options"])
-        model.roofline_ = _class_from_json(state["roofline"], "injective")
+        model.roofline_ = _class_from_json(state["roofline"], "other")
         model.classes_ = {key: _class_from_json(c, key.split("/")[0]) for key, c in state["classes"].items()}
         model._warned = set()
         return model
 
 
-def _fit_kind(members: list[_Entry]) -> ClassModel:
-    """One sum of terms for all algorithms of a kind."""
-    return _fit_terms(members)
-
-
 def _fit_terms(members: list[_Entry]) -> ClassModel:
-    tables = [_table(e.workload) for e in members]
+    """One sum of terms for all members, classes of one kind, of the terms that all have."""
+    first = members[0].workload
+    tables = [terms_of(e.workload.kind, e.workload.algorithm) for e in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
-    x = np.concatenate([np.stack([t[n] for n in names], 1) for t in tables])
+    x = np.concatenate([_table(e.workload, {n: t[n] for n in names}) for e, t in zip(members, tables, strict=True)])
     y = np.concatenate([e.seconds for e in members])
     coefficients = non_negative_sum(x, y)
     share = (x * coefficients / y[:, None]).max(axis=0)
     kept = np.flatnonzero(share > _IDLE_PART)
     if len(kept):
         coefficients[kept] = non_negative_sum(x[:, kept], y)
-    return ClassModel(
-        {names[i]: c for i, c in zip(kept, rounded(coefficients[kept]), strict=True) if c > 0}, None, len(y)
-    )
+    found = {names[i]: c for i, c in zip(kept, rounded(coefficients[kept]), strict=True) if c > 0}
+    return ClassModel(first.kind, found, None, len(y))
 
 
-def _table(w: Workload) -> dict[str, np.ndarray]:
-    return {n: np.broadcast_to(np.asarray(v, float), (w.size,)) for n, v in terms_of(w).items()}
+def _table(w: Workload, terms: dict[str, Term]) -> np.ndarray:
+    """Values of terms, shape (n, terms)."""
+    parts = Parts(w)
+    return np.stack([np.broadcast_to(np.asarray(term(parts), float), (w.size,)) for term in terms.values()], 1)
 
 
 _GENERAL = ("one", "in", "out", "weights", "flops")
@@ -196,10 +206,11 @@ _GENERAL = ("one", "in", "out", "weights", "flops")
 
 def _roofline(entries: list[_Entry]) -> ClassModel:
     """Launch, bytes and FLOPs over all classes: what an unknown class is predicted by, if anything."""
-    x = np.concatenate([np.stack([_table(e.workload)[n] for n in _GENERAL], 1) for e in entries])
+    terms = {n: COMMON[n] for n in _GENERAL}
+    x = np.concatenate([_table(e.workload, terms) for e in entries])
     y = np.concatenate([e.seconds for e in entries])
     found = rounded(non_negative_sum(x, y))
-    return ClassModel({n: c for n, c in zip(_GENERAL, found, strict=True) if c > 0}, None, len(y))
+    return ClassModel("other", {n: c for n, c in zip(_GENERAL, found, strict=True) if c > 0}, None, len(y))
 
 
 def _class_json(model: ClassModel) -> dict[str, Any]:
@@ -212,7 +223,7 @@ def _class_from_json(d: dict[str, Any], kind: str) -> ClassModel:
         raise ValueError(f"unknown kernel class {kind!r}")
     terms = {str(n): float(c) for n, c in d["terms"].items()}
     correction = Correction.from_json(d["correction"]) if "correction" in d else None
-    return ClassModel(terms, correction, int(d["samples"]))
+    return ClassModel(kind, terms, correction, int(d["samples"]))
 
 
 def _json_size(d: dict[str, Any]) -> int:

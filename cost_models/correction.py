@@ -6,34 +6,57 @@ extents are clipped to that range, and the correction to the largest one that wa
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .base import folds_by_kernel
 from .regression import robust_ridge, rounded
-from .workload import Workload
+from .workload import Number, Workload
 
 LIMIT = 0.5  # of the exponent: a factor between 0.6 and 1.65
 FORMS = ("linear", "quadratic", "bent")
 _PENALTIES = (1.0, 3.0, 10.0, 30.0)
 _BENDS = (-0.6, -0.2, 0.2, 0.6)
 _FOLDS = 5
+_EXTENTS = 8
 
 
 def logarithms(w: Workload) -> np.ndarray:
-    """Logarithms of the extents, shape (n, 8)."""
+    """Logarithms of the extents, shape (8,) or (n, 8)."""
     extents = (w.ic / w.groups, w.oc, w.oh, w.ow, w.kh * w.kw, w.sh * w.sw, w.groups, w.fused + 1.0)
-    return np.log(np.maximum(np.stack([np.broadcast_to(e, (w.size,)) for e in extents], 1), 1e-9))
+    return np.log(np.maximum(_columns(extents), 1e-9))
+
+
+_REMAINDERS = (
+    *(("oc", t) for t in (4, 8, 16, 32)),
+    *(("ow", t) for t in (2, 4, 7, 8)),
+    *(("oh", 4), ("places", 8), ("ic", 4), ("ic", 8), ("ic", 16)),
+)
 
 
 def remainders(w: Workload) -> np.ndarray:
-    """What tiles leave over, as parts of a tile, shape (n, 13)."""
-    places = w.oh * w.ow
-    parts = [(w.oc, t) for t in (4, 8, 16, 32)] + [(w.ow, t) for t in (2, 4, 7, 8)] + [(w.oh, 4), (places, 8)]
-    parts += [(w.ic, t) for t in (4, 8, 16)]
-    return np.stack([np.broadcast_to(e % t / t, (w.size,)) for e, t in parts], 1)
+    """What tiles leave over, as parts of a tile, shape (13,) or (n, 13)."""
+    extents = {"oc": w.oc, "ow": w.ow, "oh": w.oh, "ic": w.ic, "places": w.oh * w.ow}
+    if all(not isinstance(e, np.ndarray) for e in extents.values()):
+        return np.array([extents[name] % t / t for name, t in _REMAINDERS])
+    parts = [(extents[name] / t, t) for name, t in _REMAINDERS]
+    return _columns([part - np.floor(part) for part, _ in parts])
+
+
+def _columns(values: Sequence[Number]) -> np.ndarray:
+    """Numbers as a vector; arrays, or some of them arrays, as a table."""
+    sizes = [len(v) for v in values if isinstance(v, np.ndarray)]
+    if not sizes:
+        return np.array(values, float)
+    table = np.empty((max(sizes), len(values)))
+    for i, v in enumerate(values):
+        table[:, i] = v
+    return table
 
 
 @dataclass(frozen=True)
@@ -59,10 +82,39 @@ class Correction:
     coefficients: np.ndarray
     gain: float = 0.0
 
-    def factor(self, w: Workload) -> np.ndarray:
-        """What the sum of terms is multiplied by, shape (n,)."""
-        exponent = _features(w, self.form, self.low, self.high) @ self.coefficients
-        return np.exp(np.clip(exponent, -self.limit, self.limit))
+    def factor(self, w: Workload) -> Number:
+        """What the sum of terms is multiplied by."""
+        exponent = self._polynomial(w)
+        if isinstance(exponent, np.ndarray):
+            return np.exp(np.clip(exponent, -self.limit, self.limit))
+        return math.exp(min(self.limit, max(-self.limit, exponent)))
+
+    def _polynomial(self, w: Workload) -> Number:
+        """As ``z Q z + l z + bends + r remainders + constant``: the products of `_features` without their columns."""
+        varied, scale, offset, linear, square, bent, rest, constant = self._parts
+        z = np.minimum(1.0, np.maximum(-1.0, logarithms(w)[..., varied] * scale - offset))
+        total = z @ linear + remainders(w) @ rest + constant
+        if square is not None:
+            total = total + ((z @ square) * z).sum(-1)
+        if bent is not None:
+            for bend, coefficients in zip(_BENDS, bent, strict=True):
+                total = total + np.maximum(0.0, z - bend) @ coefficients
+        return total if isinstance(total, np.ndarray) and total.ndim else float(total)
+
+    @cached_property
+    def _parts(self) -> tuple:
+        varied = np.flatnonzero(self.high > self.low)
+        low, high, n = self.low[varied], self.high[varied], len(varied)
+        scale = 2 / (high - low)
+        coefficients = iter(np.split(self.coefficients, np.cumsum(_sizes(self.form, n))[:-1]))
+        linear, square, bent = next(coefficients), None, None
+        if self.form != "linear":
+            square = np.zeros((n, n))
+            square[np.triu_indices(n)] = next(coefficients)
+        if self.form == "bent":
+            bent = next(coefficients).reshape(len(_BENDS), n)
+        rest, constant = next(coefficients), float(next(coefficients)[0])
+        return varied, scale, low * scale + 1, linear, square, bent, rest, constant
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -75,7 +127,10 @@ class Correction:
         if d["form"] not in FORMS:
             raise ValueError(f"unknown form {d['form']!r}")
         low, high = np.array(d["range"], float).reshape(2, -1)
-        return Correction(d["form"], low, high, float(d["limit"]), np.array(d["coefficients"], float))
+        coefficients = np.array(d["coefficients"], float)
+        if len(low) != _EXTENTS or len(coefficients) != sum(_sizes(d["form"], int((high > low).sum()))):
+            raise ValueError("a correction with too few or too many numbers")
+        return Correction(d["form"], low, high, float(d["limit"]), coefficients)
 
 
 def corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) -> list[Correction]:
@@ -126,3 +181,13 @@ def _features(w: Workload, form: str, low: np.ndarray, high: np.ndarray) -> np.n
     if form == "bent":
         parts += [np.maximum(0.0, z - bend) for bend in _BENDS]
     return np.hstack([*parts, remainders(w), np.ones((len(z), 1))])
+
+
+def _sizes(form: str, extents: int) -> list[int]:
+    """How many coefficients each part of `_features` has."""
+    sizes = [extents]
+    if form != "linear":
+        sizes.append(extents * (extents + 1) // 2)
+    if form == "bent":
+        sizes.append(len(_BENDS) * extents)
+    return [*sizes, len(_REMAINDERS), 1]

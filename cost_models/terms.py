@@ -12,189 +12,239 @@ Sources: ceilings over blocks and waves, and the three parts of Winograd and of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
 
 from .workload import Number, Workload
 
-Terms = dict[str, Number]
+Term = Callable[["Parts"], Number]
 
 
-def terms_of(w: Workload) -> Terms:
-    """Terms of a workload by name; those of one class always have the same names.
+class Parts:
+    """A workload and the products of its extents that many terms share."""
 
-    Parameters
-    ----------
-    w : Workload
+    __slots__ = ("depth", "depth4", "macs", "places", "rows", "w", "work")
 
-    Returns
-    -------
-    dict of str to number or array
-        Not negative.
-    """
-    found = {"one": 1.0 + 0 * w.out_bytes, "in": w.in_bytes, "out": w.out_bytes, "weights": w.weight_bytes}
-    found["flops"] = w.flops
-    found["epilogue"] = w.fused * w.out_bytes
-    return _BY_KIND[w.kind](w, found)
+    def __init__(self, w: Workload):
+        self.w = w
+        self.rows = w.batch * w.oh
+        self.places = self.rows * w.ow
+        self.depth = w.kh * w.kw * w.ic / w.groups  # multiply-adds behind one output
+        self.depth4 = w.kh * w.kw * up(w.ic, 4) / w.groups
+        self.work = w.oc * self.depth
+        self.macs = self.work * self.places
 
 
 def up(extent: Number, tile: int) -> Number:
     """``extent`` rounded up to whole tiles."""
+    if isinstance(extent, np.ndarray):
+        return np.ceil(extent / tile) * tile
     return -(-extent // tile) * tile
 
 
-# Outputs that a work-group computes: channels, columns, rows; or channels and places, rows and columns being one.
-_TILES = ((4, 2, 2), (8, 2, 2), (4, 8, 4), (8, 16, 4), (4, 16, 8), (16, 8, 2), (8, 32, 2))
-_FLAT_TILES = ((4, 32), (8, 64), (4, 128), (8, 256))
-_AT_ONCE = (8, 32)  # work-groups that a device has in flight
-
-
-def _tiles(w: Workload, t: Terms, depth: Number) -> None:
-    """Multiply-adds of whole work-groups, and of whole waves of them; input channels are read four at a time."""
-    depth = depth / w.ic * up(w.ic, 4)
-    for channels, columns, rows in _TILES:
-        outputs = up(w.oc, channels) * up(w.ow, columns) * up(w.oh, rows) * w.batch
-        _waves(t, f"{channels}x{columns}x{rows}", channels * columns * rows, outputs, depth)
-    for channels, places in _FLAT_TILES:
-        outputs = up(w.oc, channels) * up(w.ow * w.oh, places) * w.batch
-        _waves(t, f"{channels}x{places}", channels * places, outputs, depth)
-
-
-def _waves(t: Terms, name: str, tile: int, outputs: Number, depth: Number) -> None:
-    t[f"tile{name}"] = outputs * depth
-    for groups in _AT_ONCE:
-        t[f"tile{name}.wave{groups}"] = up(outputs // tile, groups) * tile * depth
-
-
-def _convolution(w: Workload, t: Terms) -> Terms:
-    taps = w.kh * w.kw
-    depth = taps * w.ic / w.groups  # multiply-adds behind one output
-    rows = w.batch * w.oh
-    places = rows * w.ow
-    work = w.oc * depth
-    t["macs"] = work * places
-    for tile in (4, 8, 16, 32):
-        t[f"oc{tile}"] = up(w.oc, tile) * depth * places
-    for tile in (2, 4, 8):
-        t[f"ow{tile}"] = work * rows * up(w.ow, tile)
-    for tile in (4, 16, 64):
-        t[f"place{tile}"] = work * up(places, tile)
-    t["oc4.place4"] = up(w.oc, 4) * depth * up(places, 4)
-    t["oc8.ow8"] = up(w.oc, 8) * depth * rows * up(w.ow, 8)
-    # What waits for one output's chain of additions, and whole waves of threads that compute four channels each.
-    t["depth"] = depth + 0 * t["macs"]
-    for wave in (64, 256, 1024):
-        t[f"wave{wave}"] = up(-(-w.oc // 4) * places, wave) * depth
-    _tiles(w, t, depth)
-    t["accumulate"] = w.oc * places * w.ic / w.groups
-    t["columns"] = places * depth * w.groups  # im2col or the packed input
-    t["rows"] = w.oc * rows
-    t["weights.rows"] = w.weight_bytes * rows
-    t["in.oc32"] = w.in_bytes * -(-w.oc // 32)
-    if w.algorithm.startswith("nchwc"):
-        _blocked(w, t)
-    return t
-
-
-def _blocked(w: Workload, t: Terms) -> None:
-    """TVM's NCHWc schedules block channels and columns by their divisors: a prime extent is computed one by one."""
-    block = divisor(w.oc, 16)
-    register = divisor(w.ow, 28)
-    for lanes in (4, 8, 16):
-        t[f"vector{lanes}"] = t["macs"] / least(block, lanes)
-    t["broadcast"] = t["macs"] / block
-    t["vector.register"] = t["macs"] / (block * register)
-
-
-def _winograd(w: Workload, t: Terms) -> Terms:
-    """A convolution that may be computed by Winograd's algorithm: 3x3 kernels of stride one."""
-    t = _convolution(w, t)
-    for tile in (2, 4):
-        tiles = w.batch * -(-w.oh // tile) * -(-w.ow // tile) * (tile + 2) ** 2
-        t[f"winograd{tile}"] = tiles * w.ic * w.oc / w.groups
-        t[f"winograd{tile}.in"] = tiles * w.ic
-        t[f"winograd{tile}.out"] = tiles * w.oc
-    return t
-
-
-def _any_convolution(w: Workload, t: Terms) -> Terms:
-    return _winograd(w, t) if "3x3" in w.algorithm or "winograd" in w.algorithm else _convolution(w, t)
-
-
-def _transposed(w: Workload, t: Terms) -> Terms:
-    t["macs"] = w.macs
-    t["dilated"] = w.batch * w.oc * w.ic / w.groups * w.kh * w.kw * w.oh * w.ow  # as a convolution of a dilated input
-    t["columns"] = w.batch * w.oh * w.ow * w.ic * w.kh * w.kw
-    for tile in (4, 8, 16):
-        t[f"oc{tile}"] = t["dilated"] / w.oc * up(w.oc, tile)
-    t["ow8"] = t["dilated"] / w.ow * up(w.ow, 8)
-    t["depth"] = w.ic * w.kh * w.kw + 0 * t["macs"]
-    if w.algorithm.startswith("nchwc"):
-        _blocked(w, t)
-    return t
-
-
-def _product(w: Workload, t: Terms) -> Terms:
-    rows = w.ow
-    t["macs"] = w.batch * w.oc * rows * w.ic
-    for tile in (4, 8, 16, 32):
-        t[f"oc{tile}"] = w.batch * up(w.oc, tile) * rows * w.ic
-    for tile in (4, 8, 32):
-        t[f"rows{tile}"] = w.batch * w.oc * up(rows, tile) * w.ic
-    t["oc16.rows4"] = w.batch * up(w.oc, 16) * up(rows, 4) * w.ic
-    t["ic16"] = w.batch * w.oc * rows * up(w.ic, 16)
-    t["depth"] = w.ic + 0 * t["macs"]
-    t["pack"] = w.batch * (w.ic * w.oc + w.ic * rows)
-    t["outputs"] = w.batch * w.oc * rows
-    for wave in (64, 256, 1024):
-        t[f"wave{wave}"] = up(w.batch * w.oc * rows, wave) * w.ic
-    block, register = divisor(w.oc, 16), divisor(rows, 16)
-    t["broadcast"] = t["macs"] / block
-    t["by.rows"] = t["macs"] / register
-    t["by.both"] = t["macs"] / (block * register)
-    return t
-
-
-def _pool(w: Workload, t: Terms) -> Terms:
-    t["macs"] = w.macs
-    t["ow4"] = t["macs"] / w.ow * up(w.ow, 4)
-    t["ow8"] = t["macs"] / w.ow * up(w.ow, 8)
-    t["oc8"] = t["macs"] / w.oc * up(w.oc, 8)
-    t["rows"] = w.batch * w.oc * w.oh
-    t["outputs"] = w.batch * w.oc * w.oh * w.ow
-    t["depth"] = w.kh * w.kw + 0 * t["macs"]
-    return t
-
-
-def _elements(w: Workload, t: Terms) -> Terms:
-    t["elements"] = w.ow
-    t["reduced"] = w.ow * w.kw
-    t["element.bytes"] = t["in"] + t["out"]
-    for wave in (1024, 65536):
-        t[f"wave{wave}"] = up(w.ow, wave)
-    return t
-
-
-_BY_KIND: dict[str, Callable[[Workload, Terms], Terms]] = {
-    "conv": _any_convolution,
-    "depthwise_conv": _convolution,
-    "group_conv": _any_convolution,
-    "transposed_conv": _transposed,
-    "dense": _product,
-    "batch_matmul": _product,
-    "pool": _pool,
-    "reduce": _elements,
-    "injective": _elements,
-    "other": _elements,
-}
+_DIVISORS_TO = 4096
 
 
 def divisor(extent: Number, most: int) -> Number:
     """The largest divisor up to ``most``: how TVM's fallback configurations block an extent."""
-    best = 1 + 0 * extent
+    if isinstance(extent, np.ndarray):
+        inside = np.minimum(extent, _DIVISORS_TO - 1).astype(np.int64)
+        found = _divisors(most)[inside]
+        large = extent >= _DIVISORS_TO
+        if large.any():
+            found = found.copy()
+            for candidate in range(1, most + 1):
+                found[large & (extent % candidate == 0)] = candidate
+        return found
+    for candidate in range(most, 1, -1):
+        if extent % candidate == 0:
+            return candidate
+    return 1
+
+
+@lru_cache(maxsize=8)
+def _divisors(most: int) -> np.ndarray:
+    table = np.ones(_DIVISORS_TO)
     for candidate in range(2, most + 1):
-        best = best + (candidate - best) * (extent % candidate == 0)
-    return best
+        table[::candidate] = candidate
+    return table
 
 
 def least(value: Number, limit: int) -> Number:
     """The smaller of the two."""
-    return value + (limit - value) * (value > limit)
+    return np.minimum(value, limit) if isinstance(value, np.ndarray) else min(value, limit)
+
+
+COMMON: dict[str, Term] = {
+    "one": lambda p: 1.0,
+    "in": lambda p: p.w.in_bytes,
+    "out": lambda p: p.w.out_bytes,
+    "weights": lambda p: p.w.weight_bytes,
+    "flops": lambda p: p.w.flops,
+    "epilogue": lambda p: p.w.fused * p.w.out_bytes,
+}
+
+# What waits for one output's chain of additions; input that im2col or packing writes; accumulators that are stored.
+_CONVOLUTION: dict[str, Term] = {
+    "macs": lambda p: p.macs,
+    "depth": lambda p: p.depth,
+    "rows": lambda p: p.w.oc * p.rows,
+    "columns": lambda p: p.places * p.depth * p.w.groups,
+    "accumulate": lambda p: p.w.oc * p.places * p.w.ic / p.w.groups,
+    "weights.rows": lambda p: p.w.weight_bytes * p.rows,
+    "in.oc32": lambda p: p.w.in_bytes * up(p.w.oc, 32) / 32,
+    "oc4.place4": lambda p: up(p.w.oc, 4) * p.depth * up(p.places, 4),
+    "oc8.ow8": lambda p: up(p.w.oc, 8) * p.depth * p.rows * up(p.w.ow, 8),
+}
+
+
+def _tiled(tile: int, extent: str) -> Term:
+    """Multiply-adds with one extent rounded up to tiles."""
+    if extent == "oc":
+        return lambda p: up(p.w.oc, tile) * p.depth * p.places
+    if extent == "ow":
+        return lambda p: p.work * p.rows * up(p.w.ow, tile)
+    return lambda p: p.work * up(p.places, tile)
+
+
+def _group(channels: int, columns: int, rows: int) -> Term:
+    """Multiply-adds of whole work-groups, each of so many outputs; input channels are read four at a time.
+
+    With no rows given, rows and columns of the map are one axis.
+    """
+    return lambda p: _outputs(p, channels, columns, rows) * p.depth4
+
+
+def _wave(channels: int, columns: int, rows: int, groups: int) -> Term:
+    """The same for whole waves of so many work-groups."""
+    tile = channels * columns * max(1, rows)
+    return lambda p: up(_outputs(p, channels, columns, rows) / tile, groups) * tile * p.depth4
+
+
+def _outputs(p: Parts, channels: int, columns: int, rows: int) -> Number:
+    w = p.w
+    if not rows:
+        return up(w.oc, channels) * up(w.ow * w.oh, columns) * w.batch
+    return up(w.oc, channels) * up(w.ow, columns) * up(w.oh, rows) * w.batch
+
+
+def _threads(wave: int) -> Term:
+    """Whole waves of threads that compute four channels each."""
+    return lambda p: up(up(p.w.oc, 4) / 4 * p.places, wave) * p.depth
+
+
+_AT_ONCE = (8, 32)  # work-groups that a device has in flight
+_GROUPS = ((4, 2, 2), (8, 2, 2), (4, 8, 4), (8, 16, 4), (4, 16, 8), (16, 8, 2), (8, 32, 2))
+_FLAT_GROUPS = ((4, 32, 0), (8, 64, 0), (4, 128, 0), (8, 256, 0))
+
+_CONVOLUTION |= {f"oc{t}": _tiled(t, "oc") for t in (4, 8, 16, 32)}
+_CONVOLUTION |= {f"ow{t}": _tiled(t, "ow") for t in (2, 4, 8)}
+_CONVOLUTION |= {f"place{t}": _tiled(t, "place") for t in (4, 16, 64)}
+_CONVOLUTION |= {f"wave{t}": _threads(t) for t in (64, 256, 1024)}
+for _shape in _GROUPS + _FLAT_GROUPS:
+    _name = "tile" + "x".join(str(e) for e in _shape if e)
+    _CONVOLUTION[_name] = _group(*_shape)
+    _CONVOLUTION |= {f"{_name}.wave{n}": _wave(*_shape, n) for n in _AT_ONCE}
+
+
+def _winograd_tiles(p: Parts, tile: int) -> Number:
+    """Elements of all transformed tiles of one channel."""
+    return p.w.batch * up(p.w.oh, tile) * up(p.w.ow, tile) * ((tile + 2) ** 2 / tile**2)
+
+
+# For convolutions that may be computed by Winograd's algorithm: 3x3 kernels of stride one.
+_WINOGRAD: dict[str, Term] = {
+    "winograd2": lambda p: _winograd_tiles(p, 2) * p.w.ic * p.w.oc / p.w.groups,
+    "winograd2.in": lambda p: _winograd_tiles(p, 2) * p.w.ic,
+    "winograd2.out": lambda p: _winograd_tiles(p, 2) * p.w.oc,
+    "winograd4": lambda p: _winograd_tiles(p, 4) * p.w.ic * p.w.oc / p.w.groups,
+    "winograd4.in": lambda p: _winograd_tiles(p, 4) * p.w.ic,
+    "winograd4.out": lambda p: _winograd_tiles(p, 4) * p.w.oc,
+}
+
+# TVM's NCHWc schedules block channels and columns by their divisors: a prime extent is computed one by one.
+_BLOCKED: dict[str, Term] = {
+    "vector4": lambda p: p.macs / least(divisor(p.w.oc, 16), 4),
+    "vector8": lambda p: p.macs / least(divisor(p.w.oc, 16), 8),
+    "broadcast": lambda p: p.macs / divisor(p.w.oc, 16),
+    "vector.register": lambda p: p.macs / (divisor(p.w.oc, 16) * divisor(p.w.ow, 28)),
+}
+
+# `dilated`: as a convolution of the input with zeros between its rows and columns, which is how TVM computes it.
+_TRANSPOSED: dict[str, Term] = {
+    "macs": lambda p: p.w.macs,
+    "dilated": lambda p: p.macs,
+    "columns": lambda p: p.places * p.w.ic * p.w.kh * p.w.kw,
+    "depth": lambda p: p.depth,
+    "oc4": _tiled(4, "oc"),
+    "oc8": _tiled(8, "oc"),
+    "oc16": _tiled(16, "oc"),
+    "ow8": _tiled(8, "ow"),
+}
+
+_PRODUCT: dict[str, Term] = {
+    "macs": lambda p: p.macs,
+    "depth": lambda p: p.w.ic,
+    "pack": lambda p: p.w.batch * p.w.ic * (p.w.oc + p.w.ow),
+    "outputs": lambda p: p.w.oc * p.places,
+    "ic16": lambda p: p.w.oc * p.places * up(p.w.ic, 16),
+    "oc16.rows4": lambda p: p.w.batch * up(p.w.oc, 16) * up(p.w.ow, 4) * p.w.ic,
+    "broadcast": lambda p: p.macs / divisor(p.w.oc, 16),
+    "by.rows": lambda p: p.macs / divisor(p.w.ow, 16),
+    "by.both": lambda p: p.macs / (divisor(p.w.oc, 16) * divisor(p.w.ow, 16)),
+}
+_PRODUCT |= {f"oc{t}": _tiled(t, "oc") for t in (4, 8, 16, 32)}
+_PRODUCT |= {f"rows{t}": _tiled(t, "ow") for t in (4, 8, 32)}
+
+
+def _product_wave(wave: int) -> Term:
+    """Whole waves of threads that compute one output each."""
+    return lambda p: up(p.w.oc * p.places, wave) * p.w.ic
+
+
+_PRODUCT |= {f"wave{t}": _product_wave(t) for t in (64, 256, 1024)}
+
+_POOL: dict[str, Term] = {
+    "macs": lambda p: p.w.macs,
+    "ow4": lambda p: p.w.macs / p.w.ow * up(p.w.ow, 4),
+    "ow8": lambda p: p.w.macs / p.w.ow * up(p.w.ow, 8),
+    "oc8": lambda p: p.w.macs / p.w.oc * up(p.w.oc, 8),
+    "rows": lambda p: p.w.oc * p.rows,
+    "outputs": lambda p: p.w.oc * p.places,
+    "depth": lambda p: p.w.kh * p.w.kw,
+}
+
+_ELEMENTS: dict[str, Term] = {
+    "elements": lambda p: p.w.ow,
+    "reduced": lambda p: p.w.ow * p.w.kw,
+    "wave1024": lambda p: up(p.w.ow, 1024),
+    "wave65536": lambda p: up(p.w.ow, 65536),
+}
+
+_BY_KIND = {
+    "conv": _CONVOLUTION,
+    "depthwise_conv": _CONVOLUTION,
+    "group_conv": _CONVOLUTION,
+    "transposed_conv": _TRANSPOSED,
+    "dense": _PRODUCT,
+    "batch_matmul": _PRODUCT,
+    "pool": _POOL,
+    "reduce": _ELEMENTS,
+    "injective": _ELEMENTS,
+    "other": _ELEMENTS,
+}
+
+
+@lru_cache(maxsize=256)
+def terms_of(kind: str, algorithm: str) -> dict[str, Term]:
+    """The terms of a class by name: functions of a workload's `Parts`, not negative."""
+    terms = COMMON | _BY_KIND[kind]
+    if kind in ("conv", "group_conv") and ("3x3" in algorithm or "winograd" in algorithm):
+        terms = terms | _WINOGRAD
+    return terms | _BLOCKED if algorithm.startswith("nchwc") else terms
+
+
+def every_term(kind: str) -> dict[str, Term]:
+    """All terms that any algorithm of a kind has."""
+    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Workload:
     @property
     def size(self) -> int:
         """How many kernels the numbers stand for."""
-        return max(np.size(getattr(self, name)) for name in NUMBERS)
+        return max((v.size for v in vars(self).values() if isinstance(v, np.ndarray)), default=1)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, those that differ from the defaults."""
@@ -113,21 +114,26 @@ class Workload:
 Workloads = Workload | Sequence[Workload]
 
 
+_numbers = attrgetter(*NUMBERS)
+
+
 def groups_of(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], int]:
     """Workloads stacked by class and algorithm, each with the positions it came from, and how many there are."""
     if isinstance(workloads, Workload):
         return [(stack([workloads]), np.arange(workloads.size))], workloads.size
     by_key: dict[tuple[str, str], list[int]] = {}
-    starts, total = [], 0
     for i, w in enumerate(workloads):
         by_key.setdefault((w.kind, w.algorithm), []).append(i)
-        starts.append(total)
-        total += w.size
+    members = {key: [workloads[i] for i in rows] for key, rows in by_key.items()}
+    stacked = {key: stack(ws) for key, ws in members.items()}
+    if all(w.size == len(by_key[key]) for key, w in stacked.items()):  # each stands for one kernel
+        return [(stacked[key], np.array(rows)) for key, rows in by_key.items()], len(workloads)
+    starts = np.cumsum([0, *(w.size for w in workloads)])
     groups = []
-    for members in by_key.values():
-        where = np.concatenate([np.arange(starts[i], starts[i] + workloads[i].size) for i in members])
-        groups.append((stack([workloads[i] for i in members]), where))
-    return groups, total
+    for key, rows in by_key.items():
+        where = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in rows])
+        groups.append((stacked[key], where))
+    return groups, int(starts[-1])
 
 
 def stack(workloads: Sequence[Workload]) -> Workload:
@@ -137,9 +143,12 @@ def stack(workloads: Sequence[Workload]) -> Workload:
         size = first.size
         numbers = {n: np.broadcast_to(np.asarray(getattr(first, n), float), (size,)) for n in NUMBERS}
         return replace(first, **numbers)
-    if all(w.size == 1 for w in workloads):
-        table = np.array([[getattr(w, n) for n in NUMBERS] for w in workloads], float)
-        return replace(first, **dict(zip(NUMBERS, table.reshape(len(workloads), -1).T, strict=True)))
+    try:
+        table = np.array(list(map(_numbers, workloads)), float)
+    except ValueError:  # arrays of different lengths
+        table = np.empty(0)
+    if table.ndim == 2:
+        return replace(first, **dict(zip(NUMBERS, np.ascontiguousarray(table.T), strict=True)))
     parts = [stack([w]) for w in workloads]
     return replace(first, **{n: np.concatenate([getattr(p, n) for p in parts]) for n in NUMBERS})
 
