@@ -40,7 +40,7 @@ def test_kernels_shares_links_and_networks_are_in_the_file(measured):
     assert summary.measured == len(samples.samples) == 8 and not summary.failed
     assert {(s.device, s.dim) for s in samples.usable} == {(d, n) for d in ("cpu", "gpu") for n in (-1, 1, 2, 3)}
     for s in samples.samples:
-        assert 0 < s.seconds < 10 and s.spread >= 0 and s.repeats == 2 and s.network == "chain"
+        assert 0 < s.seconds < 10 and s.spread >= 0 and s.repeats >= 2 and s.network == "chain"
         assert s.workload.kind == "conv" and (s.rows is None) == (s.dim < 0)
     assert {c["link"] for c in samples.links} == {"upload", "download", "host_copy"} and samples.meetings
     assert {(n["network"], n["device"], n["kernels"]) for n in samples.networks} == {

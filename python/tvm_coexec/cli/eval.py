@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     print_table(rows)
     failed = len(samples.samples) - len(samples.usable)
     if failed:
-        print(f"{failed} kernels of {args.samples} could not be measured and are left out")
+        print(f"{failed} of {len(samples.samples)} could not be measured and are left out")
     if args.json:
         kernels = [
             {"device": c.device, "network": s.network, "kernel": s.kernel, "class": s.workload.key, "dim": s.dim,

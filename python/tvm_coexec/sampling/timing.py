@@ -19,6 +19,9 @@ from . import machine
 from .children import answer
 from .compiling import Built
 
+ENOUGH_S = 1.5
+ROUNDS, QUIET_SPREAD = 4, 0.05
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -46,7 +49,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class TimeRequest:
-    """Time a library: at most `repeats` times, each for at least `min_repeat_ms`."""
+    """Time a library: `repeats` times, each for at least `min_repeat_ms`; again where the times differ much."""
 
     built: Built
     repeats: int
@@ -69,7 +72,11 @@ class Timed:
     @property
     def spread(self) -> float:
         """Median over the shortest, less 1."""
-        return statistics.median(self.seconds) / self.best_s - 1.0
+        return _spread(self.seconds)
+
+
+def _spread(seconds: tuple[float, ...]) -> float:
+    return statistics.median(seconds) / max(min(seconds), 1e-12) - 1.0
 
 
 @dataclass(frozen=True)
@@ -150,11 +157,16 @@ class _Timer:
         device.sync()
         once_s = time.perf_counter() - start
         # A slow kernel is timed fewer times: it repeats better, and the run has an end.
-        repeats = max(2, min(request.repeats, int(1.5 / max(once_s, 1e-9))))
+        repeats = max(2, min(request.repeats, int(ENOUGH_S / max(once_s, 1e-9))))
         timer = module.module.time_evaluator(
             "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
         )
-        seconds = tuple(float(s) for s in timer().results)
+        seconds: tuple[float, ...] = ()
+        start = time.perf_counter()
+        for _ in range(ROUNDS):  # more than one only where something else runs, too
+            seconds += tuple(float(s) for s in timer().results)
+            if _spread(seconds) < QUIET_SPREAD or time.perf_counter() - start > ENOUGH_S:
+                break
         mhz = 0.0 if self.session is not None else machine.clock_mhz()
         return Timed(seconds, machine.load_average(), mhz)
 
