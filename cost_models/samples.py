@@ -56,7 +56,7 @@ class Sample:
     rows : (int, int) or None
         Output range of the share.
     load : float
-        Load average of the machine when it was measured.
+        Cores that other processes used while it was timed.
     mhz : float
         Clock of the CPU then; 0 where it can't be read.
     error : str

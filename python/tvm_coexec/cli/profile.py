@@ -11,6 +11,7 @@ from ..errors import CoExecError
 from . import checks
 
 CONNECT_S = 10
+BUSY_CORES = 0.15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +78,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were there before")
     if done.failed:
         print(f"{len(done.failed)} failed and are skipped, such as {done.failed[0]}", file=sys.stderr)
+    if done.load > BUSY_CORES:
+        text = f"other processes used {done.load:.1f} cores while kernels were timed, so times may be too long"
+        print(f"{text}: keep the machine quiet and measure into another file", file=sys.stderr)
     if done.left:
         print(f"{done.left} are left: run the same command again to go on", file=sys.stderr)
     return 0

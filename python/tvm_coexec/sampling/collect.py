@@ -77,12 +77,25 @@ class Options:
 
 @dataclass
 class Summary:
-    """What a collection did."""
+    """What a collection did.
+
+    Attributes
+    ----------
+    measured, found, left : int
+        Kernels and shares: now, in the file before, and not yet.
+    failed : list of str
+        Which of them could not be measured, and why.
+    load : float
+        Cores that other processes used while kernels were timed.
+    seconds : float
+        All of it.
+    """
 
     measured: int = 0
-    failed: list[str] = field(default_factory=list)
     found: int = 0
     left: int = 0
+    failed: list[str] = field(default_factory=list)
+    load: float = 0.0
     seconds: float = 0.0
 
 
@@ -110,6 +123,7 @@ class Collection:
         self.timer = Child("spawn", timing.serve, setting)
         self.busy = Child("spawn", timing.serve, setting)
         self._numbers = iter(range(1 << 30))
+        self.timed_s = self.others_s = 0.0
 
     def close(self) -> None:
         """End all processes."""
@@ -191,6 +205,7 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
         finally:
             run.close()
     summary.seconds = time.monotonic() - start
+    summary.load = run.others_s / run.timed_s if run.timed_s else 0.0
     return summary
 
 
@@ -255,7 +270,8 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
         timed = run.time(built)
     except ChildError as err:
         logger.warning("kernel %s can't be measured on the %s: %s", job.kernel.name, job.piece.device, err)
-        return Sample(seconds=0.0, repeats=0, load=machine.load_average(), error=str(err), **common)
+        return Sample(seconds=0.0, repeats=0, error=str(err), **common)
+    run.timed_s, run.others_s = run.timed_s + timed.wall_s, run.others_s + timed.load * timed.wall_s
     return Sample(
         seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz, **common
     )

@@ -58,9 +58,21 @@ class TimeRequest:
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of each repeat, and the machine's load and clock around them."""
+    """Seconds of each repeat, and what the machine did meanwhile.
+
+    Attributes
+    ----------
+    seconds : tuple of float
+    wall_s : float
+        Of all repeats together.
+    load : float
+        Cores that other processes used in that time.
+    mhz : float
+        Clock of the CPU; 0 where it can't be read.
+    """
 
     seconds: tuple[float, ...]
+    wall_s: float
     load: float
     mhz: float
 
@@ -162,13 +174,15 @@ class _Timer:
             "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
         )
         seconds: tuple[float, ...] = ()
-        start = time.perf_counter()
+        start, others_s = time.perf_counter(), machine.other_cpu_s()
         for _ in range(ROUNDS):  # more than one only where something else runs, too
             seconds += tuple(float(s) for s in timer().results)
             if _spread(seconds) < QUIET_SPREAD or time.perf_counter() - start > ENOUGH_S:
                 break
-        mhz = 0.0 if self.session is not None else machine.clock_mhz()
-        return Timed(seconds, machine.load_average(), mhz)
+        wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
+        if self.session is not None:
+            return Timed(seconds, wall_s, 0.0, 0.0)
+        return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz())
 
     def _busy(self, request: BusyRequest) -> int:
         module, device = self._load(request.built)
