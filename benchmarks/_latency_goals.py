@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import _common, _latency_data
 from benchmarks._latency_data import Measured
 from tvm_coexec.cost_models import AnalyticModel, NetworkCorrection, Workload, read_samples
-from tvm_coexec.cost_models.adjust import transferred
+from tvm_coexec.cost_models.adjust import representative, transferred
 from tvm_coexec.cost_models.samples import Sample
 
 # Own networks that nothing is fitted on.
@@ -73,7 +73,7 @@ def goals(args: _common.Arguments, details: list[dict]) -> list[dict]:
     if args.own.networks:
         add("phones, whole networks: MAPE %, mean", whole_networks(args.own.networks), 3, True)
     if args.own.phones:
-        for few, full, points in few_samples([Path(f[0]) for f in args.own.phones], args.quick):
+        for few, full, points in few_samples([Path(f[0]) for f in args.own.phones]):
             add(f"phones, {few} samples of a new phone: points below its full fit ({full:.0f} %)", points, 10, True)
     for device in ("cpu", "gpu"):
         add(f"own test-bed {device}, unseen networks: within +-10 %", of("own", "analytic", device), 80)
@@ -113,7 +113,7 @@ def _left_out_error(nets: np.ndarray) -> float:
     return float(np.mean(missed))
 
 
-def few_samples(files: list[Path], quick: bool) -> list[tuple[int, float, float]]:
+def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
     """Number of samples; what a full fit reaches; how many points less the moved model does, mean over pairs of phones.
 
     Each phone is predicted from every other phone's model of the same framework and some kernels of its own, which are
@@ -131,11 +131,9 @@ def few_samples(files: list[Path], quick: bool) -> list[tuple[int, float, float]
                 if other == phone:
                     continue
                 for n in _FEW:
-                    for seed in range(1 if quick else 5):
-                        picked = np.random.default_rng(seed).choice(len(train.workloads), n, replace=False)
-                        workloads = [train.workloads[i] for i in picked]
-                        moved = transferred(models[other], workloads, train.seconds[picked])
-                        reached[n].append(_hits(moved, test))
+                    picked = representative(train.workloads, n)
+                    workloads = [train.workloads[i] for i in picked]
+                    reached[n].append(_hits(transferred(models[other], workloads, train.seconds[picked]), test))
     base = statistics.mean(full)
     return [(n, base, base - statistics.mean(found)) for n, found in reached.items()]
 

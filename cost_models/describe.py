@@ -157,7 +157,7 @@ def _convolution(kernel: Kernel, op: str, device: str, common: dict) -> Workload
     batch, oc, oh, ow = _spatial(kernel.outputs[0], layout)
     same_rank = kernel.in_tensors and len(kernel.in_tensors[0].shape) == len(layout)
     sh, sw = _window(attrs.get("strides"))
-    kh, kw = _window(attrs.get("kernel_size") or attrs.get("weight_shape", [1] * 4)[2:])
+    kh, kw = _window(attrs.get("kernel_size") or _kernel_size(attrs))
     if same_rank:
         _, ic, ih, iw = _spatial(kernel.in_tensors[0], layout)
     else:
@@ -173,6 +173,14 @@ def _convolution(kernel: Kernel, op: str, device: str, common: dict) -> Workload
     return Workload(
         kind, algorithm, batch, groups, ic, oc, ih, iw, oh, ow, kh, kw, sh, sw, **common
     )  # fmt: skip
+
+
+def _kernel_size(attrs: dict) -> list[int]:
+    """Rows and columns of the weights."""
+    shape, layout = attrs.get("weight_shape", []), str(attrs.get("kernel_layout", ""))
+    if len(layout) != len(shape):
+        return shape[2:] or [1]
+    return [extent for extent, letter in zip(shape, layout, strict=True) if letter not in "OI"] or [1]
 
 
 def _product(kernel: Kernel, op: str, device: str, common: dict) -> Workload:

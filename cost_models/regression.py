@@ -9,7 +9,7 @@ _ROUNDS = 10
 _FLAT = 0.02  # residuals below 2 % count alike: that is how well a time can be measured
 
 
-def non_negative_sum(terms: np.ndarray, seconds: np.ndarray, sample_weights: np.ndarray | None = None) -> np.ndarray:
+def non_negative_sum(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarray | None = None) -> np.ndarray:
     """Coefficients >= 0 that make ``terms @ coefficients`` follow ``seconds`` with the least sum of relative errors.
 
     Least absolute deviations by iteratively reweighted least squares; each round is a non-negative least-squares
@@ -20,7 +20,8 @@ def non_negative_sum(terms: np.ndarray, seconds: np.ndarray, sample_weights: np.
     terms : array, shape (n, t)
         Not negative.
     seconds : array, shape (n,)
-    sample_weights : array, shape (n,), optional
+    restraint : array, shape (t,), optional
+        How much each coefficient is pulled to nothing, in samples that a term explains wholly.
 
     Returns
     -------
@@ -28,19 +29,20 @@ def non_negative_sum(terms: np.ndarray, seconds: np.ndarray, sample_weights: np.
     """
     n = len(seconds)
     relative = terms / seconds[:, None]
-    scale = relative.max(axis=0)
+    scale = relative.max(axis=0) if restraint is None else relative.mean(axis=0)
     used = scale > 0
     relative = relative[:, used] / scale[used]
-    own = np.ones(n) if sample_weights is None else np.sqrt(sample_weights)
-    weights = own
+    pull = np.zeros(used.sum()) if restraint is None else restraint[used]
+    weights = np.ones(n)
     found = np.zeros(used.sum())
     for _ in range(_ROUNDS):
         rows = relative * weights[:, None]
         gram = rows.T @ rows
-        gram[np.diag_indices_from(gram)] += 1e-9 * n
+        gram[np.diag_indices_from(gram)] += 1e-9 * n + pull
         root = np.linalg.cholesky(gram)
         found, _residual = nnls(root.T, np.linalg.solve(root, rows.T @ weights), maxiter=50 * len(gram))
-        weights = own / np.sqrt(np.maximum(np.abs(relative @ found - 1), _FLAT))
+        weights = 1 / np.sqrt(np.maximum(np.abs(relative @ found - 1), _FLAT))
+        weights /= np.sqrt(np.mean(weights**2))
     coefficients = np.zeros(terms.shape[1])
     coefficients[used] = found / scale[used]
     return coefficients

@@ -1,0 +1,127 @@
+"""A profile from samples: models, links, contention, networks; files; and as costs of a plan."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from tests.cost_models.kernels import many, seconds_of
+from tests.planner import graphs
+from tvm_coexec import CoExecError
+from tvm_coexec.cost_models import NetworkCorrection, Power, Profile, load_costs
+from tvm_coexec.cost_models.samples import Sample, Samples
+
+KERNELS = many()
+HEADER = {"devices": {"cpu": {"target": "llvm", "name": "a core"}, "gpu": {"target": "opencl", "name": "a GPU"}}}
+
+
+def samples(count: int | None = None) -> Samples:
+    made = Samples(HEADER)
+    for device, factor in (("cpu", 1.0), ("gpu", 0.7)):
+        times = factor * seconds_of(KERNELS, seed=len(device))
+        pairs = list(zip(KERNELS, times, strict=True))[:: len(KERNELS) // count if count else 1]
+        made.samples += [Sample(device, k, float(t), signature=str(i)) for i, (k, t) in enumerate(pairs)]
+    for name, constant, slope in (("upload", 2e-5, 1e-10), ("download", 3e-5, 2e-10), ("host_copy", 1e-6, 1e-10)):
+        made.links += [{"link": name, "bytes": b, "seconds": constant + b * slope} for b in (4e3, 1e5, 1e6, 4e6)]
+    made.meetings = [4e-5, 5e-5, 9e-5]
+    made.contention = [
+        {"device": d, "workload": {}, "alone_s": 1e-3, "together_s": t * 1e-3}
+        for d, t in (("cpu", 1.1), ("cpu", 1.2), ("cpu", 1.3), ("gpu", 0.9))
+    ]
+    made.networks = [
+        {"network": str(n), "device": "cpu", "kernels": n, "sum_s": s, "seconds": 1e-4 + 2e-6 * n + 1.05 * s}
+        for n, s in ((10, 1e-3), (50, 2e-3), (30, 9e-3), (100, 4e-3), (70, 1e-2))
+    ]
+    return made
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile.fit(samples())
+
+
+def test_everything_that_samples_tell(profile):
+    assert profile.upload.seconds(1e6) == pytest.approx(2e-5 + 1e-4, rel=0.01)
+    assert profile.download.constant_s == pytest.approx(3e-5 + 5e-5, rel=0.01)  # the median meeting on top
+    assert profile.slowdown("cpu") == pytest.approx(1.2) and profile.slowdown("gpu") == 1.0
+    assert profile.networks["cpu"].seconds(40, 5e-3) == pytest.approx(1e-4 + 8e-5 + 5.25e-3, rel=0.02)
+    assert 0 < profile.error["cpu"] < 0.15 and "a GPU" in profile.description
+    assert all(m.nbytes <= 4096 for m in profile.devices.values())
+
+
+def test_file_is_exact_and_small(profile, tmp_path):
+    path = tmp_path / "p.json"
+    with_power = Profile.load(_saved(profile, path))
+    assert with_power.to_json() == profile.to_json() and len(profile.to_json()) < 2 * 4096 + 1500
+    with_power.power = Power(1.0, {"cpu": 2.0, "gpu": 3.0})
+    again = load_costs(_saved(with_power, path))
+    assert isinstance(again, Profile) and again.energy_j(2.0, {"cpu": 1.0, "gpu": 0.5}) == pytest.approx(5.5)
+    with pytest.raises(CoExecError, match="has no power"):
+        profile.energy_j(1.0, {})
+
+
+def _saved(profile: Profile, path) -> str:
+    profile.save(path)
+    return str(path)
+
+
+def test_shares_are_monotone_and_meet_the_whole(profile):
+    kernel = graphs.conv_kernel(0, (-1,))
+    for dim in (1, 2):
+        times = profile.shares_s("gpu", kernel, dim, [(0, n) for n in range(0, 33)])
+        assert times[0] == 0 and times[-1] == pytest.approx(profile.whole_s("gpu", kernel))
+        eighths = times[8::8]
+        assert all(a <= b for a, b in itertools.pairwise(eighths))
+    assert profile.shares_s("cpu", kernel, 2, []) == []
+
+
+def test_network_correction_is_in_every_kernel(profile):
+    kernel = graphs.conv_kernel(0, (-1,))
+    bare = Profile(profile.devices)
+    assert profile.whole_s("cpu", kernel) == pytest.approx(2e-6 + 1.05 * bare.whole_s("cpu", kernel), rel=0.02)
+    assert profile.whole_s("gpu", kernel) == bare.whole_s("gpu", kernel)  # the GPU's networks were not measured
+
+
+def test_few_networks_give_a_factor_alone():
+    fitted = NetworkCorrection.fit([5, 9], [1e-3, 2e-3], [1.2e-3, 2.4e-3])
+    assert (fitted.a_s, fitted.b_s) == (0, 0) and fitted.c == pytest.approx(1.2)
+
+
+def test_boosted_profile(tmp_path):
+    pytest.importorskip("xgboost")
+    boosted = Profile.fit(samples(), boosted=True)
+    loaded = Profile.load(_saved(boosted, tmp_path / "b.json"))
+    assert loaded.devices["cpu"].name == "boosted"
+    np.testing.assert_array_equal(loaded.devices["cpu"].predict(KERNELS), boosted.devices["cpu"].predict(KERNELS))
+    with pytest.raises(CoExecError, match="can't be moved or refined"):
+        boosted.refined(samples())
+
+
+def test_moved_and_refined(profile):
+    slower = samples(30)
+    slower.samples = [Sample(s.device, s.workload, 2 * s.seconds, signature=s.signature) for s in slower.samples]
+    kernel = graphs.conv_kernel(0, (-1,))
+    moved, refined = profile.transferred(slower), profile.refined(slower)
+    assert moved.whole_s("gpu", kernel) == pytest.approx(2 * profile.whole_s("gpu", kernel), rel=0.2)
+    assert 1.0 < refined.whole_s("gpu", kernel) / profile.whole_s("gpu", kernel) < 1.9
+    assert "another device" in moved.description
+
+
+@pytest.mark.parametrize(
+    "change", [{"devices": {}}, {"links": {}}, {"error": 3}, {"networks": {"cpu": ["x"]}}, {"version": 7}, {"power": 1}]
+)
+def test_damaged_files(profile, tmp_path, change):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({**json.loads(profile.to_json()), **change}))
+    with pytest.raises(CoExecError, match=r"p\.json"):
+        load_costs(path)
+
+
+def test_a_device_without_samples():
+    only = samples()
+    only.samples = [s for s in only.samples if s.device == "cpu"]
+    with pytest.raises(CoExecError, match="no measured kernel of the gpu"):
+        Profile.fit(only)
