@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_coexec.cost_models.describe import kernel_class
 from tvm_coexec.cost_models.workload import Workload
 
 
@@ -58,18 +59,12 @@ def conv(algorithm: str, batch, ic, ih, iw, oc, oh, ow, kh, kw, stride, groups) 
     """A convolution in fp32; its class by its groups, and by its kernel where algorithms differ by it."""
     kind = "depthwise_conv" if groups == ic and groups > 1 else "group_conv" if groups > 1 else "conv"
     if kind == "conv":
-        algorithm += _shape_class(kh, kw, stride)
+        algorithm += kernel_class(kh, kw, stride)
     macs = batch * oc * oh * ow * ic // groups * kh * kw
     return Workload(
         kind, algorithm, batch, groups, ic, oc, ih, iw, oh, ow, kh, kw, stride, stride,
         4 * batch * ic * ih * iw, 4 * batch * oc * oh * ow, 4 * oc * ic // groups * kh * kw, 2.0 * macs,
     )  # fmt: skip
-
-
-def _shape_class(kh: int, kw: int, stride: int) -> str:
-    if kh == kw == 1:
-        return ".1x1" if stride == 1 else ".1x1s"
-    return ".3x3" if kh == kw == 3 and stride == 1 else ""
 
 
 def read_phones(path: Path) -> dict[str, Measured]:

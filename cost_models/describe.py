@@ -169,10 +169,15 @@ def _convolution(kernel: Kernel, op: str, device: str, common: dict) -> Workload
         kind = "depthwise_conv" if groups == ic and groups > 1 else "group_conv" if groups > 1 else "conv"
     # TVM's strategies for x86 and ARM take blocked layouts, where `AlterOpLayout` may choose them; GPU templates none.
     blocked = device == "cpu" and layout.startswith("NC") and op in ("conv2d", "conv3d") and kind != "group_conv"
-    algorithm = "nchwc" if blocked else "direct"
+    algorithm = ("nchwc" if blocked else "direct") + (kernel_class(kh, kw, sh) if kind == "conv" else "")
     return Workload(
         kind, algorithm, batch, groups, ic, oc, ih, iw, oh, ow, kh, kw, sh, sw, **common
     )  # fmt: skip
+
+
+def kernel_class(kh: int, kw: int, stride: int) -> str:
+    """What schedules tell apart: 1x1 kernels are matrix products, and 3x3 of stride one may run as Winograd."""
+    return ".1x1" if kh == kw == 1 else ".3x3" if kh == kw == 3 and stride == 1 else ""
 
 
 def _kernel_size(attrs: dict) -> list[int]:
