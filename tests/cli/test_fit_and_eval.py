@@ -72,8 +72,8 @@ def test_learning_needs_no_shape_twice(samples_file):
 
     curve = learning_curve(read_samples(samples_file))
     sizes = sorted({n for _, n in curve})
-    assert sizes[0] < sizes[-1] == 120 and {d for d, _ in curve} == {"cpu", "gpu"}
-    assert curve["cpu", 120]["within 10 %"] > 80
+    assert sizes[0] < sizes[-1] == 60 and {d for d, _ in curve} == {"cpu", "gpu"}
+    assert curve["cpu", 60]["within 10 %"] > 80
 
 
 def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):

@@ -47,6 +47,13 @@ def test_what_has_no_axes_stays_whole():
     assert all(j.piece.rows is None for j in jobs if j.kernel.op == "nn.softmax")
 
 
+def test_reshapes_are_not_measured():
+    flat = replace(softmax_kernel(1, (0,)), name="nn.batch_flatten+reshape", op="reshape")
+    fused = replace(softmax_kernel(2, (1,)), name="reshape+add", op="add")
+    jobs = choose_jobs([("a", graph(conv_kernel(0, (-1,)), flat, fused))], 0)
+    assert {j.kernel.index for j in jobs} == {0, 2}
+
+
 def test_order_is_random_but_the_same():
     graphs = [("a", straight(8))]
     jobs = choose_jobs(graphs, 2)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cost_models.samples import Samples
+from ..cost_models.samples import DEVICES, Samples
 from ..errors import CoExecError
-from .accuracy import Compared, compare, figures
+from .accuracy import Compared, figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def draw(compared: Sequence[Compared], samples: Samples, folder: str) -> list[st
     ----------
     compared : sequence of Compared
     samples : Samples
-        For the learning curve, which fits a profile to parts of them.
+        For the learning curve, which fits models to parts of them.
     folder : str
         Made if need be.
 
@@ -113,7 +114,7 @@ def _learning(samples: Samples) -> Figure:
         for device in sorted({d for d, _ in curve}):
             points = sorted((n, f[key]) for (d, n), f in curve.items() if d == device and f[key] is not None)
             ax.semilogx([n for n, _ in points], [v for _, v in points], "o-", label=device)
-        ax.set_xlabel("samples fitted to, both devices")
+        ax.set_xlabel("samples fitted to")
         ax.set_ylabel(key)
         ax.set_ylim(bottom=0)
         ax.legend()
@@ -121,25 +122,37 @@ def _learning(samples: Samples) -> Figure:
 
 
 def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dict[str, float | None]]:
-    """Accuracy on held-out kernels by device and by how many samples were fitted to.
+    """Accuracy of the default model on held-out kernels, by device and by how many samples it was fitted to.
 
-    A kernel's samples (both devices, whole and shares) are either all held out or none, so that no shape is in both.
-    Sizes at which a profile can't be fitted or knows nothing of a held-out class are those of fewer kernels.
+    A kernel's samples (whole and shares) are either all held out or none, so that no shape is in both.
     """
-    from ..cost_models.profile import Profile
+    from ..cost_models.analytic import AnalyticModel
 
     signatures = sorted({s.signature for s in samples.usable})
     order = np.random.default_rng(seed).permutation(len(signatures))
     held = {signatures[i] for i in order[: max(1, round(HELD_OUT * len(signatures)))]}
     rank = {signatures[i]: n for n, i in enumerate(order)}
-    rest = sorted((s for s in samples.usable if s.signature not in held), key=lambda s: rank[s.signature])
-    test = [s for s in samples.usable if s.signature in held]
     curve = {}
-    for size in [n for n in STEPS if n < len(rest)] + [len(rest)]:
-        try:
-            profile = Profile.fit(replace(samples, samples=rest[:size]))
-        except CoExecError:
-            continue
-        for c in compare(profile, test):
-            curve[c.device, size] = figures(c.errors)
+    with _quiet():  # few samples lack classes, which is the point
+        for device in DEVICES:
+            mine = sorted(samples.of(device), key=lambda s: rank[s.signature])
+            rest, test = ([s for s in mine if (s.signature in held) == out] for out in (False, True))
+            if not rest or not test:
+                continue
+            measured = np.array([s.seconds for s in test])
+            for size in [n for n in STEPS if n < len(rest)] + [len(rest)]:
+                model = AnalyticModel(fallback=True)
+                model.fit([s.workload for s in rest[:size]], np.array([s.seconds for s in rest[:size]]))
+                curve[device, size] = figures(model.predict([s.workload for s in test]) / measured - 1.0)
     return curve
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("tvm_coexec")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -16,6 +16,17 @@ from .build import Piece
 from .design import NAME
 
 
+# TVM launches nothing for kernels of these alone: the output is the input's memory.
+_RESHAPES = frozenset(
+    ["reshape", "contrib_reverse_reshape", "dyn.reshape", "nn.batch_flatten", "squeeze", "expand_dims"]
+)
+
+
+def is_free(kernel: Kernel) -> bool:
+    """Whether a kernel computes and moves nothing, so that there is nothing to measure."""
+    return set(kernel.name.split("+")) <= _RESHAPES
+
+
 @dataclass(frozen=True)
 class Job:
     """One measurement: a piece of a model.
@@ -73,7 +84,7 @@ def choose_jobs(graphs: list[tuple[str, KernelGraph]], cuts: int, seed: int = 0)
     seen: set[str] = set()
     for model, (network, graph) in enumerate(graphs):
         for kernel in graph.kernels:
-            if kernel.signature() in seen:
+            if kernel.signature() in seen or is_free(kernel):
                 continue
             seen.add(kernel.signature())
             whole = [Job(model, network, kernel, Piece(d, kernel.index)) for d in DEVICES]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..cost_models.samples import Sample, SampleWriter
 from ..errors import CoExecError
+from ..targets import target_text
 from ..testing import testbed
 from . import compiling, extras, machine, timing
 from .build import KernelBuilder, Piece
@@ -217,7 +218,7 @@ def header_of(run: Collection) -> dict[str, Any]:
         raise CoExecError(f"the devices can't be used: {err}") from None
     builder = run.builders[0][1]
     for name, target in (("cpu", builder.cpu), ("gpu", builder.gpu)):
-        devices[name]["target"] = " ".join(str(tvm.target.Target(_bare(target))).split())
+        devices[name]["target"] = target_text(target)
     bed = run.options.bed
     return {
         "devices": devices,
@@ -228,10 +229,6 @@ def header_of(run: Collection) -> dict[str, Any]:
         "min_repeat_ms": run.options.min_repeat_ms,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }
-
-
-def _bare(target: tvm.target.Target) -> dict:
-    return {k: v for k, v in target.export().items() if k not in ("host", "tag")}
 
 
 def _kernels(run: Collection, writer: SampleWriter) -> Summary:

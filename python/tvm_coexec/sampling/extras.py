@@ -15,6 +15,7 @@ from ..kernel_graph import Kernel
 from . import compiling, links, timing
 from .build import Piece, opt_level_3
 from .children import ChildError
+from .choose import is_free
 
 if TYPE_CHECKING:
     from .collect import Collection
@@ -116,7 +117,7 @@ def _networks(run: Collection, writer: SampleWriter) -> None:
     todo = []
     for model, (name, builder) in enumerate(run.builders):
         for device in DEVICES:
-            times = [seconds.get((device, k.signature())) for k in builder.graph.kernels]
+            times = [0.0 if is_free(k) else seconds.get((device, k.signature())) for k in builder.graph.kernels]
             if len(times) > 1 and name != "designed" and (name, device) not in done and None not in times:
                 todo.append((model, name, device, times))
     step = len(run.compilers)
