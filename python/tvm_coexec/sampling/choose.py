@@ -15,7 +15,6 @@ from ..kernel_graph import Kernel, KernelGraph, SplitAxis, cuts_of
 from .build import Piece
 from .design import NAME
 
-
 # TVM launches nothing for kernels of these alone: the output is the input's memory.
 _RESHAPES = frozenset(
     ["reshape", "contrib_reverse_reshape", "dyn.reshape", "nn.batch_flatten", "squeeze", "expand_dims"]
