@@ -60,7 +60,7 @@ class Job:
 
 
 def _plain(number: object) -> float | int:
-    value = float(np.ravel(number)[0])  # type: ignore[arg-type]
+    value = float(f"{float(np.ravel(number)[0]):.12g}")  # type: ignore[arg-type]  # a part times an extent is inexact
     return int(value) if value.is_integer() else value
 
 
