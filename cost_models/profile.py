@@ -84,7 +84,8 @@ class Profile:
         Mean relative error of each device's model on kernels it was not fitted on.
     description : str
         Devices and targets it was measured on.
-    targets : dict of str to str
+    targets, names : dict of str to str
+        Per device its TVM target, and what it is: model and, of a CPU, number of threads.
     """
 
     devices: dict[str, LatencyModel]
@@ -97,6 +98,7 @@ class Profile:
     error: dict[str, float] = field(default_factory=dict)
     description: str = ""
     targets: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def fit(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 4096) -> Profile:
@@ -117,7 +119,7 @@ class Profile:
         CoExecError
             When a device has no usable sample.
         """
-        profile = Profile({}, description=description or _describe(samples), targets=_targets(samples))
+        profile = Profile({}, description=description or _describe(samples), **_devices(samples))
         for device in DEVICES:
             workloads, seconds = _arrays(samples, device)
 
@@ -142,7 +144,7 @@ class Profile:
             if not isinstance(model, AnalyticModel):
                 raise CoExecError(f"a profile with a '{model.name}' model can't be moved or refined; fit it anew")
             models[device] = move(model, *_arrays(samples, device)) if samples.of(device) else model
-        return replace(self, devices=models, description=description)._around(samples)
+        return replace(self, devices=models, description=description, **_devices(samples))._around(samples)
 
     def _around(self, samples: Samples) -> Profile:
         """The rest that samples tell: links, contention, networks."""
@@ -200,7 +202,7 @@ class Profile:
     def to_json(self) -> str:
         """The whole profile, a line for each part."""
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
-        d |= {"targets": self.targets, "error": self.error, "contention": self.contention}
+        d |= {"targets": self.targets, "names": self.names, "error": self.error, "contention": self.contention}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in _LINKS}
         d["networks"] = {n: [c.a_s, c.b_s, c.c] for n, c in self.networks.items()}
         d["power"] = self.power.to_json() if self.power else None
@@ -232,6 +234,7 @@ class Profile:
                 error={str(n): float(v) for n, v in d["error"].items()},
                 description=str(d["description"]),
                 targets={str(n): str(v) for n, v in d["targets"].items()},
+                names={str(n): str(v) for n, v in d["names"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CoExecError(f"profile {os.fspath(path)} is damaged ({err}); fit it again") from None
@@ -281,11 +284,20 @@ def _fit_link(copies: list[dict[str, Any]]) -> Link:
     return Link(max(constant, 1e-7), slope)
 
 
-def _targets(samples: Samples) -> dict[str, str]:
-    return {n: str((samples.header.get("devices") or {}).get(n, {}).get("target", "")) for n in DEVICES}
+def _devices(samples: Samples) -> dict[str, dict[str, str]]:
+    """Targets and names of the devices."""
+    devices = samples.header.get("devices") or {}
+    of = {n: devices.get(n) or {} for n in DEVICES}
+    names = {n: device_name(str(d.get("name", "")), str(d.get("threads") or "")) for n, d in of.items()}
+    return {"targets": {n: str(d.get("target", "")) for n, d in of.items()}, "names": names}
+
+
+def device_name(name: str, threads: str = "") -> str:
+    """What a device is called in profiles: its model and, of a CPU, how many threads TVM's code runs on."""
+    return f"{name}, threads: {threads}" if threads else name
 
 
 def _describe(samples: Samples) -> str:
-    devices = samples.header.get("devices") or {}
-    names = [f"{n}: {devices.get(n, {}).get('target', '?')} on {devices.get(n, {}).get('name', '?')}" for n in DEVICES]
-    return f"fitted to {len(samples.usable)} measured kernels; " + ", ".join(names)
+    found = _devices(samples)
+    names = [f"{n}: {found['targets'][n] or '?'} on {found['names'][n] or '?'}" for n in DEVICES]
+    return f"fitted to {len(samples.usable)} measured kernels; " + "; ".join(names)

@@ -9,7 +9,7 @@ import tvm
 
 import tvm_coexec
 from tests import models
-from tvm_coexec import profiling
+from tvm_coexec import CoExecError, profiles, profiling
 from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.measured import WHOLE
 from tvm_coexec.relay_passes.extract import extract
@@ -80,7 +80,38 @@ def test_targets_of_other_machines_are_planned_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
         split = tvm_coexec.partition_for_coexec(models.conv_chain(), cpu="llvm -mtriple=riscv64-linux-gnu")
     assert "the CPU target is for riscv64-linux-gnu" in caplog.text
-    assert tvm_coexec.plan_of(split).costs.startswith("generic roofline")
+    assert tvm_coexec.plan_of(split).costs.startswith("generic: ")
+
+
+def test_measuring_on_request_only_where_the_devices_are(cache):
+    with pytest.raises(CoExecError, match=r"profile 'measure'.*riscv64"):
+        tvm_coexec.partition_for_coexec(models.conv_chain(), cpu="llvm -mtriple=riscv64-linux-gnu", profile="measure")
+    split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="measure")
+    assert tvm_coexec.plan_of(split).costs.startswith("measured here")
+
+
+def test_profiles_that_come_with_the_package(monkeypatch, caplog):
+    assert "generic" in profiles.names() and profiles.path_of("nobody's") is None
+    split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")
+    assert tvm_coexec.plan_of(split).costs.startswith("generic: ")
+    for name in profiles.names():
+        assert profiles.path_of(name).stat().st_size < 2 * 4096 + 2048
+    # one of these very devices is taken without measuring, and says so
+    mine = profiles.Profile.load(profiles.path_of("generic"))
+    mine.description = "of this machine"
+    monkeypatch.setattr(profiles, "matching", lambda targets, devices: ("mine", mine))
+    monkeypatch.setattr(profiling, "measure", lambda *a: pytest.fail("measured"))
+    with caplog.at_level(logging.INFO, "tvm_coexec"):
+        split = tvm_coexec.partition_for_coexec(models.conv_chain(2))
+    assert tvm_coexec.plan_of(split).costs == "of this machine" and "'mine'" in caplog.text
+
+
+def test_a_profile_matches_by_targets_and_devices():
+    for name in profiles.names():
+        profile = profiles.Profile.load(profiles.path_of(name))
+        found = profiles.matching(profile.targets, profile.names)
+        assert (found is None) == (name == "generic") and (found is None or found[0] == name)
+        assert profiles.matching(profile.targets, {**profile.names, "gpu": "another"}) is None
 
 
 def test_profile_file_is_used(cache, tmp_path):

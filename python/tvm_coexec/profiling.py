@@ -22,17 +22,21 @@ from tvm import relay
 from tvm.contrib import graph_executor
 from tvm.target import Target
 
-from . import runtime
-from .cost_models import AnalyticCosts, Costs, Link, MeasuredCosts, load_costs
+from . import profiles, runtime
+from .cost_models import Costs, Link, MeasuredCosts, Profile, load_costs
 from .cost_models.measured import UNUSABLE_S, WHOLE
+from .cost_models.profile import device_name
 from .errors import CoExecError
 from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from .relay_passes.extract import extract_with_calls
 from .sampling import links
 from .sampling.build import KernelBuilder, Piece, compile_for
-from .sampling.machine import cpu_name, schedules_digest
+from .sampling.machine import cpu_name, cpu_threads, schedules_digest
+from .targets import target_text
 
 logger = logging.getLogger("tvm_coexec")
+
+MEASURE = "measure"
 
 # Shares are measured only where a perfect split could save this part of the network's time...
 WORTH_PART = 0.005
@@ -55,26 +59,49 @@ def costs_for(
         Extracted from it.
     cpu, gpu : Target
     profile : str, path, Costs or None
-        A file, a cost model, or `None` to measure here.
+        A file, the name of a profile that comes with the package (see `tvm_coexec.profiles`), a cost model, or
+        ``measure``: this model's kernels are measured on the devices of this machine. `None` takes the package's
+        profile of these very devices and targets; without one the kernels are measured, and where that can't be, the
+        generic profile stands in.
     axis : str
         The axis whose shares matter, or ``auto``.
 
     Returns
     -------
     Costs
-        Measured where possible; a generic roofline, and a warning, when a target can't run on this machine.
+        Its description says where the numbers come from; it is in every plan and report.
+
+    Raises
+    ------
+    CoExecError
+        When the profile can't be read, or ``measure`` is asked for where the devices are not.
     """
-    if profile is not None:
-        if isinstance(profile, (str, os.PathLike)):
-            return load_costs(profile)
-        if all(hasattr(profile, m) for m in ("whole_s", "shares_s", "slowdown", "upload", "download", "host_copy")):
-            return profile  # type: ignore[return-value]
-        raise CoExecError(f"profile must be a file or a cost model, not {type(profile).__name__}")
-    why = why_not_here(cpu, gpu)
-    if why:
-        logger.warning("kernels can't be measured here (%s); planning with a generic roofline, give a profile", why)
-        return AnalyticCosts()
-    return measure(prepared, cpu, gpu, axis)
+    if profile is None:
+        return _by_default(prepared, cpu, gpu, axis)
+    if profile == MEASURE:
+        if why := why_not_here(cpu, gpu):
+            raise CoExecError(f"profile 'measure': kernels can't be measured here ({why}); give a profile")
+        return measure(prepared, cpu, gpu, axis)
+    if isinstance(profile, (str, os.PathLike)):
+        return load_costs(profiles.path_of(str(profile)) or profile)
+    if all(hasattr(profile, m) for m in ("whole_s", "shares_s", "slowdown", "upload", "download", "host_copy")):
+        return profile  # type: ignore[return-value]
+    raise CoExecError(f"profile must be a file, a name or a cost model, not {type(profile).__name__}")
+
+
+def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Costs:
+    if why := why_not_here(cpu, gpu):
+        logger.warning(
+            "kernels can't be measured here (%s); planning with the generic profile, give one of the devices", why
+        )
+        return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
+    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
+    devices = {"cpu": device_name(cpu_name(), cpu_threads()), "gpu": device_name(_device_name(device))}
+    found = profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, devices)
+    if found is None:
+        return measure(prepared, cpu, gpu, axis)
+    logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
+    return found[1]
 
 
 def why_not_here(cpu: Target, gpu: Target) -> str:

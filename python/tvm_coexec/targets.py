@@ -51,6 +51,12 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     return [Target(bare, host=bare), Target({k: v for k, v in gpu_target.export().items() if k != "host"}, host=bare)]
 
 
+def target_text(target: Target) -> str:
+    """A target as profiles name it: without its host and tag, which say nothing of the device."""
+    bare = {k: v for k, v in target.export().items() if k not in ("host", "tag")}
+    return " ".join(str(Target(bare)).split())
+
+
 def _parse(which: str, target: str | Target) -> Target:
     try:
         return target if isinstance(target, Target) else Target(target)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from .. import profiles
 from ..errors import CoExecError
 
 _PLANNING = ("ratio", "axis", "strategy", "profile", "plan", "min_gain")
@@ -47,9 +48,10 @@ class CoExecOptions:
             raise CoExecError(
                 f"{flag('plan')} replays a plan as it is, so {others} would have no effect: leave one out"
             )
-        for name in ("plan", "profile"):
-            if name in given and not os.path.isfile(given[name]):
-                raise CoExecError(f"{flag(name)}: there is no file {given[name]}")
+        for name, others in (("plan", ()), ("profile", ("measure", *profiles.names()))):
+            if name in given and not os.path.isfile(given[name]) and given[name] not in others:
+                instead = f"; it may also be one of: {', '.join(others)}" if others else ""
+                raise CoExecError(f"{flag(name)}: there is no file {given[name]}{instead}")
         if "min_gain" in given:
             try:
                 given["min_gain"] = float(given["min_gain"])
@@ -99,7 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--coexec-profile",
         metavar="FILE",
-        help="the devices' costs. If not presented, kernels are measured on the devices of this machine.",
+        help="the devices' costs: a file, 'measure' (the model's kernels are measured on this machine's devices), or "
+        "the name of a profile that comes with tvm-coexec. If not presented, such a profile where it is of these "
+        "devices, else measured.",
     )
     group.add_argument("--coexec-plan", metavar="FILE", help="a plan to replay instead of planning.")
     group.add_argument("--coexec-dump-plan", metavar="FILE", help="write the plan as JSON; '-' writes to the console.")
