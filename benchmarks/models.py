@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 
 from benchmarks import _common, _modules
@@ -12,7 +13,7 @@ from benchmarks import _common, _modules
 NETWORKS = ("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121")
 
 
-def measure(name: str, bed: _common.TestBed, repeats: int) -> dict:
+def measure(name: str, bed: _common.TestBed, repeats: int, profile: str) -> dict:
     """One row of the table."""
     import tvm
 
@@ -22,7 +23,7 @@ def measure(name: str, bed: _common.TestBed, repeats: int) -> dict:
     cpu_target, gpu_target = tvm_coexec.targets(_modules.CPU, _modules.GPU)
     cpu, lib = _modules.single(net, "cpu", cpu_target, tvm.cpu())
     gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.opencl())
-    both, plan = _modules.coexecuted(net, "both")
+    both, plan = _modules.coexecuted(net, "both", profile=profile)
     error = _modules.relative_error(both.once()[1][0], net.reference)
     seconds = _modules.in_turns([cpu, gpu, both], repeats, bed.pin)
     median = {n: statistics.median(t) for n, t in seconds.items()}
@@ -34,6 +35,7 @@ def measure(name: str, bed: _common.TestBed, repeats: int) -> dict:
         "both_ms": median["both"] * 1e3,
         "speed_up": alone / median["both"],
         "expected_ms": plan.expected_s * 1e3,
+        "expected_off_%": 100 * (plan.expected_s / median["both"] - 1),
         "chains": len(plan.chains),
         "split_kernels": sum(len(c.kernels) for c in plan.chains),
         "cpu_2_threads_ms": _modules.on_two_threads(lib, net.inputs, max(3, repeats // 2)) * 1e3,
@@ -43,20 +45,26 @@ def measure(name: str, bed: _common.TestBed, repeats: int) -> dict:
 
 def main() -> None:
     """Measures all networks."""
-    args = _common.parse("models", __doc__, names=NETWORKS)
+    args = _common.parse("models", __doc__, names=NETWORKS, own=_own_arguments)
     bed = _common.TestBed()
     names = ("squeezenet", "shufflenet") if args.quick else args.names
     rows = _common.kept_rows(args, "network")
-    rows += [measure(name, bed, 5 if args.quick else 11) for name in _common.progress(names)]
+    rows += [measure(name, bed, 5 if args.quick else 11, args.own.profile) for name in _common.progress(names)]
     product = 1.0
     for row in rows:
         product *= row["speed_up"]
     notes = [
         "median wall-clock ms, inputs and results in the CPU's memory; speed_up over the better single device",
         f"geometric mean of speed_up: {product ** (1 / len(rows)):.2f}",
+        f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against what it took",
         "two CPU threads use both cores, as co-execution does on a pocl test-bed",
     ]
     _common.finish(args, bed, rows, notes)
+
+
+def _own_arguments(parser: argparse.ArgumentParser) -> None:
+    text = "what plans are made with: 'measure' (default), a profile's name or file"
+    parser.add_argument("--profile", default="measure", metavar="PROFILE", help=text)
 
 
 if __name__ == "__main__":
