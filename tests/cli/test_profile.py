@@ -23,6 +23,8 @@ def test_a_model_and_designed_kernels(coexec, model_file, tmp_path):  # noqa: F8
     done = coexec("profile", model_file, "--designed", 1, *quick, "--budget", 1e-6, "-o", path)
     assert done.code == 0 and "0 measured" in done.out and "4 were there before" in done.out
     assert "are left: run the same command again" in done.err
+    done = coexec("profile", model_file, "--describe-again", "-o", path)
+    assert done.code == 0 and "0 samples are described anew, 0 are of other models" in done.out
 
 
 def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa: F811

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-networks", action="store_true", help="do not time whole networks")
     add("--no-contention", action="store_true", help="do not time kernels while the other device is busy")
     add("--retry", action="store_true", help="measure again what failed before")
+    add("--describe-again", action="store_true", help="measure nothing: only renew how FILE describes its kernels")
     add = parser.add_argument_group("how it is timed").add_argument
     add("--repeats", type=checks.at_least_one, default=7, metavar="N", help="repeats; the shortest counts (default: 7)")
     add("--min-repeat-ms", type=checks.at_least_one, default=3, metavar="MS", help="least time of one (default: 3)")
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         from ..testing import testbed
 
         bed = testbed.prepare()
+    from ..sampling.anew import describe_again
     from ..sampling.collect import Options, collect
     from ..sampling.models import designed, load_model
 
@@ -57,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     if not names and not args.designed:
         raise CoExecError("nothing to measure: name models, or give --designed N")
     models = [load_model(name) for name in names] + ([designed(args.designed)] if args.designed else [])
+    if args.describe_again:
+        changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
+        print(f"{args.output}: {changed} samples are described anew, {unknown} are of other models")
+        return 0
     options = Options(
         cpu=args.cpu,
         gpu=args.gpu,
