@@ -18,7 +18,7 @@ GOLDEN = {"squeezenet": "9d531975318a066c", "shufflenet": "e356af3f880641f4"}
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "tvm-coexec" / "zoo"
+    return tmp_path / "tvm_coexec" / "zoo"
 
 
 def weights_digest(model) -> str:

@@ -2,7 +2,7 @@
 
 The onnx package carries nine graphs whose weights are left out (each is a ``ConstantOfShape`` node). `load` gives them
 weights under which the answer depends on the input and no activation dies or overflows; `_weights` says how. The
-finished models are kept under the user's cache directory (``$XDG_CACHE_HOME/tvm-coexec/zoo``, 5 to 575 MB each), so
+finished models are kept under the user's cache directory (``$XDG_CACHE_HOME/tvm_coexec/zoo``, 5 to 575 MB each), so
 that only the first `load` of a model takes its seconds. Nothing is downloaded.
 """
 
@@ -119,7 +119,7 @@ def reference(model: onnx.ModelProto, inputs: dict[str, np.ndarray], threads: in
 def cache_dir() -> Path:
     """Return the folder that keeps the finished models."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tvm-coexec" / "zoo"
+    return Path(base) / "tvm_coexec" / "zoo"
 
 
 def _source(name: str) -> Path:
