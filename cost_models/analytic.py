@@ -134,7 +134,8 @@ class AnalyticModel(LatencyModel):
 
     def predict(self, kernels: Workloads) -> np.ndarray:
         """See `LatencyModel.predict`."""
-        self.check_fitted()
+        if not hasattr(self, "classes_"):
+            self.check_fitted()
         if isinstance(kernels, Workload):
             seconds = self.class_of(kernels).seconds(kernels)
             return seconds if isinstance(seconds, np.ndarray) else np.full(kernels.size, seconds)

@@ -93,9 +93,12 @@ class Correction:
         """As ``z Q z + l z + bends + r remainders + constant``: the products of `_features` without their columns."""
         varied, scale, offset, linear, square, bent, rest, constant = self._parts
         z = np.minimum(1.0, np.maximum(-1.0, logarithms(w)[..., varied] * scale - offset))
-        total = z @ linear + remainders(w) @ rest + constant
-        if square is not None:
-            total = total + ((z @ square) * z).sum(-1)
+        if square is None:
+            total = z @ linear + remainders(w) @ rest + constant
+        elif z.ndim == 1:
+            total = (z @ square + linear) @ z + remainders(w) @ rest + constant
+        else:
+            total = np.einsum("ij,ij->i", z @ square + linear, z) + remainders(w) @ rest + constant
         if bent is not None:
             for bend, coefficients in zip(_BENDS, bent, strict=True):
                 total = total + np.maximum(0.0, z - bend) @ coefficients

@@ -20,6 +20,17 @@ _REDUCTIONS = frozenset(
 _ODD = frozenset(["topk", "sort", "argsort", "non_max_suppression", "get_valid_counts", "lstm", "unique", "where_nd"])
 
 
+# TVM launches nothing for kernels of these alone: the output is the input's memory.
+_RESHAPES = frozenset(
+    ["reshape", "contrib_reverse_reshape", "dyn.reshape", "nn.batch_flatten", "squeeze", "expand_dims"]
+)
+
+
+def is_free(kernel: Kernel) -> bool:
+    """Whether a kernel computes and moves nothing, so that there is nothing to measure."""
+    return set(kernel.name.split("+")) <= _RESHAPES
+
+
 def describe(kernel: Kernel, device: str) -> Workload:
     """The workload of a whole kernel.
 

@@ -19,7 +19,7 @@ from .analytic import AnalyticModel
 from .base import VERSION, LatencyModel, check_samples, folds_by_kernel, read_json
 from .boosted import BoostedModel
 from .costs import Costs, Device, Link
-from .describe import describe, describe_shares
+from .describe import describe, describe_shares, is_free
 from .measured import MeasuredCosts
 from .models import model_from_json
 from .power import Busy, Power
@@ -169,12 +169,14 @@ class Profile:
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
         """See `Costs.whole_s`: as part of a network, the executor's own time for a kernel included."""
+        if is_free(kernel):
+            return 0.0
         return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
         """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
         some = [(lo, hi) for lo, hi in ranges if hi > lo]
-        if not some:
+        if not some or is_free(kernel):
             return [0.0] * len(ranges)
         shares = describe_shares(kernel, device, dim, some)
         times = iter(self._in_network(device, self.devices[device].predict_cuts(shares)).tolist())

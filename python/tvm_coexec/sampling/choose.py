@@ -8,22 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..cost_models.describe import describe, describe_shares
+from ..cost_models.describe import describe, describe_shares, is_free
 from ..cost_models.samples import DEVICES, Key
 from ..cost_models.workload import NUMBERS, Workload
 from ..kernel_graph import Kernel, KernelGraph, SplitAxis, cuts_of
 from .build import Piece
 from .design import NAME
-
-# TVM launches nothing for kernels of these alone: the output is the input's memory.
-_RESHAPES = frozenset(
-    ["reshape", "contrib_reverse_reshape", "dyn.reshape", "nn.batch_flatten", "squeeze", "expand_dims"]
-)
-
-
-def is_free(kernel: Kernel) -> bool:
-    """Whether a kernel computes and moves nothing, so that there is nothing to measure."""
-    return set(kernel.name.split("+")) <= _RESHAPES
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 from tvm import relay
 
-from ..cost_models.describe import describe
+from ..cost_models.describe import describe, is_free
 from ..cost_models.samples import DEVICES, Samples, SampleWriter, read_samples
 from ..kernel_graph import Kernel
 from . import compiling, links, timing
 from .build import Piece, opt_level_3
 from .children import ChildError
-from .choose import is_free
 
 if TYPE_CHECKING:
     from .collect import Collection
