@@ -12,6 +12,7 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from .conv_attrs import ConvAttrs, leaves_out
 from .fold import FoldConstants
 from .prelu import UnflattenPRelu
 from .sequence import run_in_order
@@ -39,6 +40,8 @@ class Prepare:
         mod = tvm.IRModule(mod.functions, mod.type_definitions)
         mod["main"] = main
         ops = _operators(main)
+        if "incomplete convolution" in ops:
+            mod = run_in_order(mod, [relay.transform.InferType(), ConvAttrs()], ctx)
         # Every function pass infers all types anew; so a pass is run only where it has something to do.
         passes: list[tvm.transform.Pass] = [relay.transform.InferType()]
         if any(op.startswith("qnn.") for op in ops):
@@ -59,7 +62,7 @@ class Prepare:
 
 
 def _operators(func: relay.Function) -> set[str]:
-    """Names of the operators in a function, and ``let`` if it has any."""
+    """Names of the operators in a function, and ``let`` and ``incomplete convolution`` if it has any."""
     found: set[str] = set()
 
     def visit(node: relay.Expr) -> None:
@@ -67,6 +70,8 @@ def _operators(func: relay.Function) -> set[str]:
             found.add("let")
         elif isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op):
             found.add(node.op.name)
+            if leaves_out(node):
+                found.add("incomplete convolution")
 
     relay.analysis.post_order_visit(func, visit)
     return found

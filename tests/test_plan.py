@@ -102,11 +102,14 @@ def test_what_a_person_may_leave_out():
             '{"version": 7, "segments": []}',
             "here.json has plan version 7; this release reads version 1: plan again",
         ),
-        ('{"version": 1, "segments": []}', "here.json is damaged: a segment lacks or garbles 'graph'"),
+        ('{"version": 1, "segments": []}', "here.json is damaged: it lacks or garbles 'graph'"),
         ('{"version": 1, "graph": "a", "segments": [{"kernels": [0]}]}', "lacks or garbles 'device'"),
         ('{"version": 1, "graph": "a", "segments": [{"device": "cpu"}]}', "lacks or garbles 'kernels'"),
         ('{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": 3}]}', "here.json is damaged"),
-        ('{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": ["x"]}]}', "here.json is damaged"),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": ["x"]}]}',
+            "segment 0 lacks or garbles 'kernels'",
+        ),
         ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged"),
         ('{"version": 1, "graph": "a", "segments": 5}', "here.json is damaged"),
         (

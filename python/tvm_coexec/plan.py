@@ -118,16 +118,7 @@ class Plan:
                 f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again"
             )
         try:
-            segments = tuple(
-                Segment(
-                    device=s["device"],
-                    kernels=tuple(int(k) for k in s["kernels"]),
-                    axis=str(s.get("axis", "")),
-                    cut=int(s.get("cut", 0)),
-                    expected_s={k: float(v) for k, v in s.get("expected_s", {}).items()},
-                )
-                for s in d["segments"]
-            )
+            segments = tuple(_segment(s, i, source) for i, s in enumerate(d["segments"]))
             plan = Plan(
                 str(d["graph"]),
                 segments,
@@ -136,9 +127,7 @@ class Plan:
                 str(d.get("costs", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise CoExecError(
-                f"{source} is damaged: a segment lacks or garbles {err}; plan again or mend that line"
-            ) from None
+            raise CoExecError(f"{source} is damaged: it lacks or garbles {err}; plan again or mend it") from None
         return plan
 
     def save(self, path: str) -> None:
@@ -200,6 +189,29 @@ def merge_neighbours(segments: list[Segment]) -> tuple[Segment, ...]:
         else:
             out.append(s)
     return tuple(out)
+
+
+_READERS = {
+    "device": str,
+    "kernels": lambda v: tuple(int(k) for k in v),
+    "axis": str,
+    "cut": int,
+    "expected_s": lambda v: {str(k): float(s) for k, s in v.items()},
+}
+
+
+def _segment(d: dict, number: int, source: str) -> Segment:
+    """The segment of that number of a plan's JSON; `CoExecError` names the key that is wrong."""
+    values = {}
+    for key, read in _READERS.items():
+        try:
+            if key in d or key in ("device", "kernels"):
+                values[key] = read(d[key])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise CoExecError(
+                f"{source} is damaged: segment {number} lacks or garbles '{key}'; plan again or mend that line"
+            ) from None
+    return Segment(**values)
 
 
 def write_atomically(path: str, text: str) -> None:

@@ -32,17 +32,22 @@ def check_options(strategy: str, axis: str, ratio: float | str, min_gain: float 
     if strategy not in STRATEGIES:
         raise CoExecError(f"strategy '{strategy}' is unknown; use one of {', '.join(STRATEGIES)}")
     check_axis(axis, AXIS_NAMES)
-    if min_gain is not None and not 0.0 <= float(min_gain) < 1.0:
-        raise CoExecError(f"min_gain {min_gain} must be a part of the single-device time, from 0 up to 1")
+    if min_gain is not None and not 0.0 <= _number(min_gain) < 1.0:
+        raise CoExecError(f"min_gain {min_gain!r} must be a part of the single-device time, from 0 up to 1")
     if ratio == "auto":
         return None
-    try:
-        value = float(ratio)
-    except (TypeError, ValueError):
-        value = -1.0
+    value = _number(ratio)
     if not 0.0 <= value <= 1.0:
         raise CoExecError(f"ratio {ratio!r} must be auto or a number from 0 (all on the CPU) to 1 (all on the GPU)")
     return value
+
+
+def _number(value: object) -> float:
+    """The value as a number, -1 if it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return -1.0
 
 
 def needs_costs(ratio: float | None, strategy: str) -> bool:

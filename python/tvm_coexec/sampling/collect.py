@@ -27,6 +27,7 @@ from .models import Model
 
 logger = logging.getLogger("tvm_coexec")
 
+LAUNCH_S = 2e-7  # no launch takes less
 START_S = 300  # the first answer of a child: drivers open, threads start
 TIME_S = 60
 
@@ -269,6 +270,9 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
         logger.warning("kernel %s can't be measured on the %s: %s", job.kernel.name, job.piece.device, err)
         return Sample(seconds=0.0, repeats=0, error=str(err), **common)
     run.timed_s, run.others_s = run.timed_s + timed.wall_s, run.others_s + timed.load * timed.wall_s
+    if timed.best_s < LAUNCH_S:
+        # A share of a concatenation that lies in one of its inputs is that input: there is nothing to compute.
+        return Sample(seconds=0.0, repeats=len(timed.seconds), error="launches nothing", **common)
     return Sample(
         seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz, **common
     )
