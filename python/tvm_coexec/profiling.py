@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from .relay_passes.extract import extract_with_calls
 from .sampling import links
 from .sampling.build import KernelBuilder, Piece, compile_for
-from .sampling.machine import cpu_name, cpu_threads, schedules_digest
+from .sampling.machine import cpu_name, cpu_threads, other_cpu_s, schedules_digest
 from .targets import target_text
 
 logger = logging.getLogger("tvm_coexec")
@@ -42,6 +43,7 @@ MEASURE = "measure"
 WORTH_PART = 0.005
 # ... and where it could save this part of the kernel's own time.
 WORTH_GAIN = 0.10
+BUSY_CORES = 0.25  # used by others, above which times are not to be trusted
 REPEATS = 3
 MIN_REPEAT_MS = 4
 
@@ -92,7 +94,9 @@ def costs_for(
 def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Costs:
     if why := why_not_here(cpu, gpu):
         logger.warning(
-            "kernels can't be measured here (%s); planning with the generic profile, give one of the devices", why
+            "kernels can't be measured here (%s): planning with the generic profile, of another board; a profile of the "
+            "devices (coexec profile, coexec fit) plans better",
+            why,
         )
         return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
     device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
@@ -130,6 +134,7 @@ def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto"
     costs = _load_or_start(path, device, cpu, gpu)
     meter = _Meter(KernelBuilder(prepared, extracted, cpu, gpu), device, costs)
     unique = list({k.signature(): k for k in extracted.graph.kernels}.values())
+    start_s, others_s = time.monotonic(), other_cpu_s()
     try:
         whole = [_Job(d, k, WHOLE, 0) for k in unique for d in ("cpu", "gpu")]
         meter.run(whole, "measuring kernels")
@@ -137,6 +142,10 @@ def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto"
     finally:
         if path is not None:
             costs.save(str(path))
+    busy = (other_cpu_s() - others_s) / max(1e-9, time.monotonic() - start_s)
+    if meter.measured and busy > BUSY_CORES:
+        kept = f"; they are kept in {path}, delete it to measure again on a quiet machine" if path else ""
+        logger.warning("other processes used %.1f cores while kernels were measured: times may be off%s", busy, kept)
     return costs
 
 
@@ -175,6 +184,7 @@ class _Meter:
         self.devices = {"cpu": tvm.cpu(0), "gpu": device}
         self.costs = costs
         self.rng = np.random.default_rng(0)
+        self.measured = 0
 
     def run(self, jobs: list[_Job], title: str) -> None:
         todo = [j for j in dict.fromkeys(jobs) if not self.costs.has(j.device, j.kernel.signature(), j.dim, j.rows)]
@@ -186,6 +196,7 @@ class _Meter:
                 logger.warning("kernel %s can't run on the %s: %s", job.kernel.name, job.device, last[0])
                 seconds = UNUSABLE_S
             self.costs.add(job.device, job.kernel.signature(), job.dim, job.rows, seconds)
+            self.measured += 1
 
     def _measure(self, job: _Job) -> float:
         func, lib = self.builder.build(_piece(job))
