@@ -94,8 +94,8 @@ def costs_for(
 def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Costs:
     if why := why_not_here(cpu, gpu):
         logger.warning(
-            "kernels can't be measured here (%s): planning with the generic profile, of another board; a profile of the "
-            "devices (coexec profile, coexec fit) plans better",
+            "kernels can't be measured here (%s): planning with the generic profile, of another board; a profile of "
+            "the devices (coexec profile, coexec fit) plans better",
             why,
         )
         return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
