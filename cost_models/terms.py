@@ -85,6 +85,20 @@ COMMON: dict[str, Term] = {
     "epilogue": lambda p: p.w.fused * p.w.out_bytes,
 }
 
+
+def _beyond(cache: int) -> Term:
+    """Bytes that are read and written beyond what a cache of that size holds."""
+
+    def term(p: Parts) -> Number:
+        moved = p.w.in_bytes + p.w.out_bytes + p.w.weight_bytes
+        return moved - least(moved, cache)
+
+    return term
+
+
+# For kernels that are made of bytes rather than of arithmetic.
+_CACHES: dict[str, Term] = {f"beyond{size >> 10}k": _beyond(size) for size in (1 << 18, 1 << 21, 1 << 24)}
+
 # What waits for one output's chain of additions; input that im2col or packing writes; accumulators that are stored.
 _CONVOLUTION: dict[str, Term] = {
     "macs": lambda p: p.macs,
@@ -183,7 +197,7 @@ _TRANSPOSED: dict[str, Term] = {
     "ow8": _tiled(8, "ow"),
 }
 
-_PRODUCT: dict[str, Term] = {
+_PRODUCT: dict[str, Term] = _CACHES | {
     "macs": lambda p: p.macs,
     "depth": lambda p: p.w.ic,
     "pack": lambda p: p.w.batch * p.w.ic * (p.w.oc + p.w.ow),
@@ -205,7 +219,7 @@ def _product_wave(wave: int) -> Term:
 
 _PRODUCT |= {f"wave{t}": _product_wave(t) for t in (64, 256, 1024)}
 
-_POOL: dict[str, Term] = {
+_POOL: dict[str, Term] = _CACHES | {
     "macs": lambda p: p.w.macs,
     "ow4": lambda p: p.w.macs / p.w.ow * up(p.w.ow, 4),
     "ow8": lambda p: p.w.macs / p.w.ow * up(p.w.ow, 8),
@@ -215,7 +229,7 @@ _POOL: dict[str, Term] = {
     "depth": lambda p: p.w.kh * p.w.kw,
 }
 
-_ELEMENTS: dict[str, Term] = {
+_ELEMENTS: dict[str, Term] = _CACHES | {
     "elements": lambda p: p.w.ow,
     "reduced": lambda p: p.w.ow * p.w.kw,
     "wave1024": lambda p: up(p.w.ow, 1024),
