@@ -56,10 +56,21 @@ class ClassModel:
 
 @dataclass
 class _Entry:
-    key: str
+    """A class with samples enough for terms of its own."""
+
     workload: Workload
     seconds: np.ndarray
-    model: ClassModel | None = None
+    model: ClassModel
+
+    def more_bytes(self, offered: Correction) -> int:
+        """By how much the file grows with a correction in the place of the present one."""
+        present = self.model.correction
+        return _json_size(offered) - (_json_size(present) if present else 0)
+
+    def more_gain(self, offered: Correction) -> float:
+        """What it saves beyond the present one, over all samples of the class."""
+        present = self.model.correction
+        return (offered.gain - (present.gain if present else 0.0)) * len(self.seconds)
 
 
 class AnalyticModel(LatencyModel):
@@ -87,50 +98,37 @@ class AnalyticModel(LatencyModel):
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
         groups, y = check_samples(kernels, seconds)
-        entries = [_Entry(w.key, w, y[where]) for w, where in groups]
-        by_kind: dict[str, list[_Entry]] = {}
-        for e in entries:
-            by_kind.setdefault(e.workload.kind, []).append(e)
         self.classes_: dict[str, ClassModel] = {}
-        self.roofline_ = _roofline(entries)
+        self.roofline_ = _roofline(groups, y)
         self._warned: set[str] = set()
+        by_kind: dict[str, list[tuple[Workload, np.ndarray]]] = {}
+        for w, where in groups:
+            by_kind.setdefault(w.kind, []).append((w, y[where]))
+        entries = []
         for kind, members in by_kind.items():
-            self.classes_[kind] = _fit_terms(members)
-            for e in members:
-                if len(e.seconds) >= LEAST_SAMPLES and len(members) > 1:
-                    e.model = self.classes_[e.key] = _fit_terms([e])
-                else:
-                    e.model = self.classes_[kind]
-            if any(len(e.seconds) >= LEAST_SAMPLES for e in members) and len(members) == 1:
-                self.classes_[members[0].key] = self.classes_.pop(kind)
+            for w, times in members:
+                if len(times) >= LEAST_SAMPLES:
+                    self.classes_[w.key] = _fit_terms([(w, times)])
+                    entries.append(_Entry(w, times, self.classes_[w.key]))
+            if any(len(times) < LEAST_SAMPLES for _, times in members):
+                self.classes_[kind] = _fit_terms(members)
         if self.corrections:
             self._add_corrections(entries)
         return self
 
     def _add_corrections(self, entries: list[_Entry]) -> None:
         """The corrections that save most error per byte, within the size."""
-        offers = []
-        for e in entries:
-            if self.classes_.get(e.key) is e.model:
-                found = corrections(e.workload, e.seconds / e.model.sum_of_terms(e.workload))
-                offers += [(e, c, _json_size(c.to_json())) for c in found]
+        offers = [
+            (e, c) for e in entries for c in corrections(e.workload, e.seconds / e.model.sum_of_terms(e.workload))
+        ]
         room = self.max_bytes - self.nbytes
-        total = sum(len(e.seconds) for e in entries)
-        while offers:
-            now = {id(e): e.model.correction.gain if e.model.correction else 0.0 for e, *_ in offers}
-            used = {id(e): _json_size(e.model.correction.to_json()) if e.model.correction else 0 for e, *_ in offers}
-
-            def worth(offer, now=now, used=used) -> float:
-                e, c, size = offer
-                more = max(1, size - used[id(e)])
-                return (c.gain - now[id(e)]) * len(e.seconds) / total / more
-
-            offers = [o for o in offers if o[2] - used[id(o[0])] <= room and worth(o) > 0]
-            if offers:
-                best = max(offers, key=worth)
-                room -= best[2] - used[id(best[0])]
-                best[0].model.correction = best[1]
-                offers.remove(best)
+        while True:
+            fitting = [(e, c) for e, c in offers if e.more_gain(c) > 0 and e.more_bytes(c) <= room]
+            if not fitting:
+                return
+            entry, best = max(fitting, key=lambda o: o[0].more_gain(o[1]) / max(1, o[0].more_bytes(o[1])))
+            room -= entry.more_bytes(best)
+            entry.model.correction = best
 
     def predict(self, kernels: Workloads) -> np.ndarray:
         """See `LatencyModel.predict`."""
@@ -180,20 +178,19 @@ class AnalyticModel(LatencyModel):
         return model
 
 
-def _fit_terms(members: list[_Entry]) -> ClassModel:
+def _fit_terms(members: list[tuple[Workload, np.ndarray]]) -> ClassModel:
     """One sum of terms for all members, classes of one kind, of the terms that all have."""
-    first = members[0].workload
-    tables = [terms_of(e.workload.kind, e.workload.algorithm) for e in members]
+    tables = [terms_of(w.kind, w.algorithm) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
-    x = np.concatenate([_table(e.workload, {n: t[n] for n in names}) for e, t in zip(members, tables, strict=True)])
-    y = np.concatenate([e.seconds for e in members])
+    x = np.concatenate([_table(w, {n: t[n] for n in names}) for (w, _), t in zip(members, tables, strict=True)])
+    y = np.concatenate([seconds for _, seconds in members])
     coefficients = non_negative_sum(x, y)
     share = (x * coefficients / y[:, None]).max(axis=0)
     kept = np.flatnonzero(share > _IDLE_PART)
     if len(kept):
         coefficients[kept] = non_negative_sum(x[:, kept], y)
     found = {names[i]: c for i, c in zip(kept, rounded(coefficients[kept]), strict=True) if c > 0}
-    return ClassModel(first.kind, found, None, len(y))
+    return ClassModel(members[0][0].kind, found, None, len(y))
 
 
 def _table(w: Workload, terms: dict[str, Term]) -> np.ndarray:
@@ -205,12 +202,11 @@ def _table(w: Workload, terms: dict[str, Term]) -> np.ndarray:
 _GENERAL = ("one", "in", "out", "weights", "flops")
 
 
-def _roofline(entries: list[_Entry]) -> ClassModel:
+def _roofline(groups: list[tuple[Workload, np.ndarray]], y: np.ndarray) -> ClassModel:
     """Launch, bytes and FLOPs over all classes: what an unknown class is predicted by, if anything."""
     terms = {n: COMMON[n] for n in _GENERAL}
-    x = np.concatenate([_table(e.workload, terms) for e in entries])
-    y = np.concatenate([e.seconds for e in entries])
-    found = rounded(non_negative_sum(x, y))
+    x = np.concatenate([_table(w, terms) for w, _ in groups])
+    found = rounded(non_negative_sum(x, np.concatenate([y[where] for _, where in groups])))
     return ClassModel("other", {n: c for n, c in zip(_GENERAL, found, strict=True) if c > 0}, None, len(y))
 
 
@@ -227,5 +223,5 @@ def _class_from_json(d: dict[str, Any], kind: str) -> ClassModel:
     return ClassModel(kind, terms, correction, int(d["samples"]))
 
 
-def _json_size(d: dict[str, Any]) -> int:
-    return len(json.dumps(d, separators=(",", ":"))) + len(',"correction":')
+def _json_size(correction: Correction) -> int:
+    return len(json.dumps(correction.to_json(), separators=(",", ":"))) + len(',"correction":')
