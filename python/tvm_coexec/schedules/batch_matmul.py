@@ -6,10 +6,10 @@ from tvm.autotvm.task.space import ConfigEntity
 
 from .device import DeviceTraits
 from .tiles import config, even_tile, largest_divisor
-from .workloads import Workload, element_bytes, integers, shape
+from .workloads import Workload, integers, shape
 
-_LANES = 8
-_MAX_ROWS = 16  # of an unrolled tile: 16 accumulators, one vector each
+# A work-item of a CPU computes a large tile, whose loops the compiler makes vectors of; unrolled it would spill.
+_MAX_ROWS, _MAX_COLUMNS = 64, 128
 
 
 def batch_matmul(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
@@ -21,11 +21,13 @@ def batch_matmul(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     if not traits.is_cpu:
         tile_rows, tile_columns = _threads_and_inner(rows), _threads_and_inner(columns)
         return _config(tile_rows, tile_columns, 8, reduce, 16, 0)
-    if columns % _LANES == 0:
-        tile_rows = even_tile(rows, _MAX_ROWS)
-        room = traits.local_bytes // ((tile_rows + _LANES) * element_bytes(workload, 1))
-        return _config((1, tile_rows), (1, _LANES), min(64, room), reduce, tile_rows * _LANES, 1)
-    return _config((1, even_tile(rows, 32)), (1, even_tile(columns, 32)), 8, reduce, 0, 0)
+    return _config((1, _whole_or_even(rows, _MAX_ROWS)), (1, _whole_or_even(columns, _MAX_COLUMNS)), 8, reduce, 0, 0)
+
+
+def _whole_or_even(extent: int, most: int) -> int:
+    """The largest divisor, where it is a good part of the limit; else the tile of least waste."""
+    divisor = largest_divisor(extent, most)
+    return divisor if 3 * divisor >= min(extent, most) else even_tile(extent, most)
 
 
 def _threads_and_inner(extent: int) -> tuple[int, int]:

@@ -54,7 +54,8 @@ def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity 
             tile_y=(1, side, 4),
             tile_k=(largest_divisor(reduce, min(8, reduce // 2)), 1),
         )
-    tile_rows, tile_outputs = _whole_or_even(rows, 32), _whole_or_even(outputs, 64)
+    tile_rows = _whole_or_even(rows, 32 if any(rows % d == 0 for d in range(8, 33)) else 64)
+    tile_outputs = _whole_or_even(outputs, 64)
     whole = rows % tile_rows == 0 and outputs % tile_outputs == 0
     padded = ceil_div(rows, tile_rows) * tile_rows * ceil_div(outputs, tile_outputs) * tile_outputs
     return config(
