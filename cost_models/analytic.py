@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import Self
 
-from tvm_coexec.errors import CoExecError
-
-from .base import LatencyModel, check_samples
+from .base import LatencyModel, check_samples, unknown_class
 from .correction import Correction, corrections
 from .regression import non_negative_sum, rounded
 from .terms import COMMON, Parts, Term, every_term, terms_of
@@ -153,10 +151,7 @@ class AnalyticModel(LatencyModel):
         if siblings:  # the same kind by another algorithm is nearer than any other
             return max(siblings, key=lambda m: m.samples)
         if not self.fallback:
-            known = ", ".join(sorted(self.classes_)) or "none"
-            raise CoExecError(
-                f"the latency model knows no kernels of class '{w.key}' (it has: {known}); measure some and fit again"
-            )
+            raise unknown_class(self, w.key, list(self.classes_))
         if w.key not in self._warned:
             self._warned.add(w.key)
             logger.warning("no measured kernels of class %s: predicted by a roofline over all classes", w.key)

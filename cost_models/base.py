@@ -125,6 +125,14 @@ class LatencyModel(ABC):
             raise CoExecError(f"the latency model '{self.name}' is not fitted; call fit() or load a file first")
 
 
+def unknown_class(model: LatencyModel, key: str, known: Sequence[str]) -> CoExecError:
+    """What is raised for a kernel of a class that a model was not fitted to."""
+    return CoExecError(
+        f"the latency model '{model.name}' knows no kernels of class '{key}' "
+        f"(it has: {', '.join(sorted(known)) or 'none'}); measure some and fit again"
+    )
+
+
 def check_samples(kernels: Workloads, seconds: np.ndarray) -> tuple[list, np.ndarray]:
     """Stacked workloads and seconds, checked to be as many, positive and finite.
 

@@ -79,12 +79,7 @@ class BoostedModel(LatencyModel):
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`; raises `CoExecError` where XGBoost is missing."""
-        try:
-            import xgboost
-        except ImportError:
-            raise CoExecError(
-                "boosted residuals need XGBoost: install the extra, pip install 'tvm-coexec[tuning]'"
-            ) from None
+        xgboost = require_xgboost()
         groups, y = check_samples(kernels, seconds)
         self.base_ = AnalyticModel(fallback=self.fallback).fit(kernels, seconds)
         self.keys_ = sorted({w.key for w, _ in groups})
@@ -143,6 +138,15 @@ class BoostedModel(LatencyModel):
         model.keys_ = [str(k) for k in state["keys"]]
         model.trees_ = Trees(state["nodes"])
         return model
+
+
+def require_xgboost():
+    """The module; `CoExecError` says how to get it."""
+    try:
+        import xgboost
+    except ImportError:
+        raise CoExecError("boosted trees need XGBoost: install the extra, pip install 'tvm-coexec[tuning]'") from None
+    return xgboost
 
 
 def tree_nodes(text: str) -> list[list[float]]:

@@ -9,6 +9,7 @@ from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import Kernel, Range
 from tvm_coexec.plan import write_atomically
 
+from .base import read_json
 from .costs import AnalyticCosts, Costs, Device, Link
 
 VERSION = 1
@@ -93,15 +94,7 @@ class MeasuredCosts:
     @staticmethod
     def load(path: str) -> MeasuredCosts:
         """Reads what `save` wrote; `CoExecError` names the file when it can't."""
-        try:
-            with open(path, encoding="utf-8") as f:
-                d = json.load(f)
-        except OSError as err:
-            raise CoExecError(f"can't read profile {path}: {err.strerror}") from None
-        except ValueError as err:
-            raise CoExecError(f"profile {path} is not JSON ({err}); measure again or give another file") from None
-        if not isinstance(d, dict) or d.get("kind") != "measured" or d.get("version") != VERSION:
-            raise CoExecError(f"profile {path} is not a measured profile of version {VERSION}; measure again")
+        d = read_json(path, "measured", "profile")
         try:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
             costs = MeasuredCosts(**links, description=str(d["description"]))

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from tvm_coexec.errors import CoExecError
-
-from ..base import LatencyModel, check_samples
+from ..base import LatencyModel, check_samples, unknown_class
 from ..workload import Workload, Workloads, groups_of, stack
 
 LEAST_S = 1e-9
@@ -52,10 +50,7 @@ class ByClass(LatencyModel):
         for w, where in groups:
             state = self.classes_.get(self.key(w))
             if state is None:
-                raise CoExecError(
-                    f"the latency model '{self.name}' knows no kernels of class '{self.key(w)}' "
-                    f"(it has: {', '.join(sorted(self.classes_))}); measure some and fit again"
-                )
+                raise unknown_class(self, self.key(w), list(self.classes_))
             out[where] = np.maximum(self.predict_class(w, state), LEAST_S)
         return out
 

@@ -7,10 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import Self
 
-from tvm_coexec.errors import CoExecError
-
-from ..base import LatencyModel, check_samples
-from ..boosted import Trees, tree_nodes
+from ..base import LatencyModel, check_samples, unknown_class
+from ..boosted import Trees, require_xgboost, tree_nodes
 from ..workload import NUMBERS, Workload, Workloads, groups_of
 
 
@@ -30,12 +28,7 @@ class RawXGBoost(LatencyModel):
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`; raises `CoExecError` where XGBoost is missing."""
-        try:
-            import xgboost
-        except ImportError:
-            raise CoExecError(
-                "this baseline needs XGBoost: install the extra, pip install 'tvm-coexec[tuning]'"
-            ) from None
+        xgboost = require_xgboost()
         groups, y = check_samples(kernels, seconds)
         self.keys_ = sorted({w.key for w, _ in groups})
         self.mean_ = float(np.mean(np.log(y)))
@@ -53,10 +46,7 @@ class RawXGBoost(LatencyModel):
         out = np.empty(total)
         for w, where in groups:
             if w.key not in self.keys_:
-                raise CoExecError(
-                    f"the latency model '{self.name}' knows no kernels of class '{w.key}' "
-                    f"(it has: {', '.join(self.keys_)}); measure some and fit again"
-                )
+                raise unknown_class(self, w.key, self.keys_)
             out[where] = np.exp(self.mean_ + self.trees_.sum(self._features(w)))
         return out
 

@@ -87,7 +87,7 @@ def test_bad_options_are_one_sentence(options, text):
 
 def test_bad_profile_is_one_sentence(tmp_path):
     path = tmp_path / "profile.json"
-    for content, text in (("{", "is not JSON"), ("{}", "is not a measured profile of version 1")):
+    for content, text in (("{", "is not JSON"), ("{}", "is not a profile of version 1")):
         path.write_text(content)
         with pytest.raises(CoExecError, match=text):
             relay.transform.CoExecPartition(profile=str(path))(models.conv_chain())
