@@ -174,5 +174,5 @@ def read_json(path: str | os.PathLike, kind: str, what: str) -> dict[str, Any]:
     except ValueError as err:
         raise CoExecError(f"{what} {path} is not JSON ({err}); fit it again or give another file") from None
     if not isinstance(d, dict) or d.get("kind") != kind or d.get("version") != VERSION:
-        raise CoExecError(f"{path} is not a {what} of version {VERSION}; fit it again or give another file")
+        raise CoExecError(f"{what} {path} is not a {what} of version {VERSION}; fit it again or give another file")
     return d

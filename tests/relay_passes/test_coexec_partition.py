@@ -91,7 +91,7 @@ def test_bad_profile_is_one_sentence(tmp_path):
         path.write_text(content)
         with pytest.raises(CoExecError, match=text):
             relay.transform.CoExecPartition(profile=str(path))(models.conv_chain())
-    with pytest.raises(CoExecError, match="profile must be a file or a cost model, not int"):
+    with pytest.raises(CoExecError, match="profile must be a file, a name or a cost model, not int"):
         relay.transform.CoExecPartition(profile=7)(models.conv_chain())
 
 
