@@ -14,7 +14,7 @@ from .base import LatencyModel, check_samples, unknown_class
 from .correction import Correction, corrections
 from .regression import non_negative_sum, rounded
 from .terms import COMMON, Parts, Term, every_term, terms_of
-from .workload import KINDS, Number, Workload, Workloads, groups_of
+from .workload import KINDS, Number, Workload, Workloads
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -129,17 +129,15 @@ class AnalyticModel(LatencyModel):
             entry.model.correction = best
 
     def predict(self, kernels: Workloads) -> np.ndarray:
-        """See `LatencyModel.predict`."""
-        if not hasattr(self, "classes_"):
-            self.check_fitted()
-        if isinstance(kernels, Workload):
-            seconds = self.class_of(kernels).seconds(kernels)
-            return seconds if isinstance(seconds, np.ndarray) else np.full(kernels.size, seconds)
-        groups, total = groups_of(kernels)
-        out = np.empty(total)
-        for w, where in groups:
-            out[where] = self.class_of(w).seconds(w)
-        return out
+        """See `LatencyModel.predict`; one workload is not stacked first, since that takes longer than predicting it."""
+        if not isinstance(kernels, Workload) or not hasattr(self, "classes_"):
+            return super().predict(kernels)
+        seconds = self.class_of(kernels).seconds(kernels)
+        return seconds if isinstance(seconds, np.ndarray) else np.full(kernels.size, seconds)
+
+    def predict_stacked(self, w: Workload) -> np.ndarray:
+        """See `LatencyModel.predict_stacked`."""
+        return self.class_of(w).seconds(w)
 
     def class_of(self, w: Workload) -> ClassModel:
         """What predicts a workload; raises like `predict`."""

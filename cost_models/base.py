@@ -49,7 +49,6 @@ class LatencyModel(ABC):
             Itself.
         """
 
-    @abstractmethod
     def predict(self, kernels: Workloads) -> np.ndarray:
         """Predicted seconds.
 
@@ -67,6 +66,16 @@ class LatencyModel(ABC):
         CoExecError
             When the model is not fitted, or knows nothing of a kernel's class and has no fallback.
         """
+        self.check_fitted()
+        groups, total = groups_of(kernels)
+        out = np.empty(total)
+        for w, where in groups:
+            out[where] = self.predict_stacked(w)
+        return out
+
+    @abstractmethod
+    def predict_stacked(self, w: Workload) -> np.ndarray:
+        """Predicted seconds of a stacked workload, whose kernels are of one class; raises like `predict`."""
 
     def predict_cuts(self, shares: Workload) -> np.ndarray:
         """Predicted seconds of a kernel's shares; more work in the same blocks never takes less time.

@@ -18,7 +18,7 @@ from .analytic import AnalyticModel
 from .base import LatencyModel, check_samples
 from .correction import logarithms, remainders
 from .terms import divisor
-from .workload import Workload, Workloads, groups_of
+from .workload import Workload, Workloads
 
 
 class Trees:
@@ -106,15 +106,10 @@ class BoostedModel(LatencyModel):
             self.trees_ = Trees(self.trees_.nodes[:keep])
         return self
 
-    def predict(self, kernels: Workloads) -> np.ndarray:
-        """See `LatencyModel.predict`."""
-        self.check_fitted()
-        groups, total = groups_of(kernels)
-        out = np.empty(total)
-        for w, where in groups:
-            base = self.base_.predict(w)
-            out[where] = base * np.exp(np.clip(self.trees_.sum(self._features(w, base)), -1.0, 1.0))
-        return out
+    def predict_stacked(self, w: Workload) -> np.ndarray:
+        """See `LatencyModel.predict_stacked`."""
+        base = self.base_.predict(w)
+        return base * np.exp(np.clip(self.trees_.sum(self._features(w, base)), -1.0, 1.0))
 
     def _features(self, w: Workload, base: np.ndarray) -> np.ndarray:
         n = w.size

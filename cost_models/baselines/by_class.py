@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..base import LatencyModel, check_samples, unknown_class
-from ..workload import Workload, Workloads, groups_of, stack
+from ..workload import Workload, Workloads, stack
 
 LEAST_S = 1e-9
 
@@ -42,17 +42,12 @@ class ByClass(LatencyModel):
         }
         return self
 
-    def predict(self, kernels: Workloads) -> np.ndarray:
-        """See `LatencyModel.predict`."""
-        self.check_fitted()
-        groups, total = groups_of(kernels)
-        out = np.empty(total)
-        for w, where in groups:
-            state = self.classes_.get(self.key(w))
-            if state is None:
-                raise unknown_class(self, self.key(w), list(self.classes_))
-            out[where] = np.maximum(self.predict_class(w, state), LEAST_S)
-        return out
+    def predict_stacked(self, w: Workload) -> np.ndarray:
+        """See `LatencyModel.predict_stacked`."""
+        state = self.classes_.get(self.key(w))
+        if state is None:
+            raise unknown_class(self, self.key(w), list(self.classes_))
+        return np.maximum(self.predict_class(w, state), LEAST_S)
 
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""

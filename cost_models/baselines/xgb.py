@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from ..base import LatencyModel, check_samples, unknown_class
 from ..boosted import Trees, require_xgboost, tree_nodes
-from ..workload import NUMBERS, Workload, Workloads, groups_of
+from ..workload import NUMBERS, Workload, Workloads
 
 
 class RawXGBoost(LatencyModel):
@@ -39,16 +39,11 @@ class RawXGBoost(LatencyModel):
         self.trees_ = Trees([tree_nodes(text) for text in booster.get_dump(dump_format="json")])
         return self
 
-    def predict(self, kernels: Workloads) -> np.ndarray:
-        """See `LatencyModel.predict`."""
-        self.check_fitted()
-        groups, total = groups_of(kernels)
-        out = np.empty(total)
-        for w, where in groups:
-            if w.key not in self.keys_:
-                raise unknown_class(self, w.key, self.keys_)
-            out[where] = np.exp(self.mean_ + self.trees_.sum(self._features(w)))
-        return out
+    def predict_stacked(self, w: Workload) -> np.ndarray:
+        """See `LatencyModel.predict_stacked`."""
+        if w.key not in self.keys_:
+            raise unknown_class(self, w.key, self.keys_)
+        return np.exp(self.mean_ + self.trees_.sum(self._features(w)))
 
     def _features(self, w: Workload) -> np.ndarray:
         columns = [float(self.keys_.index(w.key)), *(getattr(w, n) for n in NUMBERS)]
