@@ -89,6 +89,8 @@ class AnalyticModel(LatencyModel):
     """
 
     name: ClassVar[str] = "analytic"
+    # What it is a model of, for warnings; a profile says so.
+    device: str = ""
 
     def __init__(self, max_bytes: int = 4096, corrections: bool = True, fallback: bool = False):
         self.max_bytes, self.corrections, self.fallback = max_bytes, corrections, fallback
@@ -152,7 +154,8 @@ class AnalyticModel(LatencyModel):
             raise unknown_class(self, w.key, list(self.classes_))
         if w.key not in self._warned:
             self._warned.add(w.key)
-            logger.warning("no measured kernels of class %s: predicted by a roofline over all classes", w.key)
+            where = f" on the {self.device}" if self.device else ""
+            logger.warning("no measured kernels of class %s%s: predicted by a roofline over all classes", w.key, where)
         return self.roofline_
 
     def state(self) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from .terms import divisor
 from .workload import Workload, Workloads, groups_of
 
 VERSION = 1
+# Kinds whose schedules divide channels and columns into blocks.
+_BLOCKED = ("conv", "depthwise_conv", "group_conv", "transposed_conv", "dense", "batch_matmul")
 
 
 class LatencyModel(ABC):
@@ -93,15 +95,7 @@ class LatencyModel(ABC):
         -------
         array, shape (n,)
         """
-        seconds = np.array(self.predict(shares), float)
-        size = shares.size
-        blocks = divisor(shares.oc, 16) * 1000.0 + divisor(shares.ow, 28) + np.zeros(size)
-        flops = np.broadcast_to(shares.flops + shares.out_bytes, (size,))
-        for block in np.unique(blocks):
-            alike = np.flatnonzero(blocks == block)
-            alike = alike[np.argsort(flops[alike], kind="stable")]
-            seconds[alike] = np.maximum.accumulate(seconds[alike])
-        return seconds
+        return never_faster(shares, np.array(self.predict(shares), float))
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -132,6 +126,31 @@ class LatencyModel(ABC):
         """Raise `CoExecError` when `fit` was never called."""
         if not any(n.endswith("_") and not n.startswith("_") for n in vars(self)):
             raise CoExecError(f"the latency model '{self.name}' is not fitted; call fit() or load a file first")
+
+
+def never_faster(shares: Workload, seconds: np.ndarray, kernels: np.ndarray | float = 0.0) -> np.ndarray:
+    """Seconds of shares, raised where a larger share of the same blocks would take less time.
+
+    Parameters
+    ----------
+    shares : Workload
+    seconds : array, shape (n,)
+        Changed in place.
+    kernels : array, shape (n,), optional
+        Numbers that tell the shares of different kernels apart.
+    """
+    work = np.broadcast_to(shares.flops + shares.out_bytes, (shares.size,))
+    blocks = np.zeros(shares.size) + 1e6 * kernels
+    if shares.kind in _BLOCKED:
+        blocks += divisor(shares.oc, 16) * 1000.0 + divisor(shares.ow, 28)
+    order = np.lexsort((work, blocks))
+    sorted_s = seconds[order]
+    # each block above the one before, so that one running maximum serves all
+    steps = np.concatenate([[0], np.cumsum(np.diff(blocks[order]) != 0)]) * (2.0 * sorted_s.max())
+    is_longest = sorted_s + steps >= np.maximum.accumulate(sorted_s + steps)
+    longest = np.maximum.accumulate(np.where(is_longest, np.arange(len(order)), 0))
+    seconds[order] = sorted_s[longest]
+    return seconds
 
 
 def unknown_class(model: LatencyModel, key: str, known: Sequence[str]) -> CoExecError:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from tvm_coexec.kernel_graph import Kernel, Range
 
 Device = str  # "cpu" or "gpu"
@@ -45,8 +47,8 @@ class Costs(Protocol):
         """Seconds of the whole kernel on a device."""
         ...
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
-        """Seconds of the kernel on each output range along ``dim``; an empty range costs nothing."""
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+        """Seconds of the kernel on each output range along ``dim``, shape (n,); an empty range costs nothing."""
         ...
 
     def slowdown(self, device: Device) -> float:
@@ -94,12 +96,13 @@ class AnalyticCosts:
         nbytes = kernel.in_bytes + kernel.out_bytes + kernel.weight_bytes
         return roof.launch_s + max(kernel.flops / roof.flops_per_s, nbytes / roof.bytes_per_s)
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`; time scales with the share of the output."""
         launch, total = self.devices[device].launch_s, self.whole_s(device, kernel)
         axis = kernel.axis(dim)
         extent = axis.extent if axis is not None else 1
-        return [launch + (total - launch) * (hi - lo) / extent if hi > lo else 0.0 for lo, hi in ranges]
+        rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
+        return np.where(rows > 0, launch + (total - launch) * rows / extent, 0.0)
 
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`; nothing is known of it."""

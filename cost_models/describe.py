@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from tvm_coexec.kernel_graph import Kernel, Need, Range, SplitAxis, Tensor
+from tvm_coexec.kernel_graph import Kernel, Need, Range, SplitAxis, Tensor, dtype_bytes
 
 from .workload import Workload
 
@@ -63,7 +63,9 @@ def describe(kernel: Kernel, device: str) -> Workload:
     return Workload("other" if op in _ODD else "injective", ow=elements, **common)
 
 
-def describe_shares(kernel: Kernel, device: str, dim: int, ranges: Sequence[Range]) -> Workload:
+def describe_shares(
+    kernel: Kernel, device: str, dim: int, ranges: Sequence[Range] | np.ndarray, whole: Workload | None = None
+) -> Workload:
     """The workload of a kernel's shares: one whose numbers are arrays, one element a range.
 
     Parameters
@@ -71,15 +73,20 @@ def describe_shares(kernel: Kernel, device: str, dim: int, ranges: Sequence[Rang
     kernel : Kernel
     device : str
     dim : int
-        Output dimension that is divided; must be one of the kernel's axes.
+        Output dimension that is divided, or `REDUCED`; must be one of the kernel's axes.
     ranges : sequence of (int, int)
-        Output rows of each share, none of them empty.
+        Output rows of each share, none of them empty. Of the reduction: ranges of input channels; such a share is the
+        anchor alone, with an output as large as the kernel's, and what is fused to it comes after the join.
+    whole : Workload, optional
+        What `describe` says of the kernel, where that is known already.
     """
-    whole = describe(kernel, device)
+    whole = whole or describe(kernel, device)
     axis = kernel.axis(dim)
     assert axis is not None, f"kernel {kernel.index} has no axis along dimension {dim}"
     lo, hi = np.asarray(ranges, float).reshape(-1, 2).T
     part = (hi - lo) / axis.extent
+    if axis.reduces:
+        return _partial_sums(kernel, whole, axis, lo, hi, part)
     changed = dict(
         in_bytes=_bytes_read(kernel, axis, lo, hi, part),
         out_bytes=whole.out_bytes * part,
@@ -87,6 +94,20 @@ def describe_shares(kernel: Kernel, device: str, dim: int, ranges: Sequence[Rang
         weight_bytes=whole.weight_bytes * (part if axis.weights else np.ones_like(part)),
     )
     return replace(whole, **changed, **_extents(kernel, whole, axis, lo, hi, part))
+
+
+def _partial_sums(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part) -> Workload:
+    """Shares of the sum that a convolution or matrix product takes."""
+    constants = prod(kernel.attrs["weight_shape"]) * dtype_bytes(kernel.in_tensors[0].dtype) if axis.weights else 0
+    made = replace(
+        whole,
+        ic=hi - lo,
+        in_bytes=_bytes_read(kernel, axis, lo, hi, part),
+        out_bytes=np.full_like(part, whole.out_bytes),
+        weight_bytes=constants * part,
+        fused=0,
+    )
+    return replace(made, flops=2.0 * made.macs)
 
 
 def _extents(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part) -> dict:

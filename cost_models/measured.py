@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import numpy as np
+
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import Kernel, Range
 from tvm_coexec.plan import write_atomically
@@ -13,7 +15,7 @@ from .base import read_json
 from .costs import AnalyticCosts, Costs, Device, Link
 
 VERSION = 1
-WHOLE = -1  # stands for the dimension of an undivided kernel
+WHOLE = -2  # stands for the dimension of an undivided kernel (-1 is the reduction)
 UNUSABLE_S = 1e3  # recorded for a kernel that a device can't run; never written to a file
 
 
@@ -60,17 +62,17 @@ class MeasuredCosts:
             return self.fallback.whole_s(device, kernel)
         return found
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`."""
         axis = kernel.axis(dim)
         extent = axis.extent if axis is not None else 1
         whole = self.whole_s(device, kernel)
         points = {**self.table.get((device, kernel.signature(), dim), {}), extent: whole}
-        rows = sorted(points)
-        first = points[rows[0]]
+        known = sorted(points)
         # Below the smallest measured share time falls to a launch, taken as a twentieth of that share.
-        xs, ys = [0, *rows], [first * 0.05, *(points[r] for r in rows)]
-        return [_interpolate(xs, ys, hi - lo) if hi > lo else 0.0 for lo, hi in ranges]
+        seconds = [points[known[0]] * 0.05, *(points[r] for r in known)]
+        rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
+        return np.where(rows > 0, np.interp(rows, [0, *known], seconds), 0.0)
 
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`; it is not measured here."""
@@ -99,15 +101,9 @@ class MeasuredCosts:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
             costs = MeasuredCosts(**links, description=str(d["description"]))
             for e in d["entries"]:
-                costs.add(str(e["device"]), str(e["kernel"]), int(e["dim"]), int(e["rows"]), float(e["seconds"]))
+                rows = int(e["rows"])
+                dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there
+                costs.add(str(e["device"]), str(e["kernel"]), dim, rows, float(e["seconds"]))
         except (KeyError, TypeError, ValueError) as err:
             raise CoExecError(f"profile {path} is damaged ({err}); measure again") from None
         return costs
-
-
-def _interpolate(xs: list[int], ys: list[float], x: int) -> float:
-    for i in range(1, len(xs)):
-        if x <= xs[i]:
-            t = (x - xs[i - 1]) / (xs[i] - xs[i - 1])
-            return ys[i - 1] + t * (ys[i] - ys[i - 1])
-    return ys[-1] * x / xs[-1]

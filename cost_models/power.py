@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +34,36 @@ class Reading:
     seconds: float
     joules: float
     busy_s: Busy
+
+
+def read_readings(path: str | os.PathLike) -> list[Reading]:
+    """Meter readings from a CSV file.
+
+    Its columns are ``seconds``, ``joules`` and, for each name of `Reading.busy_s`, the seconds that it was busy; an
+    empty field means none.
+
+    Raises
+    ------
+    CoExecError
+        Naming file and line, when it can't be read or a field is missing or no number.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            rows = list(csv.DictReader(f))
+    except (OSError, UnicodeDecodeError) as err:
+        raise CoExecError(f"can't read meter readings {path}: {getattr(err, 'strerror', None) or err}") from None
+    readings = []
+    for number, row in enumerate(rows, 2):
+        try:
+            busy = {n: float(v) for n, v in row.items() if n not in ("seconds", "joules") and v}
+            readings.append(Reading(float(row["seconds"]), float(row["joules"]), busy))
+        except (KeyError, TypeError, ValueError):
+            raise CoExecError(
+                f"line {number} of {path} is no meter reading; it needs columns seconds, joules, and the busy seconds "
+                "of cpu, gpu or classes such as gpu/conv"
+            ) from None
+    return readings
 
 
 @dataclass(frozen=True)

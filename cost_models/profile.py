@@ -16,16 +16,17 @@ from tvm_coexec.plan import write_atomically
 
 from .adjust import refined, transferred
 from .analytic import AnalyticModel
-from .base import VERSION, LatencyModel, check_samples, folds_by_kernel, read_json
+from .base import VERSION, LatencyModel, check_samples, folds_by_kernel, never_faster, read_json
 from .boosted import BoostedModel
 from .costs import Costs, Device, Link
 from .describe import describe, describe_shares, is_free
 from .measured import MeasuredCosts
 from .models import model_from_json
+from .plan_records import plan_factor
 from .power import Busy, Power
 from .regression import non_negative_sum, rounded
 from .samples import DEVICES, Sample, Samples
-from .workload import Workload
+from .workload import Workload, stack
 
 _LINKS = ("upload", "download", "host_copy")
 _DEFAULT_LINK = Link(5e-5, 2e-10)
@@ -81,7 +82,9 @@ class Profile:
     networks : dict of str to NetworkCorrection
     power : Power or None
     error : dict of str to float
-        Mean relative error of each device's model on kernels it was not fitted on.
+        By how much sums of each device's kernels are off, of networks that the model was not fitted to.
+    plan_factor : float
+        How many times longer plans with chains took than predicted, where plans were verified (see `plan_records`).
     description : str
         Devices and targets it was measured on.
     targets, names : dict of str to str
@@ -96,9 +99,16 @@ class Profile:
     networks: dict[str, NetworkCorrection] = field(default_factory=dict)
     power: Power | None = None
     error: dict[str, float] = field(default_factory=dict)
+    plan_factor: float = 1.0
     description: str = ""
     targets: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for device, model in self.devices.items():
+            for part in (model, getattr(model, "base_", None)):
+                if isinstance(part, AnalyticModel):
+                    part.device = device
 
     @staticmethod
     def fit(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 4096) -> Profile:
@@ -147,7 +157,7 @@ class Profile:
         return replace(self, devices=models, description=description, **_devices(samples))._around(samples)
 
     def _around(self, samples: Samples) -> Profile:
-        """The rest that samples tell: links, contention, networks."""
+        """The rest that samples tell: links, contention, networks, plans."""
         made = replace(self, contention=dict(self.contention), networks=dict(self.networks))
         for name in _LINKS:
             copies = [c for c in samples.links if c["link"] == name]
@@ -165,6 +175,9 @@ class Profile:
             if whole:
                 columns = [[n[key] for n in whole] for key in ("kernels", "sum_s", "seconds")]
                 made.networks[device] = NetworkCorrection.fit(*columns)
+        factor = plan_factor(samples.plans)
+        if factor is not None:
+            made.plan_factor = float(rounded(np.array([factor]))[0])
         return made
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
@@ -173,14 +186,47 @@ class Profile:
             return 0.0
         return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
-        some = [(lo, hi) for lo, hi in ranges if hi > lo]
-        if not some or is_free(kernel):
-            return [0.0] * len(ranges)
-        shares = describe_shares(kernel, device, dim, some)
-        times = iter(self._in_network(device, self.devices[device].predict_cuts(shares)).tolist())
-        return [next(times) if hi > lo else 0.0 for lo, hi in ranges]
+        rows = np.asarray(ranges, float).reshape(-1, 2)
+        seconds, some = np.zeros(len(rows)), rows[:, 1] > rows[:, 0]
+        if some.any():
+            seconds[some] = self.shares_of_many(device, [(kernel, dim, rows[some])])[0]
+        return seconds
+
+    def shares_of_many(self, device: Device, requests: Sequence[tuple[Kernel, int, np.ndarray]]) -> list[np.ndarray]:
+        """`shares_s` of many kernels at once, class by class: what a planner asks for a whole network.
+
+        Parameters
+        ----------
+        device : {"cpu", "gpu"}
+        requests : sequence of (Kernel, int, array)
+            Kernel, dimension, and ranges of shape (n, 2), none of them empty.
+
+        Returns
+        -------
+        list of array
+            Seconds, of shape (n,) each.
+        """
+        found: list[np.ndarray] = [np.zeros(len(rows)) for _, _, rows in requests]
+        whole: dict[int, Workload] = {}
+        by_class: dict[str, list[tuple[int, Workload]]] = {}
+        for number, (kernel, dim, rows) in enumerate(requests):
+            if is_free(kernel):
+                continue
+            if id(kernel) not in whole:
+                whole[id(kernel)] = describe(kernel, device)
+            shares = describe_shares(kernel, device, dim, rows, whole[id(kernel)])
+            by_class.setdefault(shares.key, []).append((number, shares))
+        for members in by_class.values():
+            together = stack([w for _, w in members])
+            sizes = [w.size for _, w in members]
+            seconds = np.array(self.devices[device].predict(together), float)
+            never_faster(together, seconds, np.repeat(np.arange(len(sizes)), sizes))
+            parts = np.split(self._in_network(device, seconds), np.cumsum(sizes)[:-1])
+            for (number, _), part in zip(members, parts, strict=True):
+                found[number] = part
+        return found
 
     def _in_network(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         correction = self.networks.get(device)
@@ -195,6 +241,14 @@ class Profile:
         constant = self.networks[device].a_s if device in self.networks else 0.0
         return constant + sum(self.whole_s(device, k) for k in graph.kernels)
 
+    def busy_s(self, device: Device, graph: KernelGraph) -> dict[str, float]:
+        """Seconds that a device computes for a whole network, by device and kernel class (see `Reading.busy_s`)."""
+        busy: dict[str, float] = {}
+        for k in graph.kernels:
+            name = f"{device}/{describe(k, device).kind}"
+            busy[name] = busy.get(name, 0.0) + self.whole_s(device, k)
+        return busy
+
     def energy_j(self, seconds: float, busy_s: Busy) -> float:
         """Joules of a run; `CoExecError` when the profile has no power (see `Power.energy_j`)."""
         if self.power is None:
@@ -208,6 +262,7 @@ class Profile:
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in _LINKS}
         d["networks"] = {n: [c.a_s, c.b_s, c.c] for n, c in self.networks.items()}
         d["power"] = self.power.to_json() if self.power else None
+        d |= {"plans": self.plan_factor} if self.plan_factor != 1.0 else {}
         d["devices"] = {n: json.loads(m.to_json()) for n, m in self.devices.items()}
         parts = [f"{json.dumps(k)}:{json.dumps(v, separators=(',', ':'))}" for k, v in d.items()]
         return "{" + ",\n".join(parts) + "}\n"
@@ -234,6 +289,7 @@ class Profile:
                 networks={str(n): NetworkCorrection(*map(float, v)) for n, v in d["networks"].items()},
                 power=Power.from_json(d["power"]) if d["power"] else None,
                 error={str(n): float(v) for n, v in d["error"].items()},
+                plan_factor=_factor(d.get("plans", 1.0)),
                 description=str(d["description"]),
                 targets={str(n): str(v) for n, v in d["targets"].items()},
                 names={str(n): str(v) for n, v in d["names"].items()},
@@ -267,16 +323,41 @@ def _arrays(samples: Samples, device: str) -> tuple[list[Workload], np.ndarray]:
 
 
 def _error(make, samples: list[Sample], workloads: list[Workload], seconds: np.ndarray) -> float:
-    """Mean relative error on what was left out, all shares of a kernel together; of five folds."""
+    """By how much sums of times are off, of kernels that a model was not fitted to.
+
+    Plans are sums over a network. So each network is left out in turn, and what the model makes of all of its kernels
+    together is held against what they took. With fewer than three of them, a fifth of the kernels is left out instead,
+    all shares of one together. The error is the median, over networks or kernels.
+    """
     check_samples(workloads, seconds)
-    fold = folds_by_kernel([s.signature or str(i) for i, s in enumerate(samples)], 5)
-    missed = []
+    networks = [s.network for s in samples]
+    real = sorted({n for n in networks if n and n != "designed"})
+    by_network = len(real) >= 3
+    if by_network:
+        fold = np.array([real.index(n) if n in real else -1 for n in networks])
+    else:
+        fold = folds_by_kernel([s.signature or str(i) for i, s in enumerate(samples)], 5)
+    missed: list[float] = []
     for k in range(fold.max() + 1):
         inside, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        if len(inside) and len(out):
-            model = make().fit([workloads[i] for i in inside], seconds[inside])
-            missed.append(np.abs(model.predict([workloads[i] for i in out]) / seconds[out] - 1))
-    return float(rounded(np.array([np.mean(np.concatenate(missed))]), 3)[0]) if missed else 0.0
+        if not len(inside) or not len(out):
+            continue
+        model = make().fit([workloads[i] for i in inside], seconds[inside])
+        predicted = model.predict([workloads[i] for i in out])
+        if by_network:
+            missed.append(abs(predicted.sum() / seconds[out].sum() - 1))
+        else:
+            missed += np.abs(predicted / seconds[out] - 1).tolist()
+    if not missed:
+        return 0.0
+    return float(rounded(np.array([np.median(missed)]), 3)[0])
+
+
+def _factor(value: Any) -> float:
+    factor = float(value)
+    if not 0.0 < factor < float("inf"):
+        raise ValueError(f"plans {value}")
+    return factor
 
 
 def _fit_link(copies: list[dict[str, Any]]) -> Link:

@@ -1,9 +1,9 @@
 """Measured kernels in a file: one JSON object a line, appended as they are measured.
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
-``sample`` (a kernel or a share, or the reason why it could not be measured), ``copy``, ``meeting``, ``contention`` or
-``network``. A run that is cut off leaves at most a torn last line, which is dropped when the file is read again; any
-other damage is an error that names the line. Nothing here imports TVM.
+``sample`` (a kernel or a share, or the reason why it could not be measured), ``copy``, ``meeting``, ``contention``,
+``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is dropped when the file is read
+again; any other damage is an error that names the line. Nothing here imports TVM.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from tvm_coexec.errors import CoExecError
 
+from .plan_records import PlanRecord
 from .workload import Workload
 
 logger = logging.getLogger("tvm_coexec")
@@ -28,6 +29,9 @@ DEVICES = ("cpu", "gpu")
 LINKS = ("upload", "download", "host_copy")
 # What two files must agree on so that their times may be mixed.
 SAME = ("devices", "tvm", "schedules")
+
+# Above these a measurement may be too long.
+DISTURBED_SPREAD, DISTURBED_PACE = 0.2, 1.2
 
 Key = tuple[str, str, int, "tuple[int, int] | None"]
 
@@ -52,13 +56,15 @@ class Sample:
     kernel, signature : str
         Name and signature of the kernel (see `Kernel`).
     dim : int
-        Output dimension that was divided, -1 for a whole kernel.
+        Output dimension that was divided; -1 for a whole kernel, and for the reduction.
     rows : (int, int) or None
-        Output range of the share.
+        Output range of the share (of the reduction: range of input channels); `None` for a whole kernel.
     load : float
         Cores that other processes used while it was timed.
     mhz : float
         Clock of the CPU then; 0 where it can't be read.
+    pace : float
+        How many times its shortest time a kernel that is always the same took on the device then.
     error : str
         Why it could not be measured; empty when it was.
     """
@@ -75,20 +81,32 @@ class Sample:
     rows: tuple[int, int] | None = None
     load: float = 0.0
     mhz: float = 0.0
+    pace: float = 1.0
     error: str = ""
 
     @property
     def key(self) -> Key:
-        """What is measured once only."""
+        """What is one measurement, however often it was made."""
         return (self.device, self.signature, self.dim, self.rows)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else may have slowed it down: the repeats differ, or the device was not at its pace."""
+        return not self.error and (self.spread > DISTURBED_SPREAD or self.pace > DISTURBED_PACE)
+
+    def shorter(self, other: Sample) -> Sample:
+        """The better of two measurements of the same: one that has a time, and of two times the shorter."""
+        if self.error or other.error:
+            return other if self.error else self
+        return other if other.seconds < self.seconds else self
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         d: dict[str, Any] = {"record": "sample", "device": self.device, "seconds": self.seconds}
         d |= {"spread": round(self.spread, 4), "repeats": self.repeats, "network": self.network, "kernel": self.kernel}
-        if self.dim >= 0:
-            d |= {"dim": self.dim, "rows": list(self.rows or ())}
-        d |= {"load": round(self.load, 2), "mhz": round(self.mhz)}
+        if self.rows is not None:
+            d |= {"dim": self.dim, "rows": list(self.rows)}
+        d |= {"load": round(self.load, 2), "mhz": round(self.mhz), "pace": round(self.pace, 3)}
         if self.error:
             d["error"] = self.error
         return d | {"workload": self.workload.to_json(), "signature": self.signature}
@@ -111,6 +129,7 @@ class Sample:
             rows=(int(d["rows"][0]), int(d["rows"][1])) if d.get("rows") else None,
             load=float(d.get("load", 0.0)),
             mhz=float(d.get("mhz", 0.0)),
+            pace=float(d.get("pace", 1.0)),
             error=str(d.get("error", "")),
         )
         if not made.error and not (made.seconds > 0 and math.isfinite(made.seconds)):
@@ -128,6 +147,7 @@ class Samples:
         ``version``, ``kind``, ``devices`` (per device ``target``, ``name`` and, for the CPU, ``threads``), ``tvm``,
         ``schedules`` (a digest), and what else describes the setting.
     samples : list of Sample
+        One for each key: of several measurements the shortest.
     links : list of dict
         Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
     meetings : list of float
@@ -136,6 +156,8 @@ class Samples:
         ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``.
     networks : list of dict
         ``network``, ``device``, ``kernels``, ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
+    plans : list of PlanRecord
+        Verified plans, in files of their own (see `tvm_coexec.verifying`).
     """
 
     header: dict[str, Any]
@@ -144,6 +166,8 @@ class Samples:
     meetings: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
+    plans: list[PlanRecord] = field(default_factory=list)
+    _at: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def usable(self) -> list[Sample]:
@@ -154,11 +178,18 @@ class Samples:
         """A device's samples that have a time."""
         return [s for s in self.usable if s.device == device]
 
+    def _take(self, sample: Sample) -> None:
+        at = self._at.setdefault(sample.key, len(self.samples))
+        if at == len(self.samples):
+            self.samples.append(sample)
+        else:
+            self.samples[at] = self.samples[at].shorter(sample)
+
     def add(self, record: dict[str, Any]) -> None:
         """Take in one record; raises like `Sample.from_json`."""
         kind = record["record"]
         if kind == "sample":
-            self.samples.append(Sample.from_json(record))
+            self._take(Sample.from_json(record))
         elif kind == "copy":
             if record["link"] not in LINKS:
                 raise ValueError(f"link '{record['link']}'")
@@ -171,7 +202,10 @@ class Samples:
             self.contention.append(fixed | _numbers(record, "alone_s", "together_s"))
         elif kind == "network":
             fixed = {"network": str(record["network"]), "device": str(record["device"])}
-            self.networks.append(fixed | _numbers(record, "kernels", "sum_s", "seconds"))
+            rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one counts
+            self.networks = [*rest, fixed | _numbers(record, "kernels", "sum_s", "seconds")]
+        elif kind == "plan":
+            self.plans.append(PlanRecord.from_json(record))
         else:
             raise ValueError(f"record '{kind}'")
 
@@ -285,9 +319,9 @@ class SampleWriter:
         except OSError as err:
             raise CoExecError(f"can't write {self.path}: {err.strerror}; what was measured so far is kept") from None
 
-    def write(self, record: Sample | dict[str, Any]) -> None:
+    def write(self, record: Sample | PlanRecord | dict[str, Any]) -> None:
         """Append one record (see `Samples.add`)."""
-        self._line(record.to_json() if isinstance(record, Sample) else record)
+        self._line(record if isinstance(record, dict) else record.to_json())
 
     def close(self) -> None:
         """Close the file."""

@@ -229,11 +229,28 @@ _POOL: dict[str, Term] = _CACHES | {
     "depth": lambda p: p.w.kh * p.w.kw,
 }
 
+# TVM's GPU schedule of injective operators has at most 256 blocks of 256 threads; beyond that each thread loops, with
+# a guard that is cheaper where the elements do not fill whole blocks.
+_ALL_THREADS, _BLOCK = 65536, 256
+
+
+def _looped(p: Parts) -> Number:
+    """Elements, where each thread has more than one."""
+    return p.w.ow * (p.w.ow > _ALL_THREADS)
+
+
+def _looped_in_blocks(p: Parts) -> Number:
+    """The same, where they fill whole blocks."""
+    return _looped(p) * (np.rint(p.w.ow) % _BLOCK == 0)
+
+
 _ELEMENTS: dict[str, Term] = _CACHES | {
     "elements": lambda p: p.w.ow,
     "reduced": lambda p: p.w.ow * p.w.kw,
     "wave1024": lambda p: up(p.w.ow, 1024),
     "wave65536": lambda p: up(p.w.ow, 65536),
+    "looped": _looped,
+    "looped.blocks": _looped_in_blocks,
 }
 
 _BY_KIND = {

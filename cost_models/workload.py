@@ -149,8 +149,16 @@ def stack(workloads: Sequence[Workload]) -> Workload:
         table = np.empty(0)
     if table.ndim == 2:
         return replace(first, **dict(zip(NUMBERS, np.ascontiguousarray(table.T), strict=True)))
-    parts = [stack([w]) for w in workloads]
-    return replace(first, **{n: np.concatenate([getattr(p, n) for p in parts]) for n in NUMBERS})
+    sizes = [w.size for w in workloads]
+    numbers = {}
+    for n in NUMBERS:
+        values = [getattr(w, n) for w in workloads]
+        if any(isinstance(v, np.ndarray) for v in values):
+            columns = zip(values, sizes, strict=True)
+            numbers[n] = np.concatenate([v if isinstance(v, np.ndarray) else np.full(s, float(v)) for v, s in columns])
+        else:
+            numbers[n] = np.repeat(np.array(values, float), sizes)
+    return replace(first, **numbers)
 
 
 def take(workload: Workload, rows: Iterable[int] | np.ndarray) -> Workload:

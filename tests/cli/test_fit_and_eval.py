@@ -57,6 +57,31 @@ def test_eval_reckons_with_all_samples(coexec, samples_file, profile_file, tmp_p
     assert rows["gpu", "all"]["within 10 %"] == pytest.approx(100 * sum(e <= 10 for e in errors) / len(errors))
 
 
+def test_eval_shows_whole_networks(coexec, samples_file, tmp_path):
+    samples, path, out = tmp_path / "s.jsonl", tmp_path / "device.json", tmp_path / "eval.json"
+    networks = [
+        {"record": "network", "network": f"n{i}", "device": "cpu", "kernels": 10 * i, "sum_s": 0.01 * i,
+         "seconds": 0.0115 * i}
+        for i in (1, 2, 3)
+    ]  # fmt: skip
+    samples.write_text(Path(samples_file).read_text() + "".join(json.dumps(n) + "\n" for n in networks))
+    assert coexec("fit", samples, "-o", path).code == 0
+    done = coexec("eval", path, samples, "--json", out)
+    assert done.code == 0 and "whole networks, from the times of their kernels" in done.out
+    rows = json.loads(out.read_text())["networks"]
+    assert [r["network"] for r in rows] == ["n1", "n2", "n3"]
+    assert rows[1]["predicted ms"] == pytest.approx(23.0, rel=0.01) and abs(rows[1]["error %"]) < 1
+
+
+def test_fit_says_which_classes_are_weak(coexec, samples_file, tmp_path):
+    lines = Path(samples_file).read_text().splitlines(keepends=True)
+    few = [s for s in lines[1:] if '"pool"' not in s] + [s for s in lines[1:] if '"pool"' in s][:6]
+    samples = tmp_path / "s.jsonl"
+    samples.write_text(lines[0] + "".join(few))
+    done = coexec("fit", samples, "-o", tmp_path / "d.json")
+    assert done.code == 0 and "pool/direct has" in done.out and "add some with --designed" in done.out
+
+
 def test_plots_are_drawn(coexec, samples_file, profile_file, tmp_path):
     pytest.importorskip("matplotlib")
     folder = tmp_path / "plots"

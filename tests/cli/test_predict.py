@@ -50,6 +50,20 @@ def test_kernels_and_networks_are_predicted(coexec, model_file, profile_file, tm
         assert f"{device}: {found['network_s'][device] * 1e3:.3f} ms for the whole network of 3 kernels" in done.out
 
 
+def test_energy_is_predicted_where_a_meter_was_read(coexec, model_file, samples_file, tmp_path):
+    meter, path, out = tmp_path / "meter.csv", tmp_path / "device.json", tmp_path / "p.json"
+    meter.write_text("seconds,joules,cpu,gpu\n1,0.5,,\n1,2.5,1,\n1,4.5,,1\n1,6.5,1,1\n")
+    done = coexec("fit", samples_file, "--meter", meter, "-o", path)
+    assert done.code == 0, done.err
+    done = coexec("predict", path, model_file, "--json", out)
+    found = json.loads(out.read_text())
+    for device, watts in (("cpu", 2.0), ("gpu", 4.0)):
+        kernels = sum(k[f"{device}_s"] for k in found["kernels"])
+        joules = 0.5 * found["network_s"][device] + watts * kernels
+        assert found["energy_j"][device] == pytest.approx(joules, rel=0.02)
+        assert f"kernels, {found['energy_j'][device] * 1e3:.1f} mJ" in done.out
+
+
 def test_one_device_alone(coexec, model_file, profile_file):
     done = coexec("predict", profile_file, model_file, "--device", "gpu")
     assert done.code == 0 and "gpu ms" in done.out and "cpu ms" not in done.out

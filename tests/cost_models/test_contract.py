@@ -13,6 +13,7 @@ from tests.planner import graphs
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import MODELS, describe_shares, load_model
 from tvm_coexec.cost_models.workload import NUMBERS, Workload, stack
+from tvm_coexec.kernel_graph import REDUCED, Need, SplitAxis, identity
 
 KERNELS = many()
 SECONDS = seconds_of(KERNELS)
@@ -54,6 +55,15 @@ def test_more_work_of_the_same_tiles_takes_no_less_time(model, dim):
     assert (np.diff(aligned) >= 0).all()
     backwards = describe_shares(kernel, "cpu", dim, [(0, n) for n in range(extent, 0, -1)])
     np.testing.assert_array_equal(model.predict_cuts(backwards)[::-1], found)
+
+
+def test_partial_sums_are_predicted(model):
+    """A share of the reduction is a kernel of the same class with fewer input channels."""
+    kernel = replace(graphs.conv_kernel(0, (-1,)), attrs={"kernel_size": [5, 5], "weight_shape": [32, 32, 5, 5]})
+    axis = SplitAxis("ic", REDUCED, 32, 1, 4, (Need(1, ((identity(32),),)),), True)
+    kernel = replace(kernel, axes=(*kernel.axes, axis))
+    found = model.predict_cuts(describe_shares(kernel, "cpu", REDUCED, [(0, 16), (16, 32), (0, 32)]))
+    assert found[0] == found[1] and (found > 0).all() and found[2] >= found[0]
 
 
 def test_is_deterministic(model):

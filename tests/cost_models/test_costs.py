@@ -11,6 +11,7 @@ from tests.planner import graphs
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import AnalyticCosts, Link, MeasuredCosts
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
+from tvm_coexec.kernel_graph import REDUCED
 
 KERNEL = graphs.conv_kernel(0, (-1,))
 LINK = Link(1e-5, 1e-10)
@@ -54,6 +55,18 @@ def test_file_round_trip_and_failures_left_out(tmp_path):
     loaded = MeasuredCosts.load(path)
     assert loaded.table == measured().table
     assert (loaded.upload, loaded.description) == (LINK, "a test")
+
+
+def test_partial_sums_are_not_taken_for_whole_kernels(tmp_path):
+    """Also in a file from when -1 stood for whole kernels."""
+    costs = measured()
+    costs.add("cpu", KERNEL.signature(), REDUCED, 16, 3e-3)
+    path = tmp_path / "p.json"
+    costs.save(str(path))
+    path.write_text(path.read_text().replace(f'"dim": {WHOLE}', '"dim": -1'))
+    loaded = MeasuredCosts.load(str(path))
+    assert loaded.table == costs.table
+    assert loaded.whole_s("cpu", KERNEL) == 8e-3
 
 
 @pytest.mark.parametrize("damage", ["links", "entries", "description"])

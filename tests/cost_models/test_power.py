@@ -7,6 +7,7 @@ import pytest
 
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import Power, Reading
+from tvm_coexec.cost_models.power import read_readings
 
 TRUE = Power(0.8, {"cpu": 2.0, "gpu": 3.0, "gpu/conv": 4.0})
 
@@ -49,3 +50,16 @@ def test_readings_that_tell_nothing():
         Power.fit(same)
     with pytest.raises(CoExecError, match="no power for 'gpu'"):
         Power(1.0, {"cpu": 1.0}).watts("gpu/conv")
+
+
+def test_readings_come_from_a_table(tmp_path):
+    path = tmp_path / "meter.csv"
+    path.write_text("seconds,joules,cpu,gpu/conv\n2,1.6,,\n1.0,2.8,1.0,\n1.0,4.8,,1\n1.5,9.2,1.5,1.5\n")
+    found = read_readings(path)
+    assert found[0] == Reading(2.0, 1.6, {}) and found[3] == Reading(1.5, 9.2, {"cpu": 1.5, "gpu/conv": 1.5})
+    assert Power.fit(found).idle_w == pytest.approx(0.8, rel=0.05)
+    path.write_text("seconds,joules,cpu\n1,2,3\n1,two,3\n")
+    with pytest.raises(CoExecError, match=r"line 3 of .*meter\.csv is no meter reading; it needs columns seconds"):
+        read_readings(path)
+    with pytest.raises(CoExecError, match=r"can't read meter readings .*none\.csv"):
+        read_readings(tmp_path / "none.csv")

@@ -49,6 +49,30 @@ def test_everything_comes_back(file):
     assert read.networks[0]["network"] == "net" and read.networks[0]["sum_s"] == 1.0
 
 
+def test_a_partial_sum_is_not_taken_for_the_whole_kernel(tmp_path):
+    whole = replace(SHARE, dim=-1, rows=None)
+    partial = replace(SHARE, dim=-1)
+    path = str(tmp_path / "s.jsonl")
+    with SampleWriter(path, HEADER) as writer:
+        writer.write(whole)
+        writer.write(partial)
+    assert read_samples(path).samples == [whole, partial] and whole.key != partial.key
+
+
+def test_of_two_measurements_the_shorter_counts(tmp_path):
+    path = str(tmp_path / "s.jsonl")
+    slow, quick = replace(SHARE, seconds=3e-3, spread=0.5), replace(SHARE, seconds=1e-3)
+    with SampleWriter(path, HEADER) as writer:
+        for record in (slow, FAILED, quick, replace(SHARE, seconds=2e-3), OTHERS[3], {**OTHERS[3], "seconds": 0.9}):
+            writer.write(record)
+        writer.write(replace(FAILED, error="", seconds=5e-3, repeats=3))
+    read = read_samples(path)
+    assert [s.seconds for s in read.samples] == [1e-3, 5e-3] and len(read.usable) == 2
+    assert [n["seconds"] for n in read.networks] == [0.9], "the last one of a network counts"
+    assert slow.disturbed and replace(WHOLE, pace=1.5).disturbed
+    assert not quick.disturbed and not FAILED.disturbed
+
+
 def test_every_record_is_in_the_file_at_once(tmp_path):
     path = str(tmp_path / "s.jsonl")
     writer = SampleWriter(path, HEADER)

@@ -7,6 +7,7 @@ import pytest
 import tvm_coexec
 from tests import models
 from tvm_coexec.errors import CoExecError
+from tvm_coexec.kernel_graph import REDUCED
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.sampling.build import KernelBuilder, Piece
@@ -33,6 +34,8 @@ def shape(func) -> tuple[int, ...]:
         (Piece("cpu", 0, 1, (2, 8)), (1, 6, 14, 14)),
         (Piece("gpu", 1, 2, (0, 6)), (1, 8, 6, 14)),
         (Piece("cpu", 1, 2, (6, 14)), (1, 8, 8, 14)),
+        (Piece("gpu", 0, REDUCED, (0, 4)), (1, 8, 14, 14)),
+        (Piece("cpu", 1, REDUCED, (4, 8)), (1, 8, 14, 14)),
     ],
 )
 def test_a_piece_computes_its_rows(builder, piece, want):
@@ -40,6 +43,15 @@ def test_a_piece_computes_its_rows(builder, piece, want):
     assert shape(func) == want
     packed = "contrib_conv2d_NCHWc" in str(func)
     assert packed == (piece.device == "cpu")
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_partial_sum_is_the_anchor_alone(builder, device):
+    """Neither the addition of the parts nor what follows it is measured with a share."""
+    func = builder.function(Piece(device, 1, REDUCED, (0, 3) if device == "gpu" else (3, 8)))
+    (x,) = func.params
+    assert [int(d) for d in x.checked_type.shape] == [1, 3 if device == "gpu" else 5, 14, 14]
+    assert "add(" not in str(func) and "relu" not in str(func)
 
 
 def test_a_share_reads_its_halo(builder):

@@ -26,9 +26,9 @@ def _serve(connection):
     answer(connection, handle)
 
 
-@pytest.fixture
-def child():
-    made = Child("fork", _serve)
+@pytest.fixture(params=["fork", "fresh"])
+def child(request):
+    made = Child(request.param, _serve)
     yield made
     made.stop()
 

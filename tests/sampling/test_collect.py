@@ -36,12 +36,14 @@ def measured(chain, tmp_path_factory):
 def test_kernels_shares_links_and_networks_are_in_the_file(measured):
     path, summary = measured
     samples = read_samples(path)
-    # one kernel (both convolutions are equal): whole and three axes, on two devices
-    assert summary.measured == len(samples.samples) == 8 and not summary.failed
+    # one kernel (both convolutions are equal): whole and four axes, on two devices
+    assert summary.measured == len(samples.samples) == 10 and not summary.failed
     assert {(s.device, s.dim) for s in samples.usable} == {(d, n) for d in ("cpu", "gpu") for n in (-1, 1, 2, 3)}
     for s in samples.samples:
         assert 0 < s.seconds < 10 and s.spread >= 0 and s.repeats >= 2 and s.network == "chain"
-        assert s.workload.kind == "conv" and (s.rows is None) == (s.dim < 0)
+        assert (
+            s.workload.kind == "conv" and s.pace >= 1.0 and (s.dim == -1 if s.rows is None else s.dim in (-1, 1, 2, 3))
+        )
     assert {c["link"] for c in samples.links} == {"upload", "download", "host_copy"} and samples.meetings
     assert {(n["network"], n["device"], n["kernels"]) for n in samples.networks} == {
         ("chain", "cpu", 2),
@@ -54,7 +56,7 @@ def test_what_is_in_the_file_is_not_measured_again(measured, chain):
     path, _ = measured
     before = Path(path).read_bytes()
     summary = collect(chain, path, QUICK)
-    assert (summary.measured, summary.found) == (0, 8)
+    assert (summary.measured, summary.found) == (0, 10)
     assert Path(path).read_bytes() == before
 
 
@@ -64,14 +66,14 @@ def test_an_interrupted_run_goes_on(measured, chain, tmp_path):
     path = tmp_path / "s.jsonl"
     path.write_text("".join(lines[:4]) + lines[4][:30])
     summary = collect(chain, str(path), replace(QUICK, networks=False))
-    assert (summary.measured, summary.found) == (5, 3)
-    assert len({s.key for s in read_samples(path).samples}) == 8
+    assert (summary.measured, summary.found) == (7, 3)
+    assert len({s.key for s in read_samples(path).samples}) == 10
 
 
 def test_a_time_budget_ends_the_run_early(chain, tmp_path):
     path = str(tmp_path / "s.jsonl")
     summary = collect(chain, path, replace(QUICK, budget_s=1e-9, networks=False))
-    assert (summary.measured, summary.left) == (0, 8) and not read_samples(path).samples
+    assert (summary.measured, summary.left) == (0, 10) and not read_samples(path).samples
 
 
 def test_other_targets_need_another_file(measured, chain):
@@ -99,7 +101,7 @@ def test_one_bad_kernel_is_recorded_and_skipped(chain, tmp_path, monkeypatch):
         ("gpu", 1): "compiling: no such instruction",
         ("cpu", 2): "compiling: the process ended (exit status 7)",
     }
-    assert summary.measured == 8 and len(summary.failed) == 2
+    assert summary.measured == 10 and len(summary.failed) == 2
     monkeypatch.undo()
     assert collect(chain, path, replace(QUICK, networks=False)).measured == 0
     assert collect(chain, path, replace(QUICK, networks=False, retry=True)).measured == 2
@@ -142,6 +144,6 @@ def test_devices_behind_rpc(chain, tmp_path, tracker):  # noqa: F811
         with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
             collect(chain, str(tmp_path / "other.jsonl"), replace(options, key="desk"))
     samples = read_samples(path)
-    assert summary.measured == 8 and not summary.failed
+    assert summary.measured == 10 and not summary.failed
     assert samples.header["devices"]["cpu"]["name"] == "rpc:board"
     assert len(samples.networks) == 2 and samples.links and samples.meetings

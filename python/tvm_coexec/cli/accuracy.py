@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cost_models.samples import DEVICES, Sample
+from ..cost_models.samples import DEVICES, Sample, Samples
 from ..errors import CoExecError
 
 if TYPE_CHECKING:
     from ..cost_models.profile import Profile
+
+
+_FEW_SAMPLES = 8
+_LARGE_ERROR = 0.3
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,30 @@ def rows_by_network(compared: Compared) -> list[dict[str, object]]:
         errors = compared.where(lambda s, n=name: s.network == n)
         rows.append({"device": compared.device, "network": name, "kernels": len(errors), **figures(errors)})
     return rows
+
+
+def whole_networks(profile: Profile, samples: Samples) -> list[dict[str, object]]:
+    """Rows of a table: networks end to end, beside what the profile makes of the sums of their kernels' times."""
+    rows = []
+    for n in samples.networks:
+        correction = profile.networks.get(n["device"])
+        if correction is None:
+            continue
+        predicted = correction.seconds(n["kernels"], n["sum_s"])
+        times = {"sum ms": n["sum_s"] * 1e3, "predicted ms": predicted * 1e3, "measured ms": n["seconds"] * 1e3}
+        fixed = {"device": n["device"], "network": n["network"], "kernels": n["kernels"]}
+        rows.append(fixed | times | {"error %": 100 * (predicted / n["seconds"] - 1)})
+    return sorted(rows, key=lambda r: (str(r["device"]), str(r["network"])))
+
+
+def weak_classes(compared: Iterable[Compared]) -> list[str]:
+    """What to tell of classes with few samples or large errors, a line each."""
+    lines = []
+    for c in compared:
+        for key in sorted({s.workload.key for s in c.samples}):
+            errors = np.abs(c.where(lambda s, key=key: s.workload.key == key))
+            if len(errors) < _FEW_SAMPLES:
+                lines.append(f"note: {c.device} {key} has {len(errors)} samples only; add some with --designed")
+            elif errors.mean() > _LARGE_ERROR:
+                lines.append(f"note: {c.device} {key} is off by {errors.mean():.0%}; plans of such kernels may be poor")
+    return lines

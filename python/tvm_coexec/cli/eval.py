@@ -38,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
     compared = accuracy.compare(profile, samples.samples)
     rows = [r for c in compared for r in (accuracy.rows_of(c) if args.by == "class" else accuracy.rows_by_network(c))]
     print_table(rows)
+    networks = accuracy.whole_networks(profile, samples)
+    if networks:
+        print()
+        print_table(networks, "whole networks, from the times of their kernels")
     failed = len(samples.samples) - len(samples.usable)
     if failed:
         print(f"{failed} of {len(samples.samples)} could not be measured and are left out")
@@ -47,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
              "rows": s.rows, "measured_s": s.seconds, "predicted_s": float(p)}
             for c in compared for s, p in zip(c.samples, c.predicted_s, strict=True)
         ]  # fmt: skip
-        write_atomically(args.json, json.dumps({"table": rows, "kernels": kernels}, indent=1) + "\n")
+        write_atomically(
+            args.json, json.dumps({"table": rows, "networks": networks, "kernels": kernels}, indent=1) + "\n"
+        )
     if args.plots:
         from .plots import draw
 

@@ -6,7 +6,9 @@ import argparse
 import os
 import time
 
-from ..cost_models.samples import read_samples
+from ..cost_models.plan_records import PlanRecord
+from ..cost_models.power import Power, read_readings
+from ..cost_models.samples import Samples, read_samples
 from ..errors import CoExecError
 from . import accuracy, checks
 from .tables import print_table
@@ -18,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the profile (JSON)")
     parser.add_argument("--boosted", action="store_true", help="add boosted residuals (larger; needs xgboost)")
     parser.add_argument("--description", default="", metavar="TEXT", help="what plans say of the profile")
+    parser.add_argument("--meter", metavar="CSV", help="readings of a power meter: seconds, joules, cpu, gpu...")
+    parser.add_argument(
+        "--plans", metavar="FILE", help="verified plans, or 'none' (default: those kept for the same devices)"
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--from", dest="other", metavar="FILE", help="another device's profile; few samples are enough")
     start.add_argument("--refine", metavar="FILE", help="this device's profile, to be refined by new samples")
@@ -29,10 +35,12 @@ def run(args: argparse.Namespace) -> int:
 
     checks.folder_of(args.output)
     samples = read_samples(args.samples)
-    if not samples.usable:
+    samples.plans += _plans(args.plans, samples)
+    if not samples.usable and not (args.refine and samples.plans):
         raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")
     if args.boosted and (args.other or args.refine):
         raise CoExecError("--boosted fits anew; leave out --from and --refine, or --boosted")
+    power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
     if args.other:
         profile = Profile.load(args.other).transferred(samples)
@@ -41,8 +49,26 @@ def run(args: argparse.Namespace) -> int:
     else:
         profile = Profile.fit(samples, boosted=args.boosted, description=args.description)
     seconds = time.perf_counter() - start
+    profile.power = power or profile.power
     profile.save(args.output)
-    print_table([r for c in accuracy.compare(profile, samples.samples) for r in accuracy.rows_of(c)])
+    compared = accuracy.compare(profile, samples.samples)
+    print_table([r for c in compared for r in accuracy.rows_of(c)])
+    for line in accuracy.weak_classes(compared):
+        print(line)
     size, count = os.path.getsize(args.output), len(samples.usable)
     print(f"{args.output}: {size} bytes, fitted in {seconds:.2f} s to {count} samples, whose errors these are")
+    if samples.plans:
+        count, factor = len(samples.plans), profile.plan_factor
+        print(f"{count} verified plans: with chains they take {factor:.2f} times the predicted")
     return 0
+
+
+def _plans(given: str | None, samples: Samples) -> list[PlanRecord]:
+    """Verified plans from a file, or else from the user's cache."""
+    if given is not None:
+        return [] if given == "none" else read_samples(given).plans
+    if samples.plans:  # it is such a file itself
+        return []
+    from ..verifying.records import remembered
+
+    return remembered(samples.header)

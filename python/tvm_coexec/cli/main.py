@@ -20,6 +20,8 @@ COMMANDS = {
     "fit": "fit a profile of both devices to samples",
     "eval": "compare a profile's predictions with samples",
     "predict": "predict a model's kernels and its latency on each device",
+    "plan": "plan a model, compare strategies, check and draw plans",
+    "places": "cut a network between this machine and another one, and run it",
 }
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 2 after one line on standard error that says what the user can mend.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="coexec", description="Cost models for co-execution.")
+    parser = argparse.ArgumentParser(prog="coexec", description="Cost models and plans for co-execution.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((a for a in argv if not a.startswith("-")), None)
     for name, text in COMMANDS.items():

@@ -21,12 +21,12 @@ HELD_OUT = 0.25
 STEPS = (20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-def require_matplotlib() -> None:
-    """Raise `CoExecError` when plots can't be drawn."""
+def require_matplotlib(option: str = "--plots") -> None:
+    """Raise `CoExecError` when what an option asks for can't be drawn."""
     try:
         import matplotlib
     except ImportError:
-        raise CoExecError("--plots needs matplotlib; install tvm-coexec[plot]") from None
+        raise CoExecError(f"{option} needs matplotlib; install tvm-coexec[plot]") from None
     matplotlib.use("Agg")
 
 

@@ -35,12 +35,19 @@ def run(args: argparse.Namespace) -> int:
     ]
     print_table(kernels, f"{args.model} by {args.profile}: {profile.description}")
     networks = {d: profile.network_s(d, graph) for d in devices}
+    energy = {}
     for d, seconds in networks.items():
-        print(f"{d}: {seconds * 1e3:.3f} ms for the whole network of {len(kernels)} kernels")
+        text = f"{d}: {seconds * 1e3:.3f} ms for the whole network of {len(kernels)} kernels"
+        if profile.power is not None:
+            energy[d] = profile.energy_j(seconds, profile.busy_s(d, graph))
+            text += f", {energy[d] * 1e3:.1f} mJ"
+        print(text)
     if args.json:
         rows = [
             {"kernel": k["kernel"], "name": k["name"], **{f"{d}_s": k[f"{d} ms"] / 1e3 for d in devices}}
             for k in kernels
         ]
-        write_atomically(args.json, json.dumps({"kernels": rows, "network_s": networks}, indent=1) + "\n")
+        write_atomically(
+            args.json, json.dumps({"kernels": rows, "network_s": networks, "energy_j": energy}, indent=1) + "\n"
+        )
     return 0

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-networks", action="store_true", help="do not time whole networks")
     add("--no-contention", action="store_true", help="do not time kernels while the other device is busy")
     add("--retry", action="store_true", help="measure again what failed before")
+    add("--disturbed", action="store_true", help="measure again what other processes may have slowed down")
     add("--describe-again", action="store_true", help="measure nothing: only renew how FILE describes its kernels")
     add = parser.add_argument_group("how it is timed").add_argument
     add("--repeats", type=checks.at_least_one, default=7, metavar="N", help="repeats; the shortest counts (default: 7)")
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         tracker=tracker,
         key=args.rpc_key or "",
         retry=args.retry,
+        disturbed=args.disturbed,
     )
     done = collect(models, args.output, options)
     each = f", {done.seconds / done.measured:.2f} s each" if done.measured else ""
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{len(done.failed)} failed and are skipped, such as {done.failed[0]}", file=sys.stderr)
     if done.load > BUSY_CORES:
         text = f"other processes used {done.load:.1f} cores while kernels were timed, so times may be too long"
-        print(f"{text}: keep the machine quiet and measure into another file", file=sys.stderr)
+        print(f"{text}: keep the machine quiet and run the same command with --disturbed", file=sys.stderr)
     if done.left:
         print(f"{done.left} are left: run the same command again to go on", file=sys.stderr)
     return 0
@@ -97,11 +99,12 @@ def _zoo(names: list[str]) -> list[str]:
         return []
     from ..testing import zoo
 
+    known = zoo.names("all")
     if "all" in names:
         return zoo.names()
     for name in names:
-        if name not in zoo.names():
-            raise CoExecError(f"--zoo {name}: there is no such network; use one of {', '.join(zoo.names())}")
+        if name not in known:
+            raise CoExecError(f"--zoo {name}: there is no such network; use one of {', '.join(known)}")
     return names
 
 

@@ -17,13 +17,14 @@ from ..kernel_graph import KernelGraph, Range
 from ..plan import Plan, Segment
 from ..relay_passes.annotate import Annotate
 from ..relay_passes.extract import Extracted, extract_with_calls
+from ..relay_passes.join import device_of, is_join
 from ..relay_passes.layout import AlterShareLayouts
-from ..relay_passes.split import SplitChains, device_of
+from ..relay_passes.split import SplitChains
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What is measured: a kernel on a device, or the range `rows` of its output along `dim`."""
+    """What is measured: a kernel on a device, or the range `rows` of its output (`REDUCED`: of its sum) along `dim`."""
 
     device: str
     kernel: int
@@ -93,7 +94,7 @@ class KernelBuilder:
             segment = Segment("split", (last.index,), axis.name, cut)
         annotated = Annotate(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
         altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
-        func = next(f for f in altered.functions.values() if device_of(f) == piece.device)
+        func = next(f for f in altered.functions.values() if device_of(f) == piece.device and not is_join(f))
         plain = tvm.IRModule.from_expr(relay.Function(func.params, func.body))
         return relay.transform.InferType()(plain)["main"]
 

@@ -8,9 +8,12 @@ it was working on is recorded as an error.
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -29,7 +32,9 @@ class Child:
 
     Parameters
     ----------
-    method : {"fork", "spawn"}
+    method : {"fork", "spawn", "fresh"}
+        ``fresh`` starts a new interpreter as ``spawn`` does, but leaves the caller's main module alone, which may be a
+        script that does everything again when it is imported.
     serve : callable
         ``serve(connection, *args)`` runs in the process; see `answer`.
     *args
@@ -37,7 +42,7 @@ class Child:
     """
 
     def __init__(self, method: str, serve: Serve, *args: Any):
-        self._context = multiprocessing.get_context(method)
+        self._context: Any = _Fresh if method == "fresh" else multiprocessing.get_context(method)
         self._serve, self._args = serve, args
         self._process: Any = None
         self._connection: Connection | None = None
@@ -49,10 +54,12 @@ class Child:
         if self._process is None or not self._process.is_alive():
             self.stop()
             self.restarts += 1
-            here, there = self._context.Pipe()
+            here, there = multiprocessing.Pipe()
             self._process = self._context.Process(target=self._serve, args=(there, *self._args), daemon=True)
             self._process.start()
             there.close()
+            if isinstance(self._process, _Fresh.Process):
+                here.send((self._serve, self._args))
             self._connection = here
         assert self._connection is not None
         self.deadline = time.monotonic() + timeout_s
@@ -105,6 +112,49 @@ class Child:
         """What `answered` waits for."""
         assert self._connection is not None
         return self._connection
+
+
+class _Fresh:
+    """What `multiprocessing` calls a context, as far as `Child` needs it."""
+
+    class Process:
+        """An interpreter of its own that serves a connection; what to serve is the first thing it is sent."""
+
+        _BEGIN = (
+            "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+            "from tvm_coexec.sampling.children import begin; begin(int(sys.argv[1]))"
+        )
+
+        def __init__(self, target: Serve, args: tuple[Any, ...], daemon: bool):
+            self._file = args[0].fileno()
+            self._popen: subprocess.Popen | None = None
+
+        def start(self) -> None:
+            command = [sys.executable, "-c", self._BEGIN, str(self._file), json.dumps(sys.path)]
+            self._popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[self._file])
+
+        def is_alive(self) -> bool:
+            return self._popen is not None and self._popen.poll() is None
+
+        def kill(self) -> None:
+            assert self._popen is not None
+            self._popen.kill()
+
+        def join(self, timeout_s: float | None = None) -> None:
+            assert self._popen is not None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(timeout_s)
+
+        @property
+        def exitcode(self) -> int | None:
+            return None if self._popen is None else self._popen.returncode
+
+
+def begin(file: int) -> None:
+    """What a fresh interpreter runs."""
+    connection = Connection(file)
+    serve, args = connection.recv()
+    serve(connection, *args)
 
 
 def answered(children: list[Child]) -> list[Child]:

@@ -19,7 +19,7 @@ from ..cost_models.samples import Sample, SampleWriter
 from ..errors import CoExecError
 from ..targets import target_text
 from ..testing import testbed
-from . import compiling, extras, machine, timing
+from . import compiling, extras, links, machine, timing
 from .build import KernelBuilder, Piece
 from .children import Child, ChildError, answered
 from .choose import Job, choose_jobs
@@ -57,8 +57,8 @@ class Options:
     tracker : (str, int) or None
     key : str
         Device behind an RPC tracker.
-    retry : bool
-        Measure again what failed before.
+    retry, disturbed : bool
+        Measure again what failed before, and what other processes may have slowed down.
     """
 
     cpu: str = "llvm"
@@ -75,6 +75,7 @@ class Options:
     tracker: tuple[str, int] | None = None
     key: str = ""
     retry: bool = False
+    disturbed: bool = False
 
 
 @dataclass
@@ -125,6 +126,7 @@ class Collection:
         self.timer = Child("spawn", timing.serve, setting)
         self.busy = Child("spawn", timing.serve, setting)
         self._numbers = iter(range(1 << 30))
+        self._references: dict[str, compiling.Built] = {}
         self.timed_s = self.others_s = 0.0
 
     def close(self) -> None:
@@ -164,11 +166,21 @@ class Collection:
                     results[number] = ChildError(f"compiling: {err}")
         return results
 
+    def time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
+        """A request to time a library beside the reference of its device."""
+        device = "gpu" if built.device == "both" else built.device
+        if device not in self._references:
+            _, builder = self.builders[0]
+            target = builder.gpu if device == "gpu" else builder.cpu
+            lib = compiling.compile_for(links.reference_module(), target, builder.cpu)
+            self._references[device] = self.export(lib, device)
+        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self._references[device])
+
     def time(self, built: compiling.Built | ChildError, min_repeat_ms: int = 0) -> timing.Timed:
         """Time a library; raises `ChildError`."""
         if isinstance(built, ChildError):
             raise built
-        request = timing.TimeRequest(built, self.options.repeats, min_repeat_ms or self.options.min_repeat_ms)
+        request = self.time_request(built, min_repeat_ms or self.options.min_repeat_ms)
         try:
             return self.timer.call(request, TIME_S + (START_S if self.timer.restarts < 0 else 0))
         except ChildError as err:
@@ -234,7 +246,8 @@ def header_of(run: Collection) -> dict[str, Any]:
 
 def _kernels(run: Collection, writer: SampleWriter) -> Summary:
     options = run.options
-    done = {s.key for s in writer.found.samples if not (options.retry and s.error)}
+    again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.disturbed and s.disturbed)}
+    done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
     todo = [j for j in jobs if j.key not in done]
     summary, start = Summary(found=len(jobs) - len(todo)), time.monotonic()
@@ -246,16 +259,20 @@ def _kernels(run: Collection, writer: SampleWriter) -> Summary:
                 break
             now = todo[at : at + batch]
             requests = [run.request(j.model, j.piece, j.piece.device) for j in now]
-            for job, request, built in zip(
-                now, requests, run.build_all(requests, options.compile_timeout_s), strict=True
-            ):
-                sample = _sample(run, job, built)
+            built = run.build_all(requests, options.compile_timeout_s)
+            samples = [_sample(run, job, b) for job, b in zip(now, built, strict=True)]
+            # What disturbs a machine lasts for seconds: another time, after the others, may be a better one.
+            samples = [
+                s.shorter(_sample(run, job, b)) if s.disturbed else s
+                for s, job, b in zip(samples, now, built, strict=True)
+            ]
+            for sample, request in zip(samples, requests, strict=True):
                 writer.write(sample)
                 Path(request.path).unlink(missing_ok=True)
                 summary.measured += 1
                 if sample.error:
                     summary.failed.append(f"{sample.kernel} on the {sample.device}: {sample.error}")
-                bar.update()
+            bar.update(len(now))
     return summary
 
 
@@ -274,8 +291,9 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
         # A share of a concatenation that lies in one of its inputs is that input: there is nothing to compute.
         return Sample(seconds=0.0, repeats=len(timed.seconds), error="launches nothing", **common)
     return Sample(
-        seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz, **common
-    )
+        seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz,
+        pace=timed.pace, **common
+    )  # fmt: skip
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def _contenders(run: Collection, path: str) -> list[tuple[int, Kernel]]:
 def _networks(run: Collection, writer: SampleWriter) -> None:
     """Whole networks on each device, beside the sum of their kernels."""
     seconds = _whole_seconds(read_samples(writer.path))
-    done = {(n["network"], n["device"]) for n in writer.found.networks}
+    done = set() if run.options.disturbed else {(n["network"], n["device"]) for n in writer.found.networks}
     todo = []
     for model, (name, builder) in enumerate(run.builders):
         for device in DEVICES:
@@ -137,7 +137,7 @@ def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError)
     try:
         if isinstance(built, ChildError):
             raise built
-        timed = run.timer.call(timing.TimeRequest(built, run.options.repeats, 100), NETWORK_RUN_S)
+        timed = run.timer.call(run.time_request(built, 100), NETWORK_RUN_S)
     except ChildError as err:
         logger.warning("network %s can't be measured on the %s: %s", name, device, err)
         return None
@@ -146,4 +146,4 @@ def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError)
 
 
 def _whole_seconds(samples: Samples) -> dict[tuple[str, str], float]:
-    return {(s.device, s.signature): s.seconds for s in samples.usable if s.dim < 0}
+    return {(s.device, s.signature): s.seconds for s in samples.usable if s.rows is None}

@@ -64,6 +64,13 @@ def _module(x: relay.Var, body: relay.Expr) -> tvm.IRModule:
     return tvm.IRModule.from_expr(relay.Function([x], body))
 
 
+def reference_module() -> tvm.IRModule:
+    """A kernel of about a millisecond on a small device, to see how fast it is at the moment."""
+    x = relay.var("x", shape=(1, 64, 28, 28))
+    weight = relay.const(np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype("float32"))
+    return _module(x, relay.nn.conv2d(x, weight, padding=(1, 1), channels=64, kernel_size=(3, 3)))
+
+
 def meeting_module() -> tvm.IRModule:
     """A kernel so small that a round trip through it is all meeting."""
     x = relay.var("x", shape=(SMALL_BYTES // 4,))

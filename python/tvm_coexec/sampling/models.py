@@ -73,8 +73,9 @@ def load_model(model: str) -> Model:
         raise CoExecError(f"reading models needs onnx ({err}); install tvm-coexec[onnx]") from None
     path, name = model, os.path.splitext(os.path.basename(model))[0]
     if not os.path.exists(model):
-        if model not in zoo.names():
-            raise CoExecError(f"there is no model {model}; give an ONNX file or one of {', '.join(zoo.names())}")
+        known = zoo.names("all")
+        if model not in known:
+            raise CoExecError(f"there is no model {model}; give an ONNX file or one of {', '.join(known)}")
         try:
             path = str(zoo.path(model))
         except FileNotFoundError as err:
