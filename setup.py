@@ -41,7 +41,7 @@ EXTRAS = {
     "tuning": ["xgboost-cpu>=2.1,<4"],
     "bench": ["rich", "scikit-learn<2"],
     "plot": ["matplotlib"],
-    "test": ["pytest>=7", "pytest-timeout", "hypothesis", "ruff"],
+    "test": ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
