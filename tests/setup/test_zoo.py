@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx", reason="the zoo's graphs are in the onnx pack
 from tvm_coexec.testing import _forward, _weights, zoo  # noqa: E402
 
 # Of the weights, not of the file: protobuf promises no fixed order of bytes. Recipe 4.
-GOLDEN = {"squeezenet": "9d531975318a066c", "shufflenet": "e356af3f880641f4"}
+GOLDEN = {"squeezenet": "9d531975318a066c", "shufflenet": "e356af3f880641f4", "mobilenet": "eb1ec9ac221679c0"}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_installed_onnx_has_the_graph(name):
     assert onnx.load(str(zoo._source(name))).graph.node
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "inception_v2"])
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "inception_v2", "mobilenet"])
 def test_answers_are_alive_and_depend_on_the_input(name):
     model = zoo.load(name)
     answers = np.stack([zoo.reference(model, zoo.inputs(model, seed))[0].ravel() for seed in range(3)])
@@ -62,7 +62,7 @@ def test_an_error_in_an_early_layer_shows_in_the_answer():
     assert np.abs(zoo.reference(model, image)[0] - right).max() / np.abs(right).max() > 5e-4
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "mobilenet"])
 def test_models_have_one_input_of_fixed_shape_and_no_left_over_nodes(name):
     model = zoo.load(name)
     onnx.checker.check_model(model)
@@ -72,7 +72,7 @@ def test_models_have_one_input_of_fixed_shape_and_no_left_over_nodes(name):
 
 def test_evaluator_agrees_with_onnxruntime():
     seen = set()
-    for name in ("squeezenet", "shufflenet", "inception_v1", "inception_v2"):
+    for name in ("squeezenet", "shufflenet", "inception_v1", "inception_v2", "mobilenet"):
         model = zoo.load(name)
         image = zoo.inputs(model, seed=3)
         values = {t.name: onnx.numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer}
@@ -115,8 +115,17 @@ def test_an_older_recipe_does_not_fill_the_disk(cache):
 
 
 def test_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'resnet51'.*resnet50, vgg19"):
+    with pytest.raises(ValueError, match=r"'resnet51'.*resnet50, vgg19.*bert_base"):
         zoo.load("resnet51")
+
+
+def test_names_by_kind():
+    """Who goes through all names without saying which gets the packaged ones."""
+    assert len(zoo.names()) == 9 and zoo.names() == zoo.names("packaged")
+    assert zoo.names("written") == ["mobilenet", "bert_base"]
+    assert zoo.names("all") == zoo.names() + zoo.names("written")
+    with pytest.raises(ValueError, match=r"'light'.*packaged, written, all"):
+        zoo.names("light")
 
 
 def test_rounding_keeps_ten_bits():

@@ -96,6 +96,7 @@ OPERATORS: dict[str, Callable[..., np.ndarray]] = {
     "Add": lambda _attrs, *xs: xs[0] + xs[1],
     "AveragePool": average_pool,
     "BatchNormalization": batch_norm,
+    "Clip": lambda attrs, x: np.clip(x, attrs["min"], attrs["max"]),
     "Concat": lambda attrs, *xs: np.concatenate(xs, axis=attrs["axis"]),
     "Conv": conv2d,
     "Dropout": lambda _attrs, x: x,

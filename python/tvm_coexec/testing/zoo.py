@@ -1,7 +1,8 @@
-"""Real networks for tests and benchmarks: the model-zoo graphs in the onnx package, with seeded random weights.
+"""Real networks for tests and benchmarks, with seeded random weights.
 
-The onnx package carries nine graphs whose weights are left out (each is a ``ConstantOfShape`` node). `load` gives them
-weights under which the answer depends on the input and no activation dies or overflows; `_weights` says how. The
+The onnx package carries nine graphs whose weights are left out (each is a ``ConstantOfShape`` node): the ``packaged``
+ones. Two more are ``written`` here: MobileNet v2 and an encoder of the shape of BERT-base. `load` gives them weights
+under which the answer depends on the input and no activation dies or overflows; `_weights` and `encoder` say how. The
 finished models are kept under the user's cache directory (``$XDG_CACHE_HOME/tvm_coexec/zoo``, 5 to 575 MB each), so
 that only the first `load` of a model takes its seconds. Nothing is downloaded.
 """
@@ -12,12 +13,13 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from . import _weights
+from . import _weights, encoder, mobilenet
 
 _LOG = logging.getLogger("tvm_coexec")
 
@@ -33,10 +35,28 @@ _FILES = {
     "zfnet512": "light_zfnet512",
 }
 
+# Recipe and its version, for the file's name.
+_WRITTEN: dict[str, tuple[str, Callable[[], onnx.ModelProto]]] = {
+    "mobilenet": (
+        f"r{_weights.RECIPE_VERSION}-{mobilenet.RECIPE_VERSION}",
+        lambda: _with_weights("mobilenet", mobilenet.graph()),
+    ),
+    "bert_base": (f"r{encoder.RECIPE_VERSION}", lambda: encoder.Encoder().model()),
+}
+KINDS = ("packaged", "written", "all")
 
-def names() -> list[str]:
-    """Return the names that `load` knows."""
-    return list(_FILES)
+
+def names(kind: str = "packaged") -> list[str]:
+    """Return names that `load` knows.
+
+    Parameters
+    ----------
+    kind : {"packaged", "written", "all"}
+        The nine graphs in the onnx package; ``mobilenet`` and ``bert_base``; or all of them.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"there are no {kind!r} models; kinds are: {', '.join(KINDS)}")
+    return [*(_FILES if kind != "written" else ()), *(_WRITTEN if kind != "packaged" else ())]
 
 
 def load(name: str) -> onnx.ModelProto:
@@ -45,7 +65,7 @@ def load(name: str) -> onnx.ModelProto:
     Parameters
     ----------
     name : str
-        One of `names`.
+        One of ``names("all")``.
 
     Raises
     ------
@@ -65,14 +85,14 @@ def load(name: str) -> onnx.ModelProto:
 
 def path(name: str) -> Path:
     """Return the file of a model, for tools that read ONNX files; it is made if it is not there yet."""
-    source = _source(name)
+    identity, build = _recipe(name)
     folder = cache_dir()
-    target = folder / f"{name}-{_identity(source)}.onnx"
+    target = folder / f"{name}-{identity}.onnx"
     if target.exists():
         return target
     _LOG.info("making the weights of %s (once; kept as %s)", name, target)
     folder.mkdir(parents=True, exist_ok=True)
-    model = _build(name, source)
+    model = build()
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -122,9 +142,17 @@ def cache_dir() -> Path:
     return Path(base) / "tvm_coexec" / "zoo"
 
 
-def _source(name: str) -> Path:
+def _recipe(name: str) -> tuple[str, Callable[[], onnx.ModelProto]]:
+    """What identifies the finished model, and how to make it."""
+    if name in _WRITTEN:
+        return _WRITTEN[name]
     if name not in _FILES:
-        raise ValueError(f"no model {name!r} in the zoo; there are: {', '.join(names())}")
+        raise ValueError(f"no model {name!r} in the zoo; there are: {', '.join(names('all'))}")
+    source = _source(name)
+    return _identity(source), lambda: _with_weights(name, onnx.load(str(source)))
+
+
+def _source(name: str) -> Path:
     source = Path(onnx.__file__).parent / "backend/test/data/light" / f"{_FILES[name]}.onnx"
     if not source.exists():
         raise FileNotFoundError(f"onnx {onnx.__version__} does not carry {source.name}; install onnx==1.16.2")
@@ -136,8 +164,7 @@ def _identity(source: Path) -> str:
     return f"r{_weights.RECIPE_VERSION}-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
 
 
-def _build(name: str, source: Path) -> onnx.ModelProto:
-    model = onnx.load(str(source))
+def _with_weights(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
     entry = _weights.data_input(model)
     shape = tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
     images = [_image(shape, seed=1000 + i) for i in range(_weights.CALIBRATION_IMAGES)]
