@@ -6,6 +6,10 @@ Every segment becomes a global function that main calls, and the function's attr
     coexec.device    cpu, gpu or split
     coexec.axis, coexec.dim, coexec.cut, coexec.extent     of a chain: its last kernel's axis and where the GPU ends
     coexec.kernels   the kernels inside, as in the plan
+    coexec.join      of what follows a chain split along its reduction: how its first input's parts are joined (add)
+
+A chain split along the reduction ends with its last kernel's anchor. What that kernel does to the result (bias,
+activation, residual) is a function of its own on the CPU, `coexec_<segment>_join`, where `split` adds the parts up.
 
 Constants stay inside the functions. A function whose values are read in several places returns a tuple. The module
 computes the same as before; only its calls are grouped.
@@ -16,10 +20,11 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
-from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.kernel_graph import REDUCED, KernelGraph
 from tvm_coexec.plan import Plan, Segment
 
 from .extract import Extracted, extract_with_calls
+from .kernel_axes import anchor_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAnnotate")
@@ -77,6 +82,23 @@ class _Outliner:
 
     def _outline(self, out: tvm.IRModule, number: int, segment: Segment) -> None:
         calls = [c for k in segment.kernels for c in self.calls[k]]
+        attrs = _attrs(number, segment, self.graph)
+        after: list[relay.Call] = []
+        if attrs.get("coexec.dim") == REDUCED:
+            last = self.calls[segment.kernels[-1]]
+            after = [c for c in last if c != anchor_of(last)]
+        self._function(out, f"coexec_{number}_{segment.device}", [c for c in calls if c not in after], attrs)
+        if after:
+            attrs = {
+                "coexec.segment": attrs["coexec.segment"],
+                "coexec.device": "cpu",
+                "coexec.kernels": str(segment.kernels[-1]),
+                "coexec.join": "add",
+            }
+            self._function(out, f"coexec_{number}_join", after, attrs)
+
+    def _function(self, out: tvm.IRModule, name: str, calls: list[relay.Call], attrs: dict) -> None:
+        """A function of some calls, and their values in main: fields of a call of it."""
         inside = set(calls)
         arguments: list[tuple[relay.Expr, int | None]] = []  # old expression, and which field of it
         params: list[relay.Var] = []
@@ -114,9 +136,8 @@ class _Outliner:
             body, ty = results[0]
         else:
             body, ty = relay.Tuple([r for r, _ in results]), relay.TupleType([t for _, t in results])
-        func = relay.Function(params, body, ty, [], _attrs(number, segment, self.graph))
-        var = relay.GlobalVar(f"coexec_{number}_{segment.device}")
-        out[var] = func
+        var = relay.GlobalVar(name)
+        out[var] = relay.Function(params, body, ty, [], tvm.ir.make_node("DictAttrs", **attrs))
         given = [self._in_main(e) if f is None else self._field_in_main(e, f) for e, f in arguments]
         call = relay.Call(var, given)
         parts = iter([call] if len(results) == 1 else [relay.TupleGetItem(call, i) for i in range(len(results))])
@@ -136,7 +157,7 @@ def _fields(expr: relay.Expr, ty: tvm.ir.Type) -> list[tuple[relay.Expr, tvm.ir.
     return [(expr, ty)]
 
 
-def _attrs(number: int, segment: Segment, graph: KernelGraph) -> tvm.ir.DictAttrs:
+def _attrs(number: int, segment: Segment, graph: KernelGraph) -> dict:
     attrs: dict = {
         "coexec.segment": tvm.tir.IntImm("int64", number),
         "coexec.device": segment.device,
@@ -156,7 +177,7 @@ def _attrs(number: int, segment: Segment, graph: KernelGraph) -> tvm.ir.DictAttr
             "coexec.result_dims": ",".join(str(shares.dims[k]) for k in sorted(shares.cuts)),
             "coexec.result_cuts": ",".join(str(shares.cuts[k]) for k in sorted(shares.cuts)),
         }
-    return tvm.ir.make_node("DictAttrs", **attrs)
+    return attrs
 
 
 def _readers(main: relay.Function) -> dict[relay.Expr, list[relay.Expr | None]]:

@@ -10,11 +10,13 @@ from tvm import relay
 from tvm.target import Target
 
 from tvm_coexec import planner
+from tvm_coexec.cost_models import Costs
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.plan import Plan
 from tvm_coexec.report import Report
 from tvm_coexec.targets import targets
+from tvm_coexec.verifying import Verify, check_verify
 
 from .annotate import Annotate
 from .extract import extract_with_calls
@@ -43,8 +45,8 @@ class CoExecPartition:
         Weights; bound as constants, so that each device gets only its slice.
     plan : Plan, str or path, optional
         A plan to replay (a `Plan`, its JSON text, or the path of a file) instead of planning.
-    strategy : {"coexec", "codl"}
-        How chains are chosen.
+    strategy : str
+        How chains are chosen, one of `planner.STRATEGIES`: ``coexec`` is ours, the others are there to compare with.
     axis : str
         ``auto`` or the axis to divide: ``oc`` (``n`` for matrix products), ``h`` (``m``), ``w``, ``batch``.
     ratio : float or "auto"
@@ -53,7 +55,15 @@ class CoExecPartition:
         Measured costs (a file that `MeasuredCosts.save` wrote) or a cost model. Without it ``ratio="auto"`` measures
         the model's kernels on the devices of this machine and remembers what it saw.
     min_gain : float, optional
-        Part of the single-device time that a split must promise to save; 0.10 if not given.
+        Part of the single-device time that a plan must promise to save; if not given, what the profile says of its
+        own error (see `planner.margin_of`).
+    objective : {"latency", "energy", "edp"}
+        What is made small; energy and energy-delay product need a profile with power.
+    bandwidth : float, optional
+        Bytes a second of the link that ``neurosurgeon`` cuts the network at.
+    verify : bool, int or Verify
+        Build, run and time the best few plans (five, or so many), each device alone among them, and keep the fastest.
+        What was seen is in the plan and the report, and is kept for profiles to learn from. See `verifying.Verify`.
 
     Raises
     ------
@@ -72,13 +82,22 @@ class CoExecPartition:
         ratio: float | str = "auto",
         profile: object | None = None,
         min_gain: float | None = None,
+        objective: str = "latency",
+        bandwidth: float | None = None,
+        verify: bool | int | Verify = False,
     ):
         self.cpu, self.gpu = targets(cpu, gpu)
         self.params = params
         self.plan = _read_plan(plan)
-        self.strategy, self.axis, self.min_gain = strategy, axis, min_gain
-        self.ratio = planner.check_options(strategy, axis, ratio, min_gain)
+        self.options = planner.check_options(
+            strategy=strategy, axis=axis, ratio=ratio, min_gain=min_gain, objective=objective, bandwidth=bandwidth
+        )
         self.profile = profile
+        self.verify = check_verify(verify)
+        if self.verify is not None and self.plan is not None:
+            raise CoExecError("plan replays a plan as it is, so verify would have no effect: leave one out")
+        if self.verify is not None and objective != "latency":
+            raise CoExecError(f"verify measures time and can't tell which plan has the least {objective}: leave it out")
         self.report: Report | None = None
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -94,25 +113,34 @@ class CoExecPartition:
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
             return mod
-        plan = self._plan(prepared, graph)
-        self.report = Report(graph, plan)
+        plan, costs = self._plan(prepared, graph)
+
+        def divide(plan: Plan) -> tvm.IRModule:
+            annotated = Annotate(plan, extracted)(prepared)
+            altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
+            return Place(self.cpu, self.gpu)(altered)
+
+        if self.verify is None:
+            placed = divide(plan)
+        else:
+            from tvm_coexec.verifying.run import verified  # measuring needs the runtime; planning alone does not
+
+            both = (self.cpu, self.gpu)
+            plan, placed = verified(graph, costs, self.options, plan, divide, both, self.verify)
+        self.report = Report(graph, plan, costs=costs)
         logger.info("%s", self.report.summary())
-        annotated = Annotate(plan, extracted)(prepared)
-        split = SplitChains()(annotated)
-        altered = AlterShareLayouts(self.cpu, self.gpu)(split)
-        placed = Place(self.cpu, self.gpu)(altered)
         placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
         return placed
 
-    def _plan(self, prepared: tvm.IRModule, graph: KernelGraph) -> Plan:
+    def _plan(self, prepared: tvm.IRModule, graph: KernelGraph) -> tuple[Plan, Costs | None]:
         if self.plan is not None:
-            return self.plan
+            return self.plan, None
         costs = None
-        if planner.needs_costs(self.ratio, self.strategy) or self.profile is not None:
+        if planner.needs_costs(self.options) or self.profile is not None:
             from tvm_coexec.profiling import costs_for  # measuring needs the runtime; planning alone does not
 
-            costs = costs_for(prepared, graph, self.cpu, self.gpu, self.profile, self.axis)
-        return planner.make_plan(graph, costs, self.strategy, self.axis, self.ratio, self.min_gain)
+            costs = costs_for(prepared, graph, self.cpu, self.gpu, self.profile, self.options.axis)
+        return planner.make_plan(graph, costs, **vars(self.options)), costs
 
 
 def plan_of(mod: tvm.IRModule) -> Plan | None:

@@ -14,7 +14,7 @@ from tvm import relay
 
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Tensor
 
-from .kernel_axes import DimNames, kernel_axes, tuple_of
+from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
 from .rules import SplitMemo, attr_names, flat_args, shape_of
 
 
@@ -72,7 +72,7 @@ def extract_with_calls(mod: tvm.IRModule) -> Extracted:
     kernels = []
     for index, calls in enumerate(groups):
         kernels.append(_kernel(index, calls, value_of, names, memo))
-        names[index] = {a.dim: a.name for a in kernels[-1].axes}
+        names[index] = {a.dim: a.name for a in kernels[-1].axes if not a.reduces}
     return Extracted(KernelGraph(tuple(kernels), inputs, tuple(value_of(main.body))), groups)
 
 
@@ -161,8 +161,7 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
                 values = value_of(arg)
                 if values:
                     args.setdefault(arg, values[0])
-    heavy = [c for c in calls if Kernel(0, "", c.op.name, {}).is_heavy]
-    anchor = heavy[0] if heavy else max(calls, key=lambda c: c is root)
+    anchor = anchor_of(calls)
     base = dict(
         index=index,
         name="+".join(c.op.name for c in calls),

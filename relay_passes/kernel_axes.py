@@ -2,7 +2,8 @@
 
 An axis is offered when a range of the kernel's output leads to one range of every value inside it. What it needs of
 each kernel input is kept as the paths of steps from the output to that input, so that halo rows can be worked out for
-any range later, without TVM.
+any range later, without TVM. The sum that a convolution or matrix product takes is an axis as well: its shares are
+partial sums of the anchor alone, and whatever the kernel does to the result comes after they have been added up.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from math import lcm
 
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Need, SplitAxis, Step, identity
+from tvm_coexec.kernel_graph import REDUCED, Kernel, Need, SplitAxis, Step, identity
 
-from .rules import Refusal, SplitMemo, attr_names, flat_args, shape_of
+from .rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, shape_of
 
 Path = tuple[Step, ...]
 DimNames = dict[int, str]
@@ -37,7 +38,7 @@ class _Backwards:
 def kernel_axes(
     calls: list[relay.Call], args: dict[relay.Expr, int], names: dict[int, DimNames], memo: SplitMemo
 ) -> tuple[tuple[SplitAxis, ...], str]:
-    """Every axis along which the whole kernel divides, and the reason when there is none.
+    """Every axis along which the whole kernel divides, the sum last, and the reason when there is none.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def kernel_axes(
     root = calls[-1]
     try:
         shape = shape_of(root)
-        candidates = [d for d in memo[root] if shape[d] > 1]
+        candidates = [d for d in memo[root] if d != REDUCED and shape[d] > 1]
     except Refusal as why:
         return (), str(why)
     axes: list[SplitAxis] = []
@@ -69,7 +70,40 @@ def kernel_axes(
             name = f"dim{dim}"
         extent = shape[dim]
         axes.append(SplitAxis(name, dim, extent, back.granule, _align(name, extent), needs, back.weights))
+    axes += _reduction(calls, args, memo)
     return tuple(axes), "" if axes else reason
+
+
+def anchor_of(calls: list[relay.Call]) -> relay.Call:
+    """The call that decides a kernel's cost: its convolution or matrix product, else the last one."""
+    return next((c for c in calls if Kernel(0, "", c.op.name, {}).is_heavy), calls[-1])
+
+
+def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: SplitMemo) -> list[SplitAxis]:
+    """The sum of the anchor as an axis, where nothing in the kernel comes before the anchor."""
+    anchor = anchor_of(calls)
+    split = memo[anchor].get(REDUCED)
+    factors = flat_args(anchor)
+    if split is None or any(tuple_of(f) in calls for f in factors):
+        return []
+    extent = extent_along(anchor, REDUCED, split)
+    if extent == 1:
+        return []
+    dims = {f: {n.dim for g, n in zip(factors, split.needs, strict=True) if n and g == f} for f in factors}
+    late = {a for c in calls if c != anchor for a in flat_args(c)}
+    needs: list[Need | None] = []
+    for value in dict.fromkeys(args.values()):
+        exprs = [a for a, v in args.items() if v == value]
+        found = set().union(*(dims.get(a, set()) for a in exprs))
+        is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
+        if not found:
+            needs.append(Need(0, (), after_join=True))
+        elif is_field or len(found) > 1:
+            needs.append(None)
+        else:
+            needs.append(Need(found.pop(), ((),), after_join=any(a in late for a in exprs)))
+    weights = any(isinstance(f, relay.Constant) for f in factors)
+    return [SplitAxis("ic", REDUCED, extent, 1, _align("oc", extent), tuple(needs), weights)]
 
 
 def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards:

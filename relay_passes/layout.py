@@ -11,8 +11,8 @@ import tvm
 from tvm import autotvm, relay
 
 from .fold import FoldConstants
+from .join import is_device
 from .sequence import run_in_order
-from .split import is_device
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")

@@ -9,7 +9,7 @@ CPU's share: nothing would overlap. A `Let` is never moved and nothing is fused 
     let g  = the GPU's share                     launches, returns at once
     let c  = the CPU's share                     runs meanwhile
     let gc = device_copy(g)                      download, waits
-    let y  = concatenate(gc, c)                  join
+    let y  = concatenate(gc, c)                  join (of partial sums: their addition, with what follows it)
 
 A value stays where it was made until somebody on the other device reads it; then one copy is bound, once. "Lives on"
 is a property of a bound value; "executes on" of the expression inside, which is wrapped in one `on_device`: all
@@ -23,7 +23,7 @@ import tvm
 from tvm import relay
 
 from .inline import inline_functions
-from .split import device_of
+from .join import device_of, is_join
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPlace")
@@ -72,7 +72,7 @@ class _Placer:
         return relay.Function(main.params, body, main.ret_type, [], main.attrs)
 
     def _calls_in_order(self) -> list[relay.Call]:
-        """Calls of segment functions in the plan's order; in a chain the GPU's share is launched first."""
+        """Calls of segment functions in the plan's order; in a chain the GPU's share first, what joins them last."""
         calls: list[relay.Call] = []
 
         def visit(node: relay.Expr) -> None:
@@ -83,7 +83,7 @@ class _Placer:
 
         def key(call: relay.Call) -> tuple[int, int]:
             func = self.mod[call.op]
-            return int(func.attrs["coexec.segment"]), 0 if device_of(func) == "gpu" else 1
+            return int(func.attrs["coexec.segment"]), 0 if device_of(func) == "gpu" else 2 if is_join(func) else 1
 
         return sorted(calls, key=key)
 
@@ -131,7 +131,7 @@ class _Placer:
             self.where[expr] = {home: self._bind(f"{reader}_in", home, relay.TupleGetItem(var, expr.index), wrap=False)}
             return self.where[expr]
         assert isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op), "segments run before they are read"
-        if expr.op.name == "concatenate":
+        if expr.op.name in ("concatenate", "add"):
             home, what = "cpu", "join"
         else:
             source = self._made(expr.args[0], device, reader)

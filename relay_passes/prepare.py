@@ -17,6 +17,7 @@ from .fold import FoldConstants
 from .prelu import UnflattenPRelu
 from .sequence import run_in_order
 from .tuples import SplitFieldsToSlices
+from .views import VIEWS, MergeViews
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
@@ -54,6 +55,8 @@ class Prepare:
         passes += [FoldConstants(), *halves, FoldConstants()]
         if "let" in ops:
             passes.append(relay.transform.ToGraphNormalForm())
+        if "several views" in ops:
+            passes.append(MergeViews())
         if "split" in ops:
             passes.append(SplitFieldsToSlices())
         if {"nn.prelu", "broadcast_to_like"} <= ops:
@@ -62,8 +65,12 @@ class Prepare:
 
 
 def _operators(func: relay.Function) -> set[str]:
-    """Names of the operators in a function, and ``let`` and ``incomplete convolution`` if it has any."""
+    """Names of the operators in a function; ``let``, ``incomplete convolution`` and ``several views`` if it has any.
+
+    ``several views`` are reshapes of one value.
+    """
     found: set[str] = set()
+    viewed: set[relay.Expr] = set()
 
     def visit(node: relay.Expr) -> None:
         if isinstance(node, relay.Let):
@@ -72,6 +79,10 @@ def _operators(func: relay.Function) -> set[str]:
             found.add(node.op.name)
             if leaves_out(node):
                 found.add("incomplete convolution")
+            if node.op.name in VIEWS:
+                if node.args[0] in viewed:
+                    found.add("several views")
+                viewed.add(node.args[0])
 
     relay.analysis.post_order_visit(func, visit)
     return found

@@ -4,8 +4,8 @@ A chain function becomes `..._gpu`, which computes the range [0, cut) of each re
 rest. Ranges are first worked out backwards from the results (a value read by several operators is computed once, on
 the union of what they need), then the operators are written again forwards, each for its range; halo rows and slices
 fall out of that. Constants are sliced here; inputs are sliced in main, so that only what a share needs travels. Main
-joins the parts by concatenation. The module still computes the same on any single device, which makes the pass
-testable alone.
+joins the parts (see `join`). The module still computes the same on any single device, which makes the pass testable
+alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import tvm
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, round_out, union
+from tvm_coexec.kernel_graph import REDUCED, Range, round_out, union
 
-from .rules import SplitMemo, flat_args, rule_for, shape_of, slice_expr
+from .join import Joiner, Share, is_device
+from .rules import SplitMemo, extent_along, flat_args, rule_for, shape_of, slice_expr
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplit")
@@ -28,39 +29,18 @@ class SplitChains:
         """Returns the split module; without chains the module as it is."""
         mod = relay.transform.InferType()(mod)
         out = tvm.IRModule({}, mod.type_definitions)
-        chains: dict[relay.GlobalVar, _Chain] = {}
-        for var, func in mod.functions.items():
-            if is_device(func, "split"):
-                chains[var] = _Chain(var, func)
-            elif var.name_hint != "main":
-                out[var] = func
+        functions = {v: f for v, f in mod.functions.items() if v.name_hint != "main"}
+        chains = {v: _Chain(v, f) for v, f in functions.items() if is_device(f, "split")}
+        main = mod["main"]
+        joiner = Joiner(main, chains, {v: f for v, f in functions.items() if v not in chains})
+        body = joiner.visit(main.body)
+        for var, func in joiner.functions.items():
+            out[var] = func
         for chain in chains.values():
             for share in chain.shares:
                 out[share.var] = share.func
-        main = mod["main"]
-        body = _Joiner(chains).visit(main.body)
         out["main"] = relay.Function(main.params, body, main.ret_type, [], main.attrs)
         return relay.transform.InferType()(out)
-
-
-def is_device(func: object, device: str) -> bool:
-    """Whether a function is marked for that device."""
-    return isinstance(func, relay.Function) and device_of(func) == device
-
-
-def device_of(func: relay.Function) -> str | None:
-    """The ``coexec.device`` mark, if any."""
-    return str(func.attrs["coexec.device"]) if func.attrs is not None and "coexec.device" in func.attrs else None
-
-
-@dataclass
-class _Share:
-    """One device's function, which inputs it takes (index, dim, range), and which results it gives."""
-
-    var: relay.GlobalVar
-    func: relay.Function
-    inputs: list[tuple[int, int, Range | None]]
-    results: list[int]
 
 
 @dataclass
@@ -82,12 +62,15 @@ class _Chain:
         relay.analysis.post_order_visit(
             func.body, lambda n: self.calls.append(n) if isinstance(n, relay.Call) else None
         )
-        extents = [shape_of(r)[d] for r, d in zip(self.results, self.dims, strict=True)]
+        extents = [self._extent(r, d) for r, d in zip(self.results, self.dims, strict=True)]
         ranges = {
             "gpu": [(0, c) for c in self.cuts],
             "cpu": [(c, n) for c, n in zip(self.cuts, extents, strict=True)],
         }
         self.shares = [s for device in ("gpu", "cpu") if (s := self._share(device, ranges[device])) is not None]
+
+    def _extent(self, call: relay.Call, dim: int) -> int:
+        return extent_along(call, dim, self.splits[call][dim])
 
     def _demand(self, ranges: list[Range]) -> _Demand:
         demand = _Demand()
@@ -99,7 +82,7 @@ class _Chain:
                 continue
             dim, r = demand.calls[call]
             split = self.splits[call][dim]
-            r = round_out(r, split.granule, shape_of(call)[dim])
+            r = round_out(r, split.granule, self._extent(call, dim))
             demand.calls[call] = (dim, r)
             for arg, need in zip(flat_args(call), split.needs, strict=True):
                 if isinstance(arg, relay.Call):
@@ -123,7 +106,7 @@ class _Chain:
         else:
             demand.params[param] = (old[0], union(old[1], need[1]))
 
-    def _share(self, device: str, ranges: list[Range]) -> _Share | None:
+    def _share(self, device: str, ranges: list[Range]) -> Share | None:
         results = [i for i, r in enumerate(ranges) if r[0] < r[1]]
         if not results:
             return None
@@ -147,6 +130,9 @@ class _Chain:
         parts = []
         for i in results:
             dim, have = demand.calls[self.results[i]]
+            if dim == REDUCED:
+                parts.append(values[self.results[i]])
+                continue
             want = ranges[i]
             at = (want[0] - have[0], want[1] - have[0])
             parts.append(slice_expr(values[self.results[i]], dim, at, have[1] - have[0]))
@@ -158,12 +144,13 @@ class _Chain:
         attrs["coexec.share"] = tvm.tir.IntImm("int64", 1)
         func = relay.Function(list(params.values()), body, ty, [], tvm.ir.make_node("DictAttrs", **attrs))
         name = self.var.name_hint.removesuffix("_split")
-        return _Share(relay.GlobalVar(f"{name}_{device}"), func, inputs, results)
+        return Share(relay.GlobalVar(f"{name}_{device}"), func, inputs, results)
 
     def _part_type(self, result: int, r: Range) -> relay.TensorType:
         ty = self.results[result].checked_type
         shape = shape_of(self.results[result])
-        shape[self.dims[result]] = r[1] - r[0]
+        if self.dims[result] != REDUCED:
+            shape[self.dims[result]] = r[1] - r[0]
         return relay.TensorType(shape, ty.dtype)
 
     def _write(self, demand: _Demand, params: dict[relay.Var, relay.Var]) -> dict[relay.Expr, relay.Expr]:
@@ -197,41 +184,3 @@ class _Chain:
         else:
             have, base = (0, shape_of(arg)[dim]), arg
         return slice_expr(base, dim, (want[0] - have[0], want[1] - have[0]), have[1] - have[0])
-
-
-class _Joiner(relay.ExprMutator):
-    """Rewrites main: a call of a chain becomes the calls of its shares and the concatenation of their parts."""
-
-    def __init__(self, chains: dict[relay.GlobalVar, _Chain]):
-        super().__init__()
-        self.chains = chains
-        self.joined: dict[relay.Call, list[relay.Expr]] = {}
-
-    def visit_tuple_getitem(self, item: relay.TupleGetItem) -> relay.Expr:
-        if isinstance(item.tuple_value, relay.Call) and item.tuple_value.op in self.chains:
-            return self._join(item.tuple_value)[item.index]
-        return super().visit_tuple_getitem(item)
-
-    def visit_call(self, call: relay.Call) -> relay.Expr:
-        if call.op not in self.chains:
-            return super().visit_call(call)
-        parts = self._join(call)
-        return parts[0] if len(parts) == 1 else relay.Tuple(parts)
-
-    def _join(self, call: relay.Call) -> list[relay.Expr]:
-        if call in self.joined:
-            return self.joined[call]
-        chain = self.chains[call.op]
-        args = [self.visit(a) for a in call.args]
-        parts: dict[int, list[relay.Expr]] = {}
-        for share in chain.shares:
-            given = []
-            for i, dim, r in share.inputs:
-                given.append(args[i] if r is None else slice_expr(args[i], dim, r, shape_of(call.args[i])[dim]))
-            made = relay.Call(share.var, given)
-            for n, result in enumerate(share.results):
-                parts.setdefault(result, []).append(made if len(share.results) == 1 else relay.TupleGetItem(made, n))
-        self.joined[call] = [
-            p[0] if len(p) == 1 else relay.concatenate(p, axis=chain.dims[i]) for i, p in sorted(parts.items())
-        ]
-        return self.joined[call]

@@ -16,6 +16,9 @@ from .errors import CoExecError
 
 Range = tuple[int, int]
 
+# Stands for the output dimension of an axis that the output does not have: the one that the anchor sums over.
+REDUCED = -1
+
 
 @dataclass(frozen=True)
 class Step:
@@ -67,11 +70,22 @@ def round_out(r: Range, granule: int, extent: int) -> Range:
 class Need:
     """What a share needs of one input: dimension ``dim``, by one or more paths through the kernel's operators.
 
-    Each path is a sequence of steps from the kernel's output back to the input; the need is the union of all.
+    Each path is a sequence of steps from the kernel's output back to the input; the need is the union of all. Without
+    a path neither share needs anything of it.
+
+    Attributes
+    ----------
+    dim : int
+        Dimension of the input.
+    paths : tuple of tuple of Step
+    after_join : bool
+        Whether the CPU reads all of the input, whatever the ranges are, once the parts are joined: a bias or residual
+        that is added to the sum of a kernel split along its reduction. Such an input can't come out of the same chain.
     """
 
     dim: int
     paths: tuple[tuple[Step, ...], ...]
+    after_join: bool = False
 
     def apply(self, r: Range) -> Range:
         """Range of the input that the output range ``r`` needs."""
@@ -91,9 +105,11 @@ class SplitAxis:
     Attributes
     ----------
     name : str
-        ``oc``, ``h``, ``w``, ``batch`` for image-like tensors; ``m``, ``n``, ``batch`` for matrices.
+        ``oc``, ``h``, ``w``, ``batch`` for image-like tensors; ``m``, ``n``, ``batch`` for matrices; ``ic`` for the
+        reduction.
     dim, extent : int
-        Output dimension and its size in elements.
+        Output dimension and its size in elements. For the reduction `REDUCED` and the number of input channels (columns
+        of the first factor): each share is then a sum over its range of them, as large as the whole output.
     granule : int
         Ranges are widened to multiples of it; a hard limit (grouped convolution).
     align : int
@@ -111,6 +127,11 @@ class SplitAxis:
     align: int
     needs: tuple[Need | None, ...]
     weights: bool
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the shares are partial sums, joined by addition."""
+        return self.dim == REDUCED
 
 
 @dataclass(frozen=True)
@@ -191,7 +212,7 @@ class Kernel:
         return self.op.split(".")[-1] in HEAVY_OPS
 
     def axis(self, dim: int) -> SplitAxis | None:
-        """The split axis along output dimension ``dim``."""
+        """The split axis along output dimension ``dim``, or along the reduction for `REDUCED`."""
         return next((a for a in self.axes if a.dim == dim), None)
 
     def named_axis(self, name: str) -> SplitAxis | None:
@@ -219,7 +240,7 @@ HEAVY_OPS = frozenset(
 )
 # A user who says "oc" of a network with a classifier at its end means its output features too.
 AXIS_EQUALS = {"oc": "n", "n": "oc", "h": "m", "m": "h"}
-AXIS_NAMES = ("oc", "h", "w", "d", "n", "m", "batch")
+AXIS_NAMES = ("oc", "h", "w", "d", "n", "m", "batch", "ic")
 
 
 @dataclass(frozen=True)
@@ -270,11 +291,13 @@ class Shares:
     Attributes
     ----------
     dims : dict
-        Kernel index to the output dimension that is split.
+        Kernel index to the output dimension that is split; `REDUCED` for a last kernel that sums up.
     gpu, cpu : dict
-        Kernel index to the range each device computes (with halo rows; may be empty).
+        Kernel index to the range each device computes (with halo rows; may be empty). Along `REDUCED` it is a range of
+        input channels.
     cuts : dict
-        For every kernel whose value leaves the chain: where the GPU's part of the joined value ends.
+        For every kernel whose value leaves the chain: where the GPU's part of the joined value ends. Along `REDUCED`
+        the input channel where the GPU's sum ends.
     """
 
     dims: dict[int, int]
@@ -287,7 +310,8 @@ def chain_dims(graph: KernelGraph, members: list[int], axis: str) -> dict[int, i
     """Which dimension of each kernel of a chain is split, starting from the last kernel's axis ``axis``.
 
     The split travels along the edges inside the chain: a consumer that is split along a dimension needs its producer
-    split along the dimension that its rule names.
+    split along the dimension that its rule names. Only the last kernel may be split along its reduction: what it gives
+    are partial sums, of no use to a reader before they are added up.
 
     Raises
     ------
@@ -307,6 +331,11 @@ def chain_dims(graph: KernelGraph, members: list[int], axis: str) -> dict[int, i
             own = kernel.named_axis(axis)
             if own is None:
                 raise CoExecError(f"kernel {index} ({kernel.name}) has no axis '{axis}' to split")
+            if own.reduces:
+                raise CoExecError(
+                    f"kernel {index} ({kernel.name}) would give partial sums beside those of kernel {last.index}: only "
+                    "the last kernel of a chain can be split along 'ic'"
+                )
             dims[index] = own.dim
         split = kernel.axis(dims[index])
         if split is None:
@@ -317,6 +346,11 @@ def chain_dims(graph: KernelGraph, members: list[int], axis: str) -> dict[int, i
             if need is None:
                 raise CoExecError(
                     f"kernel {index} ({kernel.name}) needs the whole of kernel {value}, which would be split"
+                )
+            if need.after_join:
+                raise CoExecError(
+                    f"kernel {index} ({kernel.name}) adds kernel {value} to its sum after the join; leave kernel "
+                    f"{value} out of the chain"
                 )
             if dims.setdefault(value, need.dim) != need.dim:
                 raise CoExecError(f"kernel {value} would have to be split along two dimensions at once")
@@ -382,9 +416,8 @@ def chain_shares(graph: KernelGraph, members: list[int], axis: str, cut: int) ->
             cuts[m] = natural[m][1]
         else:
             cuts[m] = round_cut(split, cut / last_axis.extent)
-    extents = {m: graph.kernels[m].outputs[0].shape[dims[m]] for m in leaves}
     gpu = demand({m: (0, cuts[m]) for m in leaves})
-    cpu = demand({m: (cuts[m], extents[m]) for m in leaves})
+    cpu = demand({m: (cuts[m], graph.kernels[m].axis(dims[m]).extent) for m in leaves})
     graph.shares_memo[key] = Shares(dims, gpu, cpu, cuts)
     return graph.shares_memo[key]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, Step
+from tvm_coexec.kernel_graph import REDUCED, Range, Step
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ class Rule:
     """Base of all rules. Methods take a Relay call whose type is inferred."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Output dimension -> how it divides. Raises `Refusal` where nothing divides."""
+        """Output dimension -> how it divides. Raises `Refusal` where nothing divides.
+
+        An operator that sums up products can also be divided along that sum: the key is then `REDUCED`, a range is one
+        of summands, each share is a partial sum of the whole output, and the first argument has a need.
+        """
         raise NotImplementedError
 
     def rebuild(
@@ -75,6 +79,14 @@ def rule_for(call: relay.Call) -> Rule:
     if found is None:
         raise Refusal(f"no split rule for operator {call.op.name}")
     return found
+
+
+def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:
+    """Rows of the output along `dim`; for `REDUCED` the number of summands."""
+    if dim != REDUCED:
+        return shape_of(call)[dim]
+    assert split.needs[0] is not None
+    return split.needs[0].step.extent
 
 
 class SplitMemo(dict):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, Step, identity
+from tvm_coexec.kernel_graph import REDUCED, Range, Step, identity
 
 from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Window, each, pads, plain_layout, spatial_letters
@@ -36,7 +36,7 @@ def group_step(per_group_in: int, per_group_out: int, extent: int) -> Step:
 
 @rule("nn.conv1d", "nn.conv2d", "nn.conv3d")
 class Conv(ConvLike):
-    """Convolution: output channels (whole groups at a time), rows, batch."""
+    """Convolution: output channels (whole groups at a time), rows, batch; if there are no groups, input channels."""
 
     def _window(self, call: relay.Call, letter: str) -> Window:
         layout, kernel_layout = self._layouts(call)
@@ -53,7 +53,7 @@ class Conv(ConvLike):
         )
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension; channels by groups."""
+        """Every dimension; channels by groups; input channels where all of them are summed up."""
         layout, kernel_layout = self._layouts(call)
         data, weight, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
         groups = int(call.attrs.groups)
@@ -63,6 +63,7 @@ class Conv(ConvLike):
         per_in, per_out = data[c] // groups, out[c] // groups
         if groups == 1:
             found[c] = OpSplit((None, ArgNeed(o, identity(out[c]))))
+            found[REDUCED] = OpSplit((ArgNeed(c, identity(data[c])), ArgNeed(i, identity(data[c]))))
         elif weight[o] == out[c]:
             channels = ArgNeed(c, group_step(per_in, per_out, data[c]))
             found[c] = OpSplit((channels, ArgNeed(o, identity(out[c]))), per_out)
@@ -80,6 +81,8 @@ class Conv(ConvLike):
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
         """The convolution of the share."""
+        if dim == REDUCED:
+            return with_args(call, args)
         layout, kernel_layout = self._layouts(call)
         letter = layout[dim]
         if letter == "N":

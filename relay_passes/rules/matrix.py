@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, identity
+from tvm_coexec.kernel_graph import REDUCED, Range, identity
 
 from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of, with_args, with_attrs
 
 
 @rule("nn.dense", "nn.matmul")
 class Dense(Rule):
-    """Rows (`m`) come from the first factor, columns (`n`) from the second."""
+    """Rows (`m`) come from the first factor, columns (`n`) from the second; both have what is summed over."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
@@ -29,6 +29,9 @@ class Dense(Rule):
             source = 1 if transpose_a else dim
             found[dim] = OpSplit((ArgNeed(source, identity(out[dim])), None))
         found[last] = OpSplit((None, ArgNeed(0 if transpose_b else 1, identity(b[0 if transpose_b else 1]))))
+        depth = 0 if transpose_a else len(a) - 1
+        summed = identity(a[depth])
+        found[REDUCED] = OpSplit((ArgNeed(depth, summed), ArgNeed(1 if transpose_b else 0, summed)))
         return found
 
     def rebuild(
@@ -42,7 +45,7 @@ class Dense(Rule):
 
 @rule("nn.batch_matmul")
 class BatchMatmul(Rule):
-    """Batch (attention heads among them), rows, columns; a factor with batch 1 is shared by both devices."""
+    """Batch (attention heads among them), rows, columns, the sum; a factor with batch 1 is shared by both devices."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
@@ -55,4 +58,6 @@ class BatchMatmul(Rule):
         }
         if any(batch):
             found[0] = OpSplit(batch)
+        summed = identity(a[3 - row])
+        found[REDUCED] = OpSplit((ArgNeed(3 - row, summed), ArgNeed(3 - column, summed)))
         return found

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.planner import graphs
 from tvm_coexec import CoExecError
-from tvm_coexec.kernel_graph import Step, chain_dims, chain_shares, cuts_of, dtype_bytes, round_cut, round_out, union
+from tvm_coexec.kernel_graph import (
+    REDUCED,
+    Kernel,
+    Need,
+    SplitAxis,
+    Step,
+    chain_dims,
+    chain_shares,
+    cuts_of,
+    dtype_bytes,
+    identity,
+    round_cut,
+    round_out,
+    union,
+)
 
 
 def test_step_of_a_strided_convolution():
@@ -80,3 +96,49 @@ def test_dtype_bytes():
 def test_fingerprint_depends_on_structure():
     assert graphs.straight(3).fingerprint() == graphs.straight(3).fingerprint()
     assert graphs.straight(3).fingerprint() != graphs.straight(4).fingerprint()
+
+
+def reducing(index: int, inputs: tuple[int, ...], channels: int = 32) -> Kernel:
+    """A 1x1 convolution (with a residual when it has a second input) that can also be split along its reduction."""
+    kernel = graphs.conv_kernel(index, inputs, channels)
+    needs = (Need(1, ((identity(channels),),)), *(Need(0, (), after_join=True) for _ in inputs[1:]))
+    return replace(kernel, axes=(*kernel.axes, SplitAxis("ic", REDUCED, channels, 1, 4, needs, True)))
+
+
+def test_channels_then_reduction_is_one_chain():
+    g = graphs.graph(reducing(0, (-1,)), graphs.add_kernel(1, (0,)), reducing(2, (1,)))
+    shares = chain_shares(g, [0, 1, 2], "ic", 12)
+    assert shares.dims == {0: 1, 1: 1, 2: REDUCED}
+    assert [shares.gpu[k] for k in (0, 1, 2)] == [(0, 12)] * 3
+    assert [shares.cpu[k] for k in (0, 1, 2)] == [(12, 32)] * 3
+    assert shares.cuts == {2: 12}
+    axis = g.kernels[2].axis(REDUCED)
+    assert axis is g.kernels[2].named_axis("ic") and axis.reduces and not g.kernels[2].named_axis("oc").reduces
+
+
+def test_value_before_a_reduction_that_is_read_outside_is_cut_along_its_channels():
+    g = replace(graphs.graph(reducing(0, (-1,)), reducing(1, (0,)), graphs.conv_kernel(2, (0, 1))), outputs=(2,))
+    assert chain_shares(g, [0, 1], "ic", 5).cuts == {1: 5, 0: 5}
+
+
+def test_cut_of_a_reduction_is_in_input_channels():
+    g = graphs.graph(reducing(0, (-1,), 48))  # more input channels than the output has rows
+    assert chain_shares(g, [0], "ic", 40).cpu[0] == (40, 48)
+    with pytest.raises(CoExecError, match=r"cut 49 of kernel 0 .* between 0 and 48"):
+        chain_shares(g, [0], "ic", 49)
+
+
+def test_partial_sums_feed_nobody_in_the_chain():
+    g = graphs.graph(reducing(0, (-1,)), reducing(1, (0,)), reducing(2, (1,)))
+    with pytest.raises(CoExecError, match=r"kernel 1 .* needs the whole of kernel 0"):
+        chain_dims(g, [0, 1, 2], "ic")
+    with pytest.raises(CoExecError, match=r"kernel 0 .* only the last kernel of a chain can be split along 'ic'"):
+        chain_dims(graphs.graph(reducing(0, (-1,)), reducing(1, (-1,))), [0, 1], "ic")
+
+
+def test_what_is_added_after_the_join_stays_out_of_the_chain():
+    g = graphs.graph(graphs.conv_kernel(0, (-1,)), reducing(1, (0,)), reducing(2, (1, 0)))
+    with pytest.raises(CoExecError, match=r"kernel 2 .* adds kernel 0 .* leave kernel 0 out of the chain"):
+        chain_dims(g, [0, 1, 2], "ic")
+    assert chain_shares(g, [1, 2], "ic", 8).dims == {1: 1, 2: REDUCED}
+    assert g.kernels[2].axis(REDUCED).needs[1].apply((0, 8)) == (0, 0)

@@ -14,7 +14,7 @@ DEFAULTS = {"dilation": "[1, 1]", "groups": "1", "ceil_mode": "0", "output_paddi
 
 
 def ir_text(mod: tvm.IRModule) -> str:
-    """One line an operator; functions by segment, the GPU's share before the CPU's, main last."""
+    """One line an operator; functions by segment, the GPU's share before the CPU's, what joins them, main last."""
     names = sorted((v.name_hint for v in mod.get_global_vars()), key=_order)
     return "\n".join(_function(name, mod[name]) for name in names)
 
@@ -23,7 +23,7 @@ def _order(name: str) -> tuple[int, int, str]:
     if name == "main":
         return (1 << 30, 0, name)
     _, number, device = name.split("_")
-    return (int(number), ["gpu", "cpu", "split"].index(device), name)
+    return (int(number), ["gpu", "cpu", "split", "join"].index(device), name)
 
 
 def _type(ty: tvm.ir.Type) -> str:

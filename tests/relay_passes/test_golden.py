@@ -57,6 +57,20 @@ def fire():
     return relay.Function([x], relay.concatenate([conv(squeezed, 4, 8, 1), conv(squeezed, 4, 8, 3)], axis=1))
 
 
+def bottleneck():
+    """Channels reduced, then expanded again and added to what they came from; the expansion sums over the few."""
+    x = relay.var("x", shape=(1, 8, 6, 5))
+    y = relay.nn.conv2d(conv(x, 8, 6, 1), const(8, 6, 3, 3), strides=(1, 1), padding=(1, 1))
+    return relay.Function([x], relay.nn.relu(relay.add(relay.nn.bias_add(y, const(8)), x)))
+
+
+def products():
+    """Two matrix products, whose middle is read by a third as well; nothing is fused to the second."""
+    x = relay.var("x", shape=(3, 8))
+    y = relay.nn.relu(relay.nn.dense(x, const(10, 8)))
+    return relay.Function([x], relay.Tuple([relay.nn.dense(y, const(4, 10)), relay.nn.dense(y, const(2, 10))]))
+
+
 CASES = {
     "straight_h": (straight, lambda n: [Segment("split", tuple(range(n)), "h", 2)]),
     "straight_oc": (
@@ -70,6 +84,8 @@ CASES = {
     ),
     "fire_h": (fire, lambda n: [Segment("split", tuple(range(n)), "h", 4)]),
     "fire_oc": (fire, lambda n: [Segment("gpu", (0,)), Segment("split", tuple(range(1, n)), "oc", 10)]),
+    "bottleneck_ic": (bottleneck, lambda n: [Segment("split", tuple(range(n)), "ic", 4)]),
+    "products_ic": (products, lambda n: [Segment("split", (0, 1), "ic", 3), Segment("gpu", (2,))]),
 }
 
 
@@ -101,7 +117,7 @@ def test_annotated_and_split_text(name):
 
 
 @pytest.mark.llvm
-@pytest.mark.parametrize("function", [straight, residual, fire])
+@pytest.mark.parametrize("function", [straight, residual, fire, bottleneck])
 def test_kernel_graph_json(function):
     check(f"{function.__name__}.graph.json", extract(prepared(function)).to_json() + "\n")
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import tvm
 from tvm import relay
 
 import tvm_coexec
 from tests import models
+from tvm_coexec.plan import Plan, Segment
 from tvm_coexec.relay_passes.coexec_partition import CoExecPartition
+from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.prepare import Prepare
 
 pytestmark = pytest.mark.llvm
 
@@ -41,6 +45,31 @@ def test_order_of_a_row_chain_and_a_channel_chain(opt_level):
     packed = [k for k in kernels if k[0] != "layout"]  # the CPU's share works in its own layout
     chain = [("copy", OPENCL), ("nn", OPENCL), ("nn", CPU), ("copy", CPU), ("concatenate", CPU)]
     assert packed == chain + chain
+
+
+@pytest.mark.parametrize("opt_level", [2, 3, 4])
+@pytest.mark.parametrize("cut", [3, 8])
+def test_order_of_a_chain_along_the_reduction(opt_level, cut):
+    """Upload, GPU launches, CPU share, download; then one kernel adds the parts, the bias, and applies the ReLU."""
+    mod = models.conv_chain(2)
+    graph = extract(Prepare()(mod))
+    plan = Plan(graph.fingerprint(), (Segment("split", (0, 1), "ic", cut),))
+    order = node_order(CoExecPartition(plan=plan)(mod), opt_level=opt_level)
+    kinds = [(next((k for k in ("copy", "conv2d", "layout") if k in name), name), device) for name, device in order]
+    cpu = [("conv2d", CPU), ("conv2d", CPU)] if cut < 8 else []
+    gpu = [("copy", OPENCL), ("conv2d", OPENCL), ("conv2d", OPENCL)]
+    join = "fused_add_add_nn_relu" if cut < 8 else "fused_add_nn_relu"
+    assert [k for k in kinds if k[0] != "layout"] == [*gpu, *cpu, ("copy", CPU), (join, CPU)]
+
+
+def test_sum_without_anything_behind_it_is_an_addition():
+    x = relay.var("x", shape=(4, 8))
+    mod = tvm.IRModule.from_expr(relay.Function([x], relay.nn.dense(x, models.weights(np.random.default_rng(0), 6, 8))))
+    plan = Plan(extract(Prepare()(mod)).fingerprint(), (Segment("split", (0,), "ic", 3),))
+    order = node_order(CoExecPartition(plan=plan)(mod))
+    kinds = [(next((k for k in ("copy", "slice", "dense") if k in name), name), device) for name, device in order]
+    gpu = [("slice", CPU), ("copy", OPENCL), ("dense", OPENCL)]
+    assert kinds == [*gpu, ("slice", CPU), ("dense", CPU), ("copy", CPU), ("fused_add", CPU)]
 
 
 def test_only_the_halo_slice_travels():

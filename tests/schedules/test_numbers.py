@@ -52,6 +52,7 @@ CASES = {
     "batch_matmul": ("batch_matmul", (3, 13, 27, 40)),
     "batch_matmul, whole vectors": ("batch_matmul", (2, 49, 64, 40, False, False)),
     "batch_matmul, a transposed": ("batch_matmul", (2, 5, 8, 1, True, True)),
+    "batch_matmul, one vector of columns": ("batch_matmul", (2, 9, 8, 12)),
 }
 
 

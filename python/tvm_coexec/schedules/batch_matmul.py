@@ -10,6 +10,9 @@ from .workloads import Workload, integers, shape
 
 # A work-item of a CPU computes a large tile, whose loops the compiler makes vectors of; unrolled it would spill.
 _MAX_ROWS, _MAX_COLUMNS = 64, 128
+# Columns of one vector leave no loop over them, and pocl 3.1 then fails on the loops around it (it aborts the process:
+# "ParallelRegion.cc: exit != NULL") unless the steps of the sum are few enough to be written out.
+_VECTOR, _FEW_STEPS = 8, 2
 
 
 def batch_matmul(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
@@ -21,7 +24,8 @@ def batch_matmul(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     if not traits.is_cpu:
         tile_rows, tile_columns = _threads_and_inner(rows), _threads_and_inner(columns)
         return _config(tile_rows, tile_columns, 8, reduce, 16, 0)
-    return _config((1, _whole_or_even(rows, _MAX_ROWS)), (1, _whole_or_even(columns, _MAX_COLUMNS)), 8, reduce, 0, 0)
+    tile = _whole_or_even(columns, _MAX_COLUMNS)
+    return _config((1, _whole_or_even(rows, _MAX_ROWS)), (1, tile), _FEW_STEPS if tile <= _VECTOR else 8, reduce, 0, 0)
 
 
 def _whole_or_even(extent: int, most: int) -> int:

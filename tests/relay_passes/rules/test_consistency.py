@@ -50,7 +50,7 @@ def read_by_shares(split: tvm.IRModule, plan: Plan, number: int, graph) -> dict[
         if not isinstance(node, relay.Call) or not isinstance(node.op, relay.GlobalVar):
             return
         _, segment, device = node.op.name_hint.split("_")
-        if int(segment) != number:
+        if int(segment) != number or device == "join":
             return
         for arg in node.args:
             r, expr = None, arg

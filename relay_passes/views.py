@@ -1,0 +1,46 @@
+"""Views: one reshape for all who read a value in the same shape.
+
+The ONNX importer flattens a value anew for every matrix product that reads it, so attention would send the same tokens
+to a device three times: for queries, keys and values. TVM merges equal expressions at its highest levels only, and
+after the split, where it is too late.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+
+VIEWS = frozenset(["reshape", "contrib_reverse_reshape", "nn.batch_flatten", "squeeze", "expand_dims"])
+
+
+@tvm.transform.module_pass(opt_level=0, name="CoExecMergeViews")
+class MergeViews:
+    """Replace reshapes of one value to one shape in main by the first of them."""
+
+    def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Returns the module without such twins; one that has none is returned as it is. Types must be inferred."""
+        merger = _Merger()
+        main = merger.visit(mod["main"])
+        if not merger.merged:
+            return mod
+        out = tvm.IRModule(mod.functions, mod.type_definitions)
+        out.update_func(mod.get_global_var("main"), main)
+        return relay.transform.InferType()(out)
+
+
+class _Merger(relay.ExprMutator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[tuple, relay.Call] = {}
+        self.merged = False
+
+    def visit_call(self, call: relay.Call) -> relay.Expr:
+        new = super().visit_call(call)
+        if not isinstance(call.op, tvm.ir.Op) or call.op.name not in VIEWS or len(call.args) > 1:
+            return new
+        shape = call.checked_type.shape
+        if not all(isinstance(d, tvm.tir.IntImm) for d in shape):
+            return new
+        first = self.first.setdefault((new.args[0], *map(int, shape)), new)
+        self.merged = self.merged or first is not new
+        return first
