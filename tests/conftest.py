@@ -22,6 +22,9 @@ DEFAULTS = {
     "TOPHUB_LOCATION": "NONE",
     "ORT_DISABLE_TELEMETRY": "1",
 }
+# TVM and pocl pin their threads to the first core: of several test processes all would share that one.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    DEFAULTS |= {"POCL_AFFINITY": "0", "TVM_BIND_THREADS": "0"}
 for _name, _value in DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 

@@ -20,7 +20,7 @@ def devices():
     return tvm.cpu(0), tvm.opencl(0)
 
 
-@pytest.mark.parametrize("axis", ["oc", "h", "auto"])
+@pytest.mark.parametrize("axis", ["oc", "h", "ic", "auto"])
 @pytest.mark.parametrize("ratio", [0, 0.3, 0.5, 0.7, 1])
 def test_residual_net_equals_the_unsplit_one(ratio, axis, devices):
     mod = models.residual_net()
@@ -33,7 +33,7 @@ def test_auto_measures_here_and_is_right(devices, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path))
     mod = models.fire_net()
     inputs = models.input_of(mod)
-    split = tvm_coexec.partition_for_coexec(mod)
+    split = tvm_coexec.partition_for_coexec(mod, profile="measure")
     assert "measured here" in tvm_coexec.plan_of(split).costs
     assert len(list((tmp_path / "profiles").glob("*.json"))) == 1
     with tvm.transform.PassContext(opt_level=3):
@@ -92,7 +92,7 @@ def test_parameters_may_come_apart_from_the_module(devices):
     params = {"w": tvm.nd.array(rng.standard_normal((16, 8, 3, 3)).astype("float32"))}
     inputs = {"x": rng.standard_normal((1, 8, 12, 12)).astype("float32")}
     want = models.reference(mod, {**inputs, "w": params["w"].numpy()})
-    for axis in ("oc", "h"):
+    for axis in ("oc", "h", "ic"):
         bound = tvm_coexec.build(mod, params, ratio=0.5, axis=axis)
         models.assert_same(models.run(bound, inputs, devices), want)
         free = tvm_coexec.build(mod, ratio=0.5, axis=axis)  # the weight stays an input, sliced at run time
@@ -153,6 +153,6 @@ def check_type(dtype, devices):
     data = rng.integers(-3, 4, (1, 8, 12, 12)) if dtype == "int8" else rng.standard_normal((1, 8, 12, 12))
     inputs = {"x": data.astype(dtype)}
     want = models.reference(mod, inputs)
-    for axis in ("oc", "h"):
+    for axis in ("oc", "h", "ic"):
         lib = tvm_coexec.build(mod, ratio=0.5, axis=axis)
         models.assert_same(models.run(lib, inputs, devices), want, 2e-2 if dtype == "float16" else 0.0)

@@ -41,7 +41,7 @@ mod = Prepare()(tvm.IRModule.from_expr(relay.Function([x], relay.Tuple([out, y])
 graph = extract(mod)
 print(graph.to_json())
 for axis in ("h", "oc"):
-    plan = planner.make_plan(graph, None, "coexec", axis, 0.5, None)
+    plan = planner.make_plan(graph, axis=axis, ratio=0.5)
     print(plan.to_json())
     annotated = Annotate(plan)(mod)
     print(ir_text(annotated), ir_text(SplitChains()(annotated)))

@@ -16,7 +16,7 @@ pytest.importorskip("tvm.relay")
 
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor
-from tvm_coexec.plan import Plan, Segment, merge_neighbours
+from tvm_coexec.plan import Plan, Segment
 
 
 def graph() -> KernelGraph:
@@ -110,8 +110,25 @@ def test_what_a_person_may_leave_out():
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": ["x"]}]}',
             "segment 0 lacks or garbles 'kernels'",
         ),
-        ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged"),
-        ('{"version": 1, "graph": "a", "segments": 5}', "here.json is damaged"),
+        ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged: segment 0 is no object"),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0.5]}]}',
+            "segment 0 lacks or garbles 'kernels'",
+        ),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "axis": "h", "cut": 4.5}]}',
+            "segment 0 lacks or garbles 'cut'",
+        ),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "axis": "h"}]}',
+            "segment 0 lacks or garbles 'cut'",
+        ),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0], "Cut": 4}]}',
+            "segment 0 has 'Cut', which means nothing; it may have device, kernels, axis, cut, expected_s",
+        ),
+        ('{"version": 1, "graph": "a", "segments": 5}', "here.json is damaged: 'segments' is not a list; plan again"),
+        ('{"version": 1, "graph": "a", "segments": [], "notes": []}', "here.json is damaged: 'notes' is not an object"),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "cut": "half"}]}',
             "here.json is damaged",
@@ -126,6 +143,7 @@ def test_text_that_is_no_plan(text, says):
     with pytest.raises(CoExecError) as caught:
         Plan.from_json(text, "here.json")
     assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).count("here.json") == 1
 
 
 @pytest.mark.parametrize(
@@ -225,17 +243,3 @@ def test_unwritable_and_unreadable_places(tmp_path):
     (tmp_path / "cut.json").write_text(plan().to_json()[:150], encoding="utf-8")
     with pytest.raises(CoExecError, match=r"cut\.json is not JSON"):
         Plan.load(str(tmp_path / "cut.json"))
-
-
-def test_neighbours_on_one_device_become_one_segment():
-    made = merge_neighbours(
-        [
-            Segment("cpu", (0,), expected_s={"total": 1.0}),
-            Segment("cpu", (1,), expected_s={"total": 2.0, "cpu": 2.0}),
-            Segment("split", (2,), "h", 3),
-            Segment("split", (3,), "h", 3),
-            Segment("cpu", (4,)),
-        ]
-    )
-    assert [s.kernels for s in made] == [(0, 1), (2,), (3,), (4,)]
-    assert made[0].expected_s == {"total": 3.0, "cpu": 2.0}

@@ -62,7 +62,7 @@ def test_a_kernel_that_fails_is_named_and_not_kept(cache, monkeypatch, caplog):
 
     monkeypatch.setattr(profiling._Meter, "_measure", fails_on_gpu)
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
-        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(models.conv_chain(1)))
+        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(models.conv_chain(1), profile="measure"))
     assert "can't run on the gpu: no such instruction" in caplog.text
     assert [s.device for s in plan.segments] == ["cpu"]
     (file,) = cache.glob("*.json")
@@ -72,7 +72,7 @@ def test_a_kernel_that_fails_is_named_and_not_kept(cache, monkeypatch, caplog):
 def test_cache_can_be_off(monkeypatch, tmp_path):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", "off")
     monkeypatch.chdir(tmp_path)
-    tvm_coexec.partition_for_coexec(models.conv_chain(1))
+    tvm_coexec.partition_for_coexec(models.conv_chain(1), profile="measure")
     assert list(tmp_path.iterdir()) == []
 
 

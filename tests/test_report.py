@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.planner import graphs
 from tvm_coexec import Report
+from tvm_coexec.cost_models import Power
 from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.planner import make_plan
+from tvm_coexec.plan import Plan, Segment
+from tvm_coexec.planner import make_plan, ran
 
 
 def test_text_names_everything():
@@ -20,11 +24,37 @@ def test_text_names_everything():
     assert "2 nn.softmax: none of its axes can be divided" in text
 
 
+def test_with_costs_it_tells_what_the_executor_does():
+    """Meetings of whole kernels too, the output's way back, each device alone, and energy where power is known."""
+    g, costs = graphs.straight(3), graphs.costs()
+    plan = Plan(g.fingerprint(), (Segment("split", (0,), "oc", 16), Segment("gpu", (1, 2))))
+    sim = ran(g, costs, plan.segments)
+    report = Report(g, plan, costs=costs)
+    assert (report.sync_points, report.expected_s) == (4, sim.now_s) and report.energy_j is None
+    lines = report.to_text().splitlines()
+    assert f"1 chains, 4 sync points, 2 whole on the gpu, expected {sim.now_s * 1e3:.3f} ms" in lines[0]
+    alone = {d: ran(g, costs, [Segment(d, (0, 1, 2))]).now_s for d in ("cpu", "gpu")}
+    assert report.alone_s() == alone
+    better = min(alone.values()) / sim.now_s
+    assert lines[2] == (
+        f"alone: cpu {alone['cpu'] * 1e3:.3f} ms, gpu {alone['gpu'] * 1e3:.3f} ms; "
+        f"the better one takes {better:.2f}x as long"
+    )
+    costs.power = Power(0.5, {"cpu": 2.0, "gpu": 1.0})
+    known = Report(g, plan, costs=costs)
+    joules = 0.5 * sim.now_s + sum((2.0 if n.startswith("cpu") else 1.0) * s for n, s in sim.totals.busy_s.items())
+    assert known.energy_j == pytest.approx(joules)
+    assert known.summary().endswith(f"ms and {joules * 1e3:.3f} mJ")
+    without = Report(g, plan)
+    assert (without.sync_points, without.expected_s, without.alone_s()) == (2, 0.0, {})
+    assert "expected" not in without.summary()
+
+
 def test_rows_hold_the_numbers():
     g = graphs.straight(1)
     (row,) = Report(g, make_plan(g, graphs.costs(), ratio=0.25, axis="oc")).segments()
     assert (row["axis"], row["cut"], row["extent"], row["ratio"]) == ("oc", 8, 32, 0.25)
-    assert set(row["expected_s"]) == {"cpu", "gpu", "share_out", "join", "total"}
+    assert set(row["expected_s"]) == {"cpu", "gpu", "share_out", "join", "wait", "total"}
 
 
 def test_equal_reasons_are_told_once():

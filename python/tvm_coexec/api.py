@@ -6,6 +6,7 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
+from .context import deployed
 from .relay_passes.coexec_partition import CoExecPartition, plan_of
 from .targets import targets
 
@@ -55,15 +56,7 @@ def build(
     GraphExecutorFactoryModule
         Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``.
     """
-    context = tvm.transform.PassContext.current()
-    # layouts and fusion of both devices are chosen at level 3, like everybody's deployment builds
-    with tvm.transform.PassContext(
-        opt_level=max(3, context.opt_level),
-        required_pass=list(context.required_pass),
-        disabled_pass=list(context.disabled_pass),
-        instruments=list(context.instruments),
-        config=dict(context.config.items()),
-    ):
+    with deployed():
         split = partition_for_coexec(mod, params, cpu=cpu, gpu=gpu, **opts)
         both = targets(cpu, gpu)
         if plan_of(split) is None:

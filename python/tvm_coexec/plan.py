@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .errors import CoExecError
 from .kernel_graph import KernelGraph, Shares, chain_shares
@@ -42,6 +43,48 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """A plan that was built and measured beside others.
+
+    Attributes
+    ----------
+    strategy : str
+        What proposed it.
+    segments : str
+        Digest of its segments (`Plan.digest`).
+    device : str
+        ``cpu`` or ``gpu`` for everything on that device, else ``both``.
+    chains : int
+    expected_s : float
+        0 without costs.
+    measured_s : float
+        The shortest of the repeats; 0 when `error` says why there is none.
+    error : str
+    """
+
+    strategy: str
+    segments: str
+    device: str
+    chains: int
+    expected_s: float
+    measured_s: float
+    error: str = ""
+
+    def to_json(self) -> dict:
+        """Plain values, for `Plan.to_json`."""
+        d = {"strategy": self.strategy, "segments": self.segments, "device": self.device, "chains": self.chains}
+        d |= {"expected_s": round(self.expected_s, 9), "measured_s": round(self.measured_s, 9)}
+        return d | {"error": self.error} if self.error else d
+
+    @staticmethod
+    def from_json(d: dict) -> Verified:
+        """What `to_json` made; `KeyError`, `TypeError` or `ValueError` for anything else."""
+        texts = {n: str(d[n]) for n in ("strategy", "segments", "device")}
+        seconds = {n: float(d[n]) for n in ("expected_s", "measured_s")}
+        return Verified(**texts, chains=int(d["chains"]), **seconds, error=str(d.get("error", "")))
+
+
+@dataclass(frozen=True)
 class Plan:
     """Segments in execution order, and the graph they were made for.
 
@@ -56,6 +99,8 @@ class Plan:
         Kernel index (as text) to the reason why that kernel stays whole.
     costs : str
         Where the expected times come from.
+    verified : tuple of Verified
+        What was measured before this plan was kept, it among them; empty when nothing was.
     """
 
     graph: str
@@ -63,6 +108,7 @@ class Plan:
     strategy: str = "coexec"
     notes: dict[str, str] = field(default_factory=dict, hash=False)
     costs: str = ""
+    verified: tuple[Verified, ...] = ()
 
     @property
     def chains(self) -> tuple[Segment, ...]:
@@ -73,6 +119,17 @@ class Plan:
     def expected_s(self) -> float:
         """Expected seconds of the whole plan, 0 when nothing was estimated."""
         return sum(s.expected_s.get("total", 0.0) for s in self.segments)
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``gpu`` when everything is there, else ``both``."""
+        devices = {s.device for s in self.segments}
+        return next(iter(devices)) if len(devices) == 1 and "split" not in devices else "both"
+
+    def digest(self) -> str:
+        """Names what is run: equal for plans whose segments are the same, whatever they are expected to take."""
+        parts = [[s.device, list(s.kernels), s.axis, s.cut] for s in self.segments]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
         """The plan as JSON; the same plan gives the same bytes."""
@@ -88,7 +145,12 @@ class Plan:
         # one line a segment: easy to read, to edit and to diff
         lines = ",\n".join("  " + json.dumps(s) for s in segments)
         top = json.dumps(head, indent=1)[:-2]
-        return f'{top},\n "notes": {json.dumps(self.notes, sort_keys=True)},\n "segments": [\n{lines}\n ]\n}}\n'
+        more = ""
+        if self.verified:
+            measured = ",\n".join("  " + json.dumps(v.to_json()) for v in self.verified)
+            more = f' "verified": [\n{measured}\n ],\n'
+        notes = json.dumps(self.notes, sort_keys=True)
+        return f'{top},\n "notes": {notes},\n{more} "segments": [\n{lines}\n ]\n}}\n'
 
     @staticmethod
     def from_json(text: str, source: str = "plan") -> Plan:
@@ -109,7 +171,8 @@ class Plan:
             d = json.loads(text)
         except json.JSONDecodeError as err:
             raise CoExecError(
-                f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote"
+                f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote, "
+                "or coexec plan"
             ) from None
         if not isinstance(d, dict) or "segments" not in d or "version" not in d:
             raise CoExecError(f"{source} is not a co-execution plan: it has no 'segments' and 'version'")
@@ -117,15 +180,25 @@ class Plan:
             raise CoExecError(
                 f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again"
             )
+        for key, kind, name in (
+            ("segments", list, "a list"),
+            ("notes", dict, "an object"),
+            ("verified", list, "a list"),
+        ):
+            if not isinstance(d.get(key, kind()), kind):
+                raise CoExecError(f"{source} is damaged: '{key}' is not {name}; plan again or mend it")
         try:
             segments = tuple(_segment(s, i, source) for i, s in enumerate(d["segments"]))
             plan = Plan(
                 str(d["graph"]),
                 segments,
                 str(d.get("strategy", "file")),
-                dict(d.get("notes", {})),
+                {str(k): str(v) for k, v in d.get("notes", {}).items()},
                 str(d.get("costs", "")),
+                tuple(Verified.from_json(v) for v in d.get("verified", ())),
             )
+        except CoExecError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CoExecError(f"{source} is damaged: it lacks or garbles {err}; plan again or mend it") from None
         return plan
@@ -176,36 +249,36 @@ class Plan:
             raise CoExecError(f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment")
 
 
-def merge_neighbours(segments: list[Segment]) -> tuple[Segment, ...]:
-    """Joins adjacent single-device segments of the same device, so that each device optimises over its whole run."""
-    out: list[Segment] = []
-    for s in segments:
-        if out and s.device != "split" and out[-1].device == s.device:
-            last = out[-1]
-            times = {
-                k: last.expected_s.get(k, 0.0) + s.expected_s.get(k, 0.0) for k in {*last.expected_s, *s.expected_s}
-            }
-            out[-1] = replace(last, kernels=last.kernels + s.kernels, expected_s=times)
-        else:
-            out.append(s)
-    return tuple(out)
+def _whole_number(value: object) -> int:
+    """The value; `ValueError` when it is no whole number: what a person wrote is not rounded."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(value)
+    return value
 
 
 _READERS = {
     "device": str,
-    "kernels": lambda v: tuple(int(k) for k in v),
+    "kernels": lambda v: tuple(_whole_number(k) for k in v),
     "axis": str,
-    "cut": int,
+    "cut": _whole_number,
     "expected_s": lambda v: {str(k): float(s) for k, s in v.items()},
 }
 
 
 def _segment(d: dict, number: int, source: str) -> Segment:
     """The segment of that number of a plan's JSON; `CoExecError` names the key that is wrong."""
+    if not isinstance(d, dict):
+        raise CoExecError(f"{source} is damaged: segment {number} is no object; plan again or mend that line")
+    if unknown := sorted(set(d) - set(_READERS)):
+        raise CoExecError(
+            f"{source} is damaged: segment {number} has '{unknown[0]}', which means nothing; it may have "
+            f"{', '.join(_READERS)}"
+        )
     values = {}
+    required = ("device", "kernels", "axis", "cut") if d.get("device") == "split" else ("device", "kernels")
     for key, read in _READERS.items():
         try:
-            if key in d or key in ("device", "kernels"):
+            if key in d or key in required:
                 values[key] = read(d[key])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise CoExecError(

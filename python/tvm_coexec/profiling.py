@@ -98,14 +98,26 @@ def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> 
             "the devices (coexec profile, coexec fit) plans better",
             why,
         )
-        return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
-    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
-    devices = {"cpu": device_name(cpu_name(), cpu_threads()), "gpu": device_name(_device_name(device))}
-    found = profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, devices)
+        return generic()
+    found = shipped(cpu, gpu)
     if found is None:
         return measure(prepared, cpu, gpu, axis)
     logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
     return found[1]
+
+
+def generic() -> Profile:
+    """The profile that stands in where nothing is known of the devices."""
+    return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
+
+
+def shipped(cpu: Target, gpu: Target) -> tuple[str, Profile] | None:
+    """Name and content of the package's profile of these very targets on this machine's devices, if there is one."""
+    if why_not_here(cpu, gpu):
+        return None
+    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
+    devices = {"cpu": device_name(cpu_name(), cpu_threads()), "gpu": device_name(_device_name(device))}
+    return profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, devices)
 
 
 def why_not_here(cpu: Target, gpu: Target) -> str:
@@ -259,15 +271,23 @@ def _threads() -> str:
     return os.environ.get("TVM_NUM_THREADS", "all")
 
 
-def _cache_path(cpu: Target, gpu: Target, device) -> Path | None:
-    """One file per pair of devices, targets and schedules; `None` when the user wants no cache."""
+def cache_folder() -> Path | None:
+    """Where measurements are kept; `None` when the user wants no cache."""
     base = os.environ.get("TVM_COEXEC_CACHE_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tvm_coexec"
     )
     if base == "off":
         return None
-    key = [str(cpu), str(gpu), _device_name(device), cpu_name(), _threads(), tvm.__version__, schedules_digest()]
-    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     folder = Path(base) / "profiles"
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _cache_path(cpu: Target, gpu: Target, device) -> Path | None:
+    """One file per pair of devices, targets and schedules; `None` when the user wants no cache."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    key = [str(cpu), str(gpu), _device_name(device), cpu_name(), _threads(), tvm.__version__, schedules_digest()]
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     return folder / f"{digest}.json"

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from .cost_models import Costs
 from .kernel_graph import KernelGraph
 from .plan import Plan, Segment
+from .planner import Simulator, ran
+from .planner.objective import energy_j
+from .planner.strategies.single import on_one
+from .planner.tables import Tables
+from .verifying import text as verified_text
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,50 @@ class Report:
         `None` when the whole model was left alone.
     reason : str
         Why it was left alone.
+    costs : Costs, optional
+        What the plan was made with; with them the report tells all that the simulated executor does.
     """
 
     graph: KernelGraph
     plan: Plan | None
     reason: str = ""
+    costs: Costs | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def simulated(self) -> Simulator | None:
+        """The plan's simulated run; `None` without a plan or costs."""
+        if self.plan is None or self._tables is None:
+            return None
+        return ran(self.graph, self._tables, self.plan.segments)
+
+    @cached_property
+    def _tables(self) -> Tables | None:
+        return Tables(self.graph, self.costs) if self.costs is not None and self.graph.kernels else None
+
+    @property
+    def expected_s(self) -> float:
+        """Expected seconds from inputs to outputs, both on the CPU; 0 when nothing was estimated."""
+        if self.simulated is not None:
+            return self.simulated.now_s
+        return 0.0 if self.plan is None else self.plan.expected_s
+
+    @property
+    def sync_points(self) -> int:
+        """How often the devices meet; without costs the chains' beginnings and ends alone."""
+        if self.simulated is not None:
+            return self.simulated.totals.sync_points
+        return 0 if self.plan is None else 2 * len(self.plan.chains)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Expected joules; `None` where the costs know no power."""
+        return None if self.simulated is None else energy_j(self.simulated)
+
+    def alone_s(self) -> dict[str, float]:
+        """Expected seconds of the whole model on each device alone; empty without costs."""
+        if self._tables is None:
+            return {}
+        return {d: ran(self.graph, self._tables, [on_one(self.graph, d)]).now_s for d in ("cpu", "gpu")}
 
     def summary(self) -> str:
         """One line."""
@@ -31,16 +77,15 @@ class Report:
             return f"the model stays whole: {self.reason}"
         kernels = len(self.graph.kernels)
         split = sum(len(c.kernels) for c in self.plan.chains)
-        text = (
-            f"{split} of {kernels} kernels split in {len(self.plan.chains)} chains, "
-            f"{2 * len(self.plan.chains)} sync points"
-        )
+        text = f"{split} of {kernels} kernels split in {len(self.plan.chains)} chains, {self.sync_points} sync points"
         for device in ("gpu", "cpu"):
             whole = sum(len(s.kernels) for s in self.plan.segments if s.device == device)
             text += f", {whole} whole on the {device}" if whole else ""
-        if self.plan.expected_s:
-            text += f", expected {self.plan.expected_s * 1e3:.3f} ms"
-        return text
+        if self.expected_s:
+            text += f", expected {self.expected_s * 1e3:.3f} ms"
+        if self.energy_j is not None:
+            text += f" and {self.energy_j * 1e3:.3f} mJ"
+        return text + verified_text.summary(self.plan)
 
     def segments(self) -> list[dict]:
         """One row per segment: number, device, kernels, axis, cut, extent, ratio, expected seconds by part."""
@@ -74,7 +119,11 @@ class Report:
         """The full report as text."""
         if self.plan is None:
             return self.summary() + "\n"
-        lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}", ""]
+        lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}"]
+        if alone := self.alone_s():
+            told = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
+            lines.append(f"alone: {told}; the better one takes {_times(min(alone.values()), self.expected_s)} as long")
+        lines += [*verified_text.table(self.plan), ""]
         times = "".join(f" {title:>9}" for title in ("gpu ms", "cpu ms", "share-out", "join"))
         head = f"{'seg':>4} {'device':7} {'axis':6} {'cut':>12}{times}  kernels"
         lines += [head, "-" * len(head)]
@@ -90,6 +139,10 @@ class Report:
             lines += ["", "left whole:"]
             lines += [f"  {_run(indices)} {name}: {reason}" for indices, name, reason in _grouped(whole)]
         return "\n".join(lines) + "\n"
+
+
+def _times(seconds: float, expected_s: float) -> str:
+    return f"{seconds / expected_s:.2f}x" if expected_s else "-"
 
 
 def _ms(seconds: float | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.tvmc.nets import TARGET
+from tvm_coexec.planner import OBJECTIVES, STRATEGIES
 
 pytestmark = pytest.mark.llvm
 
@@ -93,8 +94,11 @@ def test_tune_still_finds_its_tasks(tvmc, model_file):
 def test_help_names_the_options(tvmc):
     done = tvmc("compile", "--help")
     assert done.code == 0
-    for option in ("ratio", "axis", "strategy", "min-gain", "profile", "plan", "dump-plan", "report"):
+    planning = ("ratio", "axis", "strategy", "min-gain", "objective", "bandwidth", "profile", "plan")
+    for option in (*planning, "dump-plan", "report"):
         assert f"--coexec-{option}" in done.out
+    words = " ".join(done.out.split())
+    assert all(f"'{name}'" in words for name in (*STRATEGIES, *OBJECTIVES))
     assert "cpu,cl" in tvmc("run", "--help").out
 
 

@@ -84,6 +84,9 @@ def test_a_gpu_that_this_tvm_has_no_code_for(compile_fails):
         (["--coexec-strategy", "best"], ["strategy 'best' is unknown", "coexec, codl"]),
         (["--coexec-min-gain", "much"], ["--coexec-min-gain much must be a number"]),
         (["--coexec-min-gain", "3"], ["min_gain 3.0"]),
+        (["--coexec-objective", "joy"], ["objective 'joy' is unknown", "latency, energy, edp"]),
+        (["--coexec-bandwidth", "wide"], ["--coexec-bandwidth wide must be a number"]),
+        (["--coexec-bandwidth", "0"], ["bandwidth 0.0", "bytes a second"]),
         (["--coexec-plan", "no.json"], ["--coexec-plan: there is no file no.json"]),
         (["--coexec-profile", "no.json"], ["--coexec-profile: there is no file no.json"]),
         (["--tuning-records", "no.log"], ["--tuning-records: there is no file no.log"]),
@@ -102,6 +105,12 @@ def test_a_gpu_that_this_tvm_has_no_code_for(compile_fails):
 )
 def test_options(compile_fails, options, words):
     compile_fails(words, *options)
+
+
+def test_energy_without_watts(tvmc, model_file):
+    options = ["--coexec-objective", "energy", "--coexec-profile", "generic"]
+    done = tvmc("compile", "--coexec", "--target", TARGET, *options, "-o", "net.tar", model_file)
+    assert done.code == 4 and "Error: objective 'energy' needs watts" in done.err.splitlines()[-1]
 
 
 def test_options_without_coexec(fails, model_file):

@@ -81,6 +81,8 @@ def test_options_in_a_target():
     assert given == CoExecOptions(ratio="0.5", min_gain="0.1")
     assert given.overridden_by(CoExecOptions(ratio="1", axis="h")) == CoExecOptions("1", "h", min_gain="0.1")
     assert given.pass_options() == {"ratio": "0.5", "min_gain": 0.1}
+    given = from_target(codegen_options("coexec -objective=energy -bandwidth=1e8 -strategy=neurosurgeon, opencl, llvm"))
+    assert given.pass_options() == {"objective": "energy", "bandwidth": 1e8, "strategy": "neurosurgeon"}
     assert codegen_options("opencl, llvm") is None and codegen_options(None) is None
     with pytest.raises(CoExecError, match="no option 'ratio' of this form"):
         from_target({"ratio": True})

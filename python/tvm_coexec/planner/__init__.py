@@ -1,4 +1,8 @@
-"""From a kernel graph and costs to a plan. Nothing here imports TVM."""
+"""From a kernel graph and costs to a plan. Nothing here imports TVM.
+
+Read it in this order: `timeline` (what a plan takes), `tables` (costs looked up), `cut_times` (a chain at all cuts),
+`blocks` and `candidates` (chains worth weighing), `search` (dynamic programming), `strategies` (ours and the others).
+"""
 
 from __future__ import annotations
 
@@ -6,63 +10,40 @@ from dataclasses import replace
 
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import AXIS_NAMES, KernelGraph
+from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.plan import Plan
 
-from .chains import fixed_plan
-from .greedy import check_axis, greedy_plan
-from .simulate import simulate, with_times
+from .compare import compare
+from .margin import DEFAULT_MIN_GAIN, margin_of
+from .objective import OBJECTIVES
+from .options import Options, check_options, linked
+from .strategies import STRATEGIES, fixed_plan
+from .tables import Tables
+from .timeline import Simulator, ran, simulate, with_times
 
-__all__ = ["STRATEGIES", "check_options", "make_plan", "needs_costs", "simulate", "with_times"]
-
-STRATEGIES = ("coexec", "codl")
-# Kernels measured alone run from warm caches and share no bandwidth, so a split promises more than it keeps (by a
-# quarter on a two-core test-bed); one that promises less than this may be a loss.
-DEFAULT_MIN_GAIN = 0.10
-
-
-def check_options(strategy: str, axis: str, ratio: float | str, min_gain: float | None) -> float | None:
-    """Validates planner options; returns the ratio as a number, or `None` for ``auto``.
-
-    Raises
-    ------
-    CoExecError
-        One sentence that names the option.
-    """
-    if strategy not in STRATEGIES:
-        raise CoExecError(f"strategy '{strategy}' is unknown; use one of {', '.join(STRATEGIES)}")
-    check_axis(axis, AXIS_NAMES)
-    if min_gain is not None and not 0.0 <= _number(min_gain) < 1.0:
-        raise CoExecError(f"min_gain {min_gain!r} must be a part of the single-device time, from 0 up to 1")
-    if ratio == "auto":
-        return None
-    value = _number(ratio)
-    if not 0.0 <= value <= 1.0:
-        raise CoExecError(f"ratio {ratio!r} must be auto or a number from 0 (all on the CPU) to 1 (all on the GPU)")
-    return value
+__all__ = [
+    "DEFAULT_MIN_GAIN",
+    "OBJECTIVES",
+    "STRATEGIES",
+    "Options",
+    "Simulator",
+    "check_options",
+    "compare",
+    "make_plan",
+    "margin_of",
+    "needs_costs",
+    "ran",
+    "simulate",
+    "with_times",
+]
 
 
-def _number(value: object) -> float:
-    """The value as a number, -1 if it is none."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return -1.0
-
-
-def needs_costs(ratio: float | None, strategy: str) -> bool:
+def needs_costs(options: Options) -> bool:
     """Whether the options leave something to decide by cost."""
-    return ratio is None or (strategy == "codl" and 0.0 < ratio < 1.0)
+    return options.ratio is None or (options.strategy != "coexec" and 0.0 < options.ratio < 1.0)
 
 
-def make_plan(
-    graph: KernelGraph,
-    costs: Costs | None = None,
-    strategy: str = "coexec",
-    axis: str = "auto",
-    ratio: float | None = None,
-    min_gain: float | None = None,
-) -> Plan:
+def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -> Plan:
     """Plan a kernel graph.
 
     Parameters
@@ -70,22 +51,29 @@ def make_plan(
     graph : KernelGraph
     costs : Costs, optional
         Needed when `needs_costs`; otherwise only used to fill in expected times.
-    strategy, axis, ratio, min_gain
-        As `relay.transform.CoExecPartition` takes them, `ratio` already a number or `None` for ``auto``.
+    **given
+        Fields of `Options`, as `check_options` takes them.
 
     Returns
     -------
     Plan
         The same inputs give the same plan, byte for byte.
+
+    Raises
+    ------
+    CoExecError
+        When an option is wrong, or costs are needed and not given, or can't tell what the objective asks.
     """
-    gain = DEFAULT_MIN_GAIN if min_gain is None else float(min_gain)
-    if needs_costs(ratio, strategy):
+    options = check_options(**given)  # type: ignore[arg-type]
+    if costs is not None:
+        costs = Tables(graph, linked(costs, options))
+    if needs_costs(options):
         if costs is None:
-            raise CoExecError(f"strategy '{strategy}' with ratio auto needs costs: give a profile, or a ratio")
-        segments, notes = greedy_plan(graph, costs, strategy, axis, ratio, gain)
+            raise CoExecError(f"strategy '{options.strategy}' with ratio auto needs costs: give a profile, or a ratio")
+        segments, notes = STRATEGIES[options.strategy](graph, costs, options)
     else:
-        assert ratio is not None
-        segments, notes = fixed_plan(graph, ratio, axis)
-    plan = Plan(graph.fingerprint(), segments, strategy, notes)
+        assert options.ratio is not None
+        segments, notes = fixed_plan(graph, options.ratio, options.axis)
+    plan = Plan(graph.fingerprint(), segments, options.strategy, notes)
     plan.check(graph)
     return with_times(graph, costs, plan) if costs is not None else replace(plan, costs="none: the ratio was given")

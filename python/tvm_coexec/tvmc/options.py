@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from .. import profiles
 from ..errors import CoExecError
+from ..planner import OBJECTIVES, STRATEGIES
+from ..verifying import DEFAULT_PLANS
 
-_PLANNING = ("ratio", "axis", "strategy", "profile", "plan", "min_gain")
+_PLANNING = ("ratio", "axis", "strategy", "profile", "plan", "min_gain", "objective", "bandwidth", "verify")
+_NUMBERS = {"min_gain": "from 0 up to 1", "bandwidth": "of bytes a second"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class CoExecOptions:
 
     Attributes
     ----------
-    ratio, axis, strategy, profile, plan, min_gain
+    ratio, axis, strategy, profile, plan, min_gain, objective, bandwidth, verify
         As `relay.transform.CoExecPartition` takes them; `None` for its default.
     dump_plan, report : str, optional
         Files to write the plan (JSON) and the report (text) to; ``-`` is standard output.
@@ -31,6 +34,9 @@ class CoExecOptions:
     profile: str | None = None
     plan: str | None = None
     min_gain: str | None = None
+    objective: str | None = None
+    bandwidth: str | None = None
+    verify: str | None = None
     dump_plan: str | None = None
     report: str | None = None
 
@@ -52,11 +58,16 @@ class CoExecOptions:
             if name in given and not os.path.isfile(given[name]) and given[name] not in others:
                 instead = f"; it may also be one of: {', '.join(others)}" if others else ""
                 raise CoExecError(f"{flag(name)}: there is no file {given[name]}{instead}")
-        if "min_gain" in given:
-            try:
-                given["min_gain"] = float(given["min_gain"])
-            except ValueError:
-                raise CoExecError(f"{flag('min_gain')} {given['min_gain']} must be a number, from 0 up to 1") from None
+        for name, kind in _NUMBERS.items():
+            if name in given:
+                try:
+                    given[name] = float(given[name])
+                except ValueError:
+                    raise CoExecError(f"{flag(name)} {given[name]} must be a number, {kind}") from None
+        if "verify" in given:
+            if not given["verify"].isdigit():
+                raise CoExecError(f"{flag('verify')} {given['verify']} must be a number of plans")
+            given["verify"] = int(given["verify"])
         return given
 
     def overridden_by(self, other: CoExecOptions) -> CoExecOptions:
@@ -87,16 +98,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--coexec-axis",
         metavar="AXIS",
-        help="what to divide along: 'oc' (output channels), 'h' (rows), 'w', 'n', 'm', 'batch' or 'auto'. "
+        help="what to divide along: 'oc' (output channels), 'h' (rows), 'w', 'n', 'm', 'batch', 'ic' or 'auto'. "
         "Defaults to 'auto'.",
     )
     group.add_argument(
-        "--coexec-strategy", metavar="NAME", help="how to plan: 'coexec' or 'codl'. Defaults to 'coexec'."
+        "--coexec-strategy",
+        metavar="NAME",
+        help=f"how to plan: {_listed(STRATEGIES)}. Defaults to 'coexec'; the others are there to compare with.",
     )
     group.add_argument(
         "--coexec-min-gain",
         metavar="PART",
-        help="divide only where this part of the better device's time is saved. Defaults to 0.10.",
+        help="divide only where this part of the better device's time is saved. If not presented, what the profile "
+        "says of its own error.",
+    )
+    group.add_argument(
+        "--coexec-objective",
+        metavar="NAME",
+        help=f"what is made small: {_listed(OBJECTIVES)} (energy-delay product). Defaults to 'latency'; others need "
+        "a profile with power.",
+    )
+    group.add_argument(
+        "--coexec-bandwidth",
+        metavar="BYTES",
+        help="bytes a second of the link between the two parts of strategy 'neurosurgeon'. If not presented, the "
+        "profile's links.",
     )
     group.add_argument(
         "--coexec-profile",
@@ -105,9 +131,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the name of a profile that comes with tvm-coexec. If not presented, such a profile where it is of these "
         "devices, else measured.",
     )
+    group.add_argument(
+        "--coexec-verify",
+        metavar="PLANS",
+        nargs="?",
+        const=str(DEFAULT_PLANS),
+        help="build and time the best few plans on this machine's devices, each device alone among them, and keep the "
+        f"fastest. Without a number {DEFAULT_PLANS} plans.",
+    )
     group.add_argument("--coexec-plan", metavar="FILE", help="a plan to replay instead of planning.")
     group.add_argument("--coexec-dump-plan", metavar="FILE", help="write the plan as JSON; '-' writes to the console.")
     group.add_argument("--coexec-report", metavar="FILE", help="write what was decided; '-' writes to the console.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = (f"'{name}'" for name in names)
+    return f"{', '.join(first)} or {last}"
 
 
 def from_args(args: argparse.Namespace) -> tuple[bool, CoExecOptions]:

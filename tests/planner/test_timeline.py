@@ -6,7 +6,7 @@ import pytest
 
 from tests.planner import graphs
 from tvm_coexec.plan import Segment
-from tvm_coexec.planner.simulate import Simulator, simulate
+from tvm_coexec.planner.timeline import Simulator, simulate
 
 
 def test_single_device_is_the_sum():

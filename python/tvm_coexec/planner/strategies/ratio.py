@@ -1,10 +1,12 @@
-"""Which kernels may go on a chain, and the plan for a ratio given by the user."""
+"""The plan for a ratio given by the user: chains as long as their halos allow. No costs are asked."""
 
 from __future__ import annotations
 
 from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, chain_dims, chain_shares, round_cut
-from tvm_coexec.plan import Segment, merge_neighbours
+from tvm_coexec.plan import Segment
+
+from ..segments import joined
 
 # A chain with a given ratio grows while the halo rows that both devices compute stay below this part of its work.
 MAX_RECOMPUTED = 0.125
@@ -93,7 +95,7 @@ def fixed_plan(graph: KernelGraph, ratio: float, axis: str) -> tuple[tuple[Segme
         else:
             segments.append(chain)
             index = chain.kernels[-1] + 1
-    return merge_neighbours(segments), notes
+    return joined(graph, segments), notes
 
 
 def whole_reason(kernel: Kernel, axis: str) -> str:

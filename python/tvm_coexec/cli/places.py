@@ -1,0 +1,144 @@
+"""``coexec places``: a network cut between this machine and another one, and run there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import CoExecError
+from ..plan import Plan, Segment, write_atomically
+from . import checks
+from .tables import print_table
+
+if TYPE_CHECKING:
+    from ..kernel_graph import KernelGraph
+    from ..places import Partition, Ran
+
+_BACK = {"cpu": "gpu", "gpu": "cpu"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add = parser.add_argument_group("where to cut").add_argument
+    add("--profile", metavar="FILE", help="costs: a file or a shipped profile's name; its cpu is here, its gpu there")
+    add("--bandwidth", type=checks.positive, metavar="BYTES", help="of the link, bytes a second; needed with --profile")
+    add("--plan", metavar="FILE", help="a plan of the strategy neurosurgeon instead")
+    add("--cut", type=checks.at_least_one, metavar="N", help="instead, so many kernels at the first place")
+    add("--first", choices=("here", "there"), default="here", help="the first place, with --cut (default: %(default)s)")
+    add = parser.add_argument_group("the places").add_argument
+    add("--here", default="llvm", metavar="TARGET", help="what computes here (default: %(default)s)")
+    add("--there", default="llvm", metavar="TARGET", help="what computes there (default: %(default)s)")
+    add("--host-there", default="llvm", metavar="TARGET", help="the CPU beside a GPU there (default: %(default)s)")
+    add("--remote", metavar="HOST:PORT", help="the other machine's RPC server")
+    add("--tracker", metavar="HOST:PORT", help="or its tracker; else TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    add("--key", default="", metavar="KEY", help="the machine's key at the tracker")
+    add = parser.add_argument_group("what to run").add_argument
+    add("--inputs", metavar="FILE", help="inputs by name (.npz); random ones otherwise")
+    add("--repeats", type=checks.at_least_one, default=3, metavar="N", help="runs; the shortest counts (default: 3)")
+    add("-o", "--outputs", metavar="FILE", help="write the outputs (.npz)")
+    add("--json", metavar="FILE", help="write what is printed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cut, build, run, and say what took how long."""
+    if sum(v is not None for v in (args.profile, args.plan, args.cut)) != 1:
+        raise CoExecError("say where to cut: give one of --profile, --plan and --cut")
+    if (args.profile is None) != (args.bandwidth is None):
+        raise CoExecError("--profile needs --bandwidth, the link's bytes a second, and goes with nothing else")
+    for path in (args.outputs, args.json):
+        if path:
+            checks.folder_of(path)
+    from .. import places, remote
+    from ..sampling.models import load_model
+
+    model = load_model(args.model)
+    prepared, extracted = places.prepare(model.mod, model.params)
+    plan, expected_s = _plan(extracted.graph, args)
+    partition = places.split_prepared(prepared, extracted, plan)
+    session = None
+    if any(p.place == places.THERE for p in partition.parts):
+        session = remote.connect(args.remote, args.tracker, args.key)
+    both = places.Places(partition, args.here, args.there, session, args.host_there)
+    inputs = _inputs(args.inputs, prepared["main"].params)
+    both.run(inputs)  # drivers compile GPU kernels when they are first launched
+    best = min((both.run(inputs) for _ in range(args.repeats)), key=lambda r: r.total_s)
+    numbers = _numbers(partition, best, expected_s, args)
+    _print(numbers, args.model)
+    if args.outputs:
+        with open(args.outputs, "wb") as f:
+            np.savez(f, **{f"output_{i}": value for i, value in enumerate(best.outputs)})
+        print(f"{args.outputs}: the outputs")
+    if args.json:
+        write_atomically(args.json, json.dumps(numbers, indent=1) + "\n")
+    return 0
+
+
+def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | None]:
+    """The plan, and what it is expected to take."""
+    if args.plan:
+        return Plan.load(args.plan), None
+    if args.cut:
+        n, first = len(graph.kernels), {"here": "cpu", "there": "gpu"}[args.first]
+        if args.cut > n:
+            raise CoExecError(f"--cut {args.cut}: the model has {n} kernels")
+        halves = ((first, range(args.cut)), (_BACK[first], range(args.cut, n)))
+        segments = tuple(Segment(device, tuple(kernels)) for device, kernels in halves if kernels)
+        return Plan(graph.fingerprint(), segments, "neurosurgeon"), None
+    from .. import profiles
+    from ..cost_models import load_costs
+    from ..planner import check_options, make_plan, simulate
+    from ..planner.options import linked
+
+    costs = load_costs(profiles.path_of(args.profile) or args.profile)
+    options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
+    plan = make_plan(graph, costs, **vars(options))
+    return plan, simulate(graph, linked(costs, options), plan.segments)
+
+
+def _inputs(path: str | None, params) -> dict[str, np.ndarray]:
+    types = {p.name_hint: p.checked_type for p in params}
+    if path is None:
+        rng = np.random.default_rng(0)
+        return {
+            name: (rng.standard_normal if "float" in t.dtype else rng.random)([int(d) for d in t.shape]).astype(t.dtype)
+            for name, t in types.items()
+        }
+    try:
+        with np.load(path) as given:
+            found = {name: given[name] for name in given.files}
+    except (OSError, ValueError, AttributeError) as err:
+        raise CoExecError(f"--inputs: can't read {path} ({err}); write it with numpy.savez") from None
+    for name, t in types.items():
+        shape = tuple(int(d) for d in t.shape)
+        if name in found and (found[name].shape, str(found[name].dtype)) != (shape, t.dtype):
+            raise CoExecError(
+                f"--inputs: '{name}' is {found[name].dtype} {found[name].shape}, the model takes {t.dtype} {shape}"
+            )
+    return found
+
+
+def _numbers(partition: Partition, ran: Ran, expected_s: float | None, args: argparse.Namespace) -> dict:
+    parts = [
+        {"place": p.place, "target": getattr(args, p.place), "kernels": len(p.kernels), "seconds": s}
+        for p, s in zip(partition.parts, ran.part_s, strict=True)
+    ]
+    link = {"sent_bytes": ran.sent_bytes, "received_bytes": ran.received_bytes, "seconds": ran.link_s}
+    return {"parts": parts, "link": link, "seconds": ran.total_s, "expected_s": expected_s}
+
+
+def _print(numbers: Mapping, model: str) -> None:
+    rows = [
+        {"place": p["place"], "target": p["target"], "kernels": p["kernels"], "ms": p["seconds"] * 1e3}
+        for p in numbers["parts"]
+    ]
+    print_table(rows, model)
+    link = numbers["link"]
+    print(f"link: {link['sent_bytes']} bytes sent, {link['received_bytes']} received, {link['seconds'] * 1e3:.3f} ms")
+    expected = numbers["expected_s"]
+    told = f", {expected * 1e3:.3f} ms expected" if expected is not None else ""
+    print(f"together: {numbers['seconds'] * 1e3:.3f} ms{told}")

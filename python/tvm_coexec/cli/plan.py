@@ -1,0 +1,211 @@
+"""``coexec plan``: which device computes what; strategies side by side, plans checked and drawn."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import TYPE_CHECKING
+
+from ..errors import CoExecError
+from ..plan import Plan, write_atomically
+from ..planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
+from ..planner.compare import Compared
+from ..planner.objective import energy_j
+from ..planner.tables import Tables
+from ..report import Report
+from . import checks
+from .tables import print_table
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+    from ..cost_models import Costs
+    from ..sampling.build import KernelBuilder
+
+_PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
+    parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
+    parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
+    add = parser.add_argument_group("how to plan").add_argument
+    add("--strategy", metavar="NAME", help=f"one of {', '.join(STRATEGIES)} (default: coexec)")
+    add("--axis", metavar="AXIS", help="divide along this axis only: oc, h, n, m, batch, ic... (default: auto)")
+    add("--ratio", metavar="PART", help="the GPU's part of every operator, 0 to 1 (default: auto, by cost)")
+    add("--min-gain", metavar="PART", help="what a plan must save of one device's time (default: by the profile)")
+    add("--objective", metavar="NAME", help="latency, energy or edp, their product (default: latency)")
+    add("--bandwidth", metavar="BYTES", help="of neurosurgeon's link, bytes a second (default: the profile's links)")
+    add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
+    add = parser.add_argument_group("what to show").add_argument
+    add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
+    add("--compare", action="store_true", help="a table of all strategies")
+    add("--png", metavar="FILE", help="draw the network and both timelines as an image")
+    add("--html", metavar="FILE", help="draw them as a page, with details where the mouse points")
+    add("--json", metavar="FILE", help="write what is printed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan or check, and show it."""
+    options = _options(args)
+    given = Plan.load(args.check) if args.check else None
+    from ..sampling.models import load_model
+    from ..targets import targets
+
+    both = targets(args.cpu, args.gpu)
+    builder = load_model(args.model).builder(args.cpu, args.gpu)
+    graph = builder.graph
+    if given is not None:
+        _check(given, builder, args)
+    profile, costs = _costs(args, builder, *both)
+    costs = Tables(graph, costs)
+    plan = make_plan(graph, costs, **vars(options)) if given is None else with_times(graph, costs, given)
+    report = Report(graph, plan, costs=costs)
+    print(f"profile: {profile}")
+    if given is not None:
+        print(f"{args.check}: OK, it fits {args.model}")
+    print(report.to_text(), end="")
+    compared = _compare(report, options, args) if args.compare else []
+    if args.output:
+        plan.save(args.output)
+        print(f"{args.output}: the plan")
+    _draw(report, args)
+    if args.json:
+        write_atomically(args.json, json.dumps(_numbers(report, profile, compared, args), indent=1) + "\n")
+    return 0
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """Options of planning, and what can be said of the others before the model is read."""
+    given = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
+        told = ", ".join("--" + n.replace("_", "-") for n in idle)
+        raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
+    if args.compare and "ratio" in given:
+        raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
+    options = check_options(**given)
+    for path in (args.output, args.png, args.html, args.json):
+        if path:
+            checks.folder_of(path)
+    if args.png:
+        from .plots import require_matplotlib
+
+        require_matplotlib("--png")
+    return options
+
+
+def _check(plan: Plan, builder: KernelBuilder, args: argparse.Namespace) -> None:
+    try:
+        plan.check(builder.graph)
+    except CoExecError as err:
+        raise CoExecError(f"{args.check} does not fit {args.model}: {err}") from None
+
+
+def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: Target) -> tuple[str, Costs]:
+    """What the plan is made with, and what to say of it; nothing is measured unless the user says so."""
+    from .. import profiles, profiling
+
+    name = args.profile
+    if name is None:
+        found = profiling.shipped(cpu, gpu)
+        if found is not None:
+            return f"{found[0]}, which comes with tvm-coexec and is of these devices", found[1]
+        text = "generic, of another board, since none that comes with tvm-coexec is of these devices; give --profile"
+        return text, profiling.generic()
+    if name == profiling.MEASURE:
+        from ..sampling.build import opt_level_3
+
+        with opt_level_3():
+            costs = profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name, args.axis or "auto")
+        return "measured here", costs
+    if not os.path.exists(name) and profiles.path_of(name) is None:
+        known = ", ".join((profiling.MEASURE, *profiles.names()))
+        raise CoExecError(f"--profile: there is no file {name}; it may also be one of: {known}")
+    return name, profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name)
+
+
+def _compare(report: Report, options: Options, args: argparse.Namespace) -> list[Compared]:
+    """Print the table of strategies, and why some have no plan; a checked plan is its first row."""
+    graph, costs = report.graph, report.costs
+    assert costs is not None
+    compared = compare(graph, costs, options)
+    if args.check:
+        assert report.plan is not None
+        compared.insert(0, _compared(report, os.path.basename(args.check)))
+    best = min(report.alone_s().values())
+    rows = [_row(c, best) for c in compared if c.plan is not None]
+    if not any("energy mJ" in r and r["energy mJ"] is not None for r in rows):
+        rows = [{k: v for k, v in r.items() if k != "energy mJ"} for r in rows]
+    print()
+    print_table(rows, "strategies, by the same costs and the same simulated executor")
+    for c in compared:
+        if c.plan is None:
+            print(f"{c.strategy}: {c.reason}")
+    return compared
+
+
+def _compared(report: Report, name: str) -> Compared:
+    sim, plan = report.simulated, report.plan
+    assert sim is not None and plan is not None
+    totals = sim.totals
+    return Compared(
+        name, plan, sim.now_s, energy_j(sim), totals.sync_points, len(plan.chains), totals.bytes_moved, planning_s=0.0
+    )
+
+
+def _row(c: Compared, alone_s: float) -> dict[str, object]:
+    return {
+        "strategy": c.strategy,
+        "ms": c.seconds * 1e3,
+        "x best single": f"{alone_s / c.seconds:.2f}" if c.seconds else None,
+        "energy mJ": None if c.joules is None else c.joules * 1e3,
+        "sync points": c.sync_points,
+        "MB moved": c.bytes_moved / 1e6,
+        "chains": c.chains,
+        "planned in ms": c.planning_s * 1e3,
+    }
+
+
+def _draw(report: Report, args: argparse.Namespace) -> None:
+    if not (args.png or args.html):
+        return
+    from ..drawing import draw_plan, write_html, write_png
+
+    assert report.plan is not None and report.costs is not None
+    name = os.path.splitext(os.path.basename(args.model))[0]
+    drawing = draw_plan(report.graph, report.plan, report.costs, name)
+    if args.png:
+        write_png(drawing, args.png)
+        print(f"{args.png}: the drawing")
+    if args.html:
+        write_html(drawing, args.html, report.to_text())
+        print(f"{args.html}: the drawing")
+
+
+def _numbers(report: Report, profile: str, compared: list[Compared], args: argparse.Namespace) -> dict[str, object]:
+    plan, sim = report.plan, report.simulated
+    assert plan is not None and sim is not None
+    whole = [{"kernel": k, "name": name, "reason": reason} for k, name, reason in report.whole()]
+    strategies = [
+        {"strategy": c.strategy, "expected_s": c.seconds, "energy_j": c.joules, "sync_points": c.sync_points,
+         "bytes_moved": c.bytes_moved, "chains": c.chains, "planning_s": c.planning_s}
+        if c.plan is not None else {"strategy": c.strategy, "reason": c.reason}
+        for c in compared
+    ]  # fmt: skip
+    return {
+        "model": args.model,
+        "profile": profile,
+        "costs": plan.costs,
+        "strategy": plan.strategy,
+        "expected_s": report.expected_s,
+        "alone_s": report.alone_s(),
+        "energy_j": report.energy_j,
+        "sync_points": report.sync_points,
+        "bytes_moved": sim.totals.bytes_moved,
+        "segments": report.segments(),
+        "whole": whole,
+        "strategies": strategies,
+    }

@@ -1,0 +1,71 @@
+"""Strategies side by side: the same graph, the same costs, the same simulated executor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tvm_coexec.cost_models import Costs
+from tvm_coexec.errors import CoExecError
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Plan
+
+from .objective import energy_j
+from .options import Options, linked
+from .strategies import STRATEGIES
+from .tables import Tables
+from .timeline import ran, with_times
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a strategy plans, and what that is expected to take.
+
+    Attributes
+    ----------
+    strategy : str
+    plan : Plan or None
+        `None` where the strategy can't plan this graph.
+    seconds : float
+    joules : float or None
+    sync_points, chains : int
+    bytes_moved : float
+    planning_s : float
+    reason : str
+        Why there is no plan.
+    """
+
+    strategy: str
+    plan: Plan | None
+    seconds: float = 0.0
+    joules: float | None = None
+    sync_points: int = 0
+    chains: int = 0
+    bytes_moved: float = 0.0
+    planning_s: float = 0.0
+    reason: str = ""
+
+
+def compare(
+    graph: KernelGraph, costs: Costs, options: Options | None = None, strategies: Iterable[str] = ()
+) -> list[Compared]:
+    """Plans of several strategies; all of them, if none is named, in the order of `STRATEGIES`."""
+    options = options or Options()
+    costs = Tables(graph, linked(costs, options))
+    return [_planned(graph, costs, replace(options, strategy=s)) for s in strategies or STRATEGIES]
+
+
+def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
+    start = time.perf_counter()
+    try:
+        segments, notes = STRATEGIES[options.strategy](graph, costs, options)
+    except CoExecError as why:
+        return Compared(options.strategy, None, reason=str(why))
+    took = time.perf_counter() - start
+    plan = with_times(graph, costs, Plan(graph.fingerprint(), segments, options.strategy, notes))
+    sim = ran(graph, costs, segments)
+    totals = sim.totals
+    return Compared(
+        options.strategy, plan, sim.now_s, energy_j(sim), totals.sync_points, len(plan.chains), totals.bytes_moved, took
+    )

@@ -1,0 +1,30 @@
+"""How much a plan must promise, so that it is not slower than one device when the costs are wrong."""
+
+from __future__ import annotations
+
+from tvm_coexec.cost_models import Costs
+from tvm_coexec.kernel_graph import KernelGraph
+
+# Of costs that say nothing of their error: kernels measured alone run from warm caches and share no bandwidth, so that
+# a split promises more than it keeps (by up to a quarter on a two-core test-bed); less than this may be a loss.
+DEFAULT_MIN_GAIN = 0.10
+LARGEST = 0.5
+
+
+def margin_of(graph: KernelGraph, costs: Costs) -> float:
+    """Part of the single-device time that a plan must promise to save.
+
+    It is the mean of both devices' errors, by which the costs say that their sums over whole networks are off: what is
+    compared are two such sums, and what a device's kernels have in common cancels in part.
+
+    Parameters
+    ----------
+    graph : KernelGraph
+    costs : Costs
+        ``costs.error`` holds the relative error by device, as `Profile` does; costs without it have the margin
+        `DEFAULT_MIN_GAIN`.
+    """
+    errors = getattr(costs, "error", None)
+    if not errors:
+        return DEFAULT_MIN_GAIN
+    return min(LARGEST, sum(errors.get(d, 0.0) for d in ("cpu", "gpu")) / 2)

@@ -1,0 +1,33 @@
+"""Segments put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Segment
+
+
+def joined(graph: KernelGraph, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Adjacent segments of one device as one, so that the device optimises over its whole run.
+
+    All copies that a segment needs come before its work. So a segment that reads what only the other device has begins
+    anew: else the earlier kernels would wait for that copy, too.
+    """
+    where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
+    out: list[Segment] = []
+    for s in segments:
+        device = "cpu" if s.device == "split" else s.device  # chains are joined there
+        inside = set(s.kernels)
+        values = {v for k in s.kernels for v in graph.kernels[k].inputs if v not in inside}
+        copies = any(device not in where[v] for v in values)
+        for v in values:
+            where[v].add(device)
+        for k in s.kernels:
+            where[k] = {device}
+        if out and s.device != "split" and out[-1].device == s.device and not copies:
+            out[-1] = replace(out[-1], kernels=tuple(sorted((*out[-1].kernels, *s.kernels))), expected_s={})
+        else:
+            out.append(s)
+    return tuple(out)

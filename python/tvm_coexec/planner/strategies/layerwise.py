@@ -1,0 +1,18 @@
+"""Each operator whole on the device that computes it faster: what frameworks do that know both."""
+
+from __future__ import annotations
+
+from tvm_coexec.cost_models import Costs
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Segment
+
+from ..options import Options, Result
+from ..segments import joined
+
+
+def layerwise(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+    """Kernel by kernel; copies are not weighed, as in heterogeneous executions that choose by operator."""
+    faster = [min(("cpu", "gpu"), key=lambda d, k=k: costs.whole_s(d, k)) for k in graph.kernels]
+    segments = joined(graph, [Segment(d, (k,)) for k, d in enumerate(faster)])
+    notes = {str(k): f"whole on the faster device, the {d}" for k, d in enumerate(faster)}
+    return segments, notes

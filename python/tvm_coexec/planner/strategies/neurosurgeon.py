@@ -1,0 +1,32 @@
+"""Neurosurgeon's partition (Kang et al., ASPLOS 2017): the network is cut once, between two places.
+
+The layers before the cut run at the first place, the rest at the second, and what crosses goes over a link of given
+bandwidth. Here the places are the CPU and the GPU, either of them first; `tvm_coexec.places` runs the two halves on
+two machines.
+"""
+
+from __future__ import annotations
+
+from tvm_coexec.cost_models import Costs
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Segment
+
+from ..objective import score_of
+from ..options import Options, Result
+from ..timeline import ran
+from .single import on_one
+
+
+def neurosurgeon(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+    """The best of all cuts, in both directions, and of each place alone; the link is that of `linked` costs."""
+    best = min(_cuts(graph), key=lambda s: score_of(options.objective, ran(graph, costs, s)))
+    return best, {str(k.index): "one cut of the whole network, no operator is divided" for k in graph.kernels}
+
+
+def _cuts(graph: KernelGraph) -> list[tuple[Segment, ...]]:
+    n = len(graph.kernels)
+    found: list[tuple[Segment, ...]] = [(on_one(graph, "cpu"),), (on_one(graph, "gpu"),)]
+    for at in range(1, n):
+        first, second = tuple(range(at)), tuple(range(at, n))
+        found += [(Segment(a, first), Segment(b, second)) for a, b in (("cpu", "gpu"), ("gpu", "cpu"))]
+    return found

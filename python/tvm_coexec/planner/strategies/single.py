@@ -1,0 +1,34 @@
+"""Each device alone, and the better of the two."""
+
+from __future__ import annotations
+
+from tvm_coexec.cost_models import Costs
+from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.plan import Segment
+
+from ..objective import score_of
+from ..options import Options, Result
+from ..timeline import ran
+
+
+def single(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+    """The whole model on the device that is better at it alone."""
+    device = best_single(graph, costs, options.objective)
+    why = f"{device} alone, as asked for"
+    return (on_one(graph, device),), {str(k.index): why for k in graph.kernels}
+
+
+def on_one(graph: KernelGraph, device: str) -> Segment:
+    """The segment that has everything on one device."""
+    return Segment(device, tuple(k.index for k in graph.kernels))
+
+
+def best_single(graph: KernelGraph, costs: Costs, objective: str = "latency") -> str:
+    """``cpu`` or ``gpu``; the CPU where both are as good."""
+    return best_alone(graph, costs, objective)[1]
+
+
+def best_alone(graph: KernelGraph, costs: Costs, objective: str = "latency") -> tuple[float, str]:
+    """Score of the better device, and which it is."""
+    found = [(score_of(objective, ran(graph, costs, [on_one(graph, d)])), d) for d in ("cpu", "gpu")]
+    return min(found, key=lambda f: f[0])

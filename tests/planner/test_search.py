@@ -1,0 +1,140 @@
+"""The search against the oracle, and what it is made of against the definitions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.planner import graphs
+from tvm_coexec.kernel_graph import chain_shares
+from tvm_coexec.plan import Segment
+from tvm_coexec.planner import make_plan, simulate
+from tvm_coexec.planner.blocks import blocks_of
+from tvm_coexec.planner.candidates import Candidates
+from tvm_coexec.planner.cut_times import chain_times, inner_cuts, intervals
+from tvm_coexec.planner.outcomes import Outcomes
+from tvm_coexec.planner.tables import Tables
+from tvm_coexec.planner.timeline import Simulator
+from tvm_coexec.testing.graphs import RandomCosts, random_graph
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_plan_of_a_small_graph_is_better(seed):
+    kernels = 2 + seed % 5
+    g, c = random_graph(seed, kernels), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
+    best = simulate(g, c, make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    ours = simulate(g, c, make_plan(g, c, strategy="coexec", min_gain=0.0).segments)
+    assert best <= ours * (1 + 1e-12), "the oracle missed a plan"
+    assert ours <= best * 1.01
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_never_worse_than_a_single_device(seed):
+    g, c = random_graph(seed, 30), RandomCosts(seed)
+    single = simulate(g, c, make_plan(g, c, strategy="single").segments)
+    assert simulate(g, c, make_plan(g, c).segments) <= single * (1 + 1e-12)
+
+
+def _chains(seed: int):
+    """Chains of a random graph as the search sees them, each with its axis."""
+    g = random_graph(seed, 12)
+    tables = Tables(g, RandomCosts(seed, slowdown=1.3))
+    for last in range(len(g.kernels)):
+        for axis in g.kernels[last].axes:
+            for walk in intervals(tables, last, axis, inner_cuts(axis, None), 8):
+                yield g, tables, walk.times()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_times_of_all_cuts_are_those_of_each_chain(seed):
+    seen = 0
+    for g, tables, chain in _chains(seed):
+        for i, cut in enumerate(chain.cuts):
+            shares = chain_shares(g, list(chain.members), chain.axis, int(cut))
+            for device, found, ranges in (("gpu", chain.gpu_s, shares.gpu), ("cpu", chain.cpu_s, shares.cpu)):
+                want = sum(tables.shares_s(device, g.kernels[m], shares.dims[m], [ranges[m]])[0] for m in chain.members)
+                assert found[i] == pytest.approx(want), (chain.members, chain.axis, cut, device)
+            assert {m: int(c[i]) for m, (c, _) in chain.leaves.items()} == shares.cuts
+            seen += 1
+    assert seen > 50
+
+
+@pytest.mark.parametrize("backlog_s", [0.0, 3e-4])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_outcome_is_what_the_simulator_makes_of_it(place, backlog_s):
+    for seed in range(4):
+        for g, tables, chain in _chains(seed):
+            if len(chain.outer) != 1:  # of several inputs the order of copies differs
+                continue
+            places = (place,) * (len(chain.outer) + len(chain.after))
+            (best,) = Outcomes(tables).of(chain, places, backlog_s)
+            sim = Simulator(g, tables)
+            sim.gpu_s = backlog_s
+            devices = {1: {"cpu"}, 2: {"gpu"}, 3: {"cpu", "gpu"}}[place]
+            sim.where.update({v: set(devices) for v in (*chain.outer, *chain.after)})
+            sim.run(Segment("split", chain.members, chain.axis, best.cut))
+            assert sim.host_s == pytest.approx(best.end_s), (chain.members, chain.axis)
+            for v in best.on_gpu:
+                assert "gpu" in sim.where[v]
+            for v in best.on_cpu:
+                assert "cpu" in sim.where[v]
+
+
+def test_chain_of_kernels_that_are_not_consecutive():
+    g = graphs.residual()
+    tables = Tables(g, graphs.costs())
+    axis = g.kernels[4].named_axis("h")
+    times = chain_times(tables, (0, 3, 4), axis, np.array([16]))
+    assert times is not None and set(times.outer) == {-1, 2}
+    assert chain_times(tables, (0, 1, 4), g.kernels[4].named_axis("oc"), np.array([16])) is None
+
+
+def test_blocks_end_where_every_order_passes():
+    found = [(b.start, b.stop) for b in blocks_of(graphs.residual())]
+    assert found == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], "the skip is a value, not a branch of its own"
+    g = graphs.graph(
+        graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (0,)), graphs.conv_kernel(2, (0,)),
+        graphs.add_kernel(3, (1, 2)), graphs.conv_kernel(4, (3,)),
+    )  # fmt: skip
+    blocks = blocks_of(g)
+    assert [(b.start, b.stop) for b in blocks] == [(0, 1), (1, 3), (3, 4), (4, 5)]
+    assert blocks[1].states == (0, 0b010, 0b100, 0b110)
+
+
+def test_an_output_in_the_middle_does_not_hold_the_blocks_together():
+    kernels = [graphs.conv_kernel(i, (i - 1,)) for i in range(3)]
+    kernels += [graphs.softmax_kernel(3, (2,)), graphs.conv_kernel(4, (2,)), graphs.conv_kernel(5, (4,))]
+    g = type(graphs.straight(1))(tuple(kernels), graphs.straight(1).inputs, (3, 5))
+    assert [(b.start, b.stop) for b in blocks_of(g)][-1] == (5, 6)
+    c = graphs.costs()
+    assert simulate(g, c, make_plan(g, c, min_gain=0.0).segments) <= simulate(
+        g, c, make_plan(g, c, strategy="exhaustive").segments
+    ) * (1 + 1e-9)
+
+
+def test_layers_that_repeat_are_planned_alike():
+    """What is taken over from an earlier layer is what would be found for it."""
+    kernels = []
+    for layer in range(4):
+        a = 4 * layer
+        kernels += [graphs.conv_kernel(0, (a - 1,)), graphs.conv_kernel(0, (a,)), graphs.conv_kernel(0, (a,))]
+        kernels.append(graphs.add_kernel(0, (a + 1, a + 2)))
+    g = graphs.graph(*(replace(k, index=i, attrs=k.attrs | {"n": 0}) for i, k in enumerate(kernels)))
+    tables = Tables(g, graphs.costs(gpu_gflops=14.0))
+    found = Candidates(tables, Outcomes(tables))
+    repeated = 0
+    for k in g.kernels:
+        for chain in found.consecutive[k.index]:
+            repeated += chain.shift > 0
+            axis = g.kernels[chain.members[-1]].named_axis(chain.axis)
+            alone = chain_times(tables, chain.members, axis, chain.cuts)
+            assert alone is not None and set(alone.outer) == set(chain.outer)
+            np.testing.assert_allclose(alone.gpu_s, chain.gpu_s)
+            np.testing.assert_allclose(alone.cpu_s, chain.cpu_s)
+            np.testing.assert_allclose(alone.join_s, chain.join_s)
+            assert {m: (list(c), n) for m, (c, n) in alone.leaves.items()} == {
+                m: (list(c), n) for m, (c, n) in chain.leaves.items()
+            }
+    assert repeated > 10
