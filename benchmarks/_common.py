@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -110,7 +110,7 @@ def finish(
     rows: list[dict],
     notes: Sequence[str] = (),
     columns: Sequence[str] | None = None,
-    details: Sequence[dict] = (),
+    details: Sequence[dict] | Mapping[str, list[dict]] = (),
 ) -> None:
     """Prints setting, table and notes, and writes the JSON if asked to.
 
@@ -122,20 +122,23 @@ def finish(
         Goals and caveats, printed below.
     columns : sequence of str, optional
         Keys to print; all of the first row if not given.
-    details : sequence of dict, optional
-        Rows of a table before, with other columns; in the JSON, too.
+    details : sequence of dict, or dict of str to list of dict, optional
+        Rows of a table before, with other columns; or several tables by title. In the JSON, too.
     """
     setting = bed.setting()
     text = table(rows, columns)
     if args.json:
         content = {"benchmark": args.name, "quick": args.quick, "setting": setting, "notes": list(notes), "rows": rows}
-        content |= {"details": list(details)} if details else {}
+        content |= {"details": details if isinstance(details, Mapping) else list(details)} if details else {}
         temporary = Path(args.json + ".part")
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         temporary.replace(args.json)
     print("; ".join(f"{k}: {v}" for k, v in setting.items()))
-    if details:
-        print(table(list(details)))
+    tables = details if isinstance(details, Mapping) else {"": list(details)}
+    for title, lines in tables.items():
+        if lines:
+            print(f"\n{title}" if title else "")
+            print(table(lines))
     for note in notes:
         print(note)
     print(text)

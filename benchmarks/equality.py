@@ -1,4 +1,4 @@
-"""Numeric equality: co-executed networks against onnxruntime, over ratios and axes.
+"""Numeric equality: co-executed networks against onnxruntime, over ratios, axes and strategies.
 
 The error is the largest absolute difference over the largest absolute value of the reference's output; the weights are
 seeded random ones, which expose a slip anywhere. ``python -m benchmarks.equality NETWORK ...`` runs some networks and,
@@ -9,19 +9,32 @@ from __future__ import annotations
 
 from benchmarks import _common, _modules
 
-NETWORKS = ("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121")
+NETWORKS = (
+    *("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121"),
+    *("mobilenet", "bert_base"),
+)
 RATIOS = (0.3, 0.5, 0.7)
 AXES = ("oc", "h")
+# Planned by this profile, so that the same plans are made on every machine.
+PROFILE = "generic"
+STRATEGIES = ("coexec", "codl", "mulayer", "layerwise", "neurosurgeon")
 GOAL = 1e-4
-QUICK = [("squeezenet", 0.5, "h"), ("squeezenet", 0.3, "oc"), ("shufflenet", 0.7, "oc")]
+Case = tuple[str, float | str, str, str]
+QUICK: list[Case] = [
+    ("squeezenet", 0.5, "h", "coexec"),
+    ("squeezenet", 0.5, "ic", "coexec"),
+    ("shufflenet", 0.7, "oc", "coexec"),
+    ("shufflenet", "auto", "auto", "coexec"),
+]
 
 
-def full_grid(networks: list[str]) -> list[tuple[str, float | str, str]]:
-    """Network, ratio, axis; at 0 and 1 nothing is divided, so the axis says nothing there."""
-    grid: list[tuple[str, float | str, str]] = []
+def full_grid(networks: list[str]) -> list[Case]:
+    """Network, ratio, axis, strategy; at 0 and 1 nothing is divided, so the axis says nothing there."""
+    grid: list[Case] = []
     for name in networks:
-        grid += [(name, 0, "auto"), (name, 1, "auto"), (name, "auto", "auto")]
-        grid += [(name, ratio, axis) for ratio in RATIOS for axis in AXES]
+        grid += [(name, 0, "auto", "coexec"), (name, 1, "auto", "coexec"), (name, 0.5, "ic", "coexec")]
+        grid += [(name, ratio, axis, "coexec") for ratio in RATIOS for axis in AXES]
+        grid += [(name, "auto", "auto", strategy) for strategy in STRATEGIES]
     return grid
 
 
@@ -30,16 +43,19 @@ def main() -> None:
     args = _common.parse("equality", __doc__, names=NETWORKS)
     bed = _common.TestBed()
     rows, network = _common.kept_rows(args, "network"), None
-    for name, ratio, axis in _common.progress(QUICK if args.quick else full_grid(args.names)):
+    for name, ratio, axis, strategy in _common.progress(QUICK if args.quick else full_grid(args.names)):
         if network is None or network.name != name:
             network = _modules.Network.load(name)
-        runner, plan = _modules.coexecuted(network, "both", ratio=ratio, axis=axis)
+        runner, plan = _modules.coexecuted(
+            network, "both", ratio=ratio, axis=axis, strategy=strategy, profile=PROFILE, min_gain=0.0
+        )
         error = _modules.relative_error(runner.once()[1][0], network.reference)
         rows.append(
             {
                 "network": name,
                 "ratio": str(ratio),
                 "axis": axis,
+                "strategy": strategy,
                 "chains": len(plan.chains),
                 "split_kernels": sum(len(c.kernels) for c in plan.chains),
                 "max_rel_error": error,
