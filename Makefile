@@ -4,6 +4,8 @@
 
 VENV_PYTHON := .venv/bin/python
 ARGS ?=
+# Tests run in so many processes.
+JOBS ?= 1
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +17,7 @@ demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARG
 	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
 
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile) $(ARGS)
 
 lint: setup ## Check style
 	@$(VENV_PYTHON) -m ruff check .
