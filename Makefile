@@ -4,8 +4,8 @@
 
 VENV_PYTHON := .venv/bin/python
 ARGS ?=
-# Tests run in so many processes.
-JOBS ?= 1
+# Tests run in so many processes. When one dies (a crash, a hang in C), the run ends there: xdist would wait for its tests.
+JOBS ?= 2
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARG
 	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
 
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
-	@$(VENV_PYTHON) -m pytest $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile) $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile --max-worker-restart 0) $(ARGS)
 
 lint: setup ## Check style
 	@$(VENV_PYTHON) -m ruff check .

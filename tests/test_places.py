@@ -54,7 +54,7 @@ def address() -> Iterator[str]:
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                remote.connect(f"127.0.0.1:{port}")
+                remote.close(remote.connect(f"127.0.0.1:{port}"))
                 break
             except CoExecError:
                 assert process.poll() is None and time.monotonic() < end
@@ -86,7 +86,8 @@ def test_halves_equal_the_whole(address, at, first):
     inputs = models.input_of(mod)
     found = split_at(mod, None, cut_plan(mod, at, first))
     assert [p.place for p in found.parts] == ([HERE, THERE] if first == "cpu" else [THERE, HERE])
-    ran = Places(found, session=remote.connect(address)).run(inputs)
+    with Places(found, session=remote.connect(address)) as both:
+        ran = both.run(inputs)
     models.assert_same(ran.outputs, models.reference(mod, inputs))
     assert len(ran.part_s) == 2 and all(s > 0 for s in ran.part_s) and ran.link_s > 0
     crossing = sum(
@@ -105,7 +106,8 @@ def test_a_gpu_there(address, at, first):
     mod = models.residual_net()
     inputs = models.input_of(mod)
     found = split_at(mod, None, cut_plan(mod, at, first))
-    ran = Places(found, there="opencl", session=remote.connect(address)).run(inputs)
+    with Places(found, there="opencl", session=remote.connect(address)) as both:
+        ran = both.run(inputs)
     models.assert_same(ran.outputs, models.reference(mod, inputs))
 
 
@@ -116,10 +118,21 @@ def test_inputs_and_outputs_on_either_side_of_the_cut(address, first):
     inputs = models.input_of(mod)
     found = split_at(mod, None, cut_plan(mod, 1, first))
     assert list(found.parts[1].inputs) == ["coexec_cross0", "z"] and found.outputs == (Source(0, 0), Source(1, 0))
-    both = Places(found, session=remote.connect(address))
-    models.assert_same(both.run(inputs).outputs, models.reference(mod, inputs))
-    with pytest.raises(CoExecError, match="the model's input 'z' is missing; given are: x"):
-        both.run({"x": inputs["x"]})
+    with Places(found, session=remote.connect(address)) as both:
+        models.assert_same(both.run(inputs).outputs, models.reference(mod, inputs))
+        with pytest.raises(CoExecError, match="the model's input 'z' is missing; given are: x"):
+            both.run({"x": inputs["x"]})
+
+
+@pytest.mark.remote
+def test_a_closed_session_makes_room_for_the_next(address):
+    """Although the first one's objects are still there: in Python nobody knows when they go."""
+    found = split_at(models.residual_net(), None, cut_plan(models.residual_net(), 3))
+    session = remote.connect(address)
+    with Places(found, session=session) as first:
+        modules = list(first.modules)
+    remote.close(remote.connect(address))
+    assert len(modules) == 2 and first.modules == []
 
 
 def test_everything_here_needs_no_other_machine():

@@ -21,6 +21,7 @@ from tvm import relay
 from tvm.contrib import graph_executor
 from tvm.target import Target
 
+from . import remote
 from .context import deployed
 from .errors import CoExecError
 from .plan import Plan
@@ -205,6 +206,8 @@ class Ran:
 class Places:
     """A partition's parts built, and loaded where they belong.
 
+    `close`, or leaving a ``with`` block, ends the session: an RPC server takes one at a time.
+
     Parameters
     ----------
     partition : Partition
@@ -263,6 +266,19 @@ class Places:
                 link_s += begun - start + time.perf_counter() - done
         return Ran([_value(values, s) for s in self.partition.outputs], part_s, link_s, sent, received)
 
+    def close(self) -> None:
+        """End the session; parts there can't run any more."""
+        self.modules = []
+        if self.session is not None:
+            remote.close(self.session)
+            self.session = None
+
+    def __enter__(self) -> Places:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def _device(self, place: str, target: Target) -> tvm.runtime.Device:
         kind = target.get_target_device_type()
         name = tvm.runtime.Device.MASK2STR.get(kind, str(kind))
@@ -288,9 +304,9 @@ class Places:
             lib.export_library(path)
             self.session.upload(path)
         name = os.path.basename(path)
-        remote = self.session.load_module(name)
+        loaded = self.session.load_module(name)
         self.session.remove(name)
-        return graph_executor.GraphModule(remote["default"](self.devices[THERE]))
+        return graph_executor.GraphModule(loaded["default"](self.devices[THERE]))
 
 
 def _target(place: str, target: str | Target, host: str | Target) -> Target:

@@ -52,6 +52,19 @@ def connect(address: str | None = None, tracker: str | None = None, key: str = "
     return connection.request(key, session_timeout=0)
 
 
+def close(session: tvm.rpc.RPCSession) -> None:
+    """End a session, so that its server takes the next one; modules and arrays of it can't be used any more.
+
+    Without this a session lasts until Python has collected every object that came from it, and whoever connects next
+    waits for that.
+
+    Parameters
+    ----------
+    session : tvm.rpc.RPCSession
+    """
+    session.get_function("CloseRPCConnection")()
+
+
 def _reachable(what: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():

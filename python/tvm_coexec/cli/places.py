@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
     session = None
     if any(p.place == places.THERE for p in partition.parts):
         session = remote.connect(args.remote, args.tracker, args.key)
-    both = places.Places(partition, args.here, args.there, session, args.host_there)
-    inputs = _inputs(args.inputs, prepared["main"].params)
-    both.run(inputs)  # drivers compile GPU kernels when they are first launched
-    best = min((both.run(inputs) for _ in range(args.repeats)), key=lambda r: r.total_s)
+    with places.Places(partition, args.here, args.there, session, args.host_there) as both:
+        inputs = _inputs(args.inputs, prepared["main"].params)
+        both.run(inputs)  # drivers compile GPU kernels when they are first launched
+        best = min((both.run(inputs) for _ in range(args.repeats)), key=lambda r: r.total_s)
     numbers = _numbers(partition, best, expected_s, args)
     _print(numbers, args.model)
     if args.outputs:
