@@ -57,7 +57,7 @@ def test_plan_and_report_may_go_to_the_console_or_a_device(compile_with):
 
 def test_auto_measures_plans_and_takes_the_profile_again(compile_with, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "cache"))
-    done = compile_with("--coexec-report", "-", "--coexec-dump-plan", "first.json")
+    done = compile_with("--coexec-profile", "measure", "--coexec-report", "-", "--coexec-dump-plan", "first.json")
     assert "measured here" in done.out and "expected" in done.out
     (profile,) = (tmp_path / "cache" / "profiles").glob("*.json")
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "empty"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.plan import Segment
 
-from .blocks import Block
+from .blocks import Block, bits
 from .candidates import Candidates
 from .cut_times import ChainTimes
 from .objective import score
@@ -55,6 +55,30 @@ class Label:
     step: tuple
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A chain that may begin in a state.
+
+    Attributes
+    ----------
+    chain : ChainTimes
+    after : int
+        The state behind it.
+    keep : int
+        Values that are still needed there.
+    bits : tuple of int
+        Of the values that it reads, in the order of its `places` (see `Outcomes.of`).
+    read : int
+        All of them.
+    """
+
+    chain: ChainTimes
+    after: int
+    keep: int
+    bits: tuple[int, ...]
+    read: int
+
+
 class Search:
     """Finds the best segments for a graph.
 
@@ -70,8 +94,10 @@ class Search:
         self.graph, self.tables, self.candidates = graph, tables, candidates
         self.objective, self.counts_energy = objective, objective != "latency"
         self.outcomes = candidates.outcomes
-        self._outcomes: dict[tuple, list[Outcome]] = {}
+        self._outcomes: dict[tuple, list[tuple[Outcome, int, int]]] = {}
+        self._of_origins: dict[tuple, list[Outcome]] = {}
         self._keep: dict[int, int] = {}
+        self._copies_s: dict[tuple[int, int], float] = {}
         n, inputs = len(graph.kernels), len(graph.inputs)
         self.shift = inputs
         self.most_labels = MANY_LABELS if n <= FEW_KERNELS else MAX_LABELS
@@ -90,7 +116,7 @@ class Search:
         self.levels[0][0] = [Label(0.0, 0.0, start, 0, 0.0, None, ())]
         for count in range(n):
             for state, labels in self._kept(count).items():
-                self._expand(state, labels)
+                self._expand(state, self._in_reach(labels))
             self.levels[count] = {}  # labels live on in their successors
         ends = sorted(self.levels[n][(1 << n) - 1], key=self._final)
         return [self._segments(label) for label in ends[:PROPOSALS]]
@@ -102,6 +128,24 @@ class Search:
         own = (1 << count) - 1
         order = sorted(level, key=lambda s: (s != own, min(label.gpu_s for label in level[s])))
         return {s: level[s] for s in order[:MAX_STATES]}
+
+    def _in_reach(self, labels: list[Label]) -> list[Label]:
+        """Labels without those at which another would have all its values on both devices by now."""
+        if self.counts_energy or len(labels) == 1:
+            return labels
+        limit = min(label.gpu_s + self._everywhere_s(label) for label in labels)
+        return [label for label in labels if label.host_s <= limit]
+
+    def _everywhere_s(self, label: Label) -> float:
+        """Seconds to copy all values to where they are missing."""
+        cpu, gpu = label.cpu, label.gpu
+        key = (cpu & ~gpu, gpu & ~cpu)
+        if key not in self._copies_s:
+            up_s, down_s = self.tables.up_s, self.tables.down_s
+            self._copies_s[key] = sum(up_s[v - self.shift] for v in bits(key[0])) + sum(
+                down_s[v - self.shift] for v in bits(key[1])
+            )
+        return self._copies_s[key]
 
     def _expand(self, state: int, labels: list[Label]) -> None:
         first = (~state & (state + 1)).bit_length() - 1  # lowest kernel that has not run
@@ -115,8 +159,11 @@ class Search:
                 for label in labels:
                     for device in DEVICES:
                         self._add(after, self._single(label, k, device, keep))
-        chains = [(c, *self._after(c, state)) for c in self.candidates.starting_at(state, block)]
+        chains = [self._start(c, state) for c in self.candidates.starting_at(state, block)]
         found: dict[tuple[int, int], list[tuple]] = {}
+        read = 0
+        for start in chains:
+            read |= start.read
         for label in labels if chains else ():
             if label.gpu_s > label.host_s and block.states is not None:
                 # Chains that need a value from the busy GPU wait for it, the others begin beside its work.
@@ -124,33 +171,59 @@ class Search:
                 self._take(label, label.gpu_s, self._chains(chains, label, 0.0, waiting=True))
                 self._take(label, label.host_s, self._chains(chains, label, lag, waiting=False))
                 continue
-            key = (label.cpu, label.gpu)
+            key = (label.cpu & read, label.gpu & read)
             if key not in found:
                 found[key] = self._chains(chains, label, 0.0)
             self._take(label, label.gpu_s, found[key])  # where branches are many, all chains wait for the GPU
 
-    def _chains(self, chains: list[tuple], label: Label, backlog_s: float, waiting: bool | None = None) -> list[tuple]:
+    def _start(self, chain: ChainTimes, state: int) -> Start:
+        """What is asked of a chain again and again."""
+        after = state | chain.mask
+        if after not in self._keep:
+            self._keep[after] = self._live(after, self.candidates.block_of[chain.members[-1]])
+        read_bits = tuple([self.bit[v] for v in (*chain.outer, *chain.after)])
+        read = 0
+        for bit in read_bits:
+            read |= bit
+        return Start(chain, after, self._keep[after], read_bits, read)
+
+    def _chains(self, chains: list[Start], label: Label, backlog_s: float, waiting: bool | None = None) -> list[tuple]:
         """Where chains lead to from the places of a label's values: ``(state, keep, on_cpu, on_gpu, outcome, step)``.
 
         Of several that lead to the same state and places only the first to end is kept.
         """
         made: dict[tuple, tuple] = {}
-        for chain, after, keep in chains:
-            places = self._places(chain, label)
+        cpu, gpu, energy = label.cpu, label.gpu, self.counts_energy
+        for start in chains:
+            chain, after, keep = start.chain, start.after, start.keep
+            places = tuple([(1 if cpu & b else 0) + (2 if gpu & b else 0) for b in start.bits])
             if waiting is not None and self._waits(chain, places) != waiting:
                 continue
-            key = (id(chain.origin or chain), places, backlog_s)
-            outcomes = self._outcomes.get(key)
-            if outcomes is None:
-                outcomes = self.outcomes.of(chain.origin or chain, places, backlog_s)
-                if not backlog_s:
-                    self._outcomes[key] = outcomes
-            for o in outcomes:
-                on_cpu, on_gpu = self._mask(o.on_cpu, chain.shift), self._mask(o.on_gpu, chain.shift)
-                to = (after, on_cpu & keep, on_gpu & keep, o.joules if self.counts_energy else 0.0)
+            for o, on_cpu, on_gpu in self._found(chain, places, backlog_s):
+                to = (after, on_cpu & keep, on_gpu & keep, o.joules if energy else 0.0)
                 if to not in made or o.end_s < made[to][4].end_s:
                     made[to] = (after, keep, on_cpu, on_gpu, o, ("split", chain.members, chain.axis, o.cut))
         return list(made.values())
+
+    def _found(self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float) -> list[tuple[Outcome, int, int]]:
+        """Outcomes of a chain, and as masks the values that are on each device because of it."""
+        key = (id(chain), places)
+        if backlog_s or key not in self._outcomes:
+            outcomes = self._of_origin(chain.origin or chain, places, backlog_s)
+            found = [(o, self._mask(o.on_cpu, chain.shift), self._mask(o.on_gpu, chain.shift)) for o in outcomes]
+            if backlog_s:
+                return found
+            self._outcomes[key] = found
+        return self._outcomes[key]
+
+    def _of_origin(self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float) -> list[Outcome]:
+        """The same for every repetition of a chain."""
+        if backlog_s:
+            return self.outcomes.of(chain, places, backlog_s)
+        key = (id(chain), places)
+        if key not in self._of_origins:
+            self._of_origins[key] = self.outcomes.of(chain, places, 0.0)
+        return self._of_origins[key]
 
     def _take(self, label: Label, host_s: float, found: list[tuple]) -> None:
         for after, keep, on_cpu, on_gpu, o, step in found:
@@ -161,21 +234,10 @@ class Search:
                 Label(end, end, (label.cpu | on_cpu) & keep, (label.gpu | on_gpu) & keep, joules, label, step),
             )
 
-    def _places(self, chain: ChainTimes, label: Label) -> tuple[int, ...]:
-        bit, cpu, gpu = self.bit, label.cpu, label.gpu
-        return tuple([bool(cpu & bit[v]) + 2 * bool(gpu & bit[v]) for v in (*chain.outer, *chain.after)])
-
     @staticmethod
     def _waits(chain: ChainTimes, places: tuple[int, ...]) -> bool:
         """Whether an input comes from the GPU at every cut; then nothing happens before the GPU is idle."""
         return any(p == 2 and o.all_read for o, p in zip(chain.outer.values(), places, strict=False))
-
-    def _after(self, chain: ChainTimes, state: int) -> tuple[int, int]:
-        """The state behind a chain, and the values that are still needed there."""
-        after = state | chain.mask
-        if after not in self._keep:
-            self._keep[after] = self._live(after, self.candidates.block_of[chain.members[-1]])
-        return after, self._keep[after]
 
     def _mask(self, values: tuple[int, ...], shift: int) -> int:
         mask = 0
@@ -209,22 +271,27 @@ class Search:
         if labels is None:
             level[state] = [new]
             return
+        host_s, gpu_s, joules, cpu, gpu, is_last = new.host_s, new.gpu_s, new.joules, new.cpu, new.gpu, True
         for old in labels:
             if (
-                old.host_s <= new.host_s and old.gpu_s <= new.gpu_s and old.joules <= new.joules
-                and old.cpu & new.cpu == new.cpu and old.gpu & new.gpu == new.gpu
+                old.host_s <= host_s and old.gpu_s <= gpu_s and old.joules <= joules
+                and old.cpu & cpu == cpu and old.gpu & gpu == gpu
             ):  # fmt: skip
                 return
+            is_last = is_last and old.gpu_s < gpu_s
+        is_full = len(labels) >= self.most_labels
+        if is_full and is_last and not self.counts_energy:
+            return  # it would be the one to go
         labels[:] = [
             old
             for old in labels
             if not (
-                new.host_s <= old.host_s and new.gpu_s <= old.gpu_s and new.joules <= old.joules
-                and new.cpu & old.cpu == old.cpu and new.gpu & old.gpu == old.gpu
+                gpu_s <= old.gpu_s and host_s <= old.host_s and joules <= old.joules
+                and cpu & old.cpu == old.cpu and gpu & old.gpu == old.gpu
             )
         ]  # fmt: skip
         labels.append(new)
-        if len(labels) > self.most_labels:
+        if is_full and len(labels) > self.most_labels:
             labels.remove(max(labels, key=self._promise))
 
     def _promise(self, label: Label) -> float:
