@@ -127,12 +127,7 @@ def finish(
     """
     setting = bed.setting()
     text = table(rows, columns)
-    if args.json:
-        content = {"benchmark": args.name, "quick": args.quick, "setting": setting, "notes": list(notes), "rows": rows}
-        content |= {"details": details if isinstance(details, Mapping) else list(details)} if details else {}
-        temporary = Path(args.json + ".part")
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(args.json)
+    write(args, setting, rows, notes, details)
     print("; ".join(f"{k}: {v}" for k, v in setting.items()))
     tables = details if isinstance(details, Mapping) else {"": list(details)}
     for title, lines in tables.items():
@@ -142,6 +137,23 @@ def finish(
     for note in notes:
         print(note)
     print(text)
+
+
+def write(
+    args: Arguments,
+    setting: Mapping[str, object],
+    rows: list[dict],
+    notes: Sequence[str],
+    details: Sequence[dict] | Mapping[str, list[dict]] = (),
+) -> None:
+    """Writes the JSON, if asked to, whole or not at all."""
+    if not args.json:
+        return
+    content = {"benchmark": args.name, "quick": args.quick, "setting": setting, "notes": list(notes), "rows": rows}
+    content |= {"details": details if isinstance(details, Mapping) else list(details)} if details else {}
+    temporary = Path(args.json + ".part")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(args.json)
 
 
 def table(rows: list[dict], columns: Sequence[str] | None = None) -> str:

@@ -75,6 +75,14 @@ def coexecuted(network: Network, name: str, cpu: str = CPU, gpu: str = GPU, **op
     return Runner(name, tvm_coexec.create(lib), network.inputs), tvm_coexec.plan_of(lib.ir_mod)
 
 
+def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options) -> object:
+    """The plan for the better single device, by the same costs."""
+    import tvm_coexec
+
+    mod = tvm_coexec.partition_for_coexec(network.mod, network.params, cpu=cpu, gpu=gpu, strategy="single", **options)
+    return tvm_coexec.plan_of(mod)
+
+
 def in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> dict[str, list[float]]:
     """Seconds of each runner, one run of each after the other, so that a disturbance hits all alike.
 

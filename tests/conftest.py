@@ -93,3 +93,18 @@ def seeds() -> None:
     """Start every test from the same random numbers, in whatever order tests run."""
     random.seed(0)
     np.random.seed(0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Of several processes one runs all rules' tests: the last of them says which rule none has tried."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            rules = "tests/relay_passes/rules/"
+            return rules if nodeid.startswith(rules) else super()._split_scope(nodeid)
+
+    return ByFile(config, log)

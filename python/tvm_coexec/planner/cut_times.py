@@ -16,7 +16,7 @@ import numpy as np
 
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, cuts_of
 
-from .tables import Tables
+from .tables import Tables, side_by_side
 from .timeline import ADD_PER_COPY
 
 GPU, CPU, NATURAL = 0, 1, 2
@@ -199,7 +199,9 @@ class Walk:
                 out += tables.up_s[value]
             else:  # both slices together are at least the whole
                 out += 2 * copy.constant_s + up.constant_s + tables.nbytes[value] * copy.per_byte_s
-        return out + float((np.maximum(*both_work(tables, self.gpu_s, self.cpu_s)) + self.join_s).min())
+        return out + float(
+            (np.maximum(*side_by_side(tables.slow, self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
+        )
 
     def _split(self, kernel: Kernel) -> SplitAxis | None:
         if kernel.index == self.last:
@@ -262,15 +264,6 @@ class Walk:
                 some = (old[0] < old[1]) | (new[0] < new[1])
                 self.ranges[value], self.dims[value] = (np.zeros_like(lo), some.astype(int)), None
         return True
-
-
-def both_work(tables: Tables, gpu_s: np.ndarray, cpu_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`timeline.while_both_work` for arrays."""
-    slow_gpu, slow_cpu = tables.slow["gpu"], tables.slow["cpu"]
-    if slow_gpu == slow_cpu == 1.0:
-        return gpu_s, cpu_s
-    together = np.minimum(gpu_s * slow_gpu, cpu_s * slow_cpu)
-    return gpu_s + together * (1 - 1 / slow_gpu), cpu_s + together * (1 - 1 / slow_cpu)
 
 
 def step_arrays(step: Step, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cut_times import ChainTimes, Outer, both_work
-from .tables import Tables
+from .cut_times import ChainTimes, Outer
+from .tables import Tables, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Outcomes:
         gpu, cpu = chain.gpu_s, chain.cpu_s
         if backlog_s:
             gpu = np.maximum(backlog_s - out, 0.0) + gpu
-        end = out + np.maximum(*both_work(self.tables, gpu, cpu)) + chain.join_s
+        end = out + np.maximum(*side_by_side(self.tables.slow, gpu, cpu, np.minimum)) + chain.join_s
         late = [
             v
             for v, place in zip(chain.after, places[len(chain.outer) :], strict=True)

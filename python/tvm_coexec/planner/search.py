@@ -19,7 +19,7 @@ from .candidates import Candidates
 from .cut_times import ChainTimes
 from .objective import score
 from .outcomes import Outcome
-from .tables import DEVICES, Tables
+from .tables import DEVICES, Tables, side_by_side
 
 # Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
 MAX_LABELS, MANY_LABELS, FEW_KERNELS = 6, 16, 24
@@ -314,11 +314,10 @@ class Search:
                     host, on_cpu, copied = max(host, gpu) + tables.down_s[v], on_cpu | bit, True
             backlog = gpu - host
             if backlog > 0:
-                slow_gpu, slow_cpu = tables.slow["gpu"], tables.slow["cpu"]
-                together = min(backlog * slow_gpu, work * slow_cpu)
-                gpu += together * (1 - 1 / slow_gpu)
-                host += together * (1 - 1 / slow_cpu)
-            host += work
+                left_s, work_s = side_by_side(tables.slow, backlog, work)
+                gpu, host = host + left_s, host + work_s
+            else:
+                host += work
             gpu = max(gpu, host)
             on_cpu |= self.bit[k]
         joules = label.joules + work * tables.watts[device][k] if self.counts_energy else 0.0

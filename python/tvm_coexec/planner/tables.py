@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,25 @@ class LinkTable:
     def seconds(self, nbytes: np.ndarray) -> np.ndarray:
         """Seconds, shape of `nbytes`."""
         return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
+
+
+def side_by_side(slow: dict[str, float], gpu_s, cpu_s, least: Callable = min) -> tuple:
+    """Seconds of work on both devices at once: each is slower as long as the other lasts, and then as fast as alone.
+
+    Parameters
+    ----------
+    slow : dict of str to float
+        By how much each device is slower beside the other (`Tables.slow`).
+    gpu_s, cpu_s : float or array
+        Seconds alone.
+    least : callable
+        `numpy.minimum` for arrays.
+    """
+    slow_gpu, slow_cpu = slow["gpu"], slow["cpu"]
+    if slow_gpu == slow_cpu == 1.0:
+        return gpu_s, cpu_s
+    together = least(gpu_s * slow_gpu, cpu_s * slow_cpu)  # how long both work
+    return gpu_s + together * (1 - 1 / slow_gpu), cpu_s + together * (1 - 1 / slow_cpu)
 
 
 class Tables:
@@ -54,7 +73,7 @@ class Tables:
 
     def __init__(self, graph: KernelGraph, costs: Costs):
         self.graph, self.costs = graph, costs
-        self.description, self.slowdown = costs.description, costs.slowdown
+        self.description = costs.description
         self.upload, self.download, self.host_copy = costs.upload, costs.download, costs.host_copy
         self._whole: dict[tuple[str, str], float] = {}
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}

@@ -2,7 +2,7 @@
 
 Uploads and downloads block the host, a launch returns at once, a download waits for the GPU's queue: what the stock
 executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare numbers
-(`labels`, `cut_times`); a plan's times always come from here.
+(`search`, `cut_times`); a plan's times always come from here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tvm_coexec.cost_models import Costs
 from tvm_coexec.kernel_graph import KernelGraph, Range, Shares, Tensor
 from tvm_coexec.plan import Plan, Segment
 
-from .tables import Tables
+from .tables import Tables, side_by_side
 
 # An addition reads twice what a concatenation reads, and writes as much.
 ADD_PER_COPY = 1.5
@@ -145,7 +145,7 @@ class Simulator:
         """Work for both devices from now on, the GPU's behind what its queue still holds."""
         start = max(self.host_s, self.gpu_s)
         backlog = max(0.0, self.gpu_s - self.host_s)
-        gpu, cpu = while_both_work(self.costs, backlog + gpu_s, cpu_s)
+        gpu, cpu = side_by_side(self.costs.slow, backlog + gpu_s, cpu_s)
         if backlog or gpu_s:
             self.gpu_s = self.host_s + gpu
         if gpu_s:
@@ -264,13 +264,6 @@ def _fraction(tensor: Tensor, need, r: Range) -> float:
         return 1.0
     lo, hi = need.apply(r)
     return (hi - lo) / tensor.shape[need.dim]
-
-
-def while_both_work(costs: Costs, gpu_s: float, cpu_s: float) -> tuple[float, float]:
-    """Seconds of two shares side by side: each is slower as long as the other lasts, and then as fast as alone."""
-    slow_gpu, slow_cpu = costs.slowdown("gpu"), costs.slowdown("cpu")
-    together = min(gpu_s * slow_gpu, cpu_s * slow_cpu)  # how long both work
-    return gpu_s + together * (1 - 1 / slow_gpu), cpu_s + together * (1 - 1 / slow_cpu)
 
 
 def simulate(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> float:
