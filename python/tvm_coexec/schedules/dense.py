@@ -20,20 +20,21 @@ _SMALL_PER_S, _LARGE_PER_S, _LARGE_CUT_PER_S = 6e9, 9e9, 2.5e9
 def dense_small_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     """Configuration for ``(data, weight, bias, out_dtype)``, one output at a time."""
     (rows, reduce), (outputs, _) = shape(workload, 1), shape(workload, 2)
-    threads = _reducers(rows, traits)
+    threads = _reducers(rows, reduce, traits)
     return config(rows * outputs * reduce / _SMALL_PER_S, tile_k=(threads,))
 
 
 def matmul_default(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     """Configuration for ``(a, b, bias, out_dtype, transpose_a, transpose_b)``."""
-    rows = shape(workload, 1)[1 if integers(workload[5])[0] else 0]
-    return config(tile_k=(_reducers(rows, traits),))
+    rows, reduce = shape(workload, 1)[:: -1 if integers(workload[5])[0] else 1]
+    return config(tile_k=(_reducers(rows, reduce, traits),))
 
 
-def _reducers(rows: int, traits: DeviceTraits) -> int:
-    """Work-items that sum one output; on a CPU they become the lanes of a vector."""
+def _reducers(rows: int, reduce: int, traits: DeviceTraits) -> int:
+    """Work-items that sum one output; on a CPU they become the lanes of a vector, without a guard if they divide."""
     if traits.is_cpu:
-        return 16 if rows == 1 else 8
+        most = 16 if rows == 1 else 8
+        return next((n for n in (16, 8, 4) if n <= most and reduce % n == 0), most)
     return min(64, traits.max_threads)
 
 
