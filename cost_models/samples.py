@@ -1,9 +1,9 @@
 """Measured kernels in a file: one JSON object a line, appended as they are measured.
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
-``sample`` (a kernel or a share, or the reason why it could not be measured), ``copy``, ``meeting``, ``contention``,
-``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is dropped when the file is read
-again; any other damage is an error that names the line. Nothing here imports TVM.
+``sample`` (a kernel or a share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
+``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is dropped when
+the file is read again; any other damage is an error that names the line. Nothing here imports TVM.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ class Samples:
         One for each key: of several measurements the shortest.
     links : list of dict
         Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
+    references : dict of str to float
+        Per device the shortest seconds of a kernel that is always the same: how fast the device was.
     meetings : list of float
         Seconds from handing 4096 bytes to an idle GPU to having its answer back, less the kernel's own time.
     contention : list of dict
@@ -163,6 +165,7 @@ class Samples:
     header: dict[str, Any]
     samples: list[Sample] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
+    references: dict[str, float] = field(default_factory=dict)
     meetings: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
@@ -194,6 +197,9 @@ class Samples:
             if record["link"] not in LINKS:
                 raise ValueError(f"link '{record['link']}'")
             self.links.append({"link": record["link"], **_numbers(record, "bytes", "seconds")})
+        elif kind == "reference":
+            device, seconds = str(record["device"]), float(record["seconds"])
+            self.references[device] = min(seconds, self.references.get(device, seconds))
         elif kind == "meeting":
             self.meetings.append(float(record["seconds"]))
         elif kind == "contention":

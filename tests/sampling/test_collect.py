@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from tvm_coexec.sampling.models import Model
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
 QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, processes=1, contention=False)
+
+
+@pytest.fixture(autouse=True)
+def other_tests_may_slow_this_machine(monkeypatch):
+    monkeypatch.setattr(collecting, "SAME_PACE", 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +70,25 @@ def test_an_interrupted_run_goes_on(measured, chain, tmp_path):
     text = Path(measured[0]).read_text()
     lines = text.splitlines(keepends=True)
     path = tmp_path / "s.jsonl"
-    path.write_text("".join(lines[:4]) + lines[4][:30])
+    path.write_text("".join(lines[:6]) + lines[6][:30])  # header, both references, three kernels
     summary = collect(chain, str(path), replace(QUICK, networks=False))
     assert (summary.measured, summary.found) == (7, 3)
     assert len({s.key for s in read_samples(path).samples}) == 10
+
+
+def test_another_pace_needs_another_file(measured, chain, tmp_path, monkeypatch):
+    text = Path(measured[0]).read_text()
+    references = [json.loads(line) for line in text.splitlines() if '"reference"' in line]
+    assert [r["device"] for r in references] == ["cpu", "gpu"] and all(0 < r["seconds"] < 1 for r in references)
+    kernels = [line for line in text.splitlines(keepends=True)[1:5] if '"sample"' in line]
+    slow = json.dumps(references[0] | {"seconds": references[0]["seconds"] / 100}) + "\n"
+    path = tmp_path / "s.jsonl"
+    path.write_text(text.splitlines(keepends=True)[0] + slow + "".join(kernels))
+    before = path.read_text()
+    monkeypatch.setattr(collecting, "REFERENCE_TRIES", 1)
+    with pytest.raises(CoExecError, match=r"s\.jsonl: the cpu takes [\d.]+ times as long .* begin another file"):
+        collect(chain, str(path), QUICK)
+    assert path.read_text() == before
 
 
 def test_a_time_budget_ends_the_run_early(chain, tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 import tvm
 from tqdm import tqdm
 
-from ..cost_models.samples import Sample, SampleWriter
+from ..cost_models.samples import DEVICES, Sample, SampleWriter
 from ..errors import CoExecError
 from ..targets import target_text
 from ..testing import testbed
@@ -30,6 +30,8 @@ logger = logging.getLogger("tvm_coexec")
 LAUNCH_S = 2e-7  # no launch takes less
 START_S = 300  # the first answer of a child: drivers open, threads start
 TIME_S = 60
+# A device that is slower or faster by more is not as it was; it is given some seconds to calm down.
+SAME_PACE, REFERENCE_TRIES = 1.3, 5
 
 
 @dataclass(frozen=True)
@@ -166,15 +168,19 @@ class Collection:
                     results[number] = ChildError(f"compiling: {err}")
         return results
 
-    def time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
-        """A request to time a library beside the reference of its device."""
-        device = "gpu" if built.device == "both" else built.device
+    def reference(self, device: str) -> compiling.Built:
+        """A kernel that is always the same, for a device."""
         if device not in self._references:
             _, builder = self.builders[0]
             target = builder.gpu if device == "gpu" else builder.cpu
             lib = compiling.compile_for(links.reference_module(), target, builder.cpu)
             self._references[device] = self.export(lib, device)
-        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self._references[device])
+        return self._references[device]
+
+    def time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
+        """A request to time a library beside the reference of its device."""
+        device = "gpu" if built.device == "both" else built.device
+        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self.reference(device))
 
     def time(self, built: compiling.Built | ChildError, min_repeat_ms: int = 0) -> timing.Timed:
         """Time a library; raises `ChildError`."""
@@ -250,6 +256,8 @@ def _kernels(run: Collection, writer: SampleWriter) -> Summary:
     done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
     todo = [j for j in jobs if j.key not in done]
+    if todo:
+        _references(run, writer)
     summary, start = Summary(found=len(jobs) - len(todo)), time.monotonic()
     batch = 8 * len(run.compilers)
     with tqdm(total=len(jobs), initial=summary.found, desc="kernels", unit="kernel", disable=None) as bar:
@@ -274,6 +282,36 @@ def _kernels(run: Collection, writer: SampleWriter) -> Summary:
                     summary.failed.append(f"{sample.kernel} on the {sample.device}: {sample.error}")
             bar.update(len(now))
     return summary
+
+
+def _references(run: Collection, writer: SampleWriter) -> None:
+    """Note how fast the devices are; times from before and from now must go together.
+
+    Raises
+    ------
+    CoExecError
+        When a device is much slower or faster than when the file was begun: throttled, at another clock, or on
+        another host of the same name.
+    """
+    for device in DEVICES:
+        then = writer.found.references.get(device)
+        try:
+            now = run.time(run.reference(device)).best_s
+            for _ in range(REFERENCE_TRIES):
+                if then is None or 1 / SAME_PACE <= now / then <= SAME_PACE:
+                    break
+                time.sleep(1.0)
+                now = min(now, run.time(run.reference(device)).best_s)
+        except ChildError as err:
+            logger.warning("the pace of the %s can't be told: %s", device, err)
+            continue
+        if then is not None and not 1 / SAME_PACE <= now / then <= SAME_PACE:
+            raise CoExecError(
+                f"{writer.path}: the {device} takes {now / then:.2f} times as long for the same kernel as when the "
+                "file was begun, so its times would not go together; let the machine cool or become idle, or begin "
+                "another file"
+            )
+        writer.write({"record": "reference", "device": device, "seconds": now})
 
 
 def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> Sample:
