@@ -1,9 +1,9 @@
 """Indices of 64 bits for OpenCL devices that are made of CPU cores.
 
 TVM computes where a work-item reads and writes in ``int``. Pointers have 64 bits there, and a compiler that joins
-work-items to vectors must know that an index does not wrap before it takes neighbours at once: with ``int`` it often does
-not, unless an extent is a power of two. On pocl a dense layer of one row is six to ten times faster with ``long``, and
-convolutions of odd extents up to four times. GPUs are left alone: 64-bit arithmetic is slow there.
+work-items to vectors must know that an index does not wrap before it takes neighbours at once: with ``int`` it often
+does not, unless an extent is a power of two. On pocl a dense layer of one row is six to ten times faster with ``long``,
+and convolutions of odd extents up to four times. GPUs are left alone: 64-bit arithmetic is slow there.
 """
 
 from __future__ import annotations
