@@ -19,7 +19,7 @@ from ..cost_models.samples import DEVICES, Sample, SampleWriter
 from ..errors import CoExecError
 from ..targets import target_text
 from ..testing import testbed
-from . import compiling, extras, links, machine, timing
+from . import compiling, extras, machine, timing
 from .build import KernelBuilder, Piece
 from .children import Child, ChildError, answered
 from .choose import Job, choose_jobs
@@ -169,12 +169,15 @@ class Collection:
         return results
 
     def reference(self, device: str) -> compiling.Built:
-        """A kernel that is always the same, for a device."""
+        """A kernel that is always the same, for a device; raises `ChildError`.
+
+        A child compiles it: compiling may open an OpenCL driver, and children forked after that would hang in it.
+        """
         if device not in self._references:
-            _, builder = self.builders[0]
-            target = builder.gpu if device == "gpu" else builder.cpu
-            lib = compiling.compile_for(links.reference_module(), target, builder.cpu)
-            self._references[device] = self.export(lib, device)
+            (built,) = self.build_all([self.request(compiling.REFERENCE, None, device)], self.options.compile_timeout_s)
+            if isinstance(built, ChildError):
+                raise built
+            self._references[device] = built
         return self._references[device]
 
     def time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:

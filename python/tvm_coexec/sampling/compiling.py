@@ -12,8 +12,11 @@ from typing import Any
 import tvm
 from tvm.relay.backend import te_compiler
 
+from . import links
 from .build import KernelBuilder, Piece, compile_for
 from .children import answer
+
+REFERENCE = -1
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class BuildRequest:
     Attributes
     ----------
     model : int
-        Number of the model.
+        Number of the model; `REFERENCE` for the kernel by which a device's pace is told.
     piece : Piece or None
         `None`: the whole network on `device`.
     device : str
@@ -67,11 +70,13 @@ def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> 
 
 
 def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> Built:
-    builder = builders[request.model]
-    if request.piece is not None:
+    builder = builders[max(0, request.model)]
+    target = builder.gpu if request.device == "gpu" else builder.cpu
+    if request.model == REFERENCE:
+        lib = compile_for(links.reference_module(), target, builder.cpu)
+    elif request.piece is not None:
         _, lib = builder.build(request.piece)
     else:
-        target = builder.gpu if request.device == "gpu" else builder.cpu
         lib = compile_for(builder.prepared, target, builder.cpu)
     built = export(lib, request.path, request.device)
     if warm and request.device == "gpu":

@@ -114,7 +114,12 @@ class _Pace:
 
     def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device):
         self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
-        self.best_s, end = float("inf"), time.perf_counter() + FIRST_PACE_S
+        self.best_s = float("inf")
+        self.settle()
+
+    def settle(self) -> None:
+        """Look for its shortest time."""
+        end = time.perf_counter() + FIRST_PACE_S
         while time.perf_counter() < end:
             self.now()
 
@@ -198,6 +203,11 @@ class Timer:
         return lib
 
     def _time(self, request: TimeRequest) -> Timed:
+        if request.built == request.reference:  # one library loaded twice has one context, which the first to go takes
+            pace = self._pace(request.reference)
+            assert pace is not None
+            pace.settle()
+            return Timed((pace.best_s,), FIRST_PACE_S, 0.0, 0.0)
         module, device = self._load(request.built)
         start = time.perf_counter()
         module.run()
