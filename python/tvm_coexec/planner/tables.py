@@ -73,7 +73,7 @@ class Tables:
 
     def __init__(self, graph: KernelGraph, costs: Costs):
         self.graph, self.costs = graph, costs
-        self.description = costs.description
+        self.description, self.slowdown = costs.description, costs.slowdown
         self.upload, self.download, self.host_copy = costs.upload, costs.download, costs.host_copy
         self._whole: dict[tuple[str, str], float] = {}
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
