@@ -16,6 +16,7 @@ from tvm_coexec import runtime
 
 pytestmark = pytest.mark.opencl
 
+# The model makes it a GPU's code: that of CPU cores our schedules would change (see schedules/indices.py).
 EXPORT = """
 import sys, tvm
 from tvm import te
@@ -26,7 +27,7 @@ s = te.var("s", dtype="int16")
 b = te.compute((64,), lambda i: a[i] + s.astype("float32"), name="b")
 schedule = te.create_schedule(b.op)
 schedule[b].bind(b.op.axis[0], te.thread_axis("threadIdx.x"))
-f = tvm.build(schedule, [a, s, b], tvm.target.Target("opencl", host="llvm"), name="plus")
+f = tvm.build(schedule, [a, s, b], tvm.target.Target("opencl -model=gpu", host="llvm"), name="plus")
 f.export_library({path!r})
 report(tvm.get_global_func("device_api.opencl", allow_missing=True) is not None)
 """
