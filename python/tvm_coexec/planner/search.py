@@ -97,6 +97,7 @@ class Search:
         self._outcomes: dict[tuple, list[tuple[Outcome, int, int]]] = {}
         self._of_origins: dict[tuple, list[Outcome]] = {}
         self._keep: dict[int, int] = {}
+        self._early_of: dict[int, list[int]] = {}
         self._copies_s: dict[tuple[int, int], float] = {}
         n, inputs = len(graph.kernels), len(graph.inputs)
         self.shift = inputs
@@ -256,8 +257,6 @@ class Search:
 
     def _early(self, block: Block) -> list[int]:
         """Values from before a block that may be needed in it or after it."""
-        if not hasattr(self, "_early_of"):
-            self._early_of: dict[int, list[int]] = {}
         if block.start not in self._early_of:
             done = (1 << block.start) - 1
             self._early_of[block.start] = [

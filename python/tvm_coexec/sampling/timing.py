@@ -13,6 +13,7 @@ import numpy as np
 import tvm
 from tvm.contrib import graph_executor
 
+from .. import remote
 from ..errors import CoExecError
 from ..testing import testbed
 from . import machine
@@ -178,7 +179,8 @@ class Timer:
         if self.setting.tracker is None:
             return tvm.runtime.Device(kind, 0)
         if self.session is None:
-            self.session = _connect(self.setting.tracker, self.setting.key)
+            host, port = self.setting.tracker
+            self.session = remote.connect(tracker=f"{host}:{port}", key=self.setting.key)
         return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
 
     def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:
@@ -262,17 +264,6 @@ class Timer:
             runs += 1
         self.connection.recv()
         return runs
-
-
-def _connect(tracker: tuple[str, int], key: str):
-    """A session on the device of that name; `CoExecError` when the tracker has none."""
-    from tvm import rpc
-
-    connection = rpc.connect_tracker(*tracker)
-    known = sorted(connection.summary()["queue_info"])
-    if key not in known:
-        raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(known) or 'none'}")
-    return connection.request(key, session_timeout=0)
 
 
 def serve(connection: Connection, setting: Setting) -> None:
