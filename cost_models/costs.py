@@ -36,6 +36,8 @@ class Costs(Protocol):
         CPU to GPU and back, the wait included.
     host_copy : Link
         A slice or a concatenation on the CPU, per byte written.
+    enqueue_s : float, optional
+        What the CPU spends on handing one kernel to the GPU; 0 where it is missing.
     """
 
     description: str

@@ -30,6 +30,7 @@ class MeasuredCosts:
     upload, download, host_copy : Link
     fallback : Costs, optional
     description : str
+    enqueue_s : float
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class MeasuredCosts:
         host_copy: Link,
         fallback: Costs | None = None,
         description: str = "measured on these devices",
+        enqueue_s: float = 0.0,
     ):
         self.upload, self.download, self.host_copy = upload, download, host_copy
         self.fallback = fallback or AnalyticCosts()
-        self.description = description
+        self.description, self.enqueue_s = description, enqueue_s
         self.table: dict[tuple[str, str, int], dict[int, float]] = {}
         self.unmeasured: set[str] = set()
 
@@ -90,6 +92,7 @@ class MeasuredCosts:
             n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")
         }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
+        head |= {"enqueue": self.enqueue_s}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
         write_atomically(path, json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n')
 
@@ -99,7 +102,8 @@ class MeasuredCosts:
         d = read_json(path, "measured", "profile")
         try:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
-            costs = MeasuredCosts(**links, description=str(d["description"]))
+            enqueue_s = float(d.get("enqueue", 0.0))
+            costs = MeasuredCosts(**links, description=str(d["description"]), enqueue_s=enqueue_s)
             for e in d["entries"]:
                 rows = int(e["rows"])
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there

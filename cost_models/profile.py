@@ -77,6 +77,8 @@ class Profile:
     upload, download, host_copy : Link
         See `Costs`; the download carries what a meeting costs beyond its copies. On memory that both devices share,
         copies cost nothing per byte.
+    enqueue_s : float
+        What the CPU spends on handing one kernel to the GPU.
     contention : dict of str to float
         How many times as long a device takes while the other works, too.
     networks : dict of str to NetworkCorrection
@@ -95,6 +97,7 @@ class Profile:
     upload: Link = _DEFAULT_LINK
     download: Link = _DEFAULT_LINK
     host_copy: Link = _DEFAULT_HOST_COPY
+    enqueue_s: float = 0.0
     contention: dict[str, float] = field(default_factory=lambda: dict.fromkeys(DEVICES, 1.0))
     networks: dict[str, NetworkCorrection] = field(default_factory=dict)
     power: Power | None = None
@@ -163,8 +166,10 @@ class Profile:
             copies = [c for c in samples.links if c["link"] == name]
             if copies:
                 setattr(made, name, _fit_link(copies))
-        if samples.meetings:
-            link, meeting = made.download, float(np.median(samples.meetings))
+        if samples.enqueues:
+            made.enqueue_s = float(rounded(np.array([np.median(samples.enqueues)]))[0])
+        if samples.meetings:  # in a meeting one kernel is enqueued, which is counted on its own
+            link, meeting = made.download, float(np.median(samples.meetings)) - made.enqueue_s
             made.download = Link(*rounded(np.array([link.constant_s + max(0.0, meeting), link.per_byte_s])))
         for device in DEVICES:
             pairs = [c for c in samples.contention if c["device"] == device]
@@ -260,6 +265,7 @@ class Profile:
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
         d |= {"targets": self.targets, "names": self.names, "error": self.error, "contention": self.contention}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in _LINKS}
+        d |= {"enqueue": self.enqueue_s} if self.enqueue_s else {}
         d["networks"] = {n: [c.a_s, c.b_s, c.c] for n, c in self.networks.items()}
         d["power"] = self.power.to_json() if self.power else None
         d |= {"plans": self.plan_factor} if self.plan_factor != 1.0 else {}
@@ -285,6 +291,7 @@ class Profile:
             return Profile(
                 devices={n: model_from_json(d["devices"][n]) for n in DEVICES},
                 **{n: Link(*map(float, d["links"][n])) for n in _LINKS},
+                enqueue_s=float(d.get("enqueue", 0.0)),
                 contention={n: float(d["contention"][n]) for n in DEVICES},
                 networks={str(n): NetworkCorrection(*map(float, v)) for n, v in d["networks"].items()},
                 power=Power.from_json(d["power"]) if d["power"] else None,

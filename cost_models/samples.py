@@ -2,7 +2,7 @@
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
 ``sample`` (a kernel or a share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
-``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is dropped when
+``enqueue``, ``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is dropped when
 the file is read again; any other damage is an error that names the line. Nothing here imports TVM.
 """
 
@@ -154,6 +154,8 @@ class Samples:
         Per device the shortest seconds of a kernel that is always the same: how fast the device was.
     meetings : list of float
         Seconds from handing 4096 bytes to an idle GPU to having its answer back, less the kernel's own time.
+    enqueues : list of float
+        Seconds that the CPU spends on handing one kernel to the GPU.
     contention : list of dict
         ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``.
     networks : list of dict
@@ -167,6 +169,7 @@ class Samples:
     links: list[dict[str, Any]] = field(default_factory=list)
     references: dict[str, float] = field(default_factory=dict)
     meetings: list[float] = field(default_factory=list)
+    enqueues: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
     plans: list[PlanRecord] = field(default_factory=list)
@@ -202,6 +205,8 @@ class Samples:
             self.references[device] = min(seconds, self.references.get(device, seconds))
         elif kind == "meeting":
             self.meetings.append(float(record["seconds"]))
+        elif kind == "enqueue":
+            self.enqueues.append(float(record["seconds"]))
         elif kind == "contention":
             Workload.from_json(record["workload"])
             fixed = {"device": str(record["device"]), "workload": record["workload"]}

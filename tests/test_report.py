@@ -54,7 +54,7 @@ def test_rows_hold_the_numbers():
     g = graphs.straight(1)
     (row,) = Report(g, make_plan(g, graphs.costs(), ratio=0.25, axis="oc")).segments()
     assert (row["axis"], row["cut"], row["extent"], row["ratio"]) == ("oc", 8, 32, 0.25)
-    assert set(row["expected_s"]) == {"cpu", "gpu", "share_out", "join", "wait", "total"}
+    assert set(row["expected_s"]) == {"cpu", "gpu", "enqueue", "share_out", "join", "wait", "total"}
 
 
 def test_equal_reasons_are_told_once():

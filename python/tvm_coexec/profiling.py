@@ -29,6 +29,7 @@ from .cost_models.measured import UNUSABLE_S, WHOLE
 from .cost_models.profile import device_name
 from .errors import CoExecError
 from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
+from .planner import make_plan
 from .relay_passes.extract import extract_with_calls
 from .sampling import links
 from .sampling.build import KernelBuilder, Piece, compile_for
@@ -43,6 +44,8 @@ MEASURE = "measure"
 WORTH_PART = 0.005
 # ... and where it could save this part of the kernel's own time.
 WORTH_GAIN = 0.10
+# How often what the best plan divides is measured, and planned again.
+ROUNDS = 6
 BUSY_CORES = 0.25  # used by others, above which times are not to be trusted
 REPEATS = 3
 MIN_REPEAT_MS = 4
@@ -133,7 +136,10 @@ def why_not_here(cpu: Target, gpu: Target) -> str:
 
 
 def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto") -> MeasuredCosts:
-    """Measures every kernel whole on both devices, and shares of those where a split may pay.
+    """Measures every kernel whole on both devices, shares of those where a split may pay, and what a plan divides.
+
+    Between measured shares times are interpolated, and a search finds the cuts where that flatters. So the shares that
+    the best plan has are measured as well, and it is planned again, until a plan has none that was not measured.
 
     Returns
     -------
@@ -151,6 +157,10 @@ def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto"
         whole = [_Job(d, k, WHOLE, 0) for k in unique for d in ("cpu", "gpu")]
         meter.run(whole, "measuring kernels")
         meter.run(list(_share_jobs(extracted.graph, unique, costs, axis)), "measuring shares")
+        for number in range(1, ROUNDS + 1):
+            planned = list(_planned_jobs(extracted.graph, costs, axis))
+            if not meter.run(planned, f"measuring the plan's shares, round {number}"):
+                break
     finally:
         if path is not None:
             costs.save(str(path))
@@ -190,6 +200,18 @@ def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: st
                 yield _Job("cpu", k, a.dim, a.extent - cut)
 
 
+def _planned_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterable[_Job]:
+    """The shares that the best plan would run, were any gain enough."""
+    for segment in make_plan(graph, costs, axis=axis, min_gain=0.0).chains:
+        shares = segment.shares(graph)
+        for k in segment.kernels:
+            for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
+                rows = ranges[k][1] - ranges[k][0]
+                whole = graph.kernels[k].axis(shares.dims[k])
+                if whole is not None and 0 < rows < whole.extent:
+                    yield _Job(device, graph.kernels[k], shares.dims[k], rows)
+
+
 class _Meter:
     def __init__(self, builder: KernelBuilder, device: tvm.runtime.Device, costs: MeasuredCosts):
         self.builder = builder
@@ -198,8 +220,10 @@ class _Meter:
         self.rng = np.random.default_rng(0)
         self.measured = 0
 
-    def run(self, jobs: list[_Job], title: str) -> None:
-        todo = [j for j in dict.fromkeys(jobs) if not self.costs.has(j.device, j.kernel.signature(), j.dim, j.rows)]
+    def run(self, jobs: list[_Job], title: str) -> int:
+        """Measure what was not measured yet; returns how much that was."""
+        by_key = {(j.device, j.kernel.signature(), j.dim, j.rows): j for j in jobs}
+        todo = [job for key, job in by_key.items() if not self.costs.has(*key)]
         for job in tqdm(todo, desc=title, unit="kernel", disable=None if todo else True, leave=False):
             try:
                 seconds = self._measure(job)
@@ -209,6 +233,7 @@ class _Meter:
                 seconds = UNUSABLE_S
             self.costs.add(job.device, job.kernel.signature(), job.dim, job.rows, seconds)
             self.measured += 1
+        return len(todo)
 
     def _measure(self, job: _Job) -> float:
         func, lib = self.builder.build(_piece(job))
@@ -249,10 +274,12 @@ def _load_or_start(path: Path | None, device, cpu: Target, gpu: Target) -> Measu
     upload, download, host_copy = (_link(times, n) for n in ("upload", "download", "host_copy"))
     # What waking the GPU and waiting for it costs beyond the copies; the plan pays it once per meeting.
     lib = compile_for(links.meeting_module(), gpu, cpu)
-    round_trip = links.meeting_s(graph_executor.GraphModule(lib["default"](device)), device, tvm.cpu(0))
-    meeting = round_trip - upload.seconds(links.SMALL_BYTES) - download.seconds(links.SMALL_BYTES)
+    module = graph_executor.GraphModule(lib["default"](device))
+    round_trip = links.meeting_s(module, device, tvm.cpu(0))
+    enqueue_s = links.enqueue_s(module, device, tvm.cpu(0))
+    meeting = round_trip - upload.seconds(links.SMALL_BYTES) - download.seconds(links.SMALL_BYTES) - enqueue_s
     download = Link(download.constant_s + max(0.0, meeting), download.per_byte_s)
-    return MeasuredCosts(upload, download, host_copy, description=description)
+    return MeasuredCosts(upload, download, host_copy, description=description, enqueue_s=enqueue_s)
 
 
 def _link(times: list[dict], name: str) -> Link:

@@ -53,9 +53,11 @@ def test_times_of_all_cuts_are_those_of_each_chain(seed):
     for g, tables, chain in _chains(seed):
         for i, cut in enumerate(chain.cuts):
             shares = chain_shares(g, list(chain.members), chain.axis, int(cut))
-            for device, found, ranges in (("gpu", chain.gpu_s, shares.gpu), ("cpu", chain.cpu_s, shares.cpu)):
-                want = sum(tables.shares_s(device, g.kernels[m], shares.dims[m], [ranges[m]])[0] for m in chain.members)
-                assert found[i] == pytest.approx(want), (chain.members, chain.axis, cut, device)
+            sim = Simulator(g, tables)
+            sim.where.update({v: {"cpu"} for v in (*chain.outer, *chain.after)})
+            parts = sim.run(Segment("split", chain.members, chain.axis, int(cut)))
+            assert chain.gpu_s[i] == pytest.approx(parts["gpu"]), (chain.members, chain.axis, cut)
+            assert chain.cpu_s[i] == pytest.approx(parts["cpu"] + parts["enqueue"]), (chain.members, chain.axis, cut)
             assert {m: int(c[i]) for m, (c, _) in chain.leaves.items()} == shares.cuts
             seen += 1
     assert seen > 50

@@ -6,7 +6,7 @@ import pytest
 
 from tests.planner import graphs
 from tvm_coexec.plan import Segment
-from tvm_coexec.planner.timeline import Simulator, simulate
+from tvm_coexec.planner.timeline import Simulator, inner_slices, simulate
 
 
 def test_single_device_is_the_sum():
@@ -30,12 +30,36 @@ def test_chain_takes_the_larger_sum_and_both_meetings():
     assert parts["total"] == pytest.approx(parts["cpu"] + parts["share_out"] + parts["join"])
 
 
+def test_enqueuing_takes_the_host_a_moment():
+    g, c = graphs.straight(3), graphs.costs(copy_s=0.0)
+    segments = [Segment("gpu", (0,)), Segment("cpu", (1, 2))]
+    without = simulate(g, c, segments)
+    c.enqueue_s = 1e-3
+    assert simulate(g, c, segments) == pytest.approx(without + 1e-3)
+    parts = Simulator(graphs.straight(1), c).run(Segment("split", (0,), "oc", 8))
+    assert parts["enqueue"] == 1e-3 and parts["cpu"] == pytest.approx(0.75e8 / 1e10)
+    assert parts["total"] == pytest.approx(parts["cpu"] + 1e-3 + parts["share_out"] + parts["join"])
+
+
 def test_cpu_segment_runs_while_the_gpu_works():
     """Branches on both devices: nothing waits until somebody reads across."""
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (-1,)), graphs.add_kernel(2, (0, 1)))
     c = graphs.costs(copy_s=0.0)
     both = simulate(g, c, [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
     assert both < 1.05 * 1e8 / 1e10
+
+
+def test_halo_that_only_one_reader_needs_is_cut_off_for_the_other():
+    """A convolution and an addition read the same rows of kernel 0; the convolution's halo is no part of the sum."""
+    c = graphs.costs()
+    g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (0,)), graphs.add_kernel(2, (0, 1)))
+    segment = Segment("split", (0, 1, 2), "h", 16)
+    shares = segment.shares(g)
+    assert (shares.gpu[0], shares.cpu[0]) == ((0, 17), (15, 32))
+    row_bytes = g.kernels[0].out_bytes / 32
+    assert inner_slices(g, segment, shares) == ([16 * row_bytes], [16 * row_bytes])
+    c.enqueue_s = 1e-4  # three kernels and the part
+    assert Simulator(g, c).run(segment)["enqueue"] == pytest.approx(4e-4)
 
 
 def test_value_is_uploaded_once():

@@ -123,6 +123,7 @@ class Walk:
         self.ranges: dict[int, tuple[np.ndarray, np.ndarray]] = {last: seed}
         self.after: list[int] = []
         self.leaves: dict[int, tuple[np.ndarray, int]] = {}
+        self.asked: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self.gpu_s = self.cpu_s = self.join_s = np.zeros(len(cuts))
         self.joules = np.zeros(len(cuts))
 
@@ -168,6 +169,9 @@ class Walk:
             lo = np.where(some, lo // split.granule * split.granule, 0)
             hi = np.where(some, np.minimum(split.extent, -(-hi // split.granule) * split.granule), 0)
         self._count(kernel, split, lo, hi)
+        asked = self.asked.pop(index, ())
+        if (leaves and index != self.last) or len(asked) > 1 or split.granule > 1:
+            self._slices(kernel, split, lo, hi, asked)
         self.members.insert(0, index)
         self.inside.add(index)
         return self._demand(kernel, split, lo, hi)
@@ -235,10 +239,25 @@ class Walk:
         rows = hi[:2] - lo[:2]
         gpu = self.tables.by_rows("gpu", kernel, split.dim)[rows[GPU]]
         cpu = self.tables.by_rows("cpu", kernel, split.dim)[rows[CPU]]
-        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu
+        enqueue_s = self.tables.enqueues[kernel.index]
+        begun = (rows[GPU] > 0) * enqueue_s if enqueue_s else 0.0
+        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu + begun
         watts = self.tables.watts
         if self.tables.power is not None:
             self.joules = self.joules + gpu * watts["gpu"][kernel.index] + cpu * watts["cpu"][kernel.index]
+
+    def _slices(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray, asked) -> None:
+        """What it takes to give each reader its part of a value, where that is not all that a share computed."""
+        tables, row_bytes = self.tables, kernel.out_bytes / split.extent
+        parts = list(asked)
+        if kernel.index in self.leaves and not split.reduces:
+            cuts = self.leaves[kernel.index][0]
+            parts.append((np.stack([0 * cuts, cuts]), np.stack([cuts, 0 * cuts + split.extent])))
+        for a, b in parts:
+            a, b = a[:2], b[:2]
+            nbytes = (b - a) * row_bytes * ((a < b) & ((a != lo[:2]) | (b != hi[:2])))
+            self.gpu_s = self.gpu_s + tables.gpu_slice_s(nbytes[GPU])
+            self.cpu_s = self.cpu_s + tables.host_copies.seconds(nbytes[CPU]) + tables.enqueue_s * (nbytes[GPU] > 0)
 
     def _demand(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray) -> bool:
         """What the kernel needs of its inputs; `False` when two readers need a value in ways that don't agree."""
@@ -254,6 +273,7 @@ class Walk:
                 dim = None
             else:
                 new, dim = need_arrays(need, lo, hi), need.dim
+                self.asked.setdefault(value, []).append(new)
             old = self.ranges.get(value)
             if old is None:
                 self.ranges[value], self.dims[value] = new, dim

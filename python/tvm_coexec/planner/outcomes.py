@@ -93,6 +93,8 @@ class Outcomes:
         if outer.whole:
             return out if place & 2 else out + tables.up_s[value]
         copy, up = tables.host_copy, tables.upload
+        if place & 2 and tables.enqueue_s:  # the GPU takes its part itself
+            out = out + tables.enqueue_s * ((outer.gpu > 0) & (outer.gpu < 1))
         if outer.part:
             fixed, per_cpu, per_gpu = copy.constant_s, nbytes * copy.per_byte_s, 0.0
             if not place & 2:

@@ -305,6 +305,7 @@ class Search:
             for v, bit in self.reads[k]:
                 if not on_gpu & bit:
                     host, on_gpu, copied = host + tables.up_s[v], on_gpu | bit, True
+            host += tables.enqueues[k]
             gpu = max(gpu, host) + work
             on_gpu |= self.bit[k]
         else:

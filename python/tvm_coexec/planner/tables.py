@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.describe import describe
+from tvm_coexec.cost_models.describe import describe, is_free
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Range
 
 DEVICES = ("cpu", "gpu")
@@ -69,6 +69,10 @@ class Tables:
         What each device draws for each kernel, 0 without a power profile.
     nbytes, up_s, down_s : dict of int to float
         Size of each value and seconds to copy it.
+    enqueue_s : float
+        What the host spends on handing a kernel to the GPU.
+    enqueues : list of float
+        The same by kernel: nothing is handed over for one that computes nothing.
     """
 
     def __init__(self, graph: KernelGraph, costs: Costs):
@@ -90,6 +94,8 @@ class Tables:
             LinkTable(link.constant_s, link.per_byte_s) for link in (costs.upload, costs.download, costs.host_copy)
         )
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
+        self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
+        self.enqueues = [0.0 if is_free(k) else self.enqueue_s for k in graph.kernels]
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
         """See `Costs.whole_s`."""
@@ -111,6 +117,14 @@ class Tables:
             seconds = self.costs.shares_s(device, kernel, dim, _ranges(device, n, rows))
             self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self.plan_factor)
         return self._shares[key]
+
+    def gpu_slice_s(self, nbytes):
+        """Seconds of the GPU to take a part of that many bytes (a number or an array) out of a value.
+
+        Such kernels are too small to be worth a model: they copy as fast as the host, and take no less than it takes to
+        enqueue them.
+        """
+        return nbytes * self.host_copy.per_byte_s + self.enqueue_s * (nbytes > 0)
 
     def ask_all(self, dims: dict[int, list[int]]) -> None:
         """Ask for shares of many kernels at once, where the costs answer that: by kernel along which dimensions."""

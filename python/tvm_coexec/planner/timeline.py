@@ -1,7 +1,7 @@
 """The makespan of a plan: the let-ordered executor as two timelines, the host (CPU) and the GPU's queue.
 
-Uploads and downloads block the host, a launch returns at once, a download waits for the GPU's queue: what the stock
-executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare numbers
+Uploads and downloads block the host, enqueuing a kernel takes it a moment, a download waits for the GPU's queue: what
+the stock executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare numbers
 (`search`, `cut_times`); a plan's times always come from here.
 """
 
@@ -30,7 +30,7 @@ class Event:
         ``cpu`` or ``gpu``: what it occupies. Copies occupy the host.
     start_s, end_s : float
     what : str
-        ``work``, ``upload``, ``download``, ``slice``, ``join``.
+        ``work``, ``enqueue``, ``upload``, ``download``, ``slice``, ``join``.
     segment : int
         Number of the segment that it belongs to; -1 for what follows the last.
     """
@@ -166,23 +166,32 @@ class Simulator:
         values = dict.fromkeys(v for k in segment.kernels for v in self.graph.kernels[k].inputs if v not in inside)
         moved = sum(self._to(v, device) for v in values)
         self.totals.sync_points += moved > 0
-        work = sum(self._busy(device, k, self.costs.whole_s(device, self.graph.kernels[k])) for k in segment.kernels)
-        self._work(*((work, 0.0) if device == "gpu" else (0.0, work)))
+        work = 0.0
         for k in segment.kernels:
+            seconds = self._busy(device, k, self.costs.whole_s(device, self.graph.kernels[k]))
+            if device == "gpu":
+                self._on_host(self.costs.enqueues[k], "enqueue")
+            self._work(*((seconds, 0.0) if device == "gpu" else (0.0, seconds)))
             self.where[k] = {device}
+            work += seconds
         return {device: work, "share_out": moved}
 
     def _chain(self, segment: Segment) -> dict[str, float]:
         shares = segment.shares(self.graph)
         out = sum(self._share_out(v, need) for v, need in outer_needs(self.graph, segment, shares).items())
         gpu, cpu = (self._share_work(device, segment, shares) for device in ("gpu", "cpu"))
-        self._work(gpu, cpu)
+        gpu_slices, cpu_slices = inner_slices(self.graph, segment, shares)
+        gpu += sum(map(self.costs.gpu_slice_s, gpu_slices))
+        cpu += sum(map(self.costs.host_copy.seconds, cpu_slices))
+        begun = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
+        begun += self.costs.enqueue_s * len(gpu_slices)
+        self._work(gpu, cpu + begun)
         self.totals.sync_points += 2
         self.host_s, before = max(self.host_s, self.gpu_s), self.host_s
         waited = self.host_s - before
         join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
         join += sum(self._to(v, "cpu") for v in after_join(self.graph, segment, shares))
-        return {"share_out": out, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
+        return {"share_out": out, "enqueue": begun, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
 
     def _share_work(self, device: str, segment: Segment, shares: Shares) -> float:
         """Seconds of one device's shares of a chain."""
@@ -202,6 +211,8 @@ class Simulator:
             paid += self._to(value, "cpu")
             if need["cpu"] < 1.0:
                 paid += self._on_host(copy.seconds(nbytes * need["cpu"]), "slice")
+        if had_gpu and 0.0 < need.get("gpu", 0.0) < 1.0:
+            paid += self._on_host(self.costs.enqueue_s, "enqueue")
         if need.get("gpu") and not had_gpu:
             if need["gpu"] < 1.0:  # the slice is of no use to others
                 part = nbytes * need["gpu"]
@@ -224,6 +235,34 @@ class Simulator:
         part = k.out_bytes * (1.0 if axis.reduces else cut / axis.extent)
         paid = self._on_host(self.costs.download.seconds(part), "download", part)
         return paid + self._on_host(join_copy_s(self.costs, k.out_bytes, axis.reduces), "join")
+
+
+def inner_slices(graph: KernelGraph, segment: Segment, shares: Shares) -> tuple[list[float], list[float]]:
+    """Bytes of the parts that shares take out of values of their own chain: on the GPU, and on the CPU.
+
+    A halo that one reader needs another one does not; and of a value that leaves each device gives its part alone.
+    """
+    found: tuple[list[float], list[float]] = ([], [])
+    for reader in segment.kernels:
+        axis = graph.kernels[reader].axis(shares.dims[reader])
+        assert axis is not None
+        for value, need in zip(graph.kernels[reader].inputs, axis.needs, strict=True):
+            if value in shares.gpu and need is not None and need.paths:
+                for taken, ranges in zip(found, (shares.gpu, shares.cpu), strict=True):
+                    _take(graph, shares, value, need.apply(ranges[reader]), ranges[value], taken)
+    for value, cut in shares.cuts.items():
+        axis = graph.kernels[value].axis(shares.dims[value])
+        assert axis is not None
+        if not axis.reduces:
+            _take(graph, shares, value, (0, cut), shares.gpu[value], found[0])
+            _take(graph, shares, value, (cut, axis.extent), shares.cpu[value], found[1])
+    return found
+
+
+def _take(graph: KernelGraph, shares: Shares, value: int, part: Range, of: Range, taken: list[float]) -> None:
+    if part[0] < part[1] and part != of:
+        tensor = graph.tensor(value)
+        taken.append(tensor.nbytes * (part[1] - part[0]) / tensor.shape[shares.dims[value]])
 
 
 def join_copy_s(costs: Costs, nbytes: float, reduces: bool) -> float:

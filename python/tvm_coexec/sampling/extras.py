@@ -39,7 +39,7 @@ def measure(run: Collection, writer: SampleWriter) -> None:
 
 
 def _links(run: Collection, writer: SampleWriter) -> None:
-    if writer.found.links and writer.found.meetings:
+    if writer.found.links and writer.found.meetings and writer.found.enqueues:
         return
     builder = run.builders[0][1]
     seconds = {}
@@ -52,6 +52,7 @@ def _links(run: Collection, writer: SampleWriter) -> None:
             seconds[link, nbytes] = run.timer.call(timing.TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
         kernel = run.export(compiling.compile_for(links.meeting_module(), builder.gpu, builder.cpu), "gpu")
         kernel_s = run.time(kernel).best_s
+        enqueue_s = run.timer.call(timing.EnqueueRequest(kernel), LINK_S)
     except ChildError as err:
         logger.warning("links can't be measured: %s", err)
         return
@@ -59,6 +60,7 @@ def _links(run: Collection, writer: SampleWriter) -> None:
     for (link, nbytes), s in seconds.items():
         writer.write({"record": "copy", "link": link, "bytes": nbytes, "seconds": max(1e-9, s)})
     writer.write({"record": "meeting", "seconds": max(0.0, meeting_s)})
+    writer.write({"record": "enqueue", "seconds": enqueue_s})
 
 
 def _contention(run: Collection, writer: SampleWriter) -> None:

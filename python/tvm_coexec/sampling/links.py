@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -99,3 +100,23 @@ def meeting_s(module: graph_executor.GraphModule, gpu: tvm.runtime.Device, cpu: 
     round_trip = min(once() for _ in range(50))
     timer = module.module.time_evaluator("run", gpu, number=20, repeat=3)
     return round_trip - float(min(timer().results))
+
+
+ENQUEUES = 20
+
+
+def enqueue_s(module: graph_executor.GraphModule, gpu: tvm.runtime.Device, cpu: tvm.runtime.Device) -> float:
+    """Seconds that the CPU spends on handing a kernel to the GPU, without waiting for it.
+
+    Parameters
+    ----------
+    module : GraphModule
+        Of `meeting_module`, on the GPU; may be behind RPC.
+    """
+    found = []
+    for _ in range(10):
+        # the CPU's clock: it does not wait for the GPU's queue
+        timer = module.module.time_evaluator("run", cpu, number=ENQUEUES, repeat=1)
+        found.append(float(timer().results[0]))
+        gpu.sync()
+    return statistics.median(found)

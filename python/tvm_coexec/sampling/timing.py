@@ -16,7 +16,7 @@ from tvm.contrib import graph_executor
 from .. import remote
 from ..errors import CoExecError
 from ..testing import testbed
-from . import machine
+from . import links, machine
 from .children import answer
 from .compiling import Built
 
@@ -63,6 +63,13 @@ class TimeRequest:
     repeats: int
     min_repeat_ms: int
     reference: Built | None = None
+
+
+@dataclass(frozen=True)
+class EnqueueRequest:
+    """Time what the CPU spends on handing the GPU a library's one kernel."""
+
+    built: Built
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,8 @@ class Timer:
             return self._time(request)
         if isinstance(request, BusyRequest):
             return self._busy(request)
+        if isinstance(request, EnqueueRequest):
+            return links.enqueue_s(*self._load(request.built), self._device("cpu"))
         raise AssertionError(request)
 
     def _hello(self) -> dict[str, dict[str, str]]:

@@ -35,6 +35,7 @@ class RandomCosts:
         self.host_copy = Link(1e-6, 2e-10)
         self.launch_s = {"cpu": 1e-6, "gpu": float(10 ** dice.uniform(-6, -4))}
         self.balance = float(dice.uniform(0.4, 2.5))
+        self.enqueue_s = float(10 ** dice.uniform(-6, -4.5))
         self.description = f"random costs {seed}"
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
