@@ -2,8 +2,8 @@
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
 ``sample`` (a kernel or a share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
-``enqueue``, ``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is dropped when
-the file is read again; any other damage is an error that names the line. Nothing here imports TVM.
+``enqueue``, ``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is
+dropped when the file is read again; any other damage is an error that names the line. Nothing here imports TVM.
 """
 
 from __future__ import annotations

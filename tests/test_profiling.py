@@ -54,7 +54,7 @@ def test_shares_are_measured_where_a_split_may_pay(cache, monkeypatch):
 
 
 def test_the_shares_of_the_best_plan_are_measured(cache, monkeypatch):
-    """Not only what lies on lines between measured shares; here divided kernels take no time until they are measured."""
+    """Not only what lies on lines between measured ones; here a share takes less than its part of the whole."""
     monkeypatch.setattr(profiling, "WORTH_GAIN", 1.0)
     monkeypatch.setattr(profiling._Meter, "_measure", lambda self, job: 1.0 if job.dim == WHOLE else 0.1)
     monkeypatch.setattr(profiling, "ROUNDS", 50)

@@ -1,8 +1,8 @@
 """The makespan of a plan: the let-ordered executor as two timelines, the host (CPU) and the GPU's queue.
 
 Uploads and downloads block the host, enqueuing a kernel takes it a moment, a download waits for the GPU's queue: what
-the stock executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare numbers
-(`search`, `cut_times`); a plan's times always come from here.
+the stock executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare
+numbers (`search`, `cut_times`); a plan's times always come from here.
 """
 
 from __future__ import annotations
