@@ -30,6 +30,13 @@ def test_no_plan_of_a_small_graph_is_better(seed):
     assert ours <= best * 1.01
 
 
+@pytest.mark.parametrize("seed", (11, 112, 142, 148, 250, 400))
+def test_chains_that_end_where_branches_join_and_such_that_only_pay_as_a_whole(seed):
+    g, c = random_graph(seed, 2 + seed % 6), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
+    best = simulate(g, c, make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    assert simulate(g, c, make_plan(g, c, min_gain=0.0).segments) <= best * 1.005
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_never_worse_than_a_single_device(seed):
     g, c = random_graph(seed, 30), RandomCosts(seed)
@@ -119,7 +126,7 @@ def test_an_output_in_the_middle_does_not_hold_the_blocks_together():
 def test_layers_that_repeat_are_planned_alike():
     """What is taken over from an earlier layer is what would be found for it."""
     kernels = []
-    for layer in range(4):
+    for layer in range(7):
         a = 4 * layer
         kernels += [graphs.conv_kernel(0, (a - 1,)), graphs.conv_kernel(0, (a,)), graphs.conv_kernel(0, (a,))]
         kernels.append(graphs.add_kernel(0, (a + 1, a + 2)))

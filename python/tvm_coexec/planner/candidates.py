@@ -17,15 +17,18 @@ from .tables import Tables
 # The longest chain of consecutive kernels.
 LONGEST = 32
 # Rows are the first choice of axis where maps are tall; columns only where there are no rows.
+# In graphs of so few kernels there is time for every chain.
+FEW_KERNELS = 24
 _ORDER = ("h", "m", "oc", "n", "batch", "ic", "w", "d")
 
 
 class Candidates:
     """Chains that may pay.
 
-    A chain of consecutive kernels may reach over any number of blocks. Others begin and end within one block: every
-    set of kernels where the block has few states, else paths along a branch, and all that is left of the block. A
-    chain that one device alone computes as fast is left out: the search has that, too.
+    A chain of consecutive kernels may reach over any number of blocks. Others begin and end within one block, or at the
+    kernel that joins its branches: every set of kernels where the block has few states, else paths along a branch, and
+    all that is left of the block. A chain that one device alone computes as fast is left out: the search has that, too.
+    In graphs of few kernels nothing else is left out.
 
     Parameters
     ----------
@@ -44,6 +47,7 @@ class Candidates:
         self.blocks: list[Block] = blocks_of(self.graph)
         self.block_of = {k: b for b in self.blocks for k in range(b.start, b.stop)}
         self.producers = producers_mask(self.graph)
+        self.few = len(self.graph.kernels) <= FEW_KERNELS
         self.heavy = sum(1 << k.index for k in self.graph.kernels if k.is_heavy)
         self._repeats = Repeats(self.graph)
         self._sets: dict[tuple[int, ...], list[ChainTimes]] = {}
@@ -96,7 +100,11 @@ class Candidates:
             # What a chain saves when its inputs are on the GPU already, others may have to pay.
             tables = self.tables
             slack = sum(tables.up_s[v] + tables.host_copy.seconds(tables.nbytes[v]) for v in chain.outer)
-            if self.outcomes.counts_energy or end_s <= self._best_s[last][chain.members[0]] * (1 + 1e-9) + slack:
+            if (
+                self.few
+                or self.outcomes.counts_energy
+                or end_s <= self._best_s[last][chain.members[0]] * (1 + 1e-9) + slack
+            ):
                 kept.append(chain)
         # the kernel that ended the walk counts, too
         key = tuple(self._repeats.of_kernel(i, last) for i in range(last, max(0, far - 1) - 1, -1))
@@ -142,6 +150,8 @@ class Candidates:
                 more = (other | base) & ~state
                 if more and state & ~(other | base) == 0:
                     yield from self._unless_consecutive(more, first)
+                    if other == inside and block.stop < len(self.graph.kernels):  # and what joins the branches
+                        yield from self._unless_consecutive(more | 1 << block.stop, first)
             return
         for k in range(block.start, block.stop):
             if not state >> k & 1 and not self.producers[k] & ~state:
@@ -224,12 +234,16 @@ class Candidates:
             # the best of two runs one after the other
             best[first] = min([best[first], *(self._best_s[m][first] + best[m + 1] for m in range(first, last))])
             least = self.outcomes.charged(walk.alone_s())
-            if heavy and (all_count or (least < best[first] and self.outcomes.charged(walk.least_s()) < best[first])):
+            if self.few:
+                may_pay = self._may_pay(walk.gpu_s, walk.cpu_s, walk.join_s, *self._alone(walk.members))
+            else:
+                may_pay = least < best[first] and self.outcomes.charged(walk.least_s()) < best[first]
+            if heavy and (all_count or may_pay):
                 chain = walk.times()
                 end = min(o.end_s for o in self.outcomes.of(chain, (1,) * (len(chain.outer) + len(chain.after)), 0.0))
                 best[first] = min(best[first], end)
                 yield walk, (chain, end)
                 continue
             yield walk, None
-            if least > best[first] + slack:
+            if least > best[first] + slack and not self.few:
                 return  # its end costs more than the meeting before it would: no longer chain is worth it

@@ -15,14 +15,14 @@ from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.plan import Segment
 
 from .blocks import Block, bits
-from .candidates import Candidates
+from .candidates import FEW_KERNELS, Candidates
 from .cut_times import ChainTimes
 from .objective import score
 from .outcomes import Outcome
 from .tables import DEVICES, Tables, side_by_side
 
 # Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
-MAX_LABELS, MANY_LABELS, FEW_KERNELS = 6, 16, 24
+MAX_LABELS, MANY_LABELS = 6, 16
 # States with equally many kernels; the one in the model's own order is always kept.
 MAX_STATES = 48
 # How many of the last labels are followed back.
@@ -169,6 +169,9 @@ class Search:
             if label.gpu_s > label.host_s and block.states is not None:
                 # Chains that need a value from the busy GPU wait for it, the others begin beside its work.
                 lag = label.gpu_s - label.host_s
+                if self.candidates.few:
+                    self._take(label, label.host_s, self._chains(chains, label, lag))
+                    continue
                 self._take(label, label.gpu_s, self._chains(chains, label, 0.0, waiting=True))
                 self._take(label, label.host_s, self._chains(chains, label, lag, waiting=False))
                 continue

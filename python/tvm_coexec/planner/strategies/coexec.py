@@ -19,7 +19,7 @@ from .ratio import whole_reason
 from .single import best_alone, on_one
 
 # Each chain is charged so much of the better device's time: a plan with more meetings must be worth it.
-MEETING_CHARGE = 1e-3
+MEETING_CHARGE = 1.6e-3
 
 
 def coexec(graph: KernelGraph, costs: Costs, options: Options) -> Result:
