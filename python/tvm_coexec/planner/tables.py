@@ -12,8 +12,10 @@ from tvm_coexec.cost_models.describe import describe, is_free
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Range
 
 DEVICES = ("cpu", "gpu")
-# Beyond so many rows the table of shares is interpolated.
+# A table of shares has at most so many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
+# Axes without halos: shares end where cuts do.
+_CHANNELS = ("oc", "n", "ic", "batch")
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,14 @@ class Tables:
 def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
     """Extent of an axis, and numbers of rows to ask for.
 
-    Of long axes only those at which cuts are made: others, which tiles don't like, would spoil what lies between.
+    Of channels and of long axes only those at which cuts are made: others, which tiles don't like, would spoil what
+    lies between.
     """
     axis = kernel.axis(dim)
     assert axis is not None
     n = axis.extent
-    tile = max(axis.align, axis.granule)
-    step = 1 if n <= _MAX_POINTS else tile * -(-n // (tile * _MAX_POINTS))
+    tile = axis.align if axis.align % axis.granule == 0 else axis.granule
+    step = 1 if n <= _MAX_POINTS and axis.name not in _CHANNELS else tile * -(-n // (tile * _MAX_POINTS))
     return n, np.union1d(np.arange(step, n + 1, step), [n])
 
 
