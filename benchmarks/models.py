@@ -31,6 +31,7 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
     error = _modules.relative_error(both.once()[1][0], net.reference)
     seconds = _modules.in_turns([cpu, gpu, both], repeats, bed.pin)
     median = {n: statistics.median(t) for n, t in seconds.items()}
+    best = {n: min(t) for n, t in seconds.items()}
     better = min(("cpu", "gpu"), key=median.__getitem__)
     # both runs of a turn are equally disturbed by what else the host of a virtual machine does
     speed_up = statistics.median(a / b for a, b in zip(seconds[better], seconds["both"], strict=True))
@@ -41,11 +42,13 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
         "gpu_ms": median["gpu"] * 1e3,
         "both_ms": median["both"] * 1e3,
         "speed_up": speed_up,
+        "best_runs": best[better] / best["both"],
         "expected_speed_up": expected,
-        "speed_up_off_%": 100 * (expected / speed_up - 1),
+        "speed_up_off_%": 100 * (expected * best["both"] / best[better] - 1),
         "expected_ms": plan.expected_s * 1e3,
-        "expected_off_%": 100 * (plan.expected_s / median["both"] - 1),
-        "alone_off_%": 100 * (alone_plan.expected_s / median[better] - 1),
+        # kernels are measured by their shortest times, too: what else a machine does only ever adds
+        "expected_off_%": 100 * (plan.expected_s / best["both"] - 1),
+        "alone_off_%": 100 * (alone_plan.expected_s / best[better] - 1),
         "chains": len(plan.chains),
         "split_kernels": sum(len(c.kernels) for c in plan.chains),
         "cpu_2_threads_ms": _modules.on_two_threads(lib, net.inputs, max(3, repeats // 2)) * 1e3,
@@ -60,7 +63,7 @@ def main() -> None:
     names = ("squeezenet", "shufflenet") if args.quick else args.names
     rows = _common.kept_rows(args, "network")
     for name in _common.progress(names):
-        rows.append(measure(name, bed, 5 if args.quick else 11, args.own.profile, args.own.cpu))
+        rows.append(measure(name, bed, 5 if args.quick else 25, args.own.profile, args.own.cpu))
         print(_common.table(rows[-1:]), flush=True)
         _common.write(args, bed.setting(), rows, _notes(args, rows))  # a long run that is cut off keeps what it had
     _common.finish(args, bed, rows, _notes(args, rows))
@@ -69,11 +72,12 @@ def main() -> None:
 def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
     mean = statistics.geometric_mean(r["speed_up"] for r in rows)
     return [
-        "median wall-clock ms, inputs and results in the CPU's memory; speed_up over the better single device",
+        "median wall-clock ms, inputs and results in the CPU's memory; speed_up over the better single device: the "
+        "median over turns, and of the shortest runs (best_runs)",
         f"geometric mean of speed_up: {mean:.2f}, the least {min(r['speed_up'] for r in rows):.2f}",
         f"the CPU's target is '{args.own.cpu}'",
-        f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against what it took; "
-        "alone_off_%: the same for the better single device",
+        f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against its "
+        "shortest run; alone_off_%: the same for the better single device",
         "two CPU threads use both cores, as co-execution does on a pocl test-bed",
     ]
 

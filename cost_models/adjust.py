@@ -66,7 +66,7 @@ def _beside_the_other(
     model: AnalyticModel, members: Groups, y: np.ndarray, general: float
 ) -> tuple[float, dict[str, float]]:
     """What a kind's predictions are multiplied by, and the terms that are added to them."""
-    tables = [terms_of(w.kind, w.algorithm) for w, _ in members]
+    tables = [terms_of(w.kind, w.algorithm, model.work_groups) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
     rows, times = [], []
     for (w, where), terms in zip(members, tables, strict=True):
@@ -104,7 +104,8 @@ def refined(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> An
     new = [(w, where) for w, where in groups if w.kind not in kinds]
     changed = _by_class(model, known, y, lambda c: min(c.samples, _MOST_PRIOR))
     if new:
-        added = AnalyticModel(corrections=False).fit([w for w, _ in new], np.concatenate([y[i] for _, i in new]))
+        added = AnalyticModel(corrections=False, work_groups=model.work_groups)
+        added.fit([w for w, _ in new], np.concatenate([y[i] for _, i in new]))
         changed.classes_ |= added.classes_
     return changed
 

@@ -86,14 +86,21 @@ class AnalyticModel(LatencyModel):
     fallback : bool
         Predict kernels of a class that was not measured by a roofline over all classes, with a warning, instead of
         raising an error.
+    work_groups : bool
+        Whether kernels run by our own OpenCL schedules on a device made of CPU cores: then convolutions have terms for
+        the tiles that these choose (see `work_groups`).
     """
 
     name: ClassVar[str] = "analytic"
     # What it is a model of, for warnings; a profile says so.
     device: str = ""
+    _is_quiet = False
 
-    def __init__(self, max_bytes: int = 4096, corrections: bool = True, fallback: bool = False):
+    def __init__(
+        self, max_bytes: int = 4096, corrections: bool = True, fallback: bool = False, work_groups: bool = False
+    ):
         self.max_bytes, self.corrections, self.fallback = max_bytes, corrections, fallback
+        self.work_groups = work_groups
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
@@ -108,10 +115,10 @@ class AnalyticModel(LatencyModel):
         for kind, members in by_kind.items():
             for w, times in members:
                 if len(times) >= LEAST_SAMPLES:
-                    self.classes_[w.key] = _fit_terms([(w, times)])
+                    self.classes_[w.key] = _fit_terms([(w, times)], self.work_groups)
                     entries.append(_Entry(w, times, self.classes_[w.key]))
             if any(len(times) < LEAST_SAMPLES for _, times in members):
-                self.classes_[kind] = _fit_terms(members)
+                self.classes_[kind] = _fit_terms(members, self.work_groups)
         if self.corrections:
             self._add_corrections(entries)
         return self
@@ -141,6 +148,10 @@ class AnalyticModel(LatencyModel):
         """See `LatencyModel.predict_stacked`."""
         return self.class_of(w).seconds(w)
 
+    def quiet(self) -> None:
+        """Warn no more of classes that were not measured."""
+        self._is_quiet = True
+
     def class_of(self, w: Workload) -> ClassModel:
         """What predicts a workload; raises like `predict`."""
         found = self.classes_.get(w.key) or self.classes_.get(w.kind)
@@ -152,7 +163,7 @@ class AnalyticModel(LatencyModel):
             return max(siblings, key=lambda m: m.samples)
         if not self.fallback:
             raise unknown_class(self, w.key, list(self.classes_))
-        if w.key not in self._warned:
+        if w.key not in self._warned and not self._is_quiet:
             self._warned.add(w.key)
             where = f" on the {self.device}" if self.device else ""
             logger.warning("no measured kernels of class %s%s: predicted by a roofline over all classes", w.key, where)
@@ -161,6 +172,7 @@ class AnalyticModel(LatencyModel):
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
         options = {"max_bytes": self.max_bytes, "corrections": self.corrections, "fallback": self.fallback}
+        options |= {"work_groups": True} if self.work_groups else {}
         classes = {key: _class_json(m) for key, m in self.classes_.items()}
         return {"options": options, "roofline": _class_json(self.roofline_), "classes": classes}
 
@@ -174,9 +186,9 @@ class AnalyticModel(LatencyModel):
         return model
 
 
-def _fit_terms(members: list[tuple[Workload, np.ndarray]]) -> ClassModel:
+def _fit_terms(members: list[tuple[Workload, np.ndarray]], work_groups: bool) -> ClassModel:
     """One sum of terms for all members, classes of one kind, of the terms that all have."""
-    tables = [terms_of(w.kind, w.algorithm) for w, _ in members]
+    tables = [terms_of(w.kind, w.algorithm, work_groups) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
     x = np.concatenate([_table(w, {n: t[n] for n in names}) for (w, _), t in zip(members, tables, strict=True)])
     y = np.concatenate([seconds for _, seconds in members])

@@ -185,6 +185,11 @@ def folds_by_kernel(names: Sequence[str], k: int) -> np.ndarray:
     return (np.random.default_rng(0).permutation(len(unique)) % max(1, min(k, len(unique))))[where]
 
 
+def damage(err: Exception) -> str:
+    """What is wrong with a file, by the error of reading a field."""
+    return f"it lacks {err}" if isinstance(err, KeyError) else str(err)
+
+
 def read_json(path: str | os.PathLike, kind: str, what: str) -> dict[str, Any]:
     """The JSON object of a file of that kind and of this version.
 

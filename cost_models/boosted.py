@@ -66,22 +66,29 @@ class BoostedModel(LatencyModel):
     trees, depth : int
     rate : float
         What a tree's correction is multiplied by.
-    fallback : bool
+    fallback, work_groups : bool
         See `AnalyticModel`.
     """
 
     name: ClassVar[str] = "boosted"
 
     def __init__(
-        self, max_bytes: int = 65536, trees: int = 200, depth: int = 4, rate: float = 0.08, fallback: bool = False
+        self,
+        max_bytes: int = 65536,
+        trees: int = 200,
+        depth: int = 4,
+        rate: float = 0.08,
+        fallback: bool = False,
+        work_groups: bool = False,
     ):
         self.max_bytes, self.trees, self.depth, self.rate, self.fallback = max_bytes, trees, depth, rate, fallback
+        self.work_groups = work_groups
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`; raises `CoExecError` where XGBoost is missing."""
         xgboost = require_xgboost()
         groups, y = check_samples(kernels, seconds)
-        self.base_ = AnalyticModel(fallback=self.fallback).fit(kernels, seconds)
+        self.base_ = AnalyticModel(fallback=self.fallback, work_groups=self.work_groups).fit(kernels, seconds)
         self.keys_ = sorted({w.key for w, _ in groups})
         features = np.concatenate([self._features(w, self.base_.predict(w)) for w, _ in groups])
         target = np.concatenate([np.log(y[where] / self.base_.predict(w)) for w, where in groups])
@@ -122,7 +129,8 @@ class BoostedModel(LatencyModel):
 
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
-        options = {n: getattr(self, n) for n in ("max_bytes", "trees", "depth", "rate", "fallback")}
+        names = ("max_bytes", "trees", "depth", "rate", "fallback", "work_groups")
+        options = {n: getattr(self, n) for n in names}
         return {"options": options, "base": self.base_.state(), "keys": self.keys_, "nodes": self.trees_.nodes}
 
     @classmethod

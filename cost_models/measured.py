@@ -11,7 +11,7 @@ from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import Kernel, Range
 from tvm_coexec.plan import write_atomically
 
-from .base import read_json
+from .base import damage, read_json
 from .costs import AnalyticCosts, Costs, Device, Link
 
 VERSION = 1
@@ -109,5 +109,5 @@ class MeasuredCosts:
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there
                 costs.add(str(e["device"]), str(e["kernel"]), dim, rows, float(e["seconds"]))
         except (KeyError, TypeError, ValueError) as err:
-            raise CoExecError(f"profile {path} is damaged ({err}); measure again") from None
+            raise CoExecError(f"profile {path} is damaged ({damage(err)}); measure again") from None
         return costs

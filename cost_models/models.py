@@ -8,7 +8,7 @@ from typing import Any
 from tvm_coexec.errors import CoExecError
 
 from .analytic import AnalyticModel
-from .base import LatencyModel, read_json
+from .base import LatencyModel, damage, read_json
 from .baselines import BASELINES
 from .boosted import BoostedModel
 
@@ -34,4 +34,4 @@ def load_model(path: str | os.PathLike) -> LatencyModel:
     try:
         return model_from_json(d)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
-        raise CoExecError(f"latency model {os.fspath(path)} is damaged ({err}); fit it again") from None
+        raise CoExecError(f"latency model {os.fspath(path)} is damaged ({damage(err)}); fit it again") from None

@@ -16,7 +16,7 @@ from tvm_coexec.plan import write_atomically
 
 from .adjust import refined, transferred
 from .analytic import AnalyticModel
-from .base import VERSION, LatencyModel, check_samples, folds_by_kernel, never_faster, read_json
+from .base import VERSION, LatencyModel, check_samples, damage, folds_by_kernel, never_faster, read_json
 from .boosted import BoostedModel
 from .costs import Costs, Device, Link
 from .describe import describe, describe_shares, is_free
@@ -136,8 +136,10 @@ class Profile:
         for device in DEVICES:
             workloads, seconds = _arrays(samples, device)
 
-            def make() -> LatencyModel:
-                return BoostedModel(fallback=True) if boosted else AnalyticModel(max_bytes, fallback=True)
+            def make(work_groups: bool = device == "gpu" and runs_on_cpu_cores(profile.names["gpu"])) -> LatencyModel:
+                if boosted:
+                    return BoostedModel(fallback=True, work_groups=work_groups)
+                return AnalyticModel(max_bytes, fallback=True, work_groups=work_groups)
 
             profile.devices[device] = make().fit(workloads, seconds)
             profile.error[device] = _error(make, samples.of(device), workloads, seconds)
@@ -302,7 +304,7 @@ class Profile:
                 names={str(n): str(v) for n, v in d["names"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise CoExecError(f"profile {os.fspath(path)} is damaged ({err}); fit it again") from None
+            raise CoExecError(f"profile {os.fspath(path)} is damaged ({damage(err)}); fit it again") from None
 
 
 def load_costs(path: str | os.PathLike) -> Costs:
@@ -350,6 +352,9 @@ def _error(make, samples: list[Sample], workloads: list[Workload], seconds: np.n
         if not len(inside) or not len(out):
             continue
         model = make().fit([workloads[i] for i in inside], seconds[inside])
+        for part in (model, getattr(model, "base_", None)):
+            if isinstance(part, AnalyticModel):  # that a class is left out is no news here
+                part.quiet()
         predicted = model.predict([workloads[i] for i in out])
         if by_network:
             missed.append(abs(predicted.sum() / seconds[out].sum() - 1))
@@ -385,6 +390,11 @@ def _devices(samples: Samples) -> dict[str, dict[str, str]]:
 def device_name(name: str, threads: str = "") -> str:
     """What a device is called in profiles: its model and, of a CPU, how many threads TVM's code runs on."""
     return f"{name}, threads: {threads}" if threads else name
+
+
+def runs_on_cpu_cores(name: str) -> bool:
+    """Whether an OpenCL device is made of CPU cores, by how pocl and Intel's runtime call theirs."""
+    return name.startswith(("pthread", "basic", "cpu")) or "CPU" in name
 
 
 def _describe(samples: Samples) -> str:

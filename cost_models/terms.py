@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from . import work_groups
 from .workload import Number, Workload
 
 Term = Callable[["Parts"], Number]
@@ -24,7 +25,7 @@ Term = Callable[["Parts"], Number]
 class Parts:
     """A workload and the products of its extents that many terms share."""
 
-    __slots__ = ("depth", "depth4", "macs", "places", "rows", "w", "work")
+    __slots__ = ("_cycles", "depth", "depth4", "macs", "places", "rows", "w", "work")
 
     def __init__(self, w: Workload):
         self.w = w
@@ -34,6 +35,13 @@ class Parts:
         self.depth4 = w.kh * w.kw * up(w.ic, 4) / w.groups
         self.work = w.oc * self.depth
         self.macs = self.work * self.places
+        self._cycles: tuple[np.ndarray, np.ndarray] | None = None
+
+    def cycles(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `work_groups.cycles`."""
+        if self._cycles is None:
+            self._cycles = work_groups.cycles(self.w)
+        return self._cycles
 
 
 def up(extent: Number, tile: int) -> Number:
@@ -253,6 +261,12 @@ _ELEMENTS: dict[str, Term] = _CACHES | {
     "looped.blocks": _looped_in_blocks,
 }
 
+# For our own schedules on devices made of CPU cores: cycles of the tile that they choose, by what its lanes are.
+_WORK_GROUPS: dict[str, Term] = {
+    "groups.columns": lambda p: p.cycles()[0],
+    "groups.channels": lambda p: p.cycles()[1],
+}
+
 _BY_KIND = {
     "conv": _CONVOLUTION,
     "depthwise_conv": _CONVOLUTION,
@@ -268,9 +282,18 @@ _BY_KIND = {
 
 
 @lru_cache(maxsize=256)
-def terms_of(kind: str, algorithm: str) -> dict[str, Term]:
-    """The terms of a class by name: functions of a workload's `Parts`, not negative."""
+def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, Term]:
+    """The terms of a class by name: functions of a workload's `Parts`, not negative.
+
+    Parameters
+    ----------
+    kind, algorithm : str
+    work_groups : bool
+        Whether it runs by our own OpenCL schedules on CPU cores (see `work_groups`).
+    """
     terms = COMMON | _BY_KIND[kind]
+    if work_groups and kind in ("conv", "group_conv"):
+        terms = terms | _WORK_GROUPS
     if kind in ("conv", "group_conv") and ("3x3" in algorithm or "winograd" in algorithm):
         terms = terms | _WINOGRAD
     return terms | _BLOCKED if algorithm.startswith("nchwc") else terms
@@ -278,4 +301,4 @@ def terms_of(kind: str, algorithm: str) -> dict[str, Term]:
 
 def every_term(kind: str) -> dict[str, Term]:
     """All terms that any algorithm of a kind has."""
-    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED
+    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS

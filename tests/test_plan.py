@@ -151,7 +151,7 @@ def test_text_that_is_no_plan(text, says):
     [
         (
             {"graph": "feedfacefeedface"},
-            "the plan was made for another model or other shapes (it names graph feedfacefeedface, this model is ",
+            "another model or other shapes, or at another opt_level (`coexec plan` takes 3); it names graph feedface",
         ),
         (
             {"segments": (Segment("npu", (0, 1, 2, 3)),)},
@@ -162,11 +162,11 @@ def test_text_that_is_no_plan(text, says):
         ({"segments": (Segment("cpu", (0, 0)),)}, "must list kernels once each, in ascending order"),
         (
             {"segments": (Segment("cpu", (0, 9)),)},
-            "segment 0 of the plan lists kernel 9, which is unknown or already placed",
+            "segment 0 of the plan lists kernel 9; the model's are 0 to 3",
         ),
         (
             {"segments": (Segment("cpu", (0,)), Segment("gpu", (0, 1)))},
-            "segment 1 of the plan lists kernel 0, which is unknown or already placed",
+            "segment 1 of the plan lists kernel 0, which an earlier segment has",
         ),
         (
             {"segments": (Segment("cpu", (1, 2, 3)), Segment("cpu", (0,)))},

@@ -221,9 +221,11 @@ class Plan:
         """Raises `CoExecError` when the plan was made for another model or does not hold together."""
         if self.graph != graph.fingerprint():
             raise CoExecError(
-                f"the plan was made for another model or other shapes (it names graph {self.graph}, this model is "
-                f"{graph.fingerprint()}): plan this model again"
+                "the plan was made for another model or other shapes, or at another opt_level (`coexec plan` takes 3); "
+                f"it names graph {self.graph}, this model is {graph.fingerprint()}: plan this model again"
             )
+        missing = sorted(set(range(len(graph.kernels))) - {k for s in self.segments for k in s.kernels})
+        left_out = f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment"
         done: set[int] = set()
         for n, s in enumerate(self.segments):
             if s.device not in DEVICES:
@@ -231,10 +233,16 @@ class Plan:
             if not s.kernels or list(s.kernels) != sorted(set(s.kernels)):
                 raise CoExecError(f"segment {n} of the plan must list kernels once each, in ascending order")
             for k in s.kernels:
-                if not 0 <= k < len(graph.kernels) or k in done:
-                    raise CoExecError(f"segment {n} of the plan lists kernel {k}, which is unknown or already placed")
+                if not 0 <= k < len(graph.kernels):
+                    raise CoExecError(
+                        f"segment {n} of the plan lists kernel {k}; the model's are 0 to {len(graph.kernels) - 1}"
+                    )
+                if k in done:
+                    raise CoExecError(f"segment {n} of the plan lists kernel {k}, which an earlier segment has")
                 done.add(k)
                 for value in graph.kernels[k].inputs:
+                    if value in missing:
+                        raise CoExecError(left_out)
                     if value >= 0 and value not in done:
                         raise CoExecError(
                             f"segment {n} of the plan runs kernel {k} before kernel {value}, which it reads"
@@ -244,9 +252,8 @@ class Plan:
                     s.shares(graph)
                 except CoExecError as err:
                     raise CoExecError(f"segment {n} of the plan can't be split: {err}") from None
-        missing = sorted(set(range(len(graph.kernels))) - done)
         if missing:
-            raise CoExecError(f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment")
+            raise CoExecError(left_out)
 
 
 def _whole_number(value: object) -> int:
