@@ -193,6 +193,14 @@ class Profile:
             return 0.0
         return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
 
+    def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
+        """`whole_s` of many kernels at once, shape (n,)."""
+        seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not is_free(k)]
+        if at:
+            predicted = self.devices[device].predict([describe(kernels[i], device) for i in at])
+            seconds[at] = self._in_network(device, predicted)
+        return seconds
+
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
         rows = np.asarray(ranges, float).reshape(-1, 2)

@@ -10,7 +10,7 @@ from tvm_coexec.cost_models.workload import stack
 from tvm_coexec.schedules import windows
 from tvm_coexec.schedules.device import DeviceTraits
 
-TRAITS = DeviceTraits(is_cpu=True, max_threads=256, local_bytes=work_groups.LOCAL_BYTES, warp=1)
+TRAITS = DeviceTraits(is_cpu=True, max_threads=256, local_bytes=32768, warp=1)
 
 
 def _conv(ic: int, oc: int, oh: int, ow: int, k: int, stride: int, groups: int) -> Workload:

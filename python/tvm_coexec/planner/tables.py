@@ -83,6 +83,7 @@ class Tables:
         self.upload, self.download, self.host_copy = costs.upload, costs.download, costs.host_copy
         self._whole: dict[tuple[str, str], float] = {}
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
+        self._ask_whole()
         self.whole = {d: [self.whole_s(d, k) for k in graph.kernels] for d in DEVICES}
         self.plan_factor = float(getattr(costs, "plan_factor", 1.0))
         self.power, self.error = getattr(costs, "power", None), getattr(costs, "error", None)
@@ -98,6 +99,15 @@ class Tables:
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
         self.enqueues = [0.0 if is_free(k) else self.enqueue_s for k in graph.kernels]
+
+    def _ask_whole(self) -> None:
+        """Ask for all kernels at once, where the costs answer that."""
+        together = getattr(self.costs, "whole_of_many", None)
+        if together is not None:
+            unique = list({k.signature(): k for k in self.graph.kernels}.values())
+            for device in DEVICES:
+                found = together(device, unique).tolist()
+                self._whole.update({(device, k.signature()): s for k, s in zip(unique, found, strict=True)})
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
         """See `Costs.whole_s`."""
