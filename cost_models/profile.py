@@ -153,6 +153,14 @@ class Profile:
         """This profile with newer samples of the same devices taken in."""
         return self._moved(samples, refined, self.description)
 
+    def other_devices(self, samples: Samples) -> str:
+        """In what the samples' devices and targets differ from the profile's; empty where they are the same."""
+        if not samples.header.get("devices"):
+            return ""
+        other = _devices(samples)
+        theirs = {"target": other["targets"], "device": other["names"]}
+        return difference({"target": self.targets, "device": self.names}, theirs)
+
     def _moved(self, samples: Samples, move, description: str) -> Profile:
         models = {}
         for device, model in self.devices.items():
@@ -385,6 +393,16 @@ def _fit_link(copies: list[dict[str, Any]]) -> Link:
     seconds = np.array([c["seconds"] for c in copies], float)
     constant, slope = rounded(non_negative_sum(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))
     return Link(max(constant, 1e-7), slope)
+
+
+def difference(a: dict[str, dict[str, str]], b: dict[str, dict[str, str]]) -> str:
+    """The first of what two pairs of devices are told to be that is not the same; what is not told is no difference."""
+    for what, by_device in a.items():
+        for device, text in by_device.items():
+            other = b.get(what, {}).get(device, "")
+            if text and other and text != other:
+                return f"{device} {what} '{text}', not '{other}'"
+    return ""
 
 
 def _devices(samples: Samples) -> dict[str, dict[str, str]]:

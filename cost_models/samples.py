@@ -367,9 +367,10 @@ def _drop_torn_line(file: IO[str] | None) -> None:
 
 def _same(path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
     for name, before, now in _differences(old, new):
+        hint = " (--test-bed, or TVM_NUM_THREADS)" if name == "cpu threads" else ""
         raise CoExecError(
             f"{path} was measured with another setting ({name}: '{before}' there, '{now}' now); give another file "
-            "with -o, or repeat that setting"
+            f"with -o, or repeat that setting{hint}"
         )
 
 

@@ -89,6 +89,8 @@ class CoExecPartition:
         self.cpu, self.gpu = targets(cpu, gpu)
         self.params = params
         self.plan = _read_plan(plan)
+        is_file = isinstance(plan, os.PathLike) or (isinstance(plan, str) and not plan.lstrip().startswith("{"))
+        self._plan_file = os.fspath(plan) if is_file else ""
         self.options = planner.check_options(
             strategy=strategy, axis=axis, ratio=ratio, min_gain=min_gain, objective=objective, bandwidth=bandwidth
         )
@@ -134,6 +136,10 @@ class CoExecPartition:
 
     def _plan(self, prepared: tvm.IRModule, graph: KernelGraph) -> tuple[Plan, Costs | None]:
         if self.plan is not None:
+            try:
+                self.plan.check(graph)
+            except CoExecError as err:
+                raise CoExecError(f"{self._plan_file}: {err}" if self._plan_file else str(err)) from None
             return self.plan, None
         costs = None
         if planner.needs_costs(self.options) or self.profile is not None:

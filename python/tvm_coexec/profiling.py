@@ -26,7 +26,7 @@ from tvm.target import Target
 from . import profiles, runtime
 from .cost_models import Costs, Link, MeasuredCosts, Profile, load_costs
 from .cost_models.measured import UNUSABLE_S, WHOLE
-from .cost_models.profile import device_name
+from .cost_models.profile import device_name, difference
 from .errors import CoExecError
 from .kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from .planner import make_plan
@@ -88,10 +88,28 @@ def costs_for(
             raise CoExecError(f"profile 'measure': kernels can't be measured here ({why}); give a profile")
         return measure(prepared, cpu, gpu, axis)
     if isinstance(profile, (str, os.PathLike)):
-        return load_costs(profiles.path_of(str(profile)) or profile)
+        path = profiles.find(os.fspath(profile))
+        costs = load_costs(path)
+        if isinstance(costs, Profile) and path.stem != profiles.GENERIC:
+            _warn_of_others(str(profile), costs, cpu, gpu)
+        return costs
     if all(hasattr(profile, m) for m in ("whole_s", "shares_s", "slowdown", "upload", "download", "host_copy")):
         return profile  # type: ignore[return-value]
     raise CoExecError(f"profile must be a file, a name or a cost model, not {type(profile).__name__}")
+
+
+def _warn_of_others(name: str, profile: Profile, cpu: Target, gpu: Target) -> None:
+    """A profile of other targets or devices plans, too, but for those."""
+    now = {"target": {"cpu": target_text(cpu), "gpu": target_text(gpu)}}
+    if not why_not_here(cpu, gpu):
+        now["device"] = _names_here(gpu)
+    if other := difference({"target": profile.targets, "device": profile.names}, now):
+        logger.warning("the profile %s is of other devices (%s): its times may be far off", name, other)
+
+
+def _names_here(gpu: Target) -> dict[str, str]:
+    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
+    return {"cpu": device_name(cpu_name(), cpu_threads()), "gpu": device_name(_device_name(device))}
 
 
 def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Costs:
@@ -104,7 +122,7 @@ def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> 
         return generic()
     found = shipped(cpu, gpu)
     if found is None:
-        return measure(prepared, cpu, gpu, axis)
+        return measure(prepared, cpu, gpu, axis, by_default=True)
     logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
     return found[1]
 
@@ -118,9 +136,7 @@ def shipped(cpu: Target, gpu: Target) -> tuple[str, Profile] | None:
     """Name and content of the package's profile of these very targets on this machine's devices, if there is one."""
     if why_not_here(cpu, gpu):
         return None
-    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
-    devices = {"cpu": device_name(cpu_name(), cpu_threads()), "gpu": device_name(_device_name(device))}
-    return profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, devices)
+    return profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, _names_here(gpu))
 
 
 def why_not_here(cpu: Target, gpu: Target) -> str:
@@ -135,11 +151,20 @@ def why_not_here(cpu: Target, gpu: Target) -> str:
     return ""
 
 
-def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto") -> MeasuredCosts:
+def measure(
+    prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto", by_default: bool = False
+) -> MeasuredCosts:
     """Measures every kernel whole on both devices, shares of those where a split may pay, and what a plan divides.
 
     Between measured shares times are interpolated, and a search finds the cuts where that flatters. So the shares that
     the best plan has are measured as well, and it is planned again, until a plan has none that was not measured.
+
+    Parameters
+    ----------
+    prepared, cpu, gpu, axis
+        See `costs_for`.
+    by_default : bool
+        Say so, since nobody asked for it.
 
     Returns
     -------
@@ -155,6 +180,11 @@ def measure(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str = "auto"
     start_s, others_s = time.monotonic(), other_cpu_s()
     try:
         whole = [_Job(d, k, WHOLE, 0) for k in unique for d in ("cpu", "gpu")]
+        if by_default and not all(costs.has(j.device, j.kernel.signature()) for j in whole):
+            logger.warning(
+                "this model's kernels are measured on both devices now, which takes minutes and is kept for the next "
+                "time; a profile (coexec profile, coexec fit), or profile='generic', needs no measuring"
+            )
         meter.run(whole, "measuring kernels")
         meter.run(list(_share_jobs(extracted.graph, unique, costs, axis)), "measuring shares")
         for number in range(1, ROUNDS + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .cost_models import Costs
+from .cost_models import AnalyticCosts, Costs
 from .kernel_graph import KernelGraph
 from .plan import Plan, Segment
 from .planner import Simulator, ran
@@ -55,10 +55,10 @@ class Report:
 
     @property
     def sync_points(self) -> int:
-        """How often the devices meet; without costs the chains' beginnings and ends alone."""
-        if self.simulated is not None:
-            return self.simulated.totals.sync_points
-        return 0 if self.plan is None else 2 * len(self.plan.chains)
+        """How often the devices meet; that is the same by whatever costs."""
+        if self.plan is None:
+            return 0
+        return (self.simulated or ran(self.graph, AnalyticCosts(), self.plan.segments)).totals.sync_points
 
     @property
     def energy_j(self) -> float | None:
@@ -82,7 +82,8 @@ class Report:
             whole = sum(len(s.kernels) for s in self.plan.segments if s.device == device)
             text += f", {whole} whole on the {device}" if whole else ""
         if self.expected_s:
-            text += f", expected {self.expected_s * 1e3:.3f} ms"
+            known = "expected" if self.simulated is not None else "which the plan expected to take"
+            text += f", {known} {self.expected_s * 1e3:.3f} ms"
         if self.energy_j is not None:
             text += f" and {self.energy_j * 1e3:.3f} mJ"
         return text + verified_text.summary(self.plan)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 
 import tvm
 from tvm.target import Target
+from tvm.target.codegen import llvm_get_cpu_archlist
 
 from .errors import CoExecError
 
@@ -42,6 +44,7 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     gpu_target = _parse("gpu", gpu)
     if cpu_target.get_target_device_type() not in CPU_TYPES:
         raise CoExecError(f"cpu target '{cpu}' is not a CPU target; use llvm with its options")
+    _check_processor(cpu, cpu_target)
     if gpu_target.get_target_device_type() in CPU_TYPES:
         raise CoExecError(f"gpu target '{gpu}' is a CPU target; use opencl, vulkan, cuda, metal or another GPU target")
     bare = Target({k: v for k, v in cpu_target.export().items() if k != "host"})
@@ -49,6 +52,19 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     if host is not None and str(Target(dict(host.export()))) != str(bare):
         logger.info("the GPU target's host %s is replaced by the CPU target %s", host, bare)
     return [Target(bare, host=bare), Target({k: v for k, v in gpu_target.export().items() if k != "host"}, host=bare)]
+
+
+def _check_processor(text: str | Target, target: Target) -> None:
+    """LLVM takes an unknown processor for a plain one, and says so a hundred times."""
+    name = str(target.attrs.get("mcpu", "")) if target.kind.name == "llvm" else ""
+    try:
+        known = [str(a) for a in llvm_get_cpu_archlist(target)] if name else []
+    except tvm.TVMError:  # an LLVM that lacks the architecture says so when it compiles
+        return
+    if known and name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`llc -mcpu=help` lists them"
+        raise CoExecError(f"cpu target '{text}': LLVM knows no processor '{name}'; {hint}")
 
 
 def target_text(target: Target) -> str:

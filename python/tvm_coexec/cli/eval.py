@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 
 from ..cost_models.samples import read_samples
 from ..errors import CoExecError
@@ -11,10 +12,12 @@ from ..plan import write_atomically
 from . import accuracy, checks
 from .tables import print_table
 
+logger = logging.getLogger("tvm_coexec")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote")
+    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote, or a shipped profile's name")
     parser.add_argument("samples", metavar="SAMPLES", help="what `coexec profile` wrote")
     parser.add_argument("--by", choices=("class", "network"), default="class", help="rows of the table")
     parser.add_argument("--plots", metavar="FOLDER", help="draw predictions, errors and a learning curve there")
@@ -23,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and show it."""
+    from .. import profiles
     from ..cost_models.profile import Profile
 
     if args.json:
@@ -31,8 +35,10 @@ def run(args: argparse.Namespace) -> int:
         from .plots import require_matplotlib
 
         require_matplotlib()
-    profile = Profile.load(args.profile)
+    profile = Profile.load(profiles.find(args.profile))
     samples = read_samples(args.samples)
+    if other := profile.other_devices(samples):
+        logger.warning("%s and %s are not of the same devices (%s)", args.profile, args.samples, other)
     if not samples.usable:
         raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")
     compared = accuracy.compare(profile, samples.samples)

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write, and show how well it fits."""
+    from .. import profiles
     from ..cost_models.profile import Profile
 
     checks.folder_of(args.output)
@@ -43,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
     power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
     if args.other:
-        profile = Profile.load(args.other).transferred(samples)
+        profile = Profile.load(profiles.find(args.other)).transferred(samples)
     elif args.refine:
-        profile = Profile.load(args.refine).refined(samples)
+        old = Profile.load(profiles.find(args.refine))
+        if other := old.other_devices(samples):
+            raise CoExecError(f"--refine {args.refine} is not of the devices of {args.samples} ({other}): use --from")
+        profile = old.refined(samples)
     else:
         profile = Profile.fit(samples, boosted=args.boosted, description=args.description)
     seconds = time.perf_counter() - start

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from ..errors import CoExecError
 
@@ -24,6 +25,13 @@ COMMANDS = {
     "places": "cut a network between this machine and another one, and run it",
 }
 USER_ERROR, INTERRUPTED = 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is a page of its own."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 2 after one line on standard error that says what the user can mend.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="coexec", description="Cost models and plans for co-execution.")
+    parser = _Parser(prog="coexec", description="Cost models and plans for co-execution.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((a for a in argv if not a.startswith("-")), None)
     for name, text in COMMANDS.items():
@@ -50,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(sub)
             sub.add_argument("-v", "--verbose", action="store_true", help="log what is done")
             sub.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        print(f"coexec {args.command}: unknown option {unknown[0]}; see coexec {args.command} --help", file=sys.stderr)
+        return USER_ERROR
     try:
         with _log_to_stderr(args.verbose):
             return args.run(args)
@@ -58,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"coexec {args.command}: {' '.join(str(err).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print(f"coexec {args.command}: interrupted", file=sys.stderr)
+        print(f"coexec {args.command}: {getattr(args, 'interrupted', 'interrupted')}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -12,7 +12,7 @@ from .tables import print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote")
+    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote, or a shipped profile's name")
     parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
     parser.add_argument("--device", choices=("cpu", "gpu", "both"), default="both", help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", help="write the predictions there")
@@ -20,12 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, and show it."""
+    from .. import profiles
     from ..cost_models.profile import Profile
     from ..sampling.models import load_model
 
     if args.json:
         checks.folder_of(args.json)
-    profile = Profile.load(args.profile)
+    profile = Profile.load(profiles.find(args.profile))
     graph = load_model(args.model).graph()
     devices = ("cpu", "gpu") if args.device == "both" else (args.device,)
     kernels = [

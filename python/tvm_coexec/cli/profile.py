@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and say what was measured."""
+    args.interrupted = f"interrupted; the same command goes on where {args.output} ends"
     checks.folder_of(args.output)
     tracker = _tracker(args)
     bed = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..cost_models import Profile
+from ..errors import CoExecError
 
 FOLDER = Path(__file__).parent
 GENERIC = "generic"
@@ -23,6 +24,21 @@ def path_of(name: str) -> Path | None:
     """The file of a profile by its name, `None` when there is no such profile."""
     path = FOLDER / f"{name}.json"
     return path if name in names() else None
+
+
+def find(name: str) -> Path:
+    """The file of a profile by its path or its name.
+
+    Raises
+    ------
+    CoExecError
+        When there is neither.
+    """
+    found = Path(name) if Path(name).exists() else path_of(name)
+    if found is None:
+        known = ", ".join(names())
+        raise CoExecError(f"there is no profile {name}: give a file of `coexec fit`, or one of {known}")
+    return found
 
 
 def matching(targets: dict[str, str], devices: dict[str, str]) -> tuple[str, Profile] | None:
