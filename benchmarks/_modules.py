@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CPU, GPU = "llvm", "opencl"
+LONGEST_S = 60.0  # of all turns
 
 
 @dataclass
@@ -95,6 +96,26 @@ def in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> d
     for _ in range(repeats):
         for r in runners:
             seconds[r.name].append(r.once()[0])
+    return seconds
+
+
+def steadily(
+    runners: list[Runner], turns: int, warm: Callable[[], None], each: int = 3
+) -> dict[str, list[list[float]]]:
+    """Seconds by runner and turn: in a turn each runs once untimed and then `each` times, as a model in use does.
+
+    Turns still go round, so that a disturbance hits all alike. Slow models have fewer of them.
+    """
+    for r in runners:
+        r.once()
+    warm()
+    once_s = sum(r.once()[0] for r in runners)
+    turns = max(3, min(turns, int(LONGEST_S / (once_s * (each + 1)))))
+    seconds: dict[str, list[list[float]]] = {r.name: [] for r in runners}
+    for _ in range(turns):
+        for r in runners:
+            r.once()
+            seconds[r.name].append([r.once()[0] for _ in range(each)])
     return seconds
 
 

@@ -29,12 +29,13 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
     both, plan = _modules.coexecuted(net, "both", cpu=target, profile=profile)
     alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
     error = _modules.relative_error(both.once()[1][0], net.reference)
-    seconds = _modules.in_turns([cpu, gpu, both], repeats, bed.pin)
-    median = {n: statistics.median(t) for n, t in seconds.items()}
-    best = {n: min(t) for n, t in seconds.items()}
+    turns = _modules.steadily([cpu, gpu, both], repeats, bed.pin)
+    median = {n: statistics.median(s for turn in t for s in turn) for n, t in turns.items()}
+    best = {n: min(s for turn in t for s in turn) for n, t in turns.items()}
     better = min(("cpu", "gpu"), key=median.__getitem__)
-    # both runs of a turn are equally disturbed by what else the host of a virtual machine does
-    speed_up = statistics.median(a / b for a, b in zip(seconds[better], seconds["both"], strict=True))
+    # the runs of a turn are equally disturbed by what else the host of a virtual machine does
+    pairs = zip(turns[better], turns["both"], strict=True)
+    speed_up = statistics.median(statistics.median(a) / statistics.median(b) for a, b in pairs)
     expected = alone_plan.expected_s / plan.expected_s
     return {
         "network": name,
@@ -63,7 +64,7 @@ def main() -> None:
     names = ("squeezenet", "shufflenet") if args.quick else args.names
     rows = _common.kept_rows(args, "network")
     for name in _common.progress(names):
-        rows.append(measure(name, bed, 5 if args.quick else 25, args.own.profile, args.own.cpu))
+        rows.append(measure(name, bed, 3 if args.quick else 15, args.own.profile, args.own.cpu))
         print(_common.table(rows[-1:]), flush=True)
         _common.write(args, bed.setting(), rows, _notes(args, rows))  # a long run that is cut off keeps what it had
     _common.finish(args, bed, rows, _notes(args, rows))
@@ -72,8 +73,9 @@ def main() -> None:
 def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
     mean = statistics.geometric_mean(r["speed_up"] for r in rows)
     return [
-        "median wall-clock ms, inputs and results in the CPU's memory; speed_up over the better single device: the "
-        "median over turns, and of the shortest runs (best_runs)",
+        "median wall-clock ms, inputs and results in the CPU's memory, in steady state: in each turn a module runs once "
+        "untimed and three times timed; speed_up over the better single device: the median over turns, and of the "
+        "shortest runs (best_runs)",
         f"geometric mean of speed_up: {mean:.2f}, the least {min(r['speed_up'] for r in rows):.2f}",
         f"the CPU's target is '{args.own.cpu}'",
         f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against its "

@@ -119,10 +119,29 @@ def test_profiles_that_come_with_the_package(monkeypatch, caplog):
     mine = profiles.Profile.load(profiles.path_of("generic"))
     mine.description = "of this machine"
     monkeypatch.setattr(profiles, "matching", lambda targets, devices: ("mine", mine))
-    monkeypatch.setattr(profiling, "measure", lambda *a: pytest.fail("measured"))
+    monkeypatch.setattr(profiling, "measure", lambda *a, **k: pytest.fail("measured"))
     with caplog.at_level(logging.INFO, "tvm_coexec"):
         split = tvm_coexec.partition_for_coexec(models.conv_chain(2))
     assert tvm_coexec.plan_of(split).costs == "of this machine" and "'mine'" in caplog.text
+
+
+def test_a_profile_of_other_devices_plans_with_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")
+        assert "other devices" not in caplog.text
+        tvm_coexec.partition_for_coexec(models.conv_chain(2), cpu="llvm -mcpu=core-avx2", profile="test_bed")
+    assert "the profile test_bed is of other devices (cpu target 'llvm -keys=cpu " in caplog.text
+    with pytest.raises(CoExecError, match="there is no profile genric: give a file of `coexec fit`, or one of generic"):
+        tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="genric")
+
+
+def test_measuring_that_nobody_asked_for_is_said(cache, monkeypatch, caplog):
+    monkeypatch.setattr(profiles, "matching", lambda targets, devices: None)
+    for words in (True, False):  # the second time nothing is measured
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "tvm_coexec"):
+            tvm_coexec.partition_for_coexec(models.conv_chain(1))
+        assert ("are measured on both devices now" in caplog.text) == words
 
 
 def test_a_profile_matches_by_targets_and_devices():

@@ -36,6 +36,12 @@ def test_another_profile_can_be_moved_and_refined(coexec, samples_file, profile_
         assert Profile.load(path).devices
 
 
+def test_eval_warns_where_the_samples_are_of_other_devices(coexec, samples_file, profile_file):
+    assert "not of the same devices" not in coexec("eval", profile_file, samples_file).err
+    done = coexec("eval", "test_bed", samples_file)
+    assert done.code == 0 and "are not of the same devices (cpu target 'llvm -keys=cpu" in done.err
+
+
 def test_eval_tells_errors_by_class_and_network(coexec, samples_file, profile_file):
     done = coexec("eval", profile_file, samples_file)
     assert done.code == 0 and "1 of 161 could not be measured" in done.out
@@ -112,7 +118,11 @@ def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
         (("fit", samples_file, "-o", tmp_path / "no" / "p.json"), "there is no folder"),
         (("fit", samples_file, "-o", tmp_path), "it is a folder"),
         (("fit", samples_file, "--boosted", "--from", profile_file, "-o", tmp_path / "p.json"), "--boosted fits anew"),
-        (("fit", samples_file, "--from", tmp_path / "none", "-o", tmp_path / "p.json"), "can't read profile"),
+        (("fit", samples_file, "--from", tmp_path / "none", "-o", tmp_path / "p.json"), "none: give a file of `coexec"),
+        (("fit", samples_file, "--refine", "test_bed", "-o", tmp_path / "p.json"), "is not of the devices of"),
+        (("eval", "genric", samples_file), "there is no profile genric: give a file of `coexec fit`, or one of"),
+        (("fit", samples_file, "--bosted", "-o", tmp_path / "p.json"), "unknown option --bosted"),
+        (("fit", samples_file), "the following arguments are required: -o/--output; see coexec fit --help"),
         (("eval", other, samples_file), "other.json is not a profile"),
         (("eval", profile_file, other), "not a file of samples"),
         (("eval", profile_file, empty), "has no measured kernel"),

@@ -64,6 +64,11 @@ def test_energy_is_predicted_where_a_meter_was_read(coexec, model_file, samples_
         assert f"kernels, {found['energy_j'][device] * 1e3:.1f} mJ" in done.out
 
 
+def test_profiles_of_the_package_are_known_by_name(coexec, model_file):
+    done = coexec("predict", "generic", model_file)
+    assert done.code == 0 and "for the whole network" in done.out
+
+
 def test_one_device_alone(coexec, model_file, profile_file):
     done = coexec("predict", profile_file, model_file, "--device", "gpu")
     assert done.code == 0 and "gpu ms" in done.out and "cpu ms" not in done.out
@@ -80,4 +85,4 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
     ]
     for argv, text in cases:
         done = coexec("predict", *argv)
-        assert done.code == 2 and text in done.err.splitlines()[-1], (argv, done)
+        assert done.code == 2 and text in done.err and done.err.count("\n") == 1, (argv, done)

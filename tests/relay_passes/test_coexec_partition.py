@@ -152,3 +152,18 @@ def test_any_gpu_target_places(gpu):
     mod = relay.transform.CoExecPartition(gpu=gpu, ratio=0.5)(models.conv_chain())
     kind = tvm.device(gpu).device_type
     assert f"device_type={kind}" in mod.astext(False)
+
+
+def test_unknown_processors_are_refused():
+    """LLVM would compile for a plain one."""
+    with pytest.raises(CoExecError, match="LLVM knows no processor 'skylake-avx51'; did you mean skylake-avx512"):
+        tvm_coexec.targets("llvm -mcpu=skylake-avx51")
+    for known in ("llvm", "llvm -mcpu=core-avx2", "llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a76"):
+        tvm_coexec.targets(known)
+
+
+def test_errors_name_the_plan_file(tmp_path):
+    path = tmp_path / "plan.json"
+    tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(models.conv_chain(2), ratio=0.5)).save(str(path))
+    with pytest.raises(CoExecError, match=f"{path}: the plan was made for another model"):
+        tvm_coexec.partition_for_coexec(models.conv_chain(3), plan=str(path))
