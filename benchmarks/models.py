@@ -73,9 +73,9 @@ def main() -> None:
 def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
     mean = statistics.geometric_mean(r["speed_up"] for r in rows)
     return [
-        "median wall-clock ms, inputs and results in the CPU's memory, in steady state: in each turn a module runs once "
-        "untimed and three times timed; speed_up over the better single device: the median over turns, and of the "
-        "shortest runs (best_runs)",
+        "median wall-clock ms, inputs and results in the CPU's memory, in steady state: in each turn a module runs "
+        "once untimed and three times timed; speed_up over the better single device: the median over turns, and of "
+        "the shortest runs (best_runs)",
         f"geometric mean of speed_up: {mean:.2f}, the least {min(r['speed_up'] for r in rows):.2f}",
         f"the CPU's target is '{args.own.cpu}'",
         f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against its "
