@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .base import folds_by_kernel
 from .regression import robust_ridge, rounded
 from .workload import Number, Workload
 
+_LEAST = 1e-9
 LIMIT = 0.5  # of the exponent: a factor between 0.6 and 1.65
 FORMS = ("linear", "quadratic", "bent")
 _PENALTIES = (1.0, 3.0, 10.0, 30.0)
@@ -28,8 +30,11 @@ _EXTENTS = 8
 
 def logarithms(w: Workload) -> np.ndarray:
     """Logarithms of the extents, shape (8,) or (n, 8)."""
-    extents = (w.ic / w.groups, w.oc, w.oh, w.ow, w.kh * w.kw, w.sh * w.sw, w.groups, w.fused + 1.0)
-    return np.log(np.maximum(_columns(extents), 1e-9))
+    return np.log(np.maximum(_columns(_extents(w)), _LEAST))
+
+
+def _extents(w: Workload) -> tuple[Number, ...]:
+    return (w.ic / w.groups, w.oc, w.oh, w.ow, w.kh * w.kw, w.sh * w.sw, w.groups, w.fused + 1.0)
 
 
 _REMAINDERS = (
@@ -41,11 +46,15 @@ _REMAINDERS = (
 
 def remainders(w: Workload) -> np.ndarray:
     """What tiles leave over, as parts of a tile, shape (13,) or (n, 13)."""
-    extents = {"oc": w.oc, "ow": w.ow, "oh": w.oh, "ic": w.ic, "places": w.oh * w.ow}
+    extents = _divided(w)
     if all(not isinstance(e, np.ndarray) for e in extents.values()):
         return np.array([extents[name] % t / t for name, t in _REMAINDERS])
     parts = [(extents[name] / t, t) for name, t in _REMAINDERS]
     return _columns([part - np.floor(part) for part, _ in parts])
+
+
+def _divided(w: Workload) -> dict[str, Number]:
+    return {"oc": w.oc, "ow": w.ow, "oh": w.oh, "ic": w.ic, "places": w.oh * w.ow}
 
 
 def _columns(values: Sequence[Number]) -> np.ndarray:
@@ -84,25 +93,45 @@ class Correction:
 
     def factor(self, w: Workload) -> Number:
         """What the sum of terms is multiplied by."""
-        exponent = self._polynomial(w)
-        if isinstance(exponent, np.ndarray):
-            return np.exp(np.clip(exponent, -self.limit, self.limit))
-        return math.exp(min(self.limit, max(-self.limit, exponent)))
+        extents, divided = _extents(w), _divided(w)
+        if any(isinstance(e, np.ndarray) for e in (*extents, *divided.values())):
+            return np.exp(np.clip(self._polynomial(w), -self.limit, self.limit))
+        return math.exp(min(self.limit, max(-self.limit, self._of_one(extents, divided))))
 
-    def _polynomial(self, w: Workload) -> Number:
+    def _polynomial(self, w: Workload) -> np.ndarray:
         """As ``z Q z + l z + bends + r remainders + constant``: the products of `_features` without their columns."""
         varied, scale, offset, linear, square, bent, rest, constant = self._parts
-        z = np.minimum(1.0, np.maximum(-1.0, logarithms(w)[..., varied] * scale - offset))
-        if square is None:
-            total = z @ linear + remainders(w) @ rest + constant
-        elif z.ndim == 1:
-            total = (z @ square + linear) @ z + remainders(w) @ rest + constant
-        else:
-            total = np.einsum("ij,ij->i", z @ square + linear, z) + remainders(w) @ rest + constant
+        z = np.minimum(1.0, np.maximum(-1.0, logarithms(w)[:, varied] * scale - offset))
+        total = z @ linear + remainders(w) @ rest + constant
+        if square is not None:
+            total = total + np.einsum("ij,ij->i", z @ square, z)
         if bent is not None:
             for bend, coefficients in zip(_BENDS, bent, strict=True):
                 total = total + np.maximum(0.0, z - bend) @ coefficients
-        return total if isinstance(total, np.ndarray) and total.ndim else float(total)
+        return total
+
+    def _of_one(self, extents: tuple[float, ...], divided: dict[str, float]) -> float:
+        """The same for one kernel: with so few numbers, numpy's calls are what takes time."""
+        varied, scale, offset, linear, square, bent, rest, total = self._plain_parts
+        z = [
+            min(1.0, max(-1.0, math.log(max(extents[i], _LEAST)) * s - o))
+            for i, s, o in zip(varied, scale, offset, strict=True)
+        ]
+        total += sum(map(mul, linear, z))
+        for zi, row in zip(z, square, strict=False):
+            total += zi * sum(map(mul, row, z))
+        for bend, coefficients in zip(_BENDS, bent, strict=False):
+            total += sum([c * (zi - bend) for c, zi in zip(coefficients, z, strict=True) if zi > bend])
+        for (name, tile), c in rest:
+            total += c * (divided[name] % tile / tile)
+        return total
+
+    @cached_property
+    def _plain_parts(self) -> tuple:
+        varied, scale, offset, linear, square, bent, rest, constant = self._parts
+        plain = [a.tolist() for a in (varied, scale, offset, linear)]
+        plain += [[] if a is None else a.tolist() for a in (square, bent)]
+        return (*plain, [r for r in zip(_REMAINDERS, rest.tolist(), strict=True) if r[1]], constant)
 
     @cached_property
     def _parts(self) -> tuple:

@@ -24,6 +24,24 @@ _ODD = frozenset(["topk", "sort", "argsort", "non_max_suppression", "get_valid_c
 _RESHAPES = frozenset(
     ["reshape", "contrib_reverse_reshape", "dyn.reshape", "nn.batch_flatten", "squeeze", "expand_dims"]
 )
+# Their output's elements come from other places of the input.
+_MOVES = frozenset(
+    [
+        "transpose",
+        "layout_transform",
+        "strided_slice",
+        "gather",
+        "gather_nd",
+        "take",
+        "tile",
+        "repeat",
+        "reverse",
+        "pad",
+    ]
+    + ["depth_to_space", "space_to_depth", "batch_to_space_nd", "space_to_batch_nd", "resize1d", "resize2d"]
+    + ["resize3d", "upsampling", "upsampling3d", "broadcast_to", "split", "stack", "roll"]
+    + [name.split(".")[-1] for name in _RESHAPES]
+)
 
 
 def is_free(kernel: Kernel) -> bool:
@@ -59,8 +77,19 @@ def describe(kernel: Kernel, device: str) -> Workload:
     elements = sum(prod(t.shape) for t in kernel.outputs)
     if op in _REDUCTIONS:
         taken = sum(prod(t.shape) for t in kernel.in_tensors)
-        return Workload("reduce", oc=1, ow=elements, kw=max(1.0, taken / max(1, elements)), **common)
-    return Workload("other" if op in _ODD else "injective", ow=elements, **common)
+        algorithm = "lrn" if op == "lrn" else "softmax" if op.endswith("softmax") else "direct"
+        return Workload("reduce", algorithm, oc=1, ow=elements, kw=max(1.0, taken / max(1, elements)), **common)
+    if op in _ODD:
+        return Workload("other", ow=elements, **common)
+    return Workload("injective", _access(kernel), ow=elements, **common)
+
+
+def _access(kernel: Kernel) -> str:
+    """How an injective kernel reads: as it writes, several tensors one behind the other, or with divisions."""
+    names = {n.split(".")[-1] for n in kernel.name.split("+")}
+    if names & _MOVES and not is_free(kernel):
+        return "moves"
+    return "concat" if "concatenate" in names else "direct"
 
 
 def describe_shares(

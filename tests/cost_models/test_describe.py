@@ -115,6 +115,21 @@ def test_halo_rows_are_read():
     assert shares.in_bytes.tolist() == [4 * 4 * 10 * rows for rows in (5, 11, 5)]
 
 
+def test_what_reads_unlike_is_of_another_class():
+    """A GPU's LRN takes ten times as long as its mean, and a channel shuffle as a sum of two tensors."""
+
+    def key(value) -> str:
+        (kernel,) = [k for k in kernels_of(value) if "conv" not in k.name]
+        return describe(kernel, "gpu").key
+
+    image = x(1, 8, 6, 6)
+    assert key(relay.nn.lrn(image)) == "reduce/lrn" and key(relay.nn.softmax(x(6, 50))) == "reduce/softmax"
+    assert key(relay.mean(image, axis=[2, 3])) == "reduce/direct"
+    shuffled = relay.reshape(relay.transpose(relay.reshape(image, (1, 2, 4, 6, 6)), (0, 2, 1, 3, 4)), (1, 8, 6, 6))
+    assert key(shuffled) == "injective/moves" and key(relay.tanh(image)) == "injective/direct"
+    assert key(relay.concatenate([image, relay.var("y", shape=(1, 4, 6, 6))], 1)) == "injective/concat"
+
+
 def test_elementwise_reduction_and_unknown():
     value = relay.nn.softmax(relay.tanh(x(6, 50)))
     kinds = {describe(k, "cpu").kind for k in kernels_of(value)}
