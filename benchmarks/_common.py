@@ -11,7 +11,10 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from benchmarks._quiet import Quiet
 
 T = TypeVar("T")
 
@@ -76,6 +79,11 @@ class TestBed:
     def pin(self) -> None:
         """Moves the main thread off pocl's core; after both devices have been used once."""
         self._testbed.pin_main_thread(self.bed)
+
+    def wait(self, quiet: Quiet) -> None:
+        """Waits until nobody else takes a core of a pocl test-bed."""
+        if self.bed.pocl and len(self.bed.cores) > 1:
+            quiet.wait(self.bed.cores[1], self.bed.cores[0])
 
     def setting(self) -> dict[str, object]:
         """What a reader must know to judge the numbers."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CPU, GPU = "llvm", "opencl"
-LONGEST_S = 60.0  # of all turns
+LONGEST_S = 40.0  # of all turns
 
 
 @dataclass
@@ -100,11 +100,11 @@ def in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> d
 
 
 def steadily(
-    runners: list[Runner], turns: int, warm: Callable[[], None], each: int = 3
+    runners: list[Runner], turns: int, warm: Callable[[], None], ready: Callable[[], object], each: int = 3
 ) -> dict[str, list[list[float]]]:
     """Seconds by runner and turn: in a turn each runs once untimed and then `each` times, as a model in use does.
 
-    Turns still go round, so that a disturbance hits all alike. Slow models have fewer of them.
+    Turns still go round, so that a disturbance hits all alike, and begin when `ready` returns. Slow models have fewer.
     """
     for r in runners:
         r.once()
@@ -113,6 +113,7 @@ def steadily(
     turns = max(3, min(turns, int(LONGEST_S / (once_s * (each + 1)))))
     seconds: dict[str, list[list[float]]] = {r.name: [] for r in runners}
     for _ in range(turns):
+        ready()
         for r in runners:
             r.once()
             seconds[r.name].append([r.once()[0] for _ in range(each)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from benchmarks import _common, _modules
+from benchmarks import _common, _modules, _quiet
 
 NETWORKS = (
     *("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121"),
@@ -29,7 +29,8 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
     both, plan = _modules.coexecuted(net, "both", cpu=target, profile=profile)
     alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
     error = _modules.relative_error(both.once()[1][0], net.reference)
-    turns = _modules.steadily([cpu, gpu, both], repeats, bed.pin)
+    with _quiet.Quiet() as quiet:
+        turns = _modules.steadily([cpu, gpu, both], repeats, bed.pin, lambda: bed.wait(quiet))
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in turns.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in turns.items()}
     better = min(("cpu", "gpu"), key=median.__getitem__)
@@ -54,6 +55,7 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
         "split_kernels": sum(len(c.kernels) for c in plan.chains),
         "cpu_2_threads_ms": _modules.on_two_threads(lib, net.inputs, max(3, repeats // 2)) * 1e3,
         "max_rel_error": error,
+        "waited_s": quiet.waited_s,
     }
 
 
@@ -81,6 +83,7 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
         f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against its "
         "shortest run; alone_off_%: the same for the better single device",
         "two CPU threads use both cores, as co-execution does on a pocl test-bed",
+        "a turn begins when the two cores do not hinder each other; waited_s: what that took",
     ]
 
 
