@@ -27,12 +27,17 @@ def _codl(device: str) -> LatencyModel:
     return CoDL("cpu") if device == "cpu" else CoDL("gpu")
 
 
+def _is_pocl(device: str) -> bool:
+    """Own samples are of the devices ``cpu`` and ``gpu``, and this GPU is made of CPU cores; the others have names."""
+    return device == "gpu"
+
+
 # In the order of the table: ours, then the others from the oldest on.
 MODELS: dict[str, Make] = {
-    "analytic": lambda device: AnalyticModel(),
-    "analytic, 16 kB": lambda device: AnalyticModel(max_bytes=16384),
-    "analytic, terms only": lambda device: AnalyticModel(corrections=False),
-    "boosted": lambda device: BoostedModel(),
+    "analytic": lambda device: AnalyticModel(work_groups=_is_pocl(device)),
+    "analytic, 16 kB": lambda device: AnalyticModel(max_bytes=16384, work_groups=_is_pocl(device)),
+    "analytic, terms only": lambda device: AnalyticModel(corrections=False, work_groups=_is_pocl(device)),
+    "boosted": lambda device: BoostedModel(work_groups=_is_pocl(device)),
     "linear FLOPs": lambda device: LinearFlops(),
     "look-up table": lambda device: LookupTable(),
     "Neurosurgeon, muLayer": lambda device: Neurosurgeon(),
