@@ -15,7 +15,7 @@ from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.plan import Segment
 
 from .blocks import Block, bits
-from .candidates import FEW_KERNELS, Candidates
+from .candidates import Candidates
 from .cut_times import ChainTimes
 from .objective import score
 from .outcomes import Outcome
@@ -101,7 +101,7 @@ class Search:
         self._copies_s: dict[tuple[int, int], float] = {}
         n, inputs = len(graph.kernels), len(graph.inputs)
         self.shift = inputs
-        self.most_labels = MANY_LABELS if n <= FEW_KERNELS else MAX_LABELS
+        self.most_labels = MANY_LABELS if candidates.few else MAX_LABELS
         outputs = set(graph.outputs)
         readers = {v: sum(1 << c for c in cs) for v, cs in graph.consumers.items()}
         # per value: its bit, and the kernels after which nobody needs it (-1: never)
