@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import Kernel, Range
+from tvm_coexec.kernel_graph import Kernel, KernelGraph, Range
 from tvm_coexec.plan import write_atomically
 
 from .base import damage, read_json
@@ -47,6 +47,7 @@ class MeasuredCosts:
         self.description, self.enqueue_s = description, enqueue_s
         self.table: dict[tuple[str, str, int], dict[int, float]] = {}
         self.unmeasured: set[str] = set()
+        self.networks: dict[tuple[str, str], float] = {}
 
     def add(self, device: Device, signature: str, dim: int, rows: int, seconds: float) -> None:
         """Records one measurement; ``dim`` is `WHOLE` for the undivided kernel (``rows`` then 0)."""
@@ -55,6 +56,17 @@ class MeasuredCosts:
     def has(self, device: Device, signature: str, dim: int = WHOLE, rows: int = 0) -> bool:
         """Whether that measurement is in the table."""
         return rows in self.table.get((device, signature, dim), {})
+
+    def add_network(self, device: Device, graph: KernelGraph, seconds: float) -> None:
+        """Records how long a whole network takes on a device alone."""
+        self.networks[device, graph.fingerprint()] = seconds
+
+    def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
+        """Measured seconds of a whole network on a device alone; `None` where that was not measured.
+
+        Less than its kernels one by one, where neighbours agree on a layout.
+        """
+        return self.networks.get((device, graph.fingerprint()))
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
         """See `Costs.whole_s`."""
@@ -92,7 +104,7 @@ class MeasuredCosts:
             n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")
         }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
-        head |= {"enqueue": self.enqueue_s}
+        head |= {"enqueue": self.enqueue_s, "networks": [[*key, s] for key, s in sorted(self.networks.items())]}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
         write_atomically(path, json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n')
 
@@ -104,6 +116,7 @@ class MeasuredCosts:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
             enqueue_s = float(d.get("enqueue", 0.0))
             costs = MeasuredCosts(**links, description=str(d["description"]), enqueue_s=enqueue_s)
+            costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
             for e in d["entries"]:
                 rows = int(e["rows"])
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there

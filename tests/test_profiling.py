@@ -43,6 +43,19 @@ def test_every_kernel_is_measured_once_on_both_devices(cache, monkeypatch):
     assert from_file.table == costs.table
 
 
+def test_a_network_is_measured_as_a_whole(cache, monkeypatch):
+    """Kernels one by one pack and unpack what neighbours hand on as it is: a plan must beat the network itself."""
+    prepared = Prepare()(models.conv_chain(2))
+    costs = profiling.measure(prepared, *tvm_coexec.targets())
+    graph = extract(prepared)
+    assert all(0 < costs.alone_s(d, graph) < 10 for d in ("cpu", "gpu"))
+    (file,) = cache.glob("*.json")
+    again = MeasuredCosts.load(str(file))
+    assert again.networks == costs.networks
+    again.networks = {key: 1e-9 for key in again.networks}
+    assert not make_plan(graph, again).chains, "nothing is faster than the network alone"
+
+
 def test_shares_are_measured_where_a_split_may_pay(cache, monkeypatch):
     monkeypatch.setattr(profiling, "WORTH_GAIN", 0.0)
     monkeypatch.setattr(profiling, "WORTH_PART", 0.0)
@@ -57,6 +70,7 @@ def test_the_shares_of_the_best_plan_are_measured(cache, monkeypatch):
     """Not only what lies on lines between measured ones; here a share takes less than its part of the whole."""
     monkeypatch.setattr(profiling, "WORTH_GAIN", 1.0)
     monkeypatch.setattr(profiling._Meter, "_measure", lambda self, job: 1.0 if job.dim == WHOLE else 0.1)
+    monkeypatch.setattr(profiling._Meter, "networks", lambda self, graph: None)  # really measured, it would be faster
     monkeypatch.setattr(profiling, "ROUNDS", 50)
     prepared = Prepare()(models.conv_chain(2))
     costs = profiling.measure(prepared, *tvm_coexec.targets())

@@ -186,6 +186,7 @@ def measure(
                 "time; a profile (coexec profile, coexec fit), or profile='generic', needs no measuring"
             )
         meter.run(whole, "measuring kernels")
+        meter.networks(extracted.graph)
         meter.run(list(_share_jobs(extracted.graph, unique, costs, axis)), "measuring shares")
         for number in range(1, ROUNDS + 1):
             planned = list(_planned_jobs(extracted.graph, costs, axis))
@@ -265,9 +266,25 @@ class _Meter:
             self.measured += 1
         return len(todo)
 
+    def networks(self, graph: KernelGraph) -> None:
+        """Measure the whole network on each device alone: what a plan must beat."""
+        builder = self.builder
+        for device, target in (("cpu", builder.cpu), ("gpu", builder.gpu)):
+            if self.costs.alone_s(device, graph) is not None:
+                continue
+            try:
+                lib = compile_for(builder.prepared, target, builder.cpu)
+                self.costs.add_network(device, graph, self._time(builder.prepared["main"], lib, device))
+            except Exception as err:  # its kernels are measured one by one, too
+                last = str(err).strip().splitlines()[-1:] or [type(err).__name__]
+                logger.warning("the network as a whole can't run on the %s: %s", device, last[0])
+
     def _measure(self, job: _Job) -> float:
         func, lib = self.builder.build(_piece(job))
-        device = self.devices[job.device]
+        return self._time(func, lib, job.device)
+
+    def _time(self, func: relay.Function, lib, on: str) -> float:
+        device = self.devices[on]
         module = graph_executor.GraphModule(lib["default"](device))
         for p in func.params:
             module.set_input(p.name_hint, self._data(p.checked_type))

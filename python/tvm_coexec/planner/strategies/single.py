@@ -8,6 +8,7 @@ from tvm_coexec.plan import Segment
 
 from ..objective import score_of
 from ..options import Options, Result
+from ..tables import DEVICES, Tables
 from ..timeline import ran
 
 
@@ -29,6 +30,10 @@ def best_single(graph: KernelGraph, costs: Costs, objective: str = "latency") ->
 
 
 def best_alone(graph: KernelGraph, costs: Costs, objective: str = "latency") -> tuple[float, str]:
-    """Score of the better device, and which it is."""
-    found = [(score_of(objective, ran(graph, costs, [on_one(graph, d)])), d) for d in ("cpu", "gpu")]
+    """Score of the better device, and which it is; what was measured of it counts more than the sum of its kernels."""
+    tables = costs if isinstance(costs, Tables) else Tables(graph, costs)
+    found = []
+    for device in DEVICES:
+        measured = tables.alone_s(device) if objective == "latency" else None
+        found.append((measured or score_of(objective, ran(graph, tables, [on_one(graph, device)])), device))
     return min(found, key=lambda f: f[0])
