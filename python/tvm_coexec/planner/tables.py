@@ -100,10 +100,10 @@ class Tables:
         self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
         self.enqueues = [0.0 if is_free(k) else self.enqueue_s for k in graph.kernels]
 
-    def alone_s(self, device: str) -> float | None:
-        """Seconds of the whole graph on a device alone, where the costs have measured that."""
+    def alone_s(self, device: str, graph: KernelGraph) -> float | None:
+        """Seconds of a whole graph on a device alone, where the costs have measured that."""
         measured = getattr(self.costs, "alone_s", None)
-        return None if measured is None else measured(device, self.graph)
+        return None if measured is None else measured(device, graph)
 
     def _ask_whole(self) -> None:
         """Ask for all kernels at once, where the costs answer that."""

@@ -34,6 +34,6 @@ def best_alone(graph: KernelGraph, costs: Costs, objective: str = "latency") -> 
     tables = costs if isinstance(costs, Tables) else Tables(graph, costs)
     found = []
     for device in DEVICES:
-        measured = tables.alone_s(device) if objective == "latency" else None
+        measured = tables.alone_s(device, graph) if objective == "latency" else None
         found.append((measured or score_of(objective, ran(graph, tables, [on_one(graph, device)])), device))
     return min(found, key=lambda f: f[0])
