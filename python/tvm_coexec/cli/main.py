@@ -60,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sub.set_defaults(run=module.run)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        print(f"coexec {args.command}: unknown option {unknown[0]}; see coexec {args.command} --help", file=sys.stderr)
-        return USER_ERROR
+        commands.choices[args.command].error(f"unknown option {unknown[0]}")
     try:
         with _log_to_stderr(args.verbose):
             return args.run(args)

@@ -16,9 +16,9 @@ from .tables import Tables
 
 # The longest chain of consecutive kernels.
 LONGEST = 32
-# Rows are the first choice of axis where maps are tall; columns only where there are no rows.
 # In graphs of so few kernels there is time for every chain.
 FEW_KERNELS = 24
+# Rows are the first choice of axis where maps are tall; columns only where there are no rows.
 _ORDER = ("h", "m", "oc", "n", "batch", "ic", "w", "d")
 
 
