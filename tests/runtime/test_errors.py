@@ -53,6 +53,7 @@ def test_argument_of_another_size_than_the_kernels() -> None:
 @pytest.mark.opencl
 def test_kernels_made_by_tvm_that_do_not_compile() -> None:
     """The whole way: a post-processing hook breaks what TVM generates."""
+    before = tvm.get_global_func("tvm_callback_opencl_postproc", allow_missing=True)
 
     @tvm.register_func("tvm_callback_opencl_postproc", override=True)
     def _break(code: str, _target: object = None) -> str:
@@ -65,7 +66,10 @@ def test_kernels_made_by_tvm_that_do_not_compile() -> None:
         schedule[b].bind(b.op.axis[0], te.thread_axis("threadIdx.x"))
         f = tvm.build(schedule, [a, b], tvm.target.Target("opencl", host="llvm"), name="plus_one")
     finally:
-        tvm._ffi.registry.remove_global_func("tvm_callback_opencl_postproc")
+        if before is None:
+            tvm._ffi.registry.remove_global_func("tvm_callback_opencl_postproc")
+        else:
+            tvm.register_func("tvm_callback_opencl_postproc", before, override=True)
     there = tvm.nd.array(np.zeros(16, "float32"), tvm.opencl(0))
     text = error_of(f, there, there)
     assert "building the kernel 'plus_one_kernel'" in text and "broken_by_the_test" in text
