@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tvm
 from tvm.contrib import graph_executor
@@ -54,7 +54,10 @@ def graph_json_of(lib: tvm.runtime.Module | object) -> str:
 
 
 def create(
-    lib: tvm.runtime.Module | object, devices: Sequence[tvm.runtime.Device] | None = None
+    lib: tvm.runtime.Module | object,
+    devices: Sequence[tvm.runtime.Device] | None = None,
+    *,
+    wrap: Callable[[str, tvm.runtime.Module], tvm.runtime.Module] | None = None,
 ) -> graph_executor.GraphModule:
     """Graph executor over both devices.
 
@@ -64,6 +67,9 @@ def create(
         What `tvm_coexec.build` or `relay.build` returned, or that loaded from an exported library.
     devices : sequence of Device, optional
         CPU and GPU; by default device 0 of each type that the module needs.
+    wrap : callable, optional
+        Called with the graph JSON that the executor gets and the module with its functions; returns the module to
+        take the functions from.
 
     Returns
     -------
@@ -89,4 +95,9 @@ def create(
         for d in devices:
             if not d.exist:
                 raise CoExecError(_missing(d))
-    return graph_executor.GraphModule(lib["default"](*devices))
+    if wrap is None:
+        return graph_executor.GraphModule(lib["default"](*devices))
+    factory = getattr(lib, "module", lib)
+    module = graph_executor.create(text, wrap(text, factory.imported_modules[0]), list(devices))
+    module.set_input(**dict(factory["get_graph_params"]().items()))
+    return module
