@@ -36,15 +36,17 @@ def node_order(mod: tvm.IRModule, gpu: str = "opencl", opt_level: int = 3) -> li
 
 @pytest.mark.parametrize("opt_level", [2, 3, 4])
 def test_order_of_a_row_chain_and_a_channel_chain(opt_level):
-    """Upload, GPU launches, CPU share, download, join; level 4 would merge parallel convolutions if it could."""
+    """The GPU has the next chain's share before the CPU waits; level 4 would merge parallel convolutions if it could."""
     mod = models.conv_chain(2)
     made = CoExecPartition(ratio=0.5, axis="oc")(mod)
     assert [s.kernels for s in tvm_coexec.plan_of(made).segments] == [(0,), (1,)]
     order = node_order(made, opt_level=opt_level)
     kernels = [(name.split("_")[1] if "fused" in name else name.strip("_").split("_")[0], d) for name, d in order]
     packed = [k for k in kernels if k[0] != "layout"]  # the CPU's share works in its own layout
-    chain = [("copy", OPENCL), ("nn", OPENCL), ("nn", CPU), ("copy", CPU), ("concatenate", CPU)]
-    assert packed == chain + chain
+    shares = [("copy", OPENCL), ("nn", OPENCL), ("nn", CPU)]
+    between = [("copy", OPENCL), ("concatenate", OPENCL), ("nn", OPENCL)]
+    join = [("copy", CPU), ("concatenate", CPU)]
+    assert packed == [*shares, *between, *join, ("nn", CPU), *join]
 
 
 @pytest.mark.parametrize("opt_level", [2, 3, 4])
@@ -82,6 +84,37 @@ def test_only_the_halo_slice_travels():
 
     relay.analysis.post_order_visit(mod["main"], visit)
     assert copies == [[1, 8, 17, 28], [1, 8, 14, 28]]  # 14 rows and a halo of 3 go up, 14 rows come down
+
+
+def test_only_the_rows_that_a_device_lacks_travel_between_chains():
+    """Both devices join what they read themselves: of 8 channels in 28 rows, one row goes up, and 14 come down."""
+    mod = models.conv_chain(2, size=28)
+    graph = extract(Prepare()(mod))
+    plan = Plan(graph.fingerprint(), (Segment("split", (0,), "h", 14), Segment("split", (1,), "h", 14)))
+    made = CoExecPartition(plan=plan)(mod)
+    shapes = {"device_copy": [], "concatenate": []}
+
+    def visit(node):
+        if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name in shapes:
+            shapes[node.op.name].append([int(d) for d in node.checked_type.shape])
+
+    relay.analysis.post_order_visit(made["main"], visit)
+    assert shapes["device_copy"] == [[1, 8, 15, 28], [1, 8, 1, 28], [1, 8, 14, 28], [1, 8, 14, 28]]
+    assert shapes["concatenate"] == [[1, 8, 15, 28], [1, 8, 15, 28], [1, 8, 28, 28]]
+
+
+def test_a_slice_that_the_cpu_needs_is_cut_out_before_the_gpu_begins_its_share():
+    """Else the CPU would wait for all of the share."""
+    mod = models.conv_chain(2, size=28)
+    graph = extract(Prepare()(mod))
+    plan = Plan(graph.fingerprint(), (Segment("gpu", (0,)), Segment("split", (1,), "h", 14)))
+    order = node_order(CoExecPartition(plan=plan)(mod))
+    kinds = [(next((k for k in ("copy", "slice", "conv2d", "concat") if k in name), name), d) for name, d in order]
+    of_gpu = [k for k, d in kinds if d == OPENCL]
+    assert of_gpu == ["copy", "conv2d", "slice", "slice", "conv2d"]
+    first_cpu = next(i for i, (k, d) in enumerate(kinds) if d == CPU)
+    assert kinds[first_cpu] == ("copy", CPU)
+    assert kinds[first_cpu - 1] == ("conv2d", OPENCL)
 
 
 def test_consecutive_gpu_segments_keep_their_data_there():

@@ -1,0 +1,123 @@
+"""Buffers -> blocks of memory.
+
+Greedy by size for shared objects (Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020,
+section 4.2): the largest buffers first, each into the smallest block in which it never meets another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from .graph import Graph
+from .lifetimes import Buffer, buffers_of
+from .sharing import Sharing, share
+from .steps import Step, steps_of
+
+
+@dataclass
+class Block:
+    """Memory for buffers that are never in use at the same time.
+
+    Attributes
+    ----------
+    kind : str
+        ``cpu``, ``gpu``, or ``shared`` by both.
+    nbytes : int
+    buffers : list of Buffer
+    weight : bool
+        A parameter's.
+    """
+
+    kind: str
+    nbytes: int
+    buffers: list[Buffer] = field(default_factory=list)
+    weight: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every tensor of a graph lives.
+
+    Attributes
+    ----------
+    graph : Graph
+    steps : list of Step
+    sharing : Sharing
+    shared : bool
+        Whether both devices use the same memory.
+    blocks : tuple of Block
+    of : dict of int to (int, int)
+        For each entry: number of its block, offset there in bytes.
+    """
+
+    graph: Graph
+    steps: list[Step]
+    sharing: Sharing
+    shared: bool
+    blocks: tuple[Block, ...]
+    of: dict[int, tuple[int, int]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks that are no parameter's."""
+        return sum(b.nbytes for b in self.blocks if not b.weight)
+
+
+def lay_out(graph: Graph, inputs: Collection[str], shared: bool, apart: bool = False, alignment: int = 128) -> Layout:
+    """Plan the memory of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    inputs : collection of str
+        Nodes that are inputs; other nodes without a function are parameters.
+    shared : bool
+        Whether both devices can use the same memory. If not, copies stay, and each device has blocks of its own.
+    apart : bool
+        Keep what only the CPU uses out of shared blocks, where the host may look into these only at times.
+    alignment : int
+        Bytes at which a tensor inside of another one may begin.
+
+    Returns
+    -------
+    Layout
+    """
+    steps = steps_of(graph)
+    sharing = share(graph, steps, shared, alignment)
+    buffers = buffers_of(graph, steps, sharing)
+    weights = {graph.nodes[graph.entries[e].node].name for e in graph.inputs} - set(inputs)
+    blocks: list[Block] = []
+    by_kind: dict[str, list[Buffer]] = {}
+    for b in buffers.values():
+        kind = _kind(b, shared, apart)
+        name = graph.nodes[graph.entries[b.root].node].name
+        if name in weights:
+            blocks.append(Block(kind if len(b.devices) > 1 else next(iter(b.devices)), b.nbytes, [b], weight=True))
+        else:
+            by_kind.setdefault(kind, []).append(b)
+    for kind in sorted(by_kind):
+        blocks += _packed(kind, by_kind[kind])
+    of = {}
+    for number, block in enumerate(blocks):
+        for b in block.buffers:
+            of |= {e: (number, sharing.place[e][1]) for e in b.entries}
+    return Layout(graph, steps, sharing, shared, tuple(blocks), of)
+
+
+def _kind(buffer: Buffer, shared: bool, apart: bool) -> str:
+    if shared and (len(buffer.devices) > 1 or not apart):
+        return "shared"
+    assert len(buffer.devices) == 1, "tensors of both devices in one buffer of memory that is not shared"
+    return next(iter(buffer.devices))
+
+
+def _packed(kind: str, buffers: Sequence[Buffer]) -> list[Block]:
+    blocks: list[Block] = []
+    for b in sorted(buffers, key=lambda b: (-b.nbytes, b.root)):
+        free = [k for k in blocks if all(b.fits_beside(other) for other in k.buffers)]
+        if free:
+            min(free, key=lambda k: k.nbytes).buffers.append(b)
+        else:
+            blocks.append(Block(kind, b.nbytes, [b]))
+    return blocks
