@@ -10,6 +10,7 @@ from tvm.contrib import graph_executor
 
 from . import runtime
 from .errors import CoExecError
+from .placement import placed_by_us
 
 
 def device_types(graph_json: str) -> list[int]:
@@ -95,9 +96,12 @@ def create(
         for d in devices:
             if not d.exist:
                 raise CoExecError(_missing(d))
+    factory = getattr(lib, "module", lib)
+    placed = placed_by_us(text, factory, devices)
+    if placed is not None:
+        return placed.run(wrap)
     if wrap is None:
         return graph_executor.GraphModule(lib["default"](*devices))
-    factory = getattr(lib, "module", lib)
     module = graph_executor.create(text, wrap(text, factory.imported_modules[0]), list(devices))
     module.set_input(**dict(factory["get_graph_params"]().items()))
     return module

@@ -9,6 +9,8 @@ drivers. Environment variables (all optional; read when the drivers are opened):
                                    platform's or device's name; default ``all``: GPUs, then accelerators, then CPUs
 ``TVM_COEXEC_OPENCL_MEMORY``       ``buffer``, ``coarse``, ``fine`` (shared virtual memory) or ``hostptr``; default
                                    ``auto``: the cheapest sharing that the device has, ``buffer`` on discrete GPUs
+``TVM_COEXEC_OPENCL_WAIT``         ``event``, ``poll`` or ``flag``: how the host waits for a kernel in shared memory;
+                                   default ``auto``: the quickest, measured once in each process
 ``TVM_COEXEC_OPENCL_BUILD_OPTIONS``  options for the OpenCL compiler, such as ``-cl-fast-relaxed-math``
 ``TVM_COEXEC_OPENCL_PROFILE``      ``1``: profiling queues from the start, see `kernel_times`
 ``TVM_COEXEC_OPENCL_STAGING_MB``   host memory for uploads that wait for the device; default 256
@@ -245,6 +247,49 @@ def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
     that wrote the array, to the device it hands the CPU's changes over.
     """
     return _call("host_view", array)
+
+
+def storage_view(array: tvm.nd.NDArray, offset: int, nbytes: int, on_cpu: bool) -> tvm.nd.NDArray:
+    """Return some bytes (uint8) of an OpenCL array's memory as an array on the CPU or on its device.
+
+    Parameters
+    ----------
+    array : NDArray
+        On an OpenCL device; its memory lives as long as the view.
+    offset, nbytes : int
+    on_cpu : bool
+        Any memory mode but ``buffer``.
+    """
+    return _call("storage_view", array, offset, nbytes, int(on_cpu))
+
+
+def host_block(nbytes: int, device: int = 0) -> tvm.nd.NDArray:
+    """Return host memory (uint8) that is given back when no download of the OpenCL device is under way any more."""
+    return _call("host_block", nbytes, device)
+
+
+def meeting_module(library: tvm.runtime.Module) -> tvm.runtime.Module:
+    """Return a module with the functions of the nodes that `memory.rewrite` adds to graphs, over a compiled library."""
+    return _call("meeting_module", library)
+
+
+def waiting(device: int = 0) -> dict[str, Any]:
+    """Return how the host waits for a kernel in shared memory, and why.
+
+    Returns
+    -------
+    dict
+        ``method``: ``event`` (clWaitForEvents), ``poll`` (asking for the event's status) or ``flag`` (a number in
+        fine-grained memory that a tiny kernel sets behind the one in question), as ``TVM_COEXEC_OPENCL_WAIT`` says or
+        else the quickest; and for each method that works here the seconds from the launch of a kernel of about a tenth
+        of a millisecond until the host had noticed its end, measured when this was first asked for.
+    """
+    return json.loads(_call("waiting", device))
+
+
+def is_ours() -> bool:
+    """Whether the OpenCL runtime is this package's, not TVM's own."""
+    return load() and _state.ours
 
 
 def source_module(

@@ -36,7 +36,7 @@ def node_order(mod: tvm.IRModule, gpu: str = "opencl", opt_level: int = 3) -> li
 
 @pytest.mark.parametrize("opt_level", [2, 3, 4])
 def test_order_of_a_row_chain_and_a_channel_chain(opt_level):
-    """The GPU has the next chain's share before the CPU waits; level 4 would merge parallel convolutions if it could."""
+    """The GPU has its next share before the CPU waits; level 4 would merge parallel convolutions if it could."""
     mod = models.conv_chain(2)
     made = CoExecPartition(ratio=0.5, axis="oc")(mod)
     assert [s.kernels for s in tvm_coexec.plan_of(made).segments] == [(0,), (1,)]

@@ -95,7 +95,9 @@ def gpu_writers(graph: Graph, steps: Sequence[Step], sharing: Sharing) -> dict[i
     return found
 
 
-def buffers_of(graph: Graph, steps: Sequence[Step], sharing: Sharing) -> dict[int, Buffer]:
+def buffers_of(
+    graph: Graph, steps: Sequence[Step], sharing: Sharing, writers: Mapping[int, Sequence[int]], fetch: bool = False
+) -> dict[int, Buffer]:
     """The buffers by root, in the order of the graph's entries, with the times of their uses.
 
     Inputs, parameters and what the graph returns keep their memory: the first from before the run on, all to its end.
@@ -105,13 +107,17 @@ def buffers_of(graph: Graph, steps: Sequence[Step], sharing: Sharing) -> dict[in
         root = sharing.place[e.index][0]
         buffer = buffers.setdefault(root, Buffer(root, graph.entries[root].nbytes))
         buffer.entries.append(e.index)
-    waits = Waits(steps, gpu_writers(graph, steps, sharing))
+    waits = Waits(steps, writers)
     for step in steps:
         if step.what == "input":
             buffers[sharing.place[step.writes[0]][0]].first = {"cpu": BEFORE, "gpu": BEFORE}
         elif step.what != "view" and step.node not in sharing.joined:
             for agent, entry in uses(step, sharing):
                 _use(buffers[sharing.place[entry][0]], agent, step.node, waits)
+    for node, kernels in writers.items() if fetch else ():
+        # a download that is begun early has its destination from then on
+        target = buffers[sharing.place[steps[node].writes[0]][0]]
+        target.first["cpu"] = min(target.first.get("cpu", node), max(kernels, default=node))
     for kept in (*graph.inputs, *graph.outputs):
         buffers[sharing.place[kept][0]].free_for = {"cpu": NEVER, "gpu": NEVER}
     for b in buffers.values():

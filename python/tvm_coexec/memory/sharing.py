@@ -30,7 +30,7 @@ class Sharing:
     joined: set[int] = field(default_factory=set)
 
 
-def share(graph: Graph, steps: list[Step], shared: bool, alignment: int) -> Sharing:
+def share(graph: Graph, steps: list[Step], shared: bool, alignment: int | None) -> Sharing:
     """Decide which tensors are one memory.
 
     Parameters
@@ -39,8 +39,9 @@ def share(graph: Graph, steps: list[Step], shared: bool, alignment: int) -> Shar
     steps : list of Step
     shared : bool
         Whether both devices can use the same memory; else only reshapes share theirs.
-    alignment : int
-        Where a tensor inside of another one may begin: at multiples of that many bytes.
+    alignment : int or None
+        Where a tensor inside of another one may begin: at multiples of that many bytes. `None`: nowhere, and inputs
+        share no memory either.
 
     Notes
     -----
@@ -50,7 +51,7 @@ def share(graph: Graph, steps: list[Step], shared: bool, alignment: int) -> Shar
 
 
 class _Sharer:
-    def __init__(self, graph: Graph, shared: bool, alignment: int):
+    def __init__(self, graph: Graph, shared: bool, alignment: int | None):
         self.graph, self.shared, self.alignment = graph, shared, alignment
         self.parent: list[_Place] = [(e.index, 0) for e in graph.entries]
         self.fixed = {*graph.inputs, *graph.outputs}
@@ -58,9 +59,9 @@ class _Sharer:
     def run(self, steps: list[Step]) -> Sharing:
         joined: set[int] = set()
         for step in steps:
-            if step.what == "view" or (self.shared and step.what in ("upload", "download")):
+            if step.what == "view" or (step.what in ("upload", "download") and self._may_be_one(step)):
                 self.parent[step.writes[0]] = (step.reads[0], 0)
-            elif self.shared and step.what in ("cpu", "gpu") and self._join(step):
+            elif self.shared and self.alignment and step.what in ("cpu", "gpu") and self._join(step):
                 joined.add(step.node)
         return Sharing([self.place(e.index) for e in self.graph.entries], joined)
 
@@ -70,6 +71,10 @@ class _Sharer:
             entry, further = self.parent[entry]
             offset += further
         return entry, offset
+
+    def _may_be_one(self, step: Step) -> bool:
+        source = self.place(step.reads[0])[0]
+        return self.shared and (self.alignment is not None or source not in self.graph.inputs)
 
     def _join(self, step: Step) -> bool:
         offsets = concatenated(self.graph, self.graph.nodes[step.node])

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from .graph import Graph
-from .lifetimes import Buffer, buffers_of
+from .lifetimes import Buffer, buffers_of, gpu_writers
 from .sharing import Sharing, share
 from .steps import Step, steps_of
 
@@ -49,6 +49,8 @@ class Layout:
     blocks : tuple of Block
     of : dict of int to (int, int)
         For each entry: number of its block, offset there in bytes.
+    writers : dict of int to list of int
+        For each download's node: the GPU kernels that wrote what it brings.
     """
 
     graph: Graph
@@ -57,6 +59,11 @@ class Layout:
     shared: bool
     blocks: tuple[Block, ...]
     of: dict[int, tuple[int, int]]
+    writers: dict[int, list[int]]
+
+    def one_memory(self, step: Step) -> bool:
+        """Whether a copy's source and destination are the same memory."""
+        return self.sharing.place[step.reads[0]] == self.sharing.place[step.writes[0]]
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +71,9 @@ class Layout:
         return sum(b.nbytes for b in self.blocks if not b.weight)
 
 
-def lay_out(graph: Graph, inputs: Collection[str], shared: bool, apart: bool = False, alignment: int = 128) -> Layout:
+def lay_out(
+    graph: Graph, inputs: Collection[str], shared: bool, mapped: bool = False, fetch: bool = False, alignment: int = 128
+) -> Layout:
     """Plan the memory of a graph.
 
     Parameters
@@ -74,8 +83,11 @@ def lay_out(graph: Graph, inputs: Collection[str], shared: bool, apart: bool = F
         Nodes that are inputs; other nodes without a function are parameters.
     shared : bool
         Whether both devices can use the same memory. If not, copies stay, and each device has blocks of its own.
-    apart : bool
-        Keep what only the CPU uses out of shared blocks, where the host may look into these only at times.
+    mapped : bool
+        The host may use shared memory only while it is mapped. Then the unit is a whole block, so nothing is joined in
+        place; inputs, which the caller writes at any time, and what only the CPU uses have memory of their own.
+    fetch : bool
+        Downloads begin when the kernels that wrote their sources have ended, not when the host comes to them.
     alignment : int
         Bytes at which a tensor inside of another one may begin.
 
@@ -84,13 +96,14 @@ def lay_out(graph: Graph, inputs: Collection[str], shared: bool, apart: bool = F
     Layout
     """
     steps = steps_of(graph)
-    sharing = share(graph, steps, shared, alignment)
-    buffers = buffers_of(graph, steps, sharing)
+    sharing = share(graph, steps, shared, None if mapped else alignment)
+    writers = gpu_writers(graph, steps, sharing)
+    buffers = buffers_of(graph, steps, sharing, writers, fetch)
     weights = {graph.nodes[graph.entries[e].node].name for e in graph.inputs} - set(inputs)
     blocks: list[Block] = []
     by_kind: dict[str, list[Buffer]] = {}
     for b in buffers.values():
-        kind = _kind(b, shared, apart)
+        kind = _kind(b, shared, mapped)
         name = graph.nodes[graph.entries[b.root].node].name
         if name in weights:
             blocks.append(Block(kind if len(b.devices) > 1 else next(iter(b.devices)), b.nbytes, [b], weight=True))
@@ -102,11 +115,11 @@ def lay_out(graph: Graph, inputs: Collection[str], shared: bool, apart: bool = F
     for number, block in enumerate(blocks):
         for b in block.buffers:
             of |= {e: (number, sharing.place[e][1]) for e in b.entries}
-    return Layout(graph, steps, sharing, shared, tuple(blocks), of)
+    return Layout(graph, steps, sharing, shared, tuple(blocks), of, writers)
 
 
-def _kind(buffer: Buffer, shared: bool, apart: bool) -> str:
-    if shared and (len(buffer.devices) > 1 or not apart):
+def _kind(buffer: Buffer, shared: bool, mapped: bool) -> str:
+    if shared and (len(buffer.devices) > 1 or not mapped):
         return "shared"
     assert len(buffer.devices) == 1, "tensors of both devices in one buffer of memory that is not shared"
     return next(iter(buffer.devices))

@@ -166,6 +166,13 @@ void Device::sync(void* handle) {
   }
 }
 
+void Device::drain_transfers() noexcept {
+  const Event last = transfer_.last();
+  if (last && !last->ended()) {
+    cl().Finish(transfer_.handle);
+  }
+}
+
 void Device::sync_from_to(void* from, void* to) {
   Queue& a = from ? stream(from) : compute_;
   Queue& b = to ? stream(to) : compute_;

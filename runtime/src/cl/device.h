@@ -52,6 +52,8 @@ class Device {
   void sync(void* handle);         // null: everything that was enqueued on this device
   void sync_from_to(void* from, void* to);
 
+  void drain_transfers() noexcept;  // waits for copies to and from the host, whatever became of them
+
   bool busy() const;  // has any kernel that has not ended
   bool profiling() const { return profiling_; }
   void set_profiling(

@@ -1,5 +1,6 @@
 // A command that was enqueued: shared by everything that has to wait for it.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,8 @@ struct EventRecord {
   cl_event handle;
   const Queue* queue;  // queues are in order: a later command of the same one need not wait for this
   std::shared_ptr<const std::string> label;  // kernel name or kind of copy, for messages
+  // The number that the device's flag has when this has ended (signal.h); 0: nobody asked for that.
+  mutable std::atomic<uint32_t> signal{0};
 
   EventRecord(cl_event e, const Queue* q, std::shared_ptr<const std::string> l)
       : handle(e), queue(q), label(std::move(l)) {}
@@ -42,6 +45,7 @@ class WaitList {
   bool empty() const { return handles_.empty(); }
   cl_uint size() const { return static_cast<cl_uint>(handles_.size()); }
   const cl_event* data() const { return handles_.empty() ? nullptr : handles_.data(); }
+  const std::vector<Event>& events() const { return keep_; }
   void wait() const {
     for (const Event& e : keep_) {
       e->wait();

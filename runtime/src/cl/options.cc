@@ -40,6 +40,18 @@ MemoryMode parse_memory(const std::string& text) {
   throw Error("TVM_COEXEC_OPENCL_MEMORY is '" + text + "': it must be auto, buffer, coarse, fine or hostptr");
 }
 
+WaitMethod parse_wait(const std::string& text) {
+  if (text.empty()) {
+    return WaitMethod::kAuto;
+  }
+  for (WaitMethod method : {WaitMethod::kAuto, WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag}) {
+    if (text == wait_method_name(method)) {
+      return method;
+    }
+  }
+  throw Error("TVM_COEXEC_OPENCL_WAIT is '" + text + "': it must be auto, event, poll or flag");
+}
+
 bool parse_switch(const char* name) {
   const std::string text = env(name);
   if (text.empty() || text == "0" || text == "off") {
@@ -69,6 +81,20 @@ const char* memory_mode_name(MemoryMode mode) {
   return "?";
 }
 
+const char* wait_method_name(WaitMethod method) {
+  switch (method) {
+    case WaitMethod::kAuto:
+      return "auto";
+    case WaitMethod::kEvent:
+      return "event";
+    case WaitMethod::kPoll:
+      return "poll";
+    case WaitMethod::kFlag:
+      return "flag";
+  }
+  return "?";
+}
+
 Options Options::from_environment() {
   Options o;
   const std::string devices = env("TVM_COEXEC_OPENCL_DEVICES");
@@ -77,6 +103,7 @@ Options Options::from_environment() {
   }
   o.memory = parse_memory(env("TVM_COEXEC_OPENCL_MEMORY"));
   o.build_options = env("TVM_COEXEC_OPENCL_BUILD_OPTIONS");
+  o.wait = parse_wait(env("TVM_COEXEC_OPENCL_WAIT"));
   o.profile = parse_switch("TVM_COEXEC_OPENCL_PROFILE");
   const std::string staging = env("TVM_COEXEC_OPENCL_STAGING_MB");
   if (!staging.empty()) {

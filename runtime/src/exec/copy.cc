@@ -5,6 +5,7 @@
 
 #include "../cl/cl_error.h"
 #include "region.h"
+#include "signal.h"
 #include "staging.h"
 #include "stats.h"
 
@@ -61,7 +62,7 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
     char* address = r.map(CL_MAP_WRITE_INVALIDATE_REGION, offset, bytes, WaitList(), &ready);
     ready->wait();
     std::memcpy(address, from, bytes);
-    r.record(Access::kOverwrite, r.unmap(d.transfer(), address));
+    r.record(Access::kOverwrite, r.unmap_at(d.transfer(), address));
   }
 }
 
@@ -87,10 +88,11 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   stats.uploads++;
   stats.upload_bytes += bytes;
   std::lock_guard<std::mutex> lock(r.mu);
-  if (r.host_mapped(offset, bytes)) {  // the host has that range at the moment
+  if (r.host_mapped(offset, bytes, true)) {  // the host has that range at the moment
     std::memcpy(r.base + offset, from, bytes);
     return;
   }
+  r.unmap(r.device.transfer(), Access::kWrite);
   WaitList after;
   r.order(Access::kOverwrite, nullptr, &after);
   // With fine-grained memory the host itself can write as soon as nobody uses the region. In the other modes the copy
@@ -110,35 +112,60 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   upload_now(r, offset, from, bytes);
 }
 
+// Enqueues a download that ends in plain host memory; Error when the driver does not take it.
+Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
+  Device& d = r.device;
+  WaitList after;
+  r.order(Access::kRead, &d.transfer(), &after);
+  cl_event raw = nullptr;
+  const cl_int code = is_svm(r.mode) ? cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, to, r.base + offset, bytes,
+                                                             after.size(), after.data(), &raw)
+                                     : cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to,
+                                                              after.size(), after.data(), &raw);
+  if (code != CL_SUCCESS) {
+    after.wait();  // says which command failed, if one did
+    raise(code, "a download");
+  }
+  const Event e = d.submitted(d.transfer(), raw, kDownload);
+  r.record(Access::kRead, e);
+  return e;
+}
+
+// The end of a download that was begun for just this, or null.
+Event take_fetch(Region& r, size_t offset, const void* to, size_t bytes) {
+  for (auto f = r.fetches.begin(); f != r.fetches.end(); ++f) {
+    if (f->to == to && f->offset == offset && f->bytes == bytes) {
+      Event done = f->done;
+      r.fetches.erase(f);
+      return done;
+    }
+  }
+  return nullptr;
+}
+
 void download(Region& r, size_t offset, void* to, size_t bytes) {
   Stats& stats = Stats::get();
   stats.downloads++;
   stats.download_bytes += bytes;
   Device& d = r.device;
-  Event writer, ready;
+  Event writer, ready, begun;
   char* mapped = nullptr;
   {
     std::lock_guard<std::mutex> lock(r.mu);
     writer = r.writer();
-    if (r.host_mapped(offset, bytes)) {
+    begun = take_fetch(r, offset, to, bytes);
+    if (!begun && r.host_mapped(offset, bytes, false)) {
       std::memcpy(to, r.base + offset, bytes);
       return;
     }
-    if (r.mode != MemoryMode::kFineSvm) {
+    if (begun) {
+      ready = begun;
+    } else if (r.mode == MemoryMode::kBuffer) {
+      ready = read_async(r, offset, to, bytes);
+    } else if (r.mode != MemoryMode::kFineSvm) {
       WaitList after;
       r.order(Access::kRead, &d.transfer(), &after);
-      if (r.mode == MemoryMode::kBuffer) {
-        cl_event raw = nullptr;
-        const cl_int code = cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to, after.size(),
-                                                   after.data(), &raw);
-        if (code != CL_SUCCESS) {
-          after.wait();  // says which command failed, if one did
-          raise(code, "a download (clEnqueueReadBuffer)");
-        }
-        ready = d.submitted(d.transfer(), raw, kDownload);
-      } else {
-        mapped = r.map(CL_MAP_READ, offset, bytes, after, &ready);
-      }
+      mapped = r.map(CL_MAP_READ, offset, bytes, after, &ready);
       r.record(Access::kRead, ready);
     }
   }
@@ -147,12 +174,12 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   } else if (writer) {
     writer->wait();
   }
-  if (r.mode == MemoryMode::kFineSvm) {
+  if (r.mode == MemoryMode::kFineSvm && !begun) {
     std::memcpy(to, r.base + offset, bytes);
   } else if (mapped) {
     std::memcpy(to, mapped, bytes);
     std::lock_guard<std::mutex> lock(r.mu);
-    r.record(Access::kRead, r.unmap(d.transfer(), mapped));
+    r.record(Access::kRead, r.unmap_at(d.transfer(), mapped));
   }
 }
 
@@ -164,8 +191,8 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   if (&a != &b) {
     second = std::unique_lock<std::mutex>((a.base <= b.base ? b : a).mu);
   }
-  a.unmap_all(queue);
-  b.unmap_all(queue);
+  a.unmap(queue, Access::kRead);
+  b.unmap(queue, Access::kWrite);
   WaitList after;
   a.order(Access::kRead, &queue, &after);
   b.order(Access::kWrite, &queue, &after);
@@ -187,26 +214,48 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
 // CPU and device arrays over the same memory.
 void hand_over(const Place& from, const Place& to, size_t bytes) {
   Stats::get().copies_elided++;
-  if (from.opencl_id < 0 || to.opencl_id >= 0) {
-    return;  // to the device: kernels take back what the host has mapped when they are launched
+  if ((from.opencl_id < 0) == (to.opencl_id < 0)) {
+    return;
   }
-  RegionPtr r = resolve(from, bytes, "source");
-  Event writer;
+  const bool to_host = to.opencl_id < 0;
+  RegionPtr r = resolve(to_host ? from : to, bytes, "source");
+  const size_t offset = r->offset(from.address);
+  WaitList writers;
   {
     std::lock_guard<std::mutex> lock(r->mu);
-    const size_t offset = r->offset(from.address);
     if (r->mode == MemoryMode::kFineSvm) {
-      writer = r->writer();
-    } else if (!r->host_mapped(offset, bytes)) {
-      r->map_for_host(offset, bytes);
-    }
+      if (to_host) {
+        r->writers_of(offset, bytes, &writers);
+      }
+    } else if (to_host && !r->host_mapped(offset, bytes, false)) {
+      r->map_for_host(offset, bytes, !r->read_mapped);
+    } else if (!to_host && r->read_mapped && r->host_mapped(offset, bytes, true)) {
+      r->unmap(r->device.transfer(), Access::kWrite);
+      r->map_for_host(offset, bytes, false);  // the host goes on reading
+    }  // else kernels take back what the host has mapped when they are launched
   }
-  if (writer) {
-    writer->wait();
+  for (const Event& e : writers.events()) {
+    Signals::of(r->device).wait(e);
   }
 }
 
 }  // namespace
+
+void start_download(Region& r, size_t offset, void* to, size_t bytes) {
+  std::lock_guard<std::mutex> lock(r.mu);
+  if (r.host_mapped(offset, bytes, false)) {
+    return;  // the copy itself is as quick
+  }
+  take_fetch(r, offset, to, bytes);  // one that nobody came for, because a run ended with an error
+  r.fetches.push_back({to, offset, bytes, read_async(r, offset, to, bytes)});
+}
+
+void give_to_host(Region& r, size_t offset, size_t bytes) {
+  std::lock_guard<std::mutex> lock(r.mu);
+  if (r.mode != MemoryMode::kFineSvm && !r.host_mapped(offset, bytes, true)) {
+    r.map_for_host(offset, bytes, true);
+  }
+}
 
 void copy(const Place& from, const Place& to, size_t bytes, void* stream) {
   if (bytes == 0) {

@@ -151,7 +151,11 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   locks.reserve(unique.size());
   for (Region* r : unique) {
     locks.emplace_back(r->mu);
-    r->unmap_all(queue);
+  }
+  for (size_t i = 0; i < regions.size(); ++i) {
+    if (regions[i]) {
+      regions[i]->unmap(queue, access_[i]);
+    }
   }
 
   WaitList after;
@@ -176,7 +180,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   for (Access access : {Access::kRead, Access::kWrite}) {
     for (size_t i = 0; i < regions.size(); ++i) {
       if (regions[i] && access_[i] == access) {
-        regions[i]->record(access, done);
+        regions[i]->record(access, done, regions[i]->offset(args[i].address));
       }
     }
   }

@@ -116,10 +116,13 @@ void Region::order(Access access, const Queue* queue, WaitList* list) const {
   }
 }
 
-void Region::record(Access access, const Event& event) {
+void Region::record(Access access, const Event& event, size_t at) {
   if (access != Access::kRead) {
     writer_ = event;
     readers_.clear();
+    const auto same = [&](const auto& w) { return w.first == at; };
+    writes_.erase(std::remove_if(writes_.begin(), writes_.end(), same), writes_.end());
+    writes_.emplace_back(at, event);
     return;
   }
   for (Event& e : readers_) {
@@ -131,8 +134,20 @@ void Region::record(Access access, const Event& event) {
   readers_.push_back(event);
 }
 
+void Region::writers_of(size_t offset, size_t n, WaitList* list) const {
+  bool exact = false;
+  for (auto w = writes_.rbegin(); w != writes_.rend(); ++w) {
+    const bool inside = w->first >= offset && w->first < offset + n;
+    if (inside || (w->first < offset && !exact)) {
+      list->add(w->second, nullptr, true);
+    }
+    exact = exact || w->first == offset;
+  }
+}
+
 void Region::forget() {
   writer_.reset();
+  writes_.clear();
   readers_.clear();
 }
 
@@ -175,7 +190,7 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
   return address;
 }
 
-Event Region::unmap(Queue& queue, char* address) {
+Event Region::unmap_at(Queue& queue, char* address) {
   cl_event raw = nullptr;
   if (mode == MemoryMode::kHostPtr) {
     check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw),
@@ -187,37 +202,45 @@ Event Region::unmap(Queue& queue, char* address) {
   return device.submitted(queue, raw, kUnmapLabel);
 }
 
-bool Region::host_mapped(size_t offset, size_t n) const {
+bool Region::host_mapped(size_t offset, size_t n, bool to_write) const {
   auto it = mapped_.upper_bound(offset);
   if (it == mapped_.begin()) {
     return false;
   }
   --it;
-  return offset + n <= it->first + it->second;
+  return offset + n <= it->first + it->second.bytes && (it->second.to_write || !to_write);
 }
 
-void Region::map_for_host(size_t offset, size_t n) {
+void Region::map_for_host(size_t offset, size_t n, bool to_write) {
+  if (to_write || mapped_.count(offset)) {
+    unmap(device.transfer(), Access::kWrite);  // one mapping at a time of the same memory
+  }
+  const Access access = to_write ? Access::kWrite : Access::kRead;
   WaitList after;
-  order(Access::kWrite, &device.transfer(), &after);
+  order(access, &device.transfer(), &after);
   Event ready;
-  map(CL_MAP_READ | CL_MAP_WRITE, offset, n, after, &ready);
-  mapped_[offset] = n;
-  record(Access::kWrite, ready);
+  map(to_write ? CL_MAP_READ | CL_MAP_WRITE : CL_MAP_READ, offset, n, after, &ready);
+  mapped_[offset] = {n, to_write};
+  record(access, ready);
   ready->wait();
 }
 
-void Region::unmap_all(Queue& queue) {
-  for (const auto& m : mapped_) {
-    record(Access::kWrite, unmap(queue, base + m.first));
+void Region::unmap(Queue& queue, Access access) {
+  for (auto m = mapped_.begin(); m != mapped_.end();) {
+    if (access == Access::kRead && !m->second.to_write) {
+      ++m;
+      continue;
+    }
+    record(m->second.to_write ? Access::kWrite : Access::kRead, unmap_at(queue, base + m->first));
+    m = mapped_.erase(m);
   }
-  mapped_.clear();
 }
 
 void Region::drain() noexcept {
   std::lock_guard<std::mutex> lock(mu);
   try {
     if (!mapped_.empty()) {
-      unmap_all(device.transfer());
+      unmap(device.transfer(), Access::kWrite);
     }
   } catch (const std::exception&) {
   }

@@ -39,26 +39,43 @@ class Region {
   std::mutex mu;
   // Adds what a command with that access on `queue` must wait for; a null queue is the host.
   void order(Access access, const Queue* queue, WaitList* list) const;
-  void record(Access access, const Event& event);
-  void forget();  // everything recorded has ended
+  void record(Access access, const Event& event, size_t offset = 0);  // offset: where what it writes begins
+  void forget();                                                      // everything recorded has ended
   const Event& writer() const { return writer_; }
+  // Adds the commands that wrote the tensors in `n` bytes from `offset` on. A command is known by where its tensor
+  // begins; one that begins before and is newer than what begins at `offset` may reach in here, and counts.
+  void writers_of(size_t offset, size_t n, WaitList* list) const;
   cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
-  // Host mappings that outlive a call (aliased storage, coarse and hostptr): offset -> bytes.
-  bool host_mapped(size_t offset, size_t n) const;
-  void map_for_host(size_t offset, size_t n);  // blocks until the writers are done
-  void unmap_all(Queue& queue);                // gives everything back to the device
+  // Host mappings that outlive a call (aliased storage, coarse and hostptr). Mapped for reading, kernels may go on
+  // reading; mapped for writing, the range is the host's alone.
+  bool host_mapped(size_t offset, size_t n, bool to_write) const;
+  void map_for_host(size_t offset, size_t n, bool to_write);  // blocks until the writers (and readers) are done
+  void unmap(Queue& queue, Access access);  // gives the device what a command with that access must not find mapped
+  bool read_mapped = false;  // handed over to the host for reading: who wants to write asks for it (give_to_host)
+  // A download on its way: where to, how much of what, and what ends it.
+  struct Fetch {
+    void* to;
+    size_t offset, bytes;
+    Event done;
+  };
+  std::vector<Fetch> fetches;
   // One mapped look by the host: returns the address; wait for *ready (after the writer) before touching it.
   char* map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready);
-  Event unmap(Queue& queue, char* address);
+  Event unmap_at(Queue& queue, char* address);
 
  private:
   void drain() noexcept;  // waits for every command that uses the region, ignoring errors
   void release() noexcept;
   size_t reserved_ = 0;
   Event writer_;
+  std::vector<std::pair<size_t, Event>> writes_;  // the last one of each offset, oldest first
   std::vector<Event> readers_;  // since the last write, the last one of each queue
   std::map<size_t, cl_mem> sub_;
-  std::map<size_t, size_t> mapped_;
+  struct Mapping {
+    size_t bytes;
+    bool to_write;
+  };
+  std::map<size_t, Mapping> mapped_;
 };
 
 using RegionPtr = std::shared_ptr<Region>;

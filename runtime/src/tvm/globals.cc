@@ -8,9 +8,11 @@
 #include "../cl/device.h"
 #include "../exec/json.h"
 #include "../exec/profile.h"
+#include "../exec/signal.h"
 #include "../exec/stats.h"
 #include "device_api.h"
 #include "host_view.h"
+#include "meeting_module.h"
 #include "module.h"
 #include "packed.h"
 #include "timer.h"
@@ -109,6 +111,51 @@ int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
+// (array, offset, bytes, whether on the CPU)
+int storage_view(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 4 || codes[0] != kNDArrayHandle) {
+      throw Error("tvm_coexec.opencl.storage_view takes an NDArray and three numbers");
+    }
+    TVMValue v;
+    v.v_handle = make_storage_view(static_cast<DLTensor*>(args[0].v_handle), args[1].v_int64, args[2].v_int64,
+                                   args[3].v_int64 != 0);
+    const int rc = return_value(ret, v, kNDArrayHandle);
+    TVMArrayFree(v.v_handle);
+    return rc;
+  });
+}
+
+int host_block(TVMValue* args, int*, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 2) {
+      throw Error("tvm_coexec.opencl.host_block takes bytes and a device");
+    }
+    TVMValue v;
+    v.v_handle = make_host_block(args[0].v_int64, static_cast<int>(args[1].v_int64));
+    const int rc = return_value(ret, v, kNDArrayHandle);
+    TVMArrayFree(v.v_handle);
+    return rc;
+  });
+}
+
+// The module with the functions of an executor's own nodes, over the module with the compiled ones.
+int meeting_module(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 1 || codes[0] != kModuleHandle) {
+      throw Error("tvm_coexec.opencl.meeting_module takes one module");
+    }
+    return return_object(ret, make_meeting_module(args[0].v_handle), kModuleHandle);
+  });
+}
+
+int waiting(TVMValue* args, int*, int n, void* ret, void*) {
+  return guarded([&] {
+    Device& device = Workspace::get().device(n > 0 ? static_cast<int>(args[0].v_int64) : 0);
+    return return_string(ret, Signals::of(device).measured_json());
+  });
+}
+
 std::vector<std::string> split_words(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
@@ -141,6 +188,10 @@ void register_globals() {
   register_global("tvm_coexec.opencl.set_profiling", set_profiling);
   register_global("tvm_coexec.opencl.kernel_times", kernel_times);
   register_global("tvm_coexec.opencl.host_view", host_view);
+  register_global("tvm_coexec.opencl.storage_view", storage_view);
+  register_global("tvm_coexec.opencl.host_block", host_block);
+  register_global("tvm_coexec.opencl.meeting_module", meeting_module);
+  register_global("tvm_coexec.opencl.waiting", waiting);
   register_global("tvm_coexec.opencl.source_module", source_module);
   register_global("profiling.timer.opencl", timer);
   register_global("runtime.module.loadbinary_opencl", load_binary);

@@ -1,5 +1,7 @@
 #include "host_view.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "../cl/cl_error.h"
@@ -17,27 +19,26 @@ struct View {
   RegionPtr region;  // not the array: the memory lives as long as either of them
 };
 
-}  // namespace
-
-void* make_host_view(DLTensor* array) {
+RegionPtr region_of(DLTensor* array) {
   const RegionPtr region = array->device.device_type == kDLOpenCL ? find_region(array->data) : nullptr;
   if (!region) {
-    throw Error("a host view needs an array on an OpenCL device");
+    throw Error("a view needs an array on an OpenCL device");
   }
-  if (region->mode == MemoryMode::kBuffer) {
-    throw Error("the memory of " + region->device.text() +
+  return region;
+}
+
+void check_visible(const Region& region) {
+  if (region.mode == MemoryMode::kBuffer) {
+    throw Error("the memory of " + region.device.text() +
                 " is not visible to the CPU (memory mode buffer; TVM_COEXEC_OPENCL_MEMORY chooses another where the "
                 "device has one)");
   }
-  auto view = std::make_unique<View>();
-  view->shape.assign(array->shape, array->shape + array->ndim);
-  view->region = region;
-  view->managed.dl_tensor = *array;
-  view->managed.dl_tensor.data = static_cast<char*>(array->data) + array->byte_offset;
-  view->managed.dl_tensor.byte_offset = 0;
-  view->managed.dl_tensor.device = {kDLCPU, 0};
+}
+
+void* array_over(std::unique_ptr<View> view) {
   view->managed.dl_tensor.shape = view->shape.data();
   view->managed.dl_tensor.strides = nullptr;
+  view->managed.dl_tensor.byte_offset = 0;
   view->managed.manager_ctx = view.get();
   view->managed.deleter = [](DLManagedTensor* m) { delete static_cast<View*>(m->manager_ctx); };
   void* out = nullptr;
@@ -45,6 +46,75 @@ void* make_host_view(DLTensor* array) {
     throw Error("TVM cannot make an array over OpenCL memory: " + last_tvm_error());
   }
   view.release();
+  return out;
+}
+
+}  // namespace
+
+void* make_host_view(DLTensor* array) {
+  auto view = std::make_unique<View>();
+  view->region = region_of(array);
+  check_visible(*view->region);
+  view->shape.assign(array->shape, array->shape + array->ndim);
+  view->managed.dl_tensor = *array;
+  view->managed.dl_tensor.data = static_cast<char*>(array->data) + array->byte_offset;
+  view->managed.dl_tensor.device = {kDLCPU, 0};
+  return array_over(std::move(view));
+}
+
+void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on_cpu) {
+  auto view = std::make_unique<View>();
+  view->region = region_of(array);
+  if (on_cpu) {
+    check_visible(*view->region);
+  }
+  char* data = static_cast<char*>(array->data) + array->byte_offset + offset;
+  if (offset < 0 || nbytes < 0 ||
+      view->region->offset(data) + static_cast<size_t>(nbytes) > view->region->bytes) {
+    throw Error("a view of " + std::to_string(nbytes) + " bytes from byte " + std::to_string(offset) +
+                " on reaches over the end of its buffer of " + std::to_string(view->region->bytes) + " bytes");
+  }
+  view->region->read_mapped = true;
+  view->shape = {nbytes};
+  view->managed.dl_tensor = *array;
+  view->managed.dl_tensor.data = data;
+  view->managed.dl_tensor.ndim = 1;
+  view->managed.dl_tensor.dtype = {1, 8, 1};
+  if (on_cpu) {
+    view->managed.dl_tensor.device = {kDLCPU, 0};
+  }
+  return array_over(std::move(view));
+}
+
+void* make_host_block(int64_t nbytes, int device_id) {
+  struct Block {
+    DLManagedTensor managed;
+    int64_t shape;
+    Device* device;
+  };
+  auto block = std::make_unique<Block>();
+  block->shape = nbytes;
+  block->device = &Workspace::get().device(device_id);
+  void* data = nullptr;
+  const size_t page = 4096;
+  const size_t bytes = (static_cast<size_t>(std::max<int64_t>(nbytes, 1)) + page - 1) / page * page;
+  if (nbytes < 0 || posix_memalign(&data, page, bytes) != 0) {
+    throw Error("allocating " + std::to_string(nbytes) + " bytes of host memory failed");
+  }
+  block->managed.dl_tensor = {data, {kDLCPU, 0}, 1, {1, 8, 1}, &block->shape, nullptr, 0};
+  block->managed.manager_ctx = block.get();
+  block->managed.deleter = [](DLManagedTensor* m) {
+    const auto* b = static_cast<Block*>(m->manager_ctx);
+    b->device->drain_transfers();
+    std::free(m->dl_tensor.data);
+    delete b;
+  };
+  void* out = nullptr;
+  if (TVMArrayFromDLPack(&block->managed, &out) != 0) {
+    std::free(data);
+    throw Error("TVM cannot make an array over host memory: " + last_tvm_error());
+  }
+  block.release();
   return out;
 }
 

@@ -1,0 +1,217 @@
+#include "signal.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "../cl/cl_error.h"
+#include "kernel.h"
+
+namespace coexec {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kRuns = 15;
+constexpr int64_t kBusySteps = 60000;  // about a tenth of a millisecond
+// After that long without an end, the host sleeps: what takes so long does not suffer from a late wake-up, and others
+// may use the core.
+constexpr std::chrono::milliseconds kSpin{20};
+constexpr int kLooksBetween = 64;  // looks at the flag between looks at the clock and at the event
+
+const char* const kSource = R"(
+__kernel void coexec_signal(__global int* flag, int number) {
+  flag[0] = number;
+}
+__kernel void coexec_busy(__global int* data, int n) {
+  int x = data[0];
+  for (int i = 0; i < n; ++i) {
+    x = x * 1664525 + 1013904223;
+  }
+  data[0] = x;
+}
+)";
+
+FunctionInfo info(const char* name) {
+  return {name, {parse_dtype("handle"), parse_dtype("int32")}, {"blockIdx.x"}};
+}
+
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+// The flag is a number that only grows (and wraps), in a region of its own.
+struct Signals::Flag {
+  explicit Flag(Device& device)
+      : region(allocate_region(device, 64, 64)),
+        data(allocate_region(device, 64, 64)),
+        signal("coexec_signal", info("coexec_signal"), kSource),
+        busy("coexec_busy", info("coexec_busy"), kSource) {
+    if (device.memory() == MemoryMode::kFineSvm) {
+      std::fill(region->base, region->base + 64, 0);
+    }
+  }
+  // Whether it has come to `number`; what was written before it can be read then.
+  bool reached(uint32_t number) const {
+    const uint32_t now = *reinterpret_cast<volatile const uint32_t*>(region->base);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return static_cast<int32_t>(now - number) >= 0;
+  }
+  void launch(Kernel& kernel, char* address, int64_t value) const {
+    Argument args[2];
+    args[0].address = address;
+    args[1].i = value;
+    const int64_t one = 1;
+    kernel.launch(args, &one);
+  }
+  RegionPtr region, data;
+  Kernel signal, busy;
+  uint32_t last = 0;  // the number given last
+};
+
+Signals& Signals::of(Device& device) {
+  // As long-lived as the devices. Never resized after the first use, hence no lock.
+  static std::vector<Signals>& all = *new std::vector<Signals>(Workspace::get().size());
+  Signals& s = all[device.id];
+  std::lock_guard<std::mutex> lock(s.mu_);
+  s.device_ = &device;
+  return s;
+}
+
+Signals::Flag& Signals::flag() {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (!flag_) {
+    flag_ = new Flag(*device_);
+  }
+  return *flag_;
+}
+
+bool Signals::works(WaitMethod method) const {
+  return method != WaitMethod::kFlag ||
+         (device_->memory() == MemoryMode::kFineSvm && (device_->info.svm & CL_DEVICE_SVM_ATOMICS));
+}
+
+WaitMethod Signals::method() {
+  if (method_ == WaitMethod::kAuto) {
+    std::lock_guard<std::mutex> lock(measuring_);
+    if (method_ == WaitMethod::kAuto) {
+      measure();
+    }
+  }
+  return method_;
+}
+
+void Signals::measure() {
+  const WaitMethod wanted = Workspace::get().options().wait;
+  WaitMethod best = WaitMethod::kEvent;
+  for (WaitMethod m : {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag}) {
+    double& seconds = seconds_[static_cast<int>(m)];
+    seconds = works(m) ? seconds_until_noticed(m) : 0;
+    // By more than what two measurements of the same differ by: the simplest that is good enough.
+    if (seconds > 0 && seconds < 0.98 * seconds_[static_cast<int>(best)]) {
+      best = m;
+    }
+  }
+  if (wanted != WaitMethod::kAuto && !works(wanted)) {
+    throw Error("TVM_COEXEC_OPENCL_WAIT=" + std::string(wait_method_name(wanted)) + " is not possible on " +
+                device_->text() + ": it needs fine-grained shared memory with atomics; leave it out, or use poll");
+  }
+  method_ = wanted == WaitMethod::kAuto ? best : wanted;
+}
+
+double Signals::seconds_until_noticed(WaitMethod method) {
+  Flag& f = flag();
+  std::vector<double> seconds;
+  for (int run = 0; run < kRuns + 3; ++run) {
+    device_->sync(nullptr);
+    const auto begin = Clock::now();
+    f.launch(f.busy, f.data->base, kBusySteps);
+    const Event event = device_->current().last();
+    const auto launched = Clock::now();
+    if (method == WaitMethod::kFlag) {
+      set_flag_behind(event);
+    }
+    // The host could do something else meanwhile, so what it does for the flag is no part of the wait, but costs as much.
+    const auto paid = Clock::now() - launched;
+    wait_by(method, event);
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin + paid).count());
+  }
+  seconds.erase(seconds.begin(), seconds.begin() + 3);  // building, warming up
+  std::nth_element(seconds.begin(), seconds.begin() + kRuns / 2, seconds.end());
+  return seconds[kRuns / 2];
+}
+
+std::string Signals::measured_json() {
+  method();
+  std::string out = std::string("{\"method\": \"") + wait_method_name(method_) + "\"";
+  for (WaitMethod m : {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag}) {
+    if (seconds_[static_cast<int>(m)] > 0) {
+      char seconds[32];
+      std::snprintf(seconds, sizeof seconds, "%.9f", seconds_[static_cast<int>(m)]);
+      out += std::string(", \"") + wait_method_name(m) + "\": " + seconds;
+    }
+  }
+  return out + "}";
+}
+
+void Signals::signal(Region& region, size_t offset, size_t n) {
+  if (method_ != WaitMethod::kFlag) {
+    return;
+  }
+  WaitList writers;
+  {
+    std::lock_guard<std::mutex> lock(region.mu);
+    region.writers_of(offset, n, &writers);
+  }
+  for (const Event& e : writers.events()) {
+    set_flag_behind(e);
+  }
+}
+
+void Signals::set_flag_behind(const Event& event) {
+  Flag& f = flag();
+  std::lock_guard<std::mutex> lock(mu_);
+  // Only one queue gives the numbers their order.
+  if (event->queue != &device_->compute() || &device_->current() != event->queue) {
+    return;
+  }
+  f.last += f.last + 1 == 0 ? 2 : 1;
+  f.launch(f.signal, f.region->base, static_cast<int32_t>(f.last));
+  event->signal = f.last;
+}
+
+void Signals::wait(const Event& event) {
+  wait_by(method_, event);
+}
+
+bool Signals::ended(WaitMethod method, const Event& event, uint32_t number) const {
+  return method == WaitMethod::kFlag && number ? flag_.load()->reached(number) : event->ended();
+}
+
+void Signals::wait_by(WaitMethod method, const Event& event) {
+  if (method == WaitMethod::kPoll || method == WaitMethod::kFlag) {
+    const uint32_t number = event->signal;
+    const auto until = Clock::now() + kSpin;
+    for (int look = 1; !ended(method, event, number); ++look) {
+      pause();
+      if (look % kLooksBetween == 0 && (event->ended() || Clock::now() > until)) {
+        break;
+      }
+    }
+    const cl_int status = event->status();
+    if (status >= 0 && ended(method, event, number)) {
+      return;
+    }
+  }
+  event->wait();
+}
+
+}  // namespace coexec

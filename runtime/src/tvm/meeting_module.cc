@@ -1,0 +1,164 @@
+#include "meeting_module.h"
+
+#include <cstring>
+
+#include "../cl/cl_error.h"
+#include "../exec/copy.h"
+#include "../exec/signal.h"
+#include "module.h"
+#include "packed.h"
+
+namespace coexec {
+namespace {
+
+using namespace tvm_abi;
+
+struct Piece {
+  char* address;
+  size_t bytes;
+  DLDevice device;
+};
+
+size_t bytes_of(const DLTensor& t) {
+  size_t n = (t.dtype.bits * t.dtype.lanes + 7u) / 8u;
+  for (int i = 0; i < t.ndim; ++i) {
+    n *= static_cast<size_t>(t.shape[i]);
+  }
+  return n;
+}
+
+Piece piece(const TVMValue* args, const int* codes, int i) {
+  if (codes[i] != kDLTensorHandle && codes[i] != kNDArrayHandle) {
+    throw Error("argument " + std::to_string(i) + " of a node where devices meet is no array");
+  }
+  const auto* t = static_cast<const DLTensor*>(args[i].v_handle);
+  return {static_cast<char*>(t->data) + t->byte_offset, bytes_of(*t), t->device};
+}
+
+Place place(const Piece& p) {
+  return {p.address, p.device.device_type == kDLOpenCL ? p.device.device_id : -1};
+}
+
+int join(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    const Piece result = piece(args, codes, n - 1);
+    char* at = result.address;
+    for (int i = 0; i < n - 1; ++i) {
+      const Piece part = piece(args, codes, i);
+      if (part.address != at) {
+        Piece to = result;
+        to.address = at;
+        copy(place(part), place(to), part.bytes, nullptr);
+      }
+      at += part.bytes;
+    }
+    return 0;
+  });
+}
+
+RegionPtr region_of(const Piece& p) {
+  RegionPtr region = find_region(p.address);
+  if (!region) {
+    throw Error("a node where devices meet was given memory that is no OpenCL device's");
+  }
+  return region;
+}
+
+int signal(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    const Piece p = piece(args, codes, n > 0 ? 0 : n);
+    const RegionPtr region = region_of(p);
+    Signals::of(region->device).signal(*region, region->offset(p.address), p.bytes);
+    return 0;
+  });
+}
+
+int map(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    for (int i = 0; i < n; ++i) {
+      const Piece p = piece(args, codes, i);
+      const RegionPtr region = find_region(p.address);
+      if (region) {  // else the caller's own memory
+        give_to_host(*region, region->offset(p.address), p.bytes);
+      }
+    }
+    return 0;
+  });
+}
+
+int fetch(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    const Piece from = piece(args, codes, 0), to = piece(args, codes, n - 1);
+    const RegionPtr region = region_of(from);
+    start_download(*region, region->offset(from.address), to.address, from.bytes);
+    return 0;
+  });
+}
+
+struct Named {
+  const char* name;
+  TVMPackedCFunc function;
+};
+const Named kFunctions[] = {
+    {"coexec_join", join}, {"coexec_signal", signal}, {"coexec_map", map}, {"coexec_fetch", fetch}};
+
+class MeetingModule final : public ModuleNode {
+ public:
+  MeetingModule() {
+    type_index = coexec::type_index("runtime.Module");
+    ref_count = 1;
+    deleter = [](Object* o) { delete static_cast<MeetingModule*>(o); };
+  }
+
+  const char* type_key() const override { return "coexec.meeting"; }
+
+  Ref GetFunction(const Ref& name, const Ref&) override {
+    const std::string wanted = to_std(name);
+    for (const Named& f : kFunctions) {
+      if (wanted == f.name) {
+        void* handle = nullptr;
+        if (TVMFuncCreateFromCFunc(f.function, nullptr, nullptr, &handle) != 0) {
+          throw Error("TVM cannot make the function " + wanted + ": " + last_tvm_error());
+        }
+        return Ref(handle);
+      }
+    }
+    return Ref();  // the caller asks the imported module
+  }
+
+  void SaveToFile(const Ref& file, const Ref&) override {
+    throw Error("the module of a running executor can't be saved to '" + to_std(file) + "': export the library instead");
+  }
+  void SaveToBinary(Stream*) override { throw Error("the module of a running executor can't be saved"); }
+  Ref GetSource(const Ref&) override { return make_string(""); }
+  Ref GetFormat() override { return make_string("coexec"); }
+  int GetPropertyMask() const override { return kRunnable; }
+  bool ImplementsFunction(const Ref& name, bool query_imports) override {
+    const std::string wanted = to_std(name);
+    for (const Named& f : kFunctions) {
+      if (wanted == f.name) {
+        return true;
+      }
+    }
+    for (const Ref& m : imports_) {
+      if (query_imports && static_cast<ModuleNode*>(static_cast<Object*>(m.get()))->ImplementsFunction(name, true)) {
+        return true;
+      }
+    }
+    return false;
+  }
+};
+
+}  // namespace
+
+Object* make_meeting_module(void* library) {
+  auto* module = new MeetingModule();
+  if (TVMModImport(static_cast<Object*>(module), library) != 0) {
+    const std::string why = last_tvm_error();
+    TVMObjectFree(static_cast<Object*>(module));
+    throw Error("TVM cannot put the compiled library under the executor's own functions: " + why);
+  }
+  return module;
+}
+
+}  // namespace coexec
