@@ -16,6 +16,7 @@ import tvm
 from tvm.contrib import graph_executor
 
 from . import runtime
+from .memory.check import problems
 from .memory.graph import CPU, Graph
 from .memory.rewrite import Rewriter, Storage
 from .memory.storage import Layout, lay_out
@@ -64,9 +65,7 @@ class Placement:
         return made
 
 
-def placed_by_us(
-    text: str, factory: tvm.runtime.Module, devices: Sequence[tvm.runtime.Device]
-) -> Placement | None:
+def placed_by_us(text: str, factory: tvm.runtime.Module, devices: Sequence[tvm.runtime.Device]) -> Placement | None:
     """Lay out a module's memory; `None` where that is not ours to do.
 
     Parameters
@@ -90,6 +89,10 @@ def placed_by_us(
     layout = lay_out(graph, names, shared, mapped=mapped, fetch=not shared, alignment=_alignment())
     rewriter = Rewriter(layout, mapped=mapped, flags=flags, fetch=not shared)
     written = rewriter.text()
+    wrong = problems(written, rewriter.storages, names, mapped)
+    if wrong:
+        _log.warning("tensors are copied between the devices, since their memory could not be laid out: %s", wrong[0])
+        return None
     _log.info("memory of %s: %d bytes in %d blocks", mode, layout.nbytes, len(layout.blocks))
     return Placement(
         written, layout, rewriter.storages, factory.imported_modules[0], params, (by_type[CPU], by_type[OPENCL])
@@ -129,16 +132,14 @@ class _Memory:
         return self.made[number]
 
     def _make(self, storage: Storage) -> tvm.nd.NDArray:
-        kind = self.placement.layout.blocks[storage.block].kind
         if name := self.weights.get(storage.block):
             value = self.placement.params[name]
             if value.device.device_type == CPU and value.handle.contents.data % _alignment() == 0:
                 self.in_place.add(name)
                 return value
-        block = self._block(storage.block)
-        if kind == "cpu":
-            return block
-        return runtime.storage_view(block, storage.offset, storage.nbytes, on_cpu=storage.device == CPU)
+        return runtime.storage_view(
+            self._block(storage.block), storage.offset, storage.nbytes, on_cpu=storage.device == CPU
+        )
 
     def _block(self, number: int) -> tvm.nd.NDArray:
         if number not in self.blocks:

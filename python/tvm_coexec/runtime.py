@@ -250,15 +250,15 @@ def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
 
 
 def storage_view(array: tvm.nd.NDArray, offset: int, nbytes: int, on_cpu: bool) -> tvm.nd.NDArray:
-    """Return some bytes (uint8) of an OpenCL array's memory as an array on the CPU or on its device.
+    """Return some bytes (uint8) of an array's memory as an array.
 
     Parameters
     ----------
     array : NDArray
-        On an OpenCL device; its memory lives as long as the view.
+        On the CPU or an OpenCL device; its memory lives as long as the view.
     offset, nbytes : int
     on_cpu : bool
-        Any memory mode but ``buffer``.
+        Of an OpenCL array: the view is one on the CPU (any memory mode but ``buffer``).
     """
     return _call("storage_view", array, offset, nbytes, int(on_cpu))
 

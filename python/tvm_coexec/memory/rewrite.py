@@ -104,7 +104,8 @@ class Rewriter:
                 elif self.fetch and not layout.one_memory(step):
                     added = _Added(FETCH, step.reads, step.writes)
                 if added is not None:
-                    behind.setdefault(max(layout.writers[step.node]), []).append(added)
+                    made = layout.graph.entries[step.reads[0]].node  # by the last writer, or by what is done to it
+                    behind.setdefault(max(made, *layout.writers[step.node]), []).append(added)
 
     def _storage_ids(self) -> list[int]:
         """New storage ids by entry. Reshaped tensors keep the id of what they are, as in TVM's own plans."""
@@ -114,9 +115,8 @@ class Rewriter:
         for e in entries:
             root, offset = layout.sharing.place[e.index]
             number = ids.setdefault((root, offset, e.device), len(ids))
-            block = layout.of[e.index][0]
             if number == len(self.storages):
-                self.storages.append(Storage(e.device, block, offset, e.nbytes))
+                self.storages.append(Storage(e.device, *layout.of[e.index], e.nbytes))
             elif e.nbytes > self.storages[number].nbytes:
                 self.storages[number] = replace(self.storages[number], nbytes=e.nbytes)
             of.append(number)

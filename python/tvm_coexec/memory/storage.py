@@ -1,23 +1,23 @@
-"""Buffers -> blocks of memory.
-
-Greedy by size for shared objects (Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020,
-section 4.2): the largest buffers first, each into the smallest block in which it never meets another one.
-"""
+"""The layout of a graph's memory: every tensor's block, and where it begins there."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from .graph import Graph
 from .lifetimes import Buffer, buffers_of, gpu_writers
+from .packing import into_blocks, into_one
 from .sharing import Sharing, share
 from .steps import Step, steps_of
+
+# What buffers in one block begin at a multiple of: no two of them share a line of any cache.
+BLOCK_ALIGNMENT = 128
 
 
 @dataclass
 class Block:
-    """Memory for buffers that are never in use at the same time.
+    """One allocation; buffers that overlap in it are never in use at the same time.
 
     Attributes
     ----------
@@ -25,6 +25,8 @@ class Block:
         ``cpu``, ``gpu``, or ``shared`` by both.
     nbytes : int
     buffers : list of Buffer
+    offsets : list of int
+        Where each of them begins.
     weight : bool
         A parameter's.
     """
@@ -32,6 +34,7 @@ class Block:
     kind: str
     nbytes: int
     buffers: list[Buffer] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
     weight: bool = False
 
 
@@ -104,17 +107,20 @@ def lay_out(
     by_kind: dict[str, list[Buffer]] = {}
     for b in buffers.values():
         kind = _kind(b, shared, mapped)
-        name = graph.nodes[graph.entries[b.root].node].name
-        if name in weights:
-            blocks.append(Block(kind if len(b.devices) > 1 else next(iter(b.devices)), b.nbytes, [b], weight=True))
+        if graph.nodes[graph.entries[b.root].node].name in weights:
+            blocks.append(Block(kind if len(b.devices) > 1 else next(iter(b.devices)), b.nbytes, [b], [0], weight=True))
         else:
             by_kind.setdefault(kind, []).append(b)
     for kind in sorted(by_kind):
-        blocks += _packed(kind, by_kind[kind])
+        if kind == "cpu" or (shared and not mapped):
+            size, offsets = into_one(by_kind[kind], BLOCK_ALIGNMENT)
+            blocks.append(Block(kind, size, by_kind[kind], offsets))
+        else:
+            blocks += [Block(kind, k[0].nbytes, k, [0] * len(k)) for k in into_blocks(by_kind[kind])]
     of = {}
     for number, block in enumerate(blocks):
-        for b in block.buffers:
-            of |= {e: (number, sharing.place[e][1]) for e in b.entries}
+        for b, begin in zip(block.buffers, block.offsets, strict=True):
+            of |= {e: (number, begin + sharing.place[e][1]) for e in b.entries}
     return Layout(graph, steps, sharing, shared, tuple(blocks), of, writers)
 
 
@@ -123,14 +129,3 @@ def _kind(buffer: Buffer, shared: bool, mapped: bool) -> str:
         return "shared"
     assert len(buffer.devices) == 1, "tensors of both devices in one buffer of memory that is not shared"
     return next(iter(buffer.devices))
-
-
-def _packed(kind: str, buffers: Sequence[Buffer]) -> list[Block]:
-    blocks: list[Block] = []
-    for b in sorted(buffers, key=lambda b: (-b.nbytes, b.root)):
-        free = [k for k in blocks if all(b.fits_beside(other) for other in k.buffers)]
-        if free:
-            min(free, key=lambda k: k.nbytes).buffers.append(b)
-        else:
-            blocks.append(Block(kind, b.nbytes, [b]))
-    return blocks

@@ -120,9 +120,13 @@ void Region::record(Access access, const Event& event, size_t at) {
   if (access != Access::kRead) {
     writer_ = event;
     readers_.clear();
-    const auto same = [&](const auto& w) { return w.first == at; };
-    writes_.erase(std::remove_if(writes_.begin(), writes_.end(), same), writes_.end());
-    writes_.emplace_back(at, event);
+    const auto extent = extents_.find(at);
+    const size_t n = extent == extents_.end() ? 0 : extent->second;
+    const auto covered = [&](const Write& w) {
+      return w.offset == at || (w.bytes && w.offset >= at && w.offset + w.bytes <= at + n);
+    };
+    writes_.erase(std::remove_if(writes_.begin(), writes_.end(), covered), writes_.end());
+    writes_.push_back({at, n, event});
     return;
   }
   for (Event& e : readers_) {
@@ -137,12 +141,17 @@ void Region::record(Access access, const Event& event, size_t at) {
 void Region::writers_of(size_t offset, size_t n, WaitList* list) const {
   bool exact = false;
   for (auto w = writes_.rbegin(); w != writes_.rend(); ++w) {
-    const bool inside = w->first >= offset && w->first < offset + n;
-    if (inside || (w->first < offset && !exact)) {
-      list->add(w->second, nullptr, true);
+    const bool reaches_in = w->bytes ? w->offset + w->bytes > offset : w->offset >= offset || !exact;
+    if (w->offset < offset + n && reaches_in) {
+      list->add(w->event, nullptr, true);
     }
-    exact = exact || w->first == offset;
+    exact = exact || w->offset == offset;
   }
+}
+
+void Region::set_extent(size_t offset, size_t n) {
+  size_t& known = extents_[offset];
+  known = std::max(known, n);
 }
 
 void Region::forget() {

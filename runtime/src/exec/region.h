@@ -43,8 +43,10 @@ class Region {
   void forget();                                                      // everything recorded has ended
   const Event& writer() const { return writer_; }
   // Adds the commands that wrote the tensors in `n` bytes from `offset` on. A command is known by where its tensor
-  // begins; one that begins before and is newer than what begins at `offset` may reach in here, and counts.
+  // begins. Where that tensor's size isn't known (`set_extent`), one that begins before `offset` and is newer than what
+  // begins there may reach in, and counts.
   void writers_of(size_t offset, size_t n, WaitList* list) const;
+  void set_extent(size_t offset, size_t n);  // tensors that begin there have so many bytes, or less
   cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
   // Host mappings that outlive a call (aliased storage, coarse and hostptr). Mapped for reading, kernels may go on
   // reading; mapped for writing, the range is the host's alone.
@@ -68,7 +70,12 @@ class Region {
   void release() noexcept;
   size_t reserved_ = 0;
   Event writer_;
-  std::vector<std::pair<size_t, Event>> writes_;  // the last one of each offset, oldest first
+  struct Write {
+    size_t offset, bytes;  // 0 bytes: unknown
+    Event event;
+  };
+  std::vector<Write> writes_;  // oldest first, without those that a newer one has written over
+  std::map<size_t, size_t> extents_;
   std::vector<Event> readers_;  // since the last write, the last one of each queue
   std::map<size_t, cl_mem> sub_;
   struct Mapping {

@@ -16,7 +16,15 @@ using namespace tvm_abi;
 struct View {
   DLManagedTensor managed;
   std::vector<int64_t> shape;
-  RegionPtr region;  // not the array: the memory lives as long as either of them
+  // One of both, not the array: the memory lives as long as any of them.
+  RegionPtr region;
+  DLManagedTensor* owner = nullptr;
+
+  ~View() {
+    if (owner) {
+      owner->deleter(owner);
+    }
+  }
 };
 
 RegionPtr region_of(DLTensor* array) {
@@ -63,26 +71,35 @@ void* make_host_view(DLTensor* array) {
 }
 
 void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on_cpu) {
-  auto view = std::make_unique<View>();
-  view->region = region_of(array);
-  if (on_cpu) {
-    check_visible(*view->region);
+  size_t have = (array->dtype.bits * array->dtype.lanes + 7u) / 8u;
+  for (int i = 0; i < array->ndim; ++i) {
+    have *= static_cast<size_t>(array->shape[i]);
   }
-  char* data = static_cast<char*>(array->data) + array->byte_offset + offset;
-  if (offset < 0 || nbytes < 0 ||
-      view->region->offset(data) + static_cast<size_t>(nbytes) > view->region->bytes) {
+  if (offset < 0 || nbytes < 0 || static_cast<size_t>(offset) + static_cast<size_t>(nbytes) > have) {
     throw Error("a view of " + std::to_string(nbytes) + " bytes from byte " + std::to_string(offset) +
-                " on reaches over the end of its buffer of " + std::to_string(view->region->bytes) + " bytes");
+                " on reaches over the end of its array of " + std::to_string(have) + " bytes");
   }
-  view->region->read_mapped = true;
-  view->shape = {nbytes};
+  auto view = std::make_unique<View>();
   view->managed.dl_tensor = *array;
+  char* data = static_cast<char*>(array->data) + array->byte_offset + offset;
+  if (array->device.device_type == kDLCPU) {
+    if (TVMArrayToDLPack(array, &view->owner) != 0) {
+      throw Error("TVM cannot share an array: " + last_tvm_error());
+    }
+  } else {
+    view->region = region_of(array);
+    if (on_cpu) {
+      check_visible(*view->region);
+      view->managed.dl_tensor.device = {kDLCPU, 0};
+    }
+    std::lock_guard<std::mutex> lock(view->region->mu);
+    view->region->read_mapped = true;
+    view->region->set_extent(view->region->offset(data), static_cast<size_t>(nbytes));
+  }
+  view->shape = {nbytes};
   view->managed.dl_tensor.data = data;
   view->managed.dl_tensor.ndim = 1;
   view->managed.dl_tensor.dtype = {1, 8, 1};
-  if (on_cpu) {
-    view->managed.dl_tensor.device = {kDLCPU, 0};
-  }
   return array_over(std::move(view));
 }
 

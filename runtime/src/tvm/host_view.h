@@ -9,9 +9,9 @@ namespace coexec {
 // other, which moves nothing.
 void* make_host_view(tvm_abi::DLTensor* device_array);
 
-// The NDArray handle of `nbytes` bytes (uint8) of an OpenCL array's memory, from `offset` on: on the CPU or on the
-// device. It keeps the memory alive.
-void* make_storage_view(tvm_abi::DLTensor* device_array, int64_t offset, int64_t nbytes, bool on_cpu);
+// The NDArray handle of `nbytes` bytes (uint8) of an array's memory, from `offset` on: of an OpenCL array's on the CPU or
+// on the device, of a CPU array's on the CPU. It keeps the memory alive.
+void* make_storage_view(tvm_abi::DLTensor* array, int64_t offset, int64_t nbytes, bool on_cpu);
 
 // The NDArray handle of `nbytes` bytes (uint8) of plain host memory, page-aligned, that is freed when the device has no
 // copy under way: downloads that were begun for an executor may outlive it, if it ends with an error.

@@ -75,6 +75,7 @@ int TVMObjectTypeKey2Index(const char* key, unsigned* out);
 void TVMAPISetLastError(const char* message);
 const char* TVMGetLastError();
 int TVMArrayFromDLPack(DLManagedTensor* from, void** out);
+int TVMArrayToDLPack(void* array, DLManagedTensor** out);
 int TVMArrayFree(void* array);
 int TVMModImport(void* module, void* dependency);
 }
