@@ -25,6 +25,7 @@ schedules.install()
 _coexec_partition.register()
 
 from .api import build, partition_for_coexec, plan_of, targets  # noqa: E402
+from .arrays import as_numpy, empty, from_numpy  # noqa: E402
 from .executor import create  # noqa: E402
 from .kernel_graph import KernelGraph  # noqa: E402
 from .plan import Plan  # noqa: E402
@@ -38,8 +39,11 @@ __all__ = [
     "KernelGraph",
     "Plan",
     "Report",
+    "as_numpy",
     "build",
     "create",
+    "empty",
+    "from_numpy",
     "partition_for_coexec",
     "plan_of",
     "targets",
