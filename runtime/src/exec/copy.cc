@@ -35,6 +35,10 @@ RegionPtr resolve(const Place& place, size_t bytes, const char* role) {
   return region;
 }
 
+std::string what_copy(const char* kind, size_t bytes, const Device& d) {
+  return std::string(kind) + " of " + std::to_string(bytes) + " bytes, " + d.text() + ",";
+}
+
 // Waits for `ready`; if that fails because the writer failed, says so in the writer's name.
 void wait_named(const Event& ready, const Event& writer) {
   try {
@@ -54,12 +58,17 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
     r.forget();
   } else if (r.mode == MemoryMode::kBuffer) {
     check(cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
-          "an upload (clEnqueueWriteBuffer)");
+          [&] { return what_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
     r.forget();
   } else {
     Event ready;
     char* address = r.map(CL_MAP_WRITE_INVALIDATE_REGION, offset, bytes, WaitList(), &ready);
-    ready->wait();
+    try {
+      ready->wait();
+    } catch (const Error&) {
+      r.unmap_quietly(address);
+      throw;
+    }
     std::memcpy(address, from, bytes);
     r.record(Access::kOverwrite, r.unmap(d.transfer(), address));
   }
@@ -76,7 +85,7 @@ void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes
     code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(),
                                    after.data(), &raw);
   }
-  check(code, "a staged upload");
+  check(code, [&] { return what_copy("a staged upload", bytes, d); });
   const Event e = d.submitted(d.transfer(), raw, kUpload);
   r.record(Access::kOverwrite, e);
   Staging::of(d).in_flight(std::move(block), e);
@@ -133,19 +142,26 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
                                                    after.data(), &raw);
         if (code != CL_SUCCESS) {
           after.wait();  // says which command failed, if one did
-          raise(code, "a download (clEnqueueReadBuffer)");
+          raise(code, what_copy("a download", bytes, d) + " (clEnqueueReadBuffer)");
         }
-        ready = d.submitted(d.transfer(), raw, kDownload);
+        ready = d.submitted(d.transfer(), raw, kDownload, after.needs());
       } else {
         mapped = r.map(CL_MAP_READ, offset, bytes, after, &ready);
       }
       r.record(Access::kRead, ready);
     }
   }
-  if (ready) {
-    wait_named(ready, writer);
-  } else if (writer) {
-    writer->wait();
+  try {
+    if (ready) {
+      wait_named(ready, writer);
+    } else if (writer) {
+      writer->wait();
+    }
+  } catch (const Error&) {
+    if (mapped) {
+      r.unmap_quietly(mapped);
+    }
+    throw;
   }
   if (r.mode == MemoryMode::kFineSvm) {
     std::memcpy(to, r.base + offset, bytes);
@@ -178,8 +194,8 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
     code =
         cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
   }
-  check(code, "a copy within the device");
-  const Event e = a.device.submitted(queue, raw, kDeviceCopy);
+  check(code, [&] { return what_copy("a copy within the device", bytes, a.device); });
+  const Event e = a.device.submitted(queue, raw, kDeviceCopy, after.needs());
   a.record(Access::kRead, e);
   b.record(Access::kWrite, e);
 }

@@ -171,7 +171,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
                     " and local size " + sizes(work + 3) +
                     " (this kernel's largest work-group here: " + std::to_string(limit) + ")");
   }
-  const Event done = device.submitted(queue, raw, label_);
+  const Event done = device.submitted(queue, raw, label_, after.needs());
   // Reads first: a region that is passed twice, once to be written, must end up as written.
   for (Access access : {Access::kRead, Access::kWrite}) {
     for (size_t i = 0; i < regions.size(); ++i) {

@@ -107,11 +107,15 @@ void Region::release() noexcept {
 }
 
 void Region::order(Access access, const Queue* queue, WaitList* list) const {
-  const bool failures = access != Access::kOverwrite;
-  list->add(writer_, queue, failures);
+  // What could not be written must not be read. A kernel that writes may also read, but once somebody knows of the
+  // failure, the next run starts anew.
+  list->add(writer_, queue,
+            access == Access::kRead    ? Heed::kAll
+            : access == Access::kWrite ? Heed::kNews
+                                       : Heed::kNone);
   if (access != Access::kRead) {
     for (const Event& e : readers_) {
-      list->add(e, queue, failures);
+      list->add(e, queue, Heed::kNone);
     }
   }
 }
@@ -163,15 +167,18 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
     cl_int code = CL_SUCCESS;
     void* p =
         cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
-    check(code, "mapping host-pointer memory (clEnqueueMapBuffer)");
+    check(code, [&] { return "mapping host-pointer memory of " + device.text() + " (clEnqueueMapBuffer)"; });
     if (p != address) {
+      *ready = device.submitted(queue, raw, kMapLabel);
+      (*ready)->wait();
+      unmap(queue, static_cast<char*>(p));
       throw Error(device.text() + " maps host-pointer memory at another address: use TVM_COEXEC_OPENCL_MEMORY=buffer");
     }
   } else {
     check(cl().EnqueueSVMMap(queue.handle, kAsync, flags, address, n, after.size(), after.data(), &raw),
-          "mapping shared virtual memory (clEnqueueSVMMap)");
+          [&] { return "mapping shared virtual memory of " + device.text() + " (clEnqueueSVMMap)"; });
   }
-  *ready = device.submitted(queue, raw, kMapLabel);
+  *ready = device.submitted(queue, raw, kMapLabel, after.needs());
   return address;
 }
 
@@ -179,10 +186,10 @@ Event Region::unmap(Queue& queue, char* address) {
   cl_event raw = nullptr;
   if (mode == MemoryMode::kHostPtr) {
     check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw),
-          "unmapping host-pointer memory (clEnqueueUnmapMemObject)");
+          [&] { return "unmapping host-pointer memory of " + device.text() + " (clEnqueueUnmapMemObject)"; });
   } else {
     check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw),
-          "unmapping shared virtual memory (clEnqueueSVMUnmap)");
+          [&] { return "unmapping shared virtual memory of " + device.text() + " (clEnqueueSVMUnmap)"; });
   }
   return device.submitted(queue, raw, kUnmapLabel);
 }
@@ -203,14 +210,27 @@ void Region::map_for_host(size_t offset, size_t n) {
   map(CL_MAP_READ | CL_MAP_WRITE, offset, n, after, &ready);
   mapped_[offset] = n;
   record(Access::kWrite, ready);
-  ready->wait();
+  try {
+    ready->wait();
+  } catch (const Error&) {  // the host has not got it
+    mapped_.erase(offset);
+    unmap_quietly(base + offset);
+    throw;
+  }
+}
+
+void Region::unmap_quietly(char* address) noexcept {
+  try {
+    unmap(device.transfer(), address)->wait();
+  } catch (const std::exception&) {
+  }
 }
 
 void Region::unmap_all(Queue& queue) {
-  for (const auto& m : mapped_) {
-    record(Access::kWrite, unmap(queue, base + m.first));
+  while (!mapped_.empty()) {  // one that fails stays on the list
+    record(Access::kWrite, unmap(queue, base + mapped_.begin()->first));
+    mapped_.erase(mapped_.begin());
   }
-  mapped_.clear();
 }
 
 void Region::drain() noexcept {

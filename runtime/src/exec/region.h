@@ -50,6 +50,7 @@ class Region {
   // One mapped look by the host: returns the address; wait for *ready (after the writer) before touching it.
   char* map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready);
   Event unmap(Queue& queue, char* address);
+  void unmap_quietly(char* address) noexcept;  // after a map that went wrong; waits
 
  private:
   void drain() noexcept;  // waits for every command that uses the region, ignoring errors
