@@ -138,6 +138,7 @@ void Device::free_stream(Queue* stream) {
   if (t_current.size() > static_cast<size_t>(id) && t_current[id] == stream) {
     t_current[id] = nullptr;
   }
+  std::unique_lock<std::shared_mutex> nobody_else(streams_live_);
   cl().ReleaseCommandQueue(stream->handle);
   stream->reset();
   std::lock_guard<std::mutex> lock(mu_);
@@ -196,6 +197,7 @@ void Device::sync(void* handle) {
     finish(transfer_);
     return;
   }
+  std::shared_lock<std::shared_mutex> no_release(streams_live_);  // by another thread, while we wait for all
   std::vector<Queue*> all{&compute_, &transfer_};
   {
     std::lock_guard<std::mutex> lock(mu_);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,7 @@ class Device {
   std::atomic<bool> profiling_{false};
   mutable std::mutex mu_;
   std::vector<Queue*> streams_, free_streams_;
+  std::shared_mutex streams_live_;  // shared: no stream's queue is released
 };
 
 // The devices of this process. Made at the first call, on a thread that is not confined to TVM's core, and never
