@@ -32,7 +32,7 @@ void Queue::add(const Event& e) {
 }
 
 void Queue::settle_locked(const Event& e) {
-  const auto told = [](const Event& f) { return f->failure()->told.load(); };
+  const auto told = [](const Event& f) { return f->failure()->told(); };
   if (e->failure() && !told(e)) {
     failed_.erase(std::remove_if(failed_.begin(), failed_.end(), told), failed_.end());
     failed_.push_back(e);
@@ -48,7 +48,7 @@ void Queue::settle() {
       in_flight_.pop_front();
     }
     for (const Event& e : failed_) {
-      first = first || e->failure()->told ? first : e;
+      first = first || e->failure()->told() ? first : e;
     }
     failed_.clear();
   }

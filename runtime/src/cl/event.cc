@@ -1,9 +1,28 @@
 #include "event.h"
 
+#include <algorithm>
+
 #include "cl_error.h"
 #include "device.h"
 
 namespace coexec {
+
+void Failure::tell() {
+  if (!told_here()) {
+    std::lock_guard<std::mutex> lock(mu_);
+    told_.push_back(std::this_thread::get_id());
+  }
+}
+
+bool Failure::told() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return !told_.empty();
+}
+
+bool Failure::told_here() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return std::find(told_.begin(), told_.end(), std::this_thread::get_id()) != told_.end();
+}
 
 EventRecord::~EventRecord() {
   cl().ReleaseEvent(handle);
@@ -19,7 +38,7 @@ void EventRecord::wait() const {
   const cl_int code = cl().WaitForEvents(1, &handle);
   if (ended()) {
     if (const std::shared_ptr<Failure> f = failure()) {
-      f->told = true;
+      f->tell();
       raise(f->code, *f->label + " on " + queue->device->text() +
                          (f->label == label ? "" : ", whose result is needed by " + *label + ","));
     }
@@ -58,7 +77,7 @@ void WaitList::add(const Event& e, const Queue* except, Heed heed) {
     }
   } else if (e->settled() || (!same && e->ended())) {
     const std::shared_ptr<Failure> f = e->failure();
-    if (f && (heed == Heed::kAll || !f->told)) {
+    if (f && (heed == Heed::kAll || !f->told_here())) {
       e->wait();  // throws
     }
     return;

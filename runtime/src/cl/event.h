@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cl_api.h"
@@ -16,12 +17,19 @@ struct EventRecord;
 using Event = std::shared_ptr<const EventRecord>;
 
 // A command that has ended badly. One object is shared by it and by all that was to use its results.
-struct Failure {
+class Failure {
+ public:
   const cl_int code;
   const std::shared_ptr<const std::string> label;
-  std::atomic<bool> told{false};  // somebody was given the error
 
   Failure(cl_int c, std::shared_ptr<const std::string> l) : code(c), label(std::move(l)) {}
+  void tell();             // this thread was given the error
+  bool told() const;       // any was
+  bool told_here() const;  // this one was: what another thread waited for says nothing to the one whose data it is
+
+ private:
+  mutable std::mutex mu_;
+  std::vector<std::thread::id> told_;
 };
 
 struct EventRecord {
@@ -51,7 +59,7 @@ struct EventRecord {
   mutable std::shared_ptr<Failure> failure_;
 };
 
-// Which failed commands matter to one that comes behind them: none; those of which nobody has been told yet; all.
+// Which failed commands matter to one that comes behind them: none; those of which this thread has not been told; all.
 enum class Heed { kNone, kNews, kAll };
 
 // Events as OpenCL wants them, with the records kept alive.

@@ -205,6 +205,7 @@ bool Region::host_mapped(size_t offset, size_t n) const {
 
 void Region::map_for_host(size_t offset, size_t n) {
   WaitList after;
+  order(Access::kRead, &device.transfer(), &after);  // the host will look at what is there
   order(Access::kWrite, &device.transfer(), &after);
   Event ready;
   map(CL_MAP_READ | CL_MAP_WRITE, offset, n, after, &ready);

@@ -1,5 +1,7 @@
 // One fault after the other: a sentence that names what was done and where, nothing left behind, and the same objects
 // work when the fault is gone.
+#include <thread>
+
 #include "arrays.h"
 #include "check.h"
 
@@ -201,4 +203,21 @@ TEST(faults, the_host_does_not_get_what_was_not_written) {
   copy(c.host_place(), c.place(), kN * 4, nullptr);
   add(c, b, a);
   CHECK(all_equal(a.read(), 5));
+}
+
+// What one thread has heard, by waiting for the device, does not let another's data pass as good.
+TEST(faults, another_threads_wait_hides_nothing) {
+  const Faults end;
+  Add add;
+  Array a(kN, 1), b(kN, 2), c(kN, 0);
+  device().sync(nullptr);
+  faults::inject("event", 1, 1, 0);
+  add(a, b, c);
+  std::string heard;
+  std::thread([&] { heard = message_of([&] { device().sync(nullptr); }); }).join();
+  CHECK(contains(heard, "kernel 'add'"));
+  device().sync(nullptr);
+  CHECK(contains(message_of([&] { add(a, b, c); }), "kernel 'add'"));
+  add(a, b, c);
+  CHECK(all_equal(c.read(), 3));
 }
