@@ -54,7 +54,7 @@ def build(sanitize: str = "") -> Path:
     folder = ROOT / "build" / ("runtime_tests" + "".join(f"_{name}" for name in sanitize.split(",") if name))
     folder.mkdir(parents=True, exist_ok=True)
     configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DTVM_COEXEC_BUILD_TESTS=ON"]
-    configure += ["-DCMAKE_BUILD_TYPE=Debug", f"-DTVM_COEXEC_SANITIZE={sanitize}"]
+    configure += ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-g1", f"-DTVM_COEXEC_SANITIZE={sanitize}"]
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes share it
         for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
@@ -66,7 +66,9 @@ def build(sanitize: str = "") -> Path:
 def run(program: Path, *args: str, **env: str) -> str:
     """Run one of the programs; return what it wrote. A sanitizer's report is a failure."""
     command = [str(program), *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, **ENVIRONMENT, **env})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, env={**os.environ, **ENVIRONMENT, **env}
+    )
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     output = done.stdout + done.stderr
