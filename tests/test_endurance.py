@@ -332,8 +332,7 @@ except tvm.TVMError as err:
     report(runtime.error_text(err))
 """
     text = process.run(code, TVM_COEXEC_OPENCL_FAULTS="allocate:1:1:-6")
-    assert (
-        text.startswith("allocating 64 bytes on opencl(0)") and "CL_OUT_OF_HOST_MEMORY (-6)" in text or "(-4)" in text
-    )
+    # shared virtual memory has no error code of its own
+    assert text.startswith("allocating 64 bytes on opencl(0)") and ("(-6)" in text or "(-4)" in text), text
     text = process.run(code, TVM_COEXEC_OPENCL_FAULTS="lunch")
     assert text.startswith("TVM_COEXEC_OPENCL_FAULTS is 'lunch': there is no fault 'lunch'"), text

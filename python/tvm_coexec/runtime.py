@@ -275,8 +275,8 @@ def inject_fault(what: str, nth: int = 1, count: int = 1, code: int = 0) -> None
     Parameters
     ----------
     what : str
-        ``build`` a program, ``allocate`` memory, ``launch`` a kernel, ``copy`` to, from or within the device; ``event``:
-        a kernel or copy is accepted, but ends badly; ``lost``: the device is gone, and every call fails.
+        ``build`` a program, ``allocate`` memory, ``launch`` a kernel, ``copy`` to, from or within the device;
+        ``event``: a kernel or copy is accepted, but ends badly; ``lost``: the device is gone, and every call fails.
     nth, count : int
         The `nth` such call from now on (1 is the next) and the `count` - 1 behind it fail; -1: until `clear_faults`.
     code : int

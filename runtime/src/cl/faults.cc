@@ -117,34 +117,30 @@ struct Late {
   std::vector<cl_event> list;
 
   Late(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
-    const int64_t us = g_real->CreateUserEvent && g_real->SetUserEventStatus && g_real->GetCommandQueueInfo ? draw() : 0;
+    if (!g_real->CreateUserEvent || !g_real->SetUserEventStatus || !g_real->GetCommandQueueInfo) {
+      return;
+    }
+    us_ = draw();
     cl_context context = nullptr;
+    if (us_ == 0 ||
+        g_real->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
+      return;
+    }
     cl_int code = CL_SUCCESS;
-    if (us == 0 || g_real->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
-      return;
-    }
-    const cl_event gate = g_real->CreateUserEvent(context, &code);
-    if (code != CL_SUCCESS) {
-      return;
-    }
-    list.push_back(gate);
-    // The thread's reference is the only one, and it is given back only after the command was enqueued.
-    gate_ = gate;
-    us_ = us;
-  }
-  ~Late() {
+    gate_ = g_real->CreateUserEvent(context, &code);
     if (gate_) {
-      open();
+      list.push_back(gate_);
     }
   }
-  // Before a call that blocks: it would wait for us.
-  void open() {
-    std::thread([gate = gate_, us = us_] {
-      std::this_thread::sleep_for(std::chrono::microseconds(us));
-      g_real->SetUserEventStatus(gate, CL_COMPLETE);
-      g_real->ReleaseEvent(gate);
-    }).detach();
-    gate_ = nullptr;
+  Late(const Late&) = delete;
+  ~Late() {
+    if (gate_) {  // the command is enqueued: ours is the last reference but the driver's own
+      std::thread([gate = gate_, us = us_] {
+        std::this_thread::sleep_for(std::chrono::microseconds(us));
+        g_real->SetUserEventStatus(gate, CL_COMPLETE);
+        g_real->ReleaseEvent(gate);
+      }).detach();
+    }
   }
   cl_uint size() const { return static_cast<cl_uint>(list.size()); }
   const cl_event* data() const { return list.empty() ? nullptr : list.data(); }
@@ -154,8 +150,8 @@ struct Late {
   int64_t us_ = 0;
 };
 
-// Enqueues with `real(size, list, event)`. A command that is to end badly does not do its work: a marker takes its place,
-// unless `must_run` (what was mapped has to be unmapped).
+// Enqueues with `real(size, list, event)`. A command that is to end badly does not do its work: a marker takes its
+// place, unless `must_run` (what was mapped has to be unmapped).
 template <class Real>
 cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n, const cl_event* list,
                cl_event* event, const Real& real) {
@@ -166,11 +162,12 @@ cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_
   if (bad != CL_SUCCESS && (blocking || !event)) {
     return bad;
   }
-  const Late late(queue, blocking ? 0 : n, list);
-  cl_int code = CL_SUCCESS;
   if (blocking) {
-    code = real(n, list, event);
-  } else if (bad == CL_SUCCESS || must_run) {
+    return real(n, list, event);
+  }
+  const Late late(queue, n, list);
+  cl_int code = CL_SUCCESS;
+  if (bad == CL_SUCCESS || must_run) {
     code = real(late.size(), late.data(), event);
   } else {
     code = g_real->EnqueueMarkerWithWaitList(queue, late.size(), late.data(), event);

@@ -1,4 +1,5 @@
-// runtime_device_tests: like the unit tests, on the first OpenCL device; exit code 77 with the reason when there is none.
+// runtime_device_tests: like the unit tests, on the first OpenCL device; exit code 77 with the reason when there is
+// none.
 #include <cstdio>
 
 #include "arrays.h"
