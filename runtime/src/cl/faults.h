@@ -1,5 +1,5 @@
 // Failures on demand, for tests: a second table of the driver's functions whose calls fail where they were told to.
-// While nothing was ever asked for it costs cl() one relaxed load. See runtime/README.md for what each fault stands for.
+// While nothing was ever asked for it costs cl() one relaxed load. See runtime/README.md for what each stands for.
 #pragma once
 #include <atomic>
 #include <string>
