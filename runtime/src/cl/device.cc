@@ -10,6 +10,8 @@
 namespace coexec {
 namespace {
 
+constexpr size_t kLookAt = 16;  // a queue's commands: asking the driver about each at once would cost launches time
+
 // Per thread and device: the stream set by SetStream (null: the device's own queue).
 thread_local std::vector<Queue*> t_current;
 
@@ -24,18 +26,25 @@ void Queue::add(const Event& e) {
   std::lock_guard<std::mutex> lock(mu_);
   last_ = e;
   in_flight_.push_back(e);
-  // The queue is in order. What has ended lets go of what it needed, so that no chain grows behind the last command.
-  while (in_flight_.front() != e && in_flight_.front()->ended()) {
-    settle_locked(in_flight_.front());
-    in_flight_.pop_front();
+  // What has ended lets go of what it needed, so that no chain grows behind the last command.
+  if (in_flight_.size() >= kLookAt) {
+    settle_locked();
   }
 }
 
-void Queue::settle_locked(const Event& e) {
+void Queue::settle_locked() {
   const auto told = [](const Event& f) { return f->failure()->told(); };
-  if (e->failure() && !told(e)) {
-    failed_.erase(std::remove_if(failed_.begin(), failed_.end(), told), failed_.end());
-    failed_.push_back(e);
+  while (!in_flight_.empty()) {  // in order: behind one that has not ended none has
+    const Event& e = in_flight_.front();
+    const std::shared_ptr<Failure> f = e->failure();
+    if (!e->settled()) {
+      return;
+    }
+    if (f && !f->told()) {
+      failed_.erase(std::remove_if(failed_.begin(), failed_.end(), told), failed_.end());
+      failed_.push_back(e);
+    }
+    in_flight_.pop_front();
   }
 }
 
@@ -43,10 +52,7 @@ void Queue::settle() {
   Event first;
   {
     std::lock_guard<std::mutex> lock(mu_);
-    while (!in_flight_.empty() && in_flight_.front()->ended()) {  // another thread may have enqueued more
-      settle_locked(in_flight_.front());
-      in_flight_.pop_front();
-    }
+    settle_locked();
     for (const Event& e : failed_) {
       first = first || e->failure()->told() ? first : e;
     }

@@ -26,10 +26,10 @@ struct Queue {
   void reset();   // when all have ended
 
  private:
-  void settle_locked(const Event& e);
+  void settle_locked();
   mutable std::mutex mu_;
   Event last_;
-  std::deque<Event> in_flight_;  // the front may have ended: looked at when the next command comes
+  std::deque<Event> in_flight_;  // and those that nobody has looked at since they ended
   std::vector<Event> failed_;    // those that nobody had been told of
 };
 
