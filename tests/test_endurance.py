@@ -285,7 +285,7 @@ def run_threads_with_delays_and_errors() -> dict[str, int]:
     modules = [tvm_coexec.create(library(("h", "oc")[i % 2])) for i in range(N_THREADS)]
 
     def work(i: int) -> None:
-        for k in range(max(RUNS // 4, 5)):
+        for k in range(max(RUNS // 44, 5)):  # eleven times, in four threads
             try:
                 check(modules[i], i + k, ("h", "oc")[i % 2])
             except tvm.TVMError as err:
