@@ -17,6 +17,7 @@ drivers. Environment variables (all optional; read when the drivers are opened):
 ``TVM_COEXEC_CACHE_DIR``           folder for kernel binaries; default ``~/.cache/tvm_coexec`` (``XDG_CACHE_HOME`` is
                                    respected), where pocl is left to its own cache; ``off``: no cache
 ``TVM_COEXEC_LIBOPENCL``           the OpenCL library, if it is not where such libraries are
+``TVM_COEXEC_OPENCL_FAULTS``       for tests: what shall go wrong, as in ``launch:3,delay:500:7``; see `inject_fault`
 =================================  ====================================================================================
 """
 
@@ -311,6 +312,37 @@ def source_module(
         Of ``blockIdx.{x,y,z}`` and ``threadIdx.{x,y,z}``.
     """
     return _call("source_module", source, name, " ".join(arg_types), " ".join(launch_tags))
+
+
+def inject_fault(what: str, nth: int = 1, count: int = 1, code: int = 0) -> None:
+    """Let calls of the OpenCL driver fail, for tests of what happens then; see ``runtime/README.md``.
+
+    Parameters
+    ----------
+    what : str
+        ``build`` a program, ``allocate`` memory, ``launch`` a kernel, ``copy`` to, from or within the device;
+        ``event``: a kernel or copy is accepted, but ends badly; ``lost``: the device is gone, and every call fails.
+    nth, count : int
+        The `nth` such call from now on (1 is the next) and the `count` - 1 behind it fail; -1: until `clear_faults`.
+    code : int
+        The OpenCL error; 0: the one that is usual there.
+    """
+    _call("inject_fault", what, nth, count, code)
+
+
+def inject_delays(limit_us: int, seed: int = 0) -> None:
+    """Hold up a quarter of all calls, and of all commands on the device, by up to so many microseconds, for tests."""
+    _call("inject_fault", "delay", limit_us, seed)
+
+
+def clear_faults() -> None:
+    """Let nothing fail or wait any longer."""
+    _call("clear_faults")
+
+
+def fault_hits(what: str) -> int:
+    """Return how many calls have failed that way since the start (of ``delay``: how many were held up)."""
+    return _call("fault_hits", what)
 
 
 def _call(name: str, *args: Any) -> Any:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cl_error.h"
+#include "faults.h"
 
 namespace coexec {
 namespace {
@@ -28,7 +29,7 @@ const char* const kCandidates[] = {
 };
 
 struct Loaded {
-  ClApi api;
+  ClApi api, faulty;
   std::string error;
 };
 
@@ -94,11 +95,15 @@ bool ClApi::has_svm() const {
 }
 
 const ClApi& cl() {
-  static const Loaded& loaded = *new Loaded(open_library());
+  static const Loaded& loaded = [&]() -> Loaded& {
+    Loaded& opened = *new Loaded(open_library());
+    opened.faulty = faults::wrap(opened.api);
+    return opened;
+  }();
   if (!loaded.error.empty()) {
     throw Error("OpenCL is not available: " + loaded.error);
   }
-  return loaded.api;
+  return faults::active() ? loaded.faulty : loaded.api;
 }
 
 }  // namespace coexec

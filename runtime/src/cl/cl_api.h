@@ -54,6 +54,7 @@ enum : cl_uint {
   CL_DEVICE_EXTENSIONS = 0x1030,
   CL_DEVICE_HOST_UNIFIED_MEMORY = 0x1035,
   CL_DEVICE_SVM_CAPABILITIES = 0x1053,
+  CL_QUEUE_CONTEXT = 0x1090,
   CL_QUEUE_PROPERTIES = 0x1093,
   CL_PROGRAM_BINARY_SIZES = 0x1165,
   CL_PROGRAM_BINARIES = 0x1166,
@@ -86,7 +87,7 @@ enum : cl_bitfield {
 constexpr cl_bool kBlocking = 1;
 constexpr cl_bool kAsync = 0;
 
-// X(return type, name without "cl", arguments). "Optional" ones exist since OpenCL 2.0 only.
+// X(return type, name without "cl", arguments). "Optional" ones exist since OpenCL 2.0 only, or only tests need them.
 #define COEXEC_CL_REQUIRED(X)                                                                                          \
   X(cl_int, GetPlatformIDs, (cl_uint, cl_platform_id*, cl_uint*))                                                      \
   X(cl_int, GetPlatformInfo, (cl_platform_id, cl_uint, size_t, void*, size_t*))                                        \
@@ -141,7 +142,10 @@ constexpr cl_bool kAsync = 0;
     (cl_command_queue, cl_bool, void*, const void*, size_t, cl_uint, const cl_event*, cl_event*))             \
   X(cl_int, EnqueueSVMMap,                                                                                    \
     (cl_command_queue, cl_bool, cl_bitfield, void*, size_t, cl_uint, const cl_event*, cl_event*))             \
-  X(cl_int, EnqueueSVMUnmap, (cl_command_queue, void*, cl_uint, const cl_event*, cl_event*))
+  X(cl_int, EnqueueSVMUnmap, (cl_command_queue, void*, cl_uint, const cl_event*, cl_event*))                  \
+  X(cl_event, CreateUserEvent, (cl_context, cl_int*))                                                         \
+  X(cl_int, SetUserEventStatus, (cl_event, cl_int))                                                           \
+  X(cl_int, GetCommandQueueInfo, (cl_command_queue, cl_uint, size_t, void*, size_t*))
 
 struct ClApi {
 #define COEXEC_CL_MEMBER(ret, name, args) ret(*name) args = nullptr;

@@ -12,7 +12,7 @@ struct Entry {
 const Entry kErrors[] = {
     {0, "CL_SUCCESS", nullptr},
     {-1, "CL_DEVICE_NOT_FOUND", nullptr},
-    {-2, "CL_DEVICE_NOT_AVAILABLE", nullptr},
+    {-2, "CL_DEVICE_NOT_AVAILABLE", "the device is gone, or its driver was reset"},
     {-3, "CL_COMPILER_NOT_AVAILABLE", nullptr},
     {-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE", "the device has not enough memory"},
     {-5, "CL_OUT_OF_RESOURCES",

@@ -5,9 +5,12 @@
 
 #include "affinity.h"
 #include "cl_error.h"
+#include "faults.h"
 
 namespace coexec {
 namespace {
+
+constexpr size_t kLookAt = 16;  // a queue's commands: asking the driver about each at once would cost launches time
 
 // Per thread and device: the stream set by SetStream (null: the device's own queue).
 thread_local std::vector<Queue*> t_current;
@@ -19,9 +22,52 @@ Event Queue::last() const {
   return last_;
 }
 
-void Queue::set_last(Event e) {
+void Queue::add(const Event& e) {
   std::lock_guard<std::mutex> lock(mu_);
-  last_.swap(e);  // the old one is released outside of the lock
+  last_ = e;
+  in_flight_.push_back(e);
+  // What has ended lets go of what it needed, so that no chain grows behind the last command.
+  if (in_flight_.size() >= kLookAt) {
+    settle_locked();
+  }
+}
+
+void Queue::settle_locked() {
+  const auto told = [](const Event& f) { return f->failure()->told(); };
+  while (!in_flight_.empty()) {  // in order: behind one that has not ended none has
+    const Event& e = in_flight_.front();
+    const std::shared_ptr<Failure> f = e->failure();
+    if (!e->settled()) {
+      return;
+    }
+    if (f && !f->told()) {
+      failed_.erase(std::remove_if(failed_.begin(), failed_.end(), told), failed_.end());
+      failed_.push_back(e);
+    }
+    in_flight_.pop_front();
+  }
+}
+
+void Queue::settle() {
+  Event first;
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    settle_locked();
+    for (const Event& e : failed_) {
+      first = first || e->failure()->told() ? first : e;
+    }
+    failed_.clear();
+  }
+  if (first) {
+    first->wait();  // throws
+  }
+}
+
+void Queue::reset() {
+  std::lock_guard<std::mutex> lock(mu_);
+  last_.reset();
+  in_flight_.clear();
+  failed_.clear();
 }
 
 Device::Device(int id_, DeviceInfo info_, const Options& options) : id(id_), info(std::move(info_)) {
@@ -91,12 +137,16 @@ void Device::free_stream(Queue* stream) {
     return;
   }
   check_stream(stream);
-  finish(*stream);
+  try {
+    finish(*stream);
+  } catch (const Error&) {  // whoever looks at the results is told
+  }
   if (t_current.size() > static_cast<size_t>(id) && t_current[id] == stream) {
     t_current[id] = nullptr;
   }
+  std::unique_lock<std::shared_mutex> nobody_else(streams_live_);
   cl().ReleaseCommandQueue(stream->handle);
-  stream->set_last(nullptr);
+  stream->reset();
   std::lock_guard<std::mutex> lock(mu_);
   stream->handle = nullptr;
   streams_.erase(std::find(streams_.begin(), streams_.end(), stream));
@@ -143,11 +193,8 @@ void* Device::current_handle() {
 }
 
 void Device::finish(Queue& queue) {
-  const Event last = queue.last();
   check(cl().Finish(queue.handle), [&] { return "waiting for the queue of " + text(); });
-  if (last) {
-    last->wait();  // clFinish doesn't say whether the commands went well
-  }
+  queue.settle();  // clFinish doesn't say whether the commands went well
 }
 
 void Device::sync(void* handle) {
@@ -156,6 +203,7 @@ void Device::sync(void* handle) {
     finish(transfer_);
     return;
   }
+  std::shared_lock<std::shared_mutex> no_release(streams_live_);  // by another thread, while we wait for all
   std::vector<Queue*> all{&compute_, &transfer_};
   {
     std::lock_guard<std::mutex> lock(mu_);
@@ -189,7 +237,7 @@ void Device::sync_from_to(void* from, void* to) {
 bool Device::busy() const {
   const auto running = [](const Queue& q) {
     const Event e = q.last();
-    return e && !e->completed();
+    return e && !e->ended();
   };
   if (running(compute_)) {
     return true;
@@ -212,10 +260,15 @@ void Device::set_profiling(bool on) {
   }
 }
 
-Event Device::submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label) {
-  Event e = std::make_shared<const EventRecord>(event, &queue, std::move(label));
-  queue.set_last(e);
-  check(cl().Flush(queue.handle), [&] { return "sending " + *e->label + " to " + text(); });
+Event Device::submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label,
+                        std::vector<Event> needs) {
+  Event e = std::make_shared<const EventRecord>(event, &queue, std::move(label), std::move(needs));
+  queue.add(e);
+  if (const cl_int code = cl().Flush(queue.handle)) {
+    // The caller will not know of the command, and so would not wait for it before its memory goes.
+    cl().WaitForEvents(1, &e->handle);
+    raise(code, "sending " + *e->label + " to " + text());
+  }
   return e;
 }
 
@@ -246,6 +299,13 @@ Workspace::Workspace() : options_(Options::from_environment()) {
   }
   if (devices_.empty()) {
     throw Error("OpenCL is not available: " + first_error);
+  }
+  if (!options_.faults.empty()) {
+    try {
+      faults::inject_text(options_.faults);
+    } catch (const Error& e) {
+      throw Error("TVM_COEXEC_OPENCL_FAULTS is '" + options_.faults + "': " + e.what());
+    }
   }
 }
 

@@ -1,7 +1,9 @@
 // One OpenCL device with its context, its command queues and what was enqueued last; and the process's list of them.
 #pragma once
 #include <atomic>
+#include <deque>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -19,11 +21,16 @@ struct Queue {
   cl_command_queue handle = nullptr;
 
   Event last() const;  // the last command, or null
-  void set_last(Event e);
+  void add(const Event& e);
+  void settle();  // Error for the first that has failed and of which nobody has been told
+  void reset();   // when all have ended
 
  private:
+  void settle_locked();
   mutable std::mutex mu_;
   Event last_;
+  std::deque<Event> in_flight_;  // and those that nobody has looked at since they ended
+  std::vector<Event> failed_;    // those that nobody had been told of
 };
 
 class Device {
@@ -61,7 +68,9 @@ class Device {
 
   // Wraps a raw event (taking it over), makes it the queue's last and sends the command off: phone drivers may sit on
   // unflushed work.
-  Event submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label);
+  // `needs`: what the command waits for and uses.
+  Event submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label,
+                  std::vector<Event> needs = {});
 
  private:
   cl_command_queue create_queue();
@@ -75,6 +84,7 @@ class Device {
   std::atomic<bool> profiling_{false};
   mutable std::mutex mu_;
   std::vector<Queue*> streams_, free_streams_;
+  std::shared_mutex streams_live_;  // shared: no stream's queue is released
 };
 
 // The devices of this process. Made at the first call, on a thread that is not confined to TVM's core, and never

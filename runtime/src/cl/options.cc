@@ -114,6 +114,7 @@ Options Options::from_environment() {
     }
     o.staging_limit_bytes = static_cast<size_t>(mb) << 20;
   }
+  o.faults = env("TVM_COEXEC_OPENCL_FAULTS");
   o.cache_dir = cache_folder();
   o.cache_wanted = !o.cache_dir.empty() && !env("TVM_COEXEC_CACHE_DIR").empty();
   return o;

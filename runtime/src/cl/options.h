@@ -26,6 +26,7 @@ struct Options {
   size_t staging_limit_bytes = 256u << 20;  // TVM_COEXEC_OPENCL_STAGING_MB
   std::string cache_dir;                    // TVM_COEXEC_CACHE_DIR; empty: no cache on disk
   bool cache_wanted = false;                // it was named by the user, not found by default
+  std::string faults;                       // TVM_COEXEC_OPENCL_FAULTS, for tests
 
   // Throws Error that names the variable and what it may be.
   static Options from_environment();

@@ -36,33 +36,30 @@ RegionPtr resolve(const Place& place, size_t bytes, const char* role) {
   return region;
 }
 
-// Waits for `ready`; if that fails because the writer failed, says so in the writer's name.
-void wait_named(const Event& ready, const Event& writer) {
-  try {
-    ready->wait();
-  } catch (const Error&) {
-    if (writer) {
-      writer->wait();
-    }
-    throw;
-  }
+std::string what_copy(const char* kind, size_t bytes, const Device& d) {
+  return std::string(kind) + " of " + std::to_string(bytes) + " bytes, " + d.text() + ",";
 }
 
 void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
   Device& d = r.device;
   if (r.mode == MemoryMode::kFineSvm) {
     std::memcpy(r.base + offset, from, bytes);
-    r.forget();
+    r.written_by_host(offset, bytes);
   } else if (r.mode == MemoryMode::kBuffer) {
     check(cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
-          "an upload (clEnqueueWriteBuffer)");
-    r.forget();
+          [&] { return what_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
+    r.written_by_host(offset, bytes);
   } else {
     Event ready;
     char* address = r.map(CL_MAP_WRITE_INVALIDATE_REGION, offset, bytes, WaitList(), &ready);
-    ready->wait();
+    try {
+      ready->wait();
+    } catch (const Error&) {
+      r.unmap_quietly(address);
+      throw;
+    }
     std::memcpy(address, from, bytes);
-    r.record(Access::kOverwrite, r.unmap_at(d.transfer(), address));
+    r.record(Access::kOverwrite, r.unmap_at(d.transfer(), address), offset, bytes);
   }
 }
 
@@ -77,9 +74,9 @@ void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes
     code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(),
                                    after.data(), &raw);
   }
-  check(code, "a staged upload");
+  check(code, [&] { return what_copy("a staged upload", bytes, d); });
   const Event e = d.submitted(d.transfer(), raw, kUpload);
-  r.record(Access::kOverwrite, e);
+  r.record(Access::kOverwrite, e, offset, bytes);
   Staging::of(d).in_flight(std::move(block), e);
 }
 
@@ -94,7 +91,7 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   }
   r.unmap(r.device.transfer(), Access::kWrite);
   WaitList after;
-  r.order(Access::kOverwrite, nullptr, &after);
+  r.order(Access::kOverwrite, nullptr, &after, offset, bytes);
   // With fine-grained memory the host itself can write as soon as nobody uses the region. In the other modes the copy
   // is a command, which the driver may not get to before the running kernels have ended, so the caller's bytes are put
   // aside.
@@ -116,7 +113,7 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
 Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
   Device& d = r.device;
   WaitList after;
-  r.order(Access::kRead, &d.transfer(), &after);
+  r.order(Access::kRead, &d.transfer(), &after, offset, bytes);
   cl_event raw = nullptr;
   const cl_int code = is_svm(r.mode) ? cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, to, r.base + offset, bytes,
                                                              after.size(), after.data(), &raw)
@@ -124,9 +121,9 @@ Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
                                                               after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
     after.wait();  // says which command failed, if one did
-    raise(code, "a download");
+    raise(code, what_copy("a download", bytes, d));
   }
-  const Event e = d.submitted(d.transfer(), raw, kDownload);
+  const Event e = d.submitted(d.transfer(), raw, kDownload, after.needs());
   r.record(Access::kRead, e);
   return e;
 }
@@ -148,11 +145,11 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   stats.downloads++;
   stats.download_bytes += bytes;
   Device& d = r.device;
-  Event writer, ready, begun;
+  Event ready, begun;
+  WaitList writers;
   char* mapped = nullptr;
   {
     std::lock_guard<std::mutex> lock(r.mu);
-    writer = r.writer();
     begun = take_fetch(r, offset, to, bytes);
     if (!begun && r.host_mapped(offset, bytes, false)) {
       std::memcpy(to, r.base + offset, bytes);
@@ -164,15 +161,23 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
       ready = read_async(r, offset, to, bytes);
     } else if (r.mode != MemoryMode::kFineSvm) {
       WaitList after;
-      r.order(Access::kRead, &d.transfer(), &after);
+      r.order(Access::kRead, &d.transfer(), &after, offset, bytes);
       mapped = r.map(CL_MAP_READ, offset, bytes, after, &ready);
       r.record(Access::kRead, ready);
+    } else {
+      r.order(Access::kRead, nullptr, &writers, offset, bytes);
     }
   }
-  if (ready) {
-    wait_named(ready, writer);
-  } else if (writer) {
-    writer->wait();
+  try {
+    if (ready) {
+      ready->wait();
+    }
+    writers.wait();
+  } catch (const Error&) {
+    if (mapped) {
+      r.unmap_quietly(mapped);
+    }
+    throw;
   }
   if (r.mode == MemoryMode::kFineSvm && !begun) {
     std::memcpy(to, r.base + offset, bytes);
@@ -194,8 +199,8 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   a.unmap(queue, Access::kRead);
   b.unmap(queue, Access::kWrite);
   WaitList after;
-  a.order(Access::kRead, &queue, &after);
-  b.order(Access::kWrite, &queue, &after);
+  a.order(Access::kRead, &queue, &after, a_offset, bytes);
+  b.order(Access::kWrite, &queue, &after, b_offset, bytes);
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
   if (is_svm(a.mode)) {
@@ -205,10 +210,10 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
     code =
         cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
   }
-  check(code, "a copy within the device");
-  const Event e = a.device.submitted(queue, raw, kDeviceCopy);
+  check(code, [&] { return what_copy("a copy within the device", bytes, a.device); });
+  const Event e = a.device.submitted(queue, raw, kDeviceCopy, after.needs());
   a.record(Access::kRead, e);
-  b.record(Access::kWrite, e);
+  b.record(Access::kWrite, e, b_offset, bytes);
 }
 
 // CPU and device arrays over the same memory.
@@ -225,7 +230,7 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
     std::lock_guard<std::mutex> lock(r->mu);
     if (r->mode == MemoryMode::kFineSvm) {
       if (to_host) {
-        r->writers_of(offset, bytes, &writers);
+        r->order(Access::kRead, nullptr, &writers, offset, bytes);
       }
     } else if (to_host && !r->host_mapped(offset, bytes, false)) {
       r->map_for_host(offset, bytes, !r->read_mapped);

@@ -161,7 +161,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   WaitList after;
   for (size_t i = 0; i < regions.size(); ++i) {
     if (regions[i]) {
-      regions[i]->order(access_[i], &queue, &after);
+      regions[i]->order(access_[i], &queue, &after, regions[i]->offset(args[i].address));
     }
   }
   set_arguments(b.kernel, args, regions);
@@ -175,7 +175,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
                     " and local size " + sizes(work + 3) +
                     " (this kernel's largest work-group here: " + std::to_string(limit) + ")");
   }
-  const Event done = device.submitted(queue, raw, label_);
+  const Event done = device.submitted(queue, raw, label_, after.needs());
   // Reads first: a region that is passed twice, once to be written, must end up as written.
   for (Access access : {Access::kRead, Access::kWrite}) {
     for (size_t i = 0; i < regions.size(); ++i) {

@@ -106,27 +106,39 @@ void Region::release() noexcept {
   }
 }
 
-void Region::order(Access access, const Queue* queue, WaitList* list) const {
-  const bool failures = access != Access::kOverwrite;
-  list->add(writer_, queue, failures);
+size_t Region::end_of(size_t offset, size_t n) const {
+  if (n == 0) {
+    const auto known = extents_.find(offset);
+    n = known == extents_.end() ? bytes - offset : known->second;
+  }
+  return offset + n;
+}
+
+void Region::order(Access access, const Queue* queue, WaitList* list, size_t offset, size_t n) const {
+  const size_t end = end_of(offset, n);
+  // What could not be written must not be read. A kernel that writes may also read, but once somebody knows of the
+  // failure, the next run starts anew.
+  const Heed heed = access == Access::kRead ? Heed::kAll : access == Access::kWrite ? Heed::kNews : Heed::kNone;
+  for (const Write& w : writes_) {
+    if (w.begin < end && offset < w.end) {
+      list->add(w.event, queue, heed);
+    }
+  }
   if (access != Access::kRead) {
     for (const Event& e : readers_) {
-      list->add(e, queue, failures);
+      list->add(e, queue, Heed::kNone);
     }
   }
 }
 
-void Region::record(Access access, const Event& event, size_t at) {
+void Region::record(Access access, const Event& event, size_t offset, size_t n) {
   if (access != Access::kRead) {
-    writer_ = event;
-    readers_.clear();
-    const auto extent = extents_.find(at);
-    const size_t n = extent == extents_.end() ? 0 : extent->second;
-    const auto covered = [&](const Write& w) {
-      return w.offset == at || (w.bytes && w.offset >= at && w.offset + w.bytes <= at + n);
-    };
-    writes_.erase(std::remove_if(writes_.begin(), writes_.end(), covered), writes_.end());
-    writes_.push_back({at, n, event});
+    const size_t end = end_of(offset, n);
+    cut_out(offset, end);
+    writes_.push_back({offset, end, event});
+    if (offset == 0 && end >= bytes) {
+      readers_.clear();
+    }
     return;
   }
   for (Event& e : readers_) {
@@ -138,26 +150,31 @@ void Region::record(Access access, const Event& event, size_t at) {
   readers_.push_back(event);
 }
 
-void Region::writers_of(size_t offset, size_t n, WaitList* list) const {
-  bool exact = false;
-  for (auto w = writes_.rbegin(); w != writes_.rend(); ++w) {
-    const bool reaches_in = w->bytes ? w->offset + w->bytes > offset : w->offset >= offset || !exact;
-    if (w->offset < offset + n && reaches_in) {
-      list->add(w->event, nullptr, true);
-    }
-    exact = exact || w->offset == offset;
-  }
-}
-
 void Region::set_extent(size_t offset, size_t n) {
   size_t& known = extents_[offset];
   known = std::max(known, n);
 }
 
-void Region::forget() {
-  writer_.reset();
-  writes_.clear();
-  readers_.clear();
+void Region::cut_out(size_t begin, size_t end) {
+  for (size_t i = 0; i < writes_.size();) {
+    const Write w = writes_[i];
+    if (w.end <= begin || w.begin >= end) {
+      ++i;
+      continue;
+    }
+    writes_[i] = writes_.back();
+    writes_.pop_back();
+    if (w.begin < begin) {
+      writes_.push_back({w.begin, begin, w.event});
+    }
+    if (w.end > end) {
+      writes_.push_back({end, w.end, w.event});
+    }
+  }
+}
+
+void Region::written_by_host(size_t offset, size_t n) {
+  cut_out(offset, end_of(offset, n));
 }
 
 cl_mem Region::mem_at(size_t offset) {
@@ -187,15 +204,18 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
     cl_int code = CL_SUCCESS;
     void* p =
         cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
-    check(code, "mapping host-pointer memory (clEnqueueMapBuffer)");
+    check(code, [&] { return "mapping host-pointer memory of " + device.text() + " (clEnqueueMapBuffer)"; });
     if (p != address) {
+      *ready = device.submitted(queue, raw, kMapLabel);
+      (*ready)->wait();
+      unmap_at(queue, static_cast<char*>(p));
       throw Error(device.text() + " maps host-pointer memory at another address: use TVM_COEXEC_OPENCL_MEMORY=buffer");
     }
   } else {
     check(cl().EnqueueSVMMap(queue.handle, kAsync, flags, address, n, after.size(), after.data(), &raw),
-          "mapping shared virtual memory (clEnqueueSVMMap)");
+          [&] { return "mapping shared virtual memory of " + device.text() + " (clEnqueueSVMMap)"; });
   }
-  *ready = device.submitted(queue, raw, kMapLabel);
+  *ready = device.submitted(queue, raw, kMapLabel, after.needs());
   return address;
 }
 
@@ -203,10 +223,10 @@ Event Region::unmap_at(Queue& queue, char* address) {
   cl_event raw = nullptr;
   if (mode == MemoryMode::kHostPtr) {
     check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw),
-          "unmapping host-pointer memory (clEnqueueUnmapMemObject)");
+          [&] { return "unmapping host-pointer memory of " + device.text() + " (clEnqueueUnmapMemObject)"; });
   } else {
     check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw),
-          "unmapping shared virtual memory (clEnqueueSVMUnmap)");
+          [&] { return "unmapping shared virtual memory of " + device.text() + " (clEnqueueSVMUnmap)"; });
   }
   return device.submitted(queue, raw, kUnmapLabel);
 }
@@ -224,14 +244,29 @@ void Region::map_for_host(size_t offset, size_t n, bool to_write) {
   if (to_write || mapped_.count(offset)) {
     unmap(device.transfer(), Access::kWrite);  // one mapping at a time of the same memory
   }
-  const Access access = to_write ? Access::kWrite : Access::kRead;
   WaitList after;
-  order(access, &device.transfer(), &after);
+  order(Access::kRead, &device.transfer(), &after, offset, n);  // the host will look at what is there
+  if (to_write) {
+    order(Access::kWrite, &device.transfer(), &after, offset, n);
+  }
   Event ready;
   map(to_write ? CL_MAP_READ | CL_MAP_WRITE : CL_MAP_READ, offset, n, after, &ready);
   mapped_[offset] = {n, to_write};
-  record(access, ready);
-  ready->wait();
+  record(to_write ? Access::kWrite : Access::kRead, ready, offset, n);
+  try {
+    ready->wait();
+  } catch (const Error&) {  // the host has not got it
+    mapped_.erase(offset);
+    unmap_quietly(base + offset);
+    throw;
+  }
+}
+
+void Region::unmap_quietly(char* address) noexcept {
+  try {
+    unmap_at(device.transfer(), address)->wait();
+  } catch (const std::exception&) {
+  }
 }
 
 void Region::unmap(Queue& queue, Access access) {
@@ -240,7 +275,9 @@ void Region::unmap(Queue& queue, Access access) {
       ++m;
       continue;
     }
-    record(m->second.to_write ? Access::kWrite : Access::kRead, unmap_at(queue, base + m->first));
+    // one that fails stays on the list
+    const Event done = unmap_at(queue, base + m->first);
+    record(m->second.to_write ? Access::kWrite : Access::kRead, done, m->first, m->second.bytes);
     m = mapped_.erase(m);
   }
 }
@@ -253,13 +290,14 @@ void Region::drain() noexcept {
     }
   } catch (const std::exception&) {
   }
-  if (writer_) {
-    cl().WaitForEvents(1, &writer_->handle);
+  for (const Write& w : writes_) {
+    cl().WaitForEvents(1, &w.event->handle);
   }
   for (const Event& e : readers_) {
     cl().WaitForEvents(1, &e->handle);
   }
-  forget();
+  writes_.clear();
+  readers_.clear();
 }
 
 namespace {

@@ -4,8 +4,8 @@
 //   CPU faults) hostptr  page-aligned host memory wrapped by CL_MEM_USE_HOST_PTR; the host must map before it looks
 //   coarse   clSVMAlloc; the host must map before it looks
 //   fine     clSVMAlloc, fine-grained: the host may look whenever no command is using it
-// Each region knows the last command that wrote it and those that have read it since: that is all the order there is
-// between the device's queues, and what a download waits for.
+// Each region knows the commands that wrote its parts last and those that have read it since: that is all the order there
+// is between the device's queues, and what a download waits for.
 #pragma once
 #include <map>
 #include <memory>
@@ -37,16 +37,12 @@ class Region {
 
   // All below need `mu` held. Where several regions are locked: in the order of their addresses.
   std::mutex mu;
-  // Adds what a command with that access on `queue` must wait for; a null queue is the host.
-  void order(Access access, const Queue* queue, WaitList* list) const;
-  void record(Access access, const Event& event, size_t offset = 0);  // offset: where what it writes begins
-  void forget();                                                      // everything recorded has ended
-  const Event& writer() const { return writer_; }
-  // Adds the commands that wrote the tensors in `n` bytes from `offset` on. A command is known by where its tensor
-  // begins. Where that tensor's size isn't known (`set_extent`), one that begins before `offset` and is newer than what
-  // begins there may reach in, and counts.
-  void writers_of(size_t offset, size_t n, WaitList* list) const;
+  // Adds what a command with that access on `queue` must wait for; a null queue is the host. The command uses `n` bytes
+  // from `offset` on; 0: as many as are known (`set_extent`) to belong to what begins there, else all up to the end.
+  void order(Access access, const Queue* queue, WaitList* list, size_t offset = 0, size_t n = 0) const;
+  void record(Access access, const Event& event, size_t offset = 0, size_t n = 0);
   void set_extent(size_t offset, size_t n);  // tensors that begin there have so many bytes, or less
+  void written_by_host(size_t offset, size_t n);  // with every command that uses it ended: there is nothing to wait for
   cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
   // Host mappings that outlive a call (aliased storage, coarse and hostptr). Mapped for reading, kernels may go on
   // reading; mapped for writing, the range is the host's alone.
@@ -64,19 +60,21 @@ class Region {
   // One mapped look by the host: returns the address; wait for *ready (after the writer) before touching it.
   char* map(cl_bitfield flags, size_t offset, size_t n, const WaitList& after, Event* ready);
   Event unmap_at(Queue& queue, char* address);
+  void unmap_quietly(char* address) noexcept;  // after a map that went wrong; waits
 
  private:
   void drain() noexcept;  // waits for every command that uses the region, ignoring errors
   void release() noexcept;
   size_t reserved_ = 0;
-  Event writer_;
+  size_t end_of(size_t offset, size_t n) const;
+  void cut_out(size_t begin, size_t end);
   struct Write {
-    size_t offset, bytes;  // 0 bytes: unknown
+    size_t begin, end;
     Event event;
   };
-  std::vector<Write> writes_;  // oldest first, without those that a newer one has written over
+  std::vector<Write> writes_;  // who wrote what last; they don't overlap
   std::map<size_t, size_t> extents_;
-  std::vector<Event> readers_;  // since the last write, the last one of each queue
+  std::vector<Event> readers_;  // since everything was written last, the last one of each queue
   std::map<size_t, cl_mem> sub_;
   struct Mapping {
     size_t bytes;

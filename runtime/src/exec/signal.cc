@@ -169,7 +169,7 @@ void Signals::signal(Region& region, size_t offset, size_t n) {
   WaitList writers;
   {
     std::lock_guard<std::mutex> lock(region.mu);
-    region.writers_of(offset, n, &writers);
+    region.order(Access::kRead, nullptr, &writers, offset, n);
   }
   for (const Event& e : writers.events()) {
     set_flag_behind(e);
@@ -206,8 +206,7 @@ void Signals::wait_by(WaitMethod method, const Event& event) {
         break;
       }
     }
-    const cl_int status = event->status();
-    if (status >= 0 && ended(method, event, number)) {
+    if (ended(method, event, number) && event->status() >= 0 && !event->failure_so_far() && !event->failure()) {
       return;
     }
   }

@@ -6,6 +6,7 @@
 
 #include "../cl/cl_error.h"
 #include "../cl/device.h"
+#include "../cl/faults.h"
 #include "../exec/json.h"
 #include "../exec/profile.h"
 #include "../exec/signal.h"
@@ -92,6 +93,31 @@ int set_profiling(TVMValue* args, int*, int n, void*, void*) {
     }
     return 0;
   });
+}
+
+// (what, nth, count, code), or ("delay", limit in microseconds, seed)
+int inject_fault(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    if (n < 3 || codes[0] != kStr) {
+      throw Error("tvm_coexec.opencl.inject_fault takes a word and two or three numbers");
+    }
+    const std::string what = args[0].v_str;
+    if (what == "delay") {
+      faults::delay(args[1].v_int64, static_cast<uint64_t>(args[2].v_int64));
+    } else {
+      faults::inject(what, args[1].v_int64, args[2].v_int64, n > 3 ? static_cast<cl_int>(args[3].v_int64) : 0);
+    }
+    return 0;
+  });
+}
+
+int clear_faults(TVMValue*, int*, int, void*, void*) {
+  faults::clear();
+  return 0;
+}
+
+int fault_hits(TVMValue* args, int*, int, void* ret, void*) {
+  return guarded([&] { return return_int(ret, static_cast<int64_t>(faults::hits(args[0].v_str))); });
 }
 
 int kernel_times(TVMValue*, int*, int, void* ret, void*) {
@@ -187,6 +213,9 @@ void register_globals() {
   register_global("tvm_coexec.opencl.reset_stats", reset_stats);
   register_global("tvm_coexec.opencl.set_profiling", set_profiling);
   register_global("tvm_coexec.opencl.kernel_times", kernel_times);
+  register_global("tvm_coexec.opencl.inject_fault", inject_fault);
+  register_global("tvm_coexec.opencl.clear_faults", clear_faults);
+  register_global("tvm_coexec.opencl.fault_hits", fault_hits);
   register_global("tvm_coexec.opencl.host_view", host_view);
   register_global("tvm_coexec.opencl.storage_view", storage_view);
   register_global("tvm_coexec.opencl.host_block", host_block);

@@ -30,7 +30,7 @@ struct View {
 RegionPtr region_of(DLTensor* array) {
   const RegionPtr region = array->device.device_type == kDLOpenCL ? find_region(array->data) : nullptr;
   if (!region) {
-    throw Error("a view needs an array on an OpenCL device");
+    throw Error("a host view needs an array on an OpenCL device");
   }
   return region;
 }

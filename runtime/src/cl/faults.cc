@@ -1,0 +1,445 @@
+#include "faults.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "cl_error.h"
+
+namespace coexec {
+namespace faults {
+
+std::atomic<bool> g_active{false};
+
+namespace {
+
+enum Point { kBuild, kAllocate, kLaunch, kCopy, kEvent, kLost, kPoints };
+const char* const kNames[kPoints] = {"build", "allocate", "launch", "copy", "event", "lost"};
+const cl_int kUsual[kPoints] = {-11, -4, -5, -5, -5, -2};
+
+struct Plan {
+  std::atomic<int64_t> skip{0};
+  std::atomic<int64_t> left{0};  // below 0: without end
+  std::atomic<cl_int> code{0};
+  std::atomic<uint64_t> hits{0};
+};
+
+const ClApi* g_real = nullptr;
+Plan g_plans[kPoints];
+std::atomic<int64_t> g_delay_us{0};
+std::atomic<uint64_t> g_seed{0}, g_drawn{0}, g_delays{0};
+
+// Commands that were accepted and have ended badly, or will: the event's handle and its error.
+struct Failed {
+  std::mutex mu;
+  std::map<cl_event, cl_int> codes;
+};
+
+Failed& failed() {
+  static Failed& f = *new Failed();
+  return f;
+}
+
+cl_int code_of(cl_event e) {
+  Failed& f = failed();
+  std::lock_guard<std::mutex> lock(f.mu);
+  const auto it = f.codes.find(e);
+  return it == f.codes.end() ? CL_SUCCESS : it->second;
+}
+
+void remember(cl_event e, cl_int code) {
+  Failed& f = failed();
+  std::lock_guard<std::mutex> lock(f.mu);
+  f.codes[e] = code;
+}
+
+bool any_failed(cl_uint n, const cl_event* list) {
+  for (cl_uint i = 0; i < n; ++i) {
+    if (code_of(list[i]) != CL_SUCCESS) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// The error that this call must fail with, or CL_SUCCESS.
+cl_int due(Point point) {
+  Plan& p = g_plans[point];
+  int64_t left = p.left.load();
+  if (left == 0 || p.skip.fetch_sub(1) > 0) {
+    return CL_SUCCESS;
+  }
+  while (left > 0 && !p.left.compare_exchange_weak(left, left - 1)) {
+  }
+  if (left == 0) {
+    return CL_SUCCESS;
+  }
+  p.hits++;
+  return p.code;
+}
+
+// Microseconds to wait: 0 in three of four calls. Which ones follows from the seed and the order of the calls.
+int64_t draw() {
+  const int64_t limit = g_delay_us;
+  if (limit <= 0) {
+    return 0;
+  }
+  uint64_t z = g_seed + 0x9E3779B97F4A7C15u * ++g_drawn;  // splitmix64
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  z ^= z >> 31;
+  if (z & 3) {
+    return 0;
+  }
+  g_delays++;
+  return static_cast<int64_t>((z >> 2) % static_cast<uint64_t>(limit)) + 1;
+}
+
+void pause() {
+  if (const int64_t us = draw()) {
+    std::this_thread::sleep_for(std::chrono::microseconds(us));
+  }
+}
+
+cl_int refused(Point point) {
+  pause();
+  const cl_int lost = due(kLost);
+  return lost != CL_SUCCESS || point == kLost ? lost : due(point);
+}
+
+// A command's wait list, with an event at its end that fires a little later, so that the device starts late.
+struct Late {
+  std::vector<cl_event> list;
+
+  Late(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
+    if (!g_real->CreateUserEvent || !g_real->SetUserEventStatus || !g_real->GetCommandQueueInfo) {
+      return;
+    }
+    us_ = draw();
+    cl_context context = nullptr;
+    if (us_ == 0 ||
+        g_real->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
+      return;
+    }
+    cl_int code = CL_SUCCESS;
+    gate_ = g_real->CreateUserEvent(context, &code);
+    if (gate_) {
+      list.push_back(gate_);
+    }
+  }
+  Late(const Late&) = delete;
+  ~Late() {
+    if (gate_) {  // the command is enqueued: ours is the last reference but the driver's own
+      std::thread([gate = gate_, us = us_] {
+        std::this_thread::sleep_for(std::chrono::microseconds(us));
+        g_real->SetUserEventStatus(gate, CL_COMPLETE);
+        g_real->ReleaseEvent(gate);
+      }).detach();
+    }
+  }
+  cl_uint size() const { return static_cast<cl_uint>(list.size()); }
+  const cl_event* data() const { return list.empty() ? nullptr : list.data(); }
+
+ private:
+  cl_event gate_ = nullptr;
+  int64_t us_ = 0;
+};
+
+// Enqueues with `real(size, list, event)`. A command that is to end badly does not do its work: a marker takes its
+// place, unless `must_run` (what was mapped has to be unmapped).
+template <class Real>
+cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n, const cl_event* list,
+               cl_event* event, const Real& real) {
+  if (const cl_int code = refused(point)) {
+    return code;
+  }
+  cl_int bad = any_failed(n, list) ? -14 : due(kEvent);
+  if (bad != CL_SUCCESS && (blocking || !event)) {
+    return bad;
+  }
+  if (blocking) {
+    return real(n, list, event);
+  }
+  const Late late(queue, n, list);
+  cl_int code = CL_SUCCESS;
+  if (bad == CL_SUCCESS || must_run) {
+    code = real(late.size(), late.data(), event);
+  } else {
+    code = g_real->EnqueueMarkerWithWaitList(queue, late.size(), late.data(), event);
+  }
+  if (code == CL_SUCCESS && bad != CL_SUCCESS) {
+    remember(*event, bad);
+  }
+  return code;
+}
+
+// ---- the functions ----
+cl_mem create_buffer(cl_context c, cl_bitfield flags, size_t n, void* p, cl_int* code) {
+  *code = refused(kAllocate);
+  return *code ? nullptr : g_real->CreateBuffer(c, flags, n, p, code);
+}
+
+cl_mem create_sub_buffer(cl_mem m, cl_bitfield flags, cl_uint type, const void* part, cl_int* code) {
+  *code = refused(kLost);
+  return *code ? nullptr : g_real->CreateSubBuffer(m, flags, type, part, code);
+}
+
+void* svm_alloc(cl_context c, cl_bitfield flags, size_t n, cl_uint align) {
+  return refused(kAllocate) ? nullptr : g_real->SVMAlloc(c, flags, n, align);
+}
+
+cl_command_queue create_queue(cl_context c, cl_device_id d, cl_bitfield flags, cl_int* code) {
+  *code = refused(kLost);
+  return *code ? nullptr : g_real->CreateCommandQueue(c, d, flags, code);
+}
+
+cl_command_queue create_queue_2(cl_context c, cl_device_id d, const cl_ulong* properties, cl_int* code) {
+  *code = refused(kLost);
+  return *code ? nullptr : g_real->CreateCommandQueueWithProperties(c, d, properties, code);
+}
+
+cl_program create_program(cl_context c, cl_uint n, const char** text, const size_t* lengths, cl_int* code) {
+  *code = refused(kLost);
+  return *code ? nullptr : g_real->CreateProgramWithSource(c, n, text, lengths, code);
+}
+
+cl_int build_program(cl_program p, cl_uint n, const cl_device_id* d, const char* options, void (*f)(cl_program, void*),
+                     void* data) {
+  const cl_int code = refused(kBuild);
+  return code ? code : g_real->BuildProgram(p, n, d, options, f, data);
+}
+
+cl_kernel create_kernel(cl_program p, const char* name, cl_int* code) {
+  *code = refused(kLost);
+  return *code ? nullptr : g_real->CreateKernel(p, name, code);
+}
+
+cl_int launch(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t* offset, const size_t* global,
+              const size_t* local, cl_uint n, const cl_event* list, cl_event* event) {
+  return enqueue(kLaunch, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueNDRangeKernel(q, k, dims, offset, global, local, m, l, e);
+  });
+}
+
+cl_int read_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, void* to, cl_uint n,
+                   const cl_event* list, cl_event* event) {
+  return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueReadBuffer(q, b, wait, at, bytes, to, m, l, e);
+  });
+}
+
+cl_int write_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, const void* from, cl_uint n,
+                    const cl_event* list, cl_event* event) {
+  return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueWriteBuffer(q, b, wait, at, bytes, from, m, l, e);
+  });
+}
+
+cl_int copy_buffer(cl_command_queue q, cl_mem a, cl_mem b, size_t from, size_t to, size_t bytes, cl_uint n,
+                   const cl_event* list, cl_event* event) {
+  return enqueue(kCopy, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueCopyBuffer(q, a, b, from, to, bytes, m, l, e);
+  });
+}
+
+cl_int svm_memcpy(cl_command_queue q, cl_bool wait, void* to, const void* from, size_t bytes, cl_uint n,
+                  const cl_event* list, cl_event* event) {
+  return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueSVMMemcpy(q, wait, to, from, bytes, m, l, e);
+  });
+}
+
+void* map_buffer(cl_command_queue q, cl_mem b, cl_bool wait, cl_bitfield flags, size_t at, size_t bytes, cl_uint n,
+                 const cl_event* list, cl_event* event, cl_int* code) {
+  void* address = nullptr;
+  *code = enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    cl_int mapped = CL_SUCCESS;
+    address = g_real->EnqueueMapBuffer(q, b, wait, flags, at, bytes, m, l, e, &mapped);
+    return mapped;
+  });
+  return *code ? nullptr : address;
+}
+
+cl_int svm_map(cl_command_queue q, cl_bool wait, cl_bitfield flags, void* p, size_t bytes, cl_uint n,
+               const cl_event* list, cl_event* event) {
+  return enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueSVMMap(q, wait, flags, p, bytes, m, l, e);
+  });
+}
+
+cl_int unmap(cl_command_queue q, cl_mem b, void* p, cl_uint n, const cl_event* list, cl_event* event) {
+  return enqueue(kLost, q, kAsync, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueUnmapMemObject(q, b, p, m, l, e);
+  });
+}
+
+cl_int svm_unmap(cl_command_queue q, void* p, cl_uint n, const cl_event* list, cl_event* event) {
+  return enqueue(kLost, q, kAsync, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+    return g_real->EnqueueSVMUnmap(q, p, m, l, e);
+  });
+}
+
+cl_int marker(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
+  const cl_int code = refused(kLost);
+  return code ? code : g_real->EnqueueMarkerWithWaitList(q, n, list, event);
+}
+
+cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
+  const cl_int code = refused(kLost);
+  return code ? code : g_real->EnqueueBarrierWithWaitList(q, n, list, event);
+}
+
+// Behind a lost device there is a real one that still works on our memory: waiting really waits, whatever it says.
+cl_int wait_for_events(cl_uint n, const cl_event* list) {
+  const cl_int lost = refused(kLost);
+  const cl_int code = g_real->WaitForEvents(n, list);
+  pause();
+  return lost ? lost : code != CL_SUCCESS ? code : any_failed(n, list) ? -14 : CL_SUCCESS;
+}
+
+cl_int finish(cl_command_queue q) {
+  const cl_int lost = refused(kLost);
+  const cl_int code = g_real->Finish(q);
+  return lost ? lost : code;
+}
+
+cl_int flush(cl_command_queue q) {
+  const cl_int lost = refused(kLost);
+  const cl_int code = g_real->Flush(q);
+  return lost ? lost : code;
+}
+
+cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size) {
+  const cl_int code = g_real->GetEventInfo(e, key, n, to, size);
+  cl_int status = CL_QUEUED;
+  if (code == CL_SUCCESS && key == CL_EVENT_COMMAND_EXECUTION_STATUS && n >= sizeof status && to) {
+    std::memcpy(&status, to, sizeof status);
+    const cl_int bad = status == CL_COMPLETE ? code_of(e) : CL_SUCCESS;
+    if (bad != CL_SUCCESS) {
+      std::memcpy(to, &bad, sizeof bad);
+    }
+  }
+  return code;
+}
+
+cl_int release_event(cl_event e) {
+  {
+    Failed& f = failed();
+    std::lock_guard<std::mutex> lock(f.mu);
+    f.codes.erase(e);
+  }
+  return g_real->ReleaseEvent(e);
+}
+
+Point point_of(const std::string& what) {
+  for (int i = 0; i < kPoints; ++i) {
+    if (what == kNames[i]) {
+      return static_cast<Point>(i);
+    }
+  }
+  std::string all;
+  for (const char* name : kNames) {
+    all += std::string(name) + ", ";
+  }
+  throw Error("there is no fault '" + what + "', only " + all + "delay");
+}
+
+}  // namespace
+
+ClApi wrap(const ClApi& real) {
+  g_real = &real;
+  ClApi api = real;
+  const auto put = [](auto& slot, auto f) { slot = slot ? f : nullptr; };  // what the driver lacks stays away
+  put(api.CreateBuffer, create_buffer);
+  put(api.CreateSubBuffer, create_sub_buffer);
+  put(api.SVMAlloc, svm_alloc);
+  put(api.CreateCommandQueue, create_queue);
+  put(api.CreateCommandQueueWithProperties, create_queue_2);
+  put(api.CreateProgramWithSource, create_program);
+  put(api.BuildProgram, build_program);
+  put(api.CreateKernel, create_kernel);
+  put(api.EnqueueNDRangeKernel, launch);
+  put(api.EnqueueReadBuffer, read_buffer);
+  put(api.EnqueueWriteBuffer, write_buffer);
+  put(api.EnqueueCopyBuffer, copy_buffer);
+  put(api.EnqueueSVMMemcpy, svm_memcpy);
+  put(api.EnqueueMapBuffer, map_buffer);
+  put(api.EnqueueSVMMap, svm_map);
+  put(api.EnqueueUnmapMemObject, unmap);
+  put(api.EnqueueSVMUnmap, svm_unmap);
+  put(api.EnqueueMarkerWithWaitList, marker);
+  put(api.EnqueueBarrierWithWaitList, barrier);
+  put(api.WaitForEvents, wait_for_events);
+  put(api.Finish, finish);
+  put(api.Flush, flush);
+  put(api.GetEventInfo, get_event_info);
+  put(api.ReleaseEvent, release_event);
+  return api;
+}
+
+void inject(const std::string& what, int64_t nth, int64_t count, cl_int code) {
+  const Point point = point_of(what);
+  if (nth < 1 || code > 0) {
+    throw Error("a fault needs a call to begin with, counted from 1, and an OpenCL error, which is below 0");
+  }
+  Plan& p = g_plans[point];
+  p.left = 0;
+  p.code = code == 0 ? kUsual[point] : code;
+  p.skip = nth - 1;
+  p.left = count;
+  g_active = true;
+}
+
+void delay(int64_t limit_us, uint64_t seed) {
+  g_seed = seed;
+  g_drawn = 0;
+  g_delay_us = limit_us;
+  g_active = true;
+}
+
+void inject_text(const std::string& text) {
+  size_t begin = 0;
+  while (begin < text.size()) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string item = text.substr(begin, end - begin), what = item.substr(0, item.find(':'));
+    std::vector<int64_t> numbers;
+    for (size_t at = item.find(':'); at != std::string::npos; at = item.find(':', at + 1)) {
+      const std::string number = item.substr(at + 1, item.find(':', at + 1) - at - 1);
+      char* rest = nullptr;
+      numbers.push_back(std::strtoll(number.c_str(), &rest, 10));
+      if (number.empty() || *rest || numbers.size() > 3) {
+        throw Error("'" + item + "' is no fault: it must be like launch:3:1:-5 or delay:500:7");
+      }
+    }
+    const auto number = [&](size_t i, int64_t otherwise) { return i < numbers.size() ? numbers[i] : otherwise; };
+    if (what == "delay") {
+      delay(number(0, 1000), static_cast<uint64_t>(number(1, 0)));
+    } else {
+      inject(what, number(0, 1), number(1, 1), static_cast<cl_int>(number(2, 0)));
+    }
+    begin = end + 1;
+  }
+}
+
+void clear() {
+  for (Plan& p : g_plans) {
+    p.left = 0;
+  }
+  g_delay_us = 0;
+  // Events that have failed must stay so until they are released.
+  Failed& f = failed();
+  std::lock_guard<std::mutex> lock(f.mu);
+  g_active = !f.codes.empty();
+}
+
+uint64_t hits(const std::string& what) {
+  return what == "delay" ? g_delays.load() : g_plans[point_of(what)].hits.load();
+}
+
+}  // namespace faults
+}  // namespace coexec
