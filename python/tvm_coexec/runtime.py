@@ -238,6 +238,32 @@ def kernel_times() -> list[KernelTime]:
     ]
 
 
+def trace_module(module: tvm.runtime.Module, functions: Sequence[str]) -> tvm.runtime.Module:
+    """Return a module with the functions of another one, which are recorded while a trace is.
+
+    Parameters
+    ----------
+    module : Module
+        Compiled functions; its imports are looked through, too.
+    functions : sequence of str
+        The names that an executor will ask for, in that order: of what is recorded, the k-th is node ``k``.
+    """
+    return _call("trace_module", module, "\n".join(functions))
+
+
+def trace_start() -> None:
+    """Start recording calls, kernels, copies and waits, by the clock of `time.monotonic_ns`. Call it while nothing runs.
+
+    Measures the devices' clocks and switches profiling on; what `kernel_times` has not given yet is lost.
+    """
+    _call("trace_start")
+
+
+def trace_take() -> dict[str, Any]:
+    """Stop recording; return what was recorded, as `tracing.spans` reads it. Profiling is put back as it was."""
+    return json.loads(_call("trace_take"))
+
+
 def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
     """Return a CPU array over the memory of an OpenCL array (any memory mode but ``buffer``).
 

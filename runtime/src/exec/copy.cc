@@ -1,5 +1,6 @@
 #include "copy.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "region.h"
 #include "staging.h"
 #include "stats.h"
+#include "trace.h"
 
 namespace coexec {
 namespace {
@@ -65,7 +67,7 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
   }
 }
 
-void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes, const WaitList& after) {
+Event upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes, const WaitList& after) {
   Device& d = r.device;
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
@@ -80,12 +82,14 @@ void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes
   const Event e = d.submitted(d.transfer(), raw, kUpload);
   r.record(Access::kOverwrite, e);
   Staging::of(d).in_flight(std::move(block), e);
+  return e;
 }
 
 void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   Stats& stats = Stats::get();
   stats.uploads++;
   stats.upload_bytes += bytes;
+  Timed timed(SpanKind::kUpload, r.device.id, bytes);
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.host_mapped(offset, bytes)) {  // the host has that range at the moment
     std::memcpy(r.base + offset, from, bytes);
@@ -102,10 +106,10 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
     if (block.data) {
       std::memcpy(block.data.get(), from, bytes);
       stats.uploads_staged++;
-      upload_staged(r, offset, block, bytes, after);
+      timed.command(upload_staged(r, offset, block, bytes, after));
       return;
     }
-    after.wait();
+    timed.waiting([&] { after.wait(); });
   }
   upload_now(r, offset, from, bytes);
 }
@@ -115,6 +119,7 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   stats.downloads++;
   stats.download_bytes += bytes;
   Device& d = r.device;
+  Timed timed(SpanKind::kDownload, d.id, bytes);
   Event writer, ready;
   char* mapped = nullptr;
   {
@@ -142,10 +147,12 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
       r.record(Access::kRead, ready);
     }
   }
+  if (writer && (!ready || timed)) {  // a trace tells the wait for the kernel from the copy behind it
+    timed.waiting([&] { writer->wait(); });
+  }
   if (ready) {
     wait_named(ready, writer);
-  } else if (writer) {
-    writer->wait();
+    timed.command(ready);
   }
   if (r.mode == MemoryMode::kFineSvm) {
     std::memcpy(to, r.base + offset, bytes);
@@ -160,6 +167,7 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   Stats& stats = Stats::get();
   stats.device_copies++;
   stats.device_copy_bytes += bytes;
+  Timed timed(SpanKind::kDeviceCopy, a.device.id, bytes);
   std::unique_lock<std::mutex> first((a.base <= b.base ? a : b).mu), second;
   if (&a != &b) {
     second = std::unique_lock<std::mutex>((a.base <= b.base ? b : a).mu);
@@ -182,11 +190,13 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   const Event e = a.device.submitted(queue, raw, kDeviceCopy);
   a.record(Access::kRead, e);
   b.record(Access::kWrite, e);
+  timed.command(e);
 }
 
 // CPU and device arrays over the same memory.
 void hand_over(const Place& from, const Place& to, size_t bytes) {
   Stats::get().copies_elided++;
+  Timed timed(SpanKind::kHandOver, std::max(from.opencl_id, to.opencl_id), bytes);
   if (from.opencl_id < 0 || to.opencl_id >= 0) {
     return;  // to the device: kernels take back what the host has mapped when they are launched
   }
@@ -198,11 +208,11 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
     if (r->mode == MemoryMode::kFineSvm) {
       writer = r->writer();
     } else if (!r->host_mapped(offset, bytes)) {
-      r->map_for_host(offset, bytes);
+      timed.waiting([&] { r->map_for_host(offset, bytes); });
     }
   }
   if (writer) {
-    writer->wait();
+    timed.waiting([&] { writer->wait(); });
   }
 }
 

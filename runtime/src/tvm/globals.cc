@@ -7,13 +7,14 @@
 #include "../cl/cl_error.h"
 #include "../cl/device.h"
 #include "../exec/json.h"
-#include "../exec/profile.h"
 #include "../exec/stats.h"
+#include "../exec/trace.h"
 #include "device_api.h"
 #include "host_view.h"
 #include "module.h"
 #include "packed.h"
 #include "timer.h"
+#include "traced_module.h"
 
 namespace coexec {
 namespace {
@@ -93,7 +94,34 @@ int set_profiling(TVMValue* args, int*, int n, void*, void*) {
 }
 
 int kernel_times(TVMValue*, int*, int, void* ret, void*) {
-  return guarded([&] { return return_string(ret, Profile::get().take_json()); });
+  return guarded([&] { return return_string(ret, Trace::get().take_kernels()); });
+}
+
+std::vector<std::string> split_words(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
+}
+
+// (module, names of the functions that will be asked for, one a line, in that order)
+int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
+      throw Error("tvm_coexec.opencl.trace_module takes a module and a string");
+    }
+    Object* made = make_traced_module(static_cast<Object*>(args[0].v_handle), split_words(args[1].v_str));
+    return return_object(ret, made, kModuleHandle);
+  });
+}
+
+int trace_start(TVMValue*, int*, int, void*, void*) {
+  return guarded([] {
+    Trace::get().start();
+    return 0;
+  });
+}
+
+int trace_take(TVMValue*, int*, int, void* ret, void*) {
+  return guarded([&] { return return_string(ret, Trace::get().take()); });
 }
 
 int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
@@ -107,11 +135,6 @@ int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
     TVMArrayFree(v.v_handle);
     return rc;
   });
-}
-
-std::vector<std::string> split_words(const std::string& text) {
-  std::istringstream in(text);
-  return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
 }
 
 // (source, kernel name, argument types, launch tags), the last two as words
@@ -140,6 +163,9 @@ void register_globals() {
   register_global("tvm_coexec.opencl.reset_stats", reset_stats);
   register_global("tvm_coexec.opencl.set_profiling", set_profiling);
   register_global("tvm_coexec.opencl.kernel_times", kernel_times);
+  register_global("tvm_coexec.opencl.trace_module", trace_module);
+  register_global("tvm_coexec.opencl.trace_start", trace_start);
+  register_global("tvm_coexec.opencl.trace_take", trace_take);
   register_global("tvm_coexec.opencl.host_view", host_view);
   register_global("tvm_coexec.opencl.source_module", source_module);
   register_global("profiling.timer.opencl", timer);

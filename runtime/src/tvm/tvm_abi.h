@@ -77,6 +77,7 @@ const char* TVMGetLastError();
 int TVMArrayFromDLPack(DLManagedTensor* from, void** out);
 int TVMArrayFree(void* array);
 int TVMModImport(void* module, void* dependency);
+int TVMModGetFunction(void* module, const char* name, int query_imports, void** out);
 }
 #else
 using ::TVMObjectFree;
