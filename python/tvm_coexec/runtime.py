@@ -170,6 +170,18 @@ def why_unavailable() -> str | None:
     return None if tvm.opencl(0).exist else "TVM's own OpenCL runtime finds no device"
 
 
+def is_ours() -> bool:
+    """Return whether the OpenCL runtime in use is ours, not TVM's own; also where it finds no device."""
+    return load() and _state.ours
+
+
+def why_not_ours(what: str) -> str:
+    """Return one sentence that says `what` is the matter where `is_ours` is false, and why."""
+    return f"{what}: " + (
+        _state.error or "OpenCL is TVM's own here, which records nothing; use a TVM built without OpenCL"
+    )
+
+
 def devices() -> list[DeviceInfo]:
     """Return the OpenCL devices that ``tvm.opencl(0)``, ``tvm.opencl(1)``, ... stand for.
 
@@ -252,9 +264,10 @@ def trace_module(module: tvm.runtime.Module, functions: Sequence[str]) -> tvm.ru
 
 
 def trace_start() -> None:
-    """Start recording calls, kernels, copies and waits, by the clock of `time.monotonic_ns`. Call it while nothing runs.
+    """Start recording calls, kernels, copies and waits, by the clock of `time.monotonic_ns`.
 
-    Measures the devices' clocks and switches profiling on; what `kernel_times` has not given yet is lost.
+    Call it while nothing runs. Measures the devices' clocks and switches profiling on; what `kernel_times` has not
+    given yet is lost.
     """
     _call("trace_start")
 

@@ -1,0 +1,116 @@
+"""Compiled models as files: what ``tvmc compile`` writes, and what ``export_library`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import tempfile
+
+import numpy as np
+import tvm
+from tvm import relay
+
+from ..errors import CoExecError
+from ..executor import graph_json_of
+
+_GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
+
+
+def open_model(path: str) -> tvm.runtime.Module:
+    """Load a model, as `tvm_coexec.create` takes it.
+
+    Raises
+    ------
+    CoExecError
+        For a file that is missing or no such model.
+    """
+    if not os.path.isfile(path):
+        raise CoExecError(f"there is no file {path}")
+    try:
+        with tarfile.open(path) as archive:
+            if _GRAPH in archive.getnames():
+                return _from_tvmc(path, archive)
+    except tarfile.ReadError:
+        pass  # a library
+    try:
+        lib = tvm.runtime.load_module(path)
+        graph_json_of(lib)
+    except (tvm.TVMError, RuntimeError, OSError, CoExecError, ValueError) as err:
+        first = str(err).strip().splitlines()[-1] if str(err).strip() else type(err).__name__
+        raise CoExecError(
+            f"{path} is no compiled model: give a .tar of tvmc compile, or a .so or .tar of export_library ({first})"
+        ) from None
+    return lib
+
+
+def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
+    names = archive.getnames()
+    library = next((n for n in _LIBRARIES if n in names), None)
+    missing = _WEIGHTS if _WEIGHTS not in names else _LIBRARIES[0] if library is None else None
+    if missing is not None:
+        raise CoExecError(f"{path} is incomplete: it has no {missing}; compile the model again")
+    assert library is not None
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (_GRAPH, _WEIGHTS, library):
+            member = archive.extractfile(name)
+            if member is None:
+                raise CoExecError(f"{path} is damaged: {name} in it is no file; compile the model again")
+            with open(os.path.join(folder, name), "wb") as out:
+                out.write(member.read())
+        try:
+            lib = tvm.runtime.load_module(os.path.join(folder, library))
+            with open(os.path.join(folder, _WEIGHTS), "rb") as stream:
+                weights = relay.load_param_dict(stream.read())
+        except (tvm.TVMError, RuntimeError, OSError) as err:
+            raise CoExecError(f"{path} can't be loaded: {str(err).strip().splitlines()[-1]}") from None
+        with open(os.path.join(folder, _GRAPH), encoding="utf-8") as stream:
+            graph = stream.read()
+    create = tvm.get_global_func("tvm.graph_executor_factory.create")
+    return create(graph, lib, "default", *(part for pair in weights.items() for part in pair))
+
+
+def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each input."""
+    graph = json.loads(graph_json_of(lib))
+    weights = set(getattr(lib, "module", lib)["get_graph_params"]().keys())
+    return {
+        graph["nodes"][i]["name"]: (tuple(graph["attrs"]["shape"][1][i]), graph["attrs"]["dltype"][1][i])
+        for i in graph["arg_nodes"]
+        if graph["nodes"][i]["name"] not in weights
+    }
+
+
+def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, np.ndarray]:
+    """Inputs of a seed: normally distributed floats, small whole numbers."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (rng.standard_normal(shape) if "float" in dtype else rng.integers(0, 2, shape)).astype(dtype)
+        for name, (shape, dtype) in input_types(lib).items()
+    }
+
+
+def read_inputs(path: str, lib: tvm.runtime.Module | object) -> dict[str, np.ndarray]:
+    """Inputs of a file that `numpy.savez` wrote.
+
+    Raises
+    ------
+    CoExecError
+        For a file that is missing or none, and for inputs that are missing, unknown, or of another shape or type.
+    """
+    try:
+        with np.load(path) as stored:
+            found = dict(stored.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise CoExecError(f"{path} is no complete .npz file; write it with numpy.savez") from None
+    wanted = input_types(lib)
+    for name in found:
+        if name not in wanted:
+            raise CoExecError(f"{path}: the model has no input '{name}'; it takes {', '.join(wanted)}")
+    for name, (shape, dtype) in wanted.items():
+        if name not in found:
+            raise CoExecError(f"{path} has no input '{name}'; add it with numpy.savez")
+        if found[name].shape != shape or found[name].dtype != np.dtype(dtype):
+            told = f"{found[name].dtype}{list(found[name].shape)}"
+            raise CoExecError(f"{path}: '{name}' is {told}, the model takes {dtype}{list(shape)}")
+    return found
