@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 
 from . import checks
 
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=checks.count, metavar="N", help="of random inputs (default: 0)")
     add("--runs", type=checks.at_least_one, default=10, metavar="N", help="recorded runs (default: %(default)s)")
     add("--warm-up", type=checks.count, default=3, metavar="N", help="runs before them (default: %(default)s)")
+    add("--test-bed", action="store_true", help="on pocl: a core for each device, as benchmarks and profiles have it")
     add = parser.add_argument_group("what to write").add_argument
     add("--trace", metavar="FILE", help="the median run, for ui.perfetto.dev or chrome://tracing (JSON)")
     add("--png", metavar="FILE", help="both timelines, expected and measured, as an image")
@@ -34,11 +36,21 @@ def run(args: argparse.Namespace) -> int:
         raise CoExecError("--seed is for random inputs and has no effect with --inputs: leave one out")
     outputs = Outputs(args.trace, args.png, args.html, args.json)
     outputs.check("--png")
+    pin = _test_bed() if args.test_bed else lambda: None
     lib = open_model(args.model)
     inputs = read_inputs(args.inputs, lib) if args.inputs else random_inputs(lib, args.seed or 0)
-    recording = record(lib, inputs, args.runs, args.warm_up)
+    recording = record(lib, inputs, args.runs, args.warm_up, ready=pin)
     name = os.path.splitext(os.path.basename(args.model))[0]
     print(table(recording, name), end="")
     for line in outputs.write(recording, name):
         print(line)
     return 0
+
+
+def _test_bed() -> Callable[[], object]:
+    """Prepare the machine before OpenCL is opened; returns what is to be called once both devices are in use."""
+    from ..testing import testbed
+
+    bed = testbed.prepare()
+    print(bed.description)
+    return lambda: testbed.pin_main_thread(bed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 import tempfile
 
@@ -13,6 +14,7 @@ from tvm import relay
 
 from ..errors import CoExecError
 from ..executor import graph_json_of
+from ..runtime import error_text
 
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
 
@@ -31,43 +33,62 @@ def open_model(path: str) -> tvm.runtime.Module:
         with tarfile.open(path) as archive:
             if _GRAPH in archive.getnames():
                 return _from_tvmc(path, archive)
-    except tarfile.ReadError:
-        pass  # a library
+    except (tarfile.ReadError, EOFError):
+        pass  # a library, if anything
+    kinds = "give a .tar of tvmc compile, or a .so or .tar of export_library"
+    if not path.endswith((".so", ".tar")):
+        raise CoExecError(f"{path} is no compiled model: {kinds}")
     try:
         lib = tvm.runtime.load_module(path)
         graph_json_of(lib)
-    except (tvm.TVMError, RuntimeError, OSError, CoExecError, ValueError) as err:
-        first = str(err).strip().splitlines()[-1] if str(err).strip() else type(err).__name__
-        raise CoExecError(
-            f"{path} is no compiled model: give a .tar of tvmc compile, or a .so or .tar of export_library ({first})"
-        ) from None
+    except (tvm.TVMError, RuntimeError, OSError, CoExecError) as err:
+        told = error_text(err).splitlines() or [type(err).__name__]
+        raise CoExecError(f"{path} is no compiled model ({told[-1]}): {kinds}") from None
     return lib
 
 
+def open_library(path: str) -> tvm.runtime.Module:
+    """Load the functions alone of what ``tvmc compile`` wrote."""
+    with tarfile.open(path) as archive, tempfile.TemporaryDirectory() as folder:
+        return _library(path, archive, folder)
+
+
 def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
-    names = archive.getnames()
-    library = next((n for n in _LIBRARIES if n in names), None)
-    missing = _WEIGHTS if _WEIGHTS not in names else _LIBRARIES[0] if library is None else None
-    if missing is not None:
-        raise CoExecError(f"{path} is incomplete: it has no {missing}; compile the model again")
-    assert library is not None
+    if _WEIGHTS not in archive.getnames():
+        raise CoExecError(f"{path} is incomplete: it has no {_WEIGHTS}; compile the model again")
     with tempfile.TemporaryDirectory() as folder:
-        for name in (_GRAPH, _WEIGHTS, library):
-            member = archive.extractfile(name)
-            if member is None:
-                raise CoExecError(f"{path} is damaged: {name} in it is no file; compile the model again")
-            with open(os.path.join(folder, name), "wb") as out:
-                out.write(member.read())
-        try:
-            lib = tvm.runtime.load_module(os.path.join(folder, library))
-            with open(os.path.join(folder, _WEIGHTS), "rb") as stream:
-                weights = relay.load_param_dict(stream.read())
-        except (tvm.TVMError, RuntimeError, OSError) as err:
-            raise CoExecError(f"{path} can't be loaded: {str(err).strip().splitlines()[-1]}") from None
-        with open(os.path.join(folder, _GRAPH), encoding="utf-8") as stream:
+        lib = _library(path, archive, folder)
+        with open(_unpacked(path, archive, _GRAPH, folder), encoding="utf-8") as stream:
             graph = stream.read()
-    create = tvm.get_global_func("tvm.graph_executor_factory.create")
-    return create(graph, lib, "default", *(part for pair in weights.items() for part in pair))
+        with open(_unpacked(path, archive, _WEIGHTS, folder), "rb") as stream:
+            packed = stream.read()
+    try:
+        weights = relay.load_param_dict(packed)
+        create = tvm.get_global_func("tvm.graph_executor_factory.create")
+        return create(graph, lib, "default", *(part for pair in weights.items() for part in pair))
+    except (tvm.TVMError, ValueError) as err:
+        raise CoExecError(f"{path} is damaged: {error_text(err).splitlines()[-1]}; compile the model again") from None
+
+
+def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
+    names = archive.getnames()
+    name = next((n for n in _LIBRARIES if n in names), None)
+    if name is None:
+        raise CoExecError(f"{path} is incomplete: it has no {_LIBRARIES[0]}; compile the model again")
+    try:
+        return tvm.runtime.load_module(_unpacked(path, archive, name, folder))
+    except (tvm.TVMError, RuntimeError, OSError) as err:
+        raise CoExecError(f"{path}: {name} in it can't be loaded: {error_text(err).splitlines()[-1]}") from None
+
+
+def _unpacked(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
+    member = archive.extractfile(name)
+    if member is None:
+        raise CoExecError(f"{path} is damaged: {name} in it is no file; compile the model again")
+    to = os.path.join(folder, name)
+    with open(to, "wb") as out:
+        shutil.copyfileobj(member, out)
+    return to
 
 
 def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, ...], str]]:

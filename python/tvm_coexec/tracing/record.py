@@ -94,11 +94,18 @@ class Tracer:
         self.graph = Graph.from_json(graph_json)
         return runtime.trace_module(module, [self.graph.nodes[i].function for i in self.graph.calls])
 
-    def record(self, run: Callable[[], object], runs: int = RUNS, warm_up: int = WARM_UP) -> Recording:
-        """Call `run` some times unrecorded and then some times recorded; it runs the executor once."""
+    def record(
+        self,
+        run: Callable[[], object],
+        runs: int = RUNS,
+        warm_up: int = WARM_UP,
+        ready: Callable[[], object] = lambda: None,
+    ) -> Recording:
+        """Call `run` some times unrecorded, then `ready`, then `run` some times recorded; it runs the executor once."""
         assert self.graph is not None, "wrap comes first"
         for _ in range(warm_up):
             run()
+        ready()
         windows = []
         runtime.trace_start()
         try:
@@ -120,6 +127,7 @@ def record(
     runs: int = RUNS,
     warm_up: int = WARM_UP,
     devices: Sequence[tvm.runtime.Device] | None = None,
+    ready: Callable[[], object] = lambda: None,
 ) -> Recording:
     """Run a module and record what both devices do.
 
@@ -133,6 +141,8 @@ def record(
         How many runs are recorded, and how many are made before.
     devices : sequence of Device, optional
         As `tvm_coexec.create` takes them.
+    ready : callable
+        Called between the first runs and the recorded ones.
 
     Raises
     ------
@@ -142,4 +152,4 @@ def record(
     tracer = Tracer()
     module = create(lib, devices, wrap=tracer.wrap)
     module.set_input(**inputs)
-    return tracer.record(module.run, runs, warm_up)
+    return tracer.record(module.run, runs, warm_up, ready)

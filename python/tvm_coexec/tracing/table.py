@@ -59,13 +59,17 @@ def numbers(timeline: Timeline) -> dict[str, float]:
 
 
 def expected_numbers(recording: Recording) -> dict[str, float | None] | None:
-    """What a plan's timeline adds up to; how much goes up and down it doesn't tell apart."""
+    """What a plan's timeline adds up to; `None` where the plan doesn't tell.
+
+    It counts handing kernels over as the CPU's work, and what goes up and what goes down together.
+    """
     if recording.expected is None:
         return None
     told = recording.graph.expected
     assert told is not None
     found: dict[str, float | None] = dict(numbers(recording.expected))
-    unknown = dict.fromkeys(("uploaded_bytes", "downloaded_bytes", "handed_over_bytes", "other_s"))
+    unknown = dict.fromkeys(("enqueue_s", "uploaded_bytes", "downloaded_bytes", "handed_over_bytes", "other_s"))
+    unknown["cpu_work_s"] = found["cpu_work_s"] + found["enqueue_s"]  # type: ignore[operator]
     return found | unknown | {"moved_bytes": told["bytes_moved"], "sync_points": told["sync_points"]}
 
 
@@ -79,8 +83,8 @@ def segment_rows(recording: Recording) -> list[dict[str, object]]:
             own = [e for e in timeline.events if e.segment == number] if timeline is not None else None
             row[kind] = None if own is None else {
                 "gpu_s": _sum(own, "gpu", COMPUTING),
-                "cpu_s": _sum(own, "cpu", ("work",)),
-                "share_out_and_join_s": _sum(own, "cpu", ("slice", "join", "enqueue", *_COPYING)),
+                "cpu_s": _sum(own, "cpu", ("work", "enqueue")),
+                "share_out_and_join_s": _sum(own, "cpu", ("slice", "join", *_COPYING)),
                 "wait_s": _sum(own, "cpu", ("wait",)),
             }  # fmt: skip
         rows.append(row)
@@ -113,10 +117,10 @@ def _segment_lines(recording: Recording) -> list[str]:
     rows = segment_rows(recording)
     if not rows or not recording.graph.described:
         return []
-    titles = ("GPU", "CPU", "copies etc", "waiting")
+    titles = ("GPU", "CPU, launches", "copies, joins", "waiting")
     keys = ("gpu_s", "cpu_s", "share_out_and_join_s", "wait_s")
     with_plan = recording.expected is not None
-    wide = 20 if with_plan else 11
+    wide = 20 if with_plan else 14
     head = f"{'segment':>7} {'device':6} {'axis':5} {'cut':>11}" + "".join(f" {t:>{wide}}" for t in titles)
     lines = ["", "milliseconds by segment" + (", and those that the plan expected" if with_plan else ""), head]
     lines.append("-" * len(head))
@@ -138,9 +142,8 @@ def _notes(recording: Recording) -> list[str]:
         told = recording.measured.uncertainty_s * 1e6
         notes.append(f"the GPU's times against the CPU's may be off by {told:.1f} us")
     if not recording.graph.described:
-        notes.append(
-            "the module does not say which kernel is part of which chain, nor what was expected: build it with tvm_coexec.build or tvmc compile --coexec"
-        )
+        notes.append("which chain a kernel is part of, and what was expected, only modules say that were built by")
+        notes.append("tvm_coexec.build or tvmc compile --coexec; this one was not")
     elif recording.expected is None:
         notes.append("the plan was made, or replayed, without costs: it expected nothing")
     if recording.spans.dropped:
