@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..metadata import metadata_of
 
@@ -24,7 +24,8 @@ class Node:
     segment : int
         Number in the plan; -1 where the graph doesn't say.
     role : str
-        ``work``, ``slice``, ``upload``, ``download`` or ``join``.
+        ``work``, ``slice``, ``upload``, ``download`` or ``join``; of a function that was put in to run the graph,
+        ``help``.
     """
 
     name: str
@@ -64,12 +65,12 @@ class Graph:
         told = metadata_of(text) or {}
         devices = graph["attrs"].get("device_index", [None, [_CPU] * len(graph["nodes"])])[1]
         named = told.get("nodes", {})
-        nodes = tuple(
+        nodes = [
             _node(n["name"], n["attrs"]["func_name"], "cpu" if d == _CPU else "gpu", named.get(n["name"]))
             for n, d in zip(graph["nodes"], devices, strict=True)
             if n["op"] != "null"
-        )
-        return Graph(nodes, tuple(told.get("segments", ())), told.get("expected"))
+        ]
+        return Graph(tuple(_with_helpers(nodes)), tuple(told.get("segments", ())), told.get("expected"))
 
     @property
     def calls(self) -> tuple[int, ...]:
@@ -89,5 +90,17 @@ class Graph:
 def _node(name: str, function: str, device: str, told: list | None) -> Node:
     if told is not None:
         return Node(name, function, device, *told)
-    role = "work" if function != COPY else "upload" if device == "gpu" else "download"
+    copied = "upload" if device == "gpu" else "download"
+    role = copied if function == COPY else "help" if function.startswith(HELPER) else "work"
     return Node(name, function, device, -1, role)
+
+
+def _with_helpers(nodes: list[Node]) -> list[Node]:
+    """What was put in after the build says nothing: it is there for what comes next."""
+    segment = -1
+    for i in range(len(nodes) - 1, -1, -1):
+        if nodes[i].segment >= 0:
+            segment = nodes[i].segment
+        elif nodes[i].role != "work":
+            nodes[i] = replace(nodes[i], segment=segment)
+    return nodes

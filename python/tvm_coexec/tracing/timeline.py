@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .graph import HELPER, Graph, Node
+from .graph import COPY, Graph, Node
 from .spans import COPIES, Span, Spans
 
 COMPUTING = ("work", "slice", "join")
@@ -153,9 +153,7 @@ class _Reader:
         node = self._node(call)
         if node is None:
             return "work"
-        if node.device == "gpu" or (node.function.startswith(HELPER) and node.role not in COMPUTING):
-            return "enqueue"
-        return node.role if node.role in COMPUTING else "work"
+        return node.role if node.device == "cpu" and node.role in COMPUTING else "enqueue"
 
     def _event(self, lane: str, begin_ns: int, end_ns: int, what: str, span: Span) -> Event:
         node = self._node(span)
@@ -205,7 +203,7 @@ class _Reader:
         """The copy that the executor makes next: no node that calls a function may come before it."""
         for index in range(at, len(self.graph.nodes)):
             node = self.graph.nodes[index]
-            if node.function == "__copy":
+            if node.function == COPY:
                 return index
             if node.called:
                 return None
