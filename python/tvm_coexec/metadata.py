@@ -129,14 +129,15 @@ def _set_graph(factory: GraphExecutorFactoryModule, graph_json: str) -> None:
 
 def _segments(plan: Plan, report: Report | None) -> list[dict]:
     rows: list[dict] = []
+    told = report.segments() if report is not None else [{}] * len(plan.segments)
     chains = 0
-    for number, segment in enumerate(plan.segments):
+    for segment, more in zip(plan.segments, told, strict=True):
         row: dict = {"device": segment.device, "chain": -1}
         if segment.device == "split":
             row |= {"chain": chains, "axis": segment.axis, "cut": segment.cut}
             chains += 1
-            if report is not None:
-                row["extent"] = report.segments()[number]["extent"]
+            if "extent" in more:
+                row["extent"] = more["extent"]
         rows.append(row)
     return rows
 

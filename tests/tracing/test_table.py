@@ -27,6 +27,7 @@ def test_what_a_run_adds_up_to():
         "enqueue_s": 7,
         "copy_s": 8,
         "wait_s": 18,
+        "idle_wait_s": 1,  # the GPU's last kernel has ended by 80
         "other_s": 9,
         "gpu_s": 60,
         "both_s": 40,  # from 21, where the CPU begins, to 61

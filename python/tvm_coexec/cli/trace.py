@@ -35,7 +35,13 @@ def run(args: argparse.Namespace) -> int:
     if args.inputs and args.seed is not None:
         raise CoExecError("--seed is for random inputs and has no effect with --inputs: leave one out")
     outputs = Outputs(args.trace, args.png, args.html, args.json)
-    outputs.check("--png")
+    for path in (args.trace, args.png, args.html, args.json):
+        if path:
+            checks.folder_of(path)
+    if args.png:
+        from .plots import require_matplotlib
+
+        require_matplotlib("--png")
     pin = _test_bed() if args.test_bed else lambda: None
     lib = open_model(args.model)
     inputs = read_inputs(args.inputs, lib) if args.inputs else random_inputs(lib, args.seed or 0)

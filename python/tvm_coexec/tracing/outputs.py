@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ..cli import checks
 from ..plan import write_atomically
 from .chrome import write_chrome
 from .pictures import draw_run
@@ -31,16 +30,6 @@ class Outputs:
     png: str | None = None
     html: str | None = None
     json: str | None = None
-
-    def check(self, png_option: str) -> None:
-        """Raise `CoExecError` for what can't be written: better before the runs than after."""
-        for path in (self.trace, self.png, self.html, self.json):
-            if path:
-                checks.folder_of(path)
-        if self.png:
-            from ..cli.plots import require_matplotlib
-
-            require_matplotlib(png_option)
 
     def write(self, recording: Recording, name: str) -> list[str]:
         """Write all that was asked for; returns a line for each."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .record import Recording
-from .timeline import COMPUTING, Event, Timeline
+from .spans import COPIES
+from .timeline import COMPUTING, TRANSFERS, Event, Timeline
 
-_COPYING = ("upload", "download", "device copy", "hand-over")
 _ROWS = (
     ("run", "ms", "run_s"),
     ("CPU: kernels", "ms", "cpu_work_s"),
@@ -15,6 +15,7 @@ _ROWS = (
     ("CPU: handing kernels to the GPU", "ms", "enqueue_s"),
     ("CPU: copying", "ms", "copy_s"),
     ("CPU: waiting for the GPU", "ms", "wait_s"),
+    ("... while the GPU is at nothing", "ms", "idle_wait_s"),
     ("CPU: the executor itself", "ms", "other_s"),
     ("GPU: kernels", "ms", "gpu_s"),
     ("both compute", "ms", "both_s"),
@@ -29,24 +30,27 @@ _ROWS = (
 def numbers(timeline: Timeline) -> dict[str, float]:
     """What a timeline adds up to; seconds and bytes.
 
-    ``both_s`` is the time in which both devices compute: kernels, slices and joins. ``sync_points`` counts where one
-    device takes what the other one has made; what goes the same way for the same segment counts once.
+    ``both_s`` is the time in which both devices compute: kernels, slices and joins. ``idle_wait_s`` is the part of
+    ``wait_s`` in which the GPU is at nothing: a driver, or another process, takes its time. ``sync_points`` counts
+    where one device takes what the other one has made; what goes the same way for the same segment counts once.
     """
     host, gpu = timeline.lane("cpu"), timeline.lane("gpu")
 
     def spent(*what: str) -> float:
         return sum(e.seconds for e in host if e.what in what)
 
-    copies = [e for e in host if e.what in _COPYING]
+    copies = [e for e in host if e.what in COPIES]
     moved = {d: sum(e.nbytes for e in copies if e.what in ("upload", "download") and e.to == d) for d in ("gpu", "cpu")}
     computing = [e for e in host if e.what in COMPUTING]
+    waits = [e for e in host if e.what == "wait"]
     return {
         "run_s": timeline.total_s,
         "cpu_work_s": spent("work"),
         "cpu_slice_join_s": spent("slice", "join"),
         "enqueue_s": spent("enqueue"),
-        "copy_s": spent(*_COPYING),
+        "copy_s": spent(*COPIES),
         "wait_s": spent("wait"),
+        "idle_wait_s": spent("wait") - _length(_common(_union(waits), _union([*gpu, *timeline.lane(TRANSFERS)]))),
         "other_s": max(0.0, timeline.total_s - sum(e.seconds for e in host)),
         "gpu_s": _length(_union(gpu)),
         "both_s": _length(_common(_union(computing), _union(gpu))),
@@ -84,7 +88,7 @@ def segment_rows(recording: Recording) -> list[dict[str, object]]:
             row[kind] = None if own is None else {
                 "gpu_s": _sum(own, "gpu", COMPUTING),
                 "cpu_s": _sum(own, "cpu", ("work", "enqueue")),
-                "share_out_and_join_s": _sum(own, "cpu", ("slice", "join", *_COPYING)),
+                "share_out_and_join_s": _sum(own, "cpu", ("slice", "join", *COPIES)),
                 "wait_s": _sum(own, "cpu", ("wait",)),
             }  # fmt: skip
         rows.append(row)

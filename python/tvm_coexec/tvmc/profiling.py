@@ -77,7 +77,6 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
         logger.warning("each kernel is timed alone; what runs side by side is not recorded: %s", why)
         return stock
     outputs = Outputs(**staged)
-    outputs.check(_flag("png"))
 
     def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object):
         # TVM's library and device are those of an RPC session within the process, which wraps functions once more
