@@ -117,24 +117,46 @@ void Trace::start() {
   if (on()) {
     throw Error("a run is being traced already: trace one after the other");
   }
-  clocks_.clear();
-  for (Device* d : all_devices()) {
-    const bool profiled = d->profiling();
-    d->set_profiling(true);
-    clocks_[d->id] = {profiled, measure_clock(*d)};
+  try {
+    for (Device* d : all_devices()) {
+      clocks_[d->id].profiled = d->profiling();
+      d->set_profiling(true);
+      clocks_[d->id].before = measure_clock(*d);
+    }
+  } catch (...) {
+    restore_profiling();
+    throw;
   }
   size_t dropped = 0;
   taken(&dropped);
   on_ = true;
 }
 
+void Trace::restore_profiling() {
+  std::map<int, Clock> clocks;
+  clocks.swap(clocks_);
+  for (const auto& [id, clock] : clocks) {
+    try {
+      Workspace::get().device(id).set_profiling(clock.profiled);
+    } catch (const Error&) {  // a command has failed; whoever waited for it was told
+    }
+  }
+}
+
 std::string Trace::take() {
   on_ = false;
+  struct Restore {
+    Trace* trace;
+    ~Restore() { trace->restore_profiling(); }
+  } const restore{this};
   std::map<int, ClockMap> maps;
   std::string clocks;
   for (const auto& [id, clock] : clocks_) {
     Device& device = Workspace::get().device(id);
-    device.sync(nullptr);
+    try {
+      device.sync(nullptr);
+    } catch (const Error&) {  // as above
+    }
     const ClockMap& map = maps.emplace(id, ClockMap(clock.before, measure_clock(device))).first->second;
     clocks += (clocks.empty() ? "{\"device\": " : ", {\"device\": ") + std::to_string(id) +
               ", \"uncertainty_ns\": " + std::to_string(map.uncertainty_ns()) + "}";
@@ -168,11 +190,6 @@ std::string Trace::take() {
     }
     rows += "]";
   }
-  spans.clear();
-  for (const auto& [id, clock] : clocks_) {
-    Workspace::get().device(id).set_profiling(clock.profiled);
-  }
-  clocks_.clear();
   return "{\"dropped\": " + std::to_string(dropped) + ", \"clocks\": [" + clocks + "], \"names\": [" + names +
          "], \"spans\": [" + rows + "]}";
 }

@@ -63,6 +63,7 @@ class Trace {
     ClockBounds before;
   };
   std::deque<Span> taken(size_t* dropped);
+  void restore_profiling();
 
   inline static std::atomic<bool> on_{false};
   std::mutex mu_;
