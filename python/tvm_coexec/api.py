@@ -7,6 +7,7 @@ from tvm import relay
 from tvm.target import Target
 
 from .context import deployed
+from .metadata import described
 from .relay_passes.coexec_partition import CoExecPartition, plan_of
 from .targets import targets
 
@@ -57,9 +58,10 @@ def build(
         Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``.
     """
     with deployed():
-        split = partition_for_coexec(mod, params, cpu=cpu, gpu=gpu, **opts)
-        both = targets(cpu, gpu)
-        if plan_of(split) is None:
+        partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
+        split = partition(mod)
+        both, plan = targets(cpu, gpu), plan_of(split)
+        if plan is None:
             # left whole (control flow, say): built for two targets it would lose the layouts that the CPU likes
             return relay.build(split, target=both[0], params=params)
-        return relay.build(split, target=both)
+        return described(lambda: relay.build(split, target=both), plan, partition.report)

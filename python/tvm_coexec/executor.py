@@ -10,7 +10,7 @@ from tvm.contrib import graph_executor
 
 from . import runtime
 from .errors import CoExecError
-from .placement import placed_by_us
+from .placement import place
 
 
 def device_types(graph_json: str) -> list[int]:
@@ -97,11 +97,12 @@ def create(
             if not d.exist:
                 raise CoExecError(_missing(d))
     factory = getattr(lib, "module", lib)
-    placed = placed_by_us(text, factory, devices)
-    if placed is not None:
-        return placed.run(wrap)
+    library = factory.imported_modules[0]
+    placement = place(text, library, lambda: dict(factory["get_graph_params"]().items()), devices)
+    if placement is not None:
+        return placement.run(wrap)
     if wrap is None:
         return graph_executor.GraphModule(lib["default"](*devices))
-    module = graph_executor.create(text, wrap(text, factory.imported_modules[0]), list(devices))
+    module = graph_executor.create(text, wrap(text, library), list(devices))
     module.set_input(**dict(factory["get_graph_params"]().items()))
     return module

@@ -80,8 +80,8 @@ def placed_by_us(text: str, factory: tvm.runtime.Module, devices: Sequence[tvm.r
     graph = Graph(text)
     if graph.devices() != {CPU, OPENCL} or not {CPU, OPENCL} <= set(by_type) or not runtime.is_ours():
         return None  # one device; another GPU runtime; or devices of an RPC server, whose types are other numbers
-    params = dict(factory["get_graph_params"]().items())
-    names = {n.name for n in graph.nodes if not n.function} - set(params)
+    weights = params()
+    names = {n.name for n in graph.nodes if not n.function} - set(weights)
     gpu = by_type[OPENCL]
     mode = runtime.devices()[gpu.device_id].memory_mode
     shared, mapped = mode != "buffer", mode in ("coarse", "hostptr")
@@ -94,9 +94,7 @@ def placed_by_us(text: str, factory: tvm.runtime.Module, devices: Sequence[tvm.r
         _log.warning("tensors are copied between the devices, since their memory could not be laid out: %s", wrong[0])
         return None
     _log.info("memory of %s: %d bytes in %d blocks", mode, layout.nbytes, len(layout.blocks))
-    return Placement(
-        written, layout, rewriter.storages, factory.imported_modules[0], params, (by_type[CPU], by_type[OPENCL])
-    )
+    return Placement(written, layout, rewriter.storages, library, weights, (by_type[CPU], by_type[OPENCL]))
 
 
 def _alignment() -> int:

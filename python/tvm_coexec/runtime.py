@@ -173,6 +173,18 @@ def why_unavailable() -> str | None:
     return None if tvm.opencl(0).exist else "TVM's own OpenCL runtime finds no device"
 
 
+def is_ours() -> bool:
+    """Return whether the OpenCL runtime in use is ours, not TVM's own; also where it finds no device."""
+    return load() and _state.ours
+
+
+def why_not_ours(what: str) -> str:
+    """Return one sentence that says `what` is the matter where `is_ours` is false, and why."""
+    return f"{what}: " + (
+        _state.error or "OpenCL is TVM's own here, which records nothing; use a TVM built without OpenCL"
+    )
+
+
 def devices() -> list[DeviceInfo]:
     """Return the OpenCL devices that ``tvm.opencl(0)``, ``tvm.opencl(1)``, ... stand for.
 
@@ -241,6 +253,33 @@ def kernel_times() -> list[KernelTime]:
     ]
 
 
+def trace_module(module: tvm.runtime.Module, functions: Sequence[str]) -> tvm.runtime.Module:
+    """Return a module with the functions of another one, which are recorded while a trace is.
+
+    Parameters
+    ----------
+    module : Module
+        Compiled functions; its imports are looked through, too.
+    functions : sequence of str
+        The names that an executor will ask for, in that order: of what is recorded, the k-th is node ``k``.
+    """
+    return _call("trace_module", module, "\n".join(functions))
+
+
+def trace_start() -> None:
+    """Start recording calls, kernels, copies and waits, by the clock of `time.monotonic_ns`.
+
+    Call it while nothing runs. Measures the devices' clocks and switches profiling on; what `kernel_times` has not
+    given yet is lost.
+    """
+    _call("trace_start")
+
+
+def trace_take() -> dict[str, Any]:
+    """Stop recording; return what was recorded, as `tracing.spans` reads it. Profiling is put back as it was."""
+    return json.loads(_call("trace_take"))
+
+
 def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
     """Return a CPU array over the memory of an OpenCL array (any memory mode but ``buffer``).
 
@@ -286,11 +325,6 @@ def waiting(device: int = 0) -> dict[str, Any]:
         of a millisecond until the host had noticed its end, measured when this was first asked for.
     """
     return json.loads(_call("waiting", device))
-
-
-def is_ours() -> bool:
-    """Whether the OpenCL runtime is this package's, not TVM's own."""
-    return load() and _state.ours
 
 
 def source_module(

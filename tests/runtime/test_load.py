@@ -119,6 +119,7 @@ int TVMFuncGetGlobal(const char* n, void** out) { *out = 0; return 0; }
 STUB(TVMFuncCreateFromCFunc) STUB(TVMFuncCall) STUB(TVMFuncFree) STUB(TVMCFuncSetReturn) STUB(TVMObjectRetain)
 STUB(TVMObjectFree) STUB(TVMObjectTypeKey2Index) STUB(TVMAPISetLastError) STUB(TVMArrayFromDLPack) STUB(TVMArrayFree)
 STUB(TVMModImport)
+STUB(TVMModGetFunction)
 const char* TVMGetLastError() { return ""; }
 """
 

@@ -193,6 +193,25 @@ def test_a_module_for_two_devices_run_on_others(fails, package, device):
     fails(words, "run", "--device", device, "-o", "answer.npz", package)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--profile-trace", "t.json"], ["--profile-trace has no effect without --profile", "add --profile"]),
+        (["--profile", "--profile-html", "no/t.html"], ["can't write no/t.html"]),
+        (["--profile", "--profile-png", "t.png", "--rpc-tracker", "host:1"], ["on this machine only", "--rpc-tracker"]),
+    ],
+)
+@pytest.mark.opencl
+def test_profiles_that_can_t_be_written(fails, package, options, words):
+    fails(words, "run", *options, package)
+
+
+def test_a_profile_of_one_device(fails, tvmc, model_file):
+    assert tvmc("compile", "--target", "llvm", "-o", "cpu.tar", model_file).code == 0
+    words = ["--profile-trace is for modules that need several devices", "coexec trace"]
+    fails(words, "run", "--profile", "--profile-trace", "t.json", "cpu.tar")
+
+
 def test_devices_that_do_not_exist(fails, package):
     fails(["there is no 'gpu'", "cpu, cuda, cl"], "run", "--device", "gpu", package)
     fails(["there is no 'gpu'"], "run", "--device", "cpu,gpu", package)

@@ -83,7 +83,9 @@ def test_two_devices_of_a_server(tvmc, package, image_file, expected, tracker, o
         assert "Execution time summary" in done.out
         assert relative_error(np.load("answer.npz")["output_0"], expected) < 1e-4
         done = tvmc("run", package, *remote, "--device", "cpu,cl", "--profile")
-        assert done.code == 0 and "opencl0" in done.out
+        assert done.code == 0 and "opencl0" in done.out and "is not recorded" in done.err
+        done = tvmc("run", package, *remote, "--profile", "--profile-trace", "t.json")
+        assert done.code == 4 and "on this machine only" in done.err and not os.path.exists("t.json")
         done = tvmc("run", package, *remote, "--device", "cpu")
         assert done.code == 4 and "--device cpu is not enough" in done.err
         children = psutil.Process(process.pid).children(recursive=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +73,21 @@ def test_profile_shows_kernels_of_both_devices(tvmc, package):
     done = tvmc("run", package, "--profile")
     assert done.code == 0, done.err
     assert "opencl0" in done.out and "cpu0" in done.out and "conv2d" in done.out
+
+
+def test_profile_shows_what_runs_side_by_side(tvmc, package, image_file, expected):
+    pytest.importorskip("matplotlib")
+    files = ["--profile-trace", "t.json", "--profile-html", "t.html", "--profile-png", "t.png"]
+    done = tvmc("run", package, "--profile", *files, "-i", image_file, "-o", "answer.npz", "--print-time")
+    assert done.code == 0, done.err
+    assert done.out.startswith("small: ") and "the median of 10 runs" in done.out and "GPU: kernels, ms" in done.out
+    assert done.out.index("GPU: kernels") < done.out.index("each kernel alone") < done.out.index("opencl0")
+    assert "Execution time summary" in done.out and "t.html: both timelines" in done.out
+    assert {"t.json", "t.html", "t.png", "answer.npz"} <= set(os.listdir())
+    events = json.loads(Path("t.json").read_text())["traceEvents"]
+    chains = {e["args"].get("chain") for e in events if e["ph"] == "X" and e["pid"] == 1}
+    assert {0, 1, 2} <= chains  # what tvmc compile wrote into the graph
+    assert relative_error(np.load("answer.npz")["output_0"], expected) < 1e-4
 
 
 def test_a_module_for_the_cpu_runs_as_ever(tvmc, model_file, image_file, expected):

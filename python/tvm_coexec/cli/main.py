@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "compare a profile's predictions with samples",
     "predict": "predict a model's kernels and its latency on each device",
     "plan": "plan a model, compare strategies, check and draw plans",
+    "trace": "run a compiled model and show what both devices do when, beside what the plan expected",
     "places": "cut a network between this machine and another one, and run it",
 }
 USER_ERROR, INTERRUPTED = 2, 130

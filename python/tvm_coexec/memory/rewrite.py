@@ -154,4 +154,6 @@ def _written(graph: Graph, nodes: list[tuple[Node | _Added, str]], storage: list
         "attrs": lists,
         "node_row_ptr": rows,
     }
+    if "metadata" in graph.document:  # nodes in it are known by their names; the executor stops reading there
+        document["metadata"] = graph.document["metadata"]
     return json.dumps(document)

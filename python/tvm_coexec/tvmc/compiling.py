@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextvars
+import functools
 import inspect
 import json
 import logging
@@ -30,6 +31,7 @@ from tvm.relay.backend import Executor, Runtime
 from tvm.target import Target
 
 from ..errors import CoExecError
+from ..metadata import Lowered, described
 from ..plan import Plan
 from ..relay_passes.coexec_partition import CoExecPartition, plan_of
 from ..report import Report
@@ -62,6 +64,7 @@ class _Request:
     report: Report | None = None
     plan: Plan | None = None
     module: tvm.IRModule | None = None
+    lowered: Lowered | None = None
 
 
 _request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("coexec_request", default=None)
@@ -106,9 +109,11 @@ def build_hook(stock: Callable) -> Callable:
         if request.plan is None:
             # built for two devices, TVM would leave out the CPU's layouts
             given["tvm_target"] = Target(cpu, host=cpu)
-        else:
-            given["tvm_target"], given["params"] = targets(cpu, gpu), {}
-        return stock(*bound.args, **bound.kwargs)
+            return stock(*bound.args, **bound.kwargs)
+        given["tvm_target"], given["params"] = targets(cpu, gpu), {}
+        return described(
+            lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
+        )
 
     return build
 
@@ -163,7 +168,8 @@ def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
     cpu, gpu = devices_of(_target(args))
     _check_cross_compiler(cpu, args.cross_compiler)
     CoExecPartition(cpu, gpu, **options.pass_options())  # finds what is wrong with them before the model is read
-    request = _Request(options)
+    # an instrument of the context that TVM makes: another context inside would make --print-pass-times forget its times
+    request = _Request(options, lowered=Lowered())
     with StagedFiles() as files:
         args.output = files.stage(args.output)
         plan_file, report_file = (
@@ -176,6 +182,7 @@ def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
                 frontends=Frontends(),
                 save_dumps=_save_dumps(compiler.save_dumps, request),
                 target_from_cli=_target_from_cli,
+                compile_model=functools.partial(compiler.compile_model, instruments=[request.lowered]),
             ),
         ):
             compiler.drive_compile(args)

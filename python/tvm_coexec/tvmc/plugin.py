@@ -5,7 +5,9 @@
                                           takes several devices; both get our ``drive_...``, which call TVM's
 ``composite_target.REGISTERED_CODEGEN``   ``coexec``: ``tvmc.compile(model, "coexec -ratio=0.5, opencl, llvm")``
 ``compiler.build``                        partitions and builds for two targets where that was asked for
-``runner.executor``, ``debug_executor``   ``create`` adds the devices that a graph names and the caller left out
+``runner.executor``, ``debug_executor``   ``create`` adds the devices that a graph names and the caller left out; while
+                                          ``run --profile`` runs, that of ``debug_executor`` records what runs side by
+                                          side, too
 ========================================  ==========================================================================
 
 Each replacement does what TVM's does unless co-execution was asked for or a module needs several devices.
@@ -22,6 +24,7 @@ from contextlib import contextmanager
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
+from . import profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
 from .messages import one_line
 from .options import add_arguments
@@ -62,6 +65,7 @@ def _extend(subparsers, main_parser: argparse.ArgumentParser, json_params: list)
     commands = subparsers.choices
     add_arguments(commands["compile"])
     commands["compile"].set_defaults(func=drive_compile)
+    profiling.add_arguments(commands["run"])
     commands["run"].set_defaults(func=drive_run)
 
 

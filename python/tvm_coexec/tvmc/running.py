@@ -20,9 +20,10 @@ from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
 from .. import runtime
+from . import profiling
 from .messages import LOG_LEVELS, one_line, reported
 from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
-from .patching import replaced
+from .patching import Overlay, replaced
 from .staging import StagedFiles
 
 logger = logging.getLogger("tvm_coexec")
@@ -62,6 +63,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
         args.device = MICRO if given == [MICRO] else "cpu"
         return runner.drive_run(args)
     needed = device_types(args.PATH)
+    profiling.check(args, needed)
     if len(needed) < 2:
         # TVM's default is the CPU, whatever the module was compiled for
         default = given[0] if given else name_of(needed[0]) if needed else "cpu"
@@ -80,7 +82,11 @@ def drive_run(args: argparse.Namespace) -> int | None:
             if args.inputs and os.path.isfile(args.inputs) and not zipfile.is_zipfile(args.inputs):
                 raise TVMCException(f"--inputs: {args.inputs} is no complete .npz file; write it with numpy.savez")
             args.device = "cpu"
-            with replaced(runner, make_inputs_dict=_check_shapes(runner.make_inputs_dict)):
+            ours = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
+            if args.profile:
+                debug = runner.debug_executor
+                ours["debug_executor"] = Overlay(debug, create=profiling.create_hook(debug.create, args, files))
+            with replaced(runner, **ours):
                 return runner.drive_run(args)
 
 

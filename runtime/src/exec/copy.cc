@@ -1,5 +1,6 @@
 #include "copy.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "signal.h"
 #include "staging.h"
 #include "stats.h"
+#include "trace.h"
 
 namespace coexec {
 namespace {
@@ -63,7 +65,7 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
   }
 }
 
-void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes, const WaitList& after) {
+Event upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes, const WaitList& after) {
   Device& d = r.device;
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
@@ -78,12 +80,14 @@ void upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes
   const Event e = d.submitted(d.transfer(), raw, kUpload);
   r.record(Access::kOverwrite, e, offset, bytes);
   Staging::of(d).in_flight(std::move(block), e);
+  return e;
 }
 
 void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   Stats& stats = Stats::get();
   stats.uploads++;
   stats.upload_bytes += bytes;
+  Timed timed(SpanKind::kUpload, r.device.id, bytes);
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.host_mapped(offset, bytes, true)) {  // the host has that range at the moment
     std::memcpy(r.base + offset, from, bytes);
@@ -101,10 +105,10 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
     if (block.data) {
       std::memcpy(block.data.get(), from, bytes);
       stats.uploads_staged++;
-      upload_staged(r, offset, block, bytes, after);
+      timed.command(upload_staged(r, offset, block, bytes, after));
       return;
     }
-    after.wait();
+    timed.waiting([&] { after.wait(); });
   }
   upload_now(r, offset, from, bytes);
 }
@@ -145,6 +149,7 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   stats.downloads++;
   stats.download_bytes += bytes;
   Device& d = r.device;
+  Timed timed(SpanKind::kDownload, d.id, bytes);
   Event ready, begun;
   WaitList writers;
   char* mapped = nullptr;
@@ -164,15 +169,19 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
       r.order(Access::kRead, &d.transfer(), &after, offset, bytes);
       mapped = r.map(CL_MAP_READ, offset, bytes, after, &ready);
       r.record(Access::kRead, ready);
-    } else {
+    }
+    if (!ready || timed) {
       r.order(Access::kRead, nullptr, &writers, offset, bytes);
     }
   }
   try {
+    if (!ready || timed) {  // a trace tells the wait for the kernel from the copy behind it
+      timed.waiting([&] { writers.wait(); });
+    }
     if (ready) {
       ready->wait();
+      timed.command(ready);
     }
-    writers.wait();
   } catch (const Error&) {
     if (mapped) {
       r.unmap_quietly(mapped);
@@ -192,6 +201,7 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   Stats& stats = Stats::get();
   stats.device_copies++;
   stats.device_copy_bytes += bytes;
+  Timed timed(SpanKind::kDeviceCopy, a.device.id, bytes);
   std::unique_lock<std::mutex> first((a.base <= b.base ? a : b).mu), second;
   if (&a != &b) {
     second = std::unique_lock<std::mutex>((a.base <= b.base ? b : a).mu);
@@ -214,11 +224,13 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   const Event e = a.device.submitted(queue, raw, kDeviceCopy, after.needs());
   a.record(Access::kRead, e);
   b.record(Access::kWrite, e, b_offset, bytes);
+  timed.command(e);
 }
 
 // CPU and device arrays over the same memory.
 void hand_over(const Place& from, const Place& to, size_t bytes) {
   Stats::get().copies_elided++;
+  Timed timed(SpanKind::kHandOver, std::max(from.opencl_id, to.opencl_id), bytes);
   if ((from.opencl_id < 0) == (to.opencl_id < 0)) {
     return;
   }
@@ -233,14 +245,14 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
         r->order(Access::kRead, nullptr, &writers, offset, bytes);
       }
     } else if (to_host && !r->host_mapped(offset, bytes, false)) {
-      r->map_for_host(offset, bytes, !r->read_mapped);
+      timed.waiting([&] { r->map_for_host(offset, bytes, !r->read_mapped); });
     } else if (!to_host && r->read_mapped && r->host_mapped(offset, bytes, true)) {
       r->unmap(r->device.transfer(), Access::kWrite);
-      r->map_for_host(offset, bytes, false);  // the host goes on reading
+      timed.waiting([&] { r->map_for_host(offset, bytes, false); });  // the host goes on reading
     }  // else kernels take back what the host has mapped when they are launched
   }
   for (const Event& e : writers.events()) {
-    Signals::of(r->device).wait(e);
+    timed.waiting([&] { Signals::of(r->device).wait(e); });
   }
 }
 

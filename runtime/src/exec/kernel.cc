@@ -4,9 +4,9 @@
 
 #include "../cl/cl_error.h"
 #include "kernel_source.h"
-#include "profile.h"
 #include "program_cache.h"
 #include "stats.h"
+#include "trace.h"
 
 namespace coexec {
 namespace {
@@ -32,7 +32,8 @@ Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)
     : name(n),
       info(i),
       source_(without_bool_parameters(source)),
-      label_(std::make_shared<const std::string>("kernel '" + n + "'")) {
+      label_(std::make_shared<const std::string>("kernel '" + n + "'")),
+      shared_name_(std::make_shared<const std::string>(n)) {
   for (const std::string& tag : info.launch_tags) {
     const int index = grid_index(tag);
     if (index < 0) {
@@ -129,6 +130,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
     }
     work[grid_index_[i]] = static_cast<size_t>(extents[i]);
   }
+  const int64_t begin_ns = Trace::on() ? host_ns() : 0;
   const size_t global[3] = {work[0] * work[3], work[1] * work[4], work[2] * work[5]};
 
   const std::vector<RegionPtr> regions = find_regions(args);
@@ -185,8 +187,9 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
     }
   }
   Stats::get().launches++;
-  if (device.profiling()) {
-    Profile::get().add(name, device.id, done);
+  if (begin_ns != 0 || device.profiling()) {
+    const int64_t end_ns = begin_ns != 0 ? host_ns() : 0;  // kernels alone are told in the device's time
+    Trace::get().add({SpanKind::kLaunch, device.id, begin_ns, end_ns, 0, shared_name_, done});
   }
 }
 

@@ -53,7 +53,7 @@ class Kernel {
   std::vector<RegionPtr> find_regions(const Argument* args) const;
 
   const std::string source_;
-  const std::shared_ptr<const std::string> label_;
+  const std::shared_ptr<const std::string> label_, shared_name_;
   std::vector<int> grid_index_;  // launch tag -> 0..2 blockIdx.xyz, 3..5 threadIdx.xyz
   cl_uint dimensions_ = 1;
   std::vector<Access> access_;  // by argument; known once the kernel is built

@@ -3,6 +3,7 @@
 #include "../cl/cl_error.h"
 #include "../exec/copy.h"
 #include "../exec/region.h"
+#include "../exec/trace.h"
 #include "../exec/workspace_pool.h"
 #include "packed.h"
 
@@ -192,7 +193,10 @@ class OpenCLDeviceAPI final : public DeviceAPI {
 
   void* CreateStream(DLDevice d) override { return device_of(d).create_stream(); }
   void FreeStream(DLDevice d, void* s) override { device_of(d).free_stream(static_cast<Queue*>(s)); }
-  void StreamSync(DLDevice d, void* s) override { device_of(d).sync(s); }
+  void StreamSync(DLDevice d, void* s) override {
+    const Timed wait(SpanKind::kWait, d.device_id);
+    device_of(d).sync(s);
+  }
   void SetStream(DLDevice d, void* s) override { device_of(d).set_current(s); }
   void* GetCurrentStream(DLDevice d) override { return device_of(d).current_handle(); }
   void SyncStreamFromTo(DLDevice d, void* from, void* to) override { device_of(d).sync_from_to(from, to); }

@@ -8,15 +8,16 @@
 #include "../cl/device.h"
 #include "../cl/faults.h"
 #include "../exec/json.h"
-#include "../exec/profile.h"
 #include "../exec/signal.h"
 #include "../exec/stats.h"
+#include "../exec/trace.h"
 #include "device_api.h"
 #include "host_view.h"
 #include "meeting_module.h"
 #include "module.h"
 #include "packed.h"
 #include "timer.h"
+#include "traced_module.h"
 
 namespace coexec {
 namespace {
@@ -121,7 +122,34 @@ int fault_hits(TVMValue* args, int*, int, void* ret, void*) {
 }
 
 int kernel_times(TVMValue*, int*, int, void* ret, void*) {
-  return guarded([&] { return return_string(ret, Profile::get().take_json()); });
+  return guarded([&] { return return_string(ret, Trace::get().take_kernels()); });
+}
+
+std::vector<std::string> split_words(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
+}
+
+// (module, names of the functions that will be asked for, one a line, in that order)
+int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
+      throw Error("tvm_coexec.opencl.trace_module takes a module and a string");
+    }
+    Object* made = make_traced_module(static_cast<Object*>(args[0].v_handle), split_words(args[1].v_str));
+    return return_object(ret, made, kModuleHandle);
+  });
+}
+
+int trace_start(TVMValue*, int*, int, void*, void*) {
+  return guarded([] {
+    Trace::get().start();
+    return 0;
+  });
+}
+
+int trace_take(TVMValue*, int*, int, void* ret, void*) {
+  return guarded([&] { return return_string(ret, Trace::get().take()); });
 }
 
 int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
@@ -182,11 +210,6 @@ int waiting(TVMValue* args, int*, int n, void* ret, void*) {
   });
 }
 
-std::vector<std::string> split_words(const std::string& text) {
-  std::istringstream in(text);
-  return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
-}
-
 // (source, kernel name, argument types, launch tags), the last two as words
 int source_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
@@ -216,6 +239,9 @@ void register_globals() {
   register_global("tvm_coexec.opencl.inject_fault", inject_fault);
   register_global("tvm_coexec.opencl.clear_faults", clear_faults);
   register_global("tvm_coexec.opencl.fault_hits", fault_hits);
+  register_global("tvm_coexec.opencl.trace_module", trace_module);
+  register_global("tvm_coexec.opencl.trace_start", trace_start);
+  register_global("tvm_coexec.opencl.trace_take", trace_take);
   register_global("tvm_coexec.opencl.host_view", host_view);
   register_global("tvm_coexec.opencl.storage_view", storage_view);
   register_global("tvm_coexec.opencl.host_block", host_block);

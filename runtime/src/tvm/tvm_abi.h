@@ -78,6 +78,7 @@ int TVMArrayFromDLPack(DLManagedTensor* from, void** out);
 int TVMArrayToDLPack(void* array, DLManagedTensor** out);
 int TVMArrayFree(void* array);
 int TVMModImport(void* module, void* dependency);
+int TVMModGetFunction(void* module, const char* name, int query_imports, void** out);
 }
 #else
 using ::TVMObjectFree;

@@ -1,0 +1,30 @@
+"""Seeing a run: what both devices did when, beside what the plan expected.
+
+Read it in this order: `graph` (what a module says of its nodes), `record` (running it under the C++ recorder), `spans`
+(what that gives), `timeline` (the same as bars), and what is made of them: `table`, `chrome`, `pictures`. `load` opens
+the files of models.
+"""
+
+from __future__ import annotations
+
+from .chrome import chrome_trace, write_chrome
+from .graph import Graph, Node
+from .pictures import draw_run
+from .record import Recording, Tracer, record
+from .table import numbers, table
+from .timeline import Event, Timeline
+
+__all__ = [
+    "Event",
+    "Graph",
+    "Node",
+    "Recording",
+    "Timeline",
+    "Tracer",
+    "chrome_trace",
+    "draw_run",
+    "numbers",
+    "record",
+    "table",
+    "write_chrome",
+]

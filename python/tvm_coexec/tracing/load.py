@@ -1,0 +1,137 @@
+"""Compiled models as files: what ``tvmc compile`` writes, and what ``export_library`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+
+import numpy as np
+import tvm
+from tvm import relay
+
+from ..errors import CoExecError
+from ..executor import graph_json_of
+from ..runtime import error_text
+
+_GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
+
+
+def open_model(path: str) -> tvm.runtime.Module:
+    """Load a model, as `tvm_coexec.create` takes it.
+
+    Raises
+    ------
+    CoExecError
+        For a file that is missing or no such model.
+    """
+    if not os.path.isfile(path):
+        raise CoExecError(f"there is no file {path}")
+    try:
+        with tarfile.open(path) as archive:
+            if _GRAPH in archive.getnames():
+                return _from_tvmc(path, archive)
+    except (tarfile.ReadError, EOFError):
+        pass  # a library, if anything
+    kinds = "give a .tar of tvmc compile, or a .so or .tar of export_library"
+    if not path.endswith((".so", ".tar")):
+        raise CoExecError(f"{path} is no compiled model: {kinds}")
+    try:
+        lib = tvm.runtime.load_module(path)
+        graph_json_of(lib)
+    except (tvm.TVMError, RuntimeError, OSError, CoExecError) as err:
+        told = error_text(err).splitlines() or [type(err).__name__]
+        raise CoExecError(f"{path} is no compiled model ({told[-1]}): {kinds}") from None
+    return lib
+
+
+def open_library(path: str) -> tvm.runtime.Module:
+    """Load the functions alone of what ``tvmc compile`` wrote."""
+    with tarfile.open(path) as archive, tempfile.TemporaryDirectory() as folder:
+        return _library(path, archive, folder)
+
+
+def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
+    if _WEIGHTS not in archive.getnames():
+        raise CoExecError(f"{path} is incomplete: it has no {_WEIGHTS}; compile the model again")
+    with tempfile.TemporaryDirectory() as folder:
+        lib = _library(path, archive, folder)
+        with open(_unpacked(path, archive, _GRAPH, folder), encoding="utf-8") as stream:
+            graph = stream.read()
+        with open(_unpacked(path, archive, _WEIGHTS, folder), "rb") as stream:
+            packed = stream.read()
+    try:
+        weights = relay.load_param_dict(packed)
+        create = tvm.get_global_func("tvm.graph_executor_factory.create")
+        return create(graph, lib, "default", *(part for pair in weights.items() for part in pair))
+    except (tvm.TVMError, ValueError) as err:
+        raise CoExecError(f"{path} is damaged: {error_text(err).splitlines()[-1]}; compile the model again") from None
+
+
+def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
+    names = archive.getnames()
+    name = next((n for n in _LIBRARIES if n in names), None)
+    if name is None:
+        raise CoExecError(f"{path} is incomplete: it has no {_LIBRARIES[0]}; compile the model again")
+    try:
+        return tvm.runtime.load_module(_unpacked(path, archive, name, folder))
+    except (tvm.TVMError, RuntimeError, OSError) as err:
+        raise CoExecError(f"{path}: {name} in it can't be loaded: {error_text(err).splitlines()[-1]}") from None
+
+
+def _unpacked(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
+    member = archive.extractfile(name)
+    if member is None:
+        raise CoExecError(f"{path} is damaged: {name} in it is no file; compile the model again")
+    to = os.path.join(folder, name)
+    with open(to, "wb") as out:
+        shutil.copyfileobj(member, out)
+    return to
+
+
+def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each input."""
+    graph = json.loads(graph_json_of(lib))
+    weights = set(getattr(lib, "module", lib)["get_graph_params"]().keys())
+    return {
+        graph["nodes"][i]["name"]: (tuple(graph["attrs"]["shape"][1][i]), graph["attrs"]["dltype"][1][i])
+        for i in graph["arg_nodes"]
+        if graph["nodes"][i]["name"] not in weights
+    }
+
+
+def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, np.ndarray]:
+    """Inputs of a seed: normally distributed floats, small whole numbers."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (rng.standard_normal(shape) if "float" in dtype else rng.integers(0, 2, shape)).astype(dtype)
+        for name, (shape, dtype) in input_types(lib).items()
+    }
+
+
+def read_inputs(path: str, lib: tvm.runtime.Module | object) -> dict[str, np.ndarray]:
+    """Inputs of a file that `numpy.savez` wrote.
+
+    Raises
+    ------
+    CoExecError
+        For a file that is missing or none, and for inputs that are missing, unknown, or of another shape or type.
+    """
+    try:
+        with np.load(path) as stored:
+            found = dict(stored.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise CoExecError(f"{path} is no complete .npz file; write it with numpy.savez") from None
+    wanted = input_types(lib)
+    for name in found:
+        if name not in wanted:
+            raise CoExecError(f"{path}: the model has no input '{name}'; it takes {', '.join(wanted)}")
+    for name, (shape, dtype) in wanted.items():
+        if name not in found:
+            raise CoExecError(f"{path} has no input '{name}'; add it with numpy.savez")
+        if found[name].shape != shape or found[name].dtype != np.dtype(dtype):
+            told = f"{found[name].dtype}{list(found[name].shape)}"
+            raise CoExecError(f"{path}: '{name}' is {told}, the model takes {dtype}{list(shape)}")
+    return found

@@ -1,0 +1,155 @@
+"""Running a module under the recorder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tvm
+
+from .. import runtime
+from ..errors import CoExecError
+from ..executor import create
+from .graph import Graph
+from .spans import Spans, spans_of
+from .timeline import Timeline, expected_timeline, measured_timeline
+
+logger = logging.getLogger("tvm_coexec")
+
+RUNS, WARM_UP = 10, 3
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Some runs of a module, and what happened in them.
+
+    Attributes
+    ----------
+    graph : Graph
+    windows : tuple of (int, int)
+        When each run began and ended, in nanoseconds of `time.monotonic_ns`.
+    spans : Spans
+    """
+
+    graph: Graph
+    windows: tuple[tuple[int, int], ...]
+    spans: Spans
+
+    @property
+    def seconds(self) -> list[float]:
+        """What each run took."""
+        return [(end - begin) / 1e9 for begin, end in self.windows]
+
+    @cached_property
+    def chosen(self) -> tuple[int, int]:
+        """The run that is shown: the median one, of those that are recorded as a whole."""
+        first = self.spans.spans[0].begin_ns if self.spans.dropped and self.spans.spans else 0
+        whole = [w for w in self.windows if w[0] >= first]
+        if not whole:
+            raise CoExecError("one run has more events than the recorder holds: nothing can be shown of it")
+        return sorted(whole, key=lambda w: w[1] - w[0])[(len(whole) - 1) // 2]
+
+    @cached_property
+    def measured(self) -> Timeline:
+        """What happened in the chosen run."""
+        return measured_timeline(self.graph, self.spans, self.chosen)
+
+    @cached_property
+    def expected(self) -> Timeline | None:
+        """What the plan expected; `None` where the module doesn't say."""
+        return None if self.graph.expected is None else expected_timeline(self.graph)
+
+
+class Tracer:
+    """Wraps the functions of one executor, and records its runs.
+
+    Give `wrap` to `tvm_coexec.create`, or the module that it returns to another executor of the same graph. Until
+    `record` is called nothing is recorded.
+    """
+
+    def __init__(self) -> None:
+        self.graph: Graph | None = None
+
+    def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:
+        """Return the module to take functions from.
+
+        Parameters
+        ----------
+        graph_json : str
+            The graph that the executor gets.
+        module : Module
+            The one with its functions.
+
+        Raises
+        ------
+        CoExecError
+            Where OpenCL is TVM's own.
+        """
+        if not runtime.is_ours():
+            raise CoExecError(runtime.why_not_ours("a run can't be traced"))
+        self.graph = Graph.from_json(graph_json)
+        return runtime.trace_module(module, [self.graph.nodes[i].function for i in self.graph.calls])
+
+    def record(
+        self,
+        run: Callable[[], object],
+        runs: int = RUNS,
+        warm_up: int = WARM_UP,
+        ready: Callable[[], object] = lambda: None,
+    ) -> Recording:
+        """Call `run` some times unrecorded, then `ready`, then `run` some times recorded; it runs the executor once."""
+        assert self.graph is not None, "wrap comes first"
+        for _ in range(warm_up):
+            run()
+        ready()
+        windows = []
+        runtime.trace_start()
+        try:
+            for _ in range(runs):
+                begin = time.monotonic_ns()
+                run()
+                windows.append((begin, time.monotonic_ns()))
+        finally:
+            taken = runtime.trace_take()
+        recording = Recording(self.graph, tuple(windows), spans_of(taken))
+        if recording.spans.dropped:
+            logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)
+        return recording
+
+
+def record(
+    lib: tvm.runtime.Module | object,
+    inputs: dict[str, np.ndarray],
+    runs: int = RUNS,
+    warm_up: int = WARM_UP,
+    devices: Sequence[tvm.runtime.Device] | None = None,
+    ready: Callable[[], object] = lambda: None,
+) -> Recording:
+    """Run a module and record what both devices do.
+
+    Parameters
+    ----------
+    lib : executor factory
+        As `tvm_coexec.create` takes it.
+    inputs : dict of str to array
+        Set once, before the first run.
+    runs, warm_up : int
+        How many runs are recorded, and how many are made before.
+    devices : sequence of Device, optional
+        As `tvm_coexec.create` takes them.
+    ready : callable
+        Called between the first runs and the recorded ones.
+
+    Raises
+    ------
+    CoExecError
+        When a device is missing, or OpenCL is TVM's own.
+    """
+    tracer = Tracer()
+    module = create(lib, devices, wrap=tracer.wrap)
+    module.set_input(**inputs)
+    return tracer.record(module.run, runs, warm_up, ready)

@@ -1,0 +1,207 @@
+"""A run in numbers, beside what the plan expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .record import Recording
+from .spans import COPIES
+from .timeline import COMPUTING, TRANSFERS, Event, Timeline
+
+_ROWS = (
+    ("run", "ms", "run_s"),
+    ("CPU: kernels", "ms", "cpu_work_s"),
+    ("CPU: slices and joins", "ms", "cpu_slice_join_s"),
+    ("CPU: handing kernels to the GPU", "ms", "enqueue_s"),
+    ("CPU: copying", "ms", "copy_s"),
+    ("CPU: waiting for the GPU", "ms", "wait_s"),
+    ("... while the GPU is at nothing", "ms", "idle_wait_s"),
+    ("CPU: the executor itself", "ms", "other_s"),
+    ("GPU: kernels", "ms", "gpu_s"),
+    ("both compute", "ms", "both_s"),
+    ("uploaded", "MB", "uploaded_bytes"),
+    ("downloaded", "MB", "downloaded_bytes"),
+    ("moved up and down", "MB", "moved_bytes"),
+    ("handed over without a copy", "MB", "handed_over_bytes"),
+    ("sync points", "", "sync_points"),
+)
+
+
+def numbers(timeline: Timeline) -> dict[str, float]:
+    """What a timeline adds up to; seconds and bytes.
+
+    ``both_s`` is the time in which both devices compute: kernels, slices and joins. ``idle_wait_s`` is the part of
+    ``wait_s`` in which the GPU is at nothing: a driver, or another process, takes its time. ``sync_points`` counts
+    where one device takes what the other one has made; what goes the same way for the same segment counts once.
+    """
+    host, gpu = timeline.lane("cpu"), timeline.lane("gpu")
+
+    def spent(*what: str) -> float:
+        return sum(e.seconds for e in host if e.what in what)
+
+    copies = [e for e in host if e.what in COPIES]
+    moved = {d: sum(e.nbytes for e in copies if e.what in ("upload", "download") and e.to == d) for d in ("gpu", "cpu")}
+    computing = [e for e in host if e.what in COMPUTING]
+    waits = [e for e in host if e.what == "wait"]
+    return {
+        "run_s": timeline.total_s,
+        "cpu_work_s": spent("work"),
+        "cpu_slice_join_s": spent("slice", "join"),
+        "enqueue_s": spent("enqueue"),
+        "copy_s": spent(*COPIES),
+        "wait_s": spent("wait"),
+        "idle_wait_s": spent("wait") - _length(_common(_union(waits), _union([*gpu, *timeline.lane(TRANSFERS)]))),
+        "other_s": max(0.0, timeline.total_s - sum(e.seconds for e in host)),
+        "gpu_s": _length(_union(gpu)),
+        "both_s": _length(_common(_union(computing), _union(gpu))),
+        "uploaded_bytes": moved["gpu"],
+        "downloaded_bytes": moved["cpu"],
+        "moved_bytes": moved["gpu"] + moved["cpu"],
+        "handed_over_bytes": sum(e.nbytes for e in copies if e.what == "hand-over"),
+        "sync_points": _sync_points(host),
+    }
+
+
+def expected_numbers(recording: Recording) -> dict[str, float | None] | None:
+    """What a plan's timeline adds up to; `None` where the plan doesn't tell.
+
+    It counts handing kernels over as the CPU's work, and what goes up and what goes down together.
+    """
+    if recording.expected is None:
+        return None
+    told = recording.graph.expected
+    assert told is not None
+    found: dict[str, float | None] = dict(numbers(recording.expected))
+    unknown = dict.fromkeys(("enqueue_s", "uploaded_bytes", "downloaded_bytes", "handed_over_bytes", "other_s"))
+    unknown["cpu_work_s"] = found["cpu_work_s"] + found["enqueue_s"]  # type: ignore[operator]
+    return found | unknown | {"moved_bytes": told["bytes_moved"], "sync_points": told["sync_points"]}
+
+
+def segment_rows(recording: Recording) -> list[dict[str, object]]:
+    """One row per segment: what both devices spent on it, and what the plan expected of each; seconds."""
+    rows: list[dict[str, object]] = []
+    for number, segment in enumerate(recording.graph.segments):
+        row: dict[str, object] = {"segment": number, "device": segment["device"]}
+        row |= {key: segment.get(key) for key in ("chain", "axis", "cut", "extent")}
+        for kind, timeline in (("measured", recording.measured), ("expected", recording.expected)):
+            own = [e for e in timeline.events if e.segment == number] if timeline is not None else None
+            row[kind] = None if own is None else {
+                "gpu_s": _sum(own, "gpu", COMPUTING),
+                "cpu_s": _sum(own, "cpu", ("work", "enqueue")),
+                "share_out_and_join_s": _sum(own, "cpu", ("slice", "join", *COPIES)),
+                "wait_s": _sum(own, "cpu", ("wait",)),
+            }  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def table(recording: Recording, name: str = "the model") -> str:
+    """All of it as text."""
+    measured, expected = numbers(recording.measured), expected_numbers(recording)
+    seconds = recording.seconds
+    head = f"{name}: {_ms(measured['run_s'])} ms, the median of {len(seconds)} runs"
+    if len(seconds) > 1:
+        head += f" ({_ms(min(seconds))} to {_ms(max(seconds))} ms)"
+    if expected is not None:
+        head += f"; the plan expected {_ms(expected['run_s'])} ms"
+    lines = [head, "", f"{'':34} {'measured':>10}" + (f" {'expected':>10}" if expected else "")]
+    for title, unit, key in _ROWS:
+        if expected is None and key == "moved_bytes":
+            continue
+        values = [measured, expected] if expected is not None else [measured]
+        lines.append(
+            f"{title + (', ' + unit if unit else ''):34} " + " ".join(f"{_cell(v[key], unit):>10}" for v in values)
+        )
+    lines += _segment_lines(recording)
+    lines += ["", *_notes(recording)]
+    return "\n".join(lines) + "\n"
+
+
+def _segment_lines(recording: Recording) -> list[str]:
+    rows = segment_rows(recording)
+    if not rows or not recording.graph.described:
+        return []
+    titles = ("GPU", "CPU, launches", "copies, joins", "waiting")
+    keys = ("gpu_s", "cpu_s", "share_out_and_join_s", "wait_s")
+    with_plan = recording.expected is not None
+    wide = 20 if with_plan else 14
+    head = f"{'segment':>7} {'device':6} {'axis':5} {'cut':>11}" + "".join(f" {t:>{wide}}" for t in titles)
+    lines = ["", "milliseconds by segment" + (", and those that the plan expected" if with_plan else ""), head]
+    lines.append("-" * len(head))
+    for row in rows:
+        cut = "" if row["cut"] is None else f"{row['cut']}/{row['extent'] or '?'}"
+        line = f"{row['segment']:>7} {row['device']:6} {row['axis'] or '':5} {cut:>11}"
+        for key in keys:
+            told = _ms(row["measured"][key])  # type: ignore[index]
+            if with_plan:
+                told += f" ({_ms(row['expected'][key])})"  # type: ignore[index]
+            line += f" {told:>{wide}}"
+        lines.append(line)
+    return lines
+
+
+def _notes(recording: Recording) -> list[str]:
+    notes = []
+    if recording.measured.lane("gpu"):
+        told = recording.measured.uncertainty_s * 1e6
+        notes.append(f"the GPU's times against the CPU's may be off by {told:.1f} us")
+    if not recording.graph.described:
+        notes.append("which chain a kernel is part of, and what was expected, only modules say that were built by")
+        notes.append("tvm_coexec.build or tvmc compile --coexec; this one was not")
+    elif recording.expected is None:
+        notes.append("the plan was made, or replayed, without costs: it expected nothing")
+    if recording.spans.dropped:
+        notes.append(f"the recorder was full: {recording.spans.dropped} events of the first runs are missing")
+    return notes
+
+
+def _sum(events: Iterable[Event], lane: str, what: Sequence[str]) -> float:
+    return sum(e.seconds for e in events if e.lane == lane and e.what in what)
+
+
+def _sync_points(host: Sequence[Event]) -> int:
+    meetings: set[tuple[int, str, int]] = set()
+    group = 0  # of copies that no segment is known of: those between two kernels are one meeting
+    for e in host:
+        if e.what in ("upload", "download", "hand-over"):
+            meetings.add((e.segment, e.to, group if e.segment < 0 else 0))
+        elif e.what != "wait":
+            group += 1
+    return len(meetings)
+
+
+def _union(events: Iterable[Event]) -> list[tuple[float, float]]:
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted((e.start_s, e.end_s) for e in events):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _common(a: Sequence[tuple[float, float]], b: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    found, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        start, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
+        if start < end:
+            found.append((start, end))
+        if a[i][1] < b[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def _length(intervals: Iterable[tuple[float, float]]) -> float:
+    return sum(end - start for start, end in intervals)
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.3f}"
+
+
+def _cell(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value * 1e3:.3f}" if unit == "ms" else f"{value / 1e6:.3f}" if unit == "MB" else f"{value:.0f}"

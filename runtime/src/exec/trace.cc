@@ -1,0 +1,226 @@
+#include "trace.h"
+
+#include <ctime>
+#include <vector>
+
+#include "../cl/cl_error.h"
+#include "../cl/device.h"
+#include "json.h"
+
+namespace coexec {
+namespace {
+
+constexpr size_t kLimit = 100000;
+constexpr int kSamples = 32;  // commands that one measurement of a clock takes
+
+thread_local int t_node = -1;
+thread_local int t_thread = -1;
+std::atomic<int> g_threads{0};
+
+cl_int read_time(const Event& e, cl_uint what, int64_t* ns) {
+  cl_ulong t = 0;
+  const cl_int code = cl().GetEventProfilingInfo(e->handle, what, sizeof t, &t, nullptr);
+  *ns = static_cast<int64_t>(t);
+  return code;
+}
+
+int64_t time_of(const Event& e, cl_uint what) {
+  int64_t ns = 0;
+  check(read_time(e, what, &ns), [&] { return "reading the times of " + *e->label; });
+  return ns;
+}
+
+// Commands as small as can be, while nothing else runs.
+ClockBounds measure_clock(Device& device) {
+  static const auto label = std::make_shared<const std::string>("a look at the device's clock");
+  cl_int code = CL_SUCCESS;
+  const cl_uint four_bytes = 0;
+  cl_mem mem = cl().CreateBuffer(device.context(), CL_MEM_READ_WRITE, sizeof four_bytes, nullptr, &code);
+  check(code, [&] { return "making a buffer to look at the clock of " + device.text(); });
+  ClockBounds bounds;
+  try {
+    for (int i = 0; i < kSamples; ++i) {
+      cl_event raw = nullptr;
+      const int64_t before = host_ns();
+      check(cl().EnqueueWriteBuffer(device.transfer().handle, mem, kAsync, 0, sizeof four_bytes, &four_bytes, 0,
+                                    nullptr, &raw),
+            [&] { return "looking at the clock of " + device.text(); });
+      const Event e = device.submitted(device.transfer(), raw, label);
+      e->wait();
+      const int64_t after = host_ns();
+      bounds.add(before, time_of(e, CL_PROFILING_COMMAND_QUEUED), time_of(e, CL_PROFILING_COMMAND_END), after);
+    }
+  } catch (...) {
+    cl().ReleaseMemObject(mem);
+    throw;
+  }
+  cl().ReleaseMemObject(mem);
+  return bounds;
+}
+
+std::vector<Device*> all_devices() {
+  std::vector<Device*> found;
+  if (Workspace::why_unavailable().empty()) {  // a module for the CPU alone can be traced without any
+    for (size_t i = 0; i < Workspace::get().size(); ++i) {
+      found.push_back(&Workspace::get().device(static_cast<int>(i)));
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+const char* span_name(SpanKind kind) {
+  static const char* const names[] = {"call", "launch", "upload", "download", "device copy", "hand-over", "wait"};
+  return names[static_cast<size_t>(kind)];
+}
+
+int64_t host_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t{t.tv_sec} * 1000000000 + t.tv_nsec;
+}
+
+Trace& Trace::get() {
+  static Trace& t = *new Trace();
+  return t;
+}
+
+void Trace::add(Span span) {
+  if (t_thread < 0) {
+    t_thread = g_threads++;
+  }
+  span.thread = t_thread;
+  if (span.node < 0) {
+    span.node = t_node;
+  }
+  Span oldest{};  // its event is released outside of the lock
+  std::lock_guard<std::mutex> lock(mu_);
+  spans_.push_back(std::move(span));
+  if (spans_.size() > kLimit) {
+    oldest = std::move(spans_.front());
+    spans_.pop_front();
+    ++dropped_;
+  }
+}
+
+std::deque<Span> Trace::taken(size_t* dropped) {
+  std::deque<Span> spans;
+  std::lock_guard<std::mutex> lock(mu_);
+  spans.swap(spans_);
+  *dropped = dropped_;
+  dropped_ = 0;
+  return spans;
+}
+
+void Trace::start() {
+  if (on()) {
+    throw Error("a run is being traced already: trace one after the other");
+  }
+  try {
+    for (Device* d : all_devices()) {
+      clocks_[d->id].profiled = d->profiling();
+      d->set_profiling(true);
+      clocks_[d->id].before = measure_clock(*d);
+    }
+  } catch (...) {
+    restore_profiling();
+    throw;
+  }
+  size_t dropped = 0;
+  taken(&dropped);
+  on_ = true;
+}
+
+void Trace::restore_profiling() {
+  std::map<int, Clock> clocks;
+  clocks.swap(clocks_);
+  for (const auto& [id, clock] : clocks) {
+    try {
+      Workspace::get().device(id).set_profiling(clock.profiled);
+    } catch (const Error&) {  // a command has failed; whoever waited for it was told
+    }
+  }
+}
+
+std::string Trace::take() {
+  on_ = false;
+  struct Restore {
+    Trace* trace;
+    ~Restore() { trace->restore_profiling(); }
+  } const restore{this};
+  std::map<int, ClockMap> maps;
+  std::string clocks;
+  for (const auto& [id, clock] : clocks_) {
+    Device& device = Workspace::get().device(id);
+    try {
+      device.sync(nullptr);
+    } catch (const Error&) {  // as above
+    }
+    const ClockMap& map = maps.emplace(id, ClockMap(clock.before, measure_clock(device))).first->second;
+    clocks += (clocks.empty() ? "{\"device\": " : ", {\"device\": ") + std::to_string(id) +
+              ", \"uncertainty_ns\": " + std::to_string(map.uncertainty_ns()) + "}";
+  }
+  size_t dropped = 0;
+  std::deque<Span> spans = taken(&dropped);
+  std::map<std::string, size_t> indices;
+  std::string names, rows;
+  for (const Span& s : spans) {
+    int64_t name = -1, from = 0, to = 0;
+    if (s.name) {
+      const auto known = indices.emplace(*s.name, indices.size());
+      name = static_cast<int64_t>(known.first->second);
+      if (known.second) {
+        names += (names.empty() ? "" : ", ") + json_string(*s.name);
+      }
+    }
+    const auto map = maps.find(s.device);
+    // A stream that was made before has no profiling queue, and a command that failed no times.
+    if (s.event && map != maps.end() && read_time(s.event, CL_PROFILING_COMMAND_START, &from) == CL_SUCCESS &&
+        read_time(s.event, CL_PROFILING_COMMAND_END, &to) == CL_SUCCESS) {
+      from = map->second.host_ns(from);
+      to = map->second.host_ns(to);
+    } else {
+      from = to = 0;
+    }
+    rows += std::string(rows.empty() ? "[\"" : ",\n[\"") + span_name(s.kind) + "\"";
+    for (const int64_t value : {name, int64_t{s.node}, int64_t{s.thread}, s.begin_ns, s.end_ns,
+                                static_cast<int64_t>(s.bytes), int64_t{s.device}, from, to}) {
+      rows += ", " + std::to_string(value);
+    }
+    rows += "]";
+  }
+  return "{\"dropped\": " + std::to_string(dropped) + ", \"clocks\": [" + clocks + "], \"names\": [" + names +
+         "], \"spans\": [" + rows + "]}";
+}
+
+std::string Trace::take_kernels() {
+  size_t dropped = 0;
+  std::string out;
+  for (const Span& s : taken(&dropped)) {
+    if (s.kind != SpanKind::kLaunch) {
+      continue;
+    }
+    try {
+      s.event->wait();
+    } catch (const Error&) {  // it has no times; whoever needs its result is told why
+      continue;
+    }
+    out += std::string(out.empty() ? "" : ", ") + "{\"name\": " + json_string(*s.name) +
+           ", \"device\": " + std::to_string(s.device);
+    out += ", \"queued_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_QUEUED));
+    out += ", \"start_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_START));
+    out += ", \"end_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_END)) + "}";
+  }
+  return "{\"dropped\": " + std::to_string(dropped) + ", \"kernels\": [" + out + "]}";
+}
+
+NodeScope::NodeScope(int node) : before_(t_node) {
+  t_node = node;
+}
+
+NodeScope::~NodeScope() {
+  t_node = before_;
+}
+
+}  // namespace coexec

@@ -1,0 +1,128 @@
+// What happened when: calls of compiled functions, launches, copies, waits. Off until somebody asks; while it is off,
+// one look at a flag is all that it costs.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "../cl/event.h"
+#include "clock_map.h"
+
+namespace coexec {
+
+enum class SpanKind : uint8_t {
+  kCall,        // a compiled function, called by an executor
+  kLaunch,      // the host hands a kernel to the driver
+  kUpload,      // host memory to device memory
+  kDownload,    // device memory to host memory, without the time in which it waits for the kernel that writes it
+  kDeviceCopy,  // within the device
+  kHandOver,    // memory that both share: nothing moves
+  kWait,        // the host waits for a command of the device
+};
+const char* span_name(SpanKind kind);
+
+int64_t host_ns();  // CLOCK_MONOTONIC, which is Python's time.monotonic_ns, too
+
+struct Span {
+  SpanKind kind;
+  int32_t device;  // opencl(id); -1: none
+  int64_t begin_ns, end_ns;
+  uint64_t bytes = 0;                         // of a copy; the last piece of one that had to wait has them all
+  std::shared_ptr<const std::string> name{};  // of the kernel or function
+  Event event{};                              // the device's command; it has times on profiling queues
+  int32_t node = -1;                          // which of a traced module's functions was running
+  int32_t thread = 0;                         // numbered in the order of their first spans
+};
+
+class Trace {
+ public:
+  static Trace& get();
+  static bool on() { return on_.load(std::memory_order_relaxed); }
+
+  // Forgets what was recorded before, measures the devices' clocks, and switches their profiling on. Call it while
+  // nothing runs. Error when a trace is being recorded already.
+  void start();
+  // Ends the recording, and puts profiling back as it was. JSON: {"dropped": n, "clocks": [{"device",
+  // "uncertainty_ns"}], "names": [...], "spans": [[kind, name or -1, node, thread, begin, end, bytes, device, device's
+  // begin, its end], ...]}, all times in nanoseconds of the host's clock, 0 where there is none; in order of their
+  // ends.
+  std::string take();
+  // JSON of the kernels alone, in the device's own time, since profiling was switched on or since the last call:
+  // {"dropped": n, "kernels": [{"name", "device", "queued_ns", "start_ns", "end_ns"}, ...]}. Waits for what still runs.
+  std::string take_kernels();
+
+  void add(Span span);
+
+ private:
+  struct Clock {
+    bool profiled;  // before
+    ClockBounds before;
+  };
+  std::deque<Span> taken(size_t* dropped);
+  void restore_profiling();
+
+  inline static std::atomic<bool> on_{false};
+  std::mutex mu_;
+  std::deque<Span> spans_;
+  size_t dropped_ = 0;           // the oldest ones, beyond the limit
+  std::map<int, Clock> clocks_;  // by device, while a trace is recorded
+};
+
+// Records the time from its making to its end, if a trace was being recorded by then.
+class Timed {
+ public:
+  Timed(SpanKind kind, int device, uint64_t bytes = 0) : kind_(kind), device_(device), bytes_(bytes) {
+    if (Trace::on()) {
+      begin_ns_ = host_ns();
+    }
+  }
+  ~Timed() { stop(); }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+
+  explicit operator bool() const { return begin_ns_ != 0; }
+  void command(const Event& event) { event_ = event; }
+  // Ends here, records `wait`, and goes on as what follows it: a wait in the middle of a copy is none of the copy's.
+  template <class F>
+  void waiting(F&& wait) {
+    if (begin_ns_ == 0) {
+      wait();
+      return;
+    }
+    const int64_t from = host_ns();
+    wait();
+    const int64_t to = host_ns();
+    Trace::get().add({kind_, device_, begin_ns_, from});
+    Trace::get().add({SpanKind::kWait, device_, from, to});
+    begin_ns_ = to;
+  }
+  void stop() {
+    if (begin_ns_ != 0) {
+      Trace::get().add({kind_, device_, begin_ns_, host_ns(), bytes_, nullptr, std::move(event_)});
+      begin_ns_ = 0;
+    }
+  }
+
+ private:
+  const SpanKind kind_;
+  const int device_;
+  const uint64_t bytes_;
+  int64_t begin_ns_ = 0;
+  Event event_;
+};
+
+// What the calling thread records until the end of the scope belongs to that node.
+class NodeScope {
+ public:
+  explicit NodeScope(int node);
+  ~NodeScope();
+
+ private:
+  const int before_;
+};
+
+}  // namespace coexec

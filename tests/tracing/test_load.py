@@ -1,0 +1,114 @@
+"""Compiled models as files, and their inputs."""
+
+from __future__ import annotations
+
+import tarfile
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tvm.relay")
+
+import tvm
+from tvm import relay
+
+from tests.models import conv_chain, input_of
+from tvm_coexec.errors import CoExecError
+from tvm_coexec.executor import graph_json_of
+from tvm_coexec.tracing.load import input_types, open_model, random_inputs, read_inputs
+
+pytestmark = pytest.mark.llvm
+
+
+@pytest.fixture(scope="module")
+def lib():
+    with tvm.transform.PassContext(opt_level=3):
+        return relay.build(conv_chain(), "llvm")
+
+
+@pytest.fixture(scope="module")
+def archive(lib, tmp_path_factory) -> str:
+    """What ``tvmc compile`` writes."""
+    folder = tmp_path_factory.mktemp("archive")
+    lib.get_lib().export_library(str(folder / "mod.so"))
+    (folder / "mod.json").write_text(lib.get_graph_json())
+    (folder / "mod.params").write_bytes(relay.save_param_dict(lib.get_params()))
+    with tarfile.open(folder / "net.tar", "w") as made:
+        for name in ("mod.so", "mod.json", "mod.params"):
+            made.add(folder / name, name)
+    return str(folder / "net.tar")
+
+
+def output(factory) -> np.ndarray:
+    module = tvm.contrib.graph_executor.GraphModule(factory["default"](tvm.cpu()))
+    module.set_input(**input_of(conv_chain()))
+    module.run()
+    return module.get_output(0).numpy()
+
+
+def test_all_kinds_of_files(lib, archive, tmp_path):
+    for name in ("net.so", "net.tar"):
+        lib.export_library(str(tmp_path / name))
+    for path in (archive, str(tmp_path / "net.so"), str(tmp_path / "net.tar")):
+        found = open_model(path)
+        assert graph_json_of(found) == lib.get_graph_json()
+        np.testing.assert_array_equal(output(found), output(lib))
+
+
+@pytest.mark.parametrize("missing", ["mod.so", "mod.params"])
+def test_incomplete_archives(archive, tmp_path, missing):
+    path = str(tmp_path / "cut.tar")
+    with tarfile.open(archive) as whole, tarfile.open(path, "w") as cut:
+        for member in whole.getmembers():
+            if member.name != missing:
+                cut.addfile(member, whole.extractfile(member))
+    with pytest.raises(CoExecError, match=f"it has no {missing}"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("name", ["text.so", "text.tar", "text.onnx"])
+def test_files_that_are_no_models(tmp_path, name):
+    (tmp_path / name).write_text("text")
+    with pytest.raises(CoExecError, match="is no compiled model"):
+        open_model(str(tmp_path / name))
+    with pytest.raises(CoExecError, match="there is no file"):
+        open_model(str(tmp_path / "none.so"))
+
+
+def test_random_inputs_are_those_of_the_seed(lib):
+    assert input_types(lib) == {"x": ((1, 8, 14, 14), "float32")}
+    one, same, other = (random_inputs(lib, seed)["x"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert one.dtype == np.float32 and not np.array_equal(one, other)
+
+
+def test_inputs_of_a_file(lib, tmp_path):
+    path = str(tmp_path / "in.npz")
+    want = input_of(conv_chain())
+    np.savez(path, **want)
+    np.testing.assert_array_equal(read_inputs(path, lib)["x"], want["x"])
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({}, "has no input 'x'"),
+        ({"x": np.zeros((1, 8, 14, 14), "float32"), "y": np.zeros(1)}, "no input 'y'; it takes x"),
+        (
+            {"x": np.zeros((1, 8, 14), "float32")},
+            r"'x' is float32\[1, 8, 14\], the model takes float32\[1, 8, 14, 14\]",
+        ),
+        ({"x": np.zeros((1, 8, 14, 14), "int64")}, "'x' is int64"),
+    ],
+)
+def test_inputs_that_do_not_fit(lib, tmp_path, stored, words):
+    np.savez(tmp_path / "in.npz", **stored)
+    with pytest.raises(CoExecError, match=words):
+        read_inputs(str(tmp_path / "in.npz"), lib)
+
+
+def test_no_npz(lib, tmp_path):
+    (tmp_path / "in.npz").write_text("text")
+    for name in ("in.npz", "none.npz"):
+        with pytest.raises(CoExecError, match=r"is no complete \.npz file"):
+            read_inputs(str(tmp_path / name), lib)

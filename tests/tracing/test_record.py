@@ -1,0 +1,168 @@
+"""Runs recorded on both devices. Nothing here depends on how long anything takes, only on what must come first."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tvm.relay")
+
+import tvm
+from tvm import relay
+from tvm.contrib import graph_executor
+
+import tvm_coexec
+from tests.models import conv_chain, input_of, residual_net
+from tests.runtime import process
+from tvm_coexec import runtime
+from tvm_coexec.errors import CoExecError
+from tvm_coexec.tracing import Recording, Tracer, numbers, record, table
+from tvm_coexec.tracing.timeline import COMPUTING, Timeline
+
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+
+
+@pytest.fixture(scope="module")
+def lib():
+    return tvm_coexec.build(residual_net(), ratio=0.5, profile="generic")
+
+
+@pytest.fixture(scope="module")
+def recording(lib) -> Recording:
+    return record(lib, input_of(residual_net()), runs=5, warm_up=2)
+
+
+def check_order(measured: Timeline) -> None:
+    """What holds on any machine: launch before kernel, kernel before the copy that waits for it, all in the run."""
+    off = measured.uncertainty_s + 1e-6
+    host, gpu = measured.lane("cpu"), measured.lane("gpu")
+    assert all(a.end_s <= b.start_s for a, b in pairwise(host))  # the host is at one thing at a time
+    assert host[0].start_s >= 0 and host[-1].end_s <= measured.total_s
+    assert gpu and all(a.end_s <= b.start_s + 1e-9 for a, b in pairwise(gpu))  # one queue, in order
+    for kernel in gpu:
+        assert kernel.launched_s <= kernel.start_s + off
+        assert kernel.start_s <= kernel.end_s <= measured.total_s + off
+    for segment in {k.segment for k in gpu}:
+        # a download waits for what wrote its data, and no longer; the last one has waited for all of them
+        downloads = [e.end_s for e in host if e.what == "download" and e.nbytes and e.segment == segment]
+        assert downloads and max(k.end_s for k in gpu if k.segment == segment) <= max(downloads) + off
+
+
+def test_order(recording):
+    assert len(recording.windows) == 5 and recording.chosen in recording.windows
+    check_order(recording.measured)
+
+
+def test_every_node_has_its_events(lib, recording):
+    nodes, measured = recording.graph.nodes, recording.measured
+    computed = [e for e in measured.lane("cpu") if e.what in COMPUTING]
+    assert [(e.name, e.what, e.segment) for e in computed] == [
+        (n.function, n.role, n.segment) for n in nodes if n.called and n.device == "cpu"
+    ]
+    launched = [e for e in measured.lane("cpu") if e.what == "enqueue"]
+    assert [(e.name, e.segment) for e in launched] == [
+        (n.function, n.segment) for n in nodes if n.called and n.device == "gpu"
+    ]
+    functions = [n for n in nodes if n.called and n.device == "gpu"]
+    kernels = measured.lane("gpu")
+    assert len(kernels) >= len(functions)
+    assert [k.segment for k in kernels] == sorted(k.segment for k in kernels)
+    for kernel in kernels:
+        assert any(kernel.name.startswith(n.function) and kernel.segment == n.segment for n in functions)
+
+
+def test_bytes_are_those_of_the_tensors(lib, recording):
+    graph = json.loads(lib.get_graph_json())
+    expected: dict[str, list[int]] = {"upload": [], "download": []}
+    for node, device, shape in zip(
+        graph["nodes"], graph["attrs"]["device_index"][1], graph["attrs"]["shape"][1], strict=True
+    ):
+        if node["op"] != "null" and node["attrs"]["func_name"] == "__copy":
+            expected["download" if device == 1 else "upload"].append(4 * int(np.prod(shape)))
+    host = recording.measured.lane("cpu")
+    for what, sizes in expected.items():
+        assert [e.nbytes for e in host if e.what == what and e.nbytes] == sizes
+    found = numbers(recording.measured)
+    assert found["moved_bytes"] == recording.graph.expected["bytes_moved"]
+    assert found["sync_points"] == recording.graph.expected["sync_points"] == 6
+
+
+def test_results_are_those_of_an_untraced_run(lib):
+    inputs = input_of(residual_net())
+    plain, tracer = tvm_coexec.create(lib), Tracer()
+    traced = tvm_coexec.create(lib, wrap=tracer.wrap)
+    for module in (plain, traced):
+        module.set_input(**inputs)
+    plain.run()
+    tracer.record(traced.run, runs=2, warm_up=0)
+    np.testing.assert_array_equal(plain.get_output(0).numpy(), traced.get_output(0).numpy())
+    traced.run()  # and afterwards
+    np.testing.assert_array_equal(plain.get_output(0).numpy(), traced.get_output(0).numpy())
+
+
+def test_a_run_that_fails_ends_the_recording(lib):
+    tracer = Tracer()
+    tvm_coexec.create(lib, wrap=tracer.wrap)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        tracer.record(fail, runs=1, warm_up=0)
+    runtime.trace_start()  # would say that one is being recorded
+    runtime.trace_take()
+
+
+def test_a_module_of_plain_relay_build():
+    mod = tvm_coexec.partition_for_coexec(conv_chain(), ratio=0.5)
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(mod, tvm_coexec.targets("llvm", "opencl"))
+    made = record(lib, input_of(conv_chain()), runs=1, warm_up=1)
+    assert made.expected is None and made.measured.lane("gpu") and not made.graph.described
+    assert "tvm_coexec.build" in table(made)
+
+
+def test_a_module_for_the_cpu_alone():
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(conv_chain(), "llvm")
+    made = record(lib, input_of(conv_chain()), runs=1, warm_up=0)
+    assert made.measured.lane("gpu") == [] and {e.what for e in made.measured.lane("cpu")} == {"work"}
+    assert "may be off" not in table(made)
+
+
+def test_another_executor_of_a_wrapped_module(lib):
+    """Requests are counted from the start again."""
+    tracer = Tracer()
+    wrapped = tracer.wrap(lib.get_graph_json(), lib.get_lib())
+    for _ in range(2):
+        module = graph_executor.create(lib.get_graph_json(), wrapped, [tvm.cpu(), tvm.opencl()])
+        module.set_input(**lib.get_params(), **input_of(residual_net()))
+        check_order(tracer.record(module.run, runs=1, warm_up=1).measured)
+
+
+def test_tvm_s_own_opencl_is_named(lib, monkeypatch):
+    monkeypatch.setattr(runtime._state, "ours", False)
+    with pytest.raises(CoExecError, match="OpenCL is TVM's own"):
+        Tracer().wrap(lib.get_graph_json(), lib.get_lib())
+
+
+CODE = """
+import numpy as np, tvm
+from tests.models import input_of, residual_net
+from tests.tracing.test_record import check_order
+from tvm_coexec.tracing import numbers, record
+made = record(tvm.runtime.load_module({path!r}), input_of(residual_net()), runs=3, warm_up=1)
+check_order(made.measured)
+report([made.graph.expected["bytes_moved"], numbers(made.measured)["moved_bytes"]])
+"""
+
+
+@pytest.mark.parametrize("mode", ["buffer", "coarse", "fine", "hostptr"])
+def test_order_in_every_memory_mode(lib, tmp_path, mode):
+    path = str(tmp_path / "net.so")
+    lib.export_library(path)
+    expected, moved = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
+    assert expected == moved
