@@ -65,15 +65,22 @@ class Placement:
         return made
 
 
-def placed_by_us(text: str, factory: tvm.runtime.Module, devices: Sequence[tvm.runtime.Device]) -> Placement | None:
+def place(
+    text: str,
+    library: tvm.runtime.Module,
+    params: Callable[[], dict[str, tvm.nd.NDArray]],
+    devices: Sequence[tvm.runtime.Device],
+) -> Placement | None:
     """Lay out a module's memory; `None` where that is not ours to do.
 
     Parameters
     ----------
     text : str
         The graph's JSON.
-    factory : Module
-        Of the executor.
+    library : Module
+        With the compiled functions.
+    params : callable
+        Returns the weights; called if they are needed.
     devices : sequence of Device
     """
     by_type = {d.device_type: d for d in devices}

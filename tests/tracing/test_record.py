@@ -46,8 +46,9 @@ def check_order(measured: Timeline) -> None:
         assert kernel.launched_s <= kernel.start_s + off
         assert kernel.start_s <= kernel.end_s <= measured.total_s + off
     for segment in {k.segment for k in gpu}:
-        # a download waits for what wrote its data, and no longer; the last one has waited for all of them
-        downloads = [e.end_s for e in host if e.what == "download" and e.nbytes and e.segment == segment]
+        # the CPU waits for what wrote the data that it takes, and no longer; at last it has waited for all of them
+        taken = ("download", "hand-over")
+        downloads = [e.end_s for e in host if e.what in taken and e.to == "cpu" and e.nbytes and e.segment == segment]
         assert downloads and max(k.end_s for k in gpu if k.segment == segment) <= max(downloads) + off
 
 
@@ -76,17 +77,18 @@ def test_every_node_has_its_events(lib, recording):
 
 def test_bytes_are_those_of_the_tensors(lib, recording):
     graph = json.loads(lib.get_graph_json())
-    expected: dict[str, list[int]] = {"upload": [], "download": []}
+    sizes = []
     for node, device, shape in zip(
         graph["nodes"], graph["attrs"]["device_index"][1], graph["attrs"]["shape"][1], strict=True
     ):
-        if node["op"] != "null" and node["attrs"]["func_name"] == "__copy":
-            expected["download" if device == 1 else "upload"].append(4 * int(np.prod(shape)))
+        if node["op"] != "null" and node["attrs"]["func_name"] == "__copy" and device == 1:
+            sizes.append(4 * int(np.prod(shape)))
     host = recording.measured.lane("cpu")
-    for what, sizes in expected.items():
-        assert [e.nbytes for e in host if e.what == what and e.nbytes] == sizes
-    found = numbers(recording.measured)
-    assert found["moved_bytes"] == recording.graph.expected["bytes_moved"]
+    taken = [e.nbytes for e in host if e.what in ("download", "hand-over") and e.to == "cpu" and e.nbytes]
+    assert taken == sizes
+    found, moved = numbers(recording.measured), sum(sizes)
+    if runtime.devices()[0].memory_mode == "fine":
+        assert found["moved_bytes"] == 0 and found["handed_over_bytes"] >= moved
     assert found["sync_points"] == recording.graph.expected["sync_points"] == 6
 
 
@@ -156,7 +158,8 @@ from tests.tracing.test_record import check_order
 from tvm_coexec.tracing import numbers, record
 made = record(tvm.runtime.load_module({path!r}), input_of(residual_net()), runs=3, warm_up=1)
 check_order(made.measured)
-report([made.graph.expected["bytes_moved"], numbers(made.measured)["moved_bytes"]])
+found = numbers(made.measured)
+report([found["downloaded_bytes"] > 0, found["handed_over_bytes"] > 0])
 """
 
 
@@ -164,5 +167,5 @@ report([made.graph.expected["bytes_moved"], numbers(made.measured)["moved_bytes"
 def test_order_in_every_memory_mode(lib, tmp_path, mode):
     path = str(tmp_path / "net.so")
     lib.export_library(path)
-    expected, moved = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
-    assert expected == moved
+    downloaded, handed_over = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
+    assert (downloaded, handed_over) == ((True, False) if mode == "buffer" else (False, True))

@@ -82,6 +82,11 @@ class Graph:
         """Whether any node is known to be part of a segment."""
         return any(n.segment >= 0 for n in self.nodes)
 
+    @property
+    def sync_points(self) -> int:
+        """Where one device takes what the other one has made; what goes the same way for a segment counts once."""
+        return len({(n.segment, n.device) for n in self.nodes if n.role in ("upload", "download")})
+
     def chain_of(self, segment: int) -> int:
         """Number of the chain that a segment is, -1 for others."""
         return self.segments[segment]["chain"] if 0 <= segment < len(self.segments) else -1

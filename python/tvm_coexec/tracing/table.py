@@ -58,7 +58,7 @@ def numbers(timeline: Timeline) -> dict[str, float]:
         "downloaded_bytes": moved["cpu"],
         "moved_bytes": moved["gpu"] + moved["cpu"],
         "handed_over_bytes": sum(e.nbytes for e in copies if e.what == "hand-over"),
-        "sync_points": _sync_points(host),
+        "sync_points": _sync_points(host) if timeline.sync_points is None else timeline.sync_points,
     }
 
 

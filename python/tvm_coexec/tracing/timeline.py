@@ -66,11 +66,15 @@ class Timeline:
         Lane by lane, in order.
     uncertainty_s : float
         How far the GPU's times may be off against the host's.
+    sync_points : int or None
+        Where one device takes what the other one has made, also where that needs no copy; `None` if only the events
+        tell.
     """
 
     total_s: float
     events: tuple[Event, ...]
     uncertainty_s: float = 0.0
+    sync_points: int | None = None
 
     def lane(self, name: str) -> list[Event]:
         """Events of one lane."""
@@ -100,6 +104,7 @@ def measured_timeline(graph: Graph, spans: Spans, window: tuple[int, int]) -> Ti
         (window[1] - window[0]) / 1e9,
         tuple(sorted(_Reader(graph, inside, window[0]).events(), key=lambda e: (e.lane, e.start_s))),
         max((spans.uncertainty_ns or {}).values(), default=0) / 1e9,
+        graph.sync_points if graph.described else None,
     )
 
 

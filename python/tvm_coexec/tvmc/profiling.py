@@ -1,7 +1,8 @@
 """``tvmc run --profile`` of a module for several devices.
 
 TVM's debug executor runs every kernel alone and waits for it: times of kernels, but nothing of what runs side by side.
-So the module is run as it is first, under our recorder (see `tracing`), and that table is printed above TVM's.
+So the module is run as `tvmc run` runs it first, under our recorder (see `tracing`), and that table is printed above
+TVM's.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 import tvm
 from tvm.driver.tvmc import TVMCException
 
-from .. import runtime
+from .. import executor, runtime
 from ..executor import find_devices
 from ..tracing import Recording, Tracer, table
-from ..tracing.load import open_library
+from ..tracing.load import open_library, open_model
 from ..tracing.outputs import Outputs
 from .patching import Overlay
 from .staging import StagedFiles
@@ -80,13 +81,16 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
 
     def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object):
         # TVM's library and device are those of an RPC session within the process, which wraps functions once more
+        module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
         tracer = Tracer()
-        functions = tracer.wrap(graph_json, open_library(args.PATH))
-        module = stock(graph_json, functions, find_devices(graph_json), *rest, **kwargs)
+        ours = executor.create(open_model(args.PATH), wrap=tracer.wrap)
+
+        def set_input(*given: object, **named: object) -> None:
+            module.set_input(*given, **named)
+            ours.set_input(*given, **named)
 
         def profile(*inputs: object, **named: object) -> _Both:
-            # the debug executor's own `run` would run node by node
-            recording = tracer.record(module.module["run"])
+            recording = tracer.record(ours.run)
             name = Path(args.PATH).stem
             lines = outputs.write(recording, name)
             for n, path in staged.items():
@@ -94,9 +98,9 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
             return _Both(recording, module.profile(*inputs, **named), name, lines)
 
         def benchmark(_device: object, *given: object, **named: object) -> object:
-            return module.benchmark(tvm.cpu(), *given, **named)  # not the session's CPU, which is the same
+            return ours.benchmark(tvm.cpu(), *given, **named)  # not the session's CPU, which is the same
 
-        return Overlay(module, profile=profile, benchmark=benchmark)
+        return Overlay(module, set_input=set_input, profile=profile, benchmark=benchmark)
 
     return create
 

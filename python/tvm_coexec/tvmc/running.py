@@ -19,7 +19,8 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
-from .. import runtime
+from .. import executor, runtime
+from ..tracing.load import open_model
 from . import profiling
 from .messages import LOG_LEVELS, one_line, reported
 from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
@@ -83,6 +84,8 @@ def drive_run(args: argparse.Namespace) -> int | None:
                 raise TVMCException(f"--inputs: {args.inputs} is no complete .npz file; write it with numpy.savez")
             args.device = "cpu"
             ours = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
+            if not args.rpc_tracker:
+                ours["executor"] = Overlay(runner.executor, create=_create_here(args.PATH))
             if args.profile:
                 debug = runner.debug_executor
                 ours["debug_executor"] = Overlay(debug, create=profiling.create_hook(debug.create, args, files))
@@ -141,6 +144,23 @@ def create_hook(stock: Callable) -> Callable:
 
     def create(graph_json: str, library: object, device: object, *args: object, **kwargs: object):
         return stock(graph_json, library, _all_devices(graph_json, device), *args, **kwargs)
+
+    return create
+
+
+def _create_here(path: str) -> Callable:
+    """An executor's ``create`` that shares memory between the devices where it can, as `tvm_coexec.create` does.
+
+    TVM's library and device are those of an RPC session within the process, which knows no memory but its own.
+    """
+
+    def create(_graph_json: str, _library: object, _device: object, *_args: object):
+        module = executor.create(open_model(path))
+
+        def benchmark(_device: object, *given: object, **named: object) -> object:
+            return module.benchmark(tvm.cpu(), *given, **named)  # not the session's CPU, which is the same
+
+        return Overlay(module, benchmark=benchmark)
 
     return create
 

@@ -87,7 +87,7 @@ void WaitList::add(const Event& e, const Queue* except, Heed heed) {
     }
   } else if (e->settled() || (!same && e->ended())) {
     const std::shared_ptr<Failure> f = e->failure();
-    if (f && (heed == Heed::kAll || !f->told_here())) {
+    if (f && (heed == Heed::kAll || !(heed == Heed::kUntold ? f->told() : f->told_here()))) {
       e->wait();  // throws
     }
     return;

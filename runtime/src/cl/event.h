@@ -64,8 +64,9 @@ struct EventRecord {
   mutable std::shared_ptr<Failure> failure_;
 };
 
-// Which failed commands matter to one that comes behind them: none; those of which this thread has not been told; all.
-enum class Heed { kNone, kNews, kAll };
+// Which failed commands matter to one that comes behind them: none; those of which nobody has been told; those of which
+// this thread has not been told; all.
+enum class Heed { kNone, kUntold, kNews, kAll };
 
 // Events as OpenCL wants them, with the records kept alive.
 class WaitList {

@@ -245,8 +245,8 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
         r->order(Access::kRead, nullptr, &writers, offset, bytes);
       }
     } else if (to_host && !r->host_mapped(offset, bytes, false)) {
-      timed.waiting([&] { r->map_for_host(offset, bytes, !r->read_mapped); });
-    } else if (!to_host && r->read_mapped && r->host_mapped(offset, bytes, true)) {
+      timed.waiting([&] { r->map_for_host(offset, bytes, !r->laid_out); });
+    } else if (!to_host && r->laid_out && r->host_mapped(offset, bytes, true)) {
       r->unmap(r->device.transfer(), Access::kWrite);
       timed.waiting([&] { r->map_for_host(offset, bytes, false); });  // the host goes on reading
     }  // else kernels take back what the host has mapped when they are launched
@@ -274,10 +274,9 @@ void give_to_host(Region& r, size_t offset, size_t bytes) {
   }
 }
 
-void copy(const Place& from, const Place& to, size_t bytes, void* stream) {
-  if (bytes == 0) {
-    return;
-  }
+namespace {
+
+void copy_now(const Place& from, const Place& to, size_t bytes, void* stream) {
   if (from.address == to.address) {
     hand_over(from, to, bytes);
     return;
@@ -305,6 +304,25 @@ void copy(const Place& from, const Place& to, size_t bytes, void* stream) {
   std::vector<char> through(bytes);
   download(*a, a->offset(from.address), through.data(), bytes);
   upload(*b, b->offset(to.address), through.data(), bytes);
+}
+
+}  // namespace
+
+void copy(const Place& from, const Place& to, size_t bytes, void* stream) {
+  if (bytes == 0) {
+    return;
+  }
+  try {
+    copy_now(from, to, bytes, stream);
+  } catch (const Error&) {
+    for (const Place* place : {&from, &to}) {
+      if (const RegionPtr r = place->opencl_id < 0 ? nullptr : find_region(place->address)) {
+        std::lock_guard<std::mutex> lock(r->mu);
+        r->end_run();
+      }
+    }
+    throw;
+  }
 }
 
 }  // namespace coexec

@@ -136,6 +136,21 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   const std::vector<RegionPtr> regions = find_regions(args);
   const auto placed = std::find_if(regions.begin(), regions.end(), [](const RegionPtr& r) { return r != nullptr; });
   Device& device = placed == regions.end() ? Workspace::get().device(0) : (*placed)->device;
+  try {
+    enqueue(device, args, regions, work, global, begin_ns);
+  } catch (const Error&) {
+    for (const RegionPtr& r : regions) {
+      if (r) {
+        std::lock_guard<std::mutex> lock(r->mu);
+        r->end_run();
+      }
+    }
+    throw;
+  }
+}
+
+void Kernel::enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
+                     const size_t* global, int64_t begin_ns) {
   Queue& queue = device.current();
   Built& b = built(device);
 

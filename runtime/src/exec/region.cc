@@ -118,7 +118,8 @@ void Region::order(Access access, const Queue* queue, WaitList* list, size_t off
   const size_t end = end_of(offset, n);
   // What could not be written must not be read. A kernel that writes may also read, but once somebody knows of the
   // failure, the next run starts anew.
-  const Heed heed = access == Access::kRead ? Heed::kAll : access == Access::kWrite ? Heed::kNews : Heed::kNone;
+  const Heed read = laid_out ? Heed::kUntold : Heed::kAll;
+  const Heed heed = access == Access::kRead ? read : access == Access::kWrite ? std::min(read, Heed::kNews) : Heed::kNone;
   for (const Write& w : writes_) {
     if (w.begin < end && offset < w.end) {
       list->add(w.event, queue, heed);
@@ -279,6 +280,22 @@ void Region::unmap(Queue& queue, Access access) {
     const Event done = unmap_at(queue, base + m->first);
     record(m->second.to_write ? Access::kWrite : Access::kRead, done, m->first, m->second.bytes);
     m = mapped_.erase(m);
+  }
+}
+
+void Region::end_run() noexcept {
+  if (!laid_out) {
+    return;
+  }
+  try {
+    cl().Finish(device.current().handle);
+    cl().Finish(device.transfer().handle);
+    for (const Write& w : writes_) {
+      if (const auto failure = w.event->failure()) {
+        failure->tell();
+      }
+    }
+  } catch (const std::exception&) {
   }
 }
 

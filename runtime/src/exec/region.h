@@ -49,7 +49,13 @@ class Region {
   bool host_mapped(size_t offset, size_t n, bool to_write) const;
   void map_for_host(size_t offset, size_t n, bool to_write);  // blocks until the writers (and readers) are done
   void unmap(Queue& queue, Access access);  // gives the device what a command with that access must not find mapped
-  bool read_mapped = false;  // handed over to the host for reading: who wants to write asks for it (give_to_host)
+  // The memory of an executor that was laid out for both devices. The host writes into it without telling anybody, so a
+  // failure that a run has ended with says nothing about what is there in the next; and what is handed over to the host
+  // is for reading: who wants to write asks for it (give_to_host).
+  bool laid_out = false;
+  // Where a run ends with an error in such memory: what it has launched comes to its end now, not in the next run, which
+  // counts on the device's having nothing to do; and nobody hears of the failure again.
+  void end_run() noexcept;
   // A download on its way: where to, how much of what, and what ends it.
   struct Fetch {
     void* to;

@@ -93,7 +93,7 @@ void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on
       view->managed.dl_tensor.device = {kDLCPU, 0};
     }
     std::lock_guard<std::mutex> lock(view->region->mu);
-    view->region->read_mapped = true;
+    view->region->laid_out = true;
     view->region->set_extent(view->region->offset(data), static_cast<size_t>(nbytes));
   }
   view->shape = {nbytes};
