@@ -14,7 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRuns = 15;
+constexpr WaitMethod kMethods[] = {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag};
+constexpr int kRuns = 15, kWarmUp = 3;
 constexpr int64_t kBusySteps = 60000;  // about a tenth of a millisecond
 // After that long without an end, the host sleeps: what takes so long does not suffer from a late wake-up, and others
 // may use the core.
@@ -111,48 +112,57 @@ WaitMethod Signals::method() {
 
 void Signals::measure() {
   const WaitMethod wanted = Workspace::get().options().wait;
-  WaitMethod best = WaitMethod::kEvent;
-  for (WaitMethod m : {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag}) {
-    double& seconds = seconds_[static_cast<int>(m)];
-    seconds = works(m) ? seconds_until_noticed(m) : 0;
-    // By more than what two measurements of the same differ by: the simplest that is good enough.
-    if (seconds > 0 && seconds < 0.98 * seconds_[static_cast<int>(best)]) {
-      best = m;
-    }
-  }
   if (wanted != WaitMethod::kAuto && !works(wanted)) {
     throw Error("TVM_COEXEC_OPENCL_WAIT=" + std::string(wait_method_name(wanted)) + " is not possible on " +
                 device_->text() + ": it needs fine-grained shared memory with atomics; leave it out, or use poll");
+  }
+  std::vector<double> seconds[4];
+  for (int run = -kWarmUp; run < kRuns; ++run) {
+    for (WaitMethod m : kMethods) {  // in turns: whatever else the machine does hits all alike
+      if (works(m)) {
+        const double s = seconds_until_noticed(m);
+        if (run >= 0) {
+          seconds[static_cast<int>(m)].push_back(s);
+        }
+      }
+    }
+  }
+  WaitMethod best = WaitMethod::kEvent;
+  for (WaitMethod m : kMethods) {
+    auto& found = seconds[static_cast<int>(m)];
+    if (found.empty()) {
+      continue;
+    }
+    std::nth_element(found.begin(), found.begin() + kRuns / 2, found.end());
+    seconds_[static_cast<int>(m)] = found[kRuns / 2];
+    // By more than what two measurements of the same differ by: the simplest that is good enough.
+    if (found[kRuns / 2] < 0.98 * seconds_[static_cast<int>(best)]) {
+      best = m;
+    }
   }
   method_ = wanted == WaitMethod::kAuto ? best : wanted;
 }
 
 double Signals::seconds_until_noticed(WaitMethod method) {
   Flag& f = flag();
-  std::vector<double> seconds;
-  for (int run = 0; run < kRuns + 3; ++run) {
-    device_->sync(nullptr);
-    const auto begin = Clock::now();
-    f.launch(f.busy, f.data->base, kBusySteps);
-    const Event event = device_->current().last();
-    const auto launched = Clock::now();
-    if (method == WaitMethod::kFlag) {
-      set_flag_behind(event);
-    }
-    // The host could do something else meanwhile, so what it does for the flag is no part of the wait, but costs as much.
-    const auto paid = Clock::now() - launched;
-    wait_by(method, event);
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin + paid).count());
+  device_->sync(nullptr);
+  const auto begin = Clock::now();
+  f.launch(f.busy, f.data->base, kBusySteps);
+  const Event event = device_->current().last();
+  const auto launched = Clock::now();
+  if (method == WaitMethod::kFlag) {
+    set_flag_behind(event);
   }
-  seconds.erase(seconds.begin(), seconds.begin() + 3);  // building, warming up
-  std::nth_element(seconds.begin(), seconds.begin() + kRuns / 2, seconds.end());
-  return seconds[kRuns / 2];
+  // The host could do something else meanwhile, so what it does for the flag is no part of the wait, but costs as much.
+  const auto paid = Clock::now() - launched;
+  wait_by(method, event);
+  return std::chrono::duration<double>(Clock::now() - begin + paid).count();
 }
 
 std::string Signals::measured_json() {
   method();
   std::string out = std::string("{\"method\": \"") + wait_method_name(method_) + "\"";
-  for (WaitMethod m : {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag}) {
+  for (WaitMethod m : kMethods) {
     if (seconds_[static_cast<int>(m)] > 0) {
       char seconds[32];
       std::snprintf(seconds, sizeof seconds, "%.9f", seconds_[static_cast<int>(m)]);
