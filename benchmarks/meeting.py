@@ -223,8 +223,8 @@ def main() -> None:
             rows.append(network(name, bed, 3 if args.quick else 15, quiet, args.own.profile))
     notes = [
         "one meeting: what a run takes beyond the longer one of the two shares (the kernel's time alone on the GPU's "
-        f"side), median; goal {GOALS['meeting_us']:g} us for 0.8 MB on shared memory; of it launching is the host's time "
-        "for handing the kernel over, starting the device's from there to the kernel's begin",
+        f"side), median; goal {GOALS['meeting_us']:g} us for 0.8 MB on shared memory; of it launching is the host's "
+        "time for handing the kernel over, starting the device's from there to the kernel's begin",
         f"wait: from the kernel's end to the end of the wait, goal {GOALS['latency_us']:g} us; the devices' clocks are "
         "mapped onto each other with the uncertainty given",
         "networks: gain of shared memory over copies, the median over turns, and of the shortest runs; goals: never "

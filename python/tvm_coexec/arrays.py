@@ -57,7 +57,10 @@ def from_numpy(array: np.ndarray) -> tvm.nd.NDArray:
             f"the array of shape {array.shape} does not begin at a multiple of {alignment()} bytes, so TVM cannot use "
             f"its memory{copy}"
         )
-    return tvm.nd.from_dlpack(array.__dlpack__())
+    made = tvm.nd.from_dlpack(array.__dlpack__()) if array.dtype.kind in "iuf" else None
+    if made is None or made.dtype != array.dtype.name:
+        raise CoExecError(f"TVM cannot use an array of {array.dtype} as it is{copy}")
+    return made
 
 
 class _Memory:

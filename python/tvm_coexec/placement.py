@@ -54,7 +54,9 @@ class Placement:
 
     def run(self, wrap: Wrap | None = None) -> graph_executor.GraphModule:
         """The executor, ready to run."""
-        module = runtime.meeting_module(self.library)
+        graph = self.layout.graph
+        launching = {n.function for n in graph.nodes if n.function and not graph.entries[n.outputs[0]].on_cpu}
+        module = runtime.meeting_module(self.library, launching)
         if wrap is not None:
             module = wrap(self.text, module)
         memory = _Memory(self)

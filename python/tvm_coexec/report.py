@@ -78,6 +78,8 @@ class Report:
         kernels = len(self.graph.kernels)
         split = sum(len(c.kernels) for c in self.plan.chains)
         text = f"{split} of {kernels} kernels split in {len(self.plan.chains)} chains, {self.sync_points} sync points"
+        if self.simulated is not None and self.sync_points:
+            text += f" ({self.simulated.totals.meetings_s * 1e3:.3f} ms)"
         for device in ("gpu", "cpu"):
             whole = sum(len(s.kernels) for s in self.plan.segments if s.device == device)
             text += f", {whole} whole on the {device}" if whole else ""

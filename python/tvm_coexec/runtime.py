@@ -26,7 +26,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -308,9 +308,16 @@ def host_block(nbytes: int, device: int = 0) -> tvm.nd.NDArray:
     return _call("host_block", nbytes, device)
 
 
-def meeting_module(library: tvm.runtime.Module) -> tvm.runtime.Module:
-    """Return a module with the functions of the nodes that `memory.rewrite` adds to graphs, over a compiled library."""
-    return _call("meeting_module", library)
+def meeting_module(library: tvm.runtime.Module, launching: Iterable[str]) -> tvm.runtime.Module:
+    """Return a module with the functions of the nodes that `memory.rewrite` adds to graphs, over a compiled library.
+
+    Parameters
+    ----------
+    library : Module
+    launching : iterable of str
+        The library's functions that launch kernels: their kernels learn how large the tensors are.
+    """
+    return _call("meeting_module", library, " ".join(sorted(launching)))
 
 
 def waiting(device: int = 0) -> dict[str, Any]:

@@ -152,7 +152,15 @@ def _compared(report: Report, name: str) -> Compared:
     assert sim is not None and plan is not None
     totals = sim.totals
     return Compared(
-        name, plan, sim.now_s, energy_j(sim), totals.sync_points, len(plan.chains), totals.bytes_moved, planning_s=0.0
+        name,
+        plan,
+        sim.now_s,
+        energy_j(sim),
+        totals.sync_points,
+        len(plan.chains),
+        totals.bytes_moved,
+        planning_s=0.0,
+        meetings_s=totals.meetings_s,
     )
 
 
@@ -163,6 +171,7 @@ def _row(c: Compared, alone_s: float) -> dict[str, object]:
         "x best single": f"{alone_s / c.seconds:.2f}" if c.seconds else None,
         "energy mJ": None if c.joules is None else c.joules * 1e3,
         "sync points": c.sync_points,
+        "syncs ms": c.meetings_s * 1e3,
         "MB moved": c.bytes_moved / 1e6,
         "chains": c.chains,
         "planned in ms": c.planning_s * 1e3,

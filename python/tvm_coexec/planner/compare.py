@@ -34,6 +34,8 @@ class Compared:
     planning_s : float
     reason : str
         Why there is no plan.
+    meetings_s : float
+        What the sync points cost the CPU: copies, slices, joins and waits.
     """
 
     strategy: str
@@ -45,6 +47,7 @@ class Compared:
     bytes_moved: float = 0.0
     planning_s: float = 0.0
     reason: str = ""
+    meetings_s: float = 0.0
 
 
 def compare(
@@ -67,5 +70,13 @@ def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
     sim = ran(graph, costs, segments)
     totals = sim.totals
     return Compared(
-        options.strategy, plan, sim.now_s, energy_j(sim), totals.sync_points, len(plan.chains), totals.bytes_moved, took
+        options.strategy,
+        plan,
+        sim.now_s,
+        energy_j(sim),
+        totals.sync_points,
+        len(plan.chains),
+        totals.bytes_moved,
+        took,
+        meetings_s=totals.meetings_s,
     )

@@ -16,6 +16,8 @@ from tvm_coexec.plan import Plan, Segment
 
 from .tables import Tables, side_by_side
 
+_MEETING = ("upload", "download", "slice", "join")
+
 # An addition reads twice what a concatenation reads, and writes as much.
 ADD_PER_COPY = 1.5
 
@@ -53,12 +55,15 @@ class Totals:
     sync_points : int
         Where the devices meet: two for a chain, one for a segment that needs values of the other device, one for the
         model's outputs where the GPU has them.
+    meetings_s : float
+        What these cost the CPU: copies, slices, joins, and waiting for the GPU.
     busy_s : dict of str to float
         Seconds of work by device and kernel class (``gpu/conv``), for `Power.energy_j`.
     """
 
     bytes_moved: float = 0.0
     sync_points: int = 0
+    meetings_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -128,7 +133,15 @@ class Simulator:
         self._event("cpu", self.host_s, self.host_s + seconds, what)
         self.host_s += seconds
         self.totals.bytes_moved += nbytes
+        self.totals.meetings_s += seconds if what in _MEETING else 0.0
         return seconds
+
+    def _wait(self) -> float:
+        """The host waits for the GPU's queue; returns how long."""
+        waited = max(0.0, self.gpu_s - self.host_s)
+        self.host_s += waited
+        self.totals.meetings_s += waited
+        return waited
 
     def _to(self, value: int, device: str) -> float:
         """Makes a value available on a device; returns what that costs."""
@@ -138,7 +151,7 @@ class Simulator:
         self.where[value].add(device)
         if device == "gpu":
             return self._on_host(self.costs.upload.seconds(nbytes), "upload", nbytes)
-        self.host_s = max(self.host_s, self.gpu_s)
+        self._wait()
         return self._on_host(self.costs.download.seconds(nbytes), "download", nbytes)
 
     def _work(self, gpu_s: float, cpu_s: float) -> None:
@@ -187,8 +200,7 @@ class Simulator:
         begun += self.costs.enqueue_s * len(gpu_slices)
         self._work(gpu, cpu + begun)
         self.totals.sync_points += 2
-        self.host_s, before = max(self.host_s, self.gpu_s), self.host_s
-        waited = self.host_s - before
+        waited = self._wait()
         join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
         join += sum(self._to(v, "cpu") for v in after_join(self.graph, segment, shares))
         return {"share_out": out, "enqueue": begun, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}

@@ -22,11 +22,32 @@ int grid_index(const std::string& tag) {
   return -1;
 }
 
+thread_local const ArgumentSizes::Known* t_known = nullptr;
+
 std::string sizes(const size_t* v) {
   return "(" + std::to_string(v[0]) + ", " + std::to_string(v[1]) + ", " + std::to_string(v[2]) + ")";
 }
 
 }  // namespace
+
+ArgumentSizes::ArgumentSizes(const Known& known) : before_(t_known) {
+  t_known = &known;
+}
+
+ArgumentSizes::~ArgumentSizes() {
+  t_known = before_;
+}
+
+size_t ArgumentSizes::of(const void* address) {
+  if (t_known) {
+    for (const auto& tensor : *t_known) {
+      if (tensor.first == address) {
+        return tensor.second;
+      }
+    }
+  }
+  return 0;
+}
 
 Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)
     : name(n),
@@ -178,7 +199,8 @@ void Kernel::enqueue(Device& device, const Argument* args, const std::vector<Reg
   WaitList after;
   for (size_t i = 0; i < regions.size(); ++i) {
     if (regions[i]) {
-      regions[i]->order(access_[i], &queue, &after, regions[i]->offset(args[i].address));
+      regions[i]->order(access_[i], &queue, &after, regions[i]->offset(args[i].address),
+                        ArgumentSizes::of(args[i].address));
     }
   }
   set_arguments(b.kernel, args, regions);
@@ -197,7 +219,7 @@ void Kernel::enqueue(Device& device, const Argument* args, const std::vector<Reg
   for (Access access : {Access::kRead, Access::kWrite}) {
     for (size_t i = 0; i < regions.size(); ++i) {
       if (regions[i] && access_[i] == access) {
-        regions[i]->record(access, done, regions[i]->offset(args[i].address));
+        regions[i]->record(access, done, regions[i]->offset(args[i].address), ArgumentSizes::of(args[i].address));
       }
     }
   }

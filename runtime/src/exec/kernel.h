@@ -25,6 +25,20 @@ struct Argument {
   void* address = nullptr;  // for handles; null where none was passed
 };
 
+// Kernels are given addresses alone. What the calling thread knows of the tensors that begin there (address, bytes), as
+// long as this lives: several tensors may share one region, and only those that a kernel uses concern it.
+class ArgumentSizes {
+ public:
+  using Known = std::vector<std::pair<const void*, size_t>>;
+  explicit ArgumentSizes(const Known& known);
+  ~ArgumentSizes();
+  ArgumentSizes(const ArgumentSizes&) = delete;
+  static size_t of(const void* address);  // 0: unknown
+
+ private:
+  const Known* const before_;
+};
+
 class Kernel {
  public:
   // Error for launch tags or argument types that OpenCL kernels can't have.

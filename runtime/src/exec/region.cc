@@ -106,14 +106,6 @@ void Region::release() noexcept {
   }
 }
 
-size_t Region::end_of(size_t offset, size_t n) const {
-  if (n == 0) {
-    const auto known = extents_.find(offset);
-    n = known == extents_.end() ? bytes - offset : known->second;
-  }
-  return offset + n;
-}
-
 void Region::order(Access access, const Queue* queue, WaitList* list, size_t offset, size_t n) const {
   const size_t end = end_of(offset, n);
   // What could not be written must not be read. A kernel that writes may also read, but once somebody knows of the
@@ -149,11 +141,6 @@ void Region::record(Access access, const Event& event, size_t offset, size_t n) 
     }
   }
   readers_.push_back(event);
-}
-
-void Region::set_extent(size_t offset, size_t n) {
-  size_t& known = extents_[offset];
-  known = std::max(known, n);
 }
 
 void Region::cut_out(size_t begin, size_t end) {

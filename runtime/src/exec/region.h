@@ -38,10 +38,9 @@ class Region {
   // All below need `mu` held. Where several regions are locked: in the order of their addresses.
   std::mutex mu;
   // Adds what a command with that access on `queue` must wait for; a null queue is the host. The command uses `n` bytes
-  // from `offset` on; 0: as many as are known (`set_extent`) to belong to what begins there, else all up to the end.
+  // from `offset` on; 0: all up to the end.
   void order(Access access, const Queue* queue, WaitList* list, size_t offset = 0, size_t n = 0) const;
   void record(Access access, const Event& event, size_t offset = 0, size_t n = 0);
-  void set_extent(size_t offset, size_t n);  // tensors that begin there have so many bytes, or less
   void written_by_host(size_t offset, size_t n);  // with every command that uses it ended: there is nothing to wait for
   cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
   // Host mappings that outlive a call (aliased storage, coarse and hostptr). Mapped for reading, kernels may go on
@@ -72,14 +71,13 @@ class Region {
   void drain() noexcept;  // waits for every command that uses the region, ignoring errors
   void release() noexcept;
   size_t reserved_ = 0;
-  size_t end_of(size_t offset, size_t n) const;
+  size_t end_of(size_t offset, size_t n) const { return n ? offset + n : bytes; }
   void cut_out(size_t begin, size_t end);
   struct Write {
     size_t begin, end;
     Event event;
   };
   std::vector<Write> writes_;  // who wrote what last; they don't overlap
-  std::map<size_t, size_t> extents_;
   std::vector<Event> readers_;  // since everything was written last, the last one of each queue
   std::map<size_t, cl_mem> sub_;
   struct Mapping {

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "../cl/affinity.h"
 #include "../cl/cl_error.h"
 #include "kernel.h"
 
@@ -104,7 +105,7 @@ WaitMethod Signals::method() {
   if (method_ == WaitMethod::kAuto) {
     std::lock_guard<std::mutex> lock(measuring_);
     if (method_ == WaitMethod::kAuto) {
-      measure();
+      run_unconfined([&] { measure(); });  // TVM confines its main thread to one core, maybe the device's own
     }
   }
   return method_;

@@ -193,13 +193,15 @@ int host_block(TVMValue* args, int*, int n, void* ret, void*) {
   });
 }
 
-// The module with the functions of an executor's own nodes, over the module with the compiled ones.
+// The module with the functions of an executor's own nodes, over the module with the compiled ones: (module, names of the
+// functions that launch kernels, as words)
 int meeting_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
-    if (n != 1 || codes[0] != kModuleHandle) {
-      throw Error("tvm_coexec.opencl.meeting_module takes one module");
+    if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
+      throw Error("tvm_coexec.opencl.meeting_module takes a module and a string");
     }
-    return return_object(ret, make_meeting_module(args[0].v_handle), kModuleHandle);
+    const std::vector<std::string> names = split_words(args[1].v_str);
+    return return_object(ret, make_meeting_module(args[0].v_handle, {names.begin(), names.end()}), kModuleHandle);
   });
 }
 

@@ -94,7 +94,6 @@ void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on
     }
     std::lock_guard<std::mutex> lock(view->region->mu);
     view->region->laid_out = true;
-    view->region->set_extent(view->region->offset(data), static_cast<size_t>(nbytes));
   }
   view->shape = {nbytes};
   view->managed.dl_tensor.data = data;

@@ -4,6 +4,7 @@
 
 #include "../cl/cl_error.h"
 #include "../exec/copy.h"
+#include "../exec/kernel.h"
 #include "../exec/signal.h"
 #include "module.h"
 #include "packed.h"
@@ -102,9 +103,35 @@ struct Named {
 const Named kFunctions[] = {
     {"coexec_join", join}, {"coexec_signal", signal}, {"coexec_map", map}, {"coexec_fetch", fetch}};
 
+// A compiled function that launches kernels; the module, so that its code stays loaded.
+struct Bound {
+  Ref function, module;
+};
+
+int call_bound(TVMValue* args, int* codes, int n, void* ret, void* self) {
+  return guarded([&] {
+    thread_local ArgumentSizes::Known tensors;
+    tensors.clear();
+    for (int i = 0; i < n; ++i) {
+      if (codes[i] == kDLTensorHandle || codes[i] == kNDArrayHandle) {
+        const Piece p = piece(args, codes, i);
+        tensors.emplace_back(p.address, p.bytes);
+      }
+    }
+    const ArgumentSizes scope(tensors);
+    TVMValue out{};
+    int code = kNull;
+    const int rc = TVMFuncCall(static_cast<const Bound*>(self)->function.get(), args, codes, n, &out, &code);
+    return rc != 0 ? rc : hand_on(ret, out, code);  // of an error TVM has the message
+  });
+}
+
 class MeetingModule final : public ModuleNode {
  public:
-  MeetingModule() {
+  MeetingModule(void* library, std::set<std::string> device_functions)
+      : device_functions_(std::move(device_functions)) {
+    TVMObjectRetain(library);
+    library_ = Ref(library);
     type_index = coexec::type_index("runtime.Module");
     ref_count = 1;
     deleter = [](Object* o) { delete static_cast<MeetingModule*>(o); };
@@ -123,7 +150,23 @@ class MeetingModule final : public ModuleNode {
         return Ref(handle);
       }
     }
-    return Ref();  // the caller asks the imported module
+    if (device_functions_.count(wanted) == 0) {
+      return Ref();  // the caller asks the imported module
+    }
+    void* found = nullptr;
+    if (TVMModGetFunction(library_.get(), wanted.c_str(), 1, &found) != 0) {
+      throw Error(last_tvm_error());
+    }
+    if (!found) {
+      return Ref();
+    }
+    auto bound = std::make_unique<Bound>(Bound{Ref(found), library_});
+    void* f = nullptr;
+    if (TVMFuncCreateFromCFunc(call_bound, bound.get(), [](void* p) { delete static_cast<Bound*>(p); }, &f) != 0) {
+      throw Error("TVM cannot make the function " + wanted + ": " + last_tvm_error());
+    }
+    bound.release();
+    return Ref(f);
   }
 
   void SaveToFile(const Ref& file, const Ref&) override {
@@ -147,12 +190,16 @@ class MeetingModule final : public ModuleNode {
     }
     return false;
   }
+
+ private:
+  Ref library_;
+  const std::set<std::string> device_functions_;
 };
 
 }  // namespace
 
-Object* make_meeting_module(void* library) {
-  auto* module = new MeetingModule();
+Object* make_meeting_module(void* library, std::set<std::string> device_functions) {
+  auto* module = new MeetingModule(library, std::move(device_functions));
   if (TVMModImport(static_cast<Object*>(module), library) != 0) {
     const std::string why = last_tvm_error();
     TVMObjectFree(static_cast<Object*>(module));

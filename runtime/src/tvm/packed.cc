@@ -26,6 +26,24 @@ int return_object(void* ret, Object* owned, int code) {
   return rc;
 }
 
+int hand_on(void* ret, const TVMValue& value, int code) {
+  switch (code) {
+    case kNull:
+      return 0;
+    case kObjectHandle:
+    case kModuleHandle:
+    case kPackedFuncHandle:
+      return return_object(ret, static_cast<Object*>(value.v_handle), code);
+    case kNDArrayHandle: {
+      const int rc = return_value(ret, value, code);
+      TVMArrayFree(value.v_handle);
+      return rc;
+    }
+    default:
+      return return_value(ret, value, code);
+  }
+}
+
 Ref make_string(const std::string& value) {
   void* make = nullptr;
   TVMValue arg, out;

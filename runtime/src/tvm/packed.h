@@ -13,6 +13,8 @@ int return_int(void* ret, int64_t value);
 int return_string(void* ret, const std::string& value);
 int return_object(void* ret, tvm_abi::Object* owned, int code);  // gives our reference away
 
+int hand_on(void* ret, const tvm_abi::TVMValue& value, int code);  // what another function has returned
+
 // Runs f and turns an exception into the C API's error.
 template <class F>
 int guarded(F&& f) {

@@ -16,24 +16,6 @@ struct Bound {
   int node;
 };
 
-int hand_on(void* ret, const TVMValue& value, int code) {
-  switch (code) {
-    case kNull:
-      return 0;
-    case kObjectHandle:
-    case kModuleHandle:
-    case kPackedFuncHandle:
-      return return_object(ret, static_cast<Object*>(value.v_handle), code);
-    case kNDArrayHandle: {
-      const int rc = return_value(ret, value, code);
-      TVMArrayFree(value.v_handle);
-      return rc;
-    }
-    default:
-      return return_value(ret, value, code);
-  }
-}
-
 int call_bound(TVMValue* values, int* codes, int n, void* ret, void* self) {
   const auto& bound = *static_cast<const Bound*>(self);
   TVMValue out{};
