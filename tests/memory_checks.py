@@ -49,6 +49,14 @@ def dense_block() -> tvm.IRModule:
     return tvm.IRModule.from_expr(relay.Function([x], relay.Tuple([y, relay.nn.relu(y)])))
 
 
+def flattened() -> tvm.IRModule:
+    """A result that is a reshaped join: exchanging its memory exchanges the join's."""
+    rng = np.random.default_rng(6)
+    x = relay.var("x", shape=(1, 16, 8, 8))
+    y = models.conv(rng, models.conv(rng, x, 16, 16), 16, 16)
+    return tvm.IRModule.from_expr(relay.Function([x], relay.reshape(y, (16, 64))))
+
+
 MODELS: dict[str, Callable[[], tvm.IRModule]] = {
     "chain": lambda: models.conv_chain(4, 16, 12),
     "residual": models.residual_net,
@@ -56,6 +64,7 @@ MODELS: dict[str, Callable[[], tvm.IRModule]] = {
     "odd": odd_chain,
     "batch": batch_of_two,
     "dense": dense_block,
+    "flattened": flattened,
 }
 CUTS = {name: [("oc", 0.5), ("h", 0.5)] for name in MODELS} | {
     "chain": [("oc", 0.5), ("h", 0.5), ("h", 0.3), ("ic", 0.5), ("oc", 1.0)]
@@ -184,7 +193,7 @@ def check_weights_are_there_once(folder: Path, _name: str) -> None:
 
 CHECKS: dict[str, tuple[Callable[[Path, str], object], str]] = {
     **{f"equal_{name}": (check_equal, name) for name in MODELS},
-    **{f"callers_memory_{name}": (check_callers_memory, name) for name in ("chain", "odd", "dense")},
+    **{f"callers_memory_{name}": (check_callers_memory, name) for name in ("chain", "odd", "dense", "flattened")},
     "memory_of_the_module": (check_memory_of_the_module, ""),
     "several_modules": (check_several_modules, ""),
     "weights_are_there_once": (check_weights_are_there_once, ""),

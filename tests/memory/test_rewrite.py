@@ -72,6 +72,15 @@ def test_a_reshaped_result_keeps_the_storage_id_of_what_it_is():
     assert entries[-1].storage == entries[-2].storage
 
 
+def test_the_join_of_a_reshaped_result_is_ours_too():
+    """The caller may exchange the memory of the reshaped tensor, which is that of the joined one."""
+    w = Writer()
+    x = w.input("x", (1, 32))
+    y = w.concatenate("cpu", [w.kernel("cpu", [x]), w.kernel("cpu", [x])])
+    text, _ = written(w.graph(w.reshape(y, (64,))), "fine")
+    assert functions(text)[-2:] == ["coexec_join c", "__nop c"]
+
+
 def test_a_download_of_a_reshaped_tensor_begins_behind_the_reshape():
     w = Writer()
     g = w.kernel("gpu", [w.copy(w.input("x", (1, 32)), "gpu")])

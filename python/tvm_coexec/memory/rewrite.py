@@ -83,7 +83,9 @@ class Rewriter:
         layout, graph = self.layout, self.layout.graph
         step = layout.steps[node.index]
         if node.index in layout.sharing.joined:
-            return JOIN if node.outputs[0] in graph.outputs else NOTHING
+            place = layout.sharing.place
+            returned = {place[o] for o in graph.outputs}  # as it is, or reshaped
+            return JOIN if place[node.outputs[0]] in returned and step.what == "cpu" else NOTHING
         if step.what == "upload" and layout.one_memory(step):
             # an input's memory may be exchanged for the caller's; and mapped memory has to be given back
             from_input = not graph.nodes[graph.entries[step.reads[0]].node].function

@@ -137,7 +137,7 @@ void Signals::measure() {
     std::nth_element(found.begin(), found.begin() + kRuns / 2, found.end());
     seconds_[static_cast<int>(m)] = found[kRuns / 2];
     // By more than what two measurements of the same differ by: the simplest that is good enough.
-    if (found[kRuns / 2] < 0.98 * seconds_[static_cast<int>(best)]) {
+    if (found[kRuns / 2] < 0.95 * seconds_[static_cast<int>(best)]) {
       best = m;
     }
   }

@@ -1,0 +1,172 @@
+// Where host and device meet in memory that both see, and tensors that share one block.
+#include "arrays.h"
+#include "check.h"
+#include "exec/signal.h"
+
+using namespace coexec;
+
+namespace {
+
+// A block that is laid out for several tensors of kCount floats, one behind the other.
+constexpr size_t kCount = 4096;
+
+struct Block {
+  RegionPtr region;
+  explicit Block(size_t tensors) : region(allocate_region(device(), tensors * kCount * 4, 128)) {
+    region->laid_out = true;
+  }
+  ~Block() { free_region(region->base); }
+  char* at(size_t i) const { return region->base + i * kCount * 4; }
+  // What a host that wants to read tensor i has to wait for now.
+  size_t waits(size_t i) const {
+    WaitList list;
+    std::lock_guard<std::mutex> lock(region->mu);
+    region->order(Access::kRead, nullptr, &list, i * kCount * 4, kCount * 4);
+    return list.size();
+  }
+  void fill(size_t i, float value) const {
+    const std::vector<float> values(kCount, value);
+    copy({const_cast<float*>(values.data()), -1}, {at(i), 0}, kCount * 4, nullptr);
+  }
+  std::vector<float> read(size_t i) const {
+    std::vector<float> values(kCount);
+    copy({at(i), 0}, {values.data(), -1}, kCount * 4, nullptr);
+    return values;
+  }
+};
+
+DType pointer() {
+  return {DTypeCode::kHandle, 64, 1};
+}
+
+// out = in + 1, after some work.
+class Next {
+ public:
+  Next()
+      : kernel_("next", {"next", {pointer(), pointer()}, {"blockIdx.x", "threadIdx.x"}},
+                "__kernel void next(__global float* in, __global float* out) {\n"
+                "  int i = get_global_id(0);\n  float x = 0.0f;\n"
+                "  for (int r = 0; r < 2000; ++r) { x = x * 0.5f + sin(x); }\n"
+                "  out[i] = in[i] + 1.0f + (x > 100.0f ? 1.0f : 0.0f);\n}\n") {}
+  void operator()(const Block& b, size_t from, size_t to, bool sizes = true) {
+    Argument args[2];
+    args[0].address = b.at(from);
+    args[1].address = b.at(to);
+    ArgumentSizes::Known known;
+    if (sizes) {
+      known = {{b.at(from), kCount * 4}, {b.at(to), kCount * 4}};
+    }
+    const ArgumentSizes scope(known);
+    const int64_t grid[] = {static_cast<int64_t>(kCount / 32), 32};
+    kernel_.launch(args, grid);
+  }
+
+ private:
+  Kernel kernel_;
+};
+
+bool sub_buffers_fit() {
+  return kCount * 4 % device().info.base_align_bytes == 0;
+}
+
+}  // namespace
+
+TEST(meetings, tensors_in_one_block_do_not_wait_for_each_other) {
+  if (!sub_buffers_fit()) {
+    return;
+  }
+  const Block b(4);
+  Next next;
+  for (size_t i = 0; i < 4; ++i) {
+    b.fill(i, static_cast<float>(10 * i));
+  }
+  device().sync(nullptr);
+  for (int k = 0; k < 10; ++k) {
+    next(b, 0, 2);  // still at it, most likely
+    CHECK_EQ(b.waits(0), size_t{0});
+    CHECK_EQ(b.waits(1), size_t{0});
+    CHECK_EQ(b.waits(3), size_t{0});
+  }
+  CHECK(all_equal(b.read(2), 1) && all_equal(b.read(3), 30));
+}
+
+TEST(meetings, who_wrote_last_is_known_by_range) {
+  if (!sub_buffers_fit()) {
+    return;
+  }
+  const Block b(5);
+  Next next;
+  b.fill(0, 1);
+  next(b, 0, 1);
+  next(b, 1, 2);
+  next(b, 2, 3, false);  // its size is unknown: it may have written to the end
+  next(b, 1, 4);
+  next(b, 4, 1);
+  CHECK(all_equal(b.read(4), 3) && all_equal(b.read(1), 4) && all_equal(b.read(3), 4) && all_equal(b.read(2), 3));
+  b.fill(2, 9);  // an upload into the middle
+  next(b, 2, 3);
+  CHECK(all_equal(b.read(3), 10) && all_equal(b.read(1), 4) && all_equal(b.read(4), 3));
+}
+
+TEST(meetings, the_host_sees_what_it_has_waited_for) {
+  Signals& signals = Signals::of(device());
+  const std::string told = signals.measured_json();
+  CHECK(contains(told, std::string("\"method\": \"") + wait_method_name(signals.method())));
+  const Block b(2);
+  Next next;
+  b.fill(0, 5);
+  for (int k = 0; k < 20; ++k) {
+    next(b, 0, 1);
+    signals.signal(*b.region, kCount * 4, kCount * 4);
+    signals.wait(device().compute().last());
+    if (device().memory() == MemoryMode::kFineSvm) {
+      const auto* values = reinterpret_cast<const float*>(b.at(1));
+      CHECK(all_equal(std::vector<float>(values, values + kCount), 6));
+    }
+  }
+  CHECK(all_equal(b.read(1), 6));
+}
+
+TEST(meetings, a_download_that_was_begun_is_waited_for) {
+  const Block b(2);
+  Next next;
+  b.fill(0, 5);
+  std::vector<float> to(kCount, 0);
+  for (int k = 0; k < 5; ++k) {
+    next(b, 0, 1);
+    start_download(*b.region, kCount * 4, to.data(), kCount * 4);
+    next(b, 0, 1);
+    copy({b.at(1), 0}, {to.data(), -1}, kCount * 4, nullptr);
+    CHECK(all_equal(to, 6));
+    std::fill(to.begin(), to.end(), 0.0f);
+  }
+  start_download(*b.region, 0, to.data(), kCount * 4);  // nobody comes for it
+  device().drain_transfers();
+  CHECK(all_equal(to, 5));
+}
+
+TEST(meetings, a_run_that_fails_leaves_the_device_idle_and_is_told_once) {
+  const Faults end;
+  const Block b(3);
+  Next next;
+  b.fill(0, 1);
+  next(b, 0, 1);
+  device().sync(nullptr);
+  for (const char* what : {"launch", "event"}) {
+    faults::inject(what, 2, 1, 0);
+    std::string text;
+    try {
+      next(b, 0, 1);
+      next(b, 1, 2);
+      b.read(2);
+    } catch (const Error& e) {
+      text = e.what();
+    }
+    CHECK(contains(text, "kernel 'next'"));
+    CHECK(!device().busy());
+    faults::clear();
+    next(b, 0, 1);  // the next run
+    next(b, 1, 2);
+    CHECK(all_equal(b.read(2), 3));
+  }
+}
