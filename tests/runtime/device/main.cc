@@ -4,6 +4,7 @@
 
 #include "arrays.h"
 #include "check.h"
+#include "exec/signal.h"
 
 int main() {
   const std::string reason = coexec::Workspace::why_unavailable();
@@ -12,6 +13,7 @@ int main() {
     return 77;
   }
   std::printf("on %s, memory mode %s\n", coexec::device().text().c_str(), coexec::device().memory_name().c_str());
+  coexec::Signals::of(coexec::device()).method();  // its flag stays for good
   int failed = 0;
   for (const Test& t : tests()) {
     const int64_t live = coexec::live_bytes();
