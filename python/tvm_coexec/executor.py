@@ -60,7 +60,11 @@ def create(
     *,
     wrap: Callable[[str, tvm.runtime.Module], tvm.runtime.Module] | None = None,
 ) -> graph_executor.GraphModule:
-    """Graph executor over both devices.
+    """Graph executor over both devices, which share memory where they can.
+
+    With this package's OpenCL runtime, tensors that cross between the devices live once where both see the same memory;
+    otherwise downloads begin early (see `placement`, and docs/memory.md). Results are those of TVM's own way,
+    ``GraphModule(lib["default"](cpu, gpu))``, bit for bit. Modules of one library share its weights on the CPU.
 
     Parameters
     ----------

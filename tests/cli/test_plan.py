@@ -125,7 +125,8 @@ def test_strategies_side_by_side(coexec, model_file, profile_file, tmp_path):
     alone = min(told["alone_s"].values())
     for name, row in rows.items():
         assert float(printed[name][2]) == pytest.approx(alone / row["expected_s"], abs=0.01)
-        assert int(printed[name][3]) == row["sync_points"] and int(printed[name][5]) == row["chains"]
+        assert int(printed[name][3]) == row["sync_points"] and int(printed[name][6]) == row["chains"]
+        assert float(printed[name][4]) >= 0
     assert rows["exhaustive"]["expected_s"] <= rows["coexec"]["expected_s"] * (1 + 1e-9) <= alone * (1 + 1e-9)
     assert told["expected_s"] == pytest.approx(rows["coexec"]["expected_s"])
     assert (told["sync_points"], told["bytes_moved"]) == tuple(

@@ -1,5 +1,6 @@
 // Many threads at once on one device. TVM_COEXEC_STRESS multiplies the rounds.
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <random>
 #include <thread>
@@ -174,9 +175,19 @@ TEST(stress, with_faults) {
   std::atomic<int> told{0}, whole{0}, running{kThreads};
   std::thread saboteur([&] {
     const char* const kinds[] = {"launch", "event", "copy", "allocate"};
-    for (int i = 0; running > 0; ++i) {
-      faults::inject(kinds[i % 4], 1 + i % 9, 1, 0);
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const auto until = [&](const std::function<bool()>& reached) {
+      for (int ms = 0; ms < 500 && running > 0 && !reached(); ++ms) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    };
+    for (int i = 0; running > 0; ++i) {  // by turns: one that is met, and a round that is not
+      const char* const kind = kinds[i % 4];
+      const uint64_t before = faults::hits(kind);
+      faults::inject(kind, 1 + i % 9, 1, 0);
+      until([&] { return faults::hits(kind) > before; });
+      faults::clear();
+      const int had = whole;
+      until([&] { return whole > had; });
     }
   });
   std::string wrong;
