@@ -56,6 +56,7 @@ void remember(cl_event e, cl_int code) {
   Failed& f = failed();
   std::lock_guard<std::mutex> lock(f.mu);
   f.codes[e] = code;
+  g_active = true;  // also if everything was cleared while this was on its way
 }
 
 bool any_failed(cl_uint n, const cl_event* list) {
