@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import CoExecError
 from ..plan import Plan, write_atomically
 from ..planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
-from ..planner.compare import Compared
-from ..planner.objective import energy_j
+from ..planner.compare import Compared, of_run
 from ..planner.tables import Tables
 from ..report import Report
 from . import checks
@@ -150,18 +149,7 @@ def _compare(report: Report, options: Options, args: argparse.Namespace) -> list
 def _compared(report: Report, name: str) -> Compared:
     sim, plan = report.simulated, report.plan
     assert sim is not None and plan is not None
-    totals = sim.totals
-    return Compared(
-        name,
-        plan,
-        sim.now_s,
-        energy_j(sim),
-        totals.sync_points,
-        len(plan.chains),
-        totals.bytes_moved,
-        planning_s=0.0,
-        meetings_s=totals.meetings_s,
-    )
+    return of_run(name, plan, sim)
 
 
 def _row(c: Compared, alone_s: float) -> dict[str, object]:

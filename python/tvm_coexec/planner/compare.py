@@ -15,7 +15,7 @@ from .objective import energy_j
 from .options import Options, linked
 from .strategies import STRATEGIES
 from .tables import Tables
-from .timeline import ran, with_times
+from .timeline import Simulator, ran, with_times
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,20 @@ def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
         return Compared(options.strategy, None, reason=str(why))
     took = time.perf_counter() - start
     plan = with_times(graph, costs, Plan(graph.fingerprint(), segments, options.strategy, notes))
-    sim = ran(graph, costs, segments)
+    return of_run(options.strategy, plan, ran(graph, costs, segments), took)
+
+
+def of_run(name: str, plan: Plan, sim: Simulator, planning_s: float = 0.0) -> Compared:
+    """A plan's simulated run as a row to compare."""
     totals = sim.totals
     return Compared(
-        options.strategy,
+        name,
         plan,
         sim.now_s,
         energy_j(sim),
         totals.sync_points,
         len(plan.chains),
         totals.bytes_moved,
-        took,
+        planning_s,
         meetings_s=totals.meetings_s,
     )
