@@ -11,7 +11,7 @@ import functools
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from tvm.contrib import graph_executor
 import tvm_coexec
 from tests import models
 from tests.runtime import process
+from tests.threads import N_THREADS, in_threads
 from tvm_coexec import runtime
 from tvm_coexec.plan import Plan, Segment
 from tvm_coexec.relay_passes.coexec_partition import CoExecPartition
@@ -31,7 +32,6 @@ from tvm_coexec.relay_passes.prepare import Prepare
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
 RUNS = int(os.environ.get("TVM_COEXEC_ENDURANCE_RUNS", "40"))
-N_THREADS = 4
 N_INPUTS = 8
 # The rest that the driver may keep per run: nothing; in all: its pools, and what the allocator of the process does.
 RSS_LIMIT = 24 << 20
@@ -82,25 +82,6 @@ def rss_bytes() -> int:
 def live_bytes() -> int:
     gc.collect()
     return runtime.stats()["live_bytes"]
-
-
-def in_threads(work: Callable[[int], None], n: int = N_THREADS) -> None:
-    """Run work(0), work(1), ... at once and raise the first error."""
-    errors: list[BaseException] = []
-
-    def guarded(i: int) -> None:
-        try:
-            work(i)
-        except BaseException as err:
-            errors.append(err)
-
-    threads = [threading.Thread(target=guarded, args=(i,)) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    if errors:
-        raise errors[0]
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ import tvm
 from tvm.contrib import graph_executor
 
 from . import runtime
+from .arrays import alignment
 from .memory.check import problems
 from .memory.graph import CPU, Graph
 from .memory.rewrite import Rewriter, Storage
@@ -95,7 +96,7 @@ def place(
     mode = runtime.devices()[gpu.device_id].memory_mode
     shared, mapped = mode != "buffer", mode in ("coarse", "hostptr")
     flags = shared and not mapped and runtime.waiting(gpu.device_id)["method"] == "flag"
-    layout = lay_out(graph, names, shared, mapped=mapped, fetch=not shared, alignment=_alignment())
+    layout = lay_out(graph, names, shared, mapped=mapped, fetch=not shared, alignment=alignment())
     rewriter = Rewriter(layout, mapped=mapped, flags=flags, fetch=not shared)
     written = rewriter.text()
     wrong = problems(written, rewriter.storages, names, mapped)
@@ -104,11 +105,6 @@ def place(
         return None
     _log.info("memory of %s: %d bytes in %d blocks", mode, layout.nbytes, len(layout.blocks))
     return Placement(written, layout, rewriter.storages, library, weights, (by_type[CPU], by_type[OPENCL]))
-
-
-def _alignment() -> int:
-    """What compiled functions take for granted of the address of a tensor."""
-    return int(tvm.tir.decl_buffer((1,)).data_alignment)
 
 
 class _Memory:
@@ -141,7 +137,7 @@ class _Memory:
     def _make(self, storage: Storage) -> tvm.nd.NDArray:
         if name := self.weights.get(storage.block):
             value = self.placement.params[name]
-            if value.device.device_type == CPU and value.handle.contents.data % _alignment() == 0:
+            if value.device.device_type == CPU and value.handle.contents.data % alignment() == 0:
                 self.in_place.add(name)
                 return value
         return runtime.storage_view(

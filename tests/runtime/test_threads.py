@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,29 +11,10 @@ from tvm import relay
 from tvm.contrib import graph_executor
 
 from tests.runtime import device_checks
+from tests.threads import N_THREADS, in_threads
 from tvm_coexec import runtime
 
 pytestmark = pytest.mark.opencl
-N_THREADS = 4
-
-
-def in_threads(work: Callable[[int], None]) -> None:
-    """Run work(0), work(1), ... at once and raise the first error."""
-    errors: list[BaseException] = []
-
-    def guarded(i: int) -> None:
-        try:
-            work(i)
-        except BaseException as err:
-            errors.append(err)
-
-    threads = [threading.Thread(target=guarded, args=(i,)) for i in range(N_THREADS)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    if errors:
-        raise errors[0]
 
 
 def test_each_thread_runs_its_own_module() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 
+from ..memory.graph import COPY, CPU, NOTHING
 from ..metadata import metadata_of
 
-COPY, NOTHING = "__copy", "__nop"  # the executor does these itself
 HELPER = "coexec_"  # functions that are put into a graph to run it, not compiled from the model
-_CPU = 1
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,10 @@ class Graph:
         """Read a graph, also one that was rewritten after it was built."""
         graph = json.loads(text)
         told = metadata_of(text) or {}
-        devices = graph["attrs"].get("device_index", [None, [_CPU] * len(graph["nodes"])])[1]
+        devices = graph["attrs"].get("device_index", [None, [CPU] * len(graph["nodes"])])[1]
         named = told.get("nodes", {})
         nodes = [
-            _node(n["name"], n["attrs"]["func_name"], "cpu" if d == _CPU else "gpu", named.get(n["name"]))
+            _node(n["name"], n["attrs"]["func_name"], "cpu" if d == CPU else "gpu", named.get(n["name"]))
             for n, d in zip(graph["nodes"], devices, strict=True)
             if n["op"] != "null"
         ]

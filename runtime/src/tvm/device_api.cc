@@ -12,18 +12,6 @@ namespace {
 
 using namespace tvm_abi;
 
-size_t element_bytes(DLDataType t) {
-  return (t.bits * t.lanes + 7u) / 8u;
-}
-
-size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType t) {
-  size_t n = element_bytes(t);
-  for (int i = 0; i < ndim; ++i) {
-    n *= static_cast<size_t>(shape[i]);
-  }
-  return n;
-}
-
 void check_scope(const Ref& scope) {
   const std::string s = to_std(scope);
   if (!s.empty() && s != "global") {
@@ -155,7 +143,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
 
   size_t GetDataSize(const DLTensor& t, Ref scope) override {
     check_scope(scope);
-    return tensor_bytes(t.ndim, t.shape, t.dtype);
+    return tensor_bytes(t);
   }
 
   void GetTargetProperty(DLDevice d, const std::string& name, void* rv) override {
@@ -183,10 +171,10 @@ class OpenCLDeviceAPI final : public DeviceAPI {
   void CopyTensor(DLTensor* from, DLTensor* to, void* stream) override {
     check_compact(*from, "source");
     check_compact(*to, "destination");
-    const size_t n = tensor_bytes(from->ndim, from->shape, from->dtype);
-    if (n != tensor_bytes(to->ndim, to->shape, to->dtype)) {
+    const size_t n = tensor_bytes(*from);
+    if (n != tensor_bytes(*to)) {
       throw Error("an opencl copy needs arrays of equal size, not " + std::to_string(n) + " and " +
-                  std::to_string(tensor_bytes(to->ndim, to->shape, to->dtype)) + " bytes");
+                  std::to_string(tensor_bytes(*to)) + " bytes");
     }
     copy(place(from->data, from->byte_offset, from->device), place(to->data, to->byte_offset, to->device), n, stream);
   }

@@ -71,10 +71,7 @@ void* make_host_view(DLTensor* array) {
 }
 
 void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on_cpu) {
-  size_t have = (array->dtype.bits * array->dtype.lanes + 7u) / 8u;
-  for (int i = 0; i < array->ndim; ++i) {
-    have *= static_cast<size_t>(array->shape[i]);
-  }
+  const size_t have = tensor_bytes(*array);
   if (offset < 0 || nbytes < 0 || static_cast<size_t>(offset) + static_cast<size_t>(nbytes) > have) {
     throw Error("a view of " + std::to_string(nbytes) + " bytes from byte " + std::to_string(offset) +
                 " on reaches over the end of its array of " + std::to_string(have) + " bytes");

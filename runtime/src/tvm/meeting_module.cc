@@ -1,7 +1,5 @@
 #include "meeting_module.h"
 
-#include <cstring>
-
 #include "../cl/cl_error.h"
 #include "../exec/copy.h"
 #include "../exec/kernel.h"
@@ -20,20 +18,12 @@ struct Piece {
   DLDevice device;
 };
 
-size_t bytes_of(const DLTensor& t) {
-  size_t n = (t.dtype.bits * t.dtype.lanes + 7u) / 8u;
-  for (int i = 0; i < t.ndim; ++i) {
-    n *= static_cast<size_t>(t.shape[i]);
-  }
-  return n;
-}
-
 Piece piece(const TVMValue* args, const int* codes, int i) {
   if (codes[i] != kDLTensorHandle && codes[i] != kNDArrayHandle) {
     throw Error("argument " + std::to_string(i) + " of a node where devices meet is no array");
   }
   const auto* t = static_cast<const DLTensor*>(args[i].v_handle);
-  return {static_cast<char*>(t->data) + t->byte_offset, bytes_of(*t), t->device};
+  return {static_cast<char*>(t->data) + t->byte_offset, tensor_bytes(*t), t->device};
 }
 
 Place place(const Piece& p) {
@@ -65,9 +55,9 @@ RegionPtr region_of(const Piece& p) {
   return region;
 }
 
-int signal(TVMValue* args, int* codes, int n, void*, void*) {
+int signal(TVMValue* args, int* codes, int, void*, void*) {
   return guarded([&] {
-    const Piece p = piece(args, codes, n > 0 ? 0 : n);
+    const Piece p = piece(args, codes, 0);
     const RegionPtr region = region_of(p);
     Signals::of(region->device).signal(*region, region->offset(p.address), p.bytes);
     return 0;

@@ -26,6 +26,14 @@ int return_object(void* ret, Object* owned, int code) {
   return rc;
 }
 
+size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType type) {
+  size_t n = (type.bits * type.lanes + 7u) / 8u;
+  for (int i = 0; i < ndim; ++i) {
+    n *= static_cast<size_t>(shape[i]);
+  }
+  return n;
+}
+
 int hand_on(void* ret, const TVMValue& value, int code) {
   switch (code) {
     case kNull:

@@ -13,6 +13,12 @@ int return_int(void* ret, int64_t value);
 int return_string(void* ret, const std::string& value);
 int return_object(void* ret, tvm_abi::Object* owned, int code);  // gives our reference away
 
+size_t tensor_bytes(int ndim, const int64_t* shape, tvm_abi::DLDataType type);
+
+inline size_t tensor_bytes(const tvm_abi::DLTensor& t) {
+  return tensor_bytes(t.ndim, t.shape, t.dtype);
+}
+
 int hand_on(void* ret, const tvm_abi::TVMValue& value, int code);  // what another function has returned
 
 // Runs f and turns an exception into the C API's error.
