@@ -15,7 +15,7 @@ from tvm import relay
 from tvm_coexec.kernel_graph import Kernel, KernelGraph, Tensor
 
 from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
-from .rules import SplitMemo, attr_names, flat_args, shape_of
+from .rules import SplitMemo, attr_names, cpu_only, flat_args, shape_of
 
 
 @dataclass
@@ -172,10 +172,13 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
         in_tensors=tuple(t for a in args for t in _tensors(a.checked_type)),
         outputs=_tensors(root.checked_type),
         weight_bytes=weight_bytes,
+        cpu_only=cpu_only(calls),
     )
     if any(-1 in t.shape for t in base["in_tensors"] + base["outputs"]):
         return Kernel(**base, reason="its shape is dynamic")
     base["flops"] = float(sum(_flops(c) for c in calls))
+    if base["cpu_only"]:
+        return Kernel(**base, reason=base["cpu_only"])
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):
         return Kernel(**base, reason=f"{root.op.name} returns a tuple")
     axes, reason = kernel_axes(calls, args, names, memo)

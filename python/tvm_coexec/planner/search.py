@@ -19,7 +19,7 @@ from .candidates import Candidates
 from .cut_times import ChainTimes
 from .objective import score
 from .outcomes import Outcome
-from .tables import DEVICES, Tables, side_by_side
+from .tables import Tables, side_by_side
 
 # Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
 MAX_LABELS, MANY_LABELS = 6, 16
@@ -107,6 +107,7 @@ class Search:
         # per value: its bit, and the kernels after which nobody needs it (-1: never)
         self.bit = {v: 1 << (v + inputs) for v in range(-inputs, n)}
         self.readers = {v: -1 if v in outputs else readers.get(v, 0) for v in range(-inputs, n)}
+        self.devices = [k.devices for k in graph.kernels]
         self.reads = [[(v, self.bit[v]) for v in dict.fromkeys(k.inputs)] for k in graph.kernels]
 
     def run(self) -> list[list[Segment]]:
@@ -158,7 +159,7 @@ class Search:
                 keep = live | self.bit[k]
                 keep &= self._live(after, block)
                 for label in labels:
-                    for device in DEVICES:
+                    for device in self.devices[k]:
                         self._add(after, self._single(label, k, device, keep))
         chains = [self._start(c, state) for c in self.candidates.starting_at(state, block)]
         found: dict[tuple[int, int], list[tuple]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import Kernel, KernelGraph
+from tvm_coexec.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.plan import Segment
 
 from ..candidates import Candidates
@@ -13,7 +13,7 @@ from ..options import Options, Result
 from ..outcomes import Outcomes
 from ..search import Search
 from ..segments import joined
-from ..tables import DEVICES, Tables
+from ..tables import Tables
 from ..timeline import ran
 from .ratio import whole_reason
 from .single import best_alone, on_one
@@ -29,7 +29,7 @@ def coexec(graph: KernelGraph, costs: Costs, options: Options) -> Result:
     alone, device = best_alone(graph, costs, options.objective)
     if promised > alone * (1.0 - margin):
         why = f"{device} alone is expected to be as good"
-        return (on_one(graph, device),), {str(k.index): k.reason or why for k in graph.kernels}
+        return on_one(graph, device), {str(k.index): k.reason or why for k in graph.kernels}
     split = {k for s in best if s.device == "split" for k in s.kernels}
     return best, {str(k.index): _reason(k, options, margin) for k in graph.kernels if k.index not in split}
 
