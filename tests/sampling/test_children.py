@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tvm_coexec.sampling.children import Child, ChildError, answer, answered, one_line
+from tvm_coexec.errors import one_line
+from tvm_coexec.sampling.children import Child, ChildError, answer, answered
 
 
 def _serve(connection):

@@ -15,13 +15,13 @@ from tvm.target import Target
 
 from ..cost_models import Costs
 from ..cost_models.plan_records import PlanRecord
-from ..errors import CoExecError
+from ..errors import CoExecError, one_line
 from ..kernel_graph import KernelGraph
 from ..plan import Plan, Verified
 from ..planner import Options, simulate
 from ..planner.tables import Tables
 from ..profiling import BUSY_CORES, why_not_here
-from ..sampling.children import ChildError, one_line
+from ..sampling.children import ChildError
 from . import records
 from .bench import Bench
 from .candidates import candidates
