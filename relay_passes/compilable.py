@@ -24,7 +24,9 @@ from tvm_coexec.errors import CoExecError, one_line
 from tvm_coexec.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.plan import Plan, Segment
 
+from .extract import anchor_attrs
 from .join import is_device
+from .kernel_axes import anchor_of
 from .layout import tuned_records
 
 _NOT_BOUND = "its schedule leaves a loop outside the GPU's threads"
@@ -55,12 +57,44 @@ class Uncompilable(CoExecError):
 
 @dataclass(frozen=True)
 class _Refused:
-    """A fused kernel of a segment's function that TVM can't compile."""
+    """A fused kernel of a segment's function that TVM can't compile.
+
+    Attributes
+    ----------
+    segment : int
+    ops : frozenset of str
+    attrs : dict
+        The anchor's attributes, as `Kernel.attrs` has them.
+    inputs, outputs : frozenset of tuple of int
+        Shapes; weights are among the inputs.
+    place : tuple of int
+        Its number among the function's kernels with the same anchor, and how many these are.
+    why : str
+    """
 
     segment: int
     ops: frozenset[str]
-    shapes: frozenset[tuple[int, ...]]
+    attrs: dict
+    inputs: frozenset[tuple[int, ...]]
+    outputs: frozenset[tuple[int, ...]]
+    place: tuple[int, int]
     why: str
+
+    @staticmethod
+    def of(kernels: list[relay.Function], number: int, segment: int, why: str) -> _Refused:
+        """The kernel of that number among those of a function."""
+        kernel, calls = kernels[number], _calls(kernels[number])
+        anchor = anchor_of(calls)
+        alike = [n for n, k in enumerate(kernels) if anchor_of(_calls(k)).op == anchor.op]
+        return _Refused(
+            segment,
+            frozenset(c.op.name for c in calls),
+            anchor_attrs(anchor),
+            frozenset().union(*(_shapes(p.checked_type) for p in kernel.params)),
+            _shapes(kernel.ret_type),
+            (alike.index(number), len(alike)),
+            why,
+        )
 
 
 def check_compilable(mod: tvm.IRModule, plan: Plan, graph: KernelGraph, gpu: Target) -> None:
@@ -101,9 +135,10 @@ def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
     found = []
     with tuned_records([gpu]):
         for var, segment in number.items():
-            for kernel in _primitives(fused[var.name_hint]):
+            kernels = _primitives(fused[var.name_hint])
+            for n, kernel in enumerate(kernels):
                 if why := _why_not(kernel, gpu, context):
-                    found.append(_Refused(segment, _ops(kernel), _shapes(kernel.ret_type), why))
+                    found.append(_Refused.of(kernels, n, segment, why))
     return found
 
 
@@ -174,15 +209,16 @@ def _libinfo_read_once() -> Iterator[None]:
         te_compiler.libinfo = stock
 
 
-def _ops(kernel: relay.Function) -> frozenset[str]:
-    names: set[str] = set()
+def _calls(kernel: relay.Function) -> list[relay.Call]:
+    """Calls of operators, in post order."""
+    calls: list[relay.Call] = []
 
     def visit(node: relay.Expr) -> None:
         if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op):
-            names.add(node.op.name)
+            calls.append(node)
 
     relay.analysis.post_order_visit(kernel.body, visit)
-    return frozenset(names)
+    return calls
 
 
 def _shapes(ty: tvm.ir.Type) -> frozenset[tuple[int, ...]]:
@@ -195,10 +231,11 @@ def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Targ
     """What of the graph a refused kernel stands for.
 
     A share's kernels carry no numbers: layouts are altered by then, slices added. They are known by their operators,
-    and those of the same operators by the shapes that the share gives them; where that does not tell, all are meant.
+    those of the same operators by their order, or else by shapes and attributes. Where that does not tell, all are
+    meant.
     """
     shares = segment.shares(graph) if segment.device == "split" else None
-    fits: dict[int, tuple] = {}
+    fits: dict[int, tuple[int, ...]] = {}
     for k in segment.kernels:
         kernel = graph.kernels[k]
         shapes = {t.shape for t in kernel.outputs}
@@ -210,10 +247,21 @@ def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Targ
             shapes = {s if dim < 0 else (*s[:dim], hi - lo, *s[dim + 1 :]) for s in shapes}
         short = kernel.op.split(".")[-1]  # of an altered convolution: nn.contrib_conv2d_NCHWc
         anchor = 2 if kernel.op in refused.ops else int(any(short in op for op in refused.ops))
-        fits[k] = (anchor, bool(shapes & refused.shapes), len(refused.ops & set(kernel.name.split("+"))))
+        fits[k] = (
+            anchor,
+            len(shapes & refused.outputs),
+            sum(refused.attrs.get(name) == value for name, value in kernel.attrs.items()),
+            sum(t.shape in refused.inputs for t in kernel.in_tensors),
+            len(refused.ops & set(kernel.name.split("+"))),
+        )
     best = max(fits.values())
+    meant = [k for k, fit in fits.items() if fit == best]
+    alike = [k for k, fit in fits.items() if fit[0] == best[0]]
+    number, count = refused.place
+    if count == len(alike) and fits[alike[number]][1] == best[1]:
+        meant = [alike[number]]
     found = []
-    for k in (k for k, fit in fits.items() if fit == best):
+    for k in meant:
         if shares is None:
             found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({refused.why})"))
             continue

@@ -166,7 +166,7 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
         index=index,
         name="+".join(c.op.name for c in calls),
         op=anchor.op.name,
-        attrs=_anchor_attrs(anchor),
+        attrs=anchor_attrs(anchor),
         # One entry per distinct value; an input read through several expressions (tuple fields) is one value.
         inputs=tuple(dict.fromkeys(args.values())),
         in_tensors=tuple(t for a in args for t in _tensors(a.checked_type)),
@@ -225,7 +225,7 @@ def _flops(call: relay.Call) -> float:
 _NOT_COST = ("out_layout", "out_dtype", "auto_scheduler_rewritten_layout", "meta_schedule_original_shape")
 
 
-def _anchor_attrs(call: relay.Call) -> dict:
+def anchor_attrs(call: relay.Call) -> dict:
     """The anchor's attributes as plain JSON values, with its kernel shape."""
     out: dict = {}
     for key in attr_names(call):

@@ -313,8 +313,13 @@ class KernelGraph:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """The graph as JSON, for golden tests and bug reports."""
-        return json.dumps({"version": 1, **asdict(self)}, indent=1)
+        """The graph as JSON, for golden tests and bug reports; what the GPU can't run is there where there is some."""
+        graph = asdict(self)
+        for kernel in graph["kernels"]:
+            for key in ("cpu_only", "refused"):
+                if not kernel[key]:
+                    del kernel[key]
+        return json.dumps({"version": 1, **graph}, indent=1)
 
 
 @dataclass(frozen=True)
