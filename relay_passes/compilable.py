@@ -143,11 +143,13 @@ def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
 
 
 def _primitives(func: relay.Function) -> list[relay.Function]:
+    """Fused kernels in the order in which they are called."""
     found: list[relay.Function] = []
 
     def visit(node: relay.Expr) -> None:
-        if isinstance(node, relay.Function) and node.attrs is not None and "Primitive" in node.attrs.keys():  # noqa: SIM118
-            found.append(node)
+        # calls, not functions: a function is visited before the arguments of its call
+        if isinstance(node, relay.Call) and isinstance(node.op, relay.Function):
+            found.append(node.op)
 
     relay.analysis.post_order_visit(func.body, visit)
     return found
@@ -187,7 +189,8 @@ def _ask(kernel: relay.Function, gpu: Target) -> str:
             compiler.lower(kernel, gpu)
     except Exception as err:  # whatever it is, relay.build would end with it
         cause = err.__context__ or err  # TVM's wrapper has the stack in its text
-        return _CLASS.sub("", one_line(cause))
+        # targets are written with all their options
+        return re.sub(rf"\b{gpu.kind.name} -[^'\"]*", gpu.kind.name, _CLASS.sub("", one_line(cause)))
     finally:
         compiler.clear()  # others must not get kernels that were emptied
         autotvm.GLOBAL_SCOPE.silent = silent  # stays set when an implementation raises
