@@ -20,14 +20,14 @@ from tvm import autotvm, relay
 from tvm.relay.backend import te_compiler
 from tvm.target import Target
 
-from tvm_coexec.errors import CoExecError, one_line
-from tvm_coexec.kernel_graph import KernelGraph, Refusal
-from tvm_coexec.plan import Plan, Segment
+from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
+from tvm_coexec.core.plan import Plan, Segment
 
 from .extract import anchor_attrs
-from .join import is_device
-from .kernel_axes import anchor_of
+from .extract.kernel_axes import anchor_of
 from .layout import tuned_records
+from .split.join import is_device
 
 _NOT_BOUND = "its schedule leaves a loop outside the GPU's threads"
 _CLASS = re.compile(r"^(?:[\w.]*Error: )+")

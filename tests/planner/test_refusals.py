@@ -8,8 +8,8 @@ import pytest
 
 from tests.planner import graphs
 from tvm_coexec import CoExecError, Plan, Report
-from tvm_coexec.kernel_graph import KernelGraph, Refusal
-from tvm_coexec.plan import Segment
+from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import STRATEGIES, compare, make_plan
 from tvm_coexec.testing.graphs import RandomCosts, random_graph
 

@@ -11,11 +11,11 @@ from tvm.relay.backend import te_compiler
 import tvm_coexec
 from tests import models
 from tvm_coexec import CoExecError, Plan
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
-from tvm_coexec.plan import Segment
+from tvm_coexec.partition import CoExecPartition
 from tvm_coexec.planner import STRATEGIES
 from tvm_coexec.relay_passes import compilable
-from tvm_coexec.relay_passes.coexec_partition import CoExecPartition
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.rules import RULES, Rule
@@ -261,11 +261,11 @@ def test_a_rule_can_keep_an_operator_off_the_gpu(monkeypatch):
 
 
 def test_networks_without_such_operators_are_planned_once(monkeypatch):
-    from tvm_coexec.relay_passes import coexec_partition
+    from tvm_coexec import partition as conductor
 
     calls = []
-    make = coexec_partition.planner.make_plan
-    monkeypatch.setattr(coexec_partition.planner, "make_plan", lambda *a, **k: calls.append(1) or make(*a, **k))
+    make = conductor.planner.make_plan
+    monkeypatch.setattr(conductor.planner, "make_plan", lambda *a, **k: calls.append(1) or make(*a, **k))
     for net in (models.residual_net(), models.fire_net()):
         for options in FORCED:
             calls.clear()

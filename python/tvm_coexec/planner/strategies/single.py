@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import DEVICES, KernelGraph
-from tvm_coexec.plan import Segment
 
+from ..cached_costs import Tables
 from ..objective import score_of
 from ..options import Options, Result
 from ..segments import joined
-from ..tables import Tables
-from ..timeline import ran
+from ..simulator import ran
 
 
 def single(graph: KernelGraph, costs: Costs, options: Options) -> Result:
