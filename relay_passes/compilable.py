@@ -24,10 +24,10 @@ from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.core.plan import Plan, Segment
 
+from .attrs import attrs_of, device_of
 from .extract import anchor_attrs
 from .extract.kernel_axes import anchor_of
 from .layout import tuned_records
-from .split.join import is_device
 
 _NOT_BOUND = "its schedule leaves a loop outside the GPU's threads"
 _CLASS = re.compile(r"^(?:[\w.]*Error: )+")
@@ -123,7 +123,7 @@ def check_compilable(mod: tvm.IRModule, plan: Plan, graph: KernelGraph, gpu: Tar
 
 
 def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
-    number = {v: int(f.attrs["coexec.segment"]) for v, f in mod.functions.items() if is_device(f, "gpu")}
+    number = {v: attrs_of(f).segment for v, f in mod.functions.items() if device_of(f) == "gpu"}
     if not number:
         return []
     context = autotvm.DispatchContext.current  # before that of TopHub's records, which is another one each time

@@ -10,9 +10,9 @@ from __future__ import annotations
 import tvm
 from tvm import autotvm, relay
 
+from .attrs import device_of
 from .ir_utils import run_in_order
 from .prepare.fold import FoldConstants
-from .split.join import is_device
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
@@ -32,7 +32,7 @@ class AlterShareLayouts:
         out = tvm.IRModule(mod.functions, mod.type_definitions)
         with tuned_records(list(self.targets.values())):
             for device, target in self.targets.items():
-                own = {v: f for v, f in mod.functions.items() if is_device(f, device)}
+                own = {v: f for v, f in mod.functions.items() if device_of(f) == device}
                 alter = _altered if device == "cpu" else _altered_if_possible
                 for var, func in alter(own, target, ctx).items():
                     out[var] = func

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 import tvm
 from tvm import relay
 
+from tvm_coexec.core import naming
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.report.report import Report
 
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tvm_coexec")
 
 KEY, VERSION = "coexec", 1
-# The names that `relay_passes.place` gives: a function's (coexec_3_gpu, coexec_3_join) or `result`, and then what is
-# done for it.
-_NAME = re.compile(r"(?:coexec_(?P<segment>\d+)_)?(?P<rest>.*?)(?:_\d+)?")
-_ROLES = {"_to_gpu": "upload", "_to_cpu": "download", "_slice": "slice", "_join": "join", "_in": "field"}
-_OF_THE_SOURCE = ("download", "join", "field")
 
 
 @tvm.instrument.pass_instrument
@@ -182,7 +177,7 @@ def roles_of(lowered: tvm.IRModule) -> list[tuple[int, str]]:
         segments[body.var] = segment
         fresh = [c for c in calls if c not in seen]
         seen.update(fresh)
-        found += [(segment, "work" if role == "field" else role)] * len(fresh)
+        found += [(segment, naming.WORK if role == naming.FIELD else role)] * len(fresh)
         body = body.body
     return found
 
@@ -203,10 +198,7 @@ def _calls_and_vars(value: relay.Expr) -> tuple[list[relay.Call], list[relay.Var
 
 def _what(name: str, source: int) -> tuple[int, str]:
     """Segment and role of what is bound to a name; `source` is the last segment whose results it reads."""
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    segment = source if match["segment"] is None else int(match["segment"])
-    if match["segment"] is not None and match["rest"] == "join":
-        return segment, "join"  # what follows a chain that is summed up: the chain's own
-    role = next((r for end, r in _ROLES.items() if match["rest"].endswith(end)), "work")
-    return (source if source >= 0 and role in _OF_THE_SOURCE else segment), role
+    binding = naming.parse_binding(name)
+    if binding.segment is None or (binding.of_source and source >= 0):
+        return source, binding.role
+    return binding.segment, binding.role
