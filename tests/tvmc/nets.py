@@ -8,7 +8,7 @@ import pytest
 TARGET = "llvm, opencl"
 
 
-def network(batch: int = 1, channels: int = 16):
+def network(batch: int = 1, channels: int = 16, groups: int = 1):
     """Convolution, ReLU, convolution, pooling, dense: random weights."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -21,7 +21,7 @@ def network(batch: int = 1, channels: int = 16):
     weights = {
         "w1": scaled(channels, 3, 3, 3),
         "b1": scaled(channels),
-        "w2": scaled(channels, channels, 3, 3),
+        "w2": scaled(channels, channels // groups, 3, 3),
         "b2": scaled(channels),
         "w3": scaled(10, channels),
         "b3": scaled(10),
@@ -29,7 +29,7 @@ def network(batch: int = 1, channels: int = 16):
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], pads=[1] * 4),
         helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], pads=[1] * 4),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], pads=[1] * 4, group=groups),
         helper.make_node("GlobalAveragePool", ["c2"], ["p"]),
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("Gemm", ["f", "w3", "b3"], ["y"], transB=1),
