@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 import tvm
@@ -10,12 +9,13 @@ from tvm.contrib import graph_executor
 
 from . import runtime
 from .errors import CoExecError
+from .memory.graph import read_document
 from .placement import place
 
 
 def device_types(graph_json: str) -> list[int]:
     """DLPack device types that a graph uses, CPU first."""
-    index = json.loads(graph_json)["attrs"].get("device_index")
+    index = read_document(graph_json)["attrs"].get("device_index")
     used = set(index[1]) if index else {1}
     return sorted(used | {1})
 

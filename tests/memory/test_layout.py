@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.memory.graphs import Writer, chains
 from tests.memory.test_check import MODES, written
 from tvm_coexec.memory.check import problems
-from tvm_coexec.memory.graph import Graph, bits_of, planned_bytes
+from tvm_coexec.memory.graph import Graph, element_bytes, planned_bytes
 from tvm_coexec.memory.lifetimes import NEVER, Buffer
 from tvm_coexec.memory.packing import into_blocks, into_one
 from tvm_coexec.memory.storage import lay_out
@@ -123,9 +123,11 @@ def test_the_same_graph_has_the_same_layout():
     assert first == second
 
 
-def test_bits():
-    known = {"float32": 32, "int8": 8, "float16x4": 64, "bool": 8, "uint1": 1, "bfloat16": 16}
-    assert {dtype: bits_of(dtype) for dtype in known} == known
+def test_bytes_of_an_element():
+    """As TVM's executor counts: whole bytes for each element."""
+    known = {"float32": 4, "int8": 1, "float16x4": 8, "bool": 1, "uint1": 1, "int4": 1, "bfloat16": 2, "e4m3_float8": 1}
+    known |= {"uint8": 1, "int64": 8, "int1x33": 5, "handle": 8}
+    assert {dtype: element_bytes(dtype) for dtype in known} == known
 
 
 def test_planned_bytes_are_those_of_tensors_alone():
