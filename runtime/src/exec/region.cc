@@ -127,6 +127,9 @@ void Region::order(Access access, const Queue* queue, WaitList* list, size_t off
 void Region::record(Access access, const Event& event, size_t offset, size_t n) {
   if (access != Access::kRead) {
     const size_t end = end_of(offset, n);
+    if (end == offset) {
+      return;
+    }
     cut_out(offset, end);
     writes_.push_back({offset, end, event});
     if (offset == 0 && end >= bytes) {
