@@ -23,7 +23,7 @@ def programs(draw: st.DrawFn) -> Graph:
     """Kernels, copies, concatenations and reshapes on both devices, results on the CPU."""
     w = Writer()
     on: dict[str, list[int]] = {
-        "cpu": [w.input("x", (1, 32)), w.input("p0", (1, 32))],
+        "cpu": [w.input("x", (1, 32)), w.input("p0", (1, 32)), w.input("p2", (1, 0))],
         "gpu": [w.input("p1", (1, 64), "gpu")],
     }
     for _ in range(draw(st.integers(2, 18))):
@@ -40,7 +40,7 @@ def programs(draw: st.DrawFn) -> Graph:
             made = w.concatenate(device, parts)
         else:
             read = draw(st.lists(st.sampled_from(have), min_size=1, max_size=3, unique=True))
-            made = w.kernel(device, read, (1, draw(st.sampled_from([8, 16, 32, 64]))))
+            made = w.kernel(device, read, (1, draw(st.sampled_from([0, 8, 16, 32, 64]))))
         on[device].append(made)
     outputs = draw(st.lists(st.sampled_from(on["cpu"][1:] + [on["cpu"][-1]]), min_size=1, max_size=2, unique=True))
     last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is somebody's, too
