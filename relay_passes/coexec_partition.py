@@ -15,7 +15,7 @@ from tvm_coexec.errors import CoExecError
 from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.plan import Plan
 from tvm_coexec.report import Report
-from tvm_coexec.targets import targets
+from tvm_coexec.targets import check_textures, targets
 from tvm_coexec.verifying import Verify, check_verify
 
 from .annotate import Annotate
@@ -87,6 +87,7 @@ class CoExecPartition:
         verify: bool | int | Verify = False,
     ):
         self.cpu, self.gpu = targets(cpu, gpu)
+        check_textures(self.cpu, self.gpu)
         self.params = params
         self.plan = _read_plan(plan)
         is_file = isinstance(plan, os.PathLike) or (isinstance(plan, str) and not plan.lstrip().startswith("{"))

@@ -119,6 +119,11 @@ class Graph:
         """Entries of inputs and parameters."""
         return [n.outputs[0] for n in self.nodes if not n.function]
 
+    @property
+    def uses_textures(self) -> bool:
+        """Whether any tensor lives in a GPU's texture memory."""
+        return any("texture" in scope for scope in self.document["attrs"].get("storage_scope", ("", ()))[1])
+
     def devices(self) -> set[int]:
         """Device types that it uses."""
         return {e.device for e in self.entries}
