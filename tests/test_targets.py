@@ -10,8 +10,8 @@ from tvm.contrib.graph_executor import GraphModule
 
 import tvm_coexec
 from tests import models
-from tvm_coexec import runtime
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl import runtime
 
 ADRENO = "opencl -device=adreno"
 pytestmark = pytest.mark.opencl

@@ -9,8 +9,8 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
-from . import runtime
-from .errors import CoExecError
+from .core.errors import CoExecError
+from .opencl import runtime
 
 logger = logging.getLogger("tvm_coexec")
 

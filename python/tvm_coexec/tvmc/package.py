@@ -6,7 +6,7 @@ import tarfile
 
 from tvm.driver.tvmc import TVMCException
 
-from ..memory.graph import read_document
+from tvm_coexec.executor.graph_json import read_document
 
 # DLPack device types by the names of `tvmc run --device`
 DEVICE_NAMES = {"cpu": 1, "cuda": 2, "cl": 4, "vulkan": 7, "metal": 8, "rocm": 10}
