@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .costs import Costs, Device, Link
 from .dataset import DEVICES, Sample, Samples

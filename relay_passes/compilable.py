@@ -269,7 +269,6 @@ def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Targ
             found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({refused.why})"))
             continue
         axis = graph.kernels[k].axis(shares.dims[k])
-        assert axis is not None
         why = f"TVM can't compile the GPU's share along '{axis.name}' for {gpu.kind.name} ({refused.why})"
         found.append(Refusal(k, axis.name, why))
     return found

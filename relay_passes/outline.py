@@ -154,7 +154,6 @@ def _attrs(number: int, segment: Segment, graph: KernelGraph) -> SegmentAttrs:
     last = graph.kernels[segment.kernels[-1]]
     shares = segment.shares(graph)
     axis = last.axis(shares.dims[last.index])
-    assert axis is not None
     results = sorted(shares.cuts)
     return SegmentAttrs(
         number, CHAIN, segment.device, segment.kernels,

@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, Need, Range, SplitAxis, Tensor, dtype_bytes
+from tvm_coexec.core.access import InputAccess, Range
+from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, Tensor, dtype_bytes
 
 from .workload import Workload
 
@@ -111,8 +112,7 @@ def describe_shares(
     """
     whole = whole or describe(kernel, device)
     axis = kernel.axis(dim)
-    assert axis is not None, f"kernel {kernel.index} has no axis along dimension {dim}"
-    lo, hi = np.asarray(ranges, float).reshape(-1, 2).T
+    lo, hi = np.asarray(ranges, int).reshape(-1, 2).T
     part = (hi - lo) / axis.extent
     if axis.reduces:
         return _partial_sums(kernel, whole, axis, lo, hi, part)
@@ -163,22 +163,14 @@ def _extents(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part) -> 
     return {rows: getattr(whole, rows) * part, columns: getattr(whole, columns) * read / extent}
 
 
-def _extent_of(need: Need, kernel: Kernel) -> int:
+def _extent_of(need: InputAccess, kernel: Kernel) -> int:
     return max(1, need.paths[0][-1].extent) if need.paths and need.paths[0] else kernel.in_tensors[0].shape[need.dim]
 
 
-def _rows_read(need: Need, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-    """Rows of an input that the ranges need: `Need.apply` for arrays."""
-    least, most = np.full_like(lo, np.inf), np.full_like(lo, -np.inf)
-    for path in need.paths:
-        a, b = lo, hi
-        for step in path:
-            low = np.maximum(0, (a * step.a + step.b) // step.c)
-            b = np.minimum(step.extent, ((b - 1) * step.a + step.e) // step.c + 1)
-            a = np.minimum(low, b)
-        some = a < b
-        least, most = np.where(some, np.minimum(least, a), least), np.where(some, np.maximum(most, b), most)
-    return np.where(most > least, most - least, 0.0)
+def _rows_read(need: InputAccess, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Rows of an input that each range needs."""
+    low, high = need.apply(lo, hi)
+    return high - low
 
 
 def _bytes_read(kernel: Kernel, axis: SplitAxis, lo, hi, part) -> np.ndarray:

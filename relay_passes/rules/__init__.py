@@ -3,7 +3,7 @@
 from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape  # noqa: F401  (importing them fills the table)
 from .base import (
     RULES,
-    ArgNeed,
+    ArgAccess,
     OpSplit,
     Refusal,
     Rule,
@@ -20,7 +20,7 @@ from .base import (
 
 __all__ = [
     "RULES",
-    "ArgNeed",
+    "ArgAccess",
     "OpSplit",
     "Refusal",
     "Rule",

@@ -13,22 +13,27 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Range, Step
+from tvm_coexec.core.access import AccessMap, Range
+from tvm_coexec.core.kernel_graph import REDUCED
 
 
 @dataclass(frozen=True)
-class ArgNeed:
-    """The output range needs this dimension of the argument, through this map."""
+class ArgAccess:
+    """What an output range needs of one argument: a range of this dimension, through this map."""
 
     dim: int
-    step: Step
+    map: AccessMap
+
+    def apply(self, lo: int, hi: int) -> Range:
+        """Range of the argument that the output range ``[lo, hi)`` needs."""
+        return self.map.apply(lo, hi)
 
 
 @dataclass(frozen=True)
 class OpSplit:
     """One way to divide an operator's output: per (flattened) argument its need, `None` for the whole argument."""
 
-    needs: tuple[ArgNeed | None, ...]
+    needs: tuple[ArgAccess | None, ...]
     granule: int = 1
 
 
@@ -100,7 +105,7 @@ def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:
     if dim != REDUCED:
         return shape_of(call)[dim]
     assert split.needs[0] is not None
-    return split.needs[0].step.extent
+    return split.needs[0].map.extent
 
 
 class SplitMemo(dict):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
 
-from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args
+from .base import ArgAccess, OpSplit, Rule, rule, shape_of, slice_expr, with_args
 from .windows import plain_layout
 
 
@@ -23,11 +23,11 @@ class DepthToSpace(Rule):
         found = {}
         for d, letter in enumerate(layout):
             if letter == "N":
-                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+                found[d] = OpSplit((ArgAccess(d, identity(data[d])),))
             elif letter != "C":
-                found[d] = OpSplit((ArgNeed(d, Step(1, 0, 0, block, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(1, 0, 0, block, data[d])),))
             elif str(call.attrs.mode) == "CRD":
-                found[d] = OpSplit((ArgNeed(d, Step(block**2, 0, block**2 - 1, 1, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(block**2, 0, block**2 - 1, 1, data[d])),))
         return found
 
     def rebuild(
@@ -53,7 +53,7 @@ class SpaceToDepth(Rule):
         found = {}
         for d, letter in enumerate(layout):
             if letter == "N":
-                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+                found[d] = OpSplit((ArgAccess(d, identity(data[d])),))
             elif letter != "C":
-                found[d] = OpSplit((ArgNeed(d, Step(block, 0, block - 1, 1, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(block, 0, block - 1, 1, data[d])),))
         return found

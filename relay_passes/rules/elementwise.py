@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args
+from .base import ArgAccess, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args
 
 UNARY = [
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_not", "cast", "ceil", "clip", "copy", "cos",
@@ -34,10 +34,10 @@ class Elementwise(Rule):
         args = [shape_of(a) for a in flat_args(call)]
         found = {}
         for dim, extent in enumerate(out):
-            needs: list[ArgNeed | None] = []
+            needs: list[ArgAccess | None] = []
             for shape in args:
                 d = dim - (len(out) - len(shape))
-                needs.append(ArgNeed(d, identity(extent)) if d >= 0 and shape[d] == extent and extent > 1 else None)
+                needs.append(ArgAccess(d, identity(extent)) if d >= 0 and shape[d] == extent and extent > 1 else None)
             if any(needs):
                 found[dim] = OpSplit(tuple(needs))
         return found
@@ -68,8 +68,8 @@ class VectorOnAxis(Rule):
         axis = int(call.attrs.axis) % len(out)
         found = {}
         for dim, extent in enumerate(out):
-            part = ArgNeed(0, identity(extent)) if dim == axis and vector[0] == extent > 1 else None
-            found[dim] = OpSplit((ArgNeed(dim, identity(extent)), part))
+            part = ArgAccess(0, identity(extent)) if dim == axis and vector[0] == extent > 1 else None
+            found[dim] = OpSplit((ArgAccess(dim, identity(extent)), part))
         return found
 
 
@@ -86,8 +86,8 @@ class FixedPointMultiplyPerAxis(Rule):
         found = {}
         for dim, extent in enumerate(out):
             along = dim == axes[0] % len(out)
-            rest = [ArgNeed(0, identity(extent)) if along and v == [extent] else None for v in vectors]
-            found[dim] = OpSplit((ArgNeed(dim, identity(extent)), *rest))
+            rest = [ArgAccess(0, identity(extent)) if along and v == [extent] else None for v in vectors]
+            found[dim] = OpSplit((ArgAccess(dim, identity(extent)), *rest))
         return found
 
 
@@ -103,7 +103,7 @@ class AllButAxis(Rule):
         if call.attrs.axis is None or len(out) != len(shape_of(call.args[0])):
             raise Refusal(f"{call.op.name} works on the flattened array")
         axis = int(call.attrs.axis) % len(out)
-        return {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
+        return {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
 
 
 @rule("nn.lrn")
@@ -114,8 +114,8 @@ class LocalResponseNorm(Rule):
         """Every dimension."""
         out, half = shape_of(call), int(call.attrs.size) // 2
         axis = int(call.attrs.axis) % len(out)
-        found = {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(out)}
-        found[axis] = OpSplit((ArgNeed(axis, Step(1, -half, half, 1, out[axis])),))
+        found = {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out)}
+        found[axis] = OpSplit((ArgAccess(axis, AccessMap(1, -half, half, 1, out[axis])),))
         return found
 
     def rebuild(
@@ -148,7 +148,7 @@ class Reduce(Rule):
             if d in reduced:
                 out_dim += keepdims
                 continue
-            others = [ArgNeed(d, identity(n)) if shape[d] == n > 1 else None for shape in rest]
-            found[out_dim] = OpSplit((ArgNeed(d, identity(n)), *others))
+            others = [ArgAccess(d, identity(n)) if shape[d] == n > 1 else None for shape in rest]
+            found[out_dim] = OpSplit((ArgAccess(d, identity(n)), *others))
             out_dim += 1
         return found

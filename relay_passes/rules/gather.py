@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import identity
+from tvm_coexec.core.access import identity
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of
+from .base import ArgAccess, OpSplit, Refusal, Rule, rule, shape_of
 
 
 @rule("take")
@@ -20,10 +20,10 @@ class Take(Rule):
             raise Refusal("take with batch dimensions")
         axis = None if call.attrs.axis is None else int(call.attrs.axis) % len(data)
         first = 0 if axis is None else axis
-        found = {first + d: OpSplit((None, ArgNeed(d, identity(n)))) for d, n in enumerate(indices)}
+        found = {first + d: OpSplit((None, ArgAccess(d, identity(n)))) for d, n in enumerate(indices)}
         for d, n in enumerate(data if axis is not None else []):
             if d != axis:
-                found[d if d < first else d - 1 + len(indices)] = OpSplit((ArgNeed(d, identity(n)), None))
+                found[d if d < first else d - 1 + len(indices)] = OpSplit((ArgAccess(d, identity(n)), None))
         return found
 
 
@@ -35,10 +35,10 @@ class Gather(Rule):
         """The axis, and every dimension that data and indices share."""
         data, out = shape_of(call.args[0]), shape_of(call)
         axis = int(call.attrs.axis) % len(data)
-        found = {axis: OpSplit((None, ArgNeed(axis, identity(out[axis]))))}
+        found = {axis: OpSplit((None, ArgAccess(axis, identity(out[axis]))))}
         for d, n in enumerate(out):
             if d != axis and data[d] == n:
-                found[d] = OpSplit((ArgNeed(d, identity(n)), ArgNeed(d, identity(n))))
+                found[d] = OpSplit((ArgAccess(d, identity(n)), ArgAccess(d, identity(n))))
         return found
 
 
@@ -51,4 +51,4 @@ class OneHot(Rule):
         out = shape_of(call)
         axis = int(call.attrs.axis) % len(out)
         dims = [d for d in range(len(out)) if d != axis]
-        return {d: OpSplit((ArgNeed(i, identity(out[d])), None, None)) for i, d in enumerate(dims)}
+        return {d: OpSplit((ArgAccess(i, identity(out[d])), None, None)) for i, d in enumerate(dims)}

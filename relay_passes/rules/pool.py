@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
 
-from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Rule, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Window, each, pads, plain_layout, spatial_letters
 
 
 def channels_and_batch(layout: str, data: list[int]) -> dict[int, OpSplit]:
     """The dimensions along which any pooling works element by element."""
-    return {d: OpSplit((ArgNeed(d, identity(data[d])),)) for d, c in enumerate(layout) if c in "NC"}
+    return {d: OpSplit((ArgAccess(d, identity(data[d])),)) for d, c in enumerate(layout) if c in "NC"}
 
 
 @rule("nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d", "nn.avg_pool1d", "nn.avg_pool2d", "nn.avg_pool3d")
@@ -42,7 +42,7 @@ class Pool(Rule):
         for letter in spatial_letters(layout):
             window, d = self._window(call, letter), layout.index(letter)
             if window.ok():
-                found[d] = OpSplit((ArgNeed(d, window.step(shape_of(call)[d])),))
+                found[d] = OpSplit((ArgAccess(d, window.access_map(shape_of(call)[d])),))
         return found
 
     def rebuild(
@@ -86,7 +86,7 @@ class AdaptivePool(Rule):
         for d, letter in enumerate(layout):
             if letter not in "NC" and data[d] % out[d] == 0:
                 window = data[d] // out[d]
-                found[d] = OpSplit((ArgNeed(d, Step(window, 0, window - 1, 1, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(window, 0, window - 1, 1, data[d])),))
         return found
 
     def rebuild(

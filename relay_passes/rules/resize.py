@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Refusal, Rule, ints, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import plain_layout, spatial_letters
 
 # With float32 coordinates a whole number of input rows is met to 1e-5, TVM's own tolerance, up to here.
@@ -57,10 +57,10 @@ class Resize(Rule):
         found = {}
         for d, letter in enumerate(layout):
             if letter in "NC":
-                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+                found[d] = OpSplit((ArgAccess(d, identity(data[d])),))
             elif out[d] % data[d] == 0 and self._same_weights(call, out[d] // data[d], data[d]):
                 scale, halo = out[d] // data[d], self._halo(call)
-                found[d] = OpSplit((ArgNeed(d, Step(1, -halo * scale, halo * scale, scale, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(1, -halo * scale, halo * scale, scale, data[d])),))
         return found
 
     def rebuild(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, ClampedMap, MirroredMap, Range, identity
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
-from .windows import Touching, plain_layout
+from .base import ArgAccess, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .windows import plain_layout
 
 
 @rule("concatenate")
@@ -27,10 +26,10 @@ class Concatenate(Rule):
         out = shape_of(call)
         fields = [shape_of(a) for a in flat_args(call)]
         axis = int(call.attrs.axis) % len(out)
-        found = {d: OpSplit((ArgNeed(d, identity(n)),) * len(fields)) for d, n in enumerate(out) if d != axis}
+        found = {d: OpSplit((ArgAccess(d, identity(n)),) * len(fields)) for d, n in enumerate(out) if d != axis}
         needs, offset = [], 0
         for shape in fields:
-            needs.append(ArgNeed(axis, Step(1, -offset, -offset, 1, shape[axis])))
+            needs.append(ArgAccess(axis, AccessMap(1, -offset, -offset, 1, shape[axis])))
             offset += shape[axis]
         found[axis] = OpSplit(tuple(needs))
         return found
@@ -55,7 +54,7 @@ class Stack(Rule):
         fields = flat_args(call)
         axis = int(call.attrs.axis) % len(out)
         dims = [d for d in range(len(out)) if d != axis]
-        return {d: OpSplit((ArgNeed(i, identity(out[d])),) * len(fields)) for i, d in enumerate(dims)}
+        return {d: OpSplit((ArgAccess(i, identity(out[d])),) * len(fields)) for i, d in enumerate(dims)}
 
 
 @rule("transpose")
@@ -69,7 +68,7 @@ class Transpose(Rule):
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
         order = self._order(call)
-        return {d: OpSplit((ArgNeed(order[d], identity(n)),)) for d, n in enumerate(shape_of(call))}
+        return {d: OpSplit((ArgAccess(order[d], identity(n)),)) for d, n in enumerate(shape_of(call))}
 
 
 @rule("layout_transform")
@@ -109,7 +108,7 @@ class Reshape(Rule):
             source = self._source(call, dim)
             if source is not None:
                 d, rows, made = source
-                found[dim] = OpSplit((ArgNeed(d, Step(rows, 0, rows - 1, made, shape_of(call.args[0])[d])),))
+                found[dim] = OpSplit((ArgAccess(d, AccessMap(rows, 0, rows - 1, made, shape_of(call.args[0])[d])),))
         return found
 
     def rebuild(
@@ -129,14 +128,14 @@ class Reshape(Rule):
 class Pad(Rule):
     """Each share pads its own end; a mirrored end needs the rows that are seen in the mirror."""
 
-    def _step(self, call: relay.Call, n: int, before: int, after: int) -> Step | None:
+    def _access_map(self, call: relay.Call, n: int, before: int, after: int) -> AccessMap | None:
         mode = str(call.attrs.pad_mode) if call.op.name == "nn.pad" else str(call.attrs.mode).lower()
         if min(before, after) < 0:
             return None
         if mode in ("constant", "edge"):
-            return Touching(1, -before, -before, 1, n, before, before + n - 1)
+            return ClampedMap(1, -before, -before, 1, n, before, before + n - 1)
         if mode in ("reflect", "symmetric"):
-            return Mirrored(1, -before, -before, 1, n, int(mode == "reflect"))
+            return MirroredMap(1, -before, -before, 1, n, int(mode == "reflect"))
         return None
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
@@ -146,9 +145,9 @@ class Pad(Rule):
         found = {}
         for dim, (n, width) in enumerate(zip(data, call.attrs.pad_width, strict=True)):
             before, after = ints(width)
-            step = identity(n) if before == after == 0 else self._step(call, n, before, after)
-            if step is not None:
-                found[dim] = OpSplit((ArgNeed(dim, step), *rest))
+            reads = identity(n) if before == after == 0 else self._access_map(call, n, before, after)
+            if reads is not None:
+                found[dim] = OpSplit((ArgAccess(dim, reads), *rest))
         return found
 
     def rebuild(
@@ -169,25 +168,6 @@ class Pad(Rule):
         out = with_args(call, args, with_attrs(call, pad_width=values))
         total = got[1] - got[0] + sum(widths[dim])
         return slice_expr(out, dim, (r[0] - start, r[1] - start), total)
-
-
-@dataclass(frozen=True)
-class Mirrored(Step):
-    """A shift by `-b` rows whose ends are mirrored: about the last row (`pivot` 1) or about the edge (`pivot` 0)."""
-
-    pivot: int
-
-    def apply(self, r: Range) -> Range:
-        """Input rows, those behind the mirror included."""
-        if r[0] >= r[1]:
-            return (0, 0)
-        before, n = -self.b, self.extent
-        low, high = max(0, r[0] - before), min(n, r[1] - before)
-        if r[0] < before:  # row -1 shows row `pivot`
-            low, high = 0, max(high, before - r[0] + self.pivot)
-        if r[1] > before + n:
-            low, high = min(low, n - (r[1] - before - n) - self.pivot), n
-        return (low, high)
 
 
 @rule("strided_slice")
@@ -220,7 +200,7 @@ class StridedSlice(Rule):
         for d, n in enumerate(data):
             begin, stride = bounds.get(d, (0, 1))
             if stride > 0:
-                found[d] = OpSplit((ArgNeed(d, Step(stride, begin, begin, 1, n)),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(stride, begin, begin, 1, n)),))
         return found
 
     def rebuild(
@@ -252,7 +232,7 @@ class Tile(Rule):
         """Every dimension with repetition 1."""
         out, data = shape_of(call), shape_of(call.args[0])
         skip = len(out) - len(data)
-        return {d + skip: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data) if out[d + skip] == n}
+        return {d + skip: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(data) if out[d + skip] == n}
 
 
 @rule("repeat")
@@ -265,8 +245,8 @@ class Repeat(Rule):
         if call.attrs.axis is None:
             raise Refusal("repeat works on the flattened array")
         axis, repeats = int(call.attrs.axis) % len(data), int(call.attrs.repeats)
-        found = {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data)}
-        found[axis] = OpSplit((ArgNeed(axis, Step(1, 0, 0, repeats, data[axis])),))
+        found = {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(data)}
+        found[axis] = OpSplit((ArgAccess(axis, AccessMap(1, 0, 0, repeats, data[axis])),))
         return found
 
     def rebuild(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tvm.relay")
 
+from tvm_coexec.core.access import AccessMap, InputAccess
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.core.plan import Plan, Segment
 
 
@@ -26,7 +27,7 @@ def graph() -> KernelGraph:
     for i in range(3):
         axes = (
             SplitAxis("oc", 1, 16, 4, 4, (None,), True),
-            SplitAxis("h", 2, 12, 1, 2, (Need(2, ((Step(1, -1, 1, 1, 12),),)),), False),
+            SplitAxis("h", 2, 12, 1, 2, (InputAccess(2, ((AccessMap(1, -1, 1, 1, 12),),)),), False),
         )
         kernels.append(Kernel(i, "nn.conv2d", "nn.conv2d", {"groups": 4}, (i - 1,), (t,), (t,), 9216, 1e6, axes))
     kernels.append(Kernel(3, "nn.softmax", "nn.softmax", {}, (2,), (t,), (t,), reason="it mixes everything"))

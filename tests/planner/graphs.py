@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, identity
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
 
 
 def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32, flops: float = 1e8) -> Kernel:
     """A 3x3 convolution with padding 1."""
     t = Tensor((1, channels, size, size), "float32")
-    rows = Need(2, ((Step(1, -1, 1, 1, size),),))
+    rows = InputAccess(2, ((AccessMap(1, -1, 1, 1, size),),))
     axes = (
         SplitAxis("oc", 1, channels, 1, 4, tuple(None for _ in inputs), True),
         SplitAxis("h", 2, size, 1, 2, tuple(rows for _ in inputs), False),
@@ -22,7 +23,7 @@ def add_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: in
     """An elementwise sum."""
     t = Tensor((1, channels, size, size), "float32")
     axes = tuple(
-        SplitAxis(n, d, e, 1, 2, tuple(Need(d, ((identity(e),),)) for _ in inputs), False)
+        SplitAxis(n, d, e, 1, 2, tuple(InputAccess(d, ((identity(e),),)) for _ in inputs), False)
         for n, d, e in (("oc", 1, channels), ("h", 2, size))
     )
     return Kernel(index, "add", "add", {}, inputs, (t,) * len(inputs), (t,), 0, 32e3, axes)

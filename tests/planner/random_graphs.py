@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, Need, Range, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, Range, identity
+from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.cost_models.costs import Link
 
 SIZE = 12
@@ -45,7 +46,6 @@ class RandomCosts:
     def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs`."""
         axis = kernel.axis(dim)
-        assert axis is not None
         rows = np.asarray(ranges, float).reshape(-1, 2)
         part = np.maximum(0.0, rows[:, 1] - rows[:, 0]) / axis.extent
         return np.where(part > 0, self.launch_s[device] + part * self._work_s(device, kernel), 0.0)
@@ -112,10 +112,10 @@ def random_graph(seed: int, kernels: int, block: int | None = None) -> KernelGra
 
 def _conv(index: int, source: int, channels: int, dice: np.random.Generator) -> Kernel:
     size = int(dice.choice([1, 3]))
-    rows = Need(2, ((Step(1, -(size // 2), size // 2, 1, SIZE),),))
+    rows = InputAccess(2, ((AccessMap(1, -(size // 2), size // 2, 1, SIZE),),))
     axes = [SplitAxis("oc", 1, CHANNELS, 1, 2, (None,), True), SplitAxis("h", 2, SIZE, 1, 2, (rows,), False)]
     if dice.random() < 0.3:
-        reads = Need(1, ((identity(channels),),))
+        reads = InputAccess(1, ((identity(channels),),))
         axes.append(SplitAxis("ic", REDUCED, channels, 1, channels // 6, (reads,), True))
     attrs = {"n": index, "kernel_size": [size, size], "strides": [1, 1], "groups": 1}
     flops = float(10 ** dice.uniform(5.5, 7.5))
@@ -127,7 +127,7 @@ def _conv(index: int, source: int, channels: int, dice: np.random.Generator) -> 
 
 def _elementwise(index: int, sources: tuple[int, ...], channels: int) -> Kernel:
     axes = tuple(
-        SplitAxis(n, d, e, 1, e // 6, tuple(Need(d, ((identity(e),),)) for _ in sources), False)
+        SplitAxis(n, d, e, 1, e // 6, tuple(InputAccess(d, ((identity(e),),)) for _ in sources), False)
         for n, d, e in (("oc", 1, channels), ("h", 2, SIZE))
     )
     name, t = "add" if len(sources) > 1 else "nn.relu", _map(channels)
@@ -137,9 +137,9 @@ def _elementwise(index: int, sources: tuple[int, ...], channels: int) -> Kernel:
 def _concatenation(index: int, sources: tuple[int, ...], sizes: list[int]) -> Kernel:
     total, fields, offset = sum(sizes), [], 0
     for n in sizes:
-        fields.append(Need(1, ((Step(1, -offset, -offset, 1, n),),)))
+        fields.append(InputAccess(1, ((AccessMap(1, -offset, -offset, 1, n),),)))
         offset += n
-    rows = tuple(Need(2, ((identity(SIZE),),)) for _ in sources)
+    rows = tuple(InputAccess(2, ((identity(SIZE),),)) for _ in sources)
     axes = (
         SplitAxis("oc", 1, total, 1, total // 6, tuple(fields), False),
         SplitAxis("h", 2, SIZE, 1, 2, rows, False),

@@ -6,9 +6,10 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+from .chains import Shares, chain_shares
 from .errors import CoExecError
 from .files import write_atomically
-from .kernel_graph import KernelGraph, Shares, chain_shares
+from .kernel_graph import KernelGraph
 
 VERSION = 1
 DEVICES = ("cpu", "gpu", "split")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tvm_coexec.core.chains import last_axis
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Costs
@@ -61,7 +62,6 @@ def _place(graph: KernelGraph, segment: Segment, index: int, number: int, chain:
         return Place(number, -1, segment.device, **parts, text=f"segment {number}: whole on the {segment.device}")
     shares = segment.shares(graph)
     axis = graph.kernels[index].axis(shares.dims[index])
-    assert axis is not None
     ranges = {"gpu": shares.gpu[index], "cpu": shares.cpu[index]}
     parts = {d: (r[0] / axis.extent, r[1] / axis.extent) for d, r in ranges.items()}
     told = ", ".join(f"{d} {r[0]} to {r[1]}" for d, r in ranges.items())
@@ -143,8 +143,7 @@ class _Network:
         items.append(Text(x + BOX_WIDTH / 2, top + 0.86 * high, short_name(kernel), 10, "middle", INK))
         segment = self.plan.segments[place.segment]
         if is_split and k == segment.kernels[0]:
-            last = self.graph.kernels[segment.kernels[-1]].named_axis(segment.axis)
-            assert last is not None
+            last = last_axis(self.graph, segment.kernels, segment.axis)
             told = f"{place.segment}: {segment.axis} {segment.cut}/{last.extent}"
             items.append(Text(x, y - 4, told, 10, "start", mixed(colour, INK, 0.75), True))
         data = (("kernel", k), ("segment", place.segment), ("device", place.device), ("colour", colour))

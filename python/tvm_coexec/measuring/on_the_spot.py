@@ -243,8 +243,7 @@ def _planned_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterable[_Job]
         for k in segment.kernels:
             for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
                 rows = ranges[k][1] - ranges[k][0]
-                whole = graph.kernels[k].axis(shares.dims[k])
-                if whole is not None and 0 < rows < whole.extent:
+                if 0 < rows < graph.kernels[k].axis(shares.dims[k]).extent:
                     yield _Job(device, graph.kernels[k], shares.dims[k], rows)
 
 
@@ -309,7 +308,6 @@ def _piece(job: _Job) -> Piece:
     if job.dim == WHOLE:
         return Piece(job.device, job.kernel.index)
     axis = job.kernel.axis(job.dim)
-    assert axis is not None
     rows = (0, job.rows) if job.device == "gpu" else (axis.extent - job.rows, axis.extent)
     return Piece(job.device, job.kernel.index, job.dim, rows)
 

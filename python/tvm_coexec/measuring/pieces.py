@@ -12,8 +12,9 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, Range
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.attrs import JOIN, SegmentAttrs
@@ -85,7 +86,7 @@ class KernelBuilder:
         if piece.rows is None:
             segment = Segment(piece.device, tuple(k.index for k in inner.kernels))
         else:
-            axis = last.axis(piece.dim)
+            axis = last.find_axis(piece.dim)
             if axis is None or len(inner.kernels) != 1:
                 raise CoExecError(f"kernel {last.name} can't be divided along dimension {piece.dim} alone")
             lo, hi = piece.rows

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.features.describe import describe, is_free
 from tvm_coexec.cost_models.measured import UNUSABLE_S
@@ -174,9 +175,8 @@ def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
     lies between.
     """
     axis = kernel.axis(dim)
-    assert axis is not None
     n = axis.extent
-    tile = axis.align if axis.align % axis.granule == 0 else axis.granule
+    tile = axis.tile
     step = 1 if n <= _MAX_POINTS and axis.name not in _CHANNELS else tile * -(-n // (tile * _MAX_POINTS))
     return n, np.union1d(np.arange(step, n + 1, step), [n])
 

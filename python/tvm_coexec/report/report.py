@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tvm_coexec.core.chains import last_axis
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import AnalyticCosts, Costs
@@ -101,9 +102,7 @@ class Report:
         names = [self.graph.kernels[k].name for k in segment.kernels]
         row: dict = {"segment": number, "device": segment.device, "kernels": list(segment.kernels), "names": names}
         if segment.device == "split":
-            last = self.graph.kernels[segment.kernels[-1]]
-            axis = last.named_axis(segment.axis)
-            assert axis is not None
+            axis = last_axis(self.graph, segment.kernels, segment.axis)
             row |= {"axis": segment.axis, "cut": segment.cut, "extent": axis.extent, "ratio": segment.cut / axis.extent}
         row["expected_s"] = dict(segment.expected_s)
         return row

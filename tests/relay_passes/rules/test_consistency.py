@@ -11,7 +11,7 @@ from tvm import relay
 from tests.relay_passes.rules.networks import networks
 from tests.relay_passes.rules.sequences import sequences
 from tests.relay_passes.rules.test_random_chains import COMMON, MORE, chains
-from tvm_coexec.core.kernel_graph import Range, union
+from tvm_coexec.core.access import Range, union
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.extract.extractor import _flops, extract_with_calls
 from tvm_coexec.relay_passes.outline import Annotate
@@ -74,7 +74,7 @@ def needed_by_shares(graph, members: list[int], shares) -> dict[str, dict[int, R
             for value, need in zip(graph.kernels[k].inputs, axis.needs, strict=True):
                 if value in members:
                     continue
-                r = None if need is None else need.apply(ranges[k])
+                r = None if need is None else need.apply(*ranges[k])
                 if r == (0, 0):
                     continue
                 if value not in needs:
