@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import CoExecError
 from ..plan import Plan, Segment, write_atomically
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _BACK = {"cpu": "gpu", "gpu": "cpu"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser)
     add = parser.add_argument_group("where to cut").add_argument
     add("--profile", metavar="FILE", help="costs: a file or a shipped profile's name; its cpu is here, its gpu there")
     add("--bandwidth", type=checks.positive, metavar="BYTES", help="of the link, bytes a second; needed with --profile")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import places, remote
     from ..sampling.models import load_model
 
-    model = load_model(args.model)
+    model = load_model(args.model, args.input_shapes)
     prepared, extracted = places.prepare(model.mod, model.params)
     plan, expected_s = _plan(extracted.graph, args)
     partition = places.split_prepared(prepared, extracted, plan)

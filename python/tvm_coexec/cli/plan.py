@@ -14,6 +14,7 @@ from ..planner.compare import Compared, of_run
 from ..planner.tables import Tables
 from ..report import Report
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser)
     parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from ..targets import targets
 
     both = targets(args.cpu, args.gpu)
-    builder = load_model(args.model).builder(args.cpu, args.gpu)
+    builder = load_model(args.model, args.input_shapes).builder(args.cpu, args.gpu)
     graph = builder.graph
     if given is not None:
         _check(given, builder, args)

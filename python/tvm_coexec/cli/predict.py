@@ -7,13 +7,14 @@ import json
 
 from ..plan import write_atomically
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote, or a shipped profile's name")
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser)
     parser.add_argument("--device", choices=("cpu", "gpu", "both"), default="both", help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", help="write the predictions there")
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         checks.folder_of(args.json)
     profile = Profile.load(profiles.find(args.profile))
-    graph = load_model(args.model).graph()
+    graph = load_model(args.model, args.input_shapes).graph()
     devices = ("cpu", "gpu") if args.device == "both" else (args.device,)
     kernels = [
         {"kernel": k.index, "name": k.name, "output": "x".join(map(str, k.outputs[0].shape))}

@@ -31,6 +31,7 @@ from tvm.relay.backend import Executor, Runtime
 from tvm.target import Target
 
 from ..errors import CoExecError
+from ..frontend.control_flow import check_control_flow
 from ..metadata import Lowered, described
 from ..plan import Plan
 from ..relay_passes.coexec_partition import CoExecPartition, plan_of
@@ -102,6 +103,7 @@ def build_hook(stock: Callable) -> Callable:
             raise TVMCException("co-execution needs the graph executor: compile without the VM (use_vm)")
         _check_executor(given.get("executor"), given.get("runtime"))
         _check_shapes(given["mod"])
+        check_control_flow(given["mod"])
         cpu, gpu = devices_of(given["tvm_target"])
         partition = CoExecPartition(cpu, gpu, params=given.get("params"), **request.options.pass_options())
         request.module = given["mod"] = partition(given["mod"])
