@@ -65,7 +65,7 @@ def test_a_branch_that_is_decided_in_the_file_is_no_branch(condition):
 
 
 def test_the_operator_that_can_t_be_converted_is_named():
-    """By its own converter, by the type of its result, and by an attribute that TVM does not know."""
+    """By its own converter, by the type of its result, and where TVM asks for the type at a later operator only."""
     weights = {"w": np.zeros((5, 4), "float32")}
     gemm = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Gemm", ["r", "w"], ["y"], name="head")]
     ends = [onnx_models.value("x", [2, 3])], [onnx_models.value("y", None)]
@@ -75,6 +75,9 @@ def test_the_operator_that_can_t_be_converted_is_named():
     assert "operator Gemm (node 'head')" in text and "check --input-shapes" in text
     add = [helper.make_node("Add", ["x", "v"], ["y"], name="sum")]
     assert "operator Add (node 'sum')" in refuse(onnx_models.model(add, *ends, {"v": np.zeros((2, 4), "float32")}))
+    late = [*add, helper.make_node("Relu", ["y"], ["z"]), helper.make_node("Flatten", ["z"], ["f"])]
+    proto = onnx_models.model(late, ends[0], [onnx_models.value("f", None)], {"v": np.zeros((2, 4), "float32")})
+    assert "operator Add (node 'sum')" in refuse(proto)
     quick = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], name="total")]
     axes = [onnx_models.value("axes", [1], TensorProto.INT64)]
     assert "operator ReduceSum (node 'total')" in refuse(onnx_models.model(quick, ends[0] + axes, ends[1]))
@@ -111,6 +114,37 @@ def test_weights_in_other_files(tmp_path):
     (tmp_path / "net.bin").unlink()
     with pytest.raises(CoExecError, match=r"can't read the weights of .*net\.onnx: .*net\.bin.*same folder"):
         read_onnx(path)
+
+
+def test_what_the_type_checker_found_is_in_the_error(capfd):
+    """TVM prints it, and says only that it did; another renderer is there again afterwards, in a nested use as well."""
+    import tvm
+    from tvm import relay
+    from tvm.ir import diagnostics
+
+    from tvm_coexec.frontend.quiet import quiet_tvm
+
+    def infer() -> None:
+        x, w = relay.var("x", shape=(1, 5, 8)), relay.var("w", shape=(4, 3, 3))
+        relay.transform.InferType()(tvm.IRModule.from_expr(relay.nn.conv1d(x, w, channels=4, kernel_size=3)))
+
+    seen = []
+    diagnostics.override_renderer(lambda context: seen.append(len(context.diagnostics)))
+    try:
+        with pytest.raises(tvm.error.DiagnosticError, match="5 does not match 3"), quiet_tvm():
+            with pytest.raises(tvm.error.DiagnosticError, match="5 does not match 3"), quiet_tvm():
+                infer()
+            assert not seen
+            infer()
+        with pytest.raises(tvm.error.DiagnosticError, match="check diagnostic render"):
+            infer()
+        assert any(seen)
+    finally:
+        diagnostics.override_renderer(None)
+    assert capfd.readouterr().err == ""
+    with pytest.raises(tvm.error.DiagnosticError):
+        infer()
+    assert "does not match" in capfd.readouterr().err
 
 
 def test_warnings_of_tvm_go_to_the_log(caplog, recwarn):

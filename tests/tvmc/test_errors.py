@@ -162,6 +162,27 @@ def test_a_model_of_unknown_shape(compile_fails, tvmc):
     compile_fails(["input 'x' has open sizes: n", "--input-shapes x:[1,4]"], "--coexec-ratio", "0.5", model="relu.onnx")
 
 
+def test_models_that_can_t_be_imported(compile_fails):
+    """The operator is named, or the executor's limit; TVM's warnings are no part of the answer."""
+    onnx_models = pytest.importorskip("tests.frontend.onnx_models")
+    cases = [
+        (onnx_models.lacking(), ["importer lacks operators of net.onnx: Det (2 nodes", "com.acme::Fuse", "Mystery"]),
+        (onnx_models.branch(), ["graph executor runs no branches or loops", "If (node 'choose')"]),
+        (onnx_models.loop(), ["graph executor runs no branches or loops", "Loop (node 'repeat')"]),
+        (onnx_models.two_inputs(["b", "s"], ["b", "s"]), ["'a' has open sizes: b, s", "give --input-shapes a:[1,128]"]),
+        (onnx_models.two_inputs([2, 3], [4, 3]), ["can't convert the operator Add (node 'Add_0') of net.onnx"]),
+    ]
+    for proto, words in cases:
+        onnx_models.save(proto, Path("net.onnx"))
+        compile_fails(words, "--coexec-ratio", "0.5", model="net.onnx")
+    options = ["--coexec-ratio", "0.5", "--input-shapes"]
+    onnx_models.save(onnx_models.conv_net(["n", 3, "h", "w"]), Path("net.onnx"))
+    compile_fails(["'x' has open sizes: h, w"], *options, "x:[2,3,-1,-1]", model="net.onnx")
+    compile_fails(["no input 'y'; its inputs are: 'x' [n,3,h,w]"], *options, "y:[2,3,8,8]", model="net.onnx")
+    compile_fails(["4 dimensions, [n,3,h,w], and 3 sizes are given"], *options, "x:[3,8,8]", model="net.onnx")
+    compile_fails(["operator Conv", "check --input-shapes"], *options, "x:[2,4,8,8]", model="net.onnx")
+
+
 @pytest.mark.parametrize("option", ["-o", "--coexec-dump-plan", "--coexec-report"])
 def test_unwritable_outputs(compile_fails, option):
     Path("file").write_text("")

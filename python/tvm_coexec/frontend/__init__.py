@@ -5,6 +5,6 @@
 `input_shapes`     sizes of inputs: what the file leaves open, and ``--input-shapes`` (no TVM)
 `onnx_import`      TVM's importer, and which operator it stopped at
 `control_flow`     what the graph executor can't run
-`python_warnings`  Python warnings of TVM go to the log
+`quiet`            what TVM writes to standard error by itself
 =================  =================================================================================================
 """

@@ -5,6 +5,7 @@ What the importer can't take is named by its ONNX operator: most files that fail
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +21,15 @@ from ..texts import one_line
 from .control_flow import OPERATORS, control_nodes, has_control_flow, refusal
 from .input_shapes import OPTION, inputs_of, resolve_shapes
 from .onnx_file import describe_nodes, nodes_of
-from .python_warnings import log_tvm_warnings
+from .quiet import quiet_tvm
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 _ALWAYS_KNOWN = ("Constant",)  # the importer has no converter for it, and needs none
+
+
+_LOOKED_BACK = 50  # operators; the importer asks for types at most of them
 
 
 @dataclass
@@ -39,12 +43,27 @@ class _Position:
     failed : list of (str, str)
         `open` at the time of the error.
     last : tuple of (str, str)
-        The operator that was converted last: its type is checked after its conversion.
+        The operator that was converted last.
+    made : deque of (str, str, Expr)
+        The latest operators that were converted, with what they became.
     """
 
     open: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     last: tuple[str, str] = ("", "")
+    made: deque[tuple[str, str, relay.Expr]] = field(default_factory=lambda: deque(maxlen=_LOOKED_BACK))
+
+    def find_ill_typed(self) -> tuple[str, str] | None:
+        """The first of the latest operators whose result has no type: TVM finds that out at one that reads it."""
+        for op, node, made in self.made:
+            expr = made.astuple() if isinstance(made, relay.expr.TupleWrapper) else made
+            try:
+                func = relay.Function(relay.analysis.free_vars(expr), expr)
+                with quiet_tvm():
+                    relay.transform.InferType()(tvm.IRModule.from_expr(func))
+            except Exception:
+                return op, node
+        return None
 
 
 def import_onnx(
@@ -77,11 +96,12 @@ def import_onnx(
     if not proto.graph.node:
         raise CoExecError(f"the model {path} has no operators: there is nothing to compile")
     _check_operators(proto, path)
-    with log_tvm_warnings(), _followed(sum(1 for _ in nodes_of(proto.graph))) as position:
-        try:
+    position = _Position()
+    try:
+        with quiet_tvm(), _followed(position, sum(1 for _ in nodes_of(proto.graph))):
             mod, params = relay.frontend.from_onnx(proto, shapes)
-        except Exception as err:
-            raise _import_error(proto, path, err, position, bool(given)) from None
+    except Exception as err:
+        raise _import_error(proto, path, err, position, bool(given)) from None
     if control_nodes(proto) and has_control_flow(mod):
         mod = relay.transform.FoldConstant()(relay.transform.InferType()(mod))  # decides branches by known conditions
         if has_control_flow(mod):
@@ -101,9 +121,9 @@ def _check_operators(proto: ModelProto, path: str) -> None:
 
 
 @contextmanager
-def _followed(nodes: int) -> Iterator[_Position]:
-    """Follow the importer from operator to operator."""
-    graph, position = importer.GraphProto, _Position()
+def _followed(position: _Position, nodes: int) -> Iterator[None]:
+    """Keep the position up to date while the importer goes from operator to operator."""
+    graph = importer.GraphProto
     stock = graph._convert_operator
     with progress(what="importing", unit="operator", total=nodes) as bar:
 
@@ -116,13 +136,14 @@ def _followed(nodes: int) -> Iterator[_Position]:
                 position.failed = position.failed or list(position.open)
                 raise
             finally:
-                position.open.pop()
+                current = position.open.pop()
+            position.made.append((*current, made))
             bar.update()
             return made
 
         graph._convert_operator = convert
         try:
-            yield position
+            yield
         finally:
             graph._convert_operator = stock
 
@@ -136,7 +157,7 @@ def _import_error(proto: ModelProto, path: str, err: Exception, position: _Posit
         if reader is not None:
             return CoExecError(f"the operator {reader.op_type} in {path} reads '{err.args[0]}', which is no input, no "
                                "weight and no result of the model; give a complete ONNX file")  # fmt: skip
-    op, node = position.failed[-1] if position.failed else position.last
+    op, node = position.find_ill_typed() or (position.failed[-1] if position.failed else position.last)
     if not op:
         return CoExecError(f"TVM's ONNX importer can't read {path}: {one_line(err)}; check the model (onnx.checker)")
     hint = (

@@ -12,6 +12,7 @@ from ..errors import CoExecError
 from ..frontend.input_shapes import inputs_of, select_shapes
 from ..frontend.onnx_file import read_onnx
 from ..frontend.onnx_import import import_onnx
+from ..frontend.quiet import quiet_tvm
 from ..kernel_graph import KernelGraph
 from ..relay_passes.extract import extract_with_calls
 from ..relay_passes.prepare import Prepare
@@ -42,7 +43,7 @@ class Model:
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
         """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
-        with opt_level_3():
+        with quiet_tvm(), opt_level_3():
             prepared = Prepare(self.params)(self.mod)
             extracted = extract_with_calls(prepared)
         if not extracted.graph.kernels:

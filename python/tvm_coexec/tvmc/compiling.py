@@ -43,6 +43,7 @@ from .options import CoExecOptions, flag, from_args, from_target
 from .patching import replaced
 from .staging import StagedFiles
 from .target_text import CODEGEN, arrange, codegen_options, devices_of, from_json
+from .tuning_log import check_tuning_log
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -167,6 +168,8 @@ def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
         raise CoExecError("--workspace-pools is for --executor aot, which can't co-execute: leave it out")
     if args.tuning_records and not os.path.isfile(args.tuning_records):
         raise CoExecError(f"--tuning-records: there is no file {args.tuning_records}")
+    if args.tuning_records and not check_tuning_log(args.tuning_records):
+        args.tuning_records = None
     cpu, gpu = devices_of(_target(args))
     _check_cross_compiler(cpu, args.cross_compiler)
     CoExecPartition(cpu, gpu, **options.pass_options())  # finds what is wrong with them before the model is read

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tvm.driver.tvmc import TVMCException
 
 from ..errors import CoExecError
-from ..frontend.python_warnings import log_tvm_warnings
+from ..frontend.quiet import quiet_tvm
 from ..texts import one_line
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more
@@ -28,7 +28,7 @@ def reported(verbose: int, what: str) -> Iterator[None]:
         What was being done, for such errors.
     """
     try:
-        with log_tvm_warnings():
+        with quiet_tvm():
             yield
     except TVMCException as err:
         # another class than the base means something to tvmc's main: it has an exit status of its own
