@@ -10,9 +10,9 @@ from __future__ import annotations
 import tvm
 from tvm import autotvm, relay
 
-from .fold import FoldConstants
-from .join import is_device
-from .sequence import run_in_order
+from .ir_utils import run_in_order
+from .prepare.fold import FoldConstants
+from .split.join import is_device
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")

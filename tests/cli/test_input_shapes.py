@@ -10,7 +10,7 @@ pytestmark = pytest.mark.llvm
 pytest.importorskip("onnx")
 
 from tests.frontend import onnx_models  # noqa: E402
-from tvm_coexec.plan import Plan  # noqa: E402
+from tvm_coexec.core.plan import Plan  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +57,16 @@ def test_what_is_given_is_planned_for(coexec, files, profile_file, tmp_path):
     assert coexec("predict", profile_file, files["text"], "--input-shapes", "b:[2,5]").code == 0
 
 
-@pytest.mark.opencl
-def test_samples_of_other_shapes_are_others(coexec, files, tmp_path):
-    from tvm_coexec.cost_models.samples import read_samples
+def test_samples_of_other_shapes_are_others(files):
+    """A network is known by its name in a file of samples; one that a file has all sizes of keeps its plain name."""
+    from tvm_coexec.measuring.read_model import load_models
 
-    path = tmp_path / "s.jsonl"
-    quick = ["--cuts", 0, "--repeats", 2, "--min-repeat-ms", 1, "--processes", 1, "--no-contention", "-o", path]
-    for size in (8, 10):
-        done = coexec("profile", files["map"], files["batch"], "--input-shapes", f"x:[1,3,{size},{size}]", *quick)
-        assert done.code == 0, done.err
-    names = {f"{m} x:[1,3,{size},{size}]" for m in ("map", "batch") for size in (8, 10)}
-    assert {n["network"] for n in read_samples(path).networks} == names
+    both = [files["map"], files["text"]]
+    found = load_models(both, {"x": [1, 3, 8, 8], "a": [2, 5]})
+    assert [m.name for m in found] == ["map x:[1,3,8,8]", "text a:[2,5]"]
+    assert [m.name for m in load_models([files["batch"], files["nothing"]])] == ["batch", "nothing"]
+    (parameter,) = found[0].mod["main"].params
+    assert [int(d) for d in parameter.checked_type.shape] == [1, 3, 8, 8]
 
 
 def test_shapes_that_do_not_fit(coexec, files, profile_file, tmp_path):

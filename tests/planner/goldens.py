@@ -15,11 +15,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.planner.random_graphs import RandomCosts, random_graph
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.cost_models import Profile
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph
 from tvm_coexec.planner import STRATEGIES, make_plan
-from tvm_coexec.testing.graphs import RandomCosts, random_graph
 
 FOLDER = Path(__file__).parent / "golden"
 NETWORKS = (
@@ -87,7 +87,7 @@ def _section(graph: KernelGraph, costs: object, options: dict, title: str) -> st
 
 def extract(network: str) -> KernelGraph:
     """The kernels of a network of the zoo; needs TVM."""
-    from tvm_coexec.sampling.models import load_model
+    from tvm_coexec.measuring.read_model import load_model
 
     return load_model(network).graph()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..frontend.input_shapes import OPTION
+from tvm_coexec.frontend.input_shapes import OPTION
 
 
 def add_model(parser: argparse.ArgumentParser, **kwargs: object) -> None:

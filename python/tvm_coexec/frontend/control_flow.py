@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import tvm
 from tvm import relay
 
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+
 from .onnx_file import describe_nodes, nodes_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import CoExecError
-from ..texts import list_some
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.texts import list_some
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from tvm.driver.tvmc import TVMCException
 
-from ..errors import CoExecError
-from ..frontend.quiet import quiet_tvm
-from ..texts import one_line
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.texts import one_line
+from tvm_coexec.frontend.quiet import quiet_tvm
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more
 

@@ -7,9 +7,10 @@ import importlib.util
 from tvm.driver.tvmc import TVMCException, frontends
 from tvm.driver.tvmc.model import TVMCModel
 
-from ..errors import CoExecError
-from ..frontend.onnx_file import read_onnx
-from ..frontend.onnx_import import import_onnx
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.frontend.onnx_file import read_onnx
+from tvm_coexec.frontend.onnx_import import import_onnx
+
 from .messages import one_line
 
 
