@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "frontend": {"core"},
     "targets": {"core"},
     "remote": {"core"},
-    "pass_context": set(),
+    "pass_context": {"core"},
     "testbed": set(),
     "models": {"core"},
     "opencl": {"core", "hooks"},
@@ -41,8 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     FACE: {"build", "core", "executor", "hooks", "partition", "report"},
     "rpc_server": {FACE},
     "tvmc": {
-        *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "planner", "report"),
-        *("targets", "tracing", FACE),
+        *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "pass_context", "planner"),
+        *("report", "targets", "tracing", FACE),
     },
     "cli": {
         *("core", "cost_models", "drawing", "frontend", "measuring", "models", "planner", "remote", "report"),

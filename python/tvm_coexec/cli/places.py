@@ -12,6 +12,7 @@ import numpy as np
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.progress import progress
 
 from . import checks
 from .model_argument import add_model
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     with places.Places(partition, args.here, args.there, session, args.host_there) as both:
         inputs = _inputs(args.inputs, prepared["main"].params)
         both.run(inputs)  # drivers compile GPU kernels when they are first launched
-        best = min((both.run(inputs) for _ in range(args.repeats)), key=lambda r: r.total_s)
+        best = min((both.run(inputs) for _ in progress(range(args.repeats), "running", "run")), key=lambda r: r.total_s)
     numbers = _numbers(partition, best, expected_s, args)
     _print(numbers, args.model)
     if args.outputs:

@@ -207,6 +207,7 @@ def _numbers(report: Report, profile: str, compared: list[Compared], args: argpa
         "sync_points": report.sync_points,
         "bytes_moved": sim.totals.bytes_moved,
         "segments": report.segments(),
+        "largest": report.largest(),
         "whole": whole,
         "strategies": strategies,
     }

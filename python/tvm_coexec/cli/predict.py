@@ -6,10 +6,13 @@ import argparse
 import json
 
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.texts import shorten
 
 from . import checks
 from .model_argument import add_model
 from .tables import print_table
+
+LONGEST_NAME = 60  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         | {f"{d} ms": profile.whole_s(d, k) * 1e3 for d in devices}
         for k in graph.kernels
     ]
-    print_table(kernels, f"{args.model} by {args.profile}: {profile.description}")
+    shown = [k | {"name": shorten(k["name"], LONGEST_NAME)} for k in kernels]
+    print_table(shown, f"{args.model} by {args.profile}: {profile.description}")
     networks = {d: profile.network_s(d, graph) for d in devices}
     energy = {}
     for d, seconds in networks.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.texts import shorten
 from tvm_coexec.drawing import Bar, Drawing, Lane, timelines
 
 from .record import Recording
@@ -9,6 +10,7 @@ from .segments import Graph
 from .timeline import Event, Timeline
 
 WIDTH = 1280.0
+_LONGEST_TIP = 80  # characters of a line
 _LANES = {"cpu": "CPU", "gpu": "GPU"}
 
 
@@ -41,6 +43,6 @@ def _bars(graph: Graph, events: list[Event]) -> tuple[Bar, ...]:
         if e.end_s <= start:
             continue
         at = e.end_s
-        tip = "\n".join(t for t in (e.name, f"{e.nbytes} bytes" if e.nbytes else "") if t)
+        tip = "\n".join(t for t in (shorten(e.name, _LONGEST_TIP), f"{e.nbytes} bytes" if e.nbytes else "") if t)
         bars.append(Bar(start, e.end_s, e.what, e.segment, graph.chain_of(e.segment), tip))
     return tuple(bars)

@@ -12,6 +12,7 @@ import numpy as np
 import tvm
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.create import create
 from tvm_coexec.opencl import runtime
 
@@ -104,18 +105,21 @@ class Tracer:
     ) -> Recording:
         """Call `run` some times unrecorded, then `ready`, then `run` some times recorded; it runs the executor once."""
         assert self.graph is not None, "wrap comes first"
-        for _ in range(warm_up):
-            run()
-        ready()
-        windows = []
-        runtime.trace_start()
-        try:
-            for _ in range(runs):
-                begin = time.monotonic_ns()
+        with progress(what="recording", unit="run", total=warm_up + runs) as bar:
+            for _ in range(warm_up):
                 run()
-                windows.append((begin, time.monotonic_ns()))
-        finally:
-            taken = runtime.trace_take()
+                bar.update()
+            ready()
+            windows = []
+            runtime.trace_start()
+            try:
+                for _ in range(runs):
+                    begin = time.monotonic_ns()
+                    run()
+                    windows.append((begin, time.monotonic_ns()))
+                    bar.update()  # between runs: what it takes is part of none
+            finally:
+                taken = runtime.trace_take()
         recording = Recording(self.graph, tuple(windows), spans_of(taken))
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)

@@ -35,6 +35,7 @@ from tvm_coexec.core.plan import Plan
 from tvm_coexec.executor.annotations import Lowered, described
 from tvm_coexec.frontend.control_flow import check_control_flow
 from tvm_coexec.partition import CoExecPartition, plan_of
+from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
 from tvm_coexec.targets import targets
 
@@ -183,12 +184,13 @@ def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
         )
         with (
             _requested(request),
+            show_passes("compiling") as bars,
             replaced(
                 compiler,
                 frontends=Frontends(),
                 save_dumps=_save_dumps(compiler.save_dumps, request),
                 target_from_cli=_target_from_cli,
-                compile_model=functools.partial(compiler.compile_model, instruments=[request.lowered]),
+                compile_model=functools.partial(compiler.compile_model, instruments=[request.lowered, *bars]),
             ),
         ):
             compiler.drive_compile(args)
