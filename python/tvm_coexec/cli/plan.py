@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
+from tvm_coexec.planner import Options, compare, make_plan, with_times
 from tvm_coexec.planner.cached_costs import Tables
 from tvm_coexec.planner.compare import Compared, of_run
 from tvm_coexec.report.report import Report
@@ -22,10 +24,9 @@ from .tables import print_table
 if TYPE_CHECKING:
     from tvm.target import Target
 
+    from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.cost_models import Costs
     from tvm_coexec.measuring.pieces import KernelBuilder
-
-_PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
     add = parser.add_argument_group("how to plan").add_argument
-    add("--strategy", metavar="NAME", help=f"one of {', '.join(STRATEGIES)} (default: coexec)")
-    add("--axis", metavar="AXIS", help="divide along this axis only: oc, h, n, m, batch, ic... (default: auto)")
-    add("--ratio", metavar="PART", help="the GPU's part of every operator, 0 to 1 (default: auto, by cost)")
-    add("--min-gain", metavar="PART", help="what a plan must save of one device's time (default: by the profile)")
-    add("--objective", metavar="NAME", help="latency, energy or edp, their product (default: latency)")
-    add("--bandwidth", metavar="BYTES", help="of neurosurgeon's link, bytes a second (default: the profile's links)")
+    add_flags(add, Options)
     add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
@@ -59,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
 
     both = targets(args.cpu, args.gpu)
     builder = load_model(args.model, args.input_shapes).builder(args.cpu, args.gpu)
-    graph = builder.graph
     if given is not None:
-        _check(given, builder, args)
+        _check(given, builder.graph, args)
     profile, costs = _costs(args, builder, *both)
+    plan, graph = _plan(args, builder, costs, options, given, both)
     costs = Tables(graph, costs)
-    plan = make_plan(graph, costs, **vars(options)) if given is None else with_times(graph, costs, given)
+    if given is not None:
+        plan = with_times(graph, costs, given)
     report = Report(graph, plan, costs=costs)
     print(f"profile: {profile}")
     if given is not None:
@@ -82,13 +79,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     """Options of planning, and what can be said of the others before the model is read."""
-    given = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in options_of(Options) if getattr(args, name) is not None}
     if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
-        told = ", ".join("--" + n.replace("_", "-") for n in idle)
+        told = ", ".join(map(flag, idle))
         raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
-    options = check_options(**given)
+    options = checked(Options, given, flag)
     for path in (args.output, args.png, args.html, args.json):
         if path:
             checks.folder_of(path)
@@ -99,9 +96,32 @@ def _options(args: argparse.Namespace) -> Options:
     return options
 
 
-def _check(plan: Plan, builder: KernelBuilder, args: argparse.Namespace) -> None:
+def _plan(
+    args: argparse.Namespace,
+    builder: KernelBuilder,
+    costs: Costs,
+    options: Options,
+    given: Plan | None,
+    targets: Sequence[Target],
+) -> tuple[Plan, KernelGraph]:
+    """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
+    from tvm_coexec.measuring.pieces import opt_level_3
+    from tvm_coexec.partition import divide_compilably
+
+    def make(graph: KernelGraph) -> Plan:
+        if given is None:
+            return make_plan(graph, costs, options)
+        _check(given, graph, args)
+        return given
+
+    with opt_level_3():
+        plan, extracted, _ = divide_compilably(builder.prepared, builder.extracted, make, targets)
+    return plan, extracted.graph
+
+
+def _check(plan: Plan, graph: KernelGraph, args: argparse.Namespace) -> None:
     try:
-        plan.check(builder.graph)
+        plan.check(graph)
     except CoExecError as err:
         raise CoExecError(f"{args.check} does not fit {args.model}: {err}") from None
 
