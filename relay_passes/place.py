@@ -30,6 +30,7 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from .branches import keep_apart
 from .inline import inline_functions
 from .join import device_of, is_join
 from .rules import shape_of, slice_expr
@@ -77,7 +78,7 @@ class _Placer:
             return inline_functions(self.mod)["main"]
         self._run_calls()
         body = self._result(main.body)
-        for var, value in reversed(self.binds):
+        for var, value in reversed(keep_apart(self.binds)):
             body = relay.Let(var, value, body)
         return relay.Function(main.params, body, main.ret_type, [], main.attrs)
 

@@ -2,7 +2,8 @@
 
 Parameters become constants and the rewrites that do not depend on a device are done once on the whole model: batch
 norm folded into scales, quantised (qnn) operators lowered, constants folded. TVM would do these itself in a
-single-target build; after the split it would see only shares. Layouts are left alone: they are each device's choice.
+single-target build; after the split it would see only shares, and constants that live on a GPU, which it can't fold.
+Tensors without elements are dropped as well. Layouts are left alone: they are each device's choice.
 `SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types anew for every pattern
 and would cost more than all passes here together.
 """
@@ -13,11 +14,16 @@ import tvm
 from tvm import relay
 
 from .conv_attrs import ConvAttrs, leaves_out
+from .empty import DropEmptyTensors
 from .fold import FoldConstants
 from .prelu import UnflattenPRelu
 from .sequence import run_in_order
 from .tuples import SplitFieldsToSlices
+from .type_only import TYPE_ONLY_OPS, ConcretizeTypes
 from .views import VIEWS, MergeViews
+
+# With these a model itself says where its values live.
+DEVICE_OPS = frozenset(["on_device", "device_copy"])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
@@ -41,26 +47,31 @@ class Prepare:
         mod = tvm.IRModule(mod.functions, mod.type_definitions)
         mod["main"] = main
         ops = _operators(main)
+        if ops & DEVICE_OPS:
+            return relay.transform.InferType()(mod)  # stays whole; folding would meet constants of other devices
         if "incomplete convolution" in ops:
             mod = run_in_order(mod, [relay.transform.InferType(), ConvAttrs()], ctx)
         # Every function pass infers all types anew; so a pass is run only where it has something to do.
         passes: list[tvm.transform.Pass] = [relay.transform.InferType()]
+        if "let" in ops:
+            passes += [relay.transform.ToGraphNormalForm(), relay.transform.InferType()]
         if any(op.startswith("qnn.") for op in ops):
             passes += [relay.qnn.transform.Legalize(), relay.qnn.transform.CanonicalizeOps()]
+        passes.append(DropEmptyTensors())
         passes.append(relay.transform.SimplifyInference())
         if "nn.bias_add" in ops:
             passes.append(relay.transform.CanonicalizeOps())
+        passes.append(FoldConstants())
+        if {"nn.prelu", "broadcast_to_like"} <= ops:
+            passes.append(UnflattenPRelu())
+        if ops & TYPE_ONLY_OPS:
+            passes += [ConcretizeTypes(), FoldConstants()]
         # The two halves of FoldScaleAxis, which itself would fold each constant by a compilation of its own.
-        halves = [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis()]
-        passes += [FoldConstants(), *halves, FoldConstants()]
-        if "let" in ops:
-            passes.append(relay.transform.ToGraphNormalForm())
+        passes += [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis(), FoldConstants()]
         if "several views" in ops:
             passes.append(MergeViews())
         if "split" in ops:
             passes.append(SplitFieldsToSlices())
-        if {"nn.prelu", "broadcast_to_like"} <= ops:
-            passes.append(UnflattenPRelu())
         return run_in_order(mod, passes, ctx)
 
 
