@@ -22,12 +22,14 @@ from .annotate import Annotate
 from .extract import extract_with_calls
 from .layout import AlterShareLayouts
 from .place import Place
-from .prepare import Prepare
+from .prepare import Prepare, bind_params
 from .split import SplitChains
+from .static_shapes import why_dynamic
 
 logger = logging.getLogger("tvm_coexec")
 
 PLAN_ATTR = "coexec.plan"
+_NO_KERNELS = "it has no operators, or none that gives elements"
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPartition")
@@ -42,7 +44,8 @@ class CoExecPartition:
     cpu, gpu : str or Target
         See `tvm_coexec.targets`.
     params : dict of str to NDArray, optional
-        Weights; bound as constants, so that each device gets only its slice.
+        Weights; bound as constants, so that each device gets only its slice. They are in the result even where the
+        model stays whole or was divided before.
     plan : Plan, str or path, optional
         A plan to replay (a `Plan`, its JSON text, or the path of a file) instead of planning.
     strategy : str
@@ -104,14 +107,14 @@ class CoExecPartition:
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the co-executed module; `report` then tells what was decided."""
-        done = plan_of(mod)
-        if done is not None:
+        mod = bind_params(mod, self.params)
+        if plan_of(mod) is not None:
             return mod
-        prepared = Prepare(self.params)(mod)
+        prepared = Prepare()(mod)
         extracted = extract_with_calls(prepared)
         graph = extracted.graph
-        if not graph.kernels:
-            reason = graph.reason or "it has no operators"
+        reason = graph.reason or why_dynamic(prepared) or ("" if graph.kernels else _NO_KERNELS)
+        if reason:
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
             return mod

@@ -127,4 +127,6 @@ def is_constant(expr: relay.Expr) -> bool:
         return all(is_constant(f) for f in expr.fields)
     if isinstance(expr, relay.Call):
         return isinstance(expr.op, tvm.ir.Op) and all(is_constant(a) for a in expr.args)
+    if isinstance(expr, relay.TupleGetItem):
+        return is_constant(expr.tuple_value)
     return isinstance(expr, relay.Constant)

@@ -13,6 +13,8 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from tvm_coexec.errors import CoExecError
+
 from .conv_attrs import ConvAttrs, leaves_out
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
@@ -37,16 +39,13 @@ class Prepare:
     """
 
     def __init__(self, params: dict | None = None):
-        self.params = dict(params or {})
+        self.params = params
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the prepared module; the input is not changed."""
-        main = mod["main"]
-        if self.params:
-            main = relay.build_module.bind_params_by_name(main, self.params)
+        mod = bind_params(mod, self.params)
         mod = tvm.IRModule(mod.functions, mod.type_definitions)
-        mod["main"] = main
-        ops = _operators(main)
+        ops = _operators(mod["main"])
         if ops & DEVICE_OPS:
             return relay.transform.InferType()(mod)  # stays whole; folding would meet constants of other devices
         if "incomplete convolution" in ops:
@@ -73,6 +72,23 @@ class Prepare:
         if "split" in ops:
             passes.append(SplitFieldsToSlices())
         return run_in_order(mod, passes, ctx)
+
+
+def bind_params(mod: tvm.IRModule, params: dict | None) -> tvm.IRModule:
+    """The module with parameters of main as constants; without any the module as it is.
+
+    Raises
+    ------
+    CoExecError
+        When the module has no main.
+    """
+    if "main" not in [g.name_hint for g in mod.get_global_vars()]:
+        raise CoExecError("the module has no function 'main': co-execution divides what main computes")
+    if not params:
+        return mod
+    bound = tvm.IRModule(mod.functions, mod.type_definitions, mod.attrs)
+    bound["main"] = relay.build_module.bind_params_by_name(mod["main"], dict(params))
+    return bound
 
 
 def _operators(func: relay.Function) -> set[str]:

@@ -1,0 +1,66 @@
+"""Building a model that stays whole."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+from tvm.target import Target
+
+from .errors import CoExecError
+from .relay_passes.prepare import DEVICE_OPS, Prepare
+from .relay_passes.static_shapes import why_dynamic
+from .targets import targets
+
+_CONTROL_FLOW = (relay.If, relay.Match, relay.RefCreate, relay.RefRead, relay.RefWrite)
+
+
+def target_of_whole(mod: tvm.IRModule, cpu: str | Target, gpu: str | Target) -> Target | list[Target]:
+    """What to build an undivided model for.
+
+    Parameters
+    ----------
+    mod : IRModule
+    cpu, gpu : str or Target
+        See `tvm_coexec.targets`.
+
+    Returns
+    -------
+    Target or list of Target
+        The CPU alone, since a build for two devices would lose the layouts that the CPU likes; both for a model that
+        says itself which device runs what.
+    """
+    both = targets(cpu, gpu)
+    return both if any(_any_node(f, _is_placed) for f in mod.functions.values()) else both[0]
+
+
+def check_buildable(mod: tvm.IRModule) -> None:
+    """Find what TVM's graph executor can't run before TVM does, whose message would not say what to do.
+
+    Parameters
+    ----------
+    mod : IRModule
+        With its weights bound.
+
+    Raises
+    ------
+    CoExecError
+        For dynamic shapes and control flow; one sentence that names the input or operator.
+    """
+    prepared = Prepare()(mod)
+    if dynamic := why_dynamic(prepared):
+        raise CoExecError(dynamic)
+    if _any_node(prepared["main"], lambda n: isinstance(n, _CONTROL_FLOW)):
+        raise CoExecError(
+            "the model has control flow, which TVM's graph executor can't run: build it for TVM's virtual machine, or "
+            "import it with the branches and loops unrolled"
+        )
+
+
+def _is_placed(node: relay.Expr) -> bool:
+    return isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name in DEVICE_OPS
+
+
+def _any_node(func: tvm.ir.BaseFunc, holds) -> bool:
+    found: list[bool] = []
+    relay.analysis.post_order_visit(func, lambda n: found.append(True) if holds(n) else None)
+    return bool(found)
