@@ -117,7 +117,8 @@ class CoExecPartition:
         if reason:
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
-            return mod
+            # without kernels what is left are inputs and constants, which any device can have
+            return prepared if reason == _NO_KERNELS else mod
         plan, costs = self._plan(prepared, graph)
 
         def divide(plan: Plan) -> tvm.IRModule:

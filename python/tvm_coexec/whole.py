@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tvm
 from tvm import relay
 from tvm.target import Target
@@ -44,15 +46,21 @@ def check_buildable(mod: tvm.IRModule) -> None:
     Raises
     ------
     CoExecError
-        For dynamic shapes and control flow; one sentence that names the input or operator.
+        For dynamic shapes, control flow and closures; one sentence that names the input or operator, if it is one.
     """
     prepared = Prepare()(mod)
     if dynamic := why_dynamic(prepared):
         raise CoExecError(dynamic)
-    if _any_node(prepared["main"], lambda n: isinstance(n, _CONTROL_FLOW)):
+    body = prepared["main"].body
+    if _any_node(body, lambda n: isinstance(n, _CONTROL_FLOW)):
         raise CoExecError(
             "the model has control flow, which TVM's graph executor can't run: build it for TVM's virtual machine, or "
             "import it with the branches and loops unrolled"
+        )
+    if _any_node(body, _is_closure):
+        raise CoExecError(
+            "the model has functions inside main, which TVM's graph executor can't run: inline them, or build the "
+            "model for TVM's virtual machine"
         )
 
 
@@ -60,7 +68,13 @@ def _is_placed(node: relay.Expr) -> bool:
     return isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name in DEVICE_OPS
 
 
-def _any_node(func: tvm.ir.BaseFunc, holds) -> bool:
+def _is_closure(node: relay.Expr) -> bool:
+    """Fused functions are primitive, and so are those for external code generators."""
+    is_function = isinstance(node, relay.Function)
+    return is_function and (node.attrs is None or "Primitive" not in node.attrs.keys())  # noqa: SIM118 (not a dict)
+
+
+def _any_node(expr: relay.Expr, holds: Callable[[relay.Expr], bool]) -> bool:
     found: list[bool] = []
-    relay.analysis.post_order_visit(func, lambda n: found.append(True) if holds(n) else None)
+    relay.analysis.post_order_visit(expr, lambda n: found.append(True) if holds(n) else None)
     return bool(found)
