@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from tvm_coexec.kernel_graph import REDUCED, Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
 
 # As they are called in the tables of shapes, and in that of plans.
 NETWORKS = {

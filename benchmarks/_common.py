@@ -63,12 +63,12 @@ def kept_rows(args: Arguments, key: str) -> list[dict]:
 
 
 class TestBed:
-    """The machine as the benchmarks use it: on pocl one core for each device (see `tvm_coexec.testing.testbed`)."""
+    """The machine as the benchmarks use it: on pocl one core for each device (see `tvm_coexec.testbed`)."""
 
     __test__ = False
 
     def __init__(self) -> None:
-        from tvm_coexec.testing import testbed
+        from tvm_coexec import testbed
 
         for logger in ("te_compiler", "autotvm"):
             logging.getLogger(logger).setLevel(logging.ERROR)

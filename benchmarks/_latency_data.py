@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tvm_coexec.cost_models.describe import kernel_class
-from tvm_coexec.cost_models.workload import Workload
+from tvm_coexec.cost_models.features.describe import kernel_class
+from tvm_coexec.cost_models.features.workload import Workload
 
 
 @dataclass(frozen=True)

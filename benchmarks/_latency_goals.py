@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks import _common, _latency_data
 from benchmarks._latency_data import Measured
 from tvm_coexec.cost_models import AnalyticModel, NetworkCorrection, Workload, read_samples
-from tvm_coexec.cost_models.adjust import representative, transferred
-from tvm_coexec.cost_models.samples import Sample
-from tvm_coexec.cost_models.workload import groups_of
+from tvm_coexec.cost_models.dataset import Sample
+from tvm_coexec.cost_models.features.workload import groups_of
+from tvm_coexec.cost_models.models.adjust import representative, transferred
 
 # Own networks that nothing is fitted on.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet")

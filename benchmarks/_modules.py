@@ -32,7 +32,7 @@ class Network:
         """A network of the zoo with onnxruntime's answer."""
         from tvm import relay
 
-        from tvm_coexec.testing import zoo
+        from tvm_coexec.models import zoo
 
         model = zoo.load(name)
         inputs = zoo.inputs(model)

@@ -104,7 +104,7 @@ def _serve(pipe: Connection, environment: dict[str, str]) -> None:
     autotvm.GLOBAL_SCOPE.silent = True
     target = tvm.target.Target("opencl", host="llvm")
     tasks: dict[str, object] = {}
-    tvm_coexec.schedules.device_traits(target)
+    tvm_coexec.opencl.schedules.device_traits(target)
     pipe.send("ready")
     with contextlib.suppress(EOFError):
         while True:
@@ -134,7 +134,7 @@ def _entity(task, which: int | str, target):
     """A configuration: an index into the task's space, ``"ours"`` or ``"stock"``."""
     from tvm.autotvm.task.space import FallbackConfigEntity
 
-    from tvm_coexec import schedules
+    from tvm_coexec.opencl import schedules
 
     if which == "stock":
         return FallbackConfigEntity()

@@ -16,7 +16,14 @@ import numpy as np
 from benchmarks import _common, _latency_data, _latency_goals
 from benchmarks._latency_data import Measured
 from tvm_coexec.cost_models import AnalyticModel, BoostedModel, LatencyModel
-from tvm_coexec.cost_models.baselines import CoDL, LinearFlops, LookupTable, NeuralPower, Neurosurgeon, RawXGBoost
+from tvm_coexec.cost_models.models.baselines import (
+    CoDL,
+    LinearFlops,
+    LookupTable,
+    NeuralPower,
+    Neurosurgeon,
+    RawXGBoost,
+)
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 FOLDS = 10

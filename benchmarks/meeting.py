@@ -31,7 +31,7 @@ def one_kernel(channels: int) -> tuple[_modules.Network, Callable]:
     import tvm
     from tvm import relay
 
-    from tvm_coexec.plan import Plan, Segment
+    from tvm_coexec.core.plan import Plan, Segment
     from tvm_coexec.relay_passes.extract import extract
     from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -48,7 +48,7 @@ def copy_heavy(layers: int = 4, channels: int = 16, size: int = 224) -> tuple[_m
     import tvm
     from tvm import relay
 
-    from tvm_coexec.plan import Plan, Segment
+    from tvm_coexec.core.plan import Plan, Segment
     from tvm_coexec.relay_passes.extract import extract
     from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -122,8 +122,8 @@ def latency(runs: int) -> dict:
     """Seconds from a kernel's end to the end of the wait for it; the kernel takes longer than the CPU's share."""
     bed = _common.TestBed()
     import tvm_coexec
-    from tvm_coexec import runtime
-    from tvm_coexec.plan import Plan, Segment
+    from tvm_coexec.core.plan import Plan, Segment
+    from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer
     from tvm_coexec.tracing.timeline import measured_timeline
 
@@ -170,7 +170,7 @@ def latencies(quick: bool) -> list[dict]:
 def network(name: str, bed: _common.TestBed, turns: int, quiet: _quiet.Quiet, profile: str) -> dict:
     """One row: the same file on shared memory and with copies, in turns."""
     import tvm_coexec
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     if name == "resnet50":
         net = _modules.Network.load(name)

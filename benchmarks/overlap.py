@@ -24,8 +24,8 @@ def measure(name: str, bed: _common.TestBed, quiet: _quiet.Quiet, runs: int, pro
     from tvm import relay
 
     import tvm_coexec
-    from tvm_coexec import placement
-    from tvm_coexec.memory.graph import Graph, planned_bytes
+    from tvm_coexec.executor import shared_memory as placement
+    from tvm_coexec.executor.graph_json import Graph, planned_bytes
     from tvm_coexec.tracing import Tracer, numbers
     from tvm_coexec.tracing.timeline import measured_timeline
 

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 
 from benchmarks import _codl_networks, _common
+from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import planner
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.cost_models import shipped
 from tvm_coexec.cost_models.profile import Profile
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.testing.graphs import RandomCosts, random_graph
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "codl"
-PROFILES = Path(planner.__file__).parent.parent / "profiles"
+PROFILES = shipped.FOLDER
 NETWORKS = (*("resnet50", "mobilenet", "squeezenet", "inception_v1", "densenet121", "shufflenet", "bert_base"),)
 LIMIT_MS = {"resnet50": 50, "densenet121": 200, "bert_base": 100}
 LARGEST_RANDOM, NEAR = 7, 0.01
@@ -113,7 +114,7 @@ def _codl(folder: Path, profiles: dict[str, Profile], goals: list[dict], tables:
 
 
 def _graphs(names: tuple[str, ...]) -> dict[str, KernelGraph]:
-    from tvm_coexec.sampling.models import load_model
+    from tvm_coexec.measuring.read_model import load_model
 
     return {name: load_model(name).graph() for name in _common.progress(names, "networks")}
 

@@ -15,7 +15,7 @@ EACH = 5
 def measure(name: str, bed: _common.TestBed, turns: int) -> dict:
     """One row of the table."""
     import tvm_coexec
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer
     from tvm_coexec.tracing.spans import spans_of
 

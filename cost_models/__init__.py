@@ -1,16 +1,16 @@
 """Latency models and the costs that planners ask for. Nothing here imports TVM."""
 
-from .analytic import AnalyticModel
-from .base import LatencyModel
-from .boosted import BoostedModel
 from .costs import AnalyticCosts, Costs, Link, Roofline
-from .describe import describe, describe_shares
+from .dataset import Sample, Samples, read_samples
+from .features.describe import describe, describe_shares
+from .features.workload import Workload
 from .measured import MeasuredCosts
-from .models import MODELS, load_model
+from .models.analytic import AnalyticModel
+from .models.base import LatencyModel
+from .models.boosted import BoostedModel
+from .models.registry import MODELS, load_model
 from .power import Power, Reading
 from .profile import NetworkCorrection, Profile, load_costs
-from .samples import Sample, Samples, read_samples
-from .workload import Workload
 
 __all__ = [
     "MODELS",

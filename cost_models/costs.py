@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tvm_coexec.kernel_graph import Kernel, Range
+from tvm_coexec.core.kernel_graph import Kernel, Range
 
 Device = str  # "cpu" or "gpu"
 

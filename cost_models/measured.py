@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import Kernel, KernelGraph, Range
-from tvm_coexec.plan import write_atomically
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.files import damage, read_json, write_atomically
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
 
-from .base import damage, read_json
 from .costs import AnalyticCosts, Costs, Device, Link
 
 VERSION = 1

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
-from .regression import non_negative_sum, rounded
+from .models.regression import non_negative_sum, rounded
 
 Busy = Mapping[str, float]  # seconds by "cpu", "gpu", or by "cpu/conv", "gpu/dense"...
 

@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import Kernel, KernelGraph, Range
-from tvm_coexec.plan import write_atomically
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.files import damage, read_json, write_atomically
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
 
-from .adjust import refined, transferred
-from .analytic import AnalyticModel
-from .base import VERSION, LatencyModel, check_samples, damage, folds_by_kernel, never_faster, read_json
-from .boosted import BoostedModel
 from .costs import Costs, Device, Link
-from .describe import describe, describe_shares, is_free
+from .dataset import DEVICES, Sample, Samples
+from .features.describe import describe, describe_shares, is_free
+from .features.workload import Workload, stack
 from .measured import MeasuredCosts
-from .models import model_from_json
+from .models.adjust import refined, transferred
+from .models.analytic import AnalyticModel
+from .models.base import VERSION, LatencyModel, check_samples, folds_by_kernel, never_faster
+from .models.boosted import BoostedModel
+from .models.registry import model_from_json
+from .models.regression import non_negative_sum, rounded
 from .plan_records import plan_factor
 from .power import Busy, Power
-from .regression import non_negative_sum, rounded
-from .samples import DEVICES, Sample, Samples
-from .workload import Workload, stack
 
 _LINKS = ("upload", "download", "host_copy")
 _DEFAULT_LINK = Link(5e-5, 2e-10)

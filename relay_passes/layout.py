@@ -10,9 +10,9 @@ from __future__ import annotations
 import tvm
 from tvm import autotvm, relay
 
-from .fold import FoldConstants
-from .join import is_device
-from .sequence import run_in_order
+from .attrs import device_of
+from .ir_utils import run_in_order
+from .prepare.fold import FoldConstants
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
@@ -32,7 +32,7 @@ class AlterShareLayouts:
         out = tvm.IRModule(mod.functions, mod.type_definitions)
         with _tuned_records(list(self.targets.values())):
             for device, target in self.targets.items():
-                own = {v: f for v, f in mod.functions.items() if is_device(f, device)}
+                own = {v: f for v, f in mod.functions.items() if device_of(f) == device}
                 for var, func in _altered(own, target, ctx).items():
                     out[var] = func
         return out

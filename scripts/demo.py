@@ -100,7 +100,8 @@ def demo(options: argparse.Namespace) -> int:
     from tvm.contrib import graph_executor
 
     import tvm_coexec
-    from tvm_coexec.testing import testbed, zoo
+    from tvm_coexec import testbed
+    from tvm_coexec.models import zoo
 
     logging.getLogger("te_compiler").setLevel(logging.ERROR)
     logging.getLogger("autotvm").setLevel(logging.ERROR)
@@ -111,7 +112,7 @@ def demo(options: argparse.Namespace) -> int:
     gpu_target = tvm_coexec.targets(cpu, options.gpu)[1]
     gpu_device = tvm.device(gpu_target.kind.name)
     if not gpu_device.exist:
-        reason = tvm_coexec.runtime.why_unavailable() if gpu_target.kind.name == "opencl" else None
+        reason = tvm_coexec.opencl.runtime.why_unavailable() if gpu_target.kind.name == "opencl" else None
         raise tvm_coexec.CoExecError(f"no {gpu_target.kind.name} device: {reason or 'TVM finds none'}")
     print(f"{bed.description}\nCPU target: {cpu}; GPU target: {options.gpu}")
 

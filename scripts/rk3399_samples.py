@@ -1,7 +1,7 @@
 """Turn a table of RK3399 convolutions into samples that ``coexec fit`` reads: what the generic profile is made from.
 
     python scripts/rk3399_samples.py conv2d_cpu_gpu.csv -o rk3399.jsonl
-    coexec fit rk3399.jsonl -o python/tvm_coexec/profiles/generic.json --description "..."
+    coexec fit rk3399.jsonl -o cost_models/shipped/generic.json --description "..."
 
 The table has the best records of TVM's public TopHub logs for the CPU and the Mali-T860 of that board, one shape a row:
 ``N, IC, IH, IW, OC, KH, KW, stride, pad, depthwise, cpu_ms, mali_ms``.
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._latency_data import read_rk3399
-from tvm_coexec.cost_models.samples import Sample, SampleWriter
+from tvm_coexec.cost_models.dataset import Sample, SampleWriter
 
 DEVICES = {
     "cpu": {"target": "llvm", "name": "RK3399 CPU"},

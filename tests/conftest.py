@@ -48,7 +48,8 @@ def lacks_opencl() -> str | None:
     """Return why tests that run on an OpenCL device cannot run."""
     if (reason := lacks_llvm()) is not None:
         return reason
-    runtime = importlib.import_module("tvm_coexec").runtime
+    importlib.import_module("tvm_coexec")  # installs the runtime
+    runtime = importlib.import_module("tvm_coexec.opencl.runtime")
     if (reason := runtime.why_unavailable()) is not None:
         return f"OpenCL: {reason}"
     if not importlib.import_module("tvm").opencl(0).exist:

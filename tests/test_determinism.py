@@ -21,7 +21,7 @@ import tvm
 from tvm import relay
 from ir_text import ir_text
 from tvm_coexec import planner
-from tvm_coexec.relay_passes.annotate import Annotate
+from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains

@@ -1,38 +1,25 @@
 """tvm-coexec: run the same operators on a CPU and a GPU at once, as a plug-in of TVM's Relay compiler.
 
-Importing the package adds `relay.transform.CoExecPartition`, loads the OpenCL runtime where the TVM at hand has none,
-and gives GPU shares sane schedules where no tuning records apply.
+With a TVM that has Relay, importing the package adds ``relay.transform.CoExecPartition`` and installs the hooks that
+`tvm_coexec.hooks` lists. Without one, what needs no TVM works all the same: kernel graphs, plans, the planner, cost
+models, reports and drawings.
 """
 
 from __future__ import annotations
 
-from .errors import CoExecError
+from typing import TYPE_CHECKING
 
-try:
-    from tvm import relay as _relay  # noqa: F401
-except ImportError as err:
-    raise ImportError(
-        f"tvm-coexec needs a TVM that has Relay (0.13 to 0.19), and `import tvm.relay` failed ({err}); "
-        "run `make setup` or install such a TVM"
-    ) from err
-
-from . import runtime, schedules, tophub
-from .relay_passes import coexec_partition as _coexec_partition
-
-runtime.load()
-tophub.install()
-schedules.install()
-_coexec_partition.register()
-
-from .api import build, partition_for_coexec, plan_of, targets  # noqa: E402
-from .arrays import as_numpy, empty, from_numpy  # noqa: E402
-from .executor import create  # noqa: E402
-from .kernel_graph import KernelGraph  # noqa: E402
-from .plan import Plan  # noqa: E402
-from .relay_passes.coexec_partition import CoExecPartition  # noqa: E402
-from .report import Report  # noqa: E402
+from .core.errors import CoExecError
+from .core.kernel_graph import KernelGraph
+from .core.plan import Plan
+from .report import Report
 
 __version__ = "0.1.0"
+# Names that need TVM.
+_RELAY_NAMES = (
+    *("CoExecPartition", "as_numpy", "build", "create", "empty", "from_numpy"),
+    *("partition_for_coexec", "plan_of", "targets"),
+)
 __all__ = [
     "CoExecError",
     "CoExecPartition",
@@ -48,3 +35,29 @@ __all__ = [
     "plan_of",
     "targets",
 ]
+
+_why_no_relay: str | None = None
+if not TYPE_CHECKING:
+    try:
+        from tvm import relay as _relay  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as err:  # a TVM whose libraries are missing raises the last two
+        _why_no_relay = f"{type(err).__name__}: {err}".splitlines()[0]
+
+if _why_no_relay is None:
+    from . import hooks, partition
+    from .build import build, partition_for_coexec, plan_of, targets
+    from .executor.arrays import as_numpy, empty, from_numpy
+    from .executor.create import create
+    from .partition import CoExecPartition
+
+    hooks.install()
+    partition.register()
+
+
+def __getattr__(name: str) -> object:
+    if name in _RELAY_NAMES:
+        raise ImportError(
+            f"tvm_coexec.{name} needs a TVM that has Relay (0.13 to 0.19), and `from tvm import relay` failed "
+            f"({_why_no_relay}); run `make setup` or install such a TVM"
+        )
+    raise AttributeError(f"module 'tvm_coexec' has no attribute '{name}'")

@@ -7,7 +7,7 @@ import socket
 
 import tvm
 
-from .errors import CoExecError
+from .core.errors import CoExecError
 
 CONNECT_S = 10
 

@@ -52,6 +52,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     # functions of this module travel to the server's processes by name, and __main__ is another module there
-    from tvm_coexec.rpc_server import main as run
+    from .rpc_server import main as run
 
     run()

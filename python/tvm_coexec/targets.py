@@ -9,7 +9,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_cpu_archlist
 
-from .errors import CoExecError
+from .core.errors import CoExecError
 
 logger = logging.getLogger("tvm_coexec")
 

@@ -8,10 +8,12 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
-from .errors import CoExecError
+from .core.errors import CoExecError
 from .relay_passes.prepare import DEVICE_OPS, Prepare
-from .relay_passes.static_shapes import why_dynamic
+from .relay_passes.static_shapes import open_input, why_dynamic
 from .targets import targets
+
+__all__ = ["check_buildable", "open_input", "target_of_whole"]
 
 _CONTROL_FLOW = (relay.If, relay.Match, relay.RefCreate, relay.RefRead, relay.RefWrite)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from tvm_coexec.kernel_graph import REDUCED, Range, Step
+from tvm_coexec.core.kernel_graph import REDUCED, Range, Step
 
 
 @dataclass(frozen=True)

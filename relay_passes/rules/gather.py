@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm import relay
 
-from tvm_coexec.kernel_graph import identity
+from tvm_coexec.core.kernel_graph import identity
 
 from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of
 

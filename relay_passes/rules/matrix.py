@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.kernel_graph import REDUCED, Range, identity
+from tvm_coexec.core.kernel_graph import REDUCED, Range, identity
 
 from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of, with_args, with_attrs
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, Step, identity
+from tvm_coexec.core.kernel_graph import Range, Step, identity
 
 from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Window, each, pads, plain_layout, spatial_letters

@@ -9,7 +9,7 @@ from math import prod
 import tvm
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, Step, identity
+from tvm_coexec.core.kernel_graph import Range, Step, identity
 
 from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Touching, plain_layout

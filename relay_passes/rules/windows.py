@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_coexec.kernel_graph import Range, Step
+from tvm_coexec.core.kernel_graph import Range, Step
 
 from .base import Refusal, ints
 

@@ -86,8 +86,8 @@ def venv_version() -> tuple[int, int]:
 
 def make_venv(console, interpreter: str) -> None:
     """Make the virtual environment, unless there is one of the same Python."""
-    from . import system
-    from .console import SetupError
+    from scripts.setup_env import system
+    from scripts.setup_env.console import SetupError
 
     number = version(interpreter)
     if venv_version() == number:
@@ -111,8 +111,8 @@ def site_packages() -> Path:
 
 def install_everything(console) -> None:
     """The whole set-up."""
-    from . import relay_tvm, system
-    from .console import SetupError
+    from scripts.setup_env import relay_tvm, system
+    from scripts.setup_env.console import SetupError
 
     home = os.environ.get("TVM_HOME")
     if home:
@@ -171,7 +171,7 @@ def main() -> int:
     target, last = wanted(), stamped()
     if "--check" in sys.argv[1:]:
         return int(target != last)
-    from .console import Console, SetupError
+    from scripts.setup_env.console import Console, SetupError
 
     os.chdir(ROOT)
     console = Console(ROOT / "build" / "setup.log")

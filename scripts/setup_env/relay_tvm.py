@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import system
-from .console import Console, SetupError
+from scripts.setup_env import system
+from scripts.setup_env.console import Console, SetupError
 
 PACKAGE = "bitblas==0.1.0.post1"
 PACKAGE_TVM = "bitblas/3rdparty/tvm"  # inside site-packages

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from functools import cache
 
-from .console import Console, SetupError
+from scripts.setup_env.console import Console, SetupError
 
 OPENCL_PACKAGES = ["pocl-opencl-icd", "ocl-icd-libopencl1"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvm_coexec.cost_models.samples import Sample, SampleWriter
-from tvm_coexec.cost_models.workload import Workload
+from tvm_coexec.cost_models.dataset import Sample, SampleWriter
+from tvm_coexec.cost_models.features.workload import Workload
 
 HEADER = {
     "devices": {"cpu": {"target": "llvm", "name": "C", "threads": "1"}, "gpu": {"target": "opencl", "name": "G"}},

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tvm_coexec.cost_models.dataset import read_samples
 from tvm_coexec.cost_models.profile import Profile
-from tvm_coexec.cost_models.samples import read_samples
 
 
 def test_fit_writes_a_profile_and_says_how_well_it_fits(coexec, samples_file, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import HEADER
 from tvm_coexec.cost_models import Profile
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.verifying import records
+from tvm_coexec.measuring.verify import records
 
 pytestmark = pytest.mark.llvm
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Power
 from tvm_coexec.cost_models.profile import Profile
-from tvm_coexec.plan import Plan
 from tvm_coexec.planner import STRATEGIES
 
 pytestmark = pytest.mark.llvm
@@ -74,8 +74,8 @@ def edited(path: Path, **changes: object) -> Path:
 
 def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
     from tvm_coexec import CoExecPartition, plan_of
-    from tvm_coexec.sampling.build import opt_level_3
-    from tvm_coexec.sampling.models import load_model
+    from tvm_coexec.measuring.pieces import opt_level_3
+    from tvm_coexec.measuring.read_model import load_model
 
     path, done = planned
     plan = Plan.load(str(path))
@@ -220,7 +220,7 @@ def test_drawings(planned, coexec, model_file, profile_file, tmp_path):
 
 
 def test_without_a_profile_nothing_is_measured(coexec, model_file, monkeypatch):
-    from tvm_coexec import profiling
+    from tvm_coexec.measuring import on_the_spot as profiling
 
     monkeypatch.setattr(profiling, "measure", lambda *args: pytest.fail("it measured"))
     monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: None)
@@ -235,7 +235,9 @@ def test_without_a_profile_nothing_is_measured(coexec, model_file, monkeypatch):
 
 
 def test_the_shipped_profile_is_that_of_the_devices(monkeypatch):
-    from tvm_coexec import profiles, profiling, targets
+    from tvm_coexec import targets
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.measuring import on_the_spot as profiling
 
     profile = profiling.generic()
     asked = {}

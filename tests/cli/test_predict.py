@@ -35,7 +35,7 @@ def model_file(tmp_path) -> str:
 
 def test_kernels_and_networks_are_predicted(coexec, model_file, profile_file, tmp_path):
     from tvm_coexec.cost_models.profile import Profile
-    from tvm_coexec.sampling.models import load_model
+    from tvm_coexec.measuring.read_model import load_model
 
     path = tmp_path / "p.json"
     done = coexec("predict", profile_file, model_file, "--json", path)

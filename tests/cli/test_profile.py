@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.test_predict import model_file  # noqa: F401 (a fixture)
 from tests.tvmc.test_remote import tracker  # noqa: F401 (a fixture)
-from tvm_coexec.cost_models.samples import read_samples
+from tvm_coexec.cost_models.dataset import read_samples
 
 pytestmark = pytest.mark.llvm
 

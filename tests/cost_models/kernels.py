@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from tvm_coexec.cost_models.workload import Workload
+from tvm_coexec.cost_models.features.workload import Workload
 
 
 def conv(ic=16, oc=32, size=28, k=3, stride=1, groups=1, algorithm="nchwc", kind=None, fused=1) -> Workload:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.planner import graphs
 from tvm_coexec import CoExecError
+from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.cost_models import AnalyticCosts, Link, MeasuredCosts
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
-from tvm_coexec.kernel_graph import REDUCED
 
 KERNEL = graphs.conv_kernel(0, (-1,))
 LINK = Link(1e-5, 1e-10)

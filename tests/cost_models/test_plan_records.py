@@ -10,8 +10,8 @@ from tests.cost_models.test_profile import HEADER as DEVICES
 from tests.cost_models.test_profile import samples
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import Profile
+from tvm_coexec.cost_models.dataset import Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.plan_records import PlanRecord, plan_factor
-from tvm_coexec.cost_models.samples import Samples, SampleWriter, read_samples
 
 HEADER = {**DEVICES, "tvm": "0", "schedules": "s"}
 

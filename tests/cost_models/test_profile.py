@@ -12,7 +12,7 @@ from tests.cost_models.kernels import many, seconds_of
 from tests.planner import graphs
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import NetworkCorrection, Power, Profile, load_costs
-from tvm_coexec.cost_models.samples import Sample, Samples
+from tvm_coexec.cost_models.dataset import Sample, Samples
 
 KERNELS = many()
 HEADER = {"devices": {"cpu": {"target": "llvm", "name": "a core"}, "gpu": {"target": "opencl", "name": "a GPU"}}}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.planner import graphs
-from tvm_coexec.drawing.layout import layered
-from tvm_coexec.kernel_graph import KernelGraph
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.drawing.node_layout import layered
 
 
 def random_graph(seed: int) -> KernelGraph:

@@ -11,11 +11,11 @@ import pytest
 from tests.drawing import pages
 from tests.planner import graphs
 from tvm_coexec import Report
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.drawing import draw_plan, lanes_of, write_html, write_png
 from tvm_coexec.drawing.colours import CHAIN_COLOURS, DEVICE_COLOURS
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Plan, Segment
 from tvm_coexec.planner import make_plan, ran
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
 from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
-from tvm_coexec.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
 
 
 def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32, flops: float = 1e8) -> Kernel:

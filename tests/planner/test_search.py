@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from tests.planner import graphs
-from tvm_coexec.kernel_graph import chain_shares
-from tvm_coexec.plan import Segment
+from tests.planner.random_graphs import RandomCosts, random_graph
+from tvm_coexec.core.kernel_graph import chain_shares
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import make_plan, simulate
-from tvm_coexec.planner.blocks import blocks_of
-from tvm_coexec.planner.candidates import Candidates
-from tvm_coexec.planner.cut_times import chain_times, inner_cuts, intervals
-from tvm_coexec.planner.outcomes import Outcomes
-from tvm_coexec.planner.tables import Tables
-from tvm_coexec.planner.timeline import Simulator
-from tvm_coexec.testing.graphs import RandomCosts, random_graph
+from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts, intervals
+from tvm_coexec.planner.search.blocks import blocks_of
+from tvm_coexec.planner.search.candidates import Candidates
+from tvm_coexec.planner.search.outcomes import Outcomes
+from tvm_coexec.planner.simulator import Simulator
 
 
 @pytest.mark.parametrize("seed", range(40))

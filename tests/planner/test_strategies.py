@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.planner import graphs
+from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import CoExecError, Plan
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Power
-from tvm_coexec.plan import Segment
 from tvm_coexec.planner import STRATEGIES, compare, make_plan, margin_of, ran, simulate
 from tvm_coexec.planner.segments import joined
-from tvm_coexec.testing.graphs import RandomCosts, random_graph
 
 
 def costs_with_power(cpu_w: float, gpu_w: float, idle_w: float = 0.5, **rates: float):

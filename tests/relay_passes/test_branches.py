@@ -11,7 +11,7 @@ from tvm import relay
 
 import tvm_coexec
 from tests import models
-from tvm_coexec.plan import Plan, Segment
+from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.branches import keep_apart
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare

@@ -11,9 +11,9 @@ import tvm_coexec
 from tests import models
 from tvm_coexec.cost_models import AnalyticCosts
 from tvm_coexec.planner import make_plan
-from tvm_coexec.relay_passes.empty import DropEmptyTensors
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare
+from tvm_coexec.relay_passes.prepare.empty import DropEmptyTensors
 
 pytestmark = pytest.mark.llvm
 

@@ -7,7 +7,7 @@ import pytest
 import tvm
 from tvm import relay
 
-from tvm_coexec.relay_passes.fold import FOLDERS, FoldConstants, pack
+from tvm_coexec.relay_passes.prepare.fold import FOLDERS, FoldConstants, pack
 
 pytestmark = pytest.mark.llvm
 

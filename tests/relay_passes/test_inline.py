@@ -7,9 +7,8 @@ import pytest
 tvm = pytest.importorskip("tvm")
 relay = pytest.importorskip("tvm.relay")
 
+from tests.relay_passes.ir_text import ir_text  # noqa: E402
 from tvm_coexec.relay_passes.inline import inline_functions  # noqa: E402
-
-from .ir_text import ir_text  # noqa: E402
 
 
 def module() -> tvm.IRModule:

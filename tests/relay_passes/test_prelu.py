@@ -8,9 +8,8 @@ import pytest
 tvm = pytest.importorskip("tvm")
 relay = pytest.importorskip("tvm.relay")
 
-from tvm_coexec.relay_passes.prelu import UnflattenPRelu  # noqa: E402
-
-from .ir_text import ir_text  # noqa: E402
+from tests.relay_passes.ir_text import ir_text  # noqa: E402
+from tvm_coexec.relay_passes.prepare.prelu import UnflattenPRelu  # noqa: E402
 
 
 def flattened(shape: tuple[int, ...], slopes: np.ndarray):

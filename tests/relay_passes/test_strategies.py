@@ -9,8 +9,8 @@ from tvm import relay
 
 import tvm_coexec
 from tests import models
+from tests.planner.random_graphs import RandomCosts
 from tvm_coexec.planner import STRATEGIES
-from tvm_coexec.testing.graphs import RandomCosts
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 

@@ -7,10 +7,9 @@ import pytest
 tvm = pytest.importorskip("tvm")
 relay = pytest.importorskip("tvm.relay")
 
+from tests.relay_passes.ir_text import ir_text  # noqa: E402
 from tvm_coexec.relay_passes.prepare import Prepare  # noqa: E402
-from tvm_coexec.relay_passes.tuples import SplitFieldsToSlices  # noqa: E402
-
-from .ir_text import ir_text  # noqa: E402
+from tvm_coexec.relay_passes.prepare.split_to_slices import SplitFieldsToSlices  # noqa: E402
 
 
 def module(body, *params):

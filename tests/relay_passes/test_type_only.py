@@ -7,9 +7,9 @@ import pytest
 import tvm
 from tvm import relay
 
-from tvm_coexec.relay_passes.fold import FoldConstants
 from tvm_coexec.relay_passes.prepare import Prepare
-from tvm_coexec.relay_passes.type_only import TYPE_ONLY_OPS, ConcretizeTypes
+from tvm_coexec.relay_passes.prepare.fold import FoldConstants
+from tvm_coexec.relay_passes.prepare.type_only import TYPE_ONLY_OPS, ConcretizeTypes
 
 pytestmark = pytest.mark.llvm
 

@@ -7,7 +7,7 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.relay_passes.prepare import Prepare
-from tvm_coexec.relay_passes.views import MergeViews
+from tvm_coexec.relay_passes.prepare.merge_reshapes import MergeViews
 
 pytestmark = pytest.mark.llvm
 

@@ -16,7 +16,7 @@ import tvm
 from tvm import relay
 from tvm.contrib import graph_executor, utils
 
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 
 ADD = """
 __kernel void add(__global float* a, __global float* b, __global float* c, float s) {

@@ -11,20 +11,20 @@ from tests.runtime import process
 TWO = {"POCL_DEVICES": "pthread basic"}
 PRELUDE = """
 import numpy as np, tvm
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 ADD = "__kernel void add(__global float* a, __global float* b) { int i = get_global_id(0); b[i] = a[i] + 1.0f; }"
 add = runtime.source_module(ADD, "add", ["handle", "handle"])["add"]
 x = np.arange(64, dtype="float32")
 """
 
 
-NAMES = "from tvm_coexec import runtime\nreport([d.name.split('-')[0] for d in runtime.devices()])"
+NAMES = "from tvm_coexec.opencl import runtime\nreport([d.name.split('-')[0] for d in runtime.devices()])"
 
 
 @functools.lru_cache(maxsize=1)
 def names() -> list[str]:
     """Return the devices in the driver's order."""
-    code = "from tvm_coexec import runtime\nreport([d.platform for d in runtime.devices()])"
+    code = "from tvm_coexec.opencl import runtime\nreport([d.platform for d in runtime.devices()])"
     if set(process.run(code)) != {"Portable Computing Language"}:
         return []
     return process.run(NAMES, **TWO)
@@ -79,7 +79,7 @@ def test_graph_executor_on_the_second_device() -> None:
 import numpy as np, tvm
 from tvm import relay
 from tvm.contrib import graph_executor
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 from tests.runtime import device_checks
 mod, params = device_checks.conv_net()
 with tvm.transform.PassContext(opt_level=3):
@@ -109,7 +109,7 @@ def test_choice_by_name() -> None:
 
 @pytest.mark.opencl
 def test_no_device_of_that_kind() -> None:
-    code = "from tvm_coexec import runtime\nimport tvm\nreport([runtime.why_unavailable(), tvm.opencl(0).exist])"
+    code = "from tvm_coexec.opencl import runtime\nimport tvm\nreport([runtime.why_unavailable(), tvm.opencl(0).exist])"
     text, exists = process.run(code, **TWO, TVM_COEXEC_OPENCL_DEVICES="gpu")
     assert not exists
     assert "TVM_COEXEC_OPENCL_DEVICES is 'gpu', which matches none of the OpenCL devices: 0:0 " in text

@@ -8,7 +8,8 @@ import tvm
 from tvm import te
 
 from tests.runtime import process
-from tvm_coexec import CoExecError, runtime
+from tvm_coexec import CoExecError
+from tvm_coexec.opencl import runtime
 
 
 def error_of(*call: object) -> str:
@@ -109,7 +110,8 @@ def test_saving_a_device_module_by_itself() -> None:
 def test_wrong_values_of_variables(variable: str, value: str, text: str) -> None:
     code = """
 import tvm
-from tvm_coexec import CoExecError, runtime
+from tvm_coexec import CoExecError
+from tvm_coexec.opencl import runtime
 out = [runtime.why_unavailable(), tvm.opencl(0).exist]
 try:
     runtime.devices()
@@ -130,8 +132,8 @@ report(out)
 def test_no_opencl_library() -> None:
     code = """
 import tvm
-from tvm_coexec import runtime
-out = [runtime.load(), runtime.why_unavailable(), tvm.opencl(0).exist]
+from tvm_coexec.opencl import runtime
+out = [runtime.install(), runtime.why_unavailable(), tvm.opencl(0).exist]
 try:
     tvm.nd.empty((4,), "float32", tvm.opencl(0))
 except tvm.TVMError as err:
@@ -156,14 +158,14 @@ report(out)
 
 @pytest.mark.llvm
 def test_a_library_that_is_not_opencl() -> None:
-    code = "from tvm_coexec import runtime\nreport(runtime.why_unavailable())"
+    code = "from tvm_coexec.opencl import runtime\nreport(runtime.why_unavailable())"
     reason = process.run(code, TVM_COEXEC_LIBOPENCL="libm.so.6")
     assert "the OpenCL library libm.so.6 lacks clGetPlatformIDs" in reason
 
 
 @pytest.mark.llvm
 def test_no_opencl_driver(tmp_path: object) -> None:
-    code = "from tvm_coexec import runtime\nreport(runtime.why_unavailable())"
+    code = "from tvm_coexec.opencl import runtime\nreport(runtime.why_unavailable())"
     reason = process.run(code, OCL_ICD_VENDORS=str(tmp_path), OPENCL_VENDOR_PATH=str(tmp_path))
     assert reason.startswith("OpenCL is not available: the ICD loader is installed but no OpenCL driver")
 

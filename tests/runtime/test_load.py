@@ -14,10 +14,10 @@ from tests.runtime import process
 @pytest.mark.llvm
 def test_loading_is_idempotent_and_opens_no_driver() -> None:
     code = """
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 def mapped(name):
     return name in open("/proc/self/maps").read()
-loaded = [runtime.load(), runtime.load()]
+loaded = [runtime.install(), runtime.install()]
 report([loaded, mapped("libtvm_coexec_runtime"), mapped("libOpenCL")])
 """
     assert process.run(code) == [[True, True], True, False]
@@ -27,12 +27,13 @@ report([loaded, mapped("libtvm_coexec_runtime"), mapped("libOpenCL")])
 def test_missing_library_is_a_reason_and_no_error(tmp_path: Path) -> None:
     code = f"""
 import pathlib
-from tvm_coexec import CoExecError, runtime
+from tvm_coexec import CoExecError
+from tvm_coexec.opencl import runtime
 runtime._state = runtime._State()
 runtime.library_path = lambda: pathlib.Path({str(tmp_path)!r}) / "missing.so"
 import tvm
 tvm._ffi.registry.remove_global_func("device_api.opencl")
-out = [runtime.load(), runtime.why_unavailable()]
+out = [runtime.install(), runtime.why_unavailable()]
 try:
     runtime.devices()
 except CoExecError as err:
@@ -50,9 +51,9 @@ def test_stands_aside_where_tvm_has_an_opencl_runtime() -> None:
 import tvm
 marker = tvm.register_func("device_api.opencl", lambda: 0)
 build = tvm.get_global_func("target.build.opencl")
-from tvm_coexec import runtime
-from tvm_coexec.errors import CoExecError
-out = [runtime.load(), tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is None]
+from tvm_coexec.opencl import runtime
+from tvm_coexec.core.errors import CoExecError
+out = [runtime.install(), tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is None]
 out.append(tvm.get_global_func("runtime.module.loadbinary_opencl", allow_missing=True) is None)
 try:
     runtime.stats()
@@ -64,13 +65,13 @@ report(out)
         True,
         True,
         True,
-        "tvm_coexec.runtime.stats is not available with TVM's own OpenCL runtime",
+        "tvm_coexec.opencl.runtime.stats is not available with TVM's own OpenCL runtime",
     ]
 
 
 @pytest.mark.llvm
 def test_the_library_needs_no_opencl_and_exports_one_function() -> None:
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     needed = subprocess.run(["ldd", runtime.library_path()], capture_output=True, text=True, check=True).stdout
     assert "libOpenCL" not in needed and "libtvm" not in needed.replace(runtime.LIBRARY_NAME, "")
@@ -84,7 +85,7 @@ def test_the_library_needs_no_opencl_and_exports_one_function() -> None:
 def test_devices_say_what_they_are() -> None:
     import tvm
 
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     devices = runtime.devices()
     assert [d.id for d in devices] == list(range(len(devices)))
@@ -125,7 +126,7 @@ const char* TVMGetLastError() { return ""; }
 
 
 def test_a_tvm_of_another_shape_is_refused_and_nothing_registered(tmp_path: Path) -> None:
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -155,7 +156,7 @@ def test_an_rpc_server_that_loads_the_library_has_the_device(tmp_path: Path) -> 
     import tvm
     from tvm import rpc, te
 
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     a = te.placeholder((64,), name="a")
     b = te.compute((64,), lambda i: a[i] * 2, name="b")

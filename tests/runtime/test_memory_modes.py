@@ -9,7 +9,7 @@ import pytest
 from tests.runtime import device_checks, process
 
 CODE = """
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 from tests.runtime import device_checks
 results = device_checks.run_all()
 report({"mode": runtime.devices()[0].memory_mode, "results": results})

@@ -12,7 +12,7 @@ import tvm
 from tvm import relay
 
 from tests.runtime import device_checks, process
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 
 pytestmark = pytest.mark.opencl
 

@@ -13,7 +13,7 @@ from tests.runtime import process
 PRELUDE = """
 import ctypes
 import numpy as np, tvm
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 dev = tvm.opencl(0)
 source = '''
 __kernel void spin(volatile __global int* flag, __global float* in, __global float* out) {
@@ -49,7 +49,7 @@ def run(code: str) -> object:
 
 @pytest.fixture(autouse=True)
 def device_shares_memory() -> None:
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     device = runtime.devices()[0]
     if device.memory_mode != "fine" or device.type != "cpu":
@@ -159,7 +159,7 @@ def test_worker_threads_are_not_confined_to_the_main_threads_core() -> None:
 import os
 before = sorted(os.sched_getaffinity(0))
 import tvm
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 os.sched_setaffinity(0, {before[-1]})  # as TVM does when its thread pool starts
 tvm.opencl(0).exist
 masks = [sorted(os.sched_getaffinity(int(t))) for t in os.listdir("/proc/self/task") if int(t) != os.getpid()]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import process
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 
 CODE = """
 import numpy as np, tvm
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 source = "__kernel void k(__global float* a, int n) { a[get_global_id(0)] *= n; }"
 a = tvm.nd.array(np.ones(64, "float32"), tvm.opencl(0))
 runtime.source_module(source, "k", ["handle", "int32"])["k"](a, 3, 1, 64)

@@ -7,7 +7,7 @@ import pytest
 import tvm
 from tvm import te
 
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 
 pytestmark = pytest.mark.opencl
 

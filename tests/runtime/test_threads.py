@@ -10,9 +10,9 @@ import tvm
 from tvm import relay
 from tvm.contrib import graph_executor
 
+from tests.executor.threads import N_THREADS, in_threads
 from tests.runtime import device_checks
-from tests.threads import N_THREADS, in_threads
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 
 pytestmark = pytest.mark.opencl
 

@@ -11,7 +11,7 @@ from tvm import relay
 from tvm.contrib import graph_executor
 
 from tests.runtime import device_checks, process
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 
 pytestmark = pytest.mark.opencl
 
@@ -65,7 +65,7 @@ def test_profilers_take_the_timer_without_a_warning() -> None:
 import logging, tvm, numpy as np
 from tvm import relay
 from tvm.contrib.debugger import debug_executor
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 from tests.runtime import device_checks
 mod, params = device_checks.conv_net()
 with tvm.transform.PassContext(opt_level=3):
@@ -82,7 +82,7 @@ report([len(table.calls), all(c["Duration (us)"].microseconds > 0 for c in table
 def test_profiling_from_the_environment() -> None:
     code = """
 import tvm, numpy as np
-from tvm_coexec import runtime
+from tvm_coexec.opencl import runtime
 a = tvm.nd.array(np.ones(64, "float32"), tvm.opencl(0))
 f = runtime.source_module("__kernel void k(__global float* a) { a[get_global_id(0)] += 1; }", "k", ["handle"])["k"]
 f(a, 1, 64)

@@ -10,8 +10,8 @@ import tvm
 from tvm import te, topi
 
 from tests.runtime import device_checks
-from tvm_coexec import runtime
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing.spans import Span, Spans, spans_of
 
 pytestmark = pytest.mark.opencl

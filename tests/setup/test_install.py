@@ -69,8 +69,8 @@ for module in (tvm_coexec, tvm_coexec.relay_passes, tvm_coexec.cost_models):
     print(module.__file__)
 """
 RUNTIME = """
-import pathlib, tvm_coexec.runtime
-print(pathlib.Path(tvm_coexec.runtime.__file__).parent / "lib/libtvm_coexec_runtime.so")
+import pathlib, tvm_coexec.opencl.runtime
+print(pathlib.Path(tvm_coexec.opencl.runtime.__file__).parent / "lib/libtvm_coexec_runtime.so")
 """
 NEW_MODULES = """
 from tvm_coexec.cost_models import zz_more

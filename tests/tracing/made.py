@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tvm_coexec.metadata import with_metadata
-from tvm_coexec.tracing.graph import Graph
+from tvm_coexec.executor.annotations import with_metadata
 from tvm_coexec.tracing.record import Recording
+from tvm_coexec.tracing.segments import Graph
 from tvm_coexec.tracing.spans import Span, Spans
 
 START = 1_000_000

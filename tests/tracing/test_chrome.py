@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tvm.relay")
 
 from tests.tracing import made
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.tracing import chrome_trace, write_chrome
 
 pytestmark = pytest.mark.llvm

@@ -13,8 +13,8 @@ import tvm
 from tvm import relay
 
 from tests.models import conv_chain, input_of
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.executor import graph_json_of
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.tracing.load import input_types, open_model, random_inputs, read_inputs
 
 pytestmark = pytest.mark.llvm

@@ -17,8 +17,8 @@ from tvm.contrib import graph_executor
 import tvm_coexec
 from tests.models import conv_chain, input_of, residual_net
 from tests.runtime import process
-from tvm_coexec import runtime
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing import Recording, Tracer, numbers, record, table
 from tvm_coexec.tracing.timeline import COMPUTING, Timeline
 

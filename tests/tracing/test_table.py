@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tvm.relay")
 
 from tests.tracing import made
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.tracing import numbers, table
 from tvm_coexec.tracing.spans import Spans
 from tvm_coexec.tracing.table import expected_numbers, segment_rows

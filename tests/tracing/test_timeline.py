@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tvm.relay")
 
 from tests.tracing import made
-from tvm_coexec.tracing.graph import Graph
+from tvm_coexec.tracing.segments import Graph
 from tvm_coexec.tracing.spans import Spans
 from tvm_coexec.tracing.timeline import Event, expected_timeline, measured_timeline
 

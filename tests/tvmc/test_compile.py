@@ -87,7 +87,7 @@ def test_other_options_still_work(tvmc, model_file, image_file, expected, option
 
 
 def test_mixed_precision(tvmc, model_file, image_file, expected):
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     compiled(tvmc, model_file, "--coexec-ratio", "0.5", "--mixed-precision", "--mixed-precision-acc-type", "float32")
     if runtime.devices()[0].fp16:

@@ -257,7 +257,7 @@ def test_inputs_and_outputs(fails, package):
 
 def test_no_gpu(package, tmp_path):
     """In a process of its own: a driver that has been opened stays open."""
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     if not runtime._state.ours:
         pytest.skip("TVM's own OpenCL runtime takes what devices there are")

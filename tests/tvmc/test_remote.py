@@ -96,7 +96,7 @@ def test_two_devices_of_a_server(tvmc, package, image_file, expected, tracker, o
 
 
 def test_a_server_without_the_gpu_is_named(tvmc, package, tracker):
-    from tvm_coexec import runtime
+    from tvm_coexec.opencl import runtime
 
     if not runtime._state.ours:
         pytest.skip("TVM's own server has OpenCL here")

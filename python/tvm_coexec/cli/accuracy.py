@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cost_models.samples import DEVICES, Sample, Samples
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models.dataset import DEVICES, Sample, Samples
 
 if TYPE_CHECKING:
-    from ..cost_models.profile import Profile
+    from tvm_coexec.cost_models.profile import Profile
 
 
 _FEW_SAMPLES = 8

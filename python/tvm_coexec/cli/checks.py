@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
 
 def count(text: str) -> int:

@@ -6,9 +6,10 @@ import argparse
 import json
 import logging
 
-from ..cost_models.samples import read_samples
-from ..errors import CoExecError
-from ..plan import write_atomically
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.files import write_atomically
+from tvm_coexec.cost_models.dataset import read_samples
+
 from . import accuracy, checks
 from .tables import print_table
 
@@ -26,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and show it."""
-    from .. import profiles
-    from ..cost_models.profile import Profile
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.profile import Profile
 
     if args.json:
         checks.folder_of(args.json)

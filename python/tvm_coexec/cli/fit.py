@@ -6,10 +6,11 @@ import argparse
 import os
 import time
 
-from ..cost_models.plan_records import PlanRecord
-from ..cost_models.power import Power, read_readings
-from ..cost_models.samples import Samples, read_samples
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models.dataset import Samples, read_samples
+from tvm_coexec.cost_models.plan_records import PlanRecord
+from tvm_coexec.cost_models.power import Power, read_readings
+
 from . import accuracy, checks
 from .tables import print_table
 
@@ -31,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write, and show how well it fits."""
-    from .. import profiles
-    from ..cost_models.profile import Profile
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.profile import Profile
 
     checks.folder_of(args.output)
     samples = read_samples(args.samples)
@@ -73,6 +74,6 @@ def _plans(given: str | None, samples: Samples) -> list[PlanRecord]:
         return [] if given == "none" else read_samples(given).plans
     if samples.plans:  # it is such a file itself
         return []
-    from ..verifying.records import remembered
+    from tvm_coexec.measuring.verify.records import remembered
 
     return remembered(samples.header)

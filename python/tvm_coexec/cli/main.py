@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
 COMMANDS = {
     "profile": "measure kernels and shares on both devices",

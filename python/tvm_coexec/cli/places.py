@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import CoExecError
-from ..plan import Plan, Segment, write_atomically
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.plan import Plan, Segment
+
 from . import checks
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..kernel_graph import KernelGraph
-    from ..places import Partition, Ran
+    from tvm_coexec.core.kernel_graph import KernelGraph
+    from tvm_coexec.two_machines import Partition, Ran
 
 _BACK = {"cpu": "gpu", "gpu": "cpu"}
 
@@ -53,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.outputs, args.json):
         if path:
             checks.folder_of(path)
-    from .. import places, remote
-    from ..sampling.models import load_model
+    from tvm_coexec import remote
+    from tvm_coexec import two_machines as places
+    from tvm_coexec.measuring.read_model import load_model
 
     model = load_model(args.model)
     prepared, extracted = places.prepare(model.mod, model.params)
@@ -89,10 +92,10 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
         halves = ((first, range(args.cut)), (_BACK[first], range(args.cut, n)))
         segments = tuple(Segment(device, tuple(kernels)) for device, kernels in halves if kernels)
         return Plan(graph.fingerprint(), segments, "neurosurgeon"), None
-    from .. import profiles
-    from ..cost_models import load_costs
-    from ..planner import check_options, make_plan, simulate
-    from ..planner.options import linked
+    from tvm_coexec.cost_models import load_costs
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.planner import check_options, make_plan, simulate
+    from tvm_coexec.planner.options import linked
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)

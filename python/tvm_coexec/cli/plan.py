@@ -7,20 +7,22 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from ..errors import CoExecError
-from ..plan import Plan, write_atomically
-from ..planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
-from ..planner.compare import Compared, of_run
-from ..planner.tables import Tables
-from ..report import Report
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.plan import Plan
+from tvm_coexec.planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
+from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner.compare import Compared, of_run
+from tvm_coexec.report.report import Report
+
 from . import checks
 from .tables import print_table
 
 if TYPE_CHECKING:
     from tvm.target import Target
 
-    from ..cost_models import Costs
-    from ..sampling.build import KernelBuilder
+    from tvm_coexec.cost_models import Costs
+    from tvm_coexec.measuring.pieces import KernelBuilder
 
 _PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
 
@@ -51,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Plan or check, and show it."""
     options = _options(args)
     given = Plan.load(args.check) if args.check else None
-    from ..sampling.models import load_model
-    from ..targets import targets
+    from tvm_coexec.measuring.read_model import load_model
+    from tvm_coexec.targets import targets
 
     both = targets(args.cpu, args.gpu)
     builder = load_model(args.model).builder(args.cpu, args.gpu)
@@ -105,7 +107,8 @@ def _check(plan: Plan, builder: KernelBuilder, args: argparse.Namespace) -> None
 
 def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: Target) -> tuple[str, Costs]:
     """What the plan is made with, and what to say of it; nothing is measured unless the user says so."""
-    from .. import profiles, profiling
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.measuring import on_the_spot as profiling
 
     name = args.profile
     if name is None:
@@ -115,7 +118,7 @@ def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: T
         text = "generic, of another board, since none that comes with tvm-coexec is of these devices; give --profile"
         return text, profiling.generic()
     if name == profiling.MEASURE:
-        from ..sampling.build import opt_level_3
+        from tvm_coexec.measuring.pieces import opt_level_3
 
         with opt_level_3():
             costs = profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name, args.axis or "auto")
@@ -169,7 +172,7 @@ def _row(c: Compared, alone_s: float) -> dict[str, object]:
 def _draw(report: Report, args: argparse.Namespace) -> None:
     if not (args.png or args.html):
         return
-    from ..drawing import draw_plan, write_html, write_png
+    from tvm_coexec.drawing import draw_plan, write_html, write_png
 
     assert report.plan is not None and report.costs is not None
     name = os.path.splitext(os.path.basename(args.model))[0]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cost_models.samples import DEVICES, Samples
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models.dataset import DEVICES, Samples
+
 from .accuracy import Compared, figures
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dic
 
     A kernel's samples (whole and shares) are either all held out or none, so that no shape is in both.
     """
-    from ..cost_models.analytic import AnalyticModel
+    from tvm_coexec.cost_models.models.analytic import AnalyticModel
 
     signatures = sorted({s.signature for s in samples.usable})
     order = np.random.default_rng(seed).permutation(len(signatures))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..plan import write_atomically
+from tvm_coexec.core.files import write_atomically
+
 from . import checks
 from .tables import print_table
 
@@ -20,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, and show it."""
-    from .. import profiles
-    from ..cost_models.profile import Profile
-    from ..sampling.models import load_model
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.profile import Profile
+    from tvm_coexec.measuring.read_model import load_model
 
     if args.json:
         checks.folder_of(args.json)

@@ -7,7 +7,8 @@ import os
 import socket
 import sys
 
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
+
 from . import checks
 
 CONNECT_S = 10
@@ -50,12 +51,12 @@ def run(args: argparse.Namespace) -> int:
     if args.test_bed:
         if tracker:
             raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc-key")
-        from ..testing import testbed
+        from tvm_coexec import testbed
 
         bed = testbed.prepare()
-    from ..sampling.anew import describe_again
-    from ..sampling.collect import Options, collect
-    from ..sampling.models import designed, load_model
+    from tvm_coexec.measuring.collect.collector import Options, collect
+    from tvm_coexec.measuring.collect.redescribe import describe_again
+    from tvm_coexec.measuring.read_model import designed, load_model
 
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
     if not names and not args.designed:
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 def _zoo(names: list[str]) -> list[str]:
     if not names:
         return []
-    from ..testing import zoo
+    from tvm_coexec.models import zoo
 
     known = zoo.names("all")
     if "all" in names:

@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, run, show."""
-    from ..errors import CoExecError
-    from ..tracing import record, table
-    from ..tracing.load import open_model, random_inputs, read_inputs
-    from ..tracing.outputs import Outputs
+    from tvm_coexec.core.errors import CoExecError
+    from tvm_coexec.tracing import record, table
+    from tvm_coexec.tracing.load import open_model, random_inputs, read_inputs
+    from tvm_coexec.tracing.outputs import Outputs
 
     if args.inputs and args.seed is not None:
         raise CoExecError("--seed is for random inputs and has no effect with --inputs: leave one out")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _test_bed() -> Callable[[], object]:
     """Prepare the machine before OpenCL is opened; returns what is to be called once both devices are in use."""
-    from ..testing import testbed
+    from tvm_coexec import testbed
 
     bed = testbed.prepare()
     print(bed.description)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
+from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import Kernel, KernelGraph
-from tvm_coexec.plan import Plan, Segment
 
 from .colours import DEVICE_COLOURS, FAINT, INK, LINE, chain_colour, mixed
-from .layout import Layout, Slot, layered
+from .node_layout import Layout, Slot, layered
 from .scene import Curve, Group, Item, Rect, Scene, Text
 
 BOX_WIDTH, BOX_HEIGHT, STRIP = 72.0, 38.0, 6.0

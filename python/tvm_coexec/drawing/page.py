@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvm_coexec.plan import write_atomically
+from tvm_coexec.core.files import write_atomically
 
 from .planned import Drawing
 from .svg import clean, svg_of

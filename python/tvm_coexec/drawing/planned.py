@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Plan
 from tvm_coexec.planner import Simulator, ran
 from tvm_coexec.planner.strategies.single import best_single, on_one
 

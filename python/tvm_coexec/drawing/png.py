@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
 from .planned import Drawing
 from .scene import Curve, Group, Item, Rect, Text

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Plan
 
+from .cached_costs import Tables
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
 from .objective import OBJECTIVES
 from .options import Options, check_options, linked
+from .simulator import Simulator, ran, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
-from .tables import Tables
-from .timeline import Simulator, ran, simulate, with_times
 
 __all__ = [
     "DEFAULT_MIN_GAIN",

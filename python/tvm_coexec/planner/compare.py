@@ -6,16 +6,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Plan
 
+from .cached_costs import Tables
 from .objective import energy_j
 from .options import Options, linked
+from .simulator import Simulator, ran, with_times
 from .strategies import STRATEGIES
-from .tables import Tables
-from .timeline import Simulator, ran, with_times
 
 
 @dataclass(frozen=True)

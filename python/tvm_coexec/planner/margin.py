@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import KernelGraph
 
 # Of costs that say nothing of their error: kernels measured alone run from warm caches and share no bandwidth, so that
 # a split promises more than it keeps (by up to a quarter on a two-core test-bed); less than this may be a loss.

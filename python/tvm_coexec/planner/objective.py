@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tvm_coexec.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
-from .timeline import Simulator
+from .simulator import Simulator
 
 OBJECTIVES = ("latency", "energy", "edp")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import AXIS_NAMES
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.costs import Link
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import AXIS_NAMES
-from tvm_coexec.plan import Segment
 
 from .objective import OBJECTIVES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Segment
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Segment
 
 
 def joined(graph: KernelGraph, segments: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -8,9 +8,9 @@ the files of models.
 from __future__ import annotations
 
 from .chrome import chrome_trace, write_chrome
-from .graph import Graph, Node
 from .pictures import draw_run
 from .record import Recording, Tracer, record
+from .segments import Graph, Node
 from .table import numbers, table
 from .timeline import Event, Timeline
 

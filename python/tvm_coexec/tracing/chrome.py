@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ..plan import write_atomically
+from tvm_coexec.core.files import write_atomically
+
 from .record import Recording
 from .timeline import TRANSFERS, Event, Timeline
 

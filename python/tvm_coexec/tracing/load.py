@@ -12,9 +12,9 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from ..errors import CoExecError
-from ..executor import graph_json_of
-from ..runtime import error_text
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.executor.create import graph_json_of
+from tvm_coexec.opencl.runtime import error_text
 
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
 

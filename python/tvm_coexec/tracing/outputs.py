@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ..plan import write_atomically
+from tvm_coexec.core.files import write_atomically
+
 from .chrome import write_chrome
 from .pictures import draw_run
 from .record import Recording
@@ -38,7 +39,7 @@ class Outputs:
             write_chrome(recording, self.trace, name)
             told.append(f"{self.trace}: the trace, for ui.perfetto.dev or chrome://tracing")
         if self.png or self.html:
-            from ..drawing import write_html, write_png
+            from tvm_coexec.drawing import write_html, write_png
 
             drawing = draw_run(recording, name)
             if self.png:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..drawing import Bar, Drawing, Lane, timelines
-from .graph import Graph
+from tvm_coexec.drawing import Bar, Drawing, Lane, timelines
+
 from .record import Recording
+from .segments import Graph
 from .timeline import Event, Timeline
 
 WIDTH = 1280.0

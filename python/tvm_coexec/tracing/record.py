@@ -11,10 +11,11 @@ from functools import cached_property
 import numpy as np
 import tvm
 
-from .. import runtime
-from ..errors import CoExecError
-from ..executor import create
-from .graph import Graph
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.executor.create import create
+from tvm_coexec.opencl import runtime
+
+from .segments import Graph
 from .spans import Spans, spans_of
 from .timeline import Timeline, expected_timeline, measured_timeline
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .graph import COPY, Graph, Node
+from .segments import COPY, Graph, Node
 from .spans import COPIES, Span, Spans
 
 COMPUTING = ("work", "slice", "join")

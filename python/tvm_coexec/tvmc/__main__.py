@@ -1,5 +1,5 @@
 """``python -m tvm_coexec.tvmc`` is ``tvmc``."""
 
-from tvm_coexec.tvmc import main
+from . import main
 
 main()

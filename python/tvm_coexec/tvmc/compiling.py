@@ -30,14 +30,14 @@ from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
 from tvm.relay.backend import Executor, Runtime
 from tvm.target import Target
 
-from ..errors import CoExecError
-from ..metadata import Lowered, described
-from ..plan import Plan
-from ..relay_passes.coexec_partition import CoExecPartition, plan_of
-from ..relay_passes.static_shapes import open_input
-from ..report import Report
-from ..targets import targets
-from ..whole import check_buildable, target_of_whole
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.plan import Plan
+from tvm_coexec.executor.annotations import Lowered, described
+from tvm_coexec.partition import CoExecPartition, plan_of
+from tvm_coexec.report.report import Report
+from tvm_coexec.targets import targets
+from tvm_coexec.whole import check_buildable, open_input, target_of_whole
+
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
 from .options import CoExecOptions, flag, from_args, from_target

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tvm.driver.tvmc import TVMCException
 
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more
 LONGEST = 400  # characters; TVM's own messages list every pass or target it knows

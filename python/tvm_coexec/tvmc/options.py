@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from .. import profiles
-from ..errors import CoExecError
-from ..planner import OBJECTIVES, STRATEGIES
-from ..verifying import DEFAULT_PLANS
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models import shipped as profiles
+from tvm_coexec.measuring.verify import DEFAULT_PLANS
+from tvm_coexec.planner import OBJECTIVES, STRATEGIES
 
 _PLANNING = ("ratio", "axis", "strategy", "profile", "plan", "min_gain", "objective", "bandwidth", "verify")
 _NUMBERS = {"min_gain": "from 0 up to 1", "bandwidth": "of bytes a second"}

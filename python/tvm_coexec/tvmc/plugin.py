@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
-from . import profiling
+from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
 from .messages import one_line
 from .options import add_arguments

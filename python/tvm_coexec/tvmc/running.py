@@ -19,9 +19,11 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
-from .. import executor, runtime
-from ..tracing.load import open_model
-from . import profiling
+from tvm_coexec.executor import create as executor
+from tvm_coexec.opencl import runtime
+from tvm_coexec.tracing.load import open_model
+
+from . import trace_run as profiling
 from .messages import LOG_LEVELS, one_line, reported
 from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
 from .patching import Overlay, replaced

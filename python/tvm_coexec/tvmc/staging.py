@@ -8,7 +8,7 @@ import stat
 import tempfile
 from types import TracebackType
 
-from ..errors import CoExecError
+from tvm_coexec.core.errors import CoExecError
 
 
 class StagedFiles:

@@ -17,8 +17,9 @@ import tvm
 from tvm.driver.tvmc.target import is_inline_json, parse_target
 from tvm.target import Target
 
-from ..errors import CoExecError
-from ..targets import CPU_TYPES
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.targets import CPU_TYPES
+
 from .messages import one_line
 
 logger = logging.getLogger("tvm_coexec")

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tvm.relay")
 
-from .harness import Splits
+from tests.relay_passes.rules.harness import Splits
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,15 @@ import tvm
 from tvm import relay
 from tvm.contrib.graph_executor import GraphModule
 
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph, SplitAxis
-from tvm_coexec.plan import Plan, Segment
-from tvm_coexec.relay_passes.annotate import Annotate
-from tvm_coexec.relay_passes.extract import Extracted, extract_with_calls
+from tests.relay_passes.rules.evaluate import NotKnown, evaluate
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis
+from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
+from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains
-
-from .evaluate import NotKnown, evaluate
 
 logger = logging.getLogger("tests.splits")
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from tvm import relay
 
-from .networks import Network
+from tests.relay_passes.rules.networks import Network
 
 
 def dense(net: Network, x, shape):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tvm import relay
 
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph, chain_shares
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph, chain_shares
 
 pytestmark = pytest.mark.llvm
 

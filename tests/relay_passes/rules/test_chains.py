@@ -7,9 +7,8 @@ import pytest
 import tvm
 from tvm import relay
 
-from tvm_coexec.errors import CoExecError
-
-from .harness import random_inputs, run_all, split_at
+from tests.relay_passes.rules.harness import random_inputs, run_all, split_at
+from tvm_coexec.core.errors import CoExecError
 
 pytestmark = pytest.mark.llvm
 
@@ -213,9 +212,9 @@ def test_every_suffix_and_prefix_is_a_chain(splits):
 
 
 def test_two_chains_in_one_plan(splits):
-    from tvm_coexec.plan import Plan, Segment
-    from tvm_coexec.relay_passes.annotate import Annotate
+    from tvm_coexec.core.plan import Plan, Segment
     from tvm_coexec.relay_passes.inline import inline_functions
+    from tvm_coexec.relay_passes.outline import Annotate
     from tvm_coexec.relay_passes.split import SplitChains
 
     y = conv(conv(conv(image(4), 4, 8), 8, 8), 8, 8)

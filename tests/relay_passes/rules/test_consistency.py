@@ -8,16 +8,15 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tvm import relay
 
-from tvm_coexec.kernel_graph import Range, union
-from tvm_coexec.plan import Plan, Segment
-from tvm_coexec.relay_passes.annotate import Annotate
-from tvm_coexec.relay_passes.extract import _flops, extract_with_calls
+from tests.relay_passes.rules.networks import networks
+from tests.relay_passes.rules.sequences import sequences
+from tests.relay_passes.rules.test_random_chains import COMMON, MORE, chains
+from tvm_coexec.core.kernel_graph import Range, union
+from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.relay_passes.extract.extractor import _flops, extract_with_calls
+from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains
-
-from .networks import networks
-from .sequences import sequences
-from .test_random_chains import COMMON, MORE, chains
 
 pytestmark = pytest.mark.llvm
 

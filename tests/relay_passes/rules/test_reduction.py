@@ -7,14 +7,13 @@ import pytest
 import tvm
 from tvm import relay
 
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import REDUCED, Need
-from tvm_coexec.plan import Plan, Segment
-from tvm_coexec.relay_passes.annotate import Annotate
+from tests.relay_passes.rules.harness import assert_same, random_inputs, run_all, split_at
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import REDUCED, Need
+from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.inline import inline_functions
+from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.split import SplitChains
-
-from .harness import assert_same, random_inputs, run_all, split_at
 
 pytestmark = pytest.mark.llvm
 

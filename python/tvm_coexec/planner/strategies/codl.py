@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, chain_dims, chain_shares, round_cut
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph, SplitAxis, chain_dims, chain_shares, round_cut
-from tvm_coexec.plan import Segment
 
 from ..options import Options, Result
 from ..segments import joined
-from ..timeline import Simulator, simulate
+from ..simulator import Simulator, simulate
 from .ratio import NOT_HEAVY, axis_names, can_chain, last_axis_name, whole_reason
 from .single import on_one
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import Kernel, KernelGraph
-from tvm_coexec.plan import Segment
 
-from ..candidates import Candidates
+from ..cached_costs import DEVICES, Tables
 from ..margin import margin_of
 from ..objective import score_of
 from ..options import Options, Result
-from ..outcomes import Outcomes
-from ..search import Search
+from ..search.candidates import Candidates
+from ..search.outcomes import Outcomes
+from ..search.search import Search
 from ..segments import joined
-from ..tables import DEVICES, Tables
-from ..timeline import ran
+from ..simulator import ran
 from .ratio import whole_reason
 from .single import best_alone, on_one
 

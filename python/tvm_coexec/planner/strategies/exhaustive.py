@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph, chain_dims, cuts_of
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import KernelGraph, chain_dims, cuts_of
-from tvm_coexec.plan import Segment
 
 from ..objective import score_of
 from ..options import Options, Result
 from ..segments import joined
-from ..timeline import Simulator, ran
+from ..simulator import Simulator, ran
 
 LARGEST = 10
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Segment
 
 from ..options import Options, Result
 from ..segments import joined

@@ -7,13 +7,13 @@ two sync points.
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, round_cut
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import Kernel, KernelGraph, round_cut
-from tvm_coexec.plan import Segment
 
 from ..options import Options, Result
 from ..segments import joined
-from ..timeline import Simulator
+from ..simulator import Simulator
 
 RATIOS = (0.25, 0.5, 0.75)
 

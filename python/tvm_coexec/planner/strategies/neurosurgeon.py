@@ -1,19 +1,19 @@
 """Neurosurgeon's partition (Kang et al., ASPLOS 2017): the network is cut once, between two places.
 
 The layers before the cut run at the first place, the rest at the second, and what crosses goes over a link of given
-bandwidth. Here the places are the CPU and the GPU, either of them first; `tvm_coexec.places` runs the two halves on
+bandwidth. Here the places are the CPU and the GPU, either of them first; `two_machines` runs the two halves on
 two machines.
 """
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Segment
 
 from ..objective import score_of
 from ..options import Options, Result
-from ..timeline import ran
+from ..simulator import ran
 from .single import on_one
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tvm_coexec.errors import CoExecError
-from tvm_coexec.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, chain_dims, chain_shares, round_cut
-from tvm_coexec.plan import Segment
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, chain_dims, chain_shares, round_cut
+from tvm_coexec.core.plan import Segment
 
 from ..segments import joined
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.kernel_graph import KernelGraph
-from tvm_coexec.plan import Segment
 
+from ..cached_costs import DEVICES, Tables
 from ..objective import score_of
 from ..options import Options, Result
-from ..tables import DEVICES, Tables
-from ..timeline import ran
+from ..simulator import ran
 
 
 def single(graph: KernelGraph, costs: Costs, options: Options) -> Result:

@@ -1,0 +1,387 @@
+"""Measured kernels in a file: one JSON object a line, appended as they are measured.
+
+The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
+``sample`` (a kernel or a share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
+``enqueue``, ``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is
+dropped when the file is read again; any other damage is an error that names the line. Nothing here imports TVM.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from tvm_coexec.core.errors import CoExecError
+
+from .features.workload import Workload
+from .plan_records import PlanRecord
+
+logger = logging.getLogger("tvm_coexec")
+
+VERSION = 1
+KIND = "samples"
+DEVICES = ("cpu", "gpu")
+LINKS = ("upload", "download", "host_copy")
+# What two files must agree on so that their times may be mixed.
+SAME = ("devices", "tvm", "schedules")
+
+# Above these a measurement may be too long.
+DISTURBED_SPREAD, DISTURBED_PACE = 0.2, 1.2
+
+Key = tuple[str, str, int, "tuple[int, int] | None"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One kernel, or one device's share of it, as measured.
+
+    Attributes
+    ----------
+    device : str
+        ``cpu`` or ``gpu``.
+    workload : Workload
+        Its numbers are plain ones.
+    seconds : float
+        The shortest of the repeats: what else runs on a machine only ever adds. 0 when `error` says why.
+    spread : float
+        Median of the repeats over the shortest, less 1.
+    repeats : int
+    network : str
+        Name of the model that it comes from; ``designed`` for the designed sample.
+    kernel, signature : str
+        Name and signature of the kernel (see `Kernel`).
+    dim : int
+        Output dimension that was divided; -1 for a whole kernel, and for the reduction.
+    rows : (int, int) or None
+        Output range of the share (of the reduction: range of input channels); `None` for a whole kernel.
+    load : float
+        Cores that other processes used while it was timed.
+    mhz : float
+        Clock of the CPU then; 0 where it can't be read.
+    pace : float
+        How many times its shortest time a kernel that is always the same took on the device then.
+    error : str
+        Why it could not be measured; empty when it was.
+    """
+
+    device: str
+    workload: Workload
+    seconds: float
+    spread: float = 0.0
+    repeats: int = 1
+    network: str = ""
+    kernel: str = ""
+    signature: str = ""
+    dim: int = -1
+    rows: tuple[int, int] | None = None
+    load: float = 0.0
+    mhz: float = 0.0
+    pace: float = 1.0
+    error: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What is one measurement, however often it was made."""
+        return (self.device, self.signature, self.dim, self.rows)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else may have slowed it down: the repeats differ, or the device was not at its pace."""
+        return not self.error and (self.spread > DISTURBED_SPREAD or self.pace > DISTURBED_PACE)
+
+    def shorter(self, other: Sample) -> Sample:
+        """The better of two measurements of the same: one that has a time, and of two times the shorter."""
+        if self.error or other.error:
+            return other if self.error else self
+        return other if other.seconds < self.seconds else self
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        d: dict[str, Any] = {"record": "sample", "device": self.device, "seconds": self.seconds}
+        d |= {"spread": round(self.spread, 4), "repeats": self.repeats, "network": self.network, "kernel": self.kernel}
+        if self.rows is not None:
+            d |= {"dim": self.dim, "rows": list(self.rows)}
+        d |= {"load": round(self.load, 2), "mhz": round(self.mhz), "pace": round(self.pace, 3)}
+        if self.error:
+            d["error"] = self.error
+        return d | {"workload": self.workload.to_json(), "signature": self.signature}
+
+    @staticmethod
+    def from_json(d: dict[str, Any]) -> Sample:
+        """What `to_json` made; raises `CoExecError`, `KeyError`, `TypeError` or `ValueError` for anything else."""
+        if d["device"] not in DEVICES:
+            raise ValueError(f"device '{d['device']}'")
+        made = Sample(
+            device=d["device"],
+            workload=Workload.from_json(d["workload"]),
+            seconds=float(d["seconds"]),
+            spread=float(d.get("spread", 0.0)),
+            repeats=int(d.get("repeats", 1)),
+            network=str(d.get("network", "")),
+            kernel=str(d.get("kernel", "")),
+            signature=str(d.get("signature", "")),
+            dim=int(d.get("dim", -1)),
+            rows=(int(d["rows"][0]), int(d["rows"][1])) if d.get("rows") else None,
+            load=float(d.get("load", 0.0)),
+            mhz=float(d.get("mhz", 0.0)),
+            pace=float(d.get("pace", 1.0)),
+            error=str(d.get("error", "")),
+        )
+        if not made.error and not (made.seconds > 0 and math.isfinite(made.seconds)):
+            raise ValueError(f"{made.seconds} seconds")
+        return made
+
+
+@dataclass
+class Samples:
+    """All records of a file.
+
+    Attributes
+    ----------
+    header : dict
+        ``version``, ``kind``, ``devices`` (per device ``target``, ``name`` and, for the CPU, ``threads``), ``tvm``,
+        ``schedules`` (a digest), and what else describes the setting.
+    samples : list of Sample
+        One for each key: of several measurements the shortest.
+    links : list of dict
+        Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
+    references : dict of str to float
+        Per device the shortest seconds of a kernel that is always the same: how fast the device was.
+    meetings : list of float
+        Seconds from handing 4096 bytes to an idle GPU to having its answer back, less the kernel's own time.
+    enqueues : list of float
+        Seconds that the CPU spends on handing one kernel to the GPU.
+    contention : list of dict
+        ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``.
+    networks : list of dict
+        ``network``, ``device``, ``kernels``, ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
+    plans : list of PlanRecord
+        Verified plans, in files of their own (see `tvm_coexec.measuring.verify`).
+    """
+
+    header: dict[str, Any]
+    samples: list[Sample] = field(default_factory=list)
+    links: list[dict[str, Any]] = field(default_factory=list)
+    references: dict[str, float] = field(default_factory=dict)
+    meetings: list[float] = field(default_factory=list)
+    enqueues: list[float] = field(default_factory=list)
+    contention: list[dict[str, Any]] = field(default_factory=list)
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    plans: list[PlanRecord] = field(default_factory=list)
+    _at: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def usable(self) -> list[Sample]:
+        """Those that have a time."""
+        return [s for s in self.samples if not s.error]
+
+    def of(self, device: str) -> list[Sample]:
+        """A device's samples that have a time."""
+        return [s for s in self.usable if s.device == device]
+
+    def _take(self, sample: Sample) -> None:
+        at = self._at.setdefault(sample.key, len(self.samples))
+        if at == len(self.samples):
+            self.samples.append(sample)
+        else:
+            self.samples[at] = self.samples[at].shorter(sample)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take in one record; raises like `Sample.from_json`."""
+        kind = record["record"]
+        if kind == "sample":
+            self._take(Sample.from_json(record))
+        elif kind == "copy":
+            if record["link"] not in LINKS:
+                raise ValueError(f"link '{record['link']}'")
+            self.links.append({"link": record["link"], **_numbers(record, "bytes", "seconds")})
+        elif kind == "reference":
+            device, seconds = str(record["device"]), float(record["seconds"])
+            self.references[device] = min(seconds, self.references.get(device, seconds))
+        elif kind == "meeting":
+            self.meetings.append(float(record["seconds"]))
+        elif kind == "enqueue":
+            self.enqueues.append(float(record["seconds"]))
+        elif kind == "contention":
+            Workload.from_json(record["workload"])
+            fixed = {"device": str(record["device"]), "workload": record["workload"]}
+            self.contention.append(fixed | _numbers(record, "alone_s", "together_s"))
+        elif kind == "network":
+            fixed = {"network": str(record["network"]), "device": str(record["device"])}
+            rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one counts
+            self.networks = [*rest, fixed | _numbers(record, "kernels", "sum_s", "seconds")]
+        elif kind == "plan":
+            self.plans.append(PlanRecord.from_json(record))
+        else:
+            raise ValueError(f"record '{kind}'")
+
+
+def _numbers(record: dict[str, Any], *names: str) -> dict[str, float]:
+    return {n: float(record[n]) for n in names}
+
+
+def read_samples(path: str | os.PathLike) -> Samples:
+    """The records of a file.
+
+    Parameters
+    ----------
+    path : str or path
+        What `SampleWriter` wrote. A torn last line is left out, with a warning.
+
+    Raises
+    ------
+    CoExecError
+        Naming file and line when the file can't be read, is something else, or is damaged.
+    """
+    path = os.fspath(path)
+    lines, torn = _lines(path)
+    header = _header(path, lines)
+    if torn:
+        logger.warning("%s: the last line is incomplete (a run was cut off) and left out", path)
+    samples = Samples(header)
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            samples.add(json.loads(line))
+        except (CoExecError, KeyError, TypeError, ValueError, IndexError, AttributeError) as err:
+            what = f"it lacks {err}" if isinstance(err, KeyError) else str(err)
+            raise CoExecError(
+                f"{path}, line {number} is damaged ({what}); delete that line, its kernel is measured again"
+            ) from None
+    return samples
+
+
+def _lines(path: str) -> tuple[list[str], bool]:
+    """The complete lines of a file, and whether something stands behind the last of them."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            text = f.read()
+    except OSError as err:
+        raise CoExecError(f"can't read samples {path}: {err.strerror}") from None
+    lines = text.split("\n")
+    return [line for line in lines[:-1] if line.strip()], bool(lines[-1].strip())
+
+
+def _header(path: str, lines: list[str]) -> dict[str, Any]:
+    try:
+        header = json.loads(lines[0])
+    except (ValueError, IndexError):
+        header = None
+    if not isinstance(header, dict) or header.get("kind") != KIND:
+        raise CoExecError(f"{path} is not a file of samples; give one that `coexec profile` wrote")
+    if header.get("version") != VERSION:
+        raise CoExecError(
+            f"{path} has samples of version {header.get('version')}; this release reads {VERSION}: measure again"
+        )
+    if not isinstance(header.get("devices"), dict) or set(header["devices"]) != set(DEVICES):
+        raise CoExecError(f"{path}, line 1 is damaged (it names no devices cpu and gpu); measure again")
+    return header
+
+
+class SampleWriter:
+    """Appends records to a file, each written through at once.
+
+    Parameters
+    ----------
+    path : str
+        Made when it is not there. Otherwise its header must agree with `header` in devices, TVM and schedules.
+    header : dict
+        See `Samples`; version and kind are added.
+
+    Attributes
+    ----------
+    found : Samples
+        What the file held before; `write` does not add to it.
+
+    Raises
+    ------
+    CoExecError
+    """
+
+    def __init__(self, path: str, header: dict[str, Any]):
+        self.path = path
+        header = {"version": VERSION, "kind": KIND, **header}
+        self._file: IO[str] | None = None
+        if os.path.exists(path) and os.path.getsize(path):
+            self.found = read_samples(path)
+            _same(path, self.found.header, header)
+            self._open("r+")
+            _drop_torn_line(self._file)
+        else:
+            self.found = Samples(header)
+            self._open("w")
+            self._line(header)
+
+    def _open(self, mode: str) -> None:
+        try:
+            self._file = open(self.path, mode, encoding="utf-8")  # noqa: SIM115 (held until close)
+        except OSError as err:
+            raise CoExecError(f"can't write {self.path}: {err.strerror}; choose another place") from None
+
+    def _line(self, value: dict[str, Any]) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(json.dumps(value, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as err:
+            raise CoExecError(f"can't write {self.path}: {err.strerror}; what was measured so far is kept") from None
+
+    def write(self, record: Sample | PlanRecord | dict[str, Any]) -> None:
+        """Append one record (see `Samples.add`)."""
+        self._line(record if isinstance(record, dict) else record.to_json())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> SampleWriter:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+
+def _drop_torn_line(file: IO[str] | None) -> None:
+    """Cut a file behind its last complete line, and stand there."""
+    assert file is not None
+    raw = file.buffer  # type: ignore[attr-defined]
+    end = raw.seek(0, os.SEEK_END)
+    keep = end
+    while keep:
+        start = max(0, keep - 4096)
+        raw.seek(start)
+        at = raw.read(keep - start).rfind(b"\n")
+        if at >= 0:
+            keep = start + at + 1
+            break
+        keep = start
+    raw.truncate(keep)
+    raw.seek(keep)
+
+
+def _same(path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name, before, now in _differences(old, new):
+        hint = " (--test-bed, or TVM_NUM_THREADS)" if name == "cpu threads" else ""
+        raise CoExecError(
+            f"{path} was measured with another setting ({name}: '{before}' there, '{now}' now); give another file "
+            f"with -o, or repeat that setting{hint}"
+        )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in SAME:
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            for device in DEVICES:
+                x, y = a.get(device) or {}, b.get(device) or {}
+                for key in sorted({*x, *y}):
+                    if x.get(key) != y.get(key):
+                        yield f"{device} {key}", x.get(key), y.get(key)
+        elif a != b:
+            yield name, a, b

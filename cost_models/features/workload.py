@@ -1,0 +1,166 @@
+"""What a latency model sees of a kernel: its class, the algorithm that computes it, and its extents.
+
+A `Workload` is one kernel, or one device's share of it. Its numbers may also be arrays: then it is many kernels of one
+class and algorithm at once, such as all cuts of a kernel, and every formula on it is evaluated for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tvm_coexec.core.errors import CoExecError
+
+Number = Any  # int, float or an array of them
+
+KINDS = (
+    *("conv", "depthwise_conv", "group_conv", "transposed_conv"),
+    *("dense", "batch_matmul", "pool", "reduce", "injective", "other"),
+)
+NUMBERS = (
+    *("batch", "groups", "ic", "oc", "ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw"),
+    *("in_bytes", "out_bytes", "weight_bytes", "flops", "fused"),
+)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One kernel or share in numbers.
+
+    Attributes
+    ----------
+    kind : str
+        Class of the kernel, one of `KINDS`.
+    algorithm : str
+        Which implementation TVM chose on the device: ``direct``, ``nchwc``, ``winograd``, ``gemm``...
+    batch, groups : int
+    ic, oc : int
+        Input and output channels, all groups together. Of a matrix product: the reduced extent, and the columns.
+    ih, iw, oh, ow : int
+        Rows and columns of input and output; a depth multiplies the rows. Of a matrix product: 1, and the rows.
+    kh, kw, sh, sw : int
+        Kernel (or pooling window) and stride.
+    in_bytes, out_bytes, weight_bytes : int
+    flops : float
+        Of all fused operators, one multiply-add counted as two.
+    fused : int
+        Operators fused to the anchor.
+    """
+
+    kind: str
+    algorithm: str = "direct"
+    batch: Number = 1
+    groups: Number = 1
+    ic: Number = 1
+    oc: Number = 1
+    ih: Number = 1
+    iw: Number = 1
+    oh: Number = 1
+    ow: Number = 1
+    kh: Number = 1
+    kw: Number = 1
+    sh: Number = 1
+    sw: Number = 1
+    in_bytes: Number = 0
+    out_bytes: Number = 0
+    weight_bytes: Number = 0
+    flops: Number = 0.0
+    fused: Number = 0
+
+    @property
+    def key(self) -> str:
+        """Class and algorithm: what a model has coefficients for."""
+        return f"{self.kind}/{self.algorithm}"
+
+    @property
+    def macs(self) -> Number:
+        """Multiply-adds of the anchor operator (comparisons or additions of a pooling)."""
+        spread = self.ih * self.iw if self.kind == "transposed_conv" else self.oh * self.ow
+        return self.batch * self.oc * (self.ic / self.groups) * self.kh * self.kw * spread
+
+    @property
+    def size(self) -> int:
+        """How many kernels the numbers stand for."""
+        return max((v.size for v in vars(self).values() if isinstance(v, np.ndarray)), default=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, those that differ from the defaults."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    @staticmethod
+    def from_json(d: dict[str, Any]) -> Workload:
+        """What `to_json` made.
+
+        Raises
+        ------
+        CoExecError
+            When a field is unknown or not a number.
+        """
+        try:
+            made = Workload(**d)
+            for name in NUMBERS:
+                float(getattr(made, name))
+        except (TypeError, ValueError) as err:
+            raise CoExecError(f"not a workload: {err}") from None
+        if made.kind not in KINDS:
+            raise CoExecError(f"unknown kernel class '{made.kind}'; there are: {', '.join(KINDS)}")
+        return made
+
+
+Workloads = Workload | Sequence[Workload]
+
+
+_numbers = attrgetter(*NUMBERS)
+
+
+def groups_of(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], int]:
+    """Workloads stacked by class and algorithm, each with the positions it came from, and how many there are."""
+    if isinstance(workloads, Workload):
+        return [(stack([workloads]), np.arange(workloads.size))], workloads.size
+    by_key: dict[tuple[str, str], list[int]] = {}
+    for i, w in enumerate(workloads):
+        by_key.setdefault((w.kind, w.algorithm), []).append(i)
+    members = {key: [workloads[i] for i in rows] for key, rows in by_key.items()}
+    stacked = {key: stack(ws) for key, ws in members.items()}
+    if all(w.size == len(by_key[key]) for key, w in stacked.items()):  # each stands for one kernel
+        return [(stacked[key], np.array(rows)) for key, rows in by_key.items()], len(workloads)
+    starts = np.cumsum([0, *(w.size for w in workloads)])
+    groups = []
+    for key, rows in by_key.items():
+        where = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in rows])
+        groups.append((stacked[key], where))
+    return groups, int(starts[-1])
+
+
+def stack(workloads: Sequence[Workload]) -> Workload:
+    """Many workloads of one class and algorithm as one whose numbers are arrays."""
+    first = workloads[0]
+    if len(workloads) == 1:
+        size = first.size
+        numbers = {n: np.broadcast_to(np.asarray(getattr(first, n), float), (size,)) for n in NUMBERS}
+        return replace(first, **numbers)
+    try:
+        table = np.array(list(map(_numbers, workloads)), float)
+    except ValueError:  # arrays of different lengths
+        table = np.empty(0)
+    if table.ndim == 2:
+        return replace(first, **dict(zip(NUMBERS, np.ascontiguousarray(table.T), strict=True)))
+    sizes = [w.size for w in workloads]
+    numbers = {}
+    for n in NUMBERS:
+        values = [getattr(w, n) for w in workloads]
+        if any(isinstance(v, np.ndarray) for v in values):
+            columns = zip(values, sizes, strict=True)
+            numbers[n] = np.concatenate([v if isinstance(v, np.ndarray) else np.full(s, float(v)) for v, s in columns])
+        else:
+            numbers[n] = np.repeat(np.array(values, float), sizes)
+    return replace(first, **numbers)
+
+
+def take(workload: Workload, rows: Iterable[int] | np.ndarray) -> Workload:
+    """Some of the kernels that a stacked workload stands for."""
+    return replace(workload, **{n: getattr(workload, n)[rows] for n in NUMBERS})

@@ -1,0 +1,225 @@
+"""Polynomial corrections: what the sum of analytic terms misses, as a polynomial in the logarithms of the extents.
+
+A correction multiplies the sum of terms by ``exp(polynomial)``. It stays tame outside the range it was fitted on: the
+extents are clipped to that range, and the correction to the largest one that was seen, at most `LIMIT`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import mul
+from typing import Any
+
+import numpy as np
+
+from ..features.workload import Number, Workload
+from .base import folds_by_kernel
+from .regression import robust_ridge, rounded
+
+_LEAST = 1e-9
+LIMIT = 0.5  # of the exponent: a factor between 0.6 and 1.65
+FORMS = ("linear", "quadratic", "bent")
+_PENALTIES = (1.0, 3.0, 10.0, 30.0)
+_BENDS = (-0.6, -0.2, 0.2, 0.6)
+_FOLDS = 5
+_EXTENTS = 8
+
+
+def logarithms(w: Workload) -> np.ndarray:
+    """Logarithms of the extents, shape (8,) or (n, 8)."""
+    return np.log(np.maximum(_columns(_extents(w)), _LEAST))
+
+
+def _extents(w: Workload) -> tuple[Number, ...]:
+    return (w.ic / w.groups, w.oc, w.oh, w.ow, w.kh * w.kw, w.sh * w.sw, w.groups, w.fused + 1.0)
+
+
+_REMAINDERS = (
+    *(("oc", t) for t in (4, 8, 16, 32)),
+    *(("ow", t) for t in (2, 4, 7, 8)),
+    *(("oh", 4), ("places", 8), ("ic", 4), ("ic", 8), ("ic", 16)),
+)
+
+
+def remainders(w: Workload) -> np.ndarray:
+    """What tiles leave over, as parts of a tile, shape (13,) or (n, 13)."""
+    extents = _divided(w)
+    if all(not isinstance(e, np.ndarray) for e in extents.values()):
+        return np.array([extents[name] % t / t for name, t in _REMAINDERS])
+    parts = [(extents[name] / t, t) for name, t in _REMAINDERS]
+    return _columns([part - np.floor(part) for part, _ in parts])
+
+
+def _divided(w: Workload) -> dict[str, Number]:
+    return {"oc": w.oc, "ow": w.ow, "oh": w.oh, "ic": w.ic, "places": w.oh * w.ow}
+
+
+def _columns(values: Sequence[Number]) -> np.ndarray:
+    """Numbers as a vector; arrays, or some of them arrays, as a table."""
+    sizes = [len(v) for v in values if isinstance(v, np.ndarray)]
+    if not sizes:
+        return np.array(values, float)
+    table = np.empty((max(sizes), len(values)))
+    for i, v in enumerate(values):
+        table[:, i] = v
+    return table
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A fitted polynomial.
+
+    Attributes
+    ----------
+    form : str
+        ``linear``, ``quadratic``, or ``bent`` (a quadratic with bends, for classes with hundreds of samples).
+    low, high : array
+        Range of the logarithms that it was fitted on.
+    limit : float
+    coefficients : array
+    gain : float
+        What it saves in cross-validation: the mean error in logarithms without it, less that with it.
+    """
+
+    form: str
+    low: np.ndarray
+    high: np.ndarray
+    limit: float
+    coefficients: np.ndarray
+    gain: float = 0.0
+
+    def factor(self, w: Workload) -> Number:
+        """What the sum of terms is multiplied by."""
+        extents, divided = _extents(w), _divided(w)
+        if any(isinstance(e, np.ndarray) for e in (*extents, *divided.values())):
+            return np.exp(np.clip(self._polynomial(w), -self.limit, self.limit))
+        return math.exp(min(self.limit, max(-self.limit, self._of_one(extents, divided))))
+
+    def _polynomial(self, w: Workload) -> np.ndarray:
+        """As ``z Q z + l z + bends + r remainders + constant``: the products of `_features` without their columns."""
+        varied, scale, offset, linear, square, bent, rest, constant = self._parts
+        z = np.minimum(1.0, np.maximum(-1.0, logarithms(w)[:, varied] * scale - offset))
+        total = z @ linear + remainders(w) @ rest + constant
+        if square is not None:
+            total = total + np.einsum("ij,ij->i", z @ square, z)
+        if bent is not None:
+            for bend, coefficients in zip(_BENDS, bent, strict=True):
+                total = total + np.maximum(0.0, z - bend) @ coefficients
+        return total
+
+    def _of_one(self, extents: tuple[float, ...], divided: dict[str, float]) -> float:
+        """The same for one kernel: with so few numbers, numpy's calls are what takes time."""
+        varied, scale, offset, linear, square, bent, rest, total = self._plain_parts
+        z = [
+            min(1.0, max(-1.0, math.log(max(extents[i], _LEAST)) * s - o))
+            for i, s, o in zip(varied, scale, offset, strict=True)
+        ]
+        total += sum(map(mul, linear, z))
+        for zi, row in zip(z, square, strict=False):
+            total += zi * sum(map(mul, row, z))
+        for bend, coefficients in zip(_BENDS, bent, strict=False):
+            total += sum([c * (zi - bend) for c, zi in zip(coefficients, z, strict=True) if zi > bend])
+        for (name, tile), c in rest:
+            total += c * (divided[name] % tile / tile)
+        return total
+
+    @cached_property
+    def _plain_parts(self) -> tuple:
+        varied, scale, offset, linear, square, bent, rest, constant = self._parts
+        plain = [a.tolist() for a in (varied, scale, offset, linear)]
+        plain += [[] if a is None else a.tolist() for a in (square, bent)]
+        return (*plain, [r for r in zip(_REMAINDERS, rest.tolist(), strict=True) if r[1]], constant)
+
+    @cached_property
+    def _parts(self) -> tuple:
+        varied = np.flatnonzero(self.high > self.low)
+        low, high, n = self.low[varied], self.high[varied], len(varied)
+        scale = 2 / (high - low)
+        coefficients = iter(np.split(self.coefficients, np.cumsum(_sizes(self.form, n))[:-1]))
+        linear, square, bent = next(coefficients), None, None
+        if self.form != "linear":
+            square = np.zeros((n, n))
+            square[np.triu_indices(n)] = next(coefficients)
+        if self.form == "bent":
+            bent = next(coefficients).reshape(len(_BENDS), n)
+        rest, constant = next(coefficients), float(next(coefficients)[0])
+        return varied, scale, low * scale + 1, linear, square, bent, rest, constant
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        ranges = rounded(np.stack([self.low, self.high]).ravel())
+        return {"form": self.form, "range": ranges, "limit": self.limit, "coefficients": list(self.coefficients)}
+
+    @staticmethod
+    def from_json(d: dict[str, Any]) -> Correction:
+        """What `to_json` made."""
+        if d["form"] not in FORMS:
+            raise ValueError(f"unknown form {d['form']!r}")
+        low, high = np.array(d["range"], float).reshape(2, -1)
+        coefficients = np.array(d["coefficients"], float)
+        if len(low) != _EXTENTS or len(coefficients) != sum(_sizes(d["form"], int((high > low).sum()))):
+            raise ValueError("a correction with too few or too many numbers")
+        return Correction(d["form"], low, high, float(d["limit"]), coefficients)
+
+
+def corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) -> list[Correction]:
+    """A correction of each form that helps in cross-validation.
+
+    Parameters
+    ----------
+    w : Workload
+        Stacked samples.
+    ratio : array, shape (n,)
+        Measured seconds over the sum of terms.
+    """
+    n = len(ratio)
+    target = np.clip(np.log(ratio), -1.0, 1.0)
+    logs = logarithms(w)
+    low, high = (np.array(rounded(edge)) for edge in (logs.min(0), logs.max(0)))
+    fold = folds_by_kernel(np.unique(logs, axis=0, return_inverse=True)[1].reshape(-1), _FOLDS)
+    found = []
+    for form in forms:
+        features = _features(w, form, low, high)
+        if n < 3 * _FOLDS or features.shape[1] > n:
+            continue
+        losses = {p: _loss(features, target, fold, p) for p in _PENALTIES}
+        penalty = min(losses, key=lambda p: losses[p])
+        gain = float(np.mean(np.abs(target)) - losses[penalty])
+        if gain > 0:
+            coefficients = np.array(rounded(robust_ridge(features, target, penalty), 3))
+            limit = float(rounded(np.array([min(LIMIT, np.abs(target).max())]), 3)[0])
+            found.append(Correction(form, low, high, limit, coefficients, gain))
+    return found
+
+
+def _loss(features: np.ndarray, target: np.ndarray, fold: np.ndarray, penalty: float) -> float:
+    """Mean absolute error on what was left out."""
+    missed = np.empty(len(target))
+    for k in range(fold.max() + 1):
+        out = fold == k
+        missed[out] = features[out] @ robust_ridge(features[~out], target[~out], penalty) - target[out]
+    return float(np.mean(np.abs(missed)))
+
+
+def _features(w: Workload, form: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    varied = high > low
+    z = 2 * (np.clip(logarithms(w)[:, varied], low[varied], high[varied]) - low[varied]) / (high - low)[varied] - 1
+    parts = [z]
+    if form != "linear":
+        parts += [z[:, i : i + 1] * z[:, i:] for i in range(z.shape[1])]
+    if form == "bent":
+        parts += [np.maximum(0.0, z - bend) for bend in _BENDS]
+    return np.hstack([*parts, remainders(w), np.ones((len(z), 1))])
+
+
+def _sizes(form: str, extents: int) -> list[int]:
+    """How many coefficients each part of `_features` has."""
+    sizes = [extents]
+    if form != "linear":
+        sizes.append(extents * (extents + 1) // 2)
+    if form == "bent":
+        sizes.append(len(_BENDS) * extents)
+    return [*sizes, len(_REMAINDERS), 1]

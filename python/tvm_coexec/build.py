@@ -1,0 +1,75 @@
+"""What build scripts call."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+from tvm.target import Target
+
+from .executor.annotations import described
+from .partition import CoExecPartition, plan_of
+from .pass_context import deployed
+from .targets import targets
+from .whole import check_buildable, target_of_whole
+
+__all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
+
+
+def partition_for_coexec(mod: tvm.IRModule, params: dict | None = None, **opts: object) -> tvm.IRModule:
+    """Split a module between a CPU and a GPU.
+
+    Parameters
+    ----------
+    mod : IRModule
+        A Relay module.
+    params : dict of str to NDArray, optional
+        Its weights; they become constants.
+    **opts
+        Options of `relay_passes.coexec_partition.CoExecPartition`.
+
+    Returns
+    -------
+    IRModule
+        Build it with ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``.
+    """
+    return CoExecPartition(params=params, **opts)(mod)
+
+
+def build(
+    mod: tvm.IRModule,
+    params: dict | None = None,
+    cpu: str | Target = "llvm",
+    gpu: str | Target = "opencl",
+    **opts: object,
+):
+    """Partition and compile in one step.
+
+    Parameters
+    ----------
+    mod, params
+        Module and weights.
+    cpu, gpu : str or Target
+        See `tvm_coexec.targets`.
+    **opts
+        Options of `CoExecPartition`.
+
+    Returns
+    -------
+    GraphExecutorFactoryModule
+        Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``. A model
+        that stays whole is built for the CPU alone.
+
+    Raises
+    ------
+    CoExecError
+        For an option that can't be used, and for a model that TVM's graph executor can't run: one with an input of
+        open shape, with shapes that depend on data, or with control flow.
+    """
+    with deployed():
+        partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
+        split = partition(mod)
+        both, plan = targets(cpu, gpu), plan_of(split)
+        if plan is None:
+            check_buildable(split)
+            return relay.build(split, target=target_of_whole(split, cpu, gpu))
+        return described(lambda: relay.build(split, target=both), plan, partition.report)

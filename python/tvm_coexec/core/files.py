@@ -1,0 +1,59 @@
+"""Files that are read and written whole: JSON with a kind and a version, and text that replaces a file atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import Any
+
+from .errors import CoExecError
+
+
+def damage(err: Exception) -> str:
+    """What is wrong with a file, by the error of reading a field."""
+    return f"it lacks {err}" if isinstance(err, KeyError) else str(err)
+
+
+def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -> dict[str, Any]:
+    """The JSON object of a file of that kind and of this version.
+
+    Raises
+    ------
+    CoExecError
+        Naming the file, when it can't be read, is not JSON, or is something else.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8") as f:
+            d = json.load(f)
+    except OSError as err:
+        raise CoExecError(f"can't read {what} {path}: {err.strerror}") from None
+    except ValueError as err:
+        raise CoExecError(f"{what} {path} is not JSON ({err}); fit it again or give another file") from None
+    if not isinstance(d, dict) or d.get("kind") != kind or d.get("version") != version:
+        raise CoExecError(f"{what} {path} is not a {what} of version {version}; fit it again or give another file")
+    return d
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Writes a text file so that a reader sees the old or the new content; `CoExecError` names an unwritable path."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a pipe: nothing to replace there
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            return
+        fd, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as f:
+                f.write(text)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as err:
+        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another place") from None

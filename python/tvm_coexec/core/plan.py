@@ -1,0 +1,293 @@
+"""Plans: which device computes what, in which order; JSON that a person can read, edit, save and replay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from .errors import CoExecError
+from .files import write_atomically
+from .kernel_graph import KernelGraph, Shares, chain_shares
+
+VERSION = 1
+DEVICES = ("cpu", "gpu", "split")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of kernels with one decision.
+
+    Attributes
+    ----------
+    device : str
+        ``cpu``, ``gpu`` or ``split`` (a chain).
+    kernels : tuple of int
+        Kernel indices, ascending.
+    axis, cut : str, int
+        For a chain: the axis of its last kernel, and where the GPU's range of that kernel's output ends.
+    expected_s : dict
+        Expected seconds by part (``cpu``, ``gpu``, ``share_out``, ``join``, ``total``); empty without costs.
+    """
+
+    device: str
+    kernels: tuple[int, ...]
+    axis: str = ""
+    cut: int = 0
+    expected_s: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def shares(self, graph: KernelGraph) -> Shares:
+        """Ranges of both devices (a chain only)."""
+        return chain_shares(graph, list(self.kernels), self.axis, self.cut)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A plan that was built and measured beside others.
+
+    Attributes
+    ----------
+    strategy : str
+        What proposed it.
+    segments : str
+        Digest of its segments (`Plan.digest`).
+    device : str
+        ``cpu`` or ``gpu`` for everything on that device, else ``both``.
+    chains : int
+    expected_s : float
+        0 without costs.
+    measured_s : float
+        The shortest of the repeats; 0 when `error` says why there is none.
+    error : str
+    """
+
+    strategy: str
+    segments: str
+    device: str
+    chains: int
+    expected_s: float
+    measured_s: float
+    error: str = ""
+
+    def to_json(self) -> dict:
+        """Plain values, for `Plan.to_json`."""
+        d = {"strategy": self.strategy, "segments": self.segments, "device": self.device, "chains": self.chains}
+        d |= {"expected_s": round(self.expected_s, 9), "measured_s": round(self.measured_s, 9)}
+        return d | {"error": self.error} if self.error else d
+
+    @staticmethod
+    def from_json(d: dict) -> Verified:
+        """What `to_json` made; `KeyError`, `TypeError` or `ValueError` for anything else."""
+        texts = {n: str(d[n]) for n in ("strategy", "segments", "device")}
+        seconds = {n: float(d[n]) for n in ("expected_s", "measured_s")}
+        return Verified(**texts, chains=int(d["chains"]), **seconds, error=str(d.get("error", "")))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Segments in execution order, and the graph they were made for.
+
+    Attributes
+    ----------
+    graph : str
+        Fingerprint of the kernel graph.
+    segments : tuple of Segment
+    strategy : str
+        What made the plan.
+    notes : dict
+        Kernel index (as text) to the reason why that kernel stays whole.
+    costs : str
+        Where the expected times come from.
+    verified : tuple of Verified
+        What was measured before this plan was kept, it among them; empty when nothing was.
+    """
+
+    graph: str
+    segments: tuple[Segment, ...]
+    strategy: str = "coexec"
+    notes: dict[str, str] = field(default_factory=dict, hash=False)
+    costs: str = ""
+    verified: tuple[Verified, ...] = ()
+
+    @property
+    def chains(self) -> tuple[Segment, ...]:
+        """The split segments."""
+        return tuple(s for s in self.segments if s.device == "split")
+
+    @property
+    def expected_s(self) -> float:
+        """Expected seconds of the whole plan, 0 when nothing was estimated."""
+        return sum(s.expected_s.get("total", 0.0) for s in self.segments)
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``gpu`` when everything is there, else ``both``."""
+        devices = {s.device for s in self.segments}
+        return next(iter(devices)) if len(devices) == 1 and "split" not in devices else "both"
+
+    def digest(self) -> str:
+        """Names what is run: equal for plans whose segments are the same, whatever they are expected to take."""
+        parts = [[s.device, list(s.kernels), s.axis, s.cut] for s in self.segments]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """The plan as JSON; the same plan gives the same bytes."""
+        segments = []
+        for s in self.segments:
+            d: dict = {"device": s.device, "kernels": list(s.kernels)}
+            if s.device == "split":
+                d |= {"axis": s.axis, "cut": s.cut}
+            if s.expected_s:
+                d["expected_s"] = {k: round(v, 9) for k, v in sorted(s.expected_s.items())}
+            segments.append(d)
+        head = {"version": VERSION, "graph": self.graph, "strategy": self.strategy, "costs": self.costs}
+        # one line a segment: easy to read, to edit and to diff
+        lines = ",\n".join("  " + json.dumps(s) for s in segments)
+        top = json.dumps(head, indent=1)[:-2]
+        more = ""
+        if self.verified:
+            measured = ",\n".join("  " + json.dumps(v.to_json()) for v in self.verified)
+            more = f' "verified": [\n{measured}\n ],\n'
+        notes = json.dumps(self.notes, sort_keys=True)
+        return f'{top},\n "notes": {notes},\n{more} "segments": [\n{lines}\n ]\n}}\n'
+
+    @staticmethod
+    def from_json(text: str, source: str = "plan") -> Plan:
+        """Reads a plan.
+
+        Parameters
+        ----------
+        text : str
+        source : str
+            Name for error messages, usually the file's.
+
+        Raises
+        ------
+        CoExecError
+            When the text is not a plan of a known version.
+        """
+        try:
+            d = json.loads(text)
+        except json.JSONDecodeError as err:
+            raise CoExecError(
+                f"{source} is not JSON (line {err.lineno}: {err.msg}); give a plan that --coexec-dump-plan wrote, "
+                "or coexec plan"
+            ) from None
+        if not isinstance(d, dict) or "segments" not in d or "version" not in d:
+            raise CoExecError(f"{source} is not a co-execution plan: it has no 'segments' and 'version'")
+        if d["version"] != VERSION:
+            raise CoExecError(
+                f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again"
+            )
+        for key, kind, name in (
+            ("segments", list, "a list"),
+            ("notes", dict, "an object"),
+            ("verified", list, "a list"),
+        ):
+            if not isinstance(d.get(key, kind()), kind):
+                raise CoExecError(f"{source} is damaged: '{key}' is not {name}; plan again or mend it")
+        try:
+            segments = tuple(_segment(s, i, source) for i, s in enumerate(d["segments"]))
+            plan = Plan(
+                str(d["graph"]),
+                segments,
+                str(d.get("strategy", "file")),
+                {str(k): str(v) for k, v in d.get("notes", {}).items()},
+                str(d.get("costs", "")),
+                tuple(Verified.from_json(v) for v in d.get("verified", ())),
+            )
+        except CoExecError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise CoExecError(f"{source} is damaged: it lacks or garbles {err}; plan again or mend it") from None
+        return plan
+
+    def save(self, path: str) -> None:
+        """Writes the plan; the file is replaced as a whole or not at all."""
+        write_atomically(path, self.to_json())
+
+    @staticmethod
+    def load(path: str) -> Plan:
+        """Reads a plan from a file; `CoExecError` names the file when it can't."""
+        try:
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+        except (OSError, UnicodeDecodeError) as err:
+            raise CoExecError(f"can't read plan {path}: {getattr(err, 'strerror', None) or err}") from None
+        return Plan.from_json(text, path)
+
+    def check(self, graph: KernelGraph) -> None:
+        """Raises `CoExecError` when the plan was made for another model or does not hold together."""
+        if self.graph != graph.fingerprint():
+            raise CoExecError(
+                "the plan was made for another model or other shapes, or at another opt_level (`coexec plan` takes 3); "
+                f"it names graph {self.graph}, this model is {graph.fingerprint()}: plan this model again"
+            )
+        missing = sorted(set(range(len(graph.kernels))) - {k for s in self.segments for k in s.kernels})
+        left_out = f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment"
+        done: set[int] = set()
+        for n, s in enumerate(self.segments):
+            if s.device not in DEVICES:
+                raise CoExecError(f"segment {n} of the plan names device '{s.device}'; use cpu, gpu or split")
+            if not s.kernels or list(s.kernels) != sorted(set(s.kernels)):
+                raise CoExecError(f"segment {n} of the plan must list kernels once each, in ascending order")
+            for k in s.kernels:
+                if not 0 <= k < len(graph.kernels):
+                    raise CoExecError(
+                        f"segment {n} of the plan lists kernel {k}; the model's are 0 to {len(graph.kernels) - 1}"
+                    )
+                if k in done:
+                    raise CoExecError(f"segment {n} of the plan lists kernel {k}, which an earlier segment has")
+                done.add(k)
+                for value in graph.kernels[k].inputs:
+                    if value in missing:
+                        raise CoExecError(left_out)
+                    if value >= 0 and value not in done:
+                        raise CoExecError(
+                            f"segment {n} of the plan runs kernel {k} before kernel {value}, which it reads"
+                        )
+            if s.device == "split":
+                try:
+                    s.shares(graph)
+                except CoExecError as err:
+                    raise CoExecError(f"segment {n} of the plan can't be split: {err}") from None
+        if missing:
+            raise CoExecError(left_out)
+
+
+def _whole_number(value: object) -> int:
+    """The value; `ValueError` when it is no whole number: what a person wrote is not rounded."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(value)
+    return value
+
+
+_READERS = {
+    "device": str,
+    "kernels": lambda v: tuple(_whole_number(k) for k in v),
+    "axis": str,
+    "cut": _whole_number,
+    "expected_s": lambda v: {str(k): float(s) for k, s in v.items()},
+}
+
+
+def _segment(d: dict, number: int, source: str) -> Segment:
+    """The segment of that number of a plan's JSON; `CoExecError` names the key that is wrong."""
+    if not isinstance(d, dict):
+        raise CoExecError(f"{source} is damaged: segment {number} is no object; plan again or mend that line")
+    if unknown := sorted(set(d) - set(_READERS)):
+        raise CoExecError(
+            f"{source} is damaged: segment {number} has '{unknown[0]}', which means nothing; it may have "
+            f"{', '.join(_READERS)}"
+        )
+    values = {}
+    required = ("device", "kernels", "axis", "cut") if d.get("device") == "split" else ("device", "kernels")
+    for key, read in _READERS.items():
+        try:
+            if key in d or key in required:
+                values[key] = read(d[key])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise CoExecError(
+                f"{source} is damaged: segment {number} lacks or garbles '{key}'; plan again or mend that line"
+            ) from None
+    return Segment(**values)

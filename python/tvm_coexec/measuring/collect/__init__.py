@@ -1,0 +1,1 @@
+"""Collecting samples for a profile: ``coexec profile``."""

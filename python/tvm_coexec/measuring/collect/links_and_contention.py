@@ -1,0 +1,154 @@
+"""Around the kernels: links, meetings, kernels while the other device is busy, and whole networks."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+from tvm import relay
+
+from tvm_coexec.core.kernel_graph import Kernel
+from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
+from tvm_coexec.cost_models.features.describe import describe, is_free
+
+from .. import compile as compiling
+from .. import links
+from .. import timer as timing
+from ..pieces import Piece, opt_level_3
+from ..worker import ChildError
+
+if TYPE_CHECKING:
+    from .collector import Collection
+
+logger = logging.getLogger("tvm_coexec")
+
+LINK_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
+LINK_REPEATS = 100
+CONTENTION_PER_CLASS = 3
+# Long enough for the other device to be busy all the while, short enough to be many.
+CONTENTION_BETWEEN_S = (2e-4, 3e-2)
+CONTENTION_REPEAT_MS = 30
+
+
+def measure(run: Collection, writer: SampleWriter) -> None:
+    """Measure what of it is asked for and not in the file yet."""
+    _links(run, writer)
+    if run.options.contention and run.options.tracker is None:  # an RPC server serves one session at a time
+        _contention(run, writer)
+    if run.options.networks:
+        _networks(run, writer)
+
+
+def _links(run: Collection, writer: SampleWriter) -> None:
+    if writer.found.links and writer.found.meetings and writer.found.enqueues:
+        return
+    builder = run.builders[0][1]
+    seconds = {}
+    try:
+        for link, nbytes, mod in links.link_modules(builder.gpu.get_target_device_type()):
+            with opt_level_3():
+                lib = relay.build(mod, target=[builder.cpu, builder.gpu])
+            built = run.export(lib, "both")
+            # One run at a time: what counts is a copy from an idle device until the data is there.
+            seconds[link, nbytes] = run.timer.call(timing.TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
+        kernel = run.export(compiling.compile_for(links.meeting_module(), builder.gpu, builder.cpu), "gpu")
+        kernel_s = run.time(kernel).best_s
+        enqueue_s = run.timer.call(timing.EnqueueRequest(kernel), LINK_S)
+    except ChildError as err:
+        logger.warning("links can't be measured: %s", err)
+        return
+    meeting_s = seconds.pop(("meeting", links.SMALL_BYTES)) - kernel_s
+    for (link, nbytes), s in seconds.items():
+        writer.write({"record": "copy", "link": link, "bytes": nbytes, "seconds": max(1e-9, s)})
+    writer.write({"record": "meeting", "seconds": max(0.0, meeting_s)})
+    writer.write({"record": "enqueue", "seconds": enqueue_s})
+
+
+def _contention(run: Collection, writer: SampleWriter) -> None:
+    """A kernel alone, and while the other device runs the same one: what shares of one kernel do to each other."""
+    if writer.found.contention:
+        return
+    for model, kernel in tqdm(_contenders(run, writer.path), desc="contention", unit="kernel", disable=None):
+        requests = [run.request(model, Piece(d, kernel.index), d) for d in DEVICES]
+        built = run.build_all(requests, run.options.compile_timeout_s)
+        try:
+            for device, own, other in (("cpu", *built), ("gpu", *built[::-1])):
+                if isinstance(other, ChildError):
+                    raise other
+                before = run.time(own, CONTENTION_REPEAT_MS)
+                together = _while_busy(run, own, other)
+                after = run.time(own, CONTENTION_REPEAT_MS)
+                found = {"alone_s": min(before.best_s, after.best_s), "together_s": together.best_s}
+                workload = describe(kernel, device).to_json()
+                writer.write({"record": "contention", "device": device, "workload": workload, **found})
+        except ChildError as err:
+            logger.warning("contention of %s can't be measured: %s", kernel.name, err)
+            run.busy.stop()
+
+
+def _while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:
+    run.busy.call(timing.BusyRequest(other), LINK_S)
+    try:
+        return run.time(own, CONTENTION_REPEAT_MS)
+    finally:
+        run.busy.call("stop", LINK_S)
+
+
+def _contenders(run: Collection, path: str) -> list[tuple[int, Kernel]]:
+    """Kernels of each class, those of middling time on both devices, from small to large."""
+    seconds = _whole_seconds(read_samples(path))
+    low, high = CONTENTION_BETWEEN_S
+    by_class: dict[str, list[tuple[float, int, Kernel]]] = {}
+    for model, (_, builder) in enumerate(run.builders):
+        for kernel in {k.signature(): k for k in builder.graph.kernels}.values():
+            times = [seconds.get((d, kernel.signature()), 0.0) for d in DEVICES]
+            if all(low <= t <= high for t in times):
+                by_class.setdefault(describe(kernel, "cpu").kind, []).append((times[0], model, kernel))
+    found = []
+    for members in by_class.values():
+        members.sort(key=lambda m: m[0])
+        step = max(1, len(members) // CONTENTION_PER_CLASS)
+        found += [(model, kernel) for _, model, kernel in members[step // 2 :: step][:CONTENTION_PER_CLASS]]
+    return found
+
+
+def _networks(run: Collection, writer: SampleWriter) -> None:
+    """Whole networks on each device, beside the sum of their kernels."""
+    seconds = _whole_seconds(read_samples(writer.path))
+    done = set() if run.options.disturbed else {(n["network"], n["device"]) for n in writer.found.networks}
+    todo = []
+    for model, (name, builder) in enumerate(run.builders):
+        for device in DEVICES:
+            times = [0.0 if is_free(k) else seconds.get((device, k.signature())) for k in builder.graph.kernels]
+            if len(times) > 1 and name != "designed" and (name, device) not in done and None not in times:
+                todo.append((model, name, device, times))
+    step = len(run.compilers)
+    with tqdm(total=len(todo), desc="networks", unit="network", disable=None if todo else True) as bar:
+        for at in range(0, len(todo), step):
+            now = todo[at : at + step]
+            requests = [run.request(model, None, device) for model, _, device, _ in now]
+            for entry, request, built in zip(now, requests, run.build_all(requests, NETWORK_BUILD_S), strict=True):
+                record = _network(run, entry, built)
+                if record is not None:
+                    writer.write(record)
+                Path(request.path).unlink(missing_ok=True)
+                bar.update()
+
+
+def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError) -> dict[str, Any] | None:
+    _, name, device, times = entry
+    try:
+        if isinstance(built, ChildError):
+            raise built
+        timed = run.timer.call(run.time_request(built, 100), NETWORK_RUN_S)
+    except ChildError as err:
+        logger.warning("network %s can't be measured on the %s: %s", name, device, err)
+        return None
+    fixed = {"record": "network", "network": name, "device": device, "kernels": len(times)}
+    return {**fixed, "sum_s": sum(times), "seconds": timed.best_s}
+
+
+def _whole_seconds(samples: Samples) -> dict[tuple[str, str], float]:
+    return {(s.device, s.signature): s.seconds for s in samples.usable if s.rows is None}

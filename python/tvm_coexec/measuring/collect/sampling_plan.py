@@ -1,0 +1,107 @@
+"""Which kernels and shares are measured, and in which order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, cuts_of
+from tvm_coexec.cost_models.dataset import DEVICES, Key
+from tvm_coexec.cost_models.features.describe import describe, describe_shares, is_free
+from tvm_coexec.cost_models.features.workload import NUMBERS, Workload
+
+from ..pieces import Piece
+from .design import NAME
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement: a piece of a model.
+
+    Attributes
+    ----------
+    model : int
+        Number of the model.
+    network : str
+        Its name.
+    kernel : Kernel
+    piece : Piece
+    """
+
+    model: int
+    network: str
+    kernel: Kernel
+    piece: Piece
+
+    @property
+    def key(self) -> Key:
+        """As `Sample.key`."""
+        return (self.piece.device, self.kernel.signature(), self.piece.dim, self.piece.rows)
+
+    @property
+    def workload(self) -> Workload:
+        """What cost models see of it, in plain numbers."""
+        if self.piece.rows is None:
+            return describe(self.kernel, self.piece.device)
+        shares = describe_shares(self.kernel, self.piece.device, self.piece.dim, [self.piece.rows])
+        return replace(shares, **{n: _plain(getattr(shares, n)) for n in NUMBERS})
+
+
+def _plain(number: object) -> float | int:
+    value = float(f"{float(np.ravel(number)[0]):.12g}")  # type: ignore[arg-type]  # a part times an extent is inexact
+    return int(value) if value.is_integer() else value
+
+
+def choose_jobs(graphs: list[tuple[str, KernelGraph]], cuts: int, seed: int = 0) -> list[Job]:
+    """All measurements of some models, each kernel once however often it occurs.
+
+    Whole kernels of the models come first, then designed kernels and shares; within both the order is random, so that
+    a run that is ended early has seen something of everything, and a drift of the machine hits all alike. Heavy
+    kernels (convolutions, matrix products) are cut on every axis, others along one of theirs; a designed kernel once.
+
+    Parameters
+    ----------
+    graphs : list of (str, KernelGraph)
+        Name and kernels of each model.
+    cuts : int
+        Shares per axis of a heavy kernel and device, at different places for different kernels.
+    seed : int
+    """
+    first, rest = [], []
+    seen: set[str] = set()
+    for model, (network, graph) in enumerate(graphs):
+        for kernel in graph.kernels:
+            if kernel.signature() in seen or is_free(kernel):
+                continue
+            seen.add(kernel.signature())
+            whole = [Job(model, network, kernel, Piece(d, kernel.index)) for d in DEVICES]
+            (rest if network == NAME else first).extend(whole)
+            rest += [Job(model, network, kernel, p) for p in _shares(kernel, cuts, network == NAME)]
+    order = np.random.default_rng(seed)
+    return [jobs[i] for jobs in (first, rest) for i in order.permutation(len(jobs))]
+
+
+def _shares(kernel: Kernel, cuts: int, once: bool) -> Iterator[Piece]:
+    if not cuts or not kernel.axes:
+        return
+    digest = hashlib.sha256(kernel.signature().encode()).digest()
+    if kernel.is_heavy and not once:
+        axes, number = kernel.axes, cuts
+    else:
+        axes, number = (kernel.axes[digest[0] % len(kernel.axes)],), 1
+    for n, axis in enumerate(axes):
+        for cut in _spread(axis, number, digest[1 + n] / 256):
+            yield Piece("gpu", kernel.index, axis.dim, (0, cut))
+            yield Piece("cpu", kernel.index, axis.dim, (cut, axis.extent))
+
+
+def _spread(axis: SplitAxis, number: int, offset: float) -> list[int]:
+    """Cuts, one from each of `number` equal parts of the axis."""
+    possible = cuts_of(axis)
+    if not possible:
+        return []
+    picked = {possible[int((i + offset) / number * len(possible))] for i in range(number)}
+    return sorted(picked)

@@ -1,0 +1,94 @@
+"""The compiling child: from a piece of a model to a library in a file, and the graph that runs it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import tvm
+from tvm.relay.backend import te_compiler
+
+from . import links
+from .pieces import KernelBuilder, Piece, compile_for
+from .worker import answer
+
+REFERENCE = -1
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to compile.
+
+    Attributes
+    ----------
+    model : int
+        Number of the model; `REFERENCE` for the kernel by which a device's pace is told.
+    piece : Piece or None
+        `None`: the whole network on `device`.
+    device : str
+    path : str
+        Where to put the library; ``.tar`` for a device behind RPC, ``.so`` here.
+    """
+
+    model: int
+    piece: Piece | None
+    device: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled piece: its library, the JSON of its graph, and its device: ``cpu``, ``gpu`` or ``both``."""
+
+    path: str
+    graph: str
+    device: str
+
+
+def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> None:
+    """Run in the child.
+
+    Parameters
+    ----------
+    connection : Connection
+    builders : list of KernelBuilder
+        One per model.
+    warm : bool
+        Also run GPU libraries once. pocl compiles a kernel when it is first launched and keeps it on disk: done here,
+        several can be compiled at a time.
+    """
+    for name in ("te_compiler", "autotvm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # TVM asks how it was built for every dimension of every tensor, a tenth of the time to compile a kernel.
+    te_compiler.libinfo = functools.cache(te_compiler.libinfo)
+    os.environ.pop("POCL_AFFINITY", None)  # else all children would compile on one core
+    answer(connection, lambda request: _build(builders, request, warm))
+
+
+def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> Built:
+    builder = builders[max(0, request.model)]
+    target = builder.gpu if request.device == "gpu" else builder.cpu
+    if request.model == REFERENCE:
+        lib = compile_for(links.reference_module(), target, builder.cpu)
+    elif request.piece is not None:
+        _, lib = builder.build(request.piece)
+    else:
+        lib = compile_for(builder.prepared, target, builder.cpu)
+    built = export(lib, request.path, request.device)
+    if warm and request.device == "gpu":
+        from .timer import module_of
+
+        device = tvm.runtime.Device(builder.gpu.get_target_device_type(), 0)
+        module_of(built.graph, lib.get_lib(), device).run()
+        device.sync()
+    return built
+
+
+def export(lib: Any, path: str, device: str) -> Built:
+    """Write the code alone: weights may have hundreds of megabytes, and their values do not change the time."""
+    lib.get_lib().export_library(path)
+    return Built(path, lib.get_graph_json(), device)

@@ -1,0 +1,63 @@
+"""What a reader of measurements must know of the machine: its names, its clock, its load."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+from pathlib import Path
+
+from tvm_coexec.opencl import schedules
+
+
+def cpu_name() -> str:
+    """Model name of the CPU."""
+    return _cpuinfo("model name") or platform.processor()
+
+
+def cpu_threads() -> str:
+    """Threads that TVM's CPU code runs on."""
+    return os.environ.get("TVM_NUM_THREADS", "all")
+
+
+def clock_mhz() -> float:
+    """Clock of the first core that this thread may run on; 0 where the system does not tell."""
+    core = min(os.sched_getaffinity(0))
+    try:
+        text = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq").read_text(encoding="ascii")
+        return float(text) / 1e3
+    except (OSError, ValueError):
+        pass
+    try:
+        return float(_cpuinfo("cpu MHz", core))
+    except ValueError:
+        return 0.0
+
+
+def other_cpu_s() -> float:
+    """CPU seconds that other processes have used so far; 0 where the system does not tell.
+
+    In steps of a clock tick, usually 0.01 s.
+    """
+    try:
+        with open("/proc/stat", encoding="ascii") as f:
+            user, nice, system, _, _, irq, soft_irq, steal = map(int, f.readline().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    return (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def schedules_digest() -> str:
+    """Other schedules, other times: what was measured with older ones is not mixed with new measurements."""
+    files = sorted(Path(schedules.__path__[0]).glob("*.py"))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
+def _cpuinfo(field: str, core: int = 0) -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            values = [line.split(":", 1)[1].strip() for line in f if line.startswith(field)]
+    except OSError:
+        return ""
+    return values[min(core, len(values) - 1)] if values else ""

@@ -1,0 +1,303 @@
+"""The timing child: the one process that uses the devices, here or behind TVM's RPC."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import numpy as np
+import tvm
+from tvm.contrib import graph_executor
+
+from tvm_coexec import remote, testbed
+from tvm_coexec.core.errors import CoExecError
+
+from . import host_info as machine
+from . import links
+from .compile import Built
+from .worker import answer
+
+ENOUGH_S = 1.5
+ROUNDS, QUIET_SPREAD = 4, 0.05
+# A device is at its pace while a kernel that is always the same takes at most so many times its shortest time. On
+# shared machines, and when a phone grows warm, all is slower for seconds: what is timed then is timed again.
+QUIET_PACE = 1.15
+PATIENCE_S, PAUSE_S, FIRST_PACE_S = 2.5, 0.1, 1.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how to time.
+
+    Attributes
+    ----------
+    gpu_type : int
+        DLPack type of the GPU.
+    bed : TestBed or None
+        Pin this process as the test-bed wants it.
+    tracker : (str, int) or None
+        RPC tracker; `key` then names the device.
+    key : str
+    environment : dict
+        Variables of this process; `None` removes one.
+    """
+
+    gpu_type: int
+    bed: testbed.TestBed | None = None
+    tracker: tuple[str, int] | None = None
+    key: str = ""
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TimeRequest:
+    """Time a library: `repeats` times, each for at least `min_repeat_ms`; again where the times differ much.
+
+    With a `reference` on the same device, also again while that takes longer than usual.
+    """
+
+    built: Built
+    repeats: int
+    min_repeat_ms: int
+    reference: Built | None = None
+
+
+@dataclass(frozen=True)
+class EnqueueRequest:
+    """Time what the CPU spends on handing the GPU a library's one kernel."""
+
+    built: Built
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of each repeat, and what the machine did meanwhile.
+
+    Attributes
+    ----------
+    seconds : tuple of float
+    wall_s : float
+        Of all repeats together.
+    load : float
+        Cores that other processes used in that time.
+    mhz : float
+        Clock of the CPU; 0 where it can't be read.
+    pace : float
+        How many times its shortest time the reference took, at the best of the moments that were timed.
+    """
+
+    seconds: tuple[float, ...]
+    wall_s: float
+    load: float
+    mhz: float
+    pace: float = 1.0
+
+    @property
+    def best_s(self) -> float:
+        """The shortest."""
+        return min(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Median over the shortest, less 1."""
+        return _spread(self.seconds)
+
+
+def _spread(seconds: tuple[float, ...]) -> float:
+    return statistics.median(seconds) / max(min(seconds), 1e-12) - 1.0
+
+
+@dataclass(frozen=True)
+class BusyRequest:
+    """Run a library over and over until the next message."""
+
+    built: Built
+
+
+class _Pace:
+    """How fast a device is at the moment, by a kernel that is always the same."""
+
+    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device):
+        self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
+        self.best_s = float("inf")
+        self.settle()
+
+    def settle(self) -> None:
+        """Look for its shortest time."""
+        end = time.perf_counter() + FIRST_PACE_S
+        while time.perf_counter() < end:
+            self.now()
+
+    def now(self) -> float:
+        """Its time over its shortest so far."""
+        seconds = statistics.median(float(s) for s in self.timer().results)
+        self.best_s = min(self.best_s, seconds)
+        return seconds / self.best_s
+
+
+class Timer:
+    """Answers requests with the devices of a `Setting`."""
+
+    def __init__(self, connection: Connection, setting: Setting):
+        self.connection, self.setting = connection, setting
+        self.session = None
+        self.paces: dict[str, _Pace] = {}
+
+    def handle(self, request: object) -> object:
+        """Answer one request; a session in which something failed is not used again."""
+        try:
+            return self._handle(request)
+        except Exception:
+            self.session = None
+            self.paces = {}
+            raise
+
+    def _handle(self, request: object) -> object:
+        if request == "hello":
+            return self._hello()
+        if isinstance(request, TimeRequest):
+            return self._time(request)
+        if isinstance(request, BusyRequest):
+            return self._busy(request)
+        if isinstance(request, EnqueueRequest):
+            return links.enqueue_s(*self._load(request.built), self._device("cpu"))
+        raise AssertionError(request)
+
+    def _hello(self) -> dict[str, dict[str, str]]:
+        """Names of the devices."""
+        gpu = self._device("gpu")
+        if not gpu.exist:
+            from tvm_coexec.opencl import runtime
+
+            name = tvm.runtime.Device.MASK2STR.get(self.setting.gpu_type, str(self.setting.gpu_type))
+            why = "none was found"
+            if self.setting.tracker:
+                why = "the RPC server has none; is it tvm_coexec.rpc_server?"
+            elif name == "opencl":
+                why = runtime.why_unavailable() or why
+            raise CoExecError(f"no {name} device: {why}")
+        cpu = {"name": f"rpc:{self.setting.key}"} if self.setting.tracker else {"name": machine.cpu_name()}
+        threads = "all" if self.setting.tracker else machine.cpu_threads()
+        return {"cpu": {**cpu, "threads": threads}, "gpu": {"name": str(gpu.device_name or gpu.device_type)}}
+
+    def _device(self, which: str) -> tvm.runtime.Device:
+        kind = 1 if which == "cpu" else self.setting.gpu_type
+        if self.setting.tracker is None:
+            return tvm.runtime.Device(kind, 0)
+        if self.session is None:
+            host, port = self.setting.tracker
+            self.session = remote.connect(tracker=f"{host}:{port}", key=self.setting.key)
+        return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
+
+    def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:
+        both = built.device == "both"
+        device = self._device("gpu" if both else built.device)
+        lib = self._library(built.path)
+        module = module_of(built.graph, lib, [self._device("cpu"), device] if both else device)
+        module.run()
+        device.sync()
+        if self.setting.bed is not None:  # TVM pins this thread when its first parallel loop runs
+            testbed.pin_main_thread(self.setting.bed)
+        return module, device
+
+    def _library(self, path: str) -> tvm.runtime.Module:
+        """A library loaded where the devices are."""
+        if self.session is None:
+            return tvm.runtime.load_module(path)
+        name = os.path.basename(path)
+        self.session.upload(path)
+        lib = self.session.load_module(name)
+        self.session.remove(name)  # else thousands of them would lie there
+        return lib
+
+    def _time(self, request: TimeRequest) -> Timed:
+        if request.built == request.reference:  # one library loaded twice has one context, which the first to go takes
+            pace = self._pace(request.reference)
+            assert pace is not None
+            pace.settle()
+            return Timed((pace.best_s,), FIRST_PACE_S, 0.0, 0.0)
+        module, device = self._load(request.built)
+        start = time.perf_counter()
+        module.run()
+        device.sync()
+        once_s = time.perf_counter() - start
+        # A slow kernel is timed fewer times: it repeats better, and the run has an end.
+        repeats = max(2, min(request.repeats, int(ENOUGH_S / max(once_s, 1e-9))))
+        timer = module.module.time_evaluator(
+            "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
+        )
+        pace = self._pace(request.reference)
+        seconds: tuple[float, ...] = ()
+        best_pace = float("inf")
+        start, others_s = time.perf_counter(), machine.other_cpu_s()
+        while True:
+            before = pace.now() if pace else 1.0
+            found = self._rounds(timer)
+            at = max(before, pace.now()) if pace else 1.0
+            seconds, best_pace = seconds + found, min(best_pace, at)
+            if at <= QUIET_PACE or time.perf_counter() - start > PATIENCE_S:
+                break
+            time.sleep(PAUSE_S)
+        wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
+        if self.session is not None:
+            return Timed(seconds, wall_s, 0.0, 0.0, best_pace)
+        return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz(), best_pace)
+
+    @staticmethod
+    def _rounds(timer) -> tuple[float, ...]:
+        seconds: tuple[float, ...] = ()
+        start = time.perf_counter()
+        for _ in range(ROUNDS):  # more than one only where something else runs, too
+            seconds += tuple(float(s) for s in timer().results)
+            if _spread(seconds) < QUIET_SPREAD or time.perf_counter() - start > ENOUGH_S:
+                break
+        return seconds
+
+    def _pace(self, reference: Built | None) -> _Pace | None:
+        if reference is None:
+            return None
+        if reference.path not in self.paces:
+            self.paces[reference.path] = _Pace(*self._load(reference))
+        return self.paces[reference.path]
+
+    def _busy(self, request: BusyRequest) -> int:
+        module, device = self._load(request.built)
+        self.connection.send((None, "running"))
+        runs, parent = 0, os.getppid()
+        while not self.connection.poll() and os.getppid() == parent:
+            module.run()
+            device.sync()
+            runs += 1
+        self.connection.recv()
+        return runs
+
+
+def serve(connection: Connection, setting: Setting) -> None:
+    """Run in the child."""
+    for name, value in setting.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    answer(connection, Timer(connection, setting).handle)
+
+
+def module_of(
+    graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device | list[tvm.runtime.Device]
+) -> graph_executor.GraphModule:
+    """An executor whose inputs and weights hold noise; unset memory could hold denormals, which are slow."""
+    module = graph_executor.create(graph, lib, device)
+    noise = np.random.default_rng(0).standard_normal(1 << 16)
+    parsed = json.loads(graph)
+    entries = parsed["node_row_ptr"]
+    shapes, types = parsed["attrs"]["shape"][1], parsed["attrs"]["dltype"][1]
+    for node in parsed["arg_nodes"]:
+        name, shape, dtype = parsed["nodes"][node]["name"], shapes[entries[node]], types[entries[node]]
+        values = np.resize(noise, shape)
+        # integers are indices or quantised values: 0 and 1 are fine for both
+        module.set_input(name, values.astype(dtype) if "float" in dtype else (values > 0).astype(dtype))
+    return module

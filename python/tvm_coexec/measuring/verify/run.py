@@ -1,0 +1,245 @@
+"""Plans built, run, compared and timed in turns; the fastest is kept."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import tvm
+from tqdm import tqdm
+from tvm.target import Target
+
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan, Verified
+from tvm_coexec.cost_models import Costs
+from tvm_coexec.cost_models.plan_records import PlanRecord
+from tvm_coexec.planner import Options, simulate
+from tvm_coexec.planner.cached_costs import Tables
+
+from ..on_the_spot import BUSY_CORES, why_not_here
+from ..worker import ChildError, one_line
+from . import records
+from .bench import Bench
+from .candidates import candidates
+from .child import Compiled
+from .options import Verify
+
+logger = logging.getLogger("tvm_coexec")
+
+# Largest error of a plan's outputs, relative to the largest value, against those of a single device.
+TOLERANCE = 1e-3
+# Rounds beyond the third are left out once timing has taken so long.
+ENOUGH_S, FEWEST_ROUNDS = 60.0, 3
+
+
+@dataclass
+class _Entry:
+    """One plan on its way."""
+
+    plan: Plan
+    placed: tvm.IRModule | None = None
+    compiled: Compiled | None = None
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        chains = len(self.plan.chains)
+        what = f"{chains} chains" if self.plan.device == "both" else f"all on the {self.plan.device}"
+        return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what})"
+
+
+def verified(
+    graph: KernelGraph,
+    costs: Costs | None,
+    options: Options,
+    first: Plan,
+    divide: Callable[[Plan], tvm.IRModule],
+    targets: tuple[Target, Target],
+    verify: Verify,
+) -> tuple[Plan, tvm.IRModule]:
+    """The fastest of the plans worth measuring, as measured on the devices.
+
+    Parameters
+    ----------
+    graph : KernelGraph
+    costs : Costs or None
+        What plans are made with.
+    options : Options
+    first : Plan
+        The plan that would be taken unverified.
+    divide : callable
+        Makes the co-executed module of a plan.
+    targets : (Target, Target)
+        CPU and GPU, as `tvm_coexec.targets` gives them.
+    verify : Verify
+
+    Returns
+    -------
+    plan : Plan
+        The fastest; its `verified` tells of all.
+    module : IRModule
+        What `divide` made of it.
+
+    Raises
+    ------
+    CoExecError
+        When the devices are not here, no plan works, or one computes something else than a single device does.
+    """
+    why = "" if verify.tracker else why_not_here(*targets)
+    if why:
+        raise CoExecError(
+            f"verify: plans can't be run here ({why}); compile on the device, name its RPC tracker, or leave verify out"
+        )
+    entries = [_Entry(p) for p in candidates(graph, costs, options, first, verify.plans)]
+    with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
+        bench = Bench(*targets, verify, folder)
+        try:
+            header = records.header_of(bench.devices())
+            _build(entries, divide, bench)
+            quiet = _time(entries, bench, verify.repeats)
+        finally:
+            bench.close()
+    if costs is not None and quiet:
+        _remember(graph, costs, entries, header)
+    return _fastest(graph, costs, entries)
+
+
+def _build(entries: list[_Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:
+    """Build every plan, run it once, and hold its outputs against the first one's."""
+    want: list[np.ndarray] | None = None
+    for number, entry in enumerate(tqdm(entries, desc="building plans", unit="plan", disable=None, leave=False)):
+        try:
+            entry.placed = divide(entry.plan)
+            if number == 0:
+                bench.set_inputs(entry.placed["main"].params)
+            entry.compiled = bench.build(number, entry.placed)
+            got = bench.outputs(entry.compiled)
+        except Exception as err:  # one bad plan must not end the run: there are others
+            _failed(entry, one_line(err))
+            continue
+        if want is None:
+            want, reference = got, entry
+        elif (error := _difference(got, want)) > TOLERANCE:
+            raise CoExecError(
+                f"verify: plan {entry.name} computes something else than plan {reference.name}: its outputs differ by "
+                f"{error:.1e} of the largest value; report it with the model, and compile with another strategy"
+            )
+
+
+def _failed(entry: _Entry, why: str) -> None:
+    entry.error, entry.compiled = why, None
+    logger.warning("plan %s can't be measured and is left out: %s", entry.name, why)
+
+
+def _difference(got: list[np.ndarray], want: list[np.ndarray]) -> float:
+    """Largest error relative to the largest value, output by output; infinite where they can't be compared."""
+    worst = 0.0
+    for g, w in zip(got, want, strict=True):
+        g, w = g.astype("float64"), w.astype("float64")
+        if g.shape != w.shape or not np.array_equal(np.isfinite(g), np.isfinite(w)):
+            return float("inf")
+        fine = np.isfinite(w)
+        if fine.any():
+            worst = max(worst, float(np.abs(g[fine] - w[fine]).max() / max(np.abs(w[fine]).max(), 1e-30)))
+    return worst
+
+
+def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
+    """Time all plans in turns, so that whatever disturbs the machine disturbs all of them; whether nothing did."""
+    start, wall_s, others_s = time.monotonic(), 0.0, 0.0
+    total = repeats * sum(e.compiled is not None for e in entries)
+    with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:
+        for done in range(repeats):
+            if done >= FEWEST_ROUNDS and time.monotonic() - start > ENOUGH_S:
+                break
+            for entry in entries:
+                if entry.compiled is None:
+                    continue
+                try:
+                    took = bench.time(entry.compiled)
+                except ChildError as err:
+                    _failed(entry, str(err))
+                    continue
+                entry.seconds = min(entry.seconds or took.seconds, took.seconds)
+                wall_s, others_s = wall_s + took.wall_s, others_s + took.others_s
+                bar.update()
+    if others_s <= BUSY_CORES * wall_s:
+        return True
+    logger.warning(
+        "other processes used %.1f cores while plans were measured: another may be the fastest on a quiet machine, and "
+        "nothing is kept for profiles to learn from",
+        others_s / wall_s,
+    )
+    return False
+
+
+def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: dict) -> None:
+    """Records for profiles to learn from."""
+    working = [e for e in entries if e.compiled is not None]
+    alone = [e.seconds for e in working if e.plan.device != "both"]
+    if not alone:
+        return
+    at = time.strftime("%Y-%m-%dT%H:%M:%S")
+    plain = Tables(graph, _Plain(costs))  # type: ignore[arg-type]
+    path = records.remember(
+        header,
+        [
+            PlanRecord(
+                graph=graph.fingerprint(),
+                segments=e.plan.digest(),
+                strategy=e.plan.strategy,
+                device=e.plan.device,
+                chains=len(e.plan.chains),
+                predicted_s=simulate(graph, plain, e.plan.segments),
+                measured_s=e.seconds,
+                alone_s=min(alone),
+                costs=costs.description,
+                at=at,
+            )
+            for e in working
+        ],
+    )
+    if path is not None:
+        logger.info("what was measured of the plans is in %s", path)
+
+
+class _Plain:
+    """Costs without what they have learnt of plans: else they would learn it again from its own effect."""
+
+    plan_factor = 1.0
+
+    def __init__(self, costs: Costs):
+        self._costs = costs
+
+    def __getattr__(self, name: str):
+        return getattr(self._costs, name)
+
+
+def _fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> tuple[Plan, tvm.IRModule]:
+    working = [e for e in entries if e.compiled is not None]
+    if not working:
+        raise CoExecError(
+            f"verify: none of {len(entries)} plans can be built and run here ({entries[0].error}); leave verify out"
+        )
+    tables = None if costs is None else Tables(graph, costs)
+    found = tuple(
+        Verified(
+            strategy=e.plan.strategy,
+            segments=e.plan.digest(),
+            device=e.plan.device,
+            chains=len(e.plan.chains),
+            expected_s=0.0 if tables is None else simulate(graph, tables, e.plan.segments),
+            measured_s=e.seconds if e.compiled is not None else 0.0,
+            error=e.error,
+        )
+        for e in entries
+    )
+    best = min(working, key=lambda e: e.seconds)
+    assert best.placed is not None
+    return replace(best.plan, verified=found), best.placed

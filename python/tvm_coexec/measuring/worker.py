@@ -1,0 +1,193 @@
+"""Processes that may hang or crash without taking the run with them.
+
+Kernels are compiled in forked processes, which inherit the prepared models, and timed in a process of its own, which
+is the only one that talks to the devices. One that does not answer in time, or dies, is ended and replaced, and what
+it was working on is recorded as an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+PARENT_S = 5  # how often a child looks whether its parent lives
+Serve = Callable[..., None]
+
+
+class ChildError(Exception):
+    """A request that a child could not answer; the text says why."""
+
+
+class Child:
+    """One process that answers one request at a time.
+
+    Parameters
+    ----------
+    method : {"fork", "spawn", "fresh"}
+        ``fresh`` starts a new interpreter as ``spawn`` does, but leaves the caller's main module alone, which may be a
+        script that does everything again when it is imported.
+    serve : callable
+        ``serve(connection, *args)`` runs in the process; see `answer`.
+    *args
+        For `serve`.
+    """
+
+    def __init__(self, method: str, serve: Serve, *args: Any):
+        self._context: Any = _Fresh if method == "fresh" else multiprocessing.get_context(method)
+        self._serve, self._args = serve, args
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self.deadline = 0.0
+        self.restarts = -1
+
+    def send(self, request: Any, timeout_s: float) -> None:
+        """Ask; the process is started where there is none."""
+        if self._process is None or not self._process.is_alive():
+            self.stop()
+            self.restarts += 1
+            here, there = multiprocessing.Pipe()
+            self._process = self._context.Process(target=self._serve, args=(there, *self._args), daemon=True)
+            self._process.start()
+            there.close()
+            if isinstance(self._process, _Fresh.Process):
+                here.send((self._serve, self._args))
+            self._connection = here
+        assert self._connection is not None
+        self.deadline = time.monotonic() + timeout_s
+        try:
+            self._connection.send(request)
+        except OSError:  # it died between requests: the answer will say so
+            return
+
+    def receive(self) -> Any:
+        """The answer, waited for until the deadline.
+
+        Raises
+        ------
+        ChildError
+            When the process could not do it, died, or took too long.
+        """
+        assert self._connection is not None and self._process is not None
+        if not self._connection.poll(max(0.0, self.deadline - time.monotonic())):
+            self.stop()
+            raise ChildError("it did not end in time")
+        try:
+            error, value = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join(5)
+            code = self._process.exitcode
+            self.stop()
+            name = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+            raise ChildError(f"the process ended ({name})") from None
+        if error is not None:
+            raise ChildError(error)
+        return value
+
+    def call(self, request: Any, timeout_s: float) -> Any:
+        """Ask and wait; see `receive`."""
+        self.send(request, timeout_s)
+        return self.receive()
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join()
+        self._process = self._connection = None
+
+    @property
+    def handle(self) -> Connection:
+        """What `answered` waits for."""
+        assert self._connection is not None
+        return self._connection
+
+
+class _Fresh:
+    """What `multiprocessing` calls a context, as far as `Child` needs it."""
+
+    class Process:
+        """An interpreter of its own that serves a connection; what to serve is the first thing it is sent."""
+
+        _BEGIN = (
+            "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+            "from tvm_coexec.measuring.worker import begin; begin(int(sys.argv[1]))"
+        )
+
+        def __init__(self, target: Serve, args: tuple[Any, ...], daemon: bool):
+            self._file = args[0].fileno()
+            self._popen: subprocess.Popen | None = None
+
+        def start(self) -> None:
+            command = [sys.executable, "-c", self._BEGIN, str(self._file), json.dumps(sys.path)]
+            self._popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[self._file])
+
+        def is_alive(self) -> bool:
+            return self._popen is not None and self._popen.poll() is None
+
+        def kill(self) -> None:
+            assert self._popen is not None
+            self._popen.kill()
+
+        def join(self, timeout_s: float | None = None) -> None:
+            assert self._popen is not None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(timeout_s)
+
+        @property
+        def exitcode(self) -> int | None:
+            return None if self._popen is None else self._popen.returncode
+
+
+def begin(file: int) -> None:
+    """What a fresh interpreter runs."""
+    connection = Connection(file)
+    serve, args = connection.recv()
+    serve(connection, *args)
+
+
+def answered(children: list[Child]) -> list[Child]:
+    """Those of some busy children that have an answer, or whose time is over; waits for the first."""
+    end = min(c.deadline for c in children)
+    ready = wait([c.handle for c in children], max(0.0, end - time.monotonic()))
+    now = time.monotonic()
+    return [c for c in children if c.handle in ready or c.deadline <= now]
+
+
+def answer(connection: Connection, handle: Callable[[Any], Any]) -> None:
+    """What a child does: answers requests until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = os.getppid()
+    while True:
+        try:
+            # Other forked children hold copies of the parent's end, so its death closes nothing.
+            while not connection.poll(PARENT_S):
+                if os.getppid() != parent:
+                    return
+            request = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            reply = (None, handle(request))
+        except Exception as err:  # whatever it is, the next request may work
+            reply = (one_line(err), None)
+        with contextlib.suppress(OSError):
+            connection.send(reply)
+
+
+def one_line(err: BaseException) -> str:
+    """The line of an error that says what is wrong: TVM's begin with stack traces."""
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    marked = [line for line in lines if "Error:" in line]
+    return f"{(marked or lines or [type(err).__name__])[-1]}"[:300]

@@ -1,0 +1,127 @@
+"""What a chain leads to from where its inputs are: the cut that ends first, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cached_costs import Tables, side_by_side
+from ..chain_sweep import ChainTimes, Outer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A chain run at one of its cuts; times are seconds after the host's now.
+
+    Attributes
+    ----------
+    end_s : float
+        When the joined value is there.
+    joules : float
+        Of the work, beyond idle power.
+    cut : int
+    on_cpu, on_gpu : tuple of int
+        Values that are on that device because of the chain.
+    """
+
+    end_s: float
+    joules: float
+    cut: int
+    on_cpu: tuple[int, ...]
+    on_gpu: tuple[int, ...]
+
+
+class Outcomes:
+    """Outcomes of chains.
+
+    Parameters
+    ----------
+    tables : Tables
+    margin : float
+        Part of its own time that a chain is charged on top, for what the costs may be wrong by.
+    meeting_s : float
+        Seconds that each chain is charged on top: of plans that promise nearly the same, the one with fewer meetings.
+    counts_energy : bool
+        Whether the cuts that need least energy and least energy-delay count as well.
+    """
+
+    def __init__(self, tables: Tables, margin: float = 0.0, meeting_s: float = 0.0, counts_energy: bool = False):
+        self.tables, self.margin, self.meeting_s, self.counts_energy = tables, margin, meeting_s, counts_energy
+
+    def charged(self, seconds: float) -> float:
+        """Seconds of a chain with what it is charged on top."""
+        return seconds * (1.0 + self.margin) + self.meeting_s
+
+    def of(self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float) -> list[Outcome]:
+        """Outcomes worth going on from.
+
+        Parameters
+        ----------
+        chain : ChainTimes
+        places : tuple of int
+            Where the values that the chain reads are, in the order of ``(*chain.outer, *chain.after)``: 1 the CPU, 2
+            the GPU, 3 both.
+        backlog_s : float
+            For how long the GPU is still busy with something else.
+        """
+        out: np.ndarray | float = 0.0
+        for (v, outer), place in zip(chain.outer.items(), places, strict=False):
+            out = self._share_out(v, outer, place, out, backlog_s)
+        gpu, cpu = chain.gpu_s, chain.cpu_s
+        if backlog_s:
+            gpu = np.maximum(backlog_s - out, 0.0) + gpu
+        end = out + np.maximum(*side_by_side(self.tables.slow, gpu, cpu, np.minimum)) + chain.join_s
+        late = [
+            v
+            for v, place in zip(chain.after, places[len(chain.outer) :], strict=True)
+            if not place & 1 and v not in chain.outer
+        ]
+        if late:
+            end = end + sum(self.tables.down_s[v] for v in late)
+        if self.margin or self.meeting_s:
+            end = end * (1.0 + self.margin) + (self.meeting_s - backlog_s * self.margin)
+        return [self._outcome(chain, places, late, end, i) for i in self._best_cuts(end, chain)]
+
+    def _share_out(self, value: int, outer: Outer, place: int, out, backlog_s: float):
+        """When the host is through with bringing a value to both shares."""
+        tables = self.tables
+        nbytes = tables.nbytes[value]
+        if not place & 1:
+            arrived = np.maximum(out, backlog_s) + tables.down_s[value]
+            out = arrived if outer.all_read else np.where(outer.cpu > 0, arrived, out)
+        if outer.whole:
+            return out if place & 2 else out + tables.up_s[value]
+        copy, up = tables.host_copy, tables.upload
+        if place & 2 and tables.enqueue_s:  # the GPU takes its part itself
+            out = out + tables.enqueue_s * ((outer.gpu > 0) & (outer.gpu < 1))
+        if outer.part:
+            fixed, per_cpu, per_gpu = copy.constant_s, nbytes * copy.per_byte_s, 0.0
+            if not place & 2:
+                fixed += copy.constant_s + up.constant_s
+                per_gpu = nbytes * (copy.per_byte_s + up.per_byte_s)
+            out = out + (fixed + per_cpu * outer.cpu)
+            return out + per_gpu * outer.gpu if per_gpu else out
+        out = out + tables.host_copies.seconds(nbytes * outer.cpu * (outer.cpu < 1))
+        if not place & 2:
+            part = nbytes * outer.gpu
+            out = out + tables.host_copies.seconds(part * (outer.gpu < 1)) + tables.uploads.seconds(part)
+        return out
+
+    def _best_cuts(self, end: np.ndarray, chain: ChainTimes) -> list[int]:
+        fastest = int(end.argmin())
+        if not self.counts_energy:
+            return [fastest]
+        joules = chain.joules + self.tables.idle_w * end
+        return sorted({fastest, int(joules.argmin()), int((joules * end).argmin())})
+
+    def _outcome(self, chain: ChainTimes, places: tuple[int, ...], late: list[int], end: np.ndarray, i: int) -> Outcome:
+        on_cpu, on_gpu = list(late), []
+        for (v, outer), place in zip(chain.outer.items(), places, strict=False):
+            if not place & 1 and outer.cpu[i] > 0:
+                on_cpu.append(v)
+            if not place & 2 and outer.gpu[i] == 1:
+                on_gpu.append(v)
+        for m, (cuts, extent) in chain.leaves.items():
+            (on_gpu if cuts[i] == extent else on_cpu).append(m)
+        return Outcome(float(end[i]), float(chain.joules[i]), int(chain.cuts[i]), tuple(on_cpu), tuple(on_gpu))

@@ -1,0 +1,63 @@
+"""Parts of a network that repeat: what was worked out for one layer of an encoder serves the others.
+
+Two parts are alike when their kernels compute the same on the same shapes, read values at the same distances, and have
+the same of their values read from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tvm_coexec.core.kernel_graph import KernelGraph
+
+from ..chain_sweep import ChainTimes
+
+Key = tuple
+
+
+class Repeats:
+    """Keys that are equal for parts that are alike.
+
+    Parameters
+    ----------
+    graph : KernelGraph
+    """
+
+    def __init__(self, graph: KernelGraph):
+        numbers: dict[str, int] = {}
+        self._alike = [numbers.setdefault(k.signature(), len(numbers)) for k in graph.kernels]
+        # how far back each input was made; inputs of the model are themselves, wherever they are read
+        self._reads = [tuple(k.index - v if v >= 0 else v for v in k.inputs) for k in graph.kernels]
+        self._readers = [graph.consumers.get(k.index, ()) for k in graph.kernels]
+        self._outputs = set(graph.outputs)
+
+    def of_kernel(self, index: int, last: int) -> Key:
+        """Of a kernel in a run of consecutive ones that ends with `last`."""
+        is_read_later = index in self._outputs or any(c > last for c in self._readers[index])
+        return (self._alike[index], self._reads[index], is_read_later)
+
+    def of_set(self, members: Sequence[int]) -> Key:
+        """Of some kernels, ascending."""
+        inside = set(members)
+        return tuple(
+            (self._alike[k], k - members[0], self._reads[k], self._is_read_outside(k, inside)) for k in members
+        )
+
+    def _is_read_outside(self, index: int, inside: set[int]) -> bool:
+        return index in self._outputs or any(c not in inside for c in self._readers[index])
+
+
+def moved(chain: ChainTimes, by: int) -> ChainTimes:
+    """The same chain so many kernels further down."""
+    if not by:
+        return chain
+    return replace(
+        chain,
+        members=tuple([m + by for m in chain.members]),
+        leaves={m + by: cut for m, cut in chain.leaves.items()},
+        outer={(v + by if v >= 0 else v): read for v, read in chain.outer.items()},
+        after=tuple([v + by if v >= 0 else v for v in chain.after]),
+        origin=chain.origin or chain,
+        shift=chain.shift + by,
+    )

@@ -1,0 +1,341 @@
+"""The makespan of a plan: the let-ordered executor as two timelines, the host (CPU) and the GPU's queue.
+
+Uploads and downloads block the host, enqueuing a kernel takes it a moment, a download waits for the GPU's queue: what
+the stock executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare
+numbers (`search`, `cut_times`); a plan's times always come from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tvm_coexec.core.kernel_graph import KernelGraph, Range, Shares, Tensor
+from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.cost_models import Costs
+
+from .cached_costs import Tables, side_by_side
+
+_MEETING = ("upload", "download", "slice", "join")
+
+# An addition reads twice what a concatenation reads, and writes as much.
+ADD_PER_COPY = 1.5
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something on a timeline.
+
+    Attributes
+    ----------
+    lane : str
+        ``cpu`` or ``gpu``: what it occupies. Copies occupy the host.
+    start_s, end_s : float
+    what : str
+        ``work``, ``enqueue``, ``upload``, ``download``, ``slice``, ``join``.
+    segment : int
+        Number of the segment that it belongs to; -1 for what follows the last.
+    """
+
+    lane: str
+    start_s: float
+    end_s: float
+    what: str
+    segment: int
+
+
+@dataclass
+class Totals:
+    """What a run adds up to.
+
+    Attributes
+    ----------
+    bytes_moved : float
+        Uploaded and downloaded.
+    sync_points : int
+        Where the devices meet: two for a chain, one for a segment that needs values of the other device, one for the
+        model's outputs where the GPU has them.
+    meetings_s : float
+        What these cost the CPU: copies, slices, joins, and waiting for the GPU.
+    busy_s : dict of str to float
+        Seconds of work by device and kernel class (``gpu/conv``), for `Power.energy_j`.
+    """
+
+    bytes_moved: float = 0.0
+    sync_points: int = 0
+    meetings_s: float = 0.0
+    busy_s: dict[str, float] = field(default_factory=dict)
+
+
+class Simulator:
+    """Runs segments in order; keeps when each device is free and where each value lives.
+
+    Parameters
+    ----------
+    graph : KernelGraph
+    costs : Costs
+
+    Attributes
+    ----------
+    host_s, gpu_s : float
+        When the host and the GPU's queue are free.
+    where : dict of int to set of str
+        Devices that hold each value.
+    events : list of Event
+    totals : Totals
+    """
+
+    def __init__(self, graph: KernelGraph, costs: Costs):
+        self.graph = graph
+        self.costs = costs if isinstance(costs, Tables) else Tables(graph, costs)
+        self.host_s = 0.0
+        self.gpu_s = 0.0
+        self.where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
+        self.events: list[Event] = []
+        self.totals = Totals()
+        self._segment = -1
+        self._ran = 0
+
+    @property
+    def now_s(self) -> float:
+        """When both devices are done with what they were given."""
+        return max(self.host_s, self.gpu_s)
+
+    def copy(self) -> Simulator:
+        """An independent continuation from here, without events and totals."""
+        other = Simulator(self.graph, self.costs)
+        other.host_s, other.gpu_s = self.host_s, self.gpu_s
+        other.where = {v: set(w) for v, w in self.where.items()}
+        return other
+
+    def run(self, segment: Segment) -> dict[str, float]:
+        """Appends a segment; returns its expected seconds by part."""
+        self._segment, before = self._ran, self.now_s
+        self._ran += 1
+        parts = self._chain(segment) if segment.device == "split" else self._single(segment)
+        self._segment = -1
+        parts["total"] = self.now_s - before
+        return parts
+
+    def finish(self) -> float:
+        """Brings the model's outputs to the CPU; returns the makespan in seconds."""
+        moved = sum(self._to(value, "cpu") for value in dict.fromkeys(self.graph.outputs))
+        self.totals.sync_points += moved > 0
+        self.host_s = self.now_s
+        return self.host_s
+
+    def _event(self, lane: str, start: float, end: float, what: str) -> None:
+        if end > start:
+            self.events.append(Event(lane, start, end, what, self._segment))
+
+    def _on_host(self, seconds: float, what: str, nbytes: float = 0.0) -> float:
+        """The host is busy for some time; returns it."""
+        self._event("cpu", self.host_s, self.host_s + seconds, what)
+        self.host_s += seconds
+        self.totals.bytes_moved += nbytes
+        self.totals.meetings_s += seconds if what in _MEETING else 0.0
+        return seconds
+
+    def _wait(self) -> float:
+        """The host waits for the GPU's queue; returns how long."""
+        waited = max(0.0, self.gpu_s - self.host_s)
+        self.host_s += waited
+        self.totals.meetings_s += waited
+        return waited
+
+    def _to(self, value: int, device: str) -> float:
+        """Makes a value available on a device; returns what that costs."""
+        if device in self.where[value]:
+            return 0.0
+        nbytes = self.graph.tensor(value).nbytes
+        self.where[value].add(device)
+        if device == "gpu":
+            return self._on_host(self.costs.upload.seconds(nbytes), "upload", nbytes)
+        self._wait()
+        return self._on_host(self.costs.download.seconds(nbytes), "download", nbytes)
+
+    def _work(self, gpu_s: float, cpu_s: float) -> None:
+        """Work for both devices from now on, the GPU's behind what its queue still holds."""
+        start = max(self.host_s, self.gpu_s)
+        backlog = max(0.0, self.gpu_s - self.host_s)
+        gpu, cpu = side_by_side(self.costs.slow, backlog + gpu_s, cpu_s)
+        if backlog or gpu_s:
+            self.gpu_s = self.host_s + gpu
+        if gpu_s:
+            self._event("gpu", min(start, self.gpu_s), self.gpu_s, "work")
+        elif backlog:  # what the GPU is at takes longer beside the CPU's work
+            for i in [i for i, e in enumerate(self.events) if e.lane == "gpu"][-1:]:
+                self.events[i] = replace(self.events[i], end_s=self.gpu_s)
+        self._event("cpu", self.host_s, self.host_s + cpu, "work")
+        self.host_s += cpu
+
+    def _busy(self, device: str, kernel: int, seconds: float) -> float:
+        name = f"{device}/{self.costs.kinds[kernel]}"
+        self.totals.busy_s[name] = self.totals.busy_s.get(name, 0.0) + seconds
+        return seconds
+
+    def _single(self, segment: Segment) -> dict[str, float]:
+        device, inside = segment.device, set(segment.kernels)
+        values = dict.fromkeys(v for k in segment.kernels for v in self.graph.kernels[k].inputs if v not in inside)
+        moved = sum(self._to(v, device) for v in values)
+        self.totals.sync_points += moved > 0
+        work = 0.0
+        for k in segment.kernels:
+            seconds = self._busy(device, k, self.costs.whole_s(device, self.graph.kernels[k]))
+            if device == "gpu":
+                self._on_host(self.costs.enqueues[k], "enqueue")
+            self._work(*((seconds, 0.0) if device == "gpu" else (0.0, seconds)))
+            self.where[k] = {device}
+            work += seconds
+        return {device: work, "share_out": moved}
+
+    def _chain(self, segment: Segment) -> dict[str, float]:
+        shares = segment.shares(self.graph)
+        out = sum(self._share_out(v, need) for v, need in outer_needs(self.graph, segment, shares).items())
+        gpu, cpu = (self._share_work(device, segment, shares) for device in ("gpu", "cpu"))
+        gpu_slices, cpu_slices = inner_slices(self.graph, segment, shares)
+        gpu += sum(map(self.costs.gpu_slice_s, gpu_slices))
+        cpu += sum(map(self.costs.host_copy.seconds, cpu_slices))
+        begun = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
+        begun += self.costs.enqueue_s * len(gpu_slices)
+        self._work(gpu, cpu + begun)
+        self.totals.sync_points += 2
+        waited = self._wait()
+        join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
+        join += sum(self._to(v, "cpu") for v in after_join(self.graph, segment, shares))
+        return {"share_out": out, "enqueue": begun, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
+
+    def _share_work(self, device: str, segment: Segment, shares: Shares) -> float:
+        """Seconds of one device's shares of a chain."""
+        ranges = shares.gpu if device == "gpu" else shares.cpu
+        return sum(
+            self._busy(
+                device, k, float(self.costs.shares_s(device, self.graph.kernels[k], shares.dims[k], [ranges[k]])[0])
+            )
+            for k in segment.kernels
+        )
+
+    def _share_out(self, value: int, need: dict[str, float]) -> float:
+        before, nbytes = self.host_s, self.graph.tensor(value).nbytes
+        where, copy, paid = self.where[value], self.costs.host_copy, 0.0
+        had_gpu = "gpu" in where
+        if need.get("cpu"):
+            paid += self._to(value, "cpu")
+            if need["cpu"] < 1.0:
+                paid += self._on_host(copy.seconds(nbytes * need["cpu"]), "slice")
+        if had_gpu and 0.0 < need.get("gpu", 0.0) < 1.0:
+            paid += self._on_host(self.costs.enqueue_s, "enqueue")
+        if need.get("gpu") and not had_gpu:
+            if need["gpu"] < 1.0:  # the slice is of no use to others
+                part = nbytes * need["gpu"]
+                paid += self._on_host(copy.seconds(part), "slice")
+                paid += self._on_host(self.costs.upload.seconds(part), "upload", part)
+            else:
+                paid += self._to(value, "gpu")
+        assert self.host_s >= before
+        return paid
+
+    def _join(self, kernel: int, cut: int, dim: int) -> float:
+        """Brings the parts of a value together; a value that one device computed alone stays there."""
+        k = self.graph.kernels[kernel]
+        axis = k.axis(dim)
+        assert axis is not None
+        if cut in (0, axis.extent):
+            self.where[kernel] = {"gpu" if cut else "cpu"}
+            return 0.0
+        self.where[kernel] = {"cpu"}
+        part = k.out_bytes * (1.0 if axis.reduces else cut / axis.extent)
+        paid = self._on_host(self.costs.download.seconds(part), "download", part)
+        return paid + self._on_host(join_copy_s(self.costs, k.out_bytes, axis.reduces), "join")
+
+
+def inner_slices(graph: KernelGraph, segment: Segment, shares: Shares) -> tuple[list[float], list[float]]:
+    """Bytes of the parts that shares take out of values of their own chain: on the GPU, and on the CPU.
+
+    A halo that one reader needs another one does not; and of a value that leaves each device gives its part alone.
+    """
+    found: tuple[list[float], list[float]] = ([], [])
+    for reader in segment.kernels:
+        axis = graph.kernels[reader].axis(shares.dims[reader])
+        assert axis is not None
+        for value, need in zip(graph.kernels[reader].inputs, axis.needs, strict=True):
+            if value in shares.gpu and need is not None and need.paths:
+                for taken, ranges in zip(found, (shares.gpu, shares.cpu), strict=True):
+                    _take(graph, shares, value, need.apply(ranges[reader]), ranges[value], taken)
+    for value, cut in shares.cuts.items():
+        axis = graph.kernels[value].axis(shares.dims[value])
+        assert axis is not None
+        if not axis.reduces:
+            _take(graph, shares, value, (0, cut), shares.gpu[value], found[0])
+            _take(graph, shares, value, (cut, axis.extent), shares.cpu[value], found[1])
+    return found
+
+
+def _take(graph: KernelGraph, shares: Shares, value: int, part: Range, of: Range, taken: list[float]) -> None:
+    if part[0] < part[1] and part != of:
+        tensor = graph.tensor(value)
+        taken.append(tensor.nbytes * (part[1] - part[0]) / tensor.shape[shares.dims[value]])
+
+
+def join_copy_s(costs: Costs, nbytes: float, reduces: bool) -> float:
+    """Seconds on the CPU to put two parts together: written side by side, or added."""
+    return costs.host_copy.seconds(nbytes * (ADD_PER_COPY if reduces else 1.0))
+
+
+def outer_needs(graph: KernelGraph, segment: Segment, shares: Shares) -> dict[int, dict[str, float]]:
+    """Fraction of each value from outside a chain that each device's share reads."""
+    inside = set(segment.kernels)
+    needs: dict[int, dict[str, float]] = {}
+    for k in segment.kernels:
+        kernel = graph.kernels[k]
+        axis = kernel.axis(shares.dims[k])
+        assert axis is not None
+        for value, need in zip(kernel.inputs, axis.needs, strict=True):
+            if value in inside:
+                continue
+            for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
+                part = _fraction(graph.tensor(value), need, ranges[k])
+                entry = needs.setdefault(value, {})
+                entry[device] = max(entry.get(device, 0.0), part)
+    return needs
+
+
+def after_join(graph: KernelGraph, segment: Segment, shares: Shares) -> list[int]:
+    """Values that the CPU reads once the parts of a chain are added up."""
+    last = graph.kernels[segment.kernels[-1]]
+    axis = last.axis(shares.dims[last.index])
+    assert axis is not None
+    return [v for v, need in zip(last.inputs, axis.needs, strict=True) if need is not None and need.after_join]
+
+
+def _fraction(tensor: Tensor, need, r: Range) -> float:
+    if r[0] >= r[1]:
+        return 0.0
+    if need is None:
+        return 1.0
+    lo, hi = need.apply(r)
+    return (hi - lo) / tensor.shape[need.dim]
+
+
+def simulate(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> float:
+    """Makespan in seconds of segments run in order."""
+    return ran(graph, costs, segments).now_s
+
+
+def ran(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> Simulator:
+    """The simulator after all segments, outputs on the CPU."""
+    sim = Simulator(graph, costs)
+    for s in segments:
+        sim.run(s)
+    sim.finish()
+    return sim
+
+
+def with_times(graph: KernelGraph, costs: Costs, plan: Plan) -> Plan:
+    """The plan with each segment's expected seconds; bringing the outputs to the CPU counts to the last."""
+    sim = Simulator(graph, costs)
+    parts = [sim.run(s) for s in plan.segments]
+    before = sim.now_s
+    parts[-1]["total"] += sim.finish() - before
+    segments = tuple(replace(s, expected_s=p) for s, p in zip(plan.segments, parts, strict=True))
+    return replace(plan, segments=segments, costs=costs.description)

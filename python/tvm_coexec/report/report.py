@@ -1,0 +1,171 @@
+"""What was decided, in a form that a person reads: chains, axes, cuts, devices, expected times, and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.cost_models import AnalyticCosts, Costs
+from tvm_coexec.planner import Simulator, ran
+from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner.objective import energy_j
+from tvm_coexec.planner.strategies.single import on_one
+
+from . import verified_text
+
+
+@dataclass(frozen=True)
+class Report:
+    """A plan explained with the graph it was made for.
+
+    Attributes
+    ----------
+    graph : KernelGraph
+    plan : Plan or None
+        `None` when the whole model was left alone.
+    reason : str
+        Why it was left alone.
+    costs : Costs, optional
+        What the plan was made with; with them the report tells all that the simulated executor does.
+    """
+
+    graph: KernelGraph
+    plan: Plan | None
+    reason: str = ""
+    costs: Costs | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def simulated(self) -> Simulator | None:
+        """The plan's simulated run; `None` without a plan or costs."""
+        if self.plan is None or self._tables is None:
+            return None
+        return ran(self.graph, self._tables, self.plan.segments)
+
+    @cached_property
+    def _tables(self) -> Tables | None:
+        return Tables(self.graph, self.costs) if self.costs is not None and self.graph.kernels else None
+
+    @property
+    def expected_s(self) -> float:
+        """Expected seconds from inputs to outputs, both on the CPU; 0 when nothing was estimated."""
+        if self.simulated is not None:
+            return self.simulated.now_s
+        return 0.0 if self.plan is None else self.plan.expected_s
+
+    @property
+    def sync_points(self) -> int:
+        """How often the devices meet; that is the same by whatever costs."""
+        if self.plan is None:
+            return 0
+        return (self.simulated or ran(self.graph, AnalyticCosts(), self.plan.segments)).totals.sync_points
+
+    @property
+    def energy_j(self) -> float | None:
+        """Expected joules; `None` where the costs know no power."""
+        return None if self.simulated is None else energy_j(self.simulated)
+
+    def alone_s(self) -> dict[str, float]:
+        """Expected seconds of the whole model on each device alone; empty without costs."""
+        if self._tables is None:
+            return {}
+        return {d: ran(self.graph, self._tables, [on_one(self.graph, d)]).now_s for d in ("cpu", "gpu")}
+
+    def summary(self) -> str:
+        """One line."""
+        if self.plan is None:
+            return f"the model stays whole: {self.reason}"
+        kernels = len(self.graph.kernels)
+        split = sum(len(c.kernels) for c in self.plan.chains)
+        text = f"{split} of {kernels} kernels split in {len(self.plan.chains)} chains, {self.sync_points} sync points"
+        if self.simulated is not None and self.sync_points:
+            text += f" ({self.simulated.totals.meetings_s * 1e3:.3f} ms)"
+        for device in ("gpu", "cpu"):
+            whole = sum(len(s.kernels) for s in self.plan.segments if s.device == device)
+            text += f", {whole} whole on the {device}" if whole else ""
+        if self.expected_s:
+            known = "expected" if self.simulated is not None else "which the plan expected to take"
+            text += f", {known} {self.expected_s * 1e3:.3f} ms"
+        if self.energy_j is not None:
+            text += f" and {self.energy_j * 1e3:.3f} mJ"
+        return text + verified_text.summary(self.plan)
+
+    def segments(self) -> list[dict]:
+        """One row per segment: number, device, kernels, axis, cut, extent, ratio, expected seconds by part."""
+        if self.plan is None:
+            return []
+        return [self._row(n, s) for n, s in enumerate(self.plan.segments)]
+
+    def _row(self, number: int, segment: Segment) -> dict:
+        names = [self.graph.kernels[k].name for k in segment.kernels]
+        row: dict = {"segment": number, "device": segment.device, "kernels": list(segment.kernels), "names": names}
+        if segment.device == "split":
+            last = self.graph.kernels[segment.kernels[-1]]
+            axis = last.named_axis(segment.axis)
+            assert axis is not None
+            row |= {"axis": segment.axis, "cut": segment.cut, "extent": axis.extent, "ratio": segment.cut / axis.extent}
+        row["expected_s"] = dict(segment.expected_s)
+        return row
+
+    def whole(self) -> list[tuple[int, str, str]]:
+        """Kernels left whole: index, name, reason."""
+        if self.plan is None:
+            return []
+        split = {k for c in self.plan.chains for k in c.kernels}
+        return [
+            (k.index, k.name, self.plan.notes.get(str(k.index)) or k.reason or "the plan keeps it whole")
+            for k in self.graph.kernels
+            if k.index not in split
+        ]
+
+    def to_text(self) -> str:
+        """The full report as text."""
+        if self.plan is None:
+            return self.summary() + "\n"
+        lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}"]
+        if alone := self.alone_s():
+            told = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
+            lines.append(f"alone: {told}; the better one takes {_times(min(alone.values()), self.expected_s)} as long")
+        lines += [*verified_text.table(self.plan), ""]
+        times = "".join(f" {title:>9}" for title in ("gpu ms", "cpu ms", "share-out", "join"))
+        head = f"{'seg':>4} {'device':7} {'axis':6} {'cut':>12}{times}  kernels"
+        lines += [head, "-" * len(head)]
+        for row in self.segments():
+            cut = f"{row['cut']}/{row['extent']}" if "cut" in row else ""
+            times = [_ms(row["expected_s"].get(k)) for k in ("gpu", "cpu", "share_out", "join")]
+            lines.append(
+                f"{row['segment']:>4} {row['device']:7} {row.get('axis', ''):6} {cut:>12} "
+                f"{times[0]:>9} {times[1]:>9} {times[2]:>9} {times[3]:>9}  {_kernels(row)}"
+            )
+        whole = self.whole()
+        if whole:
+            lines += ["", "left whole:"]
+            lines += [f"  {_run(indices)} {name}: {reason}" for indices, name, reason in _grouped(whole)]
+        return "\n".join(lines) + "\n"
+
+
+def _times(seconds: float, expected_s: float) -> str:
+    return f"{seconds / expected_s:.2f}x" if expected_s else "-"
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if not seconds else f"{seconds * 1e3:.3f}"
+
+
+def _run(indices: list[int]) -> str:
+    return ",".join(map(str, indices[:6])) + (f",... ({len(indices)})" if len(indices) > 6 else "")
+
+
+def _kernels(row: dict) -> str:
+    first, last = row["kernels"][0], row["kernels"][-1]
+    span = str(first) if first == last else f"{first}-{last}"
+    names = row["names"]
+    return f"{span}: " + ", ".join(names[:3]) + (f", ... ({len(names)} kernels)" if len(names) > 3 else "")
+
+
+def _grouped(whole: list[tuple[int, str, str]]) -> list[tuple[list[int], str, str]]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, name, reason in whole:
+        groups.setdefault((name, reason), []).append(index)
+    return [(indices, name, reason) for (name, reason), indices in groups.items()]

@@ -1,0 +1,121 @@
+"""``tvmc run --profile`` of a module for several devices.
+
+TVM's debug executor runs every kernel alone and waits for it: times of kernels, but nothing of what runs side by side.
+So the module is run as `tvmc run` runs it first, under our recorder (see `tracing`), and that table is printed above
+TVM's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tvm
+from tvm.driver.tvmc import TVMCException
+
+from tvm_coexec.executor import create as executor
+from tvm_coexec.executor.create import find_devices
+from tvm_coexec.opencl import runtime
+from tvm_coexec.tracing import Recording, Tracer, table
+from tvm_coexec.tracing.load import open_library, open_model
+from tvm_coexec.tracing.outputs import Outputs
+
+from .patching import Overlay
+from .staging import StagedFiles
+
+logger = logging.getLogger("tvm_coexec")
+
+_FILES = {
+    "trace": "the median run, for ui.perfetto.dev or chrome://tracing (JSON)",
+    "png": "both timelines, expected and measured, as an image",
+    "html": "the same as a page, with details where the mouse points",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to ``tvmc run``."""
+    group = parser.add_argument_group("co-execution", "With --profile, of a module for two devices: what to write.")
+    for name, text in _FILES.items():
+        group.add_argument(_flag(name), metavar="FILE", help=text + ".")
+
+
+def _flag(name: str) -> str:
+    return f"--profile-{name}"
+
+
+def check(args: argparse.Namespace, needed: list[int]) -> None:
+    """Raise `TVMCException` for a file that nothing would be written to."""
+    given = next((name for name in _FILES if getattr(args, f"profile_{name}", None)), None)
+    if given is None:
+        return
+    option = _flag(given)
+    if not args.profile:
+        raise TVMCException(f"{option} has no effect without --profile: add --profile")
+    if len(needed) < 2:
+        raise TVMCException(f"{option} is for modules that need several devices: use coexec trace for {args.PATH}")
+    if args.rpc_tracker:
+        raise TVMCException(f"{option} records runs on this machine only: leave --rpc-tracker or {option} out")
+    if not runtime.is_ours():
+        raise TVMCException(runtime.why_not_ours(f"{option} has nothing to write"))
+
+
+def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -> Callable:
+    """Wrap ``debug_executor.create``: the module made also records its runs, where it can.
+
+    Parameters
+    ----------
+    stock : callable
+        ``create(graph_json, library, device, ...)``, for all devices of the graph.
+    args : Namespace
+        Of the command.
+    files : StagedFiles
+        Where to put files, which are there when the command has succeeded.
+    """
+    staged = {n: files.stage(path) for n in _FILES if (path := getattr(args, f"profile_{n}", None))}
+    if args.rpc_tracker or not runtime.is_ours():
+        why = "the run is on another machine" if args.rpc_tracker else "OpenCL is TVM's own"
+        logger.warning("each kernel is timed alone; what runs side by side is not recorded: %s", why)
+        return stock
+    outputs = Outputs(**staged)
+
+    def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object):
+        # TVM's library and device are those of an RPC session within the process, which wraps functions once more
+        module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
+        tracer = Tracer()
+        ours = executor.create(open_model(args.PATH), wrap=tracer.wrap)
+
+        def set_input(*given: object, **named: object) -> None:
+            module.set_input(*given, **named)
+            ours.set_input(*given, **named)
+
+        def profile(*inputs: object, **named: object) -> _Both:
+            recording = tracer.record(ours.run)
+            name = Path(args.PATH).stem
+            lines = outputs.write(recording, name)
+            for n, path in staged.items():
+                lines = [line.replace(path, getattr(args, f"profile_{n}")) for line in lines]
+            return _Both(recording, module.profile(*inputs, **named), name, lines)
+
+        def benchmark(_device: object, *given: object, **named: object) -> object:
+            return ours.benchmark(tvm.cpu(), *given, **named)  # not the session's CPU, which is the same
+
+        return Overlay(module, set_input=set_input, profile=profile, benchmark=benchmark)
+
+    return create
+
+
+@dataclass(frozen=True)
+class _Both:
+    """What is printed: our table, and TVM's."""
+
+    recording: Recording
+    kernels: object
+    name: str
+    lines: list[str]
+
+    def __str__(self) -> str:
+        files = "".join(line + "\n" for line in self.lines)
+        return f"{table(self.recording, self.name)}{files}\neach kernel alone, by TVM's debug executor:\n{self.kernels}"

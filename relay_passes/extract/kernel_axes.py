@@ -1,0 +1,215 @@
+"""How a fused kernel divides: the operators' split rules run backwards from its last operator.
+
+An axis is offered when a range of the kernel's output leads to one range of every value inside it. What it needs of
+each kernel input is kept as the paths of steps from the output to that input, so that halo rows can be worked out for
+any range later, without TVM. The sum that a convolution or matrix product takes is an axis as well: its shares are
+partial sums of the anchor alone, and whatever the kernel does to the result comes after they have been added up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import lcm
+
+from tvm import relay
+
+from tvm_coexec.core.kernel_graph import REDUCED, Kernel, Need, SplitAxis, Step, identity
+
+from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, shape_of
+
+Path = tuple[Step, ...]
+DimNames = dict[int, str]
+
+# "h" is the outermost spatial axis, whatever the rank: its slices are the most contiguous ones.
+_SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
+_MATRIX_OPS = ("nn.dense", "nn.matmul", "nn.batch_matmul")
+
+
+@dataclass
+class _Backwards:
+    """Where an axis leads: dimension and paths per call of the kernel and per argument (`None`: the whole of it)."""
+
+    calls: dict[relay.Call, tuple[int, list[Path]]] = field(default_factory=dict)
+    args: dict[relay.Expr, tuple[int, list[Path]] | None] = field(default_factory=dict)
+    granule: int = 1
+    weights: bool = False
+
+
+def kernel_axes(
+    calls: list[relay.Call], args: dict[relay.Expr, int], names: dict[int, DimNames], memo: SplitMemo
+) -> tuple[tuple[SplitAxis, ...], str]:
+    """Every axis along which the whole kernel divides, the sum last, and the reason when there is none.
+
+    Parameters
+    ----------
+    calls : list of relay.Call
+        The kernel's calls in post order.
+    args : dict of relay.Expr to int
+        Expressions that the kernel reads, and the values that they stand for.
+    names : dict of int to dict of int to str
+        Axis names by value and dimension, as far as they are known.
+    memo : SplitMemo
+    """
+    root = calls[-1]
+    try:
+        shape = shape_of(root)
+        candidates = [d for d in memo[root] if d != REDUCED and shape[d] > 1]
+    except Refusal as why:
+        return (), str(why)
+    axes: list[SplitAxis] = []
+    reason = "none of its axes can be divided"
+    for dim in sorted(candidates):
+        try:
+            back = _backwards(calls, dim, memo)
+        except Refusal as why:
+            reason = str(why)
+            continue
+        needs = _needs(back, args)
+        name = _axis_name(calls, dim, back, needs, args, names)
+        if any(a.name == name for a in axes):
+            name = f"dim{dim}"
+        extent = shape[dim]
+        axes.append(SplitAxis(name, dim, extent, back.granule, _align(name, extent), needs, back.weights))
+    axes += _reduction(calls, args, memo)
+    return tuple(axes), "" if axes else reason
+
+
+def anchor_of(calls: list[relay.Call]) -> relay.Call:
+    """The call that decides a kernel's cost: its convolution or matrix product, else the last one."""
+    return next((c for c in calls if Kernel(0, "", c.op.name, {}).is_heavy), calls[-1])
+
+
+def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: SplitMemo) -> list[SplitAxis]:
+    """The sum of the anchor as an axis, where nothing in the kernel comes before the anchor."""
+    anchor = anchor_of(calls)
+    split = memo[anchor].get(REDUCED)
+    factors = flat_args(anchor)
+    if split is None or any(tuple_of(f) in calls for f in factors):
+        return []
+    extent = extent_along(anchor, REDUCED, split)
+    if extent == 1:
+        return []
+    dims = {f: {n.dim for g, n in zip(factors, split.needs, strict=True) if n and g == f} for f in factors}
+    late = {a for c in calls if c != anchor for a in flat_args(c)}
+    needs: list[Need | None] = []
+    for value in dict.fromkeys(args.values()):
+        exprs = [a for a, v in args.items() if v == value]
+        found = set().union(*(dims.get(a, set()) for a in exprs))
+        is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
+        if not found:
+            needs.append(Need(0, (), after_join=True))
+        elif is_field or len(found) > 1:
+            needs.append(None)
+        else:
+            needs.append(Need(found.pop(), ((),), after_join=any(a in late for a in exprs)))
+    weights = any(isinstance(f, relay.Constant) for f in factors)
+    return [SplitAxis("ic", REDUCED, extent, 1, _align("oc", extent), tuple(needs), weights)]
+
+
+def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards:
+    """Follows one output dimension; raises `Refusal` where an inner value would be needed whole or two ways at once."""
+    inside = set(calls)
+    back = _Backwards({calls[-1]: (dim, [()])})
+    for call in reversed(calls):
+        if call not in back.calls:
+            raise Refusal("it has more than one result")
+        d, paths = back.calls[call]
+        split = memo[call].get(d)
+        if split is None:
+            raise Refusal(f"{call.op.name} mixes elements along that axis")
+        if split.granule > 1:
+            if any(paths):
+                raise Refusal(f"groups of {call.op.name} do not line up with the kernel's output")
+            back.granule = lcm(back.granule, split.granule)
+        unchanged = identity(shape_of(call)[d])
+        for arg, need in zip(flat_args(call), split.needs, strict=True):
+            if isinstance(arg, relay.Constant):
+                back.weights = back.weights or need is not None
+                continue
+            if isinstance(arg, relay.TupleGetItem) and tuple_of(arg) in inside:
+                raise Refusal(f"{call.op.name} reads a field of a tuple inside the kernel")
+            if need is None:
+                if arg in inside:
+                    raise Refusal(f"{call.op.name} needs all of a value inside the kernel")
+                back.args[arg] = None
+                continue
+            if len(paths) > 1 and _is_partial(need.step, unchanged.extent):
+                # Two ranges are read, and the operator will be computed on all between them; paths can't tell what of
+                # that falls on this field of a concatenation.
+                if arg in inside:
+                    raise Refusal(f"several parts of {call.op.name} are read at once")
+                back.args[arg] = None
+                continue
+            target = back.calls if arg in inside else back.args
+            # A step that changes nothing is left out: fewer paths, and equal ones are seen to be equal.
+            new = paths if need.step == unchanged else [(*p, need.step) for p in paths]
+            known = target.setdefault(arg, (need.dim, []))
+            if known is None:
+                continue
+            if known[0] != need.dim:
+                raise Refusal("an input would be divided along two axes at once")
+            known[1].extend(p for p in new if p not in known[1])
+    return back
+
+
+def _is_partial(step: Step, extent: int) -> bool:
+    """Whether some rows of the output need nothing of this argument."""
+    return (0, 0) in (step.apply((0, 1)), step.apply((extent - 1, extent)))
+
+
+def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[Need | None, ...]:
+    """One entry per value that the kernel reads."""
+    needs: list[Need | None] = []
+    for value in dict.fromkeys(args.values()):
+        exprs = [a for a, v in args.items() if v == value]
+        found = [back.args.get(a) for a in exprs]
+        is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
+        if is_field or any(f is None for f in found) or len({f[0] for f in found}) > 1:
+            needs.append(None)
+        else:
+            needs.append(Need(found[0][0], tuple(dict.fromkeys(p for f in found for p in f[1]))))
+    return tuple(needs)
+
+
+def tuple_of(expr: relay.Expr) -> relay.Expr:
+    """The expression that makes the tuple of which `expr` is a field (of a field...)."""
+    while isinstance(expr, relay.TupleGetItem):
+        expr = expr.tuple_value
+    return expr
+
+
+def _axis_name(calls, dim: int, back: _Backwards, needs, args, names: dict[int, DimNames]) -> str:
+    """Name of an output dimension: as the nearest operator with a layout has it, else as the producer has it."""
+    for call in reversed(calls):
+        d = back.calls[call][0]
+        if call.op.name in _MATRIX_OPS:
+            return rank_names(len(shape_of(call)))[d]
+        for key in ("data_layout", "layout"):
+            if key in attr_names(call):
+                layout = str(getattr(call.attrs, key))
+                if layout.isalpha() and layout.isupper() and len(layout) == len(shape_of(call)):
+                    return _layout_names(layout)[d]
+    for value, need in zip(dict.fromkeys(args.values()), needs, strict=True):
+        if need is not None and need.dim in names.get(value, {}):
+            return names[value][need.dim]
+    return rank_names(len(shape_of(calls[-1])))[dim]
+
+
+def rank_names(rank: int) -> list[str]:
+    """Names of a tensor's dimensions when nothing but its rank is known: matrices, then NCHW and its kin."""
+    if rank <= 2:
+        return ["m", "n"][2 - rank :] if rank else []
+    if rank == 3:
+        return ["batch", "m", "n"]
+    return _layout_names("NC" + "DHW"[-(rank - 2) :]) if rank <= 5 else [f"dim{d}" for d in range(rank)]
+
+
+def _layout_names(layout: str) -> list[str]:
+    spatial = iter(_SPATIAL_NAMES[len(layout) - 2])
+    return [{"N": "batch", "C": "oc"}.get(c) or next(spatial) for c in layout]
+
+
+def _align(name: str, extent: int) -> int:
+    """What cuts are aligned to: channel blocks as CPU schedules pack them, rows as GPU tiles take them."""
+    steps, pieces = ((8, 4, 2), 8) if name in ("oc", "n") else ((4, 2), 8)
+    return next((s for s in steps if extent % s == 0 and extent // s >= pieces), 1)

@@ -1,0 +1,55 @@
+"""Write down the kernel size and channels of convolutions that leave them to their weights.
+
+Relay allows both to be left out, and type inference does not fill them in; TVM's layout passes, which run on each
+share, fail without them.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import tvm
+from tvm import relay
+
+from ..rules import attr_names
+
+_SPATIAL = {"nn.conv1d": 1, "nn.conv2d": 2, "nn.conv3d": 3}
+_SPATIAL |= {f"{name}_transpose": rank for name, rank in list(_SPATIAL.items())}
+
+
+def leaves_out(call: relay.Call) -> bool:
+    """Whether a call is a convolution that leaves its kernel size or channels to its weights."""
+    return (
+        isinstance(call.op, tvm.ir.Op)
+        and call.op.name in _SPATIAL
+        and (call.attrs.kernel_size is None or call.attrs.channels is None)
+    )
+
+
+@relay.transform.function_pass(opt_level=0, name="CoExecConvAttrs")
+class ConvAttrs:
+    """Fill in `kernel_size` and `channels` from the shape of the weights; types must be inferred."""
+
+    def transform_function(self, func: relay.Function, mod: tvm.IRModule, ctx: tvm.transform.PassContext):
+        """Returns the function with every convolution complete."""
+        return _Completer().visit(func)
+
+
+class _Completer(relay.ExprMutator):
+    def visit_call(self, call: relay.Call) -> relay.Expr:
+        new = super().visit_call(call)
+        if not leaves_out(call):
+            return new
+        weight = dict(zip(_letters(call), call.args[1].checked_type.shape, strict=True))
+        make = getattr(relay.nn, call.op.name.removeprefix("nn."))
+        known = inspect.signature(make).parameters
+        attrs = {name: getattr(call.attrs, name) for name in attr_names(call) if name in known}
+        attrs["kernel_size"] = tuple(int(weight[axis]) for axis in "DHW" if axis in weight)
+        attrs["channels"] = int(call.checked_type.shape[str(call.attrs.data_layout).index("C")])
+        return make(*new.args, **attrs)
+
+
+def _letters(call: relay.Call) -> str:
+    """A letter for each dimension of the weights."""
+    layout = str(call.attrs.kernel_layout)
+    return layout if layout.isalpha() else "OI" + "DHW"[-_SPATIAL[call.op.name] :]

@@ -1,0 +1,118 @@
+"""The default model: classes, corrections, size, fallback, and where it is robust."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from tests.cost_models.kernels import conv, elements, many, product_of, seconds_of
+from tvm_coexec import CoExecError
+from tvm_coexec.cost_models import AnalyticModel
+from tvm_coexec.cost_models.features.terms import Parts, divisor, every_term, terms_of, up
+from tvm_coexec.cost_models.features.workload import KINDS, stack
+
+KERNELS = many()
+
+
+def error(model, kernels, seconds) -> float:
+    return float(np.mean(np.abs(model.predict(kernels) / seconds - 1)))
+
+
+def test_finds_the_terms_that_times_are_made_of():
+    shapes = [(ic, oc, s, k) for ic in (5, 16, 50) for oc in (9, 20, 31, 64, 100) for s in (9, 14, 30) for k in (1, 3)]
+    kernels = [conv(*shape) for shape in shapes]
+
+    def seconds(w):
+        return 1e-5 + 3e-11 * up(w.oc, 8) * w.ic * w.kh * w.kw * w.oh * w.ow + 1e-10 * w.in_bytes
+
+    model = AnalyticModel(corrections=False).fit(kernels, np.array([seconds(k) for k in kernels]))
+    found = model.classes_["conv/nchwc"].terms
+    assert error(model, kernels, np.array([seconds(k) for k in kernels])) < 0.01
+    assert found["oc8"] == pytest.approx(3e-11, rel=0.1)
+    for far in (conv(128, 250, 56, 3), conv(200, 41, 20, 1)):
+        assert model.predict(far)[0] == pytest.approx(seconds(far), rel=0.1)
+
+
+def test_one_formula_for_numbers_and_arrays():
+    for kind in KINDS:
+        ws = [
+            conv(24, 40, 13, 3, algorithm="nchwc.3x3", kind=kind),
+            conv(7, 5, 28, 1, algorithm="nchwc.3x3", kind=kind),
+        ]
+        together = Parts(stack(ws))
+        for name, term in terms_of(kind, "nchwc.3x3").items():
+            one = [term(Parts(w)) for w in ws]
+            np.testing.assert_allclose(np.broadcast_to(term(together), (2,)), one, rtol=1e-12, err_msg=name)
+            assert min(one) >= 0 and name in every_term(kind)
+
+
+@pytest.mark.parametrize("extent", [1, 7, 12, 97, 4095, 4096, 5040, 99991])
+def test_largest_divisor(extent):
+    want = max(d for d in range(1, 17) if extent % d == 0)
+    assert divisor(extent, 16) == want and divisor(np.array([float(extent)]), 16)[0] == want
+
+
+def test_outliers_do_not_move_it():
+    seconds = seconds_of(KERNELS, noise=0.01)
+    spoilt = seconds.copy()
+    spoilt[::12] *= 8
+    model = AnalyticModel().fit(KERNELS, spoilt)
+    good = [i for i in range(len(KERNELS)) if i % 12]
+    assert error(model, [KERNELS[i] for i in good], seconds[good]) < 0.05
+
+
+def test_small_kernels_count_as_much_as_large_ones():
+    kernels = [elements(n) for n in np.geomspace(10, 1e8, 60).astype(int)]
+    seconds = np.array([2e-6 + 1e-10 * k.in_bytes for k in kernels])
+    assert error(AnalyticModel().fit(kernels, seconds), kernels, seconds) < 0.02
+
+
+def test_corrections_earn_their_place():
+    kernels = [k for k in KERNELS if k.kind == "conv"]
+    noise = seconds_of(kernels, noise=0.1)
+    bent = seconds_of(kernels, noise=0.01) * np.array([(k.ic / 8) ** 0.2 * (k.oh / 7) ** -0.1 for k in kernels])
+    plain, corrected = AnalyticModel(corrections=False).fit(kernels, bent), AnalyticModel().fit(kernels, bent)
+    assert corrected.classes_["conv/nchwc"].correction is not None
+    assert error(corrected, kernels, bent) < 0.7 * error(plain, kernels, bent)
+    # noise alone is no reason for one, or for a slight one at most
+    found = AnalyticModel().fit(kernels, noise).classes_["conv/nchwc"].correction
+    assert found is None or found.gain < 0.02
+
+
+def test_tame_outside_the_fitted_range():
+    kernels = [k for k in KERNELS if k.kind == "conv"]
+    bent = seconds_of(kernels) * np.array([(k.ic / 8) ** 0.3 for k in kernels])
+    model = AnalyticModel().fit(kernels, bent)
+    far = [conv(ic, 64, 28, 3) for ic in (64, 640, 6400, 64000)]
+    ratio = model.predict(far) / AnalyticModel(corrections=False).fit(kernels, bent).predict(far)
+    assert (ratio < 2).all() and (ratio > 0.5).all()
+
+
+@pytest.mark.parametrize("limit", [1500, 2500, 4096])
+def test_stays_within_its_size(limit):
+    model = AnalyticModel(limit).fit(KERNELS, seconds_of(KERNELS, noise=0.2))
+    assert model.nbytes <= max(limit, AnalyticModel(corrections=False).fit(KERNELS, seconds_of(KERNELS, 0.2)).nbytes)
+
+
+def test_few_samples_of_an_algorithm_share_the_terms_of_their_kind():
+    others = [conv(ic, 32, 14, 3, algorithm="winograd") for ic in (8, 16, 24)]
+    kernels = [k for k in KERNELS if k.kind == "conv"] + others
+    model = AnalyticModel().fit(kernels, seconds_of(kernels))
+    assert "conv/winograd" not in model.classes_ and "conv" in model.classes_
+    assert error(model, others, seconds_of(kernels)[-3:]) < 0.3
+    # an algorithm that was never seen is predicted as the kind's best known one
+    assert model.predict(conv(8, 8, 14, 3, algorithm="direct"))[0] > 0
+
+
+def test_unknown_class_by_the_roofline_says_so(caplog):
+    kernels = [k for k in KERNELS if k.kind == "conv"]
+    seconds = seconds_of(kernels)
+    with pytest.raises(CoExecError, match=r"knows no kernels of class 'dense/gemm'.*measure some"):
+        AnalyticModel().fit(kernels, seconds).predict(product_of())
+    model = AnalyticModel(fallback=True).fit(kernels, seconds)
+    with caplog.at_level(logging.WARNING, logger="tvm_coexec"):
+        assert model.predict(product_of())[0] > 0
+        model.predict(product_of(8))
+    assert [r.message for r in caplog.records if "dense/gemm" in r.message] and len(caplog.records) == 1

@@ -1,0 +1,132 @@
+"""Layouts of random graphs: right under every interleaving, and no larger than they have to be."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.executor.memory.graphs import Writer, chains
+from tests.executor.memory.test_check import MODES, written
+from tvm_coexec.executor.graph_json import Graph, bits_of, planned_bytes
+from tvm_coexec.executor.memory.check import problems
+from tvm_coexec.executor.memory.lifetimes import NEVER, Buffer
+from tvm_coexec.executor.memory.packing import into_blocks, into_one
+from tvm_coexec.executor.memory.storage import lay_out
+
+OTHER = {"cpu": "gpu", "gpu": "cpu"}
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Graph:
+    """Kernels, copies, concatenations and reshapes on both devices, results on the CPU."""
+    w = Writer()
+    on: dict[str, list[int]] = {
+        "cpu": [w.input("x", (1, 32)), w.input("p0", (1, 32))],
+        "gpu": [w.input("p1", (1, 64), "gpu")],
+    }
+    for _ in range(draw(st.integers(2, 18))):
+        device = draw(st.sampled_from(["cpu", "gpu"]))
+        what = draw(st.sampled_from(["kernel", "kernel", "copy", "join", "reshape"]))
+        have = on[device]
+        if what == "copy":
+            made, device = w.copy(draw(st.sampled_from(have)), OTHER[device]), OTHER[device]
+        elif what == "reshape":
+            source = draw(st.sampled_from(have))
+            made = w.reshape(source, w.shapes[source])
+        elif what == "join" and len(have) > 1:
+            parts = draw(st.lists(st.sampled_from(have), min_size=2, max_size=3, unique=True))
+            made = w.concatenate(device, parts)
+        else:
+            read = draw(st.lists(st.sampled_from(have), min_size=1, max_size=3, unique=True))
+            made = w.kernel(device, read, (1, draw(st.sampled_from([8, 16, 32, 64]))))
+        on[device].append(made)
+    outputs = draw(st.lists(st.sampled_from(on["cpu"][1:] + [on["cpu"][-1]]), min_size=1, max_size=2, unique=True))
+    last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is somebody's, too
+    return w.graph(last, *outputs)
+
+
+@settings(max_examples=150, deadline=None)
+@given(programs(), st.sampled_from(sorted(MODES)))
+def test_random_programs_are_right_under_every_interleaving(graph, mode):
+    text, storages = written(graph, mode)
+    assert problems(text, storages, {"x"}, mode == "mapped") == []
+
+
+def test_a_kernel_that_nobody_waits_for_is_found():
+    """It may still read the input when the caller writes the next one: such a graph is not laid out."""
+    w = Writer()
+    x = w.input("x", (1, 32))
+    w.kernel("gpu", [w.copy(x, "gpu")])
+    text, storages = written(w.graph(w.kernel("cpu", [x])), "fine")
+    assert any("the caller's writing of x" in text for text in problems(text, storages, {"x"}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs(), st.sampled_from(sorted(MODES)))
+def test_no_buffer_lies_where_another_one_is_in_use(graph, mode):
+    layout = lay_out(graph, ["x"], alignment=64, **MODES[mode])
+    for block in layout.blocks:
+        places = list(zip(block.buffers, block.offsets, strict=True))
+        assert all(at % 128 == 0 and at + b.nbytes <= block.nbytes for b, at in places)
+        for (a, a_at), (b, b_at) in itertools.combinations(places, 2):
+            apart = a_at + a.nbytes <= b_at or b_at + b.nbytes <= a_at
+            assert apart or a.fits_beside(b)
+
+
+def buffer(nbytes: int, first: float, last: float, devices: str = "cpu", waited: float | None = None) -> Buffer:
+    free = {"cpu": last if waited is None else waited, "gpu": last}
+    return Buffer(
+        int(first), nbytes, devices=set(devices.split()), first={d: first for d in devices.split()}, free_for=free
+    )
+
+
+def test_the_gpu_may_go_on_where_the_cpu_has_to_wait():
+    used = buffer(100, 0, 3, "gpu", waited=9)
+    assert used.precedes(buffer(100, 4, 6, "gpu"))
+    assert not used.precedes(buffer(100, 4, 6, "cpu"))
+    assert used.precedes(buffer(100, 10, 12, "cpu"))
+    assert not used.precedes(buffer(100, 4, 12, "cpu gpu"))
+    assert not buffer(100, 0, 3, "gpu", waited=NEVER).precedes(buffer(1, 1e6, 1e6, "cpu"))
+
+
+def test_gaps_are_used():
+    """Two small ones where a large one was."""
+    buffers = [buffer(256, 0, 1), buffer(128, 2, 4), buffer(128, 3, 5), buffer(128, 0, 5)]
+    size, offsets = into_one(buffers, 128)
+    assert size == 384
+    assert sorted(offsets[1:3]) != [offsets[1]] * 2
+    assert sum(k[0].nbytes for k in into_blocks(buffers)) == 512
+    assert into_one([], 128) == (0, [])
+
+
+def test_weights_and_inputs_keep_their_memory():
+    layout = lay_out(chains(3), ["x"], shared=True, alignment=64)
+    weights = [b for b in layout.blocks if b.weight]
+    assert sorted(b.kind for b in weights) == ["cpu", "gpu"] and all(len(b.buffers) == 1 for b in weights)
+    (block,) = [b for b in layout.blocks if not b.weight]
+    at = block.offsets[[b.root for b in block.buffers].index(0)]
+    others = [(o, b) for b, o in zip(block.buffers, block.offsets, strict=True) if b.root != 0]
+    assert all(o + b.nbytes <= at or o >= at + 256 for o, b in others)
+
+
+def test_sharing_takes_less_than_copies():
+    graph = chains(4)
+    shared, copied = (lay_out(graph, ["x"], shared=s, alignment=64).nbytes for s in (True, False))
+    assert shared == 3 * 256  # the input, and two results by turns
+    assert copied > 1.5 * shared
+
+
+def test_the_same_graph_has_the_same_layout():
+    first, second = (written(chains(4), "fine") for _ in range(2))
+    assert first == second
+
+
+def test_bits():
+    known = {"float32": 32, "int8": 8, "float16x4": 64, "bool": 8, "uint1": 1, "bfloat16": 16}
+    assert {dtype: bits_of(dtype) for dtype in known} == known
+
+
+def test_planned_bytes_are_those_of_tensors_alone():
+    assert planned_bytes(chains(2), {"x"}) == sum(e.nbytes for e in chains(2).entries) - 2 * 256

@@ -1,0 +1,61 @@
+"""NDArrays over numpy's memory, and the other way round."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+tvm = pytest.importorskip("tvm")
+
+import tvm_coexec  # noqa: E402
+from tvm_coexec.core.errors import CoExecError  # noqa: E402
+from tvm_coexec.executor import arrays  # noqa: E402
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "float64", "uint16", "float16"])
+def test_both_are_one_memory(dtype):
+    mine = tvm_coexec.empty((3, 5), dtype)
+    assert mine.shape == (3, 5) and mine.dtype == dtype and mine.ctypes.data % arrays.alignment() == 0
+    mine[:] = 0
+    theirs = tvm_coexec.from_numpy(mine)
+    mine[1, 2] = 1
+    assert theirs.numpy()[1, 2] == 1 and theirs.dtype == dtype
+    tvm_coexec.as_numpy(theirs)[2, 4] = 1
+    assert mine[2, 4] == 1 and mine.sum() == 2
+
+
+def test_memory_lives_as_long_as_either():
+    mine = tvm_coexec.empty((1000,))
+    mine[:] = np.arange(1000)
+    view = tvm_coexec.as_numpy(tvm_coexec.from_numpy(mine))
+    del mine
+    gc.collect()
+    np.testing.assert_array_equal(view, np.arange(1000))
+
+
+def test_a_view_of_an_ndarray_that_is_a_part_of_another():
+    whole = tvm.nd.array(np.arange(64, dtype="float32"))
+    part = whole._create_view((4, 4))
+    tvm_coexec.as_numpy(part)[0, 1] = -1
+    assert whole.numpy()[1] == -1
+
+
+def test_what_can_not_be_used_as_it_is():
+    whole = tvm_coexec.empty((8, 64))
+    with pytest.raises(CoExecError, match=r"shape \(64, 8\) is not in C order"):
+        tvm_coexec.from_numpy(whole.T)
+    with pytest.raises(CoExecError, match="does not begin at a multiple of"):
+        tvm_coexec.from_numpy(whole.reshape(-1)[1:])
+    with pytest.raises(CoExecError, match="cannot use an array of bool"):
+        tvm_coexec.from_numpy(whole.view("uint8").view("bool"))
+    whole.flags.writeable = False
+    with pytest.raises(CoExecError, match="read-only"):
+        tvm_coexec.from_numpy(whole)
+
+
+@pytest.mark.opencl
+def test_memory_that_numpy_can_not_see():
+    with pytest.raises(CoExecError, match=r"opencl\(0\) has no memory that numpy can see"):
+        tvm_coexec.as_numpy(tvm.nd.empty((4,), "float32", tvm.opencl(0)))

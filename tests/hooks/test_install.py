@@ -1,0 +1,58 @@
+"""Hooks are chosen by an environment variable, and importing the package installs no other ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tvm_coexec import CoExecError, hooks
+
+pytestmark = pytest.mark.llvm
+
+# What each hook leaves in TVM.
+STATE = """
+import json, sys, tvm
+from tvm.autotvm import tophub
+before = tophub.download_package
+stock_opencl = tvm.get_global_func("device_api.opencl", allow_missing=True) is not None
+import tvm_coexec
+from tvm import relay
+from tvm_coexec.opencl import runtime, schedules
+print(json.dumps({
+    "opencl": tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is not None or stock_opencl,
+    "tophub": tophub.download_package is not before,
+    "schedules": schedules.installed(),
+    "indices": tvm.get_global_func("tvm_callback_opencl_postproc", allow_missing=True) is not None,
+    "pass": hasattr(relay.transform, "CoExecPartition"),
+    "why": runtime.why_unavailable(),
+}))
+"""
+
+
+def state(value: str | None) -> dict:
+    env = {k: v for k, v in os.environ.items() if k != hooks.VARIABLE}
+    if value is not None:
+        env[hooks.VARIABLE] = value
+    done = subprocess.run([sys.executable, "-c", STATE], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("value", [None, "none", "tophub,schedules"])
+def test_which_hooks_are_installed(value):
+    found = state(value)
+    wanted = {None: set(hooks.HOOKS), "none": set(), "tophub,schedules": {"tophub", "schedules"}}[value]
+    if found["opencl"] and "opencl" not in wanted:  # a TVM with OpenCL of its own
+        wanted |= {"opencl"}
+    assert {name for name in hooks.HOOKS if found[name]} == wanted
+    assert found["pass"]
+    assert "opencl" in wanted or f"switched off by {hooks.VARIABLE}" in found["why"]
+
+
+def test_unknown_name():
+    with pytest.raises(CoExecError, match="unknown hook 'tophubs'; use all, none or some of opencl"):
+        hooks.install("opencl,tophubs")

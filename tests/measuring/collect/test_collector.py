@@ -1,0 +1,170 @@
+"""Collections: what is in the file, going on, failures, budgets, RPC."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import models
+from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.measuring.collect import collector as collecting
+from tvm_coexec.measuring.collect.collector import Options, collect
+from tvm_coexec.measuring.pieces import KernelBuilder
+from tvm_coexec.measuring.read_model import Model
+
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+
+QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, processes=1, contention=False)
+
+
+@pytest.fixture(autouse=True)
+def other_tests_may_slow_this_machine(monkeypatch):
+    monkeypatch.setattr(collecting, "SAME_PACE", 20.0)
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return [Model("chain", models.conv_chain(2), {})]
+
+
+@pytest.fixture(scope="module")
+def measured(chain, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("collect") / "s.jsonl")
+    summary = collect(chain, path, QUICK)
+    return path, summary
+
+
+def test_kernels_shares_links_and_networks_are_in_the_file(measured):
+    path, summary = measured
+    samples = read_samples(path)
+    # one kernel (both convolutions are equal): whole and four axes, on two devices
+    assert summary.measured == len(samples.samples) == 10 and not summary.failed
+    assert {(s.device, s.dim) for s in samples.usable} == {(d, n) for d in ("cpu", "gpu") for n in (-1, 1, 2, 3)}
+    for s in samples.samples:
+        assert 0 < s.seconds < 10 and s.spread >= 0 and s.repeats >= 2 and s.network == "chain"
+        assert (
+            s.workload.kind == "conv" and s.pace >= 1.0 and (s.dim == -1 if s.rows is None else s.dim in (-1, 1, 2, 3))
+        )
+    assert {c["link"] for c in samples.links} == {"upload", "download", "host_copy"} and samples.meetings
+    assert {(n["network"], n["device"], n["kernels"]) for n in samples.networks} == {
+        ("chain", "cpu", 2),
+        ("chain", "gpu", 2),
+    }
+    assert samples.header["devices"]["cpu"]["threads"] == "1" and "opencl" in samples.header["devices"]["gpu"]["target"]
+
+
+def test_what_is_in_the_file_is_not_measured_again(measured, chain):
+    path, _ = measured
+    before = Path(path).read_bytes()
+    summary = collect(chain, path, QUICK)
+    assert (summary.measured, summary.found) == (0, 10)
+    assert Path(path).read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on(measured, chain, tmp_path):
+    text = Path(measured[0]).read_text()
+    lines = text.splitlines(keepends=True)
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(lines[:6]) + lines[6][:30])  # header, both references, three kernels
+    summary = collect(chain, str(path), replace(QUICK, networks=False))
+    assert (summary.measured, summary.found) == (7, 3)
+    assert len({s.key for s in read_samples(path).samples}) == 10
+
+
+def test_another_pace_needs_another_file(measured, chain, tmp_path, monkeypatch):
+    text = Path(measured[0]).read_text()
+    references = [json.loads(line) for line in text.splitlines() if '"reference"' in line]
+    assert [r["device"] for r in references] == ["cpu", "gpu"] and all(0 < r["seconds"] < 1 for r in references)
+    kernels = [line for line in text.splitlines(keepends=True)[1:5] if '"sample"' in line]
+    slow = json.dumps(references[0] | {"seconds": references[0]["seconds"] / 100}) + "\n"
+    path = tmp_path / "s.jsonl"
+    path.write_text(text.splitlines(keepends=True)[0] + slow + "".join(kernels))
+    before = path.read_text()
+    monkeypatch.setattr(collecting, "REFERENCE_TRIES", 1)
+    with pytest.raises(CoExecError, match=r"s\.jsonl: the cpu takes [\d.]+ times as long .* begin another file"):
+        collect(chain, str(path), QUICK)
+    assert path.read_text() == before
+
+
+def test_a_time_budget_ends_the_run_early(chain, tmp_path):
+    path = str(tmp_path / "s.jsonl")
+    summary = collect(chain, path, replace(QUICK, budget_s=1e-9, networks=False))
+    assert (summary.measured, summary.left) == (0, 10) and not read_samples(path).samples
+
+
+def test_other_targets_need_another_file(measured, chain):
+    with pytest.raises(CoExecError, match="cpu target"):
+        collect(chain, measured[0], replace(QUICK, cpu="llvm -mcpu=x86-64-v2"))
+
+
+def test_one_bad_kernel_is_recorded_and_skipped(chain, tmp_path, monkeypatch):
+    stock = KernelBuilder.build
+
+    def build(self, piece):
+        if piece.dim == 1 and piece.device == "gpu":
+            raise ValueError("no such instruction")
+        if piece.dim == 2 and piece.device == "cpu":
+            import os
+
+            os._exit(7)  # the compiler crashed
+        return stock(self, piece)
+
+    monkeypatch.setattr(KernelBuilder, "build", build)  # compiling processes are forked: they have it, too
+    path = str(tmp_path / "s.jsonl")
+    summary = collect(chain, path, replace(QUICK, networks=False))
+    failed = {(s.device, s.dim): s.error for s in read_samples(path).samples if s.error}
+    assert failed == {
+        ("gpu", 1): "compiling: no such instruction",
+        ("cpu", 2): "compiling: the process ended (exit status 7)",
+    }
+    assert summary.measured == 10 and len(summary.failed) == 2
+    monkeypatch.undo()
+    assert collect(chain, path, replace(QUICK, networks=False)).measured == 0
+    assert collect(chain, path, replace(QUICK, networks=False, retry=True)).measured == 2
+
+
+def test_a_kernel_that_hangs_is_ended(chain, tmp_path, monkeypatch):
+    stock = KernelBuilder.build
+
+    def build(self, piece):
+        if piece.dim == 3 and piece.device == "cpu":
+            import time
+
+            time.sleep(600)
+        return stock(self, piece)
+
+    monkeypatch.setattr(KernelBuilder, "build", build)
+    path = str(tmp_path / "s.jsonl")
+    collect(chain, path, replace(QUICK, networks=False, compile_timeout_s=15))
+    errors = [s.error for s in read_samples(path).samples if s.error]
+    assert errors == ["compiling: it did not end in time"]
+
+
+def test_kernels_are_timed_while_the_other_device_is_busy(chain, tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting.extras, "CONTENTION_BETWEEN_S", (0.0, 10.0))
+    monkeypatch.setattr(collecting.extras, "CONTENTION_REPEAT_MS", 2)
+    path = str(tmp_path / "s.jsonl")
+    collect(chain, path, replace(QUICK, cuts=0, networks=False, contention=True))
+    found = read_samples(path).contention
+    assert [c["device"] for c in found] == ["cpu", "gpu"]
+    assert all(c["alone_s"] > 0 and c["together_s"] > 0 for c in found)
+
+
+@pytest.mark.remote
+def test_devices_behind_rpc(chain, tmp_path, tracker):  # noqa: F811
+    path = str(tmp_path / "s.jsonl")
+    host, port = tracker.split(":")
+    with server("tvm_coexec.rpc_server", tracker, "board"):
+        options = replace(QUICK, tracker=(host, int(port)), key="board")
+        summary = collect(chain, path, options)
+        with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
+            collect(chain, str(tmp_path / "other.jsonl"), replace(options, key="desk"))
+    samples = read_samples(path)
+    assert summary.measured == 10 and not summary.failed
+    assert samples.header["devices"]["cpu"]["name"] == "rpc:board"
+    assert len(samples.networks) == 2 and samples.links and samples.meetings

@@ -1,0 +1,186 @@
+"""Plans measured on the devices: the fastest is kept, what fails is left out, wrong results are an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+
+import tvm_coexec
+from tests import models
+from tests.planner.graphs import costs as made_up
+from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
+from tvm_coexec import CoExecError, CoExecPartition
+from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.measuring.verify import Verify, run
+from tvm_coexec.measuring.verify.bench import Bench
+from tvm_coexec.measuring.verify.child import Took
+from tvm_coexec.measuring.worker import ChildError
+
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+
+QUICK = Verify(plans=3, repeats=2)
+
+
+@pytest.fixture
+def chain():
+    return models.conv_chain(3)
+
+
+def seconds_by_device(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """What the bench measures, by the device of the plan (plans are built and run all the same)."""
+    stock, devices = run._time, {}
+
+    def note(entries, bench, repeats):
+        devices.update({e.compiled.path: e.plan.device for e in entries if e.compiled is not None})
+        return stock(entries, bench, repeats)
+
+    monkeypatch.setattr(run, "_time", note)
+    monkeypatch.setattr(Bench, "time", lambda self, compiled: Took(seconds[devices[compiled.path]]))
+
+
+@pytest.mark.parametrize("fastest", ["cpu", "gpu", "both"])
+def test_the_fastest_is_kept_and_right(chain, cache, monkeypatch, fastest):
+    seconds_by_device(monkeypatch, **{"cpu": 3e-3, "gpu": 4e-3, "both": 5e-3, fastest: 1e-3})
+    partition = CoExecPartition(profile=made_up(), verify=QUICK)
+    split = partition(chain)
+    plan = tvm_coexec.plan_of(split)
+    assert plan.device == fastest and {v.device for v in plan.verified} == {"cpu", "gpu", "both"}
+    assert next(v for v in plan.verified if v.segments == plan.digest()).measured_s == 1e-3
+    assert "measured 1.000 ms, the fastest of 3 plans" in partition.report.summary()
+    (path,) = cache.glob("plans-*.jsonl")
+    found = {r.device: r for r in read_samples(path).plans}
+    assert found[fastest].measured_s == 1e-3 and found["both"].chains and found["cpu"].predicted_s > 0
+    assert {r.alone_s for r in found.values()} == {min(found[d].measured_s for d in ("cpu", "gpu"))}
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(split, target=tvm_coexec.targets())
+    inputs = models.input_of(chain)
+    models.assert_same(models.run(lib, inputs, [tvm.cpu(), tvm.opencl()]), models.reference(chain, inputs))
+
+
+def test_it_measures(chain, cache):
+    plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=QUICK))
+    assert len(plan.verified) == 3 and all(0 < v.measured_s < 10 and not v.error for v in plan.verified)
+    fastest = min(plan.verified, key=lambda v: v.measured_s)
+    assert fastest.segments == plan.digest() and fastest.expected_s == 0
+    assert not list(cache.glob("*"))  # nothing was predicted: there is nothing to learn
+    again = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, plan=plan))
+    assert again == plan
+
+
+def test_a_busy_machine_is_told_and_nothing_is_learnt_there(chain, cache, monkeypatch, caplog):
+    took = iter([Took(1.0, 1.0, 0.1), Took(2.0, 1.0, 0.9), Took(3.0, 1.0, 0.5)] * 2)
+    monkeypatch.setattr(Bench, "time", lambda self, compiled: next(took))
+    tvm_coexec.partition_for_coexec(chain, profile=made_up(), verify=QUICK)
+    assert "other processes used 0.5 cores while plans were measured" in caplog.text
+    assert not list(cache.glob("*"))
+
+
+def test_a_plan_that_can_not_be_built_is_left_out(chain, monkeypatch, caplog):
+    stock = Bench.build
+
+    def build(self, number, placed):
+        if number == 1:
+            raise tvm.TVMError("Stack trace:\nInternalError: no such instruction")
+        return stock(self, number, placed)
+
+    monkeypatch.setattr(Bench, "build", build)
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, profile=made_up(), verify=QUICK))
+    assert "(strategy single, all on the gpu) can't be measured and is left out: " in caplog.text
+    assert [bool(v.error) for v in plan.verified] == [False, True, False]
+    assert "no such instruction" in plan.verified[1].error and plan.verified[1].measured_s == 0
+
+
+def test_a_plan_whose_process_crashes_is_left_out(chain, monkeypatch):
+    """The others go on in a new process."""
+    stock = Bench.time
+
+    def time(self, compiled):
+        if "plan1" in compiled.path:
+            self._child._process.kill()
+        return stock(self, compiled)
+
+    monkeypatch.setattr(Bench, "time", time)
+    plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, profile=made_up(), verify=QUICK))
+    errors = {v.device: v.error for v in plan.verified}
+    assert "SIGKILL" in errors["gpu"] and not errors["cpu"] and not errors["both"]
+
+
+def test_no_plan_that_works_is_an_error(chain, monkeypatch):
+    def outputs(self, compiled):
+        raise ChildError("it did not end in time")
+
+    monkeypatch.setattr(Bench, "outputs", outputs)
+    with pytest.raises(CoExecError, match=r"none of 3 plans can be built and run here \(it did not end in time\)"):
+        tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=QUICK)
+
+
+def test_wrong_results_are_an_error_that_names_the_plan(chain, monkeypatch):
+    stock = Bench.outputs
+
+    def outputs(self, compiled):
+        found = stock(self, compiled)
+        return [found[0] * 1.01] if "plan2" in compiled.path else found
+
+    monkeypatch.setattr(Bench, "outputs", outputs)
+    text = (
+        r"plan \w{12} \(strategy coexec, 2 chains\) computes something else than plan \w{12} \(strategy single, all o"
+    )
+    with pytest.raises(CoExecError, match=text):
+        tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=QUICK)
+
+
+def test_outputs_are_compared_by_their_largest_value():
+    a = np.array([1.0, -4.0, np.inf], "float32")
+    assert run._difference([a], [a]) == 0
+    assert run._difference([a + np.float32(4e-3)], [a]) == pytest.approx(1e-3, rel=1e-2)
+    assert run._difference([a], [np.array([1.0, -4.0, 2.0])]) == np.inf
+    assert run._difference([np.array([np.nan, 1.0])], [np.array([1.0, 1.0])]) == np.inf
+    assert run._difference([np.zeros((2, 1))], [np.zeros(2)]) == np.inf
+
+
+def test_what_can_not_be_verified_is_refused(chain):
+    plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, ratio=0.5))
+    with pytest.raises(CoExecError, match="verify would have no effect"):
+        CoExecPartition(plan=plan, verify=True)
+    with pytest.raises(CoExecError, match="verify measures time"):
+        CoExecPartition(objective="energy", verify=True)
+    arm = "llvm -mtriple=aarch64-linux-gnu"
+    with pytest.raises(CoExecError, match=r"plans can't be run here \(the CPU target is for aarch64-linux-gnu\)"):
+        tvm_coexec.partition_for_coexec(chain, cpu=arm, ratio=0.5, verify=True)
+
+
+def test_a_script_is_not_run_again(chain, tmp_path):
+    """The process is a fresh one: a script needs no guard around what it does."""
+    import subprocess
+    import sys
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begun', flush=True)\n"
+        "import tvm_coexec\n"
+        "from tests import models\n"
+        "from tvm_coexec.measuring.verify import Verify\n"
+        "split = tvm_coexec.partition_for_coexec(models.conv_chain(1), ratio=0.5, verify=Verify(3, 1))\n"
+        "print(len(tvm_coexec.plan_of(split).verified))\n"
+    )
+    environment = dict(os.environ, PYTHONPATH=os.getcwd())
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.stdout.splitlines() == ["begun", "3"], done.stderr
+
+
+@pytest.mark.remote
+def test_devices_behind_rpc(chain, tracker):  # noqa: F811
+    host, port = tracker.split(":")
+    with server("tvm_coexec.rpc_server", tracker, "board"):
+        there = Verify(plans=3, repeats=1, tracker=(host, int(port)), key="board")
+        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=there))
+        assert all(v.measured_s > 0 for v in plan.verified)
+        with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
+            nobody = Verify(plans=3, tracker=(host, int(port)), key="desk")
+            tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=nobody)

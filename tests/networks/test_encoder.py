@@ -1,0 +1,75 @@
+"""Whole layers of a transformer on both devices: heads and features divided, two additions a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+
+import tvm_coexec
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.models import zoo
+from tvm_coexec.models.encoder import Encoder
+from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.prepare import Prepare
+
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+
+TINY = Encoder(layers=2, hidden=24, heads=3, ffn=40, sequence=9, masked=True)
+
+
+def plan_of_layers(graph: KernelGraph, part: float) -> Plan:
+    """Of each layer two chains: queries, keys and values to the projection behind them; the feed-forward block."""
+    products = [k.index for k in graph.kernels if k.op == "nn.dense"]
+    chains = [c for i in range(0, len(products), 6) for c in (products[i : i + 4], products[i + 4 : i + 6])]
+    segments, done = [], 0
+    for chain in chains:
+        segments.append(Segment("cpu", tuple(range(done, chain[0]))))
+        extent = graph.kernels[chain[-1]].named_axis("ic").extent
+        done = chain[-1] + 1
+        segments.append(Segment("split", tuple(range(chain[0], done)), "ic", round(part * extent)))
+    segments.append(Segment("cpu", tuple(range(done, len(graph.kernels)))))
+    return Plan(graph.fingerprint(), tuple(segments))
+
+
+@pytest.mark.parametrize(("shape", "part"), [(TINY, 0.5), (TINY, 0.31), (Encoder(1, 32, 2, 64, 16), 0.7)])
+def test_layers_equal_onnxruntime(shape, part):
+    model = shape.model(seed=3)
+    inputs = zoo.inputs(model)
+    mod, params = relay.frontend.from_onnx(model, {k: v.shape for k, v in inputs.items()})
+    with tvm.transform.PassContext(opt_level=3):
+        plan = plan_of_layers(extract(Prepare(params)(mod)), part)
+    assert len(plan.chains) == 2 * shape.layers
+    lib = tvm_coexec.build(mod, params, plan=plan)
+    module = tvm_coexec.create(lib)
+    module.set_input(**inputs)
+    module.run()
+    want = zoo.reference(model, inputs)[0]
+    got = module.get_output(0).numpy()
+    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("shape", [TINY, Encoder(hidden=48, heads=4, ffn=96, sequence=20)])
+def test_answers_depend_on_inputs_and_on_every_token(shape):
+    """What equality is worth: also behind twelve layers, and a change of the first token is seen in the last one's."""
+    model = shape.model()
+    inputs = zoo.inputs(model)
+    first = zoo.reference(model, inputs)[0]
+    assert np.isfinite(first).all() and 0.5 < first.std() < 2
+    assert (zoo.reference(model, zoo.inputs(model, 1))[0] - first).std() > 0.5 * first.std()
+    changed = {**inputs, "x": inputs["x"].copy()}
+    changed["x"][:, 0] *= -1.0
+    other = zoo.reference(model, changed)[0]
+    assert np.abs(other[:, -1] - first[:, -1]).max() > 0.05
+
+
+def test_same_weights_for_the_same_seed():
+    one, again, other = (TINY.model(seed).SerializeToString(deterministic=True) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_heads_must_divide_features():
+    with pytest.raises(ValueError, match="768 features can't be divided among 7 heads"):
+        Encoder(heads=7)
