@@ -26,8 +26,8 @@ def module(body) -> tvm.IRModule:
 def inception() -> tvm.IRModule:
     """Branches that read a value computed on the same device, which a pooling and a residual read as well."""
     rng = np.random.default_rng(1)
-    s = models.conv(rng, relay.var("x", shape=(1, 6, 9, 11)), 6, 8)
-    rows = [models.conv(rng, s, 8, 8, kernel=k) for k in (1, 3, 1, 5)]
+    s = models.conv(rng, relay.var("x", shape=(1, 4, 5, 6)), 4, 8, kernel=1)
+    rows = [models.conv(rng, s, 8, 8, kernel=k) for k in (1, 3, 1)]
     return module(relay.concatenate([relay.nn.max_pool2d(s, (3, 3), padding=(1, 1)), rows[0] + s, *rows[1:]], axis=1))
 
 
@@ -48,7 +48,7 @@ def heads() -> tvm.IRModule:
     return module(relay.Tuple([relay.nn.relu(relay.nn.batch_matmul(x, models.weights(rng, 4, 6, 8))) for _ in "abc"]))
 
 
-def each(graph, device: str, **split) -> list[Segment]:
+def each(graph, device: str) -> list[Segment]:
     return [
         Segment("split", (k.index,), k.axes[0].name, k.axes[0].extent // 2)
         if device == "split" and k.is_heavy
@@ -57,8 +57,15 @@ def each(graph, device: str, **split) -> list[Segment]:
     ]
 
 
-@pytest.mark.parametrize("make", [inception, queries_keys_values, heads])
-@pytest.mark.parametrize("plan", ["together", "gpu", "split"])
+@pytest.mark.parametrize(
+    ("make", "plan"),
+    [
+        (inception, "together"),
+        (queries_keys_values, "gpu"),
+        (queries_keys_values, "split"),
+        (heads, "together"),
+    ],
+)
 def test_results_at_every_level(make, plan):
     """A module that was divided at one level is built at any."""
     mod = make()
@@ -67,15 +74,19 @@ def test_results_at_every_level(make, plan):
     graph = extract(Prepare()(mod))
     segments = [Segment("gpu", tuple(k.index for k in graph.kernels))] if plan == "together" else each(graph, plan)
     divided = tvm_coexec.partition_for_coexec(mod, plan=Plan(graph.fingerprint(), tuple(segments)))
-    counts = []
-    for level in (1, 3, 4) if plan == "together" else (2, 4):
+    libs = {}
+    for level in (1, 3, 4):
         with tvm.transform.PassContext(opt_level=level):
-            lib = relay.build(divided, target=tvm_coexec.targets())
-        counts.append(len([n for n in json.loads(lib.get_graph_json())["nodes"] if n["op"] != "null"]))
-        models.assert_same(models.run(lib, inputs, [tvm.cpu(), tvm.opencl()]), want)
-    assert counts[-1] >= counts[0]  # nothing was merged; the higher levels add layouts
+            libs[level] = relay.build(divided, target=tvm_coexec.targets())
+    counts = {
+        level: len([n for n in json.loads(lib.get_graph_json())["nodes"] if n["op"] != "null"])
+        for level, lib in libs.items()
+    }
+    assert counts[3] == counts[4]  # nothing was merged
     if plan == "together":
-        assert counts[1] == counts[2] == len(graph.kernels) + 1 + len(want)  # uploads of an input, downloads of results
+        assert counts[1] == counts[3] == len(graph.kernels) + 1 + len(want)  # an upload, and downloads of results
+    for level in (1, 4) if make is heads else (4,):
+        models.assert_same(models.run(libs[level], inputs, [tvm.cpu(), tvm.opencl()]), want)
 
 
 def test_fewer_branches_are_left_alone():
@@ -101,7 +112,7 @@ def test_a_common_value_is_bound_once_on_the_device_that_computes_it():
     assert len({f.args[0] for f in fields[:3]}) == 3
 
 
-@pytest.mark.parametrize("level", [0, 2, 3])
+@pytest.mark.parametrize("level", [0, 2])
 def test_biases_fold_on_the_gpu_at_a_higher_level(level):
     """At level 3 relay.build expands them; what was divided at a lower one has them expanded by then."""
     rng = np.random.default_rng(4)
