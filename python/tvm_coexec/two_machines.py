@@ -117,6 +117,8 @@ def prepare(mod: tvm.IRModule, params: dict | None = None) -> tuple[tvm.IRModule
     with deployed():
         prepared = Prepare(params)(mod)
         extracted = extract_with_calls(prepared)
+    # a plan's devices stand for places here, whose targets may be of any kind
+    extracted.graph = extracted.graph.lift_restrictions()
     if not extracted.graph.kernels:
         raise CoExecError(f"the model can't be cut: {extracted.graph.reason or 'it has no operators'}")
     return prepared, extracted
