@@ -36,6 +36,7 @@ from tvm_coexec.executor.annotations import Lowered, described
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.report.report import Report
 from tvm_coexec.targets import targets
+from tvm_coexec.whole import check_buildable, open_input, target_of_whole
 
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
@@ -107,11 +108,12 @@ def build_hook(stock: Callable) -> Callable:
         partition = CoExecPartition(cpu, gpu, params=given.get("params"), **pass_options(request.options))
         request.module = given["mod"] = partition(given["mod"])
         request.report, request.plan = partition.report, plan_of(request.module)
+        given["params"] = {}  # bound by the pass
         if request.plan is None:
-            # built for two devices, TVM would leave out the CPU's layouts
-            given["tvm_target"] = Target(cpu, host=cpu)
+            check_buildable(request.module)
+            given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
             return stock(*bound.args, **bound.kwargs)
-        given["tvm_target"], given["params"] = targets(cpu, gpu), {}
+        given["tvm_target"] = targets(cpu, gpu)
         return described(
             lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
         )
@@ -135,11 +137,8 @@ def _check_executor(executor: Executor | None, runtime: Runtime | None) -> None:
 
 def _check_shapes(mod: tvm.IRModule) -> None:
     """The graph executor takes static shapes only; TVM finds that out late, and doesn't say which input it is."""
-    for param in mod["main"].params:
-        shape = getattr(param.type_annotation, "shape", ())
-        if any(isinstance(d, tvm.tir.Any) for d in shape):
-            name, known = param.name_hint, ",".join("?" if isinstance(d, tvm.tir.Any) else str(d) for d in shape)
-            raise CoExecError(f"the model's input '{name}' has the shape [{known}]: give all of it with --input-shapes")
+    if found := open_input(mod):
+        raise CoExecError(f"{found}: give all of it with --input-shapes")
 
 
 def drive_compile(args: argparse.Namespace) -> int:
