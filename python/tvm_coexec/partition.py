@@ -25,7 +25,7 @@ from .relay_passes.prepare import Prepare
 from .relay_passes.schedule_devices import Place
 from .relay_passes.split import SplitChains
 from .report.report import Report
-from .targets import targets
+from .targets import check_textures, targets
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -89,6 +89,7 @@ class CoExecPartition:
         verify: bool | int | Verify = False,
     ):
         self.cpu, self.gpu = targets(cpu, gpu)
+        check_textures(self.cpu, self.gpu)
         self.params = params
         self.plan = _read_plan(plan)
         is_file = isinstance(plan, os.PathLike) or (isinstance(plan, str) and not plan.lstrip().startswith("{"))

@@ -14,7 +14,6 @@ join the segment is the one whose result it is. Without costs a plan expects not
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from tvm import relay
 from tvm_coexec.core import naming
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.report.report import Report
+
+from .graph_json import read_document, write_json
 
 if TYPE_CHECKING:
     from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
@@ -92,12 +93,12 @@ def described(
 
 def with_metadata(graph_json: str, content: dict) -> str:
     """The graph with a ``metadata`` entry behind all others."""
-    return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {json.dumps(content, separators=(",", ":"))}\n}}'
+    return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {write_json(content, (",", ":"))}\n}}'
 
 
 def metadata_of(graph_json: str) -> dict | None:
     """What `described` wrote into a graph; `None` for a graph without, or with that of another version."""
-    found = (json.loads(graph_json).get("metadata") or {}).get(KEY)
+    found = (read_document(graph_json).get("metadata") or {}).get(KEY)
     return found if found is not None and found.get("version") == VERSION else None
 
 
@@ -154,7 +155,7 @@ def _ns(seconds: float) -> int:
 
 def _nodes(graph_json: str, lowered: tvm.IRModule | None, plan: Plan) -> dict[str, list]:
     """Segment and role of each operator node, by name; empty where TVM made a graph that its module doesn't explain."""
-    names = [n["name"] for n in json.loads(graph_json)["nodes"] if n["op"] != "null"]
+    names = [n["name"] for n in read_document(graph_json)["nodes"] if n["op"] != "null"]
     found = [] if lowered is None else roles_of(lowered)
     if not found and len(plan.segments) == 1:  # all on the CPU: no let chain
         return {name: [0, "work"] for name in names}
