@@ -12,9 +12,10 @@ from tvm.target import Target
 
 from . import planner
 from .core.errors import CoExecError
-from .core.kernel_graph import KernelGraph
-from .core.plan import Plan
-from .cost_models import Costs
+from .core.kernel_graph import KernelGraph, Refusal
+from .core.plan import Plan, Segment
+from .cost_models import Costs, MeasuredCosts
+from .cost_models.measured import UNUSABLE_S
 from .partition_options import check_partition_options
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
@@ -89,6 +90,7 @@ class CoExecPartition:
             return prepared if reason == _NO_KERNELS else mod
         costs = self._costs(prepared, graph)
         both = (self.cpu, self.gpu)
+        extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
             placed = Place(*both)(shares)
@@ -155,6 +157,33 @@ def divide_compilably(
             for r in err.refusals:
                 logger.info("kernel %d (%s): %s", r.kernel, extracted.graph.kernels[r.kernel].name, r.reason)
             extracted = Extracted(extracted.graph.restrict(err.refusals), extracted.calls)
+
+
+def restrict_to_measured(
+    prepared: tvm.IRModule, extracted: Extracted, costs: Costs | None, targets: Sequence[Target]
+) -> Extracted:
+    """The kernels without those on the GPU that failed when they were measured there, with what TVM says of them.
+
+    Parameters
+    ----------
+    prepared, extracted, targets
+        See `divide_compilably`.
+    costs : Costs or None
+        Only measured ones know of failures; with others nothing changes.
+    """
+    graph = extracted.graph
+    if not isinstance(costs, MeasuredCosts):
+        return extracted
+    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.whole_s("gpu", k) >= UNUSABLE_S}
+    if not failed:
+        return extracted
+    reasons = dict.fromkeys(failed, "it failed when it was measured on the GPU")
+    segments = tuple(Segment("gpu" if k.index in failed else "cpu", (k.index,)) for k in graph.kernels)
+    try:
+        _shares(prepared, extracted, Plan(graph.fingerprint(), segments), targets)
+    except Uncompilable as err:
+        reasons |= {r.kernel: r.reason for r in err.refusals}
+    return Extracted(graph.restrict(Refusal(k, "", why) for k, why in sorted(reasons.items())), extracted.calls)
 
 
 def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:
