@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph, Range
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.features.describe import describe, is_free
+from tvm_coexec.cost_models.measured import UNUSABLE_S
 
-DEVICES = ("cpu", "gpu")
 # A table of shares has at most so many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
 # Axes without halos: shares end where cuts do.
@@ -115,7 +115,9 @@ class Tables:
                 self._whole.update({(device, k.signature()): s for k, s in zip(unique, found, strict=True)})
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
-        """See `Costs.whole_s`."""
+        """See `Costs.whole_s`; a device that can't run the kernel never pays."""
+        if device not in kernel.devices:
+            return UNUSABLE_S
         key = (device, kernel.signature())
         if key not in self._whole:
             self._whole[key] = self.costs.whole_s(device, kernel)
