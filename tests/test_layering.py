@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "rpc_server": {FACE},
     "tvmc": {
         *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
-        *("pass_context", "report", "targets", "tracing", FACE),
+        *("pass_context", "report", "targets", "tracing", "whole", FACE),
     },
     "cli": {
         *("core", "cost_models", "drawing", "frontend", "measuring", "models", "partition", "planner"),

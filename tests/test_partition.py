@@ -103,15 +103,6 @@ def test_control_flow_stays_whole_with_a_reason():
     assert "control flow" in made.report.summary()
 
 
-def test_dynamic_shape_stays_whole_with_a_reason():
-    x = relay.var("x", relay.TensorType((relay.Any(), 8, 14, 14), "float32"))
-    weight = relay.const(models.np.random.rand(8, 8, 3, 3).astype("float32"))
-    y = relay.nn.conv2d(x, weight, channels=8, kernel_size=(3, 3))
-    partition = relay.transform.CoExecPartition(ratio=0.5)
-    partition(tvm.IRModule.from_expr(relay.Function([x], y)))
-    assert ("its shape is dynamic") in partition.report.to_text()
-
-
 def test_unknown_operator_stays_whole_with_a_reason():
     x = relay.var("x", shape=(1, 8, 14, 14))
     y = models.conv(models.np.random.default_rng(0), relay.matrix_set_diag(x, relay.zeros((1, 8, 14), "float32")), 8, 8)

@@ -12,23 +12,26 @@ from tvm.target import Target
 
 from . import planner
 from .core.errors import CoExecError
-from .core.kernel_graph import KernelGraph
-from .core.plan import Plan
-from .cost_models import Costs
+from .core.kernel_graph import KernelGraph, Refusal
+from .core.plan import Plan, Segment
+from .cost_models import Costs, MeasuredCosts
+from .cost_models.measured import UNUSABLE_S
 from .partition_options import check_partition_options
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.layout import AlterShareLayouts
 from .relay_passes.outline import Annotate
-from .relay_passes.prepare import Prepare
+from .relay_passes.prepare import Prepare, bind_params
 from .relay_passes.schedule_devices import Place
 from .relay_passes.split import SplitChains
+from .relay_passes.static_shapes import why_dynamic
 from .report.report import Report
 from .targets import check_textures, targets
 
 logger = logging.getLogger("tvm_coexec")
 
 PLAN_ATTR = "coexec.plan"
+_NO_KERNELS = "it has no operators, or none that gives elements"
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPartition")
@@ -43,7 +46,8 @@ class CoExecPartition:
     cpu, gpu : str or Target
         See `tvm_coexec.targets`.
     params : dict of str to NDArray, optional
-        Weights; bound as constants, so that each device gets only its slice.
+        Weights; bound as constants, so that each device gets only its slice. They are in the result even where the
+        model stays whole or was divided before.
     **options
         Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, profile, plan, verify. Each
         may be given as a Python value or as the text that a command line takes.
@@ -72,18 +76,21 @@ class CoExecPartition:
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the co-executed module; `report` then tells what was decided."""
-        done = plan_of(mod)
-        if done is not None:
+        mod = bind_params(mod, self.params)
+        if plan_of(mod) is not None:
             return mod
-        prepared = Prepare(self.params)(mod)
+        prepared = Prepare()(mod)
         extracted = extract_with_calls(prepared)
-        if not extracted.graph.kernels:
-            reason = extracted.graph.reason or "it has no operators"
+        graph = extracted.graph
+        reason = graph.reason or why_dynamic(prepared) or ("" if graph.kernels else _NO_KERNELS)
+        if reason:
             logger.warning("the model stays whole: %s", reason)
-            self.report = Report(extracted.graph, None, reason)
-            return mod
-        costs = self._costs(prepared, extracted.graph)
+            self.report = Report(graph, None, reason)
+            # without kernels what is left are inputs and constants, which any device can have
+            return prepared if reason == _NO_KERNELS else mod
+        costs = self._costs(prepared, graph)
         both = (self.cpu, self.gpu)
+        extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
             placed = Place(*both)(shares)
@@ -150,6 +157,33 @@ def divide_compilably(
             for r in err.refusals:
                 logger.info("kernel %d (%s): %s", r.kernel, extracted.graph.kernels[r.kernel].name, r.reason)
             extracted = Extracted(extracted.graph.restrict(err.refusals), extracted.calls)
+
+
+def restrict_to_measured(
+    prepared: tvm.IRModule, extracted: Extracted, costs: Costs | None, targets: Sequence[Target]
+) -> Extracted:
+    """The kernels without those on the GPU that failed when they were measured there, with what TVM says of them.
+
+    Parameters
+    ----------
+    prepared, extracted, targets
+        See `divide_compilably`.
+    costs : Costs or None
+        Only measured ones know of failures; with others nothing changes.
+    """
+    graph = extracted.graph
+    if not isinstance(costs, MeasuredCosts):
+        return extracted
+    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.whole_s("gpu", k) >= UNUSABLE_S}
+    if not failed:
+        return extracted
+    reasons = dict.fromkeys(failed, "it failed when it was measured on the GPU")
+    segments = tuple(Segment("gpu" if k.index in failed else "cpu", (k.index,)) for k in graph.kernels)
+    try:
+        _shares(prepared, extracted, Plan(graph.fingerprint(), segments), targets)
+    except Uncompilable as err:
+        reasons |= {r.kernel: r.reason for r in err.refusals}
+    return Extracted(graph.restrict(Refusal(k, "", why) for k, why in sorted(reasons.items())), extracted.calls)
 
 
 def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:

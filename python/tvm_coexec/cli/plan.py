@@ -106,7 +106,7 @@ def _plan(
 ) -> tuple[Plan, KernelGraph]:
     """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
     from tvm_coexec.measuring.pieces import opt_level_3
-    from tvm_coexec.partition import divide_compilably
+    from tvm_coexec.partition import divide_compilably, restrict_to_measured
 
     def make(graph: KernelGraph) -> Plan:
         if given is None:
@@ -115,7 +115,8 @@ def _plan(
         return given
 
     with opt_level_3():
-        plan, extracted, _ = divide_compilably(builder.prepared, builder.extracted, make, targets)
+        extracted = restrict_to_measured(builder.prepared, builder.extracted, costs, targets)
+        plan, extracted, _ = divide_compilably(builder.prepared, extracted, make, targets)
     return plan, extracted.graph
 
 

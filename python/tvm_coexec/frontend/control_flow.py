@@ -42,12 +42,3 @@ def refusal(proto: ModelProto, path: str) -> CoExecError:
         f"TVM's graph executor runs no branches or loops, and {path} has the ONNX operators "
         f"{describe_nodes(control_nodes(proto))}; export the model with its branches decided and its loops unrolled"
     )
-
-
-def check_control_flow(mod: tvm.IRModule) -> None:
-    """Raise `CoExecError` when a module of any origin branches or loops."""
-    if has_control_flow(mod):
-        raise CoExecError(
-            "TVM's graph executor runs no branches or loops, and the model has some; export it with its branches "
-            "decided and its loops unrolled"
-        )

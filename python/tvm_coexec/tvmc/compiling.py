@@ -33,11 +33,11 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.executor.annotations import Lowered, described
-from tvm_coexec.frontend.control_flow import check_control_flow
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
 from tvm_coexec.targets import targets
+from tvm_coexec.whole import check_buildable, open_input, target_of_whole
 
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
@@ -106,16 +106,16 @@ def build_hook(stock: Callable) -> Callable:
             raise TVMCException("co-execution needs the graph executor: compile without the VM (use_vm)")
         _check_executor(given.get("executor"), given.get("runtime"))
         _check_shapes(given["mod"])
-        check_control_flow(given["mod"])
         cpu, gpu = devices_of(given["tvm_target"])
         partition = CoExecPartition(cpu, gpu, params=given.get("params"), **pass_options(request.options))
         request.module = given["mod"] = partition(given["mod"])
         request.report, request.plan = partition.report, plan_of(request.module)
+        given["params"] = {}  # bound by the pass
         if request.plan is None:
-            # built for two devices, TVM would leave out the CPU's layouts
-            given["tvm_target"] = Target(cpu, host=cpu)
+            check_buildable(request.module)
+            given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
             return stock(*bound.args, **bound.kwargs)
-        given["tvm_target"], given["params"] = targets(cpu, gpu), {}
+        given["tvm_target"] = targets(cpu, gpu)
         return described(
             lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
         )
@@ -139,11 +139,8 @@ def _check_executor(executor: Executor | None, runtime: Runtime | None) -> None:
 
 def _check_shapes(mod: tvm.IRModule) -> None:
     """The graph executor takes static shapes only; TVM finds that out late, and doesn't say which input it is."""
-    for param in mod["main"].params:
-        shape = getattr(param.type_annotation, "shape", ())
-        if any(isinstance(d, tvm.tir.Any) for d in shape):
-            name, known = param.name_hint, ",".join("?" if isinstance(d, tvm.tir.Any) else str(d) for d in shape)
-            raise CoExecError(f"the model's input '{name}' has the shape [{known}]: give all of it with --input-shapes")
+    if found := open_input(mod):
+        raise CoExecError(f"{found}: give all of it with --input-shapes")
 
 
 def drive_compile(args: argparse.Namespace) -> int:
