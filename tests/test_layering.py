@@ -34,14 +34,18 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "cost_models", "executor", "models", "opencl", "pass_context", "planner", "relay_passes", "remote"),
         *("targets", "testbed"),
     },
-    "partition": {"core", "cost_models", "measuring", "planner", "relay_passes", "report", "targets"},
-    "build": {"executor", "partition", "pass_context", "targets"},
+    "partition_options": {"core", "cost_models", "measuring", "planner"},
+    "partition": {
+        *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
+    },
+    "whole": {"core", "relay_passes", "targets"},
+    "build": {"executor", "partition", "pass_context", "targets", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
     FACE: {"build", "core", "executor", "hooks", "partition", "report"},
     "rpc_server": {FACE},
     "tvmc": {
-        *("core", "cost_models", "executor", "measuring", "opencl", "partition", "planner", "report"),
-        *("targets", "tracing", FACE),
+        *("core", "cost_models", "executor", "measuring", "opencl", "partition", "partition_options", "report"),
+        *("targets", "tracing", "whole", FACE),
     },
     "cli": {
         *("core", "cost_models", "drawing", "measuring", "models", "partition", "planner", "remote"),

@@ -99,7 +99,7 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
-    plan = make_plan(graph, costs, **vars(options))
+    plan = make_plan(graph, costs, options)
     return plan, simulate(graph, linked(costs, options), plan.segments)
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
+from tvm_coexec.planner import Options, compare, make_plan, with_times
 from tvm_coexec.planner.cached_costs import Tables
 from tvm_coexec.planner.compare import Compared, of_run
 from tvm_coexec.report.report import Report
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from tvm_coexec.cost_models import Costs
     from tvm_coexec.measuring.pieces import KernelBuilder
 
-_PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -36,12 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
     add = parser.add_argument_group("how to plan").add_argument
-    add("--strategy", metavar="NAME", help=f"one of {', '.join(STRATEGIES)} (default: coexec)")
-    add("--axis", metavar="AXIS", help="divide along this axis only: oc, h, n, m, batch, ic... (default: auto)")
-    add("--ratio", metavar="PART", help="the GPU's part of every operator, 0 to 1 (default: auto, by cost)")
-    add("--min-gain", metavar="PART", help="what a plan must save of one device's time (default: by the profile)")
-    add("--objective", metavar="NAME", help="latency, energy or edp, their product (default: latency)")
-    add("--bandwidth", metavar="BYTES", help="of neurosurgeon's link, bytes a second (default: the profile's links)")
+    add_flags(add, Options)
     add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
@@ -84,13 +78,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     """Options of planning, and what can be said of the others before the model is read."""
-    given = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in options_of(Options) if getattr(args, name) is not None}
     if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
-        told = ", ".join("--" + n.replace("_", "-") for n in idle)
+        told = ", ".join(map(flag, idle))
         raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
-    options = check_options(**given)
+    options = checked(Options, given, flag)
     for path in (args.output, args.png, args.html, args.json):
         if path:
             checks.folder_of(path)
@@ -111,16 +105,17 @@ def _plan(
 ) -> tuple[Plan, KernelGraph]:
     """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
     from tvm_coexec.measuring.pieces import opt_level_3
-    from tvm_coexec.partition import divide_compilably
+    from tvm_coexec.partition import divide_compilably, restrict_to_measured
 
     def make(graph: KernelGraph) -> Plan:
         if given is None:
-            return make_plan(graph, costs, **vars(options))
+            return make_plan(graph, costs, options)
         _check(given, graph, args)
         return given
 
     with opt_level_3():
-        plan, extracted, _ = divide_compilably(builder.prepared, builder.extracted, make, targets)
+        extracted = restrict_to_measured(builder.prepared, builder.extracted, costs, targets)
+        plan, extracted, _ = divide_compilably(builder.prepared, extracted, make, targets)
     return plan, extracted.graph
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm_coexec.drawing import Bar, Drawing, Lane, timelines
 
 from .record import Recording
-from .segments import Graph
+from .segments import TracedGraph
 from .timeline import Event, Timeline
 
 WIDTH = 1280.0
@@ -23,7 +23,7 @@ def draw_run(recording: Recording, name: str = "the model", width: float = WIDTH
     return Drawing(title, (("Timelines", timelines(lanes, title, width)),))
 
 
-def lanes_of(graph: Graph, timeline: Timeline, suffix: str) -> list[Lane]:
+def lanes_of(graph: TracedGraph, timeline: Timeline, suffix: str) -> list[Lane]:
     """The host's and the GPU's lane."""
     return [
         Lane(f"{title} {suffix}", device, _bars(graph, timeline.lane(device)))
@@ -32,7 +32,7 @@ def lanes_of(graph: Graph, timeline: Timeline, suffix: str) -> list[Lane]:
     ]
 
 
-def _bars(graph: Graph, events: list[Event]) -> tuple[Bar, ...]:
+def _bars(graph: TracedGraph, events: list[Event]) -> tuple[Bar, ...]:
     """Bars that don't overlap: on two queues kernels may."""
     bars: list[Bar] = []
     at = 0.0

@@ -15,7 +15,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.executor.create import create
 from tvm_coexec.opencl import runtime
 
-from .segments import Graph
+from .segments import TracedGraph
 from .spans import Spans, spans_of
 from .timeline import Timeline, expected_timeline, measured_timeline
 
@@ -30,13 +30,13 @@ class Recording:
 
     Attributes
     ----------
-    graph : Graph
+    graph : TracedGraph
     windows : tuple of (int, int)
         When each run began and ended, in nanoseconds of `time.monotonic_ns`.
     spans : Spans
     """
 
-    graph: Graph
+    graph: TracedGraph
     windows: tuple[tuple[int, int], ...]
     spans: Spans
 
@@ -73,7 +73,7 @@ class Tracer:
     """
 
     def __init__(self) -> None:
-        self.graph: Graph | None = None
+        self.graph: TracedGraph | None = None
 
     def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:
         """Return the module to take functions from.
@@ -92,7 +92,7 @@ class Tracer:
         """
         if not runtime.is_ours():
             raise CoExecError(runtime.why_not_ours("a run can't be traced"))
-        self.graph = Graph.from_json(graph_json)
+        self.graph = TracedGraph.from_json(graph_json)
         return runtime.trace_module(module, [self.graph.nodes[i].function for i in self.graph.calls])
 
     def record(
