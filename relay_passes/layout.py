@@ -49,16 +49,32 @@ def tuned_records(targets: list[tvm.target.Target]):
 def _altered(
     functions: dict, target: tvm.target.Target, ctx: tvm.transform.PassContext
 ) -> dict[tvm.ir.GlobalVar, relay.Function]:
-    """A device's functions after layout alteration, all in one module: inferring types anew costs most here."""
+    """A device's functions after layout alteration, all in one module: inferring types anew costs most here.
+
+    Biases are expanded for addition whatever the level is: `relay.build`, perhaps at a higher one, would do so too late
+    to fold them where they live on the GPU.
+    """
+    mod = tvm.IRModule(functions)
+    if any(_has_bias(f) for f in functions.values()):
+        mod = relay.transform.CanonicalizeOps()(mod)
     passes = [
         relay.transform.Legalize(),
         relay.transform.AlterOpLayout(),
         FoldConstants(),
     ]
     with target:
-        mod = run_in_order(tvm.IRModule(functions), passes, ctx)
+        mod = run_in_order(mod, passes, ctx)
     by_name = {v.name_hint: f for v, f in mod.functions.items()}
     return {v: by_name[v.name_hint] for v in functions}
+
+
+def _has_bias(func: relay.Function) -> bool:
+    found = []
+    bias_add = relay.op.get("nn.bias_add")
+    relay.analysis.post_order_visit(
+        func, lambda n: found.append(n) if isinstance(n, relay.Call) and n.op == bias_add else None
+    )
+    return bool(found)
 
 
 def _altered_if_possible(

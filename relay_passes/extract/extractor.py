@@ -14,6 +14,8 @@ from tvm import relay
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Tensor
 
+from ..prepare import DEVICE_OPS
+from ..prepare.empty import is_empty
 from ..rules import SplitMemo, attr_names, cpu_only, flat_args, shape_of
 from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
 
@@ -82,14 +84,20 @@ def _obstacle(mod: tvm.IRModule) -> str:
         names = ", ".join(sorted(g.name_hint for g in mod.get_global_vars() if g.name_hint != "main"))
         return f"the module has functions beside main ({names})"
     kinds: set[str] = set()
+    placed: set[str] = set()
 
     def visit(node: relay.Expr) -> None:
+        if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name in DEVICE_OPS:
+            placed.add(node.op.name)
         if isinstance(node, (relay.If, relay.Match, relay.Let, relay.RefCreate, relay.Function)):
             kinds.add(type(node).__name__)
         if isinstance(node, relay.Call) and not isinstance(node.op, tvm.ir.Op):
             kinds.add("calls of functions")
 
     relay.analysis.post_order_visit(mod["main"].body, visit)
+    if placed:
+        names = " and ".join(sorted(placed))
+        return f"the model itself says where parts of it run ({names}): remove these for a plan to decide"
     return f"the model has control flow or closures ({', '.join(sorted(kinds))})" if kinds else ""
 
 
@@ -181,6 +189,8 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
         return Kernel(**base, reason=base["cpu_only"])
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):
         return Kernel(**base, reason=f"{root.op.name} returns a tuple")
+    if any(is_empty(e) for c in calls for e in (c, *flat_args(c))):
+        return Kernel(**base, reason="one of its tensors has no elements")
     axes, reason = kernel_axes(calls, args, names, memo)
     return Kernel(**base, axes=axes, reason=reason)
 

@@ -67,9 +67,9 @@ def pack(a: np.ndarray, source: str, target: str) -> np.ndarray | None:
 
 FOLDERS: dict[str, Folder] = {
     "add": lambda a, b, _: a + b,
-    "subtract": lambda a, b, _: a - b,
+    "subtract": lambda a, b, _: a - b if a.dtype != bool else None,
     "multiply": lambda a, b, _: a * b,
-    "negative": lambda a, _: -a,
+    "negative": lambda a, _: np.negative(a) if a.dtype != bool else None,
     "sqrt": lambda a, _: np.sqrt(a),
     "rsqrt": lambda a, _: (1.0 / np.sqrt(a)).astype(a.dtype),
     "divide": lambda a, b, _: a / b if np.issubdtype(a.dtype, np.floating) else None,
@@ -109,16 +109,24 @@ class _Mutator(relay.ExprMutator):
         name = new.op.name if isinstance(new.op, tvm.ir.Op) else ""
         folded = None
         if name in FOLDERS and all(isinstance(a, relay.Constant) for a in new.args):
-            folded = FOLDERS[name](*(a.data.numpy() for a in new.args), new.attrs)
+            arrays = [a.data.numpy() for a in new.args]
+            folded = FOLDERS[name](*arrays, new.attrs)
+            # These operators keep the type; numpy widens some (the root of an integer).
+            if folded is not None and folded.dtype != arrays[0].dtype:
+                folded = None
         if folded is None:
-            self.left_over = self.left_over or _is_constant(new)
+            self.left_over = self.left_over or is_constant(new)
             return new
-        return relay.const(np.ascontiguousarray(folded), dtype=str(folded.dtype))
+        # Not `ascontiguousarray`, which gives a scalar a dimension; numpy's own arithmetic gives it none.
+        return relay.const(np.asarray(folded, order="C"), dtype=str(folded.dtype))
 
 
-def _is_constant(expr: relay.Expr) -> bool:
+def is_constant(expr: relay.Expr) -> bool:
+    """Whether an expression is built from constants by operators alone, so that it folds."""
     if isinstance(expr, relay.Tuple):
-        return all(_is_constant(f) for f in expr.fields)
+        return all(is_constant(f) for f in expr.fields)
     if isinstance(expr, relay.Call):
-        return isinstance(expr.op, tvm.ir.Op) and all(_is_constant(a) for a in expr.args)
+        return isinstance(expr.op, tvm.ir.Op) and all(is_constant(a) for a in expr.args)
+    if isinstance(expr, relay.TupleGetItem):
+        return is_constant(expr.tuple_value)
     return isinstance(expr, relay.Constant)
