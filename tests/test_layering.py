@@ -22,8 +22,9 @@ ALLOWED: dict[str, set[str]] = {
     "planner": {"core", "cost_models"},
     "report": {"core", "cost_models", "planner"},
     "drawing": {"core", "cost_models", "planner"},
+    "frontend": {"core"},
     "remote": {"core"},
-    "pass_context": set(),
+    "pass_context": {"core"},
     "testbed": set(),
     "models": {"core"},
     "opencl": {"core", "hooks"},
@@ -31,22 +32,25 @@ ALLOWED: dict[str, set[str]] = {
     "executor": {"core", "opencl", "report"},
     "tracing": {"core", "drawing", "executor", "opencl"},
     "measuring": {
-        *("core", "cost_models", "executor", "models", "opencl", "pass_context", "planner", "relay_passes", "remote"),
-        *("targets", "testbed"),
+        *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
+        *("relay_passes", "remote", "targets", "testbed"),
     },
-    "partition": {"core", "cost_models", "measuring", "planner", "relay_passes", "report", "targets"},
+    "partition_options": {"core", "cost_models", "measuring", "planner"},
+    "partition": {
+        *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
+    },
     "whole": {"core", "relay_passes", "targets"},
     "build": {"executor", "partition", "pass_context", "targets", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
     FACE: {"build", "core", "executor", "hooks", "partition", "report"},
     "rpc_server": {FACE},
     "tvmc": {
-        *("core", "cost_models", "executor", "measuring", "opencl", "partition", "planner", "report"),
-        *("targets", "tracing", "whole", FACE),
+        *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
+        *("pass_context", "report", "targets", "tracing", "whole", FACE),
     },
     "cli": {
-        *("core", "cost_models", "drawing", "measuring", "models", "partition", "planner", "remote"),
-        *("report", "targets", "testbed", "tracing", "two_machines", FACE),
+        *("core", "cost_models", "drawing", "frontend", "measuring", "models", "partition", "planner"),
+        *("remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
     },
 }
 # Rooms that never import TVM, not even inside a function.

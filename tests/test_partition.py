@@ -73,9 +73,9 @@ def test_plan_for_another_model_is_refused():
         ({"ratio": 2}, "ratio 2 must be auto or a number"),
         ({"axis": "z"}, "axis 'z' is unknown"),
         ({"strategy": "luck"}, "strategy 'luck' is unknown"),
-        ({"plan": "/nowhere/plan.json"}, "can't read plan /nowhere/plan.json: No such file"),
+        ({"plan": "/nowhere/plan.json"}, "plan '/nowhere/plan.json' is not a file"),
         ({"plan": "{"}, "plan is not JSON"),
-        ({"plan": 3}, "plan must be a Plan, its JSON text or a path, not int"),
+        ({"plan": 3}, "plan 3 must be a Plan, its JSON text or a path, not int"),
     ],
 )
 def test_bad_options_are_one_sentence(options, text):

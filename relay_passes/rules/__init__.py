@@ -1,6 +1,6 @@
 """Split rules: how each operator's output can be divided, and what a share of it looks like."""
 
-from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape  # noqa: F401  (importing them fills the table)
+from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape, sort  # noqa: F401  (importing them fills the table)
 from .base import (
     RULES,
     ArgNeed,

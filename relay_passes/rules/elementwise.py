@@ -91,9 +91,7 @@ class FixedPointMultiplyPerAxis(Rule):
         return found
 
 
-@rule(
-    "nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod", "sort", "argsort"
-)  # fmt: skip
+@rule("nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod")
 class AllButAxis(Rule):
     """Operators that mix elements along one axis and leave all other dimensions independent."""
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.planner import graphs
+from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import CoExecError, Plan, Report
 from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import STRATEGIES, compare, make_plan
-from tvm_coexec.testing.graphs import RandomCosts, random_graph
 
 WHY = "the GPU has no schedule for it"
 

@@ -6,7 +6,7 @@ import json
 
 from tvm_coexec.executor.annotations import with_metadata
 from tvm_coexec.tracing.record import Recording
-from tvm_coexec.tracing.segments import Graph
+from tvm_coexec.tracing.segments import TracedGraph
 from tvm_coexec.tracing.spans import Span, Spans
 
 START = 1_000_000
@@ -82,4 +82,4 @@ def recording(described: bool = True, dropped: int = 0) -> Recording:
     """Three runs, of which the middle one, the first, is recorded as above."""
     windows = ((START, START + 100 * US), (START + 200 * US, START + 420 * US), (START + 500 * US, START + 550 * US))
     spans = Spans(tuple(run_spans()), dropped, {0: 2 * US})
-    return Recording(Graph.from_json(graph_json(described)), windows, spans)
+    return Recording(TracedGraph.from_json(graph_json(described)), windows, spans)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
+from tvm_coexec.planner import Options, compare, make_plan, with_times
 from tvm_coexec.planner.cached_costs import Tables
 from tvm_coexec.planner.compare import Compared, of_run
 from tvm_coexec.report.report import Report
 
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -26,22 +28,15 @@ if TYPE_CHECKING:
     from tvm_coexec.cost_models import Costs
     from tvm_coexec.measuring.pieces import KernelBuilder
 
-_PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser)
     parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
     add = parser.add_argument_group("how to plan").add_argument
-    add("--strategy", metavar="NAME", help=f"one of {', '.join(STRATEGIES)} (default: coexec)")
-    add("--axis", metavar="AXIS", help="divide along this axis only: oc, h, n, m, batch, ic... (default: auto)")
-    add("--ratio", metavar="PART", help="the GPU's part of every operator, 0 to 1 (default: auto, by cost)")
-    add("--min-gain", metavar="PART", help="what a plan must save of one device's time (default: by the profile)")
-    add("--objective", metavar="NAME", help="latency, energy or edp, their product (default: latency)")
-    add("--bandwidth", metavar="BYTES", help="of neurosurgeon's link, bytes a second (default: the profile's links)")
+    add_flags(add, Options)
     add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
@@ -59,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from tvm_coexec.targets import targets
 
     both = targets(args.cpu, args.gpu)
-    builder = load_model(args.model).builder(args.cpu, args.gpu)
+    builder = load_model(args.model, args.input_shapes).builder(args.cpu, args.gpu)
     if given is not None:
         _check(given, builder.graph, args)
     profile, costs = _costs(args, builder, *both)
@@ -84,13 +79,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     """Options of planning, and what can be said of the others before the model is read."""
-    given = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in options_of(Options) if getattr(args, name) is not None}
     if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
-        told = ", ".join("--" + n.replace("_", "-") for n in idle)
+        told = ", ".join(map(flag, idle))
         raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
-    options = check_options(**given)
+    options = checked(Options, given, flag)
     for path in (args.output, args.png, args.html, args.json):
         if path:
             checks.folder_of(path)
@@ -111,16 +106,17 @@ def _plan(
 ) -> tuple[Plan, KernelGraph]:
     """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
     from tvm_coexec.measuring.pieces import opt_level_3
-    from tvm_coexec.partition import divide_compilably
+    from tvm_coexec.partition import divide_compilably, restrict_to_measured
 
     def make(graph: KernelGraph) -> Plan:
         if given is None:
-            return make_plan(graph, costs, **vars(options))
+            return make_plan(graph, costs, options)
         _check(given, graph, args)
         return given
 
     with opt_level_3():
-        plan, extracted, _ = divide_compilably(builder.prepared, builder.extracted, make, targets)
+        extracted = restrict_to_measured(builder.prepared, builder.extracted, costs, targets)
+        plan, extracted, _ = divide_compilably(builder.prepared, extracted, make, targets)
     return plan, extracted.graph
 
 
@@ -232,6 +228,7 @@ def _numbers(report: Report, profile: str, compared: list[Compared], args: argpa
         "sync_points": report.sync_points,
         "bytes_moved": sim.totals.bytes_moved,
         "segments": report.segments(),
+        "largest": report.largest(),
         "whole": whole,
         "strategies": strategies,
     }

@@ -6,6 +6,7 @@ would, and the function for the device is what gets built.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tvm
@@ -113,6 +114,6 @@ def compile_for(mod: tvm.IRModule, target: Target, host: Target):
         return relay.build(mod, target=Target(target, host=host))
 
 
-def opt_level_3() -> tvm.transform.PassContext:
+def opt_level_3(instruments: Sequence[object] = ()) -> tvm.transform.PassContext:
     """The level of deployment builds, and of `tvm_coexec.build`: scales are folded, layouts chosen."""
-    return tvm.transform.PassContext(opt_level=3)
+    return tvm.transform.PassContext(opt_level=3, instruments=list(instruments))

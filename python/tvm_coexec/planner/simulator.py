@@ -59,12 +59,15 @@ class Totals:
         What these cost the CPU: copies, slices, joins, and waiting for the GPU.
     busy_s : dict of str to float
         Seconds of work by device and kernel class (``gpu/conv``), for `Power.energy_j`.
+    kernel_s : dict of int to dict of str to float
+        Seconds of each kernel by device, each as if the other device were idle.
     """
 
     bytes_moved: float = 0.0
     sync_points: int = 0
     meetings_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
+    kernel_s: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 class Simulator:
@@ -172,6 +175,7 @@ class Simulator:
     def _busy(self, device: str, kernel: int, seconds: float) -> float:
         name = f"{device}/{self.costs.kinds[kernel]}"
         self.totals.busy_s[name] = self.totals.busy_s.get(name, 0.0) + seconds
+        self.totals.kernel_s.setdefault(kernel, {})[device] = seconds
         return seconds
 
     def _single(self, segment: Segment) -> dict[str, float]:

@@ -160,7 +160,7 @@ def test_softmax(splits, name, axis, kept):
     splits.check(getattr(relay.nn, name)(x, axis=axis), expect=kept)
 
 
-@pytest.mark.parametrize("name", ["cumsum", "cumprod", "sort", "argsort"])
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
 def test_along_one_axis(splits, name):
     x = relay.var("x", shape=(4, 5, 3))
     splits.check(operator(name)(x, axis=1), expect={"batch", "n"})
