@@ -74,8 +74,19 @@ def lacks_remote() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lacks_opencl, "remote": lacks_remote}
 
 
+def scope_of(nodeid: str) -> str:
+    """Return what one process runs as a whole: a file, or all rules (their last test names rules that no test tried)."""
+    rules = "tests/relay_passes/rules/"
+    return rules if nodeid.startswith(rules) else nodeid.split("::", 1)[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what the machine cannot run; a need is looked at only if a selected test has it."""
+    """Skip what the machine cannot run, and put files with slow tests first.
+
+    A need is looked at only if a selected test has it. Several processes finish soonest if the longest files start first.
+    """
+    slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: scope_of(item.nodeid) not in slow)
     required = {name for name in os.environ.get("TVM_COEXEC_REQUIRE", "").split(",") if name}
     if unknown := required - NEEDS.keys():
         raise pytest.UsageError(f"TVM_COEXEC_REQUIRE: no need is called {', '.join(sorted(unknown))}")
@@ -98,14 +109,14 @@ def seeds() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Of several processes one runs all rules' tests: the last of them says which rule none has tried."""
+    """Give each process whole scopes, in the order of the tests."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class ByFile(LoadFileScheduling):
+    class ByScope(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            rules = "tests/relay_passes/rules/"
-            return rules if nodeid.startswith(rules) else super()._split_scope(nodeid)
+            return scope_of(nodeid)
 
-    return ByFile(config, log)
+    config.option.loadscopereorder = False  # it would start the files with the most tests first
+    return ByScope(config, log)
