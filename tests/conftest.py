@@ -75,7 +75,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lack
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what one process runs as a whole: a file, or all rules (their last test names rules that no test tried)."""
+    """Return what one process runs as a whole: a file, or all rules, whose last test names rules that no test tried."""
     rules = "tests/relay_passes/rules/"
     return rules if nodeid.startswith(rules) else nodeid.split("::", 1)[0]
 
@@ -83,7 +83,7 @@ def scope_of(nodeid: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what the machine cannot run, and put files with slow tests first.
 
-    A need is looked at only if a selected test has it. Several processes finish soonest if the longest files start first.
+    A need is looked at only if a selected test has it. Processes finish soonest if the longest files start first.
     """
     slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: scope_of(item.nodeid) not in slow)
