@@ -15,7 +15,7 @@ from tvm import relay
 
 from tvm_coexec.core.errors import CoExecError
 
-from ..ir_utils import run_in_order
+from ..ir_utils import ModulePass, run_in_order
 from .conv_attrs import ConvAttrs, leaves_out
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
@@ -29,7 +29,7 @@ DEVICE_OPS = frozenset(["on_device", "device_copy"])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
-class Prepare:
+class Prepare(ModulePass):
     """Bind parameters and simplify.
 
     Parameters

@@ -10,11 +10,13 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
+
 VIEWS = frozenset(["reshape", "contrib_reverse_reshape", "nn.batch_flatten", "squeeze", "expand_dims"])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecMergeViews")
-class MergeViews:
+class MergeViews(ModulePass):
     """Replace reshapes of one value to one shape in main by the first of them."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
