@@ -17,6 +17,7 @@ pytest.importorskip("tvm.relay")
 from tvm_coexec.core.access import AccessMap, InputAccess
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.plan import Plan, Segment
 
 
@@ -29,8 +30,10 @@ def graph() -> KernelGraph:
             SplitAxis("oc", 1, 16, 4, 4, (None,), True),
             SplitAxis("h", 2, 12, 1, 2, (InputAccess(2, ((AccessMap(1, -1, 1, 1, 12),),)),), False),
         )
-        kernels.append(Kernel(i, "nn.conv2d", "nn.conv2d", {"groups": 4}, (i - 1,), (t,), (t,), 9216, 1e6, axes))
-    kernels.append(Kernel(3, "nn.softmax", "nn.softmax", {}, (2,), (t,), (t,), reason="it mixes everything"))
+        attrs, kinds = {"groups": 4}, (OpKind.CONV,)
+        kernels.append(Kernel(i, "nn.conv2d", "nn.conv2d", attrs, (i - 1,), (t,), (t,), 9216, 1e6, axes, kinds=kinds))
+    why, kinds = "it mixes everything", (OpKind.SOFTMAX,)
+    kernels.append(Kernel(3, "nn.softmax", "nn.softmax", {}, (2,), (t,), (t,), reason=why, kinds=kinds))
     return KernelGraph(tuple(kernels), (("x", t),), (3,))
 
 

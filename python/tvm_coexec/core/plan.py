@@ -10,7 +10,7 @@ from typing import Any
 
 from .chains import Shares, chain_shares
 from .errors import CoExecError
-from .files import write_atomically
+from .files import read_text, write_atomically
 from .kernel_graph import KernelGraph
 
 VERSION = 1
@@ -212,12 +212,7 @@ class Plan:
     @staticmethod
     def load(path: str) -> Plan:
         """Reads a plan from a file; `CoExecError` names the file when it can't."""
-        try:
-            with open(path, encoding="utf-8") as f:
-                text = f.read()
-        except (OSError, UnicodeDecodeError) as err:
-            raise CoExecError(f"can't read plan {path}: {getattr(err, 'strerror', None) or err}") from None
-        return Plan.from_json(text, path)
+        return Plan.from_json(read_text(path, "plan"), path)
 
     def check(self, graph: KernelGraph) -> None:
         """Raises `CoExecError` when the plan was made for another model or does not hold together."""
