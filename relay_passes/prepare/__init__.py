@@ -16,7 +16,7 @@ from tvm import relay
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.op_kinds import OpKind
 
-from ..ir_utils import run_in_order
+from ..ir_utils import ModulePass, run_in_order
 from ..rules import kind_of
 from .conv_attrs import ConvAttrs, leaves_out
 from .empty import DropEmptyTensors
@@ -31,7 +31,7 @@ DEVICE_OPS = frozenset(["on_device", "device_copy"])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
-class Prepare:
+class Prepare(ModulePass):
     """Bind parameters and simplify.
 
     Parameters

@@ -26,7 +26,9 @@ def leaves_out(call: relay.Call) -> bool:
 class ConvAttrs:
     """Fill in `kernel_size` and `channels` from the shape of the weights; types must be inferred."""
 
-    def transform_function(self, func: relay.Function, mod: tvm.IRModule, ctx: tvm.transform.PassContext):
+    def transform_function(
+        self, func: relay.Function, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> relay.Function:
         """Returns the function with every convolution complete."""
         return _Completer().visit(func)
 

@@ -12,11 +12,12 @@ from tvm import relay
 
 from tvm_coexec.core.op_kinds import OpKind
 
+from ..ir_utils import ModulePass
 from ..rules import kind_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecMergeViews")
-class MergeViews:
+class MergeViews(ModulePass):
     """Replace reshapes of one value to one shape in main by the first of them."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
