@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -48,8 +49,7 @@ def model_file(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def power_file(profile_file, tmp_path_factory) -> str:
     """The profile with watts."""
-    profile = Profile.load(profile_file)
-    profile.power = Power(0.5, {"cpu": 2.0, "gpu": 1.0})
+    profile = replace(Profile.load(profile_file), power=Power(0.5, {"cpu": 2.0, "gpu": 1.0}))
     path = tmp_path_factory.mktemp("power") / "power.json"
     profile.save(path)
     return str(path)

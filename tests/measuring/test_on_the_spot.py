@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import tvm
@@ -132,8 +133,7 @@ def test_profiles_that_come_with_the_package(monkeypatch, caplog):
     for name in profiles.names():
         assert profiles.path_of(name).stat().st_size < 2 * 4096 + 2048
     # one of these very devices is taken without measuring, and says so
-    mine = profiles.Profile.load(profiles.path_of("generic"))
-    mine.description = "of this machine"
+    mine = replace(profiles.Profile.load(profiles.path_of("generic")), description="of this machine")
     monkeypatch.setattr(profiles, "matching", lambda targets, devices: ("mine", mine))
     monkeypatch.setattr(profiling, "measure", lambda *a, **k: pytest.fail("measured"))
     with caplog.at_level(logging.INFO, "tvm_coexec"):

@@ -94,13 +94,12 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
         return Plan(graph.fingerprint(), segments, "neurosurgeon"), None
     from tvm_coexec.cost_models import load_costs
     from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.planner import check_options, make_plan, simulate
-    from tvm_coexec.planner.options import linked
+    from tvm_coexec.planner import CachedCosts, check_options, make_plan, simulate
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
     plan = make_plan(graph, costs, **vars(options))
-    return plan, simulate(graph, linked(costs, options), plan.segments)
+    return plan, simulate(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)
 
 
 def _inputs(path: str | None, params) -> dict[str, np.ndarray]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import STRATEGIES, Options, check_options, compare, make_plan, with_times
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import STRATEGIES, CachedCosts, Options, check_options, compare, make_plan, with_times
 from tvm_coexec.planner.compare import Compared, of_run
 from tvm_coexec.report.report import Report
 
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if given is not None:
         _check(given, builder, args)
     profile, costs = _costs(args, builder, *both)
-    costs = Tables(graph, costs)
+    costs = CachedCosts(graph, costs)
     plan = make_plan(graph, costs, **vars(options)) if given is None else with_times(graph, costs, given)
     report = Report(graph, plan, costs=costs)
     print(f"profile: {profile}")

@@ -27,8 +27,8 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, Link, MeasuredCosts, Profile, load_costs
 from tvm_coexec.cost_models import shipped as profiles
+from tvm_coexec.cost_models.device_names import find_difference, name_device
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
-from tvm_coexec.cost_models.profile import device_name, difference
 from tvm_coexec.opencl import runtime
 from tvm_coexec.planner import make_plan
 from tvm_coexec.relay_passes.extract import extract_with_calls
@@ -95,9 +95,12 @@ def costs_for(
         if isinstance(costs, Profile) and path.stem != profiles.GENERIC:
             _warn_of_others(str(profile), costs, cpu, gpu)
         return costs
-    if all(hasattr(profile, m) for m in ("whole_s", "shares_s", "slowdown", "upload", "download", "host_copy")):
-        return profile  # type: ignore[return-value]
-    raise CoExecError(f"profile must be a file, a name or a cost model, not {type(profile).__name__}")
+    if isinstance(profile, Costs):
+        return profile
+    raise CoExecError(
+        "profile must be a file, a name or a cost model (a subclass of tvm_coexec.cost_models.Costs), not "
+        f"{type(profile).__name__}"
+    )
 
 
 def _warn_of_others(name: str, profile: Profile, cpu: Target, gpu: Target) -> None:
@@ -105,13 +108,13 @@ def _warn_of_others(name: str, profile: Profile, cpu: Target, gpu: Target) -> No
     now = {"target": {"cpu": target_text(cpu), "gpu": target_text(gpu)}}
     if not why_not_here(cpu, gpu):
         now["device"] = _names_here(gpu)
-    if other := difference({"target": profile.targets, "device": profile.names}, now):
+    if other := find_difference({"target": profile.targets, "device": profile.names}, now):
         logger.warning("the profile %s is of other devices (%s): its times may be far off", name, other)
 
 
 def _names_here(gpu: Target) -> dict[str, str]:
     device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
-    return {"cpu": device_name(cpu_name(), cpu_threads()), "gpu": device_name(_device_name(device))}
+    return {"cpu": name_device(cpu_name(), cpu_threads()), "gpu": name_device(_device_name(device))}
 
 
 def _by_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Costs:
@@ -327,8 +330,8 @@ def _load_or_start(path: Path | None, device, cpu: Target, gpu: Target) -> Measu
     round_trip = links.meeting_s(module, device, tvm.cpu(0))
     enqueue_s = links.enqueue_s(module, device, tvm.cpu(0))
     meeting = round_trip - upload.seconds(links.SMALL_BYTES) - download.seconds(links.SMALL_BYTES) - enqueue_s
-    download = Link(download.constant_s + max(0.0, meeting), download.per_byte_s)
-    return MeasuredCosts(upload, download, host_copy, description=description, enqueue_s=enqueue_s)
+    times_s = {"sync_s": max(0.0, meeting), "enqueue_s": enqueue_s}
+    return MeasuredCosts(upload, download, host_copy, description=description, **times_s)
 
 
 def _link(times: list[dict], name: str) -> Link:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, cuts_of
 
-from .cached_costs import Tables, side_by_side
+from .cached_costs import CachedCosts, side_by_side
 from .simulator import ADD_PER_COPY
 
 GPU, CPU, NATURAL = 0, 1, 2
@@ -105,14 +105,14 @@ class Walk:
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     last : int
     axis : SplitAxis
         Of the last kernel.
     cuts : array, shape (cuts,)
     """
 
-    def __init__(self, tables: Tables, last: int, axis: SplitAxis, cuts: np.ndarray):
+    def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
         self.tables, self.graph = tables, tables.graph
         self.last, self.axis, self.cuts = last, axis, cuts
         zero, ends = np.zeros_like(cuts), np.full_like(cuts, axis.extent)
@@ -232,7 +232,7 @@ class Walk:
             part, copied = np.full(len(cuts), float(nbytes)), nbytes * ADD_PER_COPY
         else:
             part, copied = nbytes * cuts / split.extent, float(nbytes)
-        joined = tables.downloads.seconds(part) + tables.host_copies.seconds(np.full(len(cuts), copied))
+        joined = tables.download.seconds(part) + tables.host_copy.seconds(np.full(len(cuts), copied))
         self.join_s = self.join_s + np.where((cuts > 0) & (cuts < split.extent), joined, 0.0)
 
     def _count(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray) -> None:
@@ -257,7 +257,7 @@ class Walk:
             a, b = a[:2], b[:2]
             nbytes = (b - a) * row_bytes * ((a < b) & ((a != lo[:2]) | (b != hi[:2])))
             self.gpu_s = self.gpu_s + tables.gpu_slice_s(nbytes[GPU])
-            self.cpu_s = self.cpu_s + tables.host_copies.seconds(nbytes[CPU]) + tables.enqueue_s * (nbytes[GPU] > 0)
+            self.cpu_s = self.cpu_s + tables.host_copy.seconds(nbytes[CPU]) + tables.enqueue_s * (nbytes[GPU] > 0)
 
     def _demand(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray) -> bool:
         """What the kernel needs of its inputs; `False` when two readers need a value in ways that don't agree."""
@@ -329,7 +329,7 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
     return cuts[[int(np.argmin(np.abs(cuts / axis.extent - ratio)))]]
 
 
-def chain_times(tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
+def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
     graph, inside = tables.graph, set(members)
     walk = Walk(tables, members[-1], axis, cuts)
@@ -343,7 +343,7 @@ def _leaves(graph: KernelGraph, index: int, inside: set[int]) -> bool:
     return index in graph.outputs or any(c not in inside for c in graph.consumers.get(index, ()))
 
 
-def intervals(tables: Tables, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[Walk]:
+def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[Walk]:
     """Chains of consecutive kernels that end at `last`, from the shortest on; the walk is shared, read it at once."""
     graph, outputs = tables.graph, set(tables.graph.outputs)
     walk = Walk(tables, last, axis, cuts)

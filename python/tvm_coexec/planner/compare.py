@@ -11,9 +11,9 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
 
-from .cached_costs import Tables
+from .cached_costs import CachedCosts
 from .objective import energy_j
-from .options import Options, linked
+from .options import Options
 from .simulator import Simulator, ran, with_times
 from .strategies import STRATEGIES
 
@@ -55,11 +55,11 @@ def compare(
 ) -> list[Compared]:
     """Plans of several strategies; all of them, if none is named, in the order of `STRATEGIES`."""
     options = options or Options()
-    costs = Tables(graph, linked(costs, options))
-    return [_planned(graph, costs, replace(options, strategy=s)) for s in strategies or STRATEGIES]
+    cached = CachedCosts(graph, costs, options.bandwidth)
+    return [_planned(graph, cached, replace(options, strategy=s)) for s in strategies or STRATEGIES]
 
 
-def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
+def _planned(graph: KernelGraph, costs: CachedCosts, options: Options) -> Compared:
     start = time.perf_counter()
     try:
         segments, notes = STRATEGIES[options.strategy](graph, costs, options)

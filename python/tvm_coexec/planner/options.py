@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.costs import Link
 
 from .objective import OBJECTIVES
 
@@ -86,20 +84,3 @@ def _number(value: object) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return -1.0
-
-
-class _Linked:
-    """Costs of the same kernels, the devices joined by a link of another bandwidth."""
-
-    def __init__(self, costs: Costs, bandwidth: float):
-        self._costs = costs
-        self.upload = Link(costs.upload.constant_s, 1.0 / bandwidth)
-        self.download = Link(costs.download.constant_s, 1.0 / bandwidth)
-
-    def __getattr__(self, name: str):
-        return getattr(self._costs, name)
-
-
-def linked(costs: Costs, options: Options) -> Costs:
-    """The costs with the link that the options ask for."""
-    return costs if options.bandwidth is None else _Linked(costs, options.bandwidth)  # type: ignore[return-value]

@@ -18,8 +18,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Verified
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.planner import Options, simulate
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import CachedCosts, Options, simulate
 
 from ..on_the_spot import BUSY_CORES, why_not_here
 from ..worker import ChildError, one_line
@@ -186,7 +185,8 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
     if not alone:
         return
     at = time.strftime("%Y-%m-%dT%H:%M:%S")
-    plain = Tables(graph, _Plain(costs))  # type: ignore[arg-type]
+    # Calibrated costs would be calibrated again by their own effect.
+    plain = CachedCosts(graph, costs, calibrated=False)
     path = records.remember(
         header,
         [
@@ -209,32 +209,20 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
         logger.info("what was measured of the plans is in %s", path)
 
 
-class _Plain:
-    """Costs without what they have learnt of plans: else they would learn it again from its own effect."""
-
-    plan_factor = 1.0
-
-    def __init__(self, costs: Costs):
-        self._costs = costs
-
-    def __getattr__(self, name: str):
-        return getattr(self._costs, name)
-
-
 def _fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> tuple[Plan, tvm.IRModule]:
     working = [e for e in entries if e.compiled is not None]
     if not working:
         raise CoExecError(
             f"verify: none of {len(entries)} plans can be built and run here ({entries[0].error}); leave verify out"
         )
-    tables = None if costs is None else Tables(graph, costs)
+    cached = None if costs is None else CachedCosts(graph, costs)
     found = tuple(
         Verified(
             strategy=e.plan.strategy,
             segments=e.plan.digest(),
             device=e.plan.device,
             chains=len(e.plan.chains),
-            expected_s=0.0 if tables is None else simulate(graph, tables, e.plan.segments),
+            expected_s=0.0 if cached is None else simulate(graph, cached, e.plan.segments),
             measured_s=e.seconds if e.compiled is not None else 0.0,
             error=e.error,
         )

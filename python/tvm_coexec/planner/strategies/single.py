@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
 
-from ..cached_costs import DEVICES, Tables
+from ..cached_costs import DEVICES, CachedCosts
 from ..objective import score_of
 from ..options import Options, Result
 from ..simulator import ran
 
 
-def single(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+def single(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """The whole model on the device that is better at it alone."""
     device = best_single(graph, costs, options.objective)
     why = f"{device} alone, as asked for"
@@ -24,16 +23,15 @@ def on_one(graph: KernelGraph, device: str) -> Segment:
     return Segment(device, tuple(k.index for k in graph.kernels))
 
 
-def best_single(graph: KernelGraph, costs: Costs, objective: str = "latency") -> str:
+def best_single(graph: KernelGraph, costs: CachedCosts, objective: str = "latency") -> str:
     """``cpu`` or ``gpu``; the CPU where both are as good."""
     return best_alone(graph, costs, objective)[1]
 
 
-def best_alone(graph: KernelGraph, costs: Costs, objective: str = "latency") -> tuple[float, str]:
+def best_alone(graph: KernelGraph, costs: CachedCosts, objective: str = "latency") -> tuple[float, str]:
     """Score of the better device, and which it is; what was measured of it counts more than the sum of its kernels."""
-    tables = costs if isinstance(costs, Tables) else Tables(graph, costs)
     found = []
     for device in DEVICES:
-        measured = tables.alone_s(device, graph) if objective == "latency" else None
-        found.append((measured or score_of(objective, ran(graph, tables, [on_one(graph, device)])), device))
+        measured = costs.alone_s(device, graph) if objective == "latency" else None
+        found.append((measured or score_of(objective, ran(graph, costs, [on_one(graph, device)])), device))
     return min(found, key=lambda f: f[0])
