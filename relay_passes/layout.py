@@ -10,9 +10,9 @@ from __future__ import annotations
 import tvm
 from tvm import autotvm, relay
 
+from .attrs import device_of
 from .ir_utils import run_in_order
 from .prepare.fold import FoldConstants
-from .split.join import is_device
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
@@ -30,15 +30,16 @@ class AlterShareLayouts:
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the module with altered functions."""
         out = tvm.IRModule(mod.functions, mod.type_definitions)
-        with _tuned_records(list(self.targets.values())):
+        with tuned_records(list(self.targets.values())):
             for device, target in self.targets.items():
-                own = {v: f for v, f in mod.functions.items() if is_device(f, device)}
-                for var, func in _altered(own, target, ctx).items():
+                own = {v: f for v, f in mod.functions.items() if device_of(f) == device}
+                alter = _altered if device == "cpu" else _altered_if_possible
+                for var, func in alter(own, target, ctx).items():
                     out[var] = func
         return out
 
 
-def _tuned_records(targets: list[tvm.target.Target]):
+def tuned_records(targets: list[tvm.target.Target]):
     """The records that relay.build will use: layouts must be chosen with the same ones."""
     if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
         return autotvm.tophub.context(targets)
@@ -58,3 +59,21 @@ def _altered(
         mod = run_in_order(tvm.IRModule(functions), passes, ctx)
     by_name = {v.name_hint: f for v, f in mod.functions.items()}
     return {v: by_name[v.name_hint] for v in functions}
+
+
+def _altered_if_possible(
+    functions: dict, target: tvm.target.Target, ctx: tvm.transform.PassContext
+) -> dict[tvm.ir.GlobalVar, relay.Function]:
+    """`_altered`; functions with an operator that the target can't run stay as they are (see `compilable`).
+
+    TVM chooses an implementation to choose a layout, and raises where there is none.
+    """
+    try:
+        return _altered(functions, target, ctx)
+    except Exception:  # TVM's and Python's own: strategies raise what they like
+        if len(functions) == 1:
+            return functions
+    found = {}
+    for var, func in functions.items():
+        found |= _altered_if_possible({var: func}, target, ctx)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 
 import tvm
 from tvm import relay
@@ -15,14 +16,15 @@ from .core.kernel_graph import KernelGraph
 from .core.plan import Plan
 from .cost_models import Costs
 from .measuring.verify import Verify, check_verify
-from .relay_passes.extract import extract_with_calls
+from .relay_passes.compilable import Uncompilable, check_compilable
+from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.layout import AlterShareLayouts
 from .relay_passes.outline import Annotate
 from .relay_passes.prepare import Prepare
 from .relay_passes.schedule_devices import Place
 from .relay_passes.split import SplitChains
 from .report.report import Report
-from .targets import targets
+from .targets import check_textures, targets
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -86,6 +88,7 @@ class CoExecPartition:
         verify: bool | int | Verify = False,
     ):
         self.cpu, self.gpu = targets(cpu, gpu)
+        check_textures(self.cpu, self.gpu)
         self.params = params
         self.plan = _read_plan(plan)
         is_file = isinstance(plan, os.PathLike) or (isinstance(plan, str) and not plan.lstrip().startswith("{"))
@@ -108,44 +111,87 @@ class CoExecPartition:
             return mod
         prepared = Prepare(self.params)(mod)
         extracted = extract_with_calls(prepared)
-        graph = extracted.graph
-        if not graph.kernels:
-            reason = graph.reason or "it has no operators"
+        if not extracted.graph.kernels:
+            reason = extracted.graph.reason or "it has no operators"
             logger.warning("the model stays whole: %s", reason)
-            self.report = Report(graph, None, reason)
+            self.report = Report(extracted.graph, None, reason)
             return mod
-        plan, costs = self._plan(prepared, graph)
-
-        def divide(plan: Plan) -> tvm.IRModule:
-            annotated = Annotate(plan, extracted)(prepared)
-            altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
-            return Place(self.cpu, self.gpu)(altered)
-
+        costs = self._costs(prepared, extracted.graph)
+        both = (self.cpu, self.gpu)
+        plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.verify is None:
-            placed = divide(plan)
+            placed = Place(*both)(shares)
         else:
             from .measuring.verify.run import verified  # measuring needs the runtime; planning alone does not
 
-            both = (self.cpu, self.gpu)
-            plan, placed = verified(graph, costs, self.options, plan, divide, both, self.verify)
-        self.report = Report(graph, plan, costs=costs)
+            def divide(plan: Plan) -> tvm.IRModule:
+                return Place(*both)(_shares(prepared, extracted, plan, both))
+
+            plan, placed = verified(extracted.graph, costs, self.options, plan, divide, both, self.verify)
+        self.report = Report(extracted.graph, plan, costs=costs)
         logger.info("%s", self.report.summary())
         placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
         return placed
 
-    def _plan(self, prepared: tvm.IRModule, graph: KernelGraph) -> tuple[Plan, Costs | None]:
-        if self.plan is not None:
-            try:
-                self.plan.check(graph)
-            except CoExecError as err:
-                raise CoExecError(f"{self._plan_file}: {err}" if self._plan_file else str(err)) from None
-            return self.plan, None
-        costs = None
-        if planner.needs_costs(self.options) or self.profile is not None:
-            from .measuring.on_the_spot import costs_for  # measuring needs the runtime; planning alone does not
+    def _costs(self, prepared: tvm.IRModule, graph: KernelGraph) -> Costs | None:
+        if self.plan is not None or not (planner.needs_costs(self.options) or self.profile is not None):
+            return None
+        from .measuring.on_the_spot import costs_for  # measuring needs the runtime; planning alone does not
 
-            costs = costs_for(prepared, graph, self.cpu, self.gpu, self.profile, self.options.axis)
-        return planner.make_plan(graph, costs, **vars(self.options)), costs
+        return costs_for(prepared, graph, self.cpu, self.gpu, self.profile, self.options.axis)
+
+    def _plan(self, graph: KernelGraph, costs: Costs | None) -> Plan:
+        """A plan for the graph; one that was given is checked against it, and with it what TVM can compile."""
+        if self.plan is None:
+            return planner.make_plan(graph, costs, **vars(self.options))
+        try:
+            self.plan.check(graph)
+        except CoExecError as err:
+            raise CoExecError(f"{self._plan_file}: {err}" if self._plan_file else str(err)) from None
+        return self.plan
+
+
+def divide_compilably(
+    prepared: tvm.IRModule, extracted: Extracted, plan: Callable[[KernelGraph], Plan], targets: Sequence[Target]
+) -> tuple[Plan, Extracted, tvm.IRModule]:
+    """Plan a module, and plan again as long as TVM can't compile what the plan gives to the GPU.
+
+    Parameters
+    ----------
+    prepared : IRModule
+        After `Prepare`.
+    extracted : Extracted
+        Its kernels.
+    plan : callable
+        Makes a plan for a graph, or raises `CoExecError`. It is called again with the graph without what was refused,
+        so it must respect that (`Plan.check`).
+    targets : (Target, Target)
+        CPU and GPU.
+
+    Returns
+    -------
+    plan : Plan
+    extracted : Extracted
+        With the graph that the plan was made for.
+    shares : IRModule
+        The functions of both devices, layouts chosen.
+    """
+    while True:
+        made = plan(extracted.graph)
+        try:
+            return made, extracted, _shares(prepared, extracted, made, targets)
+        except Uncompilable as err:
+            for r in err.refusals:
+                logger.info("kernel %d (%s): %s", r.kernel, extracted.graph.kernels[r.kernel].name, r.reason)
+            extracted = Extracted(extracted.graph.restrict(err.refusals), extracted.calls)
+
+
+def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:
+    """A plan's functions of both devices; raises `Uncompilable`."""
+    annotated = Annotate(plan, extracted)(prepared)
+    altered = AlterShareLayouts(*targets)(SplitChains()(annotated))
+    check_compilable(altered, plan, extracted.graph, targets[1])
+    return altered
 
 
 def plan_of(mod: tvm.IRModule) -> Plan | None:

@@ -14,7 +14,7 @@ from tvm import relay
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Tensor
 
-from ..rules import SplitMemo, attr_names, flat_args, shape_of
+from ..rules import SplitMemo, attr_names, cpu_only, flat_args, shape_of
 from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
 
 
@@ -166,16 +166,19 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
         index=index,
         name="+".join(c.op.name for c in calls),
         op=anchor.op.name,
-        attrs=_anchor_attrs(anchor),
+        attrs=anchor_attrs(anchor),
         # One entry per distinct value; an input read through several expressions (tuple fields) is one value.
         inputs=tuple(dict.fromkeys(args.values())),
         in_tensors=tuple(t for a in args for t in _tensors(a.checked_type)),
         outputs=_tensors(root.checked_type),
         weight_bytes=weight_bytes,
+        cpu_only=cpu_only(calls),
     )
     if any(-1 in t.shape for t in base["in_tensors"] + base["outputs"]):
         return Kernel(**base, reason="its shape is dynamic")
     base["flops"] = float(sum(_flops(c) for c in calls))
+    if base["cpu_only"]:
+        return Kernel(**base, reason=base["cpu_only"])
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):
         return Kernel(**base, reason=f"{root.op.name} returns a tuple")
     axes, reason = kernel_axes(calls, args, names, memo)
@@ -222,7 +225,7 @@ def _flops(call: relay.Call) -> float:
 _NOT_COST = ("out_layout", "out_dtype", "auto_scheduler_rewritten_layout", "meta_schedule_original_shape")
 
 
-def _anchor_attrs(call: relay.Call) -> dict:
+def anchor_attrs(call: relay.Call) -> dict:
     """The anchor's attributes as plain JSON values, with its kernel shape."""
     out: dict = {}
     for key in attr_names(call):

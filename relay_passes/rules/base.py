@@ -2,7 +2,7 @@
 
 A rule knows two things of one operator: which part of each argument a range of the output needs (`splits`), and how
 to write the operator down for that range (`rebuild`). All of chain building, halo, planning and splitting follows
-from these two, so a new operator is one rule.
+from these two, so a new operator is one rule. An operator that must not run on a GPU at all says so (`cpu_only`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ class Rule:
         """
         raise NotImplementedError
 
+    def cpu_only(self, call: relay.Call) -> str:
+        """Why the operator must not run on a GPU (TVM's implementation there is wrong, say); empty when it may.
+
+        It holds for shares as well: a kernel with such an operator is not divided and stays on the CPU. The text ends
+        a sentence that names the kernel, and is in the plan's notes and the report.
+        """
+        return ""
+
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
@@ -79,6 +87,12 @@ def rule_for(call: relay.Call) -> Rule:
     if found is None:
         raise Refusal(f"no split rule for operator {call.op.name}")
     return found
+
+
+def cpu_only(calls: Sequence[relay.Call]) -> str:
+    """Why a kernel made of these calls must stay on the CPU (see `Rule.cpu_only`); empty when it may run on a GPU."""
+    known = ((RULES.get(c.op.name), c) for c in calls)
+    return next((why for rule, c in known if rule is not None and (why := rule.cpu_only(c))), "")
 
 
 def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:

@@ -16,21 +16,23 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.core.kernel_graph import REDUCED, Range, round_out, union
+from tvm_coexec.core.naming import function_name
 
+from ..attrs import CHAIN, attrs_of
 from ..rules import SplitMemo, extent_along, flat_args, rule_for, shape_of, slice_expr
-from .join import Joiner, Share, is_device
+from .join import Joiner, Share
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplit")
 class SplitChains:
-    """Divide all functions marked ``coexec.device = "split"``."""
+    """Divide all functions whose role is ``chain``."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the split module; without chains the module as it is."""
         mod = relay.transform.InferType()(mod)
         out = tvm.IRModule({}, mod.type_definitions)
         functions = {v: f for v, f in mod.functions.items() if v.name_hint != "main"}
-        chains = {v: _Chain(v, f) for v, f in functions.items() if is_device(f, "split")}
+        chains = {v: _Chain(f) for v, f in functions.items() if attrs_of(f).role == CHAIN}
         main = mod["main"]
         joiner = Joiner(main, chains, {v: f for v, f in functions.items() if v not in chains})
         body = joiner.visit(main.body)
@@ -52,12 +54,11 @@ class _Demand:
 
 
 class _Chain:
-    def __init__(self, var: relay.GlobalVar, func: relay.Function):
-        self.var, self.func = var, func
+    def __init__(self, func: relay.Function):
+        self.func, self.attrs = func, attrs_of(func)
         self.splits = SplitMemo()
         self.results = list(func.body.fields) if isinstance(func.body, relay.Tuple) else [func.body]
-        self.dims = [int(d) for d in str(func.attrs["coexec.result_dims"]).split(",")]
-        self.cuts = [int(c) for c in str(func.attrs["coexec.result_cuts"]).split(",")]
+        self.dims, self.cuts = list(self.attrs.result_dims), list(self.attrs.result_cuts)
         self.calls: list[relay.Call] = []
         relay.analysis.post_order_visit(
             func.body, lambda n: self.calls.append(n) if isinstance(n, relay.Call) else None
@@ -138,13 +139,8 @@ class _Chain:
             parts.append(slice_expr(values[self.results[i]], dim, at, have[1] - have[0]))
         types = [self._part_type(i, ranges[i]) for i in results]
         body, ty = (parts[0], types[0]) if len(parts) == 1 else (relay.Tuple(parts), relay.TupleType(types))
-        given = {str(k): self.func.attrs[k] for k in self.func.attrs.keys()}  # noqa: SIM118 (not a dict)
-        attrs = {k: v for k, v in given.items() if not k.startswith("coexec.result")}
-        attrs["coexec.device"] = device
-        attrs["coexec.share"] = tvm.tir.IntImm("int64", 1)
-        func = relay.Function(list(params.values()), body, ty, [], tvm.ir.make_node("DictAttrs", **attrs))
-        name = self.var.name_hint.removesuffix("_split")
-        return Share(relay.GlobalVar(f"{name}_{device}"), func, inputs, results)
+        func = relay.Function(list(params.values()), body, ty, [], self.attrs.of_share(device).to_attrs())
+        return Share(relay.GlobalVar(function_name(self.attrs.segment, device)), func, inputs, results)
 
     def _part_type(self, result: int, r: Range) -> relay.TensorType:
         ty = self.results[result].checked_type

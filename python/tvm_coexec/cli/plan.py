@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError
@@ -20,6 +21,7 @@ from .tables import print_table
 if TYPE_CHECKING:
     from tvm.target import Target
 
+    from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.cost_models import Costs
     from tvm_coexec.measuring.pieces import KernelBuilder
 
@@ -57,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
     both = targets(args.cpu, args.gpu)
     builder = load_model(args.model).builder(args.cpu, args.gpu)
-    graph = builder.graph
     if given is not None:
-        _check(given, builder, args)
+        _check(given, builder.graph, args)
     profile, costs = _costs(args, builder, *both)
+    plan, graph = _plan(args, builder, costs, options, given, both)
     costs = CachedCosts(graph, costs)
-    plan = make_plan(graph, costs, **vars(options)) if given is None else with_times(graph, costs, given)
+    if given is not None:
+        plan = with_times(graph, costs, given)
     report = Report(graph, plan, costs=costs)
     print(f"profile: {profile}")
     if given is not None:
@@ -97,9 +100,32 @@ def _options(args: argparse.Namespace) -> Options:
     return options
 
 
-def _check(plan: Plan, builder: KernelBuilder, args: argparse.Namespace) -> None:
+def _plan(
+    args: argparse.Namespace,
+    builder: KernelBuilder,
+    costs: Costs,
+    options: Options,
+    given: Plan | None,
+    targets: Sequence[Target],
+) -> tuple[Plan, KernelGraph]:
+    """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
+    from tvm_coexec.measuring.pieces import opt_level_3
+    from tvm_coexec.partition import divide_compilably
+
+    def make(graph: KernelGraph) -> Plan:
+        if given is None:
+            return make_plan(graph, costs, **vars(options))
+        _check(given, graph, args)
+        return given
+
+    with opt_level_3():
+        plan, extracted, _ = divide_compilably(builder.prepared, builder.extracted, make, targets)
+    return plan, extracted.graph
+
+
+def _check(plan: Plan, graph: KernelGraph, args: argparse.Namespace) -> None:
     try:
-        plan.check(builder.graph)
+        plan.check(graph)
     except CoExecError as err:
         raise CoExecError(f"{args.check} does not fit {args.model}: {err}") from None
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 from .errors import CoExecError
@@ -182,6 +183,10 @@ class Kernel:
     axes : tuple of SplitAxis
     reason : str
         Why the kernel can't be split at all; empty when it can.
+    cpu_only : str
+        Why the whole kernel must run on the CPU; empty when both devices can run it.
+    refused : tuple of (str, str)
+        Axes left out of `axes` because the GPU can't run its share along them: name and reason.
     """
 
     index: int
@@ -195,6 +200,13 @@ class Kernel:
     flops: float = 0.0
     axes: tuple[SplitAxis, ...] = ()
     reason: str = ""
+    cpu_only: str = ""
+    refused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices that can run the whole kernel."""
+        return ("cpu",) if self.cpu_only else DEVICES
 
     @cached_property
     def in_bytes(self) -> int:
@@ -221,6 +233,11 @@ class Kernel:
         exact = next((a for a in self.axes if a.name == name), None)
         return exact or next((a for a in self.axes if a.name == other), None)
 
+    def refusal(self, name: str) -> str:
+        """Why the axis of that name (or its equal) was left out of `axes`; empty when it was not."""
+        known = dict(self.refused)
+        return known.get(name) or known.get(AXIS_EQUALS.get(name, ""), "")
+
     def signature(self) -> str:
         """Text that is equal for kernels that compute the same thing on the same shapes."""
         return self._signature
@@ -240,6 +257,7 @@ HEAVY_OPS = frozenset(
 )
 # A user who says "oc" of a network with a classifier at its end means its output features too.
 AXIS_EQUALS = {"oc": "n", "n": "oc", "h": "m", "m": "h"}
+DEVICES = ("cpu", "gpu")
 AXIS_NAMES = ("oc", "h", "w", "d", "n", "m", "batch", "ic")
 
 
@@ -270,6 +288,21 @@ class KernelGraph:
         """What `chain_shares` has worked out for this graph: a search asks for the same chains again and again."""
         return {}
 
+    def restrict(self, refusals: Iterable[Refusal]) -> KernelGraph:
+        """The graph without what the GPU can't run.
+
+        A refusal holds for all kernels that compute the same on the same shapes. The fingerprint stays: it names the
+        model, not what a target makes of it.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for r in refusals:
+            found.setdefault(self.kernels[r.kernel].signature(), {}).setdefault(r.axis, r.reason)
+        return replace(self, kernels=tuple(_restrict(k, found.get(k.signature(), {})) for k in self.kernels))
+
+    def lift_restrictions(self) -> KernelGraph:
+        """The graph with every kernel allowed on both devices; axes that were refused are not restored."""
+        return replace(self, kernels=tuple(replace(k, cpu_only="") for k in self.kernels))
+
     def fingerprint(self) -> str:
         """Short hash of structure and shapes (not of weights): a plan names the graph it was made for."""
         text = json.dumps(
@@ -280,8 +313,40 @@ class KernelGraph:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """The graph as JSON, for golden tests and bug reports."""
-        return json.dumps({"version": 1, **asdict(self)}, indent=1)
+        """The graph as JSON, for golden tests and bug reports; what the GPU can't run is there where there is some."""
+        graph = asdict(self)
+        for kernel in graph["kernels"]:
+            for key in ("cpu_only", "refused"):
+                if not kernel[key]:
+                    del kernel[key]
+        return json.dumps({"version": 1, **graph}, indent=1)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the GPU can't run.
+
+    Attributes
+    ----------
+    kernel : int
+    axis : str
+        Name of the axis whose share was refused; empty for the whole kernel.
+    reason : str
+    """
+
+    kernel: int
+    axis: str
+    reason: str
+
+
+def _restrict(kernel: Kernel, reasons: dict[str, str]) -> Kernel:
+    """The kernel without the axes, or the whole run on the GPU (key ``""``), that were refused."""
+    if not reasons:
+        return kernel
+    axes = tuple(a for a in kernel.axes if a.name not in reasons)
+    refused = (*kernel.refused, *((a.name, reasons[a.name]) for a in kernel.axes if a.name in reasons))
+    reason = kernel.reason or ("" if axes or not refused else refused[-1][1])
+    return replace(kernel, axes=axes, refused=refused, reason=reason, cpu_only=kernel.cpu_only or reasons.get("", ""))
 
 
 @dataclass(frozen=True)
@@ -322,6 +387,8 @@ def chain_dims(graph: KernelGraph, members: list[int], axis: str) -> dict[int, i
     last = graph.kernels[members[-1]]
     start = last.named_axis(axis)
     if start is None:
+        if why := last.refusal(axis):
+            raise CoExecError(f"kernel {last.index} ({last.name}) can't be split along '{axis}': {why}")
         have = ", ".join(a.name for a in last.axes) or (last.reason or "none")
         raise CoExecError(f"kernel {last.index} ({last.name}) has no axis '{axis}' to split; it has: {have}")
     dims = {last.index: start.dim}
@@ -339,7 +406,8 @@ def chain_dims(graph: KernelGraph, members: list[int], axis: str) -> dict[int, i
             dims[index] = own.dim
         split = kernel.axis(dims[index])
         if split is None:
-            raise CoExecError(f"kernel {index} ({kernel.name}) can't be split along dimension {dims[index]}")
+            why = f": {kernel.refused[-1][1]}" if kernel.refused else ""
+            raise CoExecError(f"kernel {index} ({kernel.name}) can't be split along dimension {dims[index]}{why}")
         for value, need in zip(kernel.inputs, split.needs, strict=True):
             if value not in inside:
                 continue

@@ -238,6 +238,11 @@ class Plan:
                     )
                 if k in done:
                     raise CoExecError(f"segment {n} of the plan lists kernel {k}, which an earlier segment has")
+                if s.device == "gpu" and (why := graph.kernels[k].cpu_only):
+                    raise CoExecError(
+                        f"segment {n} of the plan puts kernel {k} ({graph.kernels[k].name}) on the gpu: {why}; put it "
+                        "on the cpu"
+                    )
                 done.add(k)
                 for value in graph.kernels[k].inputs:
                     if value in missing:

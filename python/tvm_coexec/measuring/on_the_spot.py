@@ -24,7 +24,7 @@ from tvm.contrib import graph_executor
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
+from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, Link, MeasuredCosts, Profile, load_costs
 from tvm_coexec.cost_models import shipped as profiles
 from tvm_coexec.cost_models.device_names import find_difference, name_device
@@ -184,7 +184,10 @@ def measure(
     unique = list({k.signature(): k for k in extracted.graph.kernels}.values())
     start_s, others_s = time.monotonic(), other_cpu_s()
     try:
-        whole = [_Job(d, k, WHOLE, 0) for k in unique for d in ("cpu", "gpu")]
+        whole = [_Job(d, k, WHOLE, 0) for k in unique for d in k.devices]
+        for k in unique:
+            for device in set(DEVICES) - set(k.devices):
+                costs.add(device, k.signature(), WHOLE, 0, UNUSABLE_S)
         if by_default and not all(costs.has(j.device, j.kernel.signature()) for j in whole):
             logger.warning(
                 "this model's kernels are measured on both devices now, which takes minutes and is kept for the next "
@@ -275,7 +278,7 @@ class _Meter:
         """Measure the whole network on each device alone: what a plan must beat."""
         builder = self.builder
         for device, target in (("cpu", builder.cpu), ("gpu", builder.gpu)):
-            if self.costs.alone_s(device, graph) is not None:
+            if self.costs.alone_s(device, graph) is not None or any(device not in k.devices for k in graph.kernels):
                 continue
             try:
                 lib = compile_for(builder.prepared, target, builder.cpu)

@@ -14,12 +14,13 @@ from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, Range
+from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.relay_passes.attrs import JOIN, SegmentAttrs
 from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.layout import AlterShareLayouts
 from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.split import SplitChains
-from tvm_coexec.relay_passes.split.join import device_of, is_join
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class KernelBuilder:
         if self._annotated is None:
             segments = tuple(Segment("cpu", (k.index,)) for k in self.graph.kernels)
             self._annotated = Annotate(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
-        func = self._annotated[f"coexec_{index}_cpu"]
+        func = self._annotated[function_name(index, "cpu")]
         return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))
 
     def function(self, piece: Piece) -> relay.Function:
@@ -94,7 +95,8 @@ class KernelBuilder:
             segment = Segment("split", (last.index,), axis.name, cut)
         annotated = Annotate(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
         altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
-        func = next(f for f in altered.functions.values() if device_of(f) == piece.device and not is_join(f))
+        marked = [(f, attrs) for f in altered.functions.values() if (attrs := SegmentAttrs.read(f)) is not None]
+        func = next(f for f, attrs in marked if attrs.device == piece.device and attrs.role != JOIN)
         plain = tvm.IRModule.from_expr(relay.Function(func.params, func.body))
         return relay.transform.InferType()(plain)["main"]
 

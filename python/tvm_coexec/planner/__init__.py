@@ -18,6 +18,7 @@ from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
 from .objective import OBJECTIVES
 from .options import Options, check_options
+from .segments import add_refusals
 from .simulator import Simulator, ran, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
 
@@ -74,6 +75,6 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -
     else:
         assert options.ratio is not None
         segments, notes = fixed_plan(graph, options.ratio, options.axis)
-    plan = Plan(graph.fingerprint(), segments, options.strategy, notes)
+    plan = Plan(graph.fingerprint(), segments, options.strategy, add_refusals(graph, segments, notes))
     plan.check(graph)
     return with_times(graph, cached, plan) if cached is not None else replace(plan, costs="none: the ratio was given")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph, Range
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.costs import Link
 from tvm_coexec.cost_models.features.describe import describe, is_free
+from tvm_coexec.cost_models.measured import UNUSABLE_S
 
-DEVICES = ("cpu", "gpu")
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
 # Axes without halos: shares end where cuts do.
@@ -87,11 +87,11 @@ class CachedCosts(Costs):
         )
         self._calibration = costs.plan_factor if calibrated else 1.0
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
-        unique = list({k.signature(): k for k in graph.kernels}.values())
         self._whole: dict[tuple[str, str], float] = {}
         for device in DEVICES:
-            found = costs.whole_of_many(device, unique).tolist()
-            self._whole.update({(device, k.signature()): s for k, s in zip(unique, found, strict=True)})
+            unique = {k.signature(): k for k in graph.kernels if device in k.devices}
+            found = costs.whole_of_many(device, list(unique.values())).tolist()
+            self._whole.update({(device, signature): s for signature, s in zip(unique, found, strict=True)})
         self.whole = {d: [self.whole_s(d, k) for k in graph.kernels] for d in DEVICES}
         self.kinds = [describe(k, "cpu").kind for k in graph.kernels]
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
@@ -111,7 +111,9 @@ class CachedCosts(Costs):
         return self.costs.alone_s(device, graph)
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
-        """See `Costs.whole_s`."""
+        """See `Costs.whole_s`; a device that can't run the kernel never pays."""
+        if device not in kernel.devices:
+            return UNUSABLE_S
         key = (device, kernel.signature())
         if key not in self._whole:
             self._whole[key] = self.costs.whole_s(device, kernel)

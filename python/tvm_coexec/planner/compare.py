@@ -14,6 +14,7 @@ from tvm_coexec.cost_models import Costs
 from .cached_costs import CachedCosts
 from .objective import energy_j
 from .options import Options
+from .segments import add_refusals
 from .simulator import Simulator, ran, with_times
 from .strategies import STRATEGIES
 
@@ -66,6 +67,7 @@ def _planned(graph: KernelGraph, costs: CachedCosts, options: Options) -> Compar
     except CoExecError as why:
         return Compared(options.strategy, None, reason=str(why))
     took = time.perf_counter() - start
+    notes = add_refusals(graph, segments, notes)
     plan = with_times(graph, costs, Plan(graph.fingerprint(), segments, options.strategy, notes))
     return of_run(options.strategy, plan, ran(graph, costs, segments), took)
 

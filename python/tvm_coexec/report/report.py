@@ -70,7 +70,7 @@ class Report:
         """Expected seconds of the whole model on each device alone; empty without costs."""
         if self._cached is None:
             return {}
-        return {d: ran(self.graph, self._cached, [on_one(self.graph, d)]).now_s for d in ("cpu", "gpu")}
+        return {d: ran(self.graph, self._cached, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
 
     def summary(self) -> str:
         """One line."""

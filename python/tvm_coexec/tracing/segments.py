@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 
 from tvm_coexec.executor.annotations import metadata_of
-from tvm_coexec.executor.graph_json import COPY, CPU, NOTHING
+from tvm_coexec.executor.graph_json import COPY, CPU, NOTHING, read_document
 
 HELPER = "coexec_"  # functions that are put into a graph to run it, not compiled from the model
 
@@ -60,7 +59,7 @@ class Graph:
     @staticmethod
     def from_json(text: str) -> Graph:
         """Read a graph, also one that was rewritten after it was built."""
-        graph = json.loads(text)
+        graph = read_document(text)
         told = metadata_of(text) or {}
         devices = graph["attrs"].get("device_index", [None, [CPU] * len(graph["nodes"])])[1]
         named = told.get("nodes", {})

@@ -20,6 +20,7 @@ from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
 from tvm_coexec.executor import create as executor
+from tvm_coexec.executor.graph_json import numpy_dtype
 from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing.load import open_model
 
@@ -128,10 +129,11 @@ def _remote_errors(needed: list[int]) -> Iterator[None]:
 
 
 def _check_shapes(stock: Callable) -> Callable:
-    """Wrap ``make_inputs_dict``: name the input whose shape is wrong."""
+    """Wrap ``make_inputs_dict``: types by numpy's names, and the input whose shape is wrong by its name."""
 
     def make_inputs_dict(shape_dict, dtype_dict, inputs=None, *args: object, **kwargs: object):
-        made = stock(shape_dict, dtype_dict, inputs, *args, **kwargs)
+        types = {name: numpy_dtype(str(dtype)) for name, dtype in dtype_dict.items()}
+        made = stock(shape_dict, types, inputs, *args, **kwargs)
         for name, value in made.items():
             shape = tuple(int(d) for d in shape_dict[name])
             if value.shape != shape:

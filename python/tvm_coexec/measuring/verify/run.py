@@ -13,7 +13,7 @@ import tvm
 from tqdm import tqdm
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Verified
 from tvm_coexec.cost_models import Costs
@@ -21,7 +21,7 @@ from tvm_coexec.cost_models.plan_records import PlanRecord
 from tvm_coexec.planner import CachedCosts, Options, simulate
 
 from ..on_the_spot import BUSY_CORES, why_not_here
-from ..worker import ChildError, one_line
+from ..worker import ChildError
 from . import records
 from .bench import Bench
 from .candidates import candidates

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
 
-from ..cached_costs import DEVICES, CachedCosts, side_by_side
+from ..cached_costs import CachedCosts, side_by_side
 from ..chain_sweep import ChainTimes
 from ..objective import score
 from .blocks import Block, bits
@@ -107,6 +107,7 @@ class Search:
         # per value: its bit, and the kernels after which nobody needs it (-1: never)
         self.bit = {v: 1 << (v + inputs) for v in range(-inputs, n)}
         self.readers = {v: -1 if v in outputs else readers.get(v, 0) for v in range(-inputs, n)}
+        self.devices = [k.devices for k in graph.kernels]
         self.reads = [[(v, self.bit[v]) for v in dict.fromkeys(k.inputs)] for k in graph.kernels]
 
     def run(self) -> list[list[Segment]]:
@@ -158,7 +159,7 @@ class Search:
                 keep = live | self.bit[k]
                 keep &= self._live(after, block)
                 for label in labels:
-                    for device in DEVICES:
+                    for device in self.devices[k]:
                         self._add(after, self._single(label, k, device, keep))
         chains = [self._start(c, state) for c in self.candidates.starting_at(state, block)]
         found: dict[tuple[int, int], list[tuple]] = {}

@@ -39,8 +39,8 @@ class _Greedy:
     def __init__(self, graph: KernelGraph, costs: CachedCosts, options: Options):
         self.graph, self.costs, self.axis, self.ratio = graph, costs, options.axis, options.ratio
         self.min_gain = options.min_gain or 0.0  # published without a threshold
-        self.home = min(("cpu", "gpu"), key=lambda d: simulate(graph, costs, [on_one(graph, d)]))
-        self.single_s = [min(costs.whole_s(d, k) for d in ("cpu", "gpu")) for k in graph.kernels]
+        self.home = min(("cpu", "gpu"), key=lambda d: simulate(graph, costs, on_one(graph, d)))
+        self.single_s = [min(costs.whole_s(d, k) for d in k.devices) for k in graph.kernels]
         self._share_s: dict[tuple, float] = {}
 
     def run(self) -> Result:
@@ -50,9 +50,10 @@ class _Greedy:
         index = 0
         while index < len(self.graph.kernels):
             best = self._best_chain(index, sim)
-            segment = Segment(self.home, (index,)) if best is None else best.segment
+            kernel = self.graph.kernels[index]
+            home = self.home if self.home in kernel.devices else "cpu"
+            segment = Segment(home, (index,)) if best is None else best.segment
             if best is None:
-                kernel = self.graph.kernels[index]
                 notes[str(index)] = self._reason(index) if kernel.is_heavy else kernel.reason or NOT_HEAVY
             index = segment.kernels[-1] + 1
             sim.run(segment)

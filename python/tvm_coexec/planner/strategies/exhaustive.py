@@ -42,7 +42,7 @@ def exhaustive(graph: KernelGraph, costs: CachedCosts, options: Options) -> Resu
         for done, ways in level.items():
             options_here = [
                 s for k in graph.kernels if k.index not in done and _ready(graph, done, {k.index})
-                for s in (Segment("cpu", (k.index,)), Segment("gpu", (k.index,)))
+                for s in [Segment(d, (k.index,)) for d in k.devices]
             ]  # fmt: skip
             options_here += [
                 s for members, segments in chains.items() if not members & done and _ready(graph, done, members)

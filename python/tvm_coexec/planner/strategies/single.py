@@ -1,13 +1,14 @@
-"""Each device alone, and the better of the two."""
+"""Each device alone, and the better of the two; what the GPU can't run stays on the CPU."""
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Segment
 
-from ..cached_costs import DEVICES, CachedCosts
+from ..cached_costs import CachedCosts
 from ..objective import score_of
 from ..options import Options, Result
+from ..segments import joined
 from ..simulator import ran
 
 
@@ -15,12 +16,14 @@ def single(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """The whole model on the device that is better at it alone."""
     device = best_single(graph, costs, options.objective)
     why = f"{device} alone, as asked for"
-    return (on_one(graph, device),), {str(k.index): why for k in graph.kernels}
+    return on_one(graph, device), {str(k.index): why for k in graph.kernels}
 
 
-def on_one(graph: KernelGraph, device: str) -> Segment:
-    """The segment that has everything on one device."""
-    return Segment(device, tuple(k.index for k in graph.kernels))
+def on_one(graph: KernelGraph, device: str) -> tuple[Segment, ...]:
+    """One segment with everything on a device; kernels that it can't run are on the CPU, in segments between."""
+    if all(device in k.devices for k in graph.kernels):
+        return (Segment(device, tuple(k.index for k in graph.kernels)),)
+    return joined(graph, [Segment(device if device in k.devices else "cpu", (k.index,)) for k in graph.kernels])
 
 
 def best_single(graph: KernelGraph, costs: CachedCosts, objective: str = "latency") -> str:
@@ -32,6 +35,7 @@ def best_alone(graph: KernelGraph, costs: CachedCosts, objective: str = "latency
     """Score of the better device, and which it is; what was measured of it counts more than the sum of its kernels."""
     found = []
     for device in DEVICES:
-        measured = costs.alone_s(device, graph) if objective == "latency" else None
-        found.append((measured or score_of(objective, ran(graph, costs, [on_one(graph, device)])), device))
+        is_measured = objective == "latency" and all(device in k.devices for k in graph.kernels)
+        measured = costs.alone_s(device, graph) if is_measured else None
+        found.append((measured or score_of(objective, ran(graph, costs, on_one(graph, device))), device))
     return min(found, key=lambda f: f[0])
