@@ -22,7 +22,7 @@ from tvm.contrib import graph_executor
 from tvm.target import Target
 
 from . import remote
-from .core.errors import CoExecError
+from .core.errors import CoExecError, one_line
 from .core.naming import function_name
 from .core.plan import Plan
 from .pass_context import deployed
@@ -317,8 +317,7 @@ def _target(place: str, target: str | Target, host: str | Target) -> Target:
         made = Target(target)
         return made if made.get_target_device_type() == 1 or made.host else Target(made, host=Target(host))
     except (ValueError, TypeError, tvm.TVMError) as err:
-        last = (str(err).strip().splitlines() or [type(err).__name__])[-1].strip()
-        raise CoExecError(f"the target {place}, '{target}', is not a TVM target ({last[:160]})") from None
+        raise CoExecError(f"the target {place}, '{target}', is not a TVM target ({one_line(err, 160)})") from None
 
 
 def _value(values: Mapping[Source, np.ndarray], source: Source) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
@@ -89,8 +89,7 @@ def load_model(model: str) -> Model:
     except CoExecError:
         raise
     except Exception as err:
-        lines = [line.strip() for line in str(err).splitlines() if line.strip()] or [type(err).__name__]
-        raise CoExecError(f"can't read the model {path}: {lines[-1][:200]}; give a complete ONNX file") from None
+        raise CoExecError(f"can't read the model {path}: {one_line(err, 200)}; give a complete ONNX file") from None
     return Model(name, mod, params)
 
 

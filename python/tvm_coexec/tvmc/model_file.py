@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from tvm.driver.tvmc import TVMCException, frontends
 
-from .messages import one_line
+from tvm_coexec.core.errors import one_line
+
 from .patching import replaced
 
 
