@@ -34,8 +34,3 @@ def find_difference(a: Mapping[str, Mapping[str, str]], b: Mapping[str, Mapping[
             if text and other and text != other:
                 return f"{device} {what} '{text}', not '{other}'"
     return ""
-
-
-def runs_on_cpu_cores(name: str) -> bool:
-    """Whether an OpenCL device is made of CPU cores, by the names that pocl and Intel's runtime give theirs."""
-    return name.startswith(("pthread", "basic", "cpu")) or "CPU" in name

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tvm_coexec.core.devices import runs_on_cpu_cores
 from tvm_coexec.core.errors import CoExecError
 
 from .costs import Link
 from .dataset import DEVICES, Sample, Samples
-from .device_names import devices_of, find_difference, runs_on_cpu_cores
+from .device_names import devices_of, find_difference
 from .features.workload import Workload
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
@@ -130,7 +131,7 @@ def _fit_surroundings(profile: Profile, samples: Samples) -> Profile:
     for name in LINKS:
         copies = [c for c in samples.links if c["link"] == name]
         if copies:
-            found[name] = _fit_link(copies)
+            found[name] = fit_link(copies)
     if samples.enqueues:
         found["enqueue_s"] = _round(np.median(samples.enqueues))
     if samples.meetings:  # the round trip of a small tensor through a kernel, whose launch is counted on its own
@@ -195,7 +196,8 @@ def _cross_validate(
     return float(rounded(np.array([np.median(missed)]), 3)[0])
 
 
-def _fit_link(copies: list[dict[str, Any]]) -> Link:
+def fit_link(copies: list[dict[str, Any]]) -> Link:
+    """A link from copies of several sizes: records with ``bytes`` and ``seconds``; coefficients are not negative."""
     nbytes = np.array([c["bytes"] for c in copies], float)
     seconds = np.array([c["seconds"] for c in copies], float)
     constant, slope = rounded(non_negative_sum(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))

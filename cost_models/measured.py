@@ -31,6 +31,12 @@ class MeasuredCosts(Costs):
     description : str
     sync_s, enqueue_s : float
         See `Costs`. Files of before `sync_s` have it in the download's constant, which costs the same.
+
+    Attributes
+    ----------
+    unmeasured : set of str
+    references : dict of str to float
+        Seconds of the kernel that is always the same, by device, when measuring started.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class MeasuredCosts(Costs):
         self.table: dict[tuple[str, str, int], dict[int, float]] = {}
         self.unmeasured: set[str] = set()
         self.networks: dict[tuple[str, str], float] = {}
+        self.references: dict[str, float] = {}
 
     def add(self, device: Device, signature: str, dim: int, rows: int, seconds: float) -> None:
         """Records one measurement; ``dim`` is `WHOLE` for the undivided kernel (``rows`` then 0)."""
@@ -102,7 +109,7 @@ class MeasuredCosts(Costs):
             n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")
         }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
-        head |= {"sync": self.sync_s, "enqueue": self.enqueue_s}
+        head |= {"sync": self.sync_s, "enqueue": self.enqueue_s, "references": self.references}
         head |= {"networks": [[*key, s] for key, s in sorted(self.networks.items())]}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
         write_atomically(path, json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n')
@@ -116,6 +123,7 @@ class MeasuredCosts(Costs):
             more = {"sync_s": float(d.get("sync", 0.0)), "enqueue_s": float(d.get("enqueue", 0.0))}
             costs = MeasuredCosts(**links, description=str(d["description"]), **more)
             costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
+            costs.references = {str(device): float(s) for device, s in d.get("references", {}).items()}
             for e in d["entries"]:
                 rows = int(e["rows"])
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there

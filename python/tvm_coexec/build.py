@@ -8,7 +8,7 @@ from tvm.target import Target
 
 from .executor.annotations import described
 from .partition import CoExecPartition, plan_of
-from .pass_context import deployed
+from .pass_context import deployment_context
 from .targets import targets
 
 __all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
@@ -57,7 +57,7 @@ def build(
     GraphExecutorFactoryModule
         Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``.
     """
-    with deployed():
+    with deployment_context():
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         split = partition(mod)
         both, plan = targets(cpu, gpu), plan_of(split)

@@ -12,6 +12,7 @@ import numpy as np
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.random_inputs import random_tensor
 
 from . import checks
 from .tables import print_table
@@ -106,10 +107,7 @@ def _inputs(path: str | None, params) -> dict[str, np.ndarray]:
     types = {p.name_hint: p.checked_type for p in params}
     if path is None:
         rng = np.random.default_rng(0)
-        return {
-            name: (rng.standard_normal if "float" in t.dtype else rng.random)([int(d) for d in t.shape]).astype(t.dtype)
-            for name, t in types.items()
-        }
+        return {name: random_tensor([int(d) for d in t.shape], t.dtype, rng) for name, t in types.items()}
     try:
         with np.load(path) as given:
             found = {name: given[name] for name in given.files}

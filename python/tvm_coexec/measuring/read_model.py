@@ -10,12 +10,13 @@ from tvm import relay
 
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.pass_context import deployment_context
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.targets import targets
 
 from .collect.design import NAME, designed_module
-from .pieces import KernelBuilder, opt_level_3
+from .pieces import KernelBuilder
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Model:
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
         """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
-        with opt_level_3():
+        with deployment_context(instruments=False):
             prepared = Prepare(self.params)(self.mod)
             extracted = extract_with_calls(prepared)
         if not extracted.graph.kernels:

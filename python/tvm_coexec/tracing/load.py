@@ -12,6 +12,7 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.executor.graph_json import Graph
 
@@ -98,12 +99,9 @@ def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, 
 
 
 def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs of a seed: normally distributed floats, small whole numbers."""
+    """Inputs of a seed (see `random_tensor`)."""
     rng = np.random.default_rng(seed)
-    return {
-        name: (rng.standard_normal(shape) if "float" in dtype else rng.integers(0, 2, shape)).astype(dtype)
-        for name, (shape, dtype) in input_types(lib).items()
-    }
+    return {name: random_tensor(shape, dtype, rng) for name, (shape, dtype) in input_types(lib).items()}
 
 
 def read_inputs(path: str, lib: tvm.runtime.Module | object) -> dict[str, np.ndarray]:

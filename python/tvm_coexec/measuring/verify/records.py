@@ -15,8 +15,8 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import SAME, SampleWriter, read_samples
 from tvm_coexec.cost_models.plan_records import PlanRecord
 
+from ..cache import cache_folder
 from ..host_info import schedules_digest
-from ..on_the_spot import cache_folder
 
 logger = logging.getLogger("tvm_coexec")
 

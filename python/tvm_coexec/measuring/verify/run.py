@@ -20,7 +20,8 @@ from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_records import PlanRecord
 from tvm_coexec.planner import CachedCosts, Options, simulate
 
-from ..on_the_spot import BUSY_CORES, why_not_here
+from ..host_info import BUSY_CORES
+from ..local_devices import why_not_here
 from ..worker import ChildError
 from . import records
 from .bench import Bench
@@ -53,7 +54,7 @@ class _Entry:
         return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what})"
 
 
-def verified(
+def verify_plans(
     graph: KernelGraph,
     costs: Costs | None,
     options: Options,
@@ -151,7 +152,7 @@ def _difference(got: list[np.ndarray], want: list[np.ndarray]) -> float:
 
 def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
     """Time all plans in turns, so that whatever disturbs the machine disturbs all of them; whether nothing did."""
-    start, wall_s, others_s = time.monotonic(), 0.0, 0.0
+    start = time.monotonic()
     total = repeats * sum(e.compiled is not None for e in entries)
     with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:
         for done in range(repeats):
@@ -161,19 +162,18 @@ def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
                 if entry.compiled is None:
                     continue
                 try:
-                    took = bench.time(entry.compiled)
+                    seconds = bench.time(entry.compiled).best_s
                 except ChildError as err:
                     _failed(entry, str(err))
                     continue
-                entry.seconds = min(entry.seconds or took.seconds, took.seconds)
-                wall_s, others_s = wall_s + took.wall_s, others_s + took.others_s
+                entry.seconds = min(entry.seconds or seconds, seconds)
                 bar.update()
-    if others_s <= BUSY_CORES * wall_s:
+    if bench.worker.load <= BUSY_CORES:
         return True
     logger.warning(
         "other processes used %.1f cores while plans were measured: another may be the fastest on a quiet machine, and "
         "nothing is kept for profiles to learn from",
-        others_s / wall_s,
+        bench.worker.load,
     )
     return False
 
