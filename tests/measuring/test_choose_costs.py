@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 import tvm_coexec
 from tests import models
+from tests.measuring.meters import quick
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import shipped as profiles
 from tvm_coexec.measuring import choose_costs as policy
@@ -66,6 +68,7 @@ def test_a_profile_of_other_devices_plans_with_a_warning(caplog):
 def test_without_a_profile_of_these_devices_kernels_are_measured_with_a_notice(monkeypatch, caplog):
     """Really, by the pass; the second time nothing is measured and nothing is said."""
     monkeypatch.setattr(profiles, "matching", lambda targets, devices: None)
+    monkeypatch.setattr(policy, "measure", functools.partial(policy.measure, make_meter=quick))
     for notice in (True, False):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "tvm_coexec"):

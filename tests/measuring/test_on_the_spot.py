@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
 
 import pytest
 import tvm
 
 import tvm_coexec
 from tests import models
+from tests.measuring.meters import MadeUp, quick
 from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.measured import WHOLE
 from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
-from tvm_coexec.measuring.measure_links import LinkTimes
 from tvm_coexec.measuring.on_the_spot import Effort, measure
 from tvm_coexec.measuring.pieces import KernelBuilder, Piece
 from tvm_coexec.measuring.timer import Timed
@@ -22,41 +21,6 @@ from tvm_coexec.relay_passes.extract import extract, extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
-
-COPIES = tuple(
-    {"link": link, "bytes": n, "seconds": 1e-5 + n * 1e-10}
-    for link in ("upload", "download", "host_copy")
-    for n in (4096, 1 << 20)
-)
-
-
-def quick(builder: KernelBuilder) -> KernelMeter:
-    """Times that need not be exact."""
-    return KernelMeter(builder, Timing(repeats=2, min_repeat_ms=1, patience_s=0.0))
-
-
-class MadeUp(KernelMeter):
-    """A meter without devices: whole kernels take a second, shares a tenth of one."""
-
-    loads = 0.0
-    reference_s = 1e-3
-
-    def __init__(self, builder: KernelBuilder):
-        super().__init__(builder)
-        self.worker.timed_s, self.worker.others_s = 1.0, self.loads
-
-    def time_pieces(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Timed | str]]:
-        for piece in pieces:
-            yield piece, Timed((1.0 if piece.rows is None else 0.1,), 1.0, 0.0, 0.0)
-
-    def time_network(self, device: str) -> Timed | str:
-        return Timed((10.0,), 1.0, 0.0, 0.0)
-
-    def time_reference(self, device: str) -> float:
-        return self.reference_s
-
-    def measure_links(self) -> LinkTimes:
-        return LinkTimes(COPIES, 5e-5, 1e-5)
 
 
 def never(builder: KernelBuilder) -> KernelMeter:
@@ -183,7 +147,7 @@ def test_drift_and_load_are_told(cache, caplog, monkeypatch):
     both = tvm_coexec.targets()
     measure(Prepare()(models.conv_chain(1)), *both, make_meter=MadeUp)
     assert not caplog.text
-    measure(Prepare()(models.conv_chain(1, channels=8)), *both, make_meter=Slower)
+    measure(Prepare()(models.conv_chain(1, channels=24)), *both, make_meter=Slower)
     assert "the cpu takes 2.00 times as long for the same kernel" in caplog.text
     assert "other processes used 0.9 cores while kernels were measured" in caplog.text
 
