@@ -12,10 +12,11 @@ import numpy as np
 
 from benchmarks import _common, _latency_data
 from benchmarks._latency_data import Measured
-from tvm_coexec.cost_models import AnalyticModel, NetworkCorrection, Workload, read_samples
+from tvm_coexec.cost_models import AnalyticModel, Workload, read_samples
 from tvm_coexec.cost_models.dataset import Sample
 from tvm_coexec.cost_models.features.workload import groups_of
-from tvm_coexec.cost_models.models.adjust import representative, transferred
+from tvm_coexec.cost_models.fit_profile import fit_network_correction
+from tvm_coexec.cost_models.models.adjust import representative, transfer_model
 
 # Own networks that nothing is fitted on.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet")
@@ -106,7 +107,7 @@ def _left_out_error(nets: np.ndarray) -> float:
     missed = []
     for i in range(len(nets)):
         rest = np.delete(nets, i, axis=0)
-        fitted = NetworkCorrection.fit(rest[:, 0], rest[:, 1], rest[:, 2])
+        fitted = fit_network_correction(rest[:, 0], rest[:, 1], rest[:, 2])
         missed.append(abs(fitted.seconds(nets[i, 0], nets[i, 1]) / nets[i, 2] - 1))
     return float(np.mean(missed))
 
@@ -131,7 +132,7 @@ def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
                 for n in _FEW:
                     picked = representative(train.workloads, n)
                     workloads = [train.workloads[i] for i in picked]
-                    reached[n].append(_hits(transferred(models[other], workloads, train.seconds[picked]), test))
+                    reached[n].append(_hits(transfer_model(models[other], workloads, train.seconds[picked]), test))
     base = statistics.mean(full)
     return [(n, base, base - statistics.mean(found)) for n, found in reached.items()]
 

@@ -23,6 +23,7 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.pass_context import change_context
 
 from .attrs import attrs_of, device_of
 from .extract import anchor_attrs
@@ -174,15 +175,8 @@ def _ask(kernel: relay.Function, gpu: Target) -> str:
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
         return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
 
-    current = tvm.transform.PassContext.current()
-    config = {**dict(current.config.items()), "tir.add_lower_pass": [(0, look)]}
     compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
-    asking = tvm.transform.PassContext(
-        opt_level=current.opt_level,
-        required_pass=list(current.required_pass),
-        disabled_pass=list(current.disabled_pass),
-        config=config,
-    )
+    asking = change_context(instruments=(), config={"tir.add_lower_pass": [(0, look)]})
     compiler.clear()
     try:
         with asking, gpu, _libinfo_read_once():

@@ -10,7 +10,7 @@ from tvm.target import Target
 
 from .executor.annotations import described
 from .partition import CoExecPartition, plan_of
-from .pass_context import deployed
+from .pass_context import deployment_context
 from .targets import targets
 from .whole import check_buildable, target_of_whole
 
@@ -70,7 +70,7 @@ def build(
         For an option that can't be used, and for a model that TVM's graph executor can't run: one with an input of
         open shape, with shapes that depend on data, or with control flow.
     """
-    with deployed():
+    with deployment_context():
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         split = partition(mod)
         both, plan = targets(cpu, gpu), plan_of(split)

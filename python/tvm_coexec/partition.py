@@ -89,30 +89,30 @@ class CoExecPartition(ModulePass):
             self.report = Report(graph, None, reason)
             # without kernels what is left are inputs and constants, which any device can have
             return prepared if reason == _NO_KERNELS else mod
-        costs = self._costs(prepared, graph)
+        costs = self._costs(prepared)
         both = (self.cpu, self.gpu)
         extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
             placed = Place(*both)(shares)
         else:
-            from .measuring.verify.run import verified  # measuring needs the runtime; planning alone does not
+            from .measuring.verify.run import verify_plans  # measuring needs the runtime; planning alone does not
 
             def divide(plan: Plan) -> tvm.IRModule:
                 return Place(*both)(_shares(prepared, extracted, plan, both))
 
-            plan, placed = verified(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
+            plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
         self.report = Report(extracted.graph, plan, costs=costs)
         logger.info("%s", self.report.summary())
         placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
         return placed
 
-    def _costs(self, prepared: tvm.IRModule, graph: KernelGraph) -> Costs | None:
+    def _costs(self, prepared: tvm.IRModule) -> Costs | None:
         if self.options.plan is not None or not (planner.needs_costs(self.options) or self.options.profile is not None):
             return None
-        from .measuring.on_the_spot import costs_for  # measuring needs the runtime; planning alone does not
+        from .measuring.choose_costs import choose_costs  # measuring needs the runtime; planning alone does not
 
-        return costs_for(prepared, graph, self.cpu, self.gpu, self.options.profile, self.options.axis)
+        return choose_costs(prepared, self.cpu, self.gpu, self.options.profile, self.options.axis).costs
 
     def _plan(self, graph: KernelGraph, costs: Costs | None) -> Plan:
         """A plan for the graph; one that was given is checked against it, and with it what TVM can compile."""

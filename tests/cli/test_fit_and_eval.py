@@ -117,7 +117,10 @@ def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
         (("fit", empty, "-o", tmp_path / "p.json"), "has no measured kernel"),
         (("fit", samples_file, "-o", tmp_path / "no" / "p.json"), "there is no folder"),
         (("fit", samples_file, "-o", tmp_path), "it is a folder"),
-        (("fit", samples_file, "--boosted", "--from", profile_file, "-o", tmp_path / "p.json"), "--boosted fits anew"),
+        (
+            ("fit", samples_file, "--boosted", "--from", profile_file, "-o", tmp_path / "p.json"),
+            "--boosted fits a new",
+        ),
         (("fit", samples_file, "--from", tmp_path / "none", "-o", tmp_path / "p.json"), "none: give a file of `coexec"),
         (("fit", samples_file, "--refine", "test_bed", "-o", tmp_path / "p.json"), "is not of the devices of"),
         (("eval", "genric", samples_file), "there is no profile genric: give a file of `coexec fit`, or one of"),

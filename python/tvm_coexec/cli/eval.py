@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, and show it."""
     from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.fit_profile import find_other_device
     from tvm_coexec.cost_models.profile import Profile
 
     if args.json:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         require_matplotlib()
     profile = Profile.load(profiles.find(args.profile))
     samples = read_samples(args.samples)
-    if other := profile.other_devices(samples):
+    if other := find_other_device(profile, samples):
         logger.warning("%s and %s are not of the same devices (%s)", args.profile, args.samples, other)
     if not samples.usable:
         raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")

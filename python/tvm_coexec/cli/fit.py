@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import Samples, read_samples
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit, write, and show how well it fits."""
     from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.fit_profile import find_other_device, fit_profile, refine_profile, transfer_profile
     from tvm_coexec.cost_models.profile import Profile
 
     checks.folder_of(args.output)
@@ -42,20 +44,20 @@ def run(args: argparse.Namespace) -> int:
     if not samples.usable and not (args.refine and samples.plans):
         raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")
     if args.boosted and (args.other or args.refine):
-        raise CoExecError("--boosted fits anew; leave out --from and --refine, or --boosted")
+        raise CoExecError("--boosted fits a new profile; leave out --from and --refine, or --boosted")
     power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
     if args.other:
-        profile = Profile.load(profiles.find(args.other)).transferred(samples)
+        profile = transfer_profile(Profile.load(profiles.find(args.other)), samples)
     elif args.refine:
         old = Profile.load(profiles.find(args.refine))
-        if other := old.other_devices(samples):
+        if other := find_other_device(old, samples):
             raise CoExecError(f"--refine {args.refine} is not of the devices of {args.samples} ({other}): use --from")
-        profile = old.refined(samples)
+        profile = refine_profile(old, samples)
     else:
-        profile = Profile.fit(samples, boosted=args.boosted, description=args.description)
+        profile = fit_profile(samples, boosted=args.boosted, description=args.description)
     seconds = time.perf_counter() - start
-    profile.power = power or profile.power
+    profile = replace(profile, power=power or profile.power)
     profile.save(args.output)
     compared = accuracy.compare(profile, samples.samples)
     print_table([r for c in compared for r in accuracy.rows_of(c)])

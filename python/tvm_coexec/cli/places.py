@@ -13,6 +13,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.progress import progress
+from tvm_coexec.core.random_inputs import random_tensor
 
 from . import checks
 from .model_argument import add_model
@@ -96,23 +97,19 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
         return Plan(graph.fingerprint(), segments, "neurosurgeon"), None
     from tvm_coexec.cost_models import load_costs
     from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.planner import check_options, make_plan, simulate
-    from tvm_coexec.planner.options import linked
+    from tvm_coexec.planner import CachedCosts, check_options, make_plan, simulate
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
     plan = make_plan(graph, costs, options)
-    return plan, simulate(graph, linked(costs, options), plan.segments)
+    return plan, simulate(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)
 
 
 def _inputs(path: str | None, params: Sequence[Any]) -> dict[str, np.ndarray]:
     types = {p.name_hint: p.checked_type for p in params}
     if path is None:
         rng = np.random.default_rng(0)
-        return {
-            name: (rng.standard_normal if "float" in t.dtype else rng.random)([int(d) for d in t.shape]).astype(t.dtype)
-            for name, t in types.items()
-        }
+        return {name: random_tensor([int(d) for d in t.shape], t.dtype, rng) for name, t in types.items()}
     try:
         with np.load(path) as given:
             found = {name: given[name] for name in given.files}

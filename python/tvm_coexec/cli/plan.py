@@ -12,8 +12,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import Options, compare, make_plan, with_times
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import CachedCosts, Options, compare, make_plan, with_times
 from tvm_coexec.planner.compare import Compared, of_run
 from tvm_coexec.report.report import Report
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.cost_models import Costs
+    from tvm_coexec.measuring.choose_costs import Chosen
     from tvm_coexec.measuring.pieces import KernelBuilder
 
 
@@ -65,12 +65,13 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     given = Plan.load(args.check) if args.check else None
     make = _make_from_graph if args.model.endswith(GRAPH_SUFFIX) else _make_from_model
-    profile, costs, plan, graph = make(args, options, given)
-    costs = Tables(graph, costs)
+    made = make(args, options, given)
+    plan, graph = made.plan, made.graph
+    costs = CachedCosts(graph, made.costs)
     if given is not None:
         plan = with_times(graph, costs, given)
     report = Report(graph, plan, costs=costs)
-    print(f"profile: {profile}")
+    print(f"profile: {made.profile}")
     if given is not None:
         print(f"{args.check}: OK, it fits {args.model}")
     print(report.to_text(), end="")
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.save_graph}: the kernel graph")
     _draw(report, args)
     if args.json:
-        write_atomically(args.json, json.dumps(_numbers(report, profile, compared, args), indent=1) + "\n")
+        write_atomically(args.json, json.dumps(_numbers(report, made.profile, compared, args), indent=1) + "\n")
     return 0
 
 
@@ -139,8 +140,8 @@ def _make_from_model(args: argparse.Namespace, options: Options, given: Plan | N
     builder = load_model(args.model, args.input_shapes).builder(cpu, gpu)
     if given is not None:
         _check(given, builder.graph, args)
-    profile, costs = _costs(args, builder, *both)
-    return _Made(profile, costs, *_plan(args, builder, costs, options, given, both))
+    chosen = _choose_costs(args, builder)
+    return _Made(chosen.origin, chosen.costs, *_plan(args, builder, chosen.costs, options, given, both))
 
 
 def _plan(
@@ -152,8 +153,8 @@ def _plan(
     targets: Sequence[Target],
 ) -> tuple[Plan, KernelGraph]:
     """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
-    from tvm_coexec.measuring.pieces import opt_level_3
     from tvm_coexec.partition import divide_compilably, restrict_to_measured
+    from tvm_coexec.pass_context import deployment_context
 
     def make(graph: KernelGraph) -> Plan:
         if given is None:
@@ -161,7 +162,7 @@ def _plan(
         _check(given, graph, args)
         return given
 
-    with opt_level_3():
+    with deployment_context(instruments=False):
         extracted = restrict_to_measured(builder.prepared, builder.extracted, costs, targets)
         plan, extracted, _ = divide_compilably(builder.prepared, extracted, make, targets)
     return plan, extracted.graph
@@ -174,28 +175,13 @@ def _check(plan: Plan, graph: KernelGraph, args: argparse.Namespace) -> None:
         raise CoExecError(f"{args.check} does not fit {args.model}: {err}") from None
 
 
-def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: Target) -> tuple[str, Costs]:
-    """What the plan is made with, and what to say of it; nothing is measured unless the user says so."""
-    from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.measuring import on_the_spot as profiling
+def _choose_costs(args: argparse.Namespace, builder: KernelBuilder) -> Chosen:
+    """What the plan is made with: by the same rules as the pass."""
+    from tvm_coexec.measuring.choose_costs import choose_costs
+    from tvm_coexec.pass_context import deployment_context
 
-    name = args.profile
-    if name is None:
-        found = profiling.shipped(cpu, gpu)
-        if found is not None:
-            return f"{found[0]}, which comes with tvm-coexec and is of these devices", found[1]
-        text = "generic, of another board, since none that comes with tvm-coexec is of these devices; give --profile"
-        return text, profiling.generic()
-    if name == profiling.MEASURE:
-        from tvm_coexec.measuring.pieces import opt_level_3
-
-        with opt_level_3():
-            costs = profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name, args.axis or "auto")
-        return "measured here", costs
-    if not os.path.exists(name) and profiles.path_of(name) is None:
-        known = ", ".join((profiling.MEASURE, *profiles.names()))
-        raise CoExecError(f"--profile: there is no file {name}; it may also be one of: {known}")
-    return name, profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name)
+    with deployment_context(instruments=False):
+        return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto")
 
 
 def _compare(report: Report, options: Options, args: argparse.Namespace) -> list[Compared]:

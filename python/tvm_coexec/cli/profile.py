@@ -13,7 +13,6 @@ from . import checks
 from .model_argument import add_model
 
 CONNECT_S = 10
-BUSY_CORES = 0.15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were there before")
     if done.failed:
         print(f"{len(done.failed)} failed and are skipped, such as {done.failed[0]}", file=sys.stderr)
+    from tvm_coexec.measuring.host_info import BUSY_CORES
+
     if done.load > BUSY_CORES:
         text = f"other processes used {done.load:.1f} cores while kernels were timed, so times may be too long"
         print(f"{text}: keep the machine quiet and run the same command with --disturbed", file=sys.stderr)

@@ -15,8 +15,7 @@ join the segment is the one whose result it is. Without costs a plan expects not
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import tvm
@@ -24,6 +23,7 @@ from tvm import relay
 
 from tvm_coexec.core import naming
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.pass_context import change_context
 from tvm_coexec.report.report import Report
 
 from .graph_json import Graph, write_json
@@ -78,7 +78,7 @@ def described(
     """
     if lowered is None:
         lowered = Lowered()
-        with _instrumented(lowered):
+        with change_context(instruments=[*tvm.transform.PassContext.current().instruments, lowered]):
             factory = build()
     else:
         lowered.mod = None  # the kernels that were measured before
@@ -100,19 +100,6 @@ def metadata_of(graph: Graph) -> dict | None:
     """What `described` wrote into a graph; `None` for a graph without, or with that of another version."""
     found = (graph.document.get("metadata") or {}).get(KEY)
     return found if found is not None and found.get("version") == VERSION else None
-
-
-@contextmanager
-def _instrumented(lowered: Lowered) -> Iterator[None]:
-    context = tvm.transform.PassContext.current()
-    with tvm.transform.PassContext(
-        opt_level=context.opt_level,
-        required_pass=list(context.required_pass),
-        disabled_pass=list(context.disabled_pass),
-        instruments=[*context.instruments, lowered],
-        config=dict(context.config.items()),
-    ):
-        yield
 
 
 def _set_graph(factory: GraphExecutorFactoryModule, graph_json: str) -> None:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.texts import list_some, one_line
+from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.texts import list_some
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto

@@ -15,9 +15,8 @@ import tvm
 from tvm import relay
 from tvm.relay.frontend import onnx as importer
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.progress import progress
-from tvm_coexec.core.texts import one_line
 
 from .control_flow import OPERATORS, control_nodes, has_control_flow, refusal
 from .input_shapes import OPTION, inputs_of, resolve_shapes

@@ -6,7 +6,6 @@ would, and the function for the device is what gets built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tvm
@@ -18,6 +17,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.pass_context import deployment_context
 from tvm_coexec.relay_passes.attrs import JOIN, SegmentAttrs
 from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.layout import AlterShareLayouts
@@ -77,7 +77,7 @@ class KernelBuilder:
             When TVM makes several kernels of it outside its network, or the range is not what a plan could give that
             device (the GPU has the rows below a cut, the CPU those above).
         """
-        with opt_level_3():
+        with deployment_context(instruments=False):
             return self._function(piece)
 
     def _function(self, piece: Piece) -> relay.Function:
@@ -111,10 +111,5 @@ class KernelBuilder:
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target):
     """``relay.build`` for one device, as deployment builds are made."""
-    with opt_level_3():
+    with deployment_context(instruments=False):
         return relay.build(mod, target=Target(target, host=host))
-
-
-def opt_level_3(instruments: Sequence[object] = ()) -> tvm.transform.PassContext:
-    """The level of deployment builds, and of `tvm_coexec.build`: scales are folded, layouts chosen."""
-    return tvm.transform.PassContext(opt_level=3, instruments=list(instruments))

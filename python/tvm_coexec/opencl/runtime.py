@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_coexec import hooks
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 
 if TYPE_CHECKING:
     import tvm
@@ -407,14 +407,4 @@ def _call(name: str, *args: Any) -> Any:
     try:
         return function(*args)
     except tvm.TVMError as err:
-        raise CoExecError(error_text(err)) from err
-
-
-def error_text(err: BaseException) -> str:
-    """Return the message of a TVM error without the C++ stack trace that TVM puts around it."""
-    text = str(err)
-    marks = ("TVMCall CFunc Error:\n", "TVMError: ")
-    for mark in marks:
-        if mark in text:
-            text = text.rsplit(mark, 1)[1]
-    return text.strip()
+        raise CoExecError(one_line(err)) from err

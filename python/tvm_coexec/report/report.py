@@ -10,8 +10,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.texts import shorten
 from tvm_coexec.cost_models import AnalyticCosts, Costs
-from tvm_coexec.planner import Simulator, ran
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import CachedCosts, Simulator, ran
 from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
 
@@ -45,13 +44,13 @@ class Report:
     @cached_property
     def simulated(self) -> Simulator | None:
         """The plan's simulated run; `None` without a plan or costs."""
-        if self.plan is None or self._tables is None:
+        if self.plan is None or self._cached is None:
             return None
-        return ran(self.graph, self._tables, self.plan.segments)
+        return ran(self.graph, self._cached, self.plan.segments)
 
     @cached_property
-    def _tables(self) -> Tables | None:
-        return Tables(self.graph, self.costs) if self.costs is not None and self.graph.kernels else None
+    def _cached(self) -> CachedCosts | None:
+        return CachedCosts(self.graph, self.costs) if self.costs is not None and self.graph.kernels else None
 
     @property
     def expected_s(self) -> float:
@@ -65,7 +64,8 @@ class Report:
         """How often the devices meet; that is the same by whatever costs."""
         if self.plan is None:
             return 0
-        return (self.simulated or ran(self.graph, AnalyticCosts(), self.plan.segments)).totals.sync_points
+        sim = self.simulated or ran(self.graph, CachedCosts(self.graph, AnalyticCosts()), self.plan.segments)
+        return sim.totals.sync_points
 
     @property
     def energy_j(self) -> float | None:
@@ -74,9 +74,9 @@ class Report:
 
     def alone_s(self) -> dict[str, float]:
         """Expected seconds of the whole model on each device alone; empty without costs."""
-        if self._tables is None:
+        if self._cached is None:
             return {}
-        return {d: ran(self.graph, self._tables, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
+        return {d: ran(self.graph, self._cached, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
 
     def summary(self) -> str:
         """One line."""

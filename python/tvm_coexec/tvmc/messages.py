@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from tvm.driver.tvmc import TVMCException
 
-from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.frontend.quiet import quiet_tvm
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more

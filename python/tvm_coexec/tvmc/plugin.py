@@ -25,9 +25,10 @@ from typing import Any
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
+from tvm_coexec.core.errors import one_line
+
 from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
-from .messages import one_line
 from .options import add_arguments
 from .patching import Overlay
 from .running import create_hook, drive_run, take_device_list

@@ -19,13 +19,14 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
 from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing.load import open_model
 
 from . import trace_run as profiling
-from .messages import LOG_LEVELS, one_line, reported
+from .messages import LOG_LEVELS, reported
 from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
 from .patching import Overlay, replaced
 from .staging import StagedFiles

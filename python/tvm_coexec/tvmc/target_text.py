@@ -17,10 +17,8 @@ import tvm
 from tvm.driver.tvmc.target import is_inline_json, parse_target
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.targets import CPU_TYPES
-
-from .messages import one_line
 
 logger = logging.getLogger("tvm_coexec")
 

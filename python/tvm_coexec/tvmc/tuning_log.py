@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from tvm import auto_scheduler, autotvm
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.progress import progress
-from tvm_coexec.core.texts import one_line, shorten
+from tvm_coexec.core.texts import shorten
 
 logger = logging.getLogger("tvm_coexec")
 
