@@ -163,12 +163,12 @@ def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[InputAccess |
     needs: list[InputAccess | None] = []
     for value in dict.fromkeys(args.values()):
         exprs = [a for a, v in args.items() if v == value]
-        found = [back.args.get(a) for a in exprs]
+        found = [f for a in exprs if (f := back.args.get(a)) is not None]
         is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
-        if is_field or any(f is None for f in found) or len({f[0] for f in found}) > 1:
+        if is_field or len(found) < len(exprs) or len({dim for dim, _ in found}) > 1:
             needs.append(None)
         else:
-            needs.append(InputAccess(found[0][0], tuple(dict.fromkeys(p for f in found for p in f[1]))))
+            needs.append(InputAccess(found[0][0], tuple(dict.fromkeys(p for _, paths in found for p in paths))))
     return tuple(needs)
 
 

@@ -114,7 +114,7 @@ class _Chain:
         values = self._write(regions, params)
         parts = []
         for i in results:
-            dim, have, want = regions[self.results[i]].dim, regions[self.results[i]].range, ranges[i]
+            dim, have, want = self.dims[i], regions[self.results[i]].range, ranges[i]
             if dim == REDUCED:
                 parts.append(values[self.results[i]])
                 continue
@@ -139,21 +139,29 @@ class _Chain:
             if call not in regions:
                 continue
             dim, r = regions[call].dim, regions[call].range
+            assert dim is not None, "a call that is computed is divided along a dimension"
             args: list[relay.Expr | None] = []
             got: list[Range | None] = []
             for arg, need in zip(flat_args(call), self.splits[call][dim].needs, strict=True):
-                want = None if need is None else need.apply(*r)
-                got.append(want)
                 if need is None:
+                    got.append(None)
                     args.append(params.get(arg, arg) if isinstance(arg, relay.Var) else arg)
-                elif want == (0, 0):
-                    args.append(None)
-                else:
-                    args.append(self._at(arg, need.dim, want, regions, params, values))
+                    continue
+                want = need.apply(*r)
+                got.append(want)
+                args.append(None if want == (0, 0) else self._at(arg, need.dim, want, regions, params, values))
             values[call] = rule_for(call).rebuild(call, dim, r, args, got)
         return values
 
-    def _at(self, arg, dim: int, want: Range, regions: Regions, params, values) -> relay.Expr:
+    def _at(
+        self,
+        arg: relay.Expr,
+        dim: int,
+        want: Range,
+        regions: Regions,
+        params: dict[relay.Var, relay.Var],
+        values: dict[relay.Expr, relay.Expr],
+    ) -> relay.Expr:
         """An argument's range `want`, cut out of what the share holds of it."""
         have, base = (0, shape_of(arg)[dim]), arg
         if isinstance(arg, (relay.Call, relay.Var)):

@@ -118,7 +118,7 @@ def test_annotated_and_split_text(name):
 @pytest.mark.llvm
 @pytest.mark.parametrize("function", [straight, residual, fire, bottleneck])
 def test_kernel_graph_json(function):
-    check(f"{function.__name__}.graph.json", extract(prepared(function)).to_json() + "\n")
+    check(f"{function.__name__}.graph.json", extract(prepared(function)).to_json())
 
 
 @pytest.mark.llvm

@@ -143,7 +143,9 @@ def _axis(d: dict, output: Tensor, inputs: int) -> SplitAxis:
     axis = SplitAxis(
         _text(d["name"]),
         _integer(d["dim"]),
-        *(_natural(d[k], 1) for k in ("extent", "granule", "align")),
+        _natural(d["extent"], 1),
+        _natural(d["granule"], 1),
+        _natural(d["align"], 1),
         needs,
         _flag(d["weights"]),
     )
