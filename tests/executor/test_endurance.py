@@ -90,7 +90,7 @@ def ours() -> Iterator[None]:
         pytest.skip("TVM's own OpenCL runtime, which knows no faults")
     for axis in ("h", "oc"):
         expected(axis)
-    runtime.waiting()  # what it takes to measure that stays for good
+    runtime.wait_method()  # what it takes to measure that stays for good
     yield
     runtime.clear_faults()
 
@@ -295,7 +295,7 @@ def test_threads_with_delays_and_errors_in_memory_mode(mode: str, exported: str)
 from tests.executor import test_endurance as t
 for axis in ("h", "oc"):
     t.expected(axis)
-t.runtime.waiting()
+t.runtime.wait_method()
 report(t.run_threads_with_delays_and_errors())
 """
     env = {"TVM_COEXEC_OPENCL_MEMORY": mode, "TVM_COEXEC_ENDURANCE_LIBRARIES": exported}

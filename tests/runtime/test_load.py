@@ -28,9 +28,9 @@ def test_missing_library_is_a_reason_and_no_error(tmp_path: Path) -> None:
     code = f"""
 import pathlib
 from tvm_coexec import CoExecError
-from tvm_coexec.opencl import runtime
-runtime._state = runtime._State()
-runtime.library_path = lambda: pathlib.Path({str(tmp_path)!r}) / "missing.so"
+from tvm_coexec.opencl import load, runtime
+load._state = load._State()
+load.library_path = lambda: pathlib.Path({str(tmp_path)!r}) / "missing.so"
 import tvm
 tvm._ffi.registry.remove_global_func("device_api.opencl")
 out = [runtime.install(), runtime.why_unavailable()]
@@ -65,7 +65,7 @@ report(out)
         True,
         True,
         True,
-        "tvm_coexec.opencl.runtime.stats is not available with TVM's own OpenCL runtime",
+        "'stats' of this package's OpenCL runtime is not available with TVM's own one; use a TVM built without OpenCL",
     ]
 
 

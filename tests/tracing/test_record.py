@@ -18,7 +18,7 @@ import tvm_coexec
 from tests.models import conv_chain, input_of, residual_net
 from tests.runtime import process
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.opencl import runtime
+from tvm_coexec.opencl import load, runtime
 from tvm_coexec.tracing import Recording, Tracer, numbers, record, table
 from tvm_coexec.tracing.timeline import COMPUTING, Timeline
 
@@ -146,8 +146,8 @@ def test_another_executor_of_a_wrapped_module(lib):
 
 
 def test_tvm_s_own_opencl_is_named(lib, monkeypatch):
-    monkeypatch.setattr(runtime._state, "ours", False)
-    with pytest.raises(CoExecError, match="OpenCL is TVM's own"):
+    monkeypatch.setattr(load._state, "ours", False)
+    with pytest.raises(CoExecError, match="TVM's own OpenCL runtime is in use"):
         Tracer().wrap(lib.get_graph_json(), lib.get_lib())
 
 

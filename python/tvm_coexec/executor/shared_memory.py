@@ -59,7 +59,7 @@ class Placement:
         """The executor, ready to run."""
         graph = self.layout.graph
         launching = {n.function for n in graph.nodes if n.function and not graph.entries[n.outputs[0]].on_cpu}
-        module = runtime.meeting_module(self.library, launching)
+        module = runtime.sync_module(self.library, launching)
         if wrap is not None:
             module = wrap(self.text, module)
         memory = _Memory(self)
@@ -107,7 +107,7 @@ def place(
     gpu = by_type[OPENCL]
     mode = runtime.devices()[gpu.device_id].memory_mode
     shared, mapped = mode != "buffer", mode in ("coarse", "hostptr")
-    flags = shared and not mapped and runtime.waiting(gpu.device_id)["method"] == "flag"
+    flags = shared and not mapped and runtime.wait_method(gpu.device_id)["method"] == "flag"
     layout = lay_out(graph, names, shared, mapped=mapped, fetch=not shared, alignment=alignment())
     rewriter = Rewriter(layout, mapped=mapped, flags=flags, fetch=not shared)
     written = rewriter.text()
