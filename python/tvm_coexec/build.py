@@ -6,9 +6,9 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
-from .executor.annotations import described
+from .executor.annotations import annotate_graph
 from .partition import CoExecPartition, plan_of
-from .pass_context import deployed
+from .pass_context import deployment_context
 from .targets import targets
 from .whole import check_buildable, target_of_whole
 
@@ -65,11 +65,11 @@ def build(
         For an option that can't be used, and for a model that TVM's graph executor can't run: one with an input of
         open shape, with shapes that depend on data, or with control flow.
     """
-    with deployed():
+    with deployment_context():
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         split = partition(mod)
         both, plan = targets(cpu, gpu), plan_of(split)
         if plan is None:
             check_buildable(split)
             return relay.build(split, target=target_of_whole(split, cpu, gpu))
-        return described(lambda: relay.build(split, target=both), plan, partition.report)
+        return annotate_graph(lambda: relay.build(split, target=both), plan, partition.report)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tvm_coexec.core.progress import progress
 
 
-def deployed(instruments: bool = True) -> tvm.transform.PassContext:
+def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
     """The current context at level 3, where layouts and fusion of both devices are chosen, or above.
 
     Parameters

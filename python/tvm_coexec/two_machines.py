@@ -25,7 +25,7 @@ from . import remote
 from .core.errors import CoExecError
 from .core.naming import function_name
 from .core.plan import Plan
-from .pass_context import deployed
+from .pass_context import deployment_context
 from .relay_passes.extract.extractor import Extracted, extract_with_calls
 from .relay_passes.outline import Annotate
 from .relay_passes.prepare import Prepare
@@ -114,7 +114,7 @@ def split_at(mod: tvm.IRModule, params: dict | None, plan: Plan) -> Partition:
 
 def prepare(mod: tvm.IRModule, params: dict | None = None) -> tuple[tvm.IRModule, Extracted]:
     """A model as plans see it, and its kernels."""
-    with deployed():
+    with deployment_context():
         prepared = Prepare(params)(mod)
         extracted = extract_with_calls(prepared)
     # a plan's devices stand for places here, whose targets may be of any kind
@@ -131,7 +131,7 @@ def split_prepared(prepared: tvm.IRModule, extracted: Extracted, plan: Plan) -> 
             f"the plan (strategy {plan.strategy}) has {len(plan.segments)} segments and {len(plan.chains)} chains; two "
             "places far apart take one segment each: plan with strategy neurosurgeon"
         )
-    with deployed():
+    with deployment_context():
         return _Cutter(Annotate(plan, extracted)(prepared), plan).run()
 
 
@@ -297,7 +297,7 @@ class Places:
         return device
 
     def _load(self, part: Part, target: Target) -> graph_executor.GraphModule:
-        with deployed():
+        with deployment_context():
             lib = relay.build(part.mod, target=target)
         if part.place == HERE:
             return graph_executor.GraphModule(lib["default"](self.devices[HERE]))

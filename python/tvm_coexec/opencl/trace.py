@@ -54,7 +54,7 @@ def set_profiling(on: bool) -> None:
 def kernel_times() -> list[KernelTime]:
     """Return the times of all kernels launched since `set_profiling` or the last call, in order of launch.
 
-    Waits for kernels that still run. At most 100000 launches are kept: older ones are dropped, with a warning in the log.
+    Waits for kernels that still run. At most 100000 launches are kept; older ones are dropped, which the log warns of.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from tvm_coexec.executor.create import create
 from tvm_coexec.opencl import runtime
 
 from .segments import TracedGraph
-from .spans import Spans, spans_of
+from .spans import Spans, parse_spans
 from .timeline import Timeline, expected_timeline, measured_timeline
 
 logger = logging.getLogger("tvm_coexec")
@@ -120,7 +120,7 @@ class Tracer:
                     bar.update()  # between runs: what it takes is part of none
             finally:
                 taken = runtime.trace_take()
-        recording = Recording(self.graph, tuple(windows), spans_of(taken))
+        recording = Recording(self.graph, tuple(windows), parse_spans(taken))
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)
         return recording

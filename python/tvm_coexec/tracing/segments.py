@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from tvm_coexec.executor.annotations import metadata_of
+from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.graph_json import COPY, NOTHING, Graph
 
 HELPER = "coexec_"  # functions that are put into a graph to run it, not compiled from the model
@@ -60,7 +60,7 @@ class TracedGraph:
     def from_json(text: str) -> TracedGraph:
         """Read a graph, also one that was rewritten after it was built."""
         graph = Graph(text)
-        metadata = metadata_of(graph) or {}
+        metadata = read_metadata(graph) or {}
         named = metadata.get("nodes", {})
         nodes = [
             _node(n.name, n.function, "cpu" if graph.entries[n.outputs[0]].on_cpu else "gpu", named.get(n.name))

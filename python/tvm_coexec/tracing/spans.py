@@ -61,7 +61,7 @@ class Spans:
     uncertainty_ns: dict[int, int] | None = None
 
 
-def spans_of(taken: dict) -> Spans:
+def parse_spans(taken: dict) -> Spans:
     """Read what `runtime.trace_take` returned."""
     names = taken["names"]
     spans = tuple(Span(kind, names[name] if name >= 0 else "", *rest) for kind, name, *rest in taken["spans"])

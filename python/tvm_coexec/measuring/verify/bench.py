@@ -14,7 +14,7 @@ from tvm.target import Target
 from tvm_coexec import testbed
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
-from tvm_coexec.pass_context import deployed
+from tvm_coexec.pass_context import deployment_context
 from tvm_coexec.targets import target_text
 
 from .. import timer as timing
@@ -72,7 +72,7 @@ class Bench:
 
     def build(self, number: int, placed: tvm.IRModule) -> child.Compiled:
         """Compile a module as a deployment build would be, and write it where the process finds it."""
-        with deployed(instruments=False):
+        with deployment_context(instruments=False):
             lib = relay.build(placed, target=self.targets)
         path = os.path.join(self.folder, f"plan{number}")
         weights = f"{path}.params"
