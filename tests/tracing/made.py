@@ -40,19 +40,28 @@ EXPECTED = {
 
 
 def graph_json(described: bool = True, nodes: list[tuple] = NODES) -> str:
-    """The graph as an executor gets it."""
+    """The executor's graph."""
+    count = len(nodes) + 1
     text = json.dumps(
         {
             "nodes": [{"op": "null", "name": "x", "inputs": []}]
             + [{"op": "tvm_op", "name": n, "attrs": {"func_name": f}, "inputs": []} for n, f, *_ in nodes],
-            "attrs": {"device_index": ["list_int", [1, *(d for _, _, d, *_ in nodes)]]},
+            "arg_nodes": [0],
+            "heads": [[count - 1, 0, 0]],
+            "attrs": {
+                "device_index": ["list_int", [1, *(d for _, _, d, *_ in nodes)]],
+                "dltype": ["list_str", ["float32"] * count],
+                "shape": ["list_shape", [[1, 4]] * count],
+                "storage_id": ["list_int", list(range(count))],
+            },
+            "node_row_ptr": list(range(count + 1)),
         }
     )
     if not described:
         return text
     segments = [{"device": "split", "chain": 0, "axis": "oc", "cut": 8, "extent": 16}, {"device": "cpu", "chain": -1}]
-    told = {"version": 1, "segments": segments, "nodes": {n: [s, r] for n, _, _, s, r in NODES}, "expected": EXPECTED}
-    return with_metadata(text, {"coexec": told})
+    plan = {"version": 1, "segments": segments, "nodes": {n: [s, r] for n, _, _, s, r in NODES}, "expected": EXPECTED}
+    return with_metadata(text, {"coexec": plan})
 
 
 def span(kind: str, begin: int, end: int, name="", call=-1, nbytes=0, device=-1, on_device=(0, 0), thread=0) -> Span:

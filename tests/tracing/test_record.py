@@ -123,7 +123,7 @@ def test_a_module_of_plain_relay_build():
     with tvm.transform.PassContext(opt_level=3):
         lib = relay.build(mod, tvm_coexec.targets("llvm", "opencl"))
     made = record(lib, input_of(conv_chain()), runs=1, warm_up=1)
-    assert made.expected is None and made.measured.lane("gpu") and not made.graph.described
+    assert made.expected is None and made.measured.lane("gpu") and not made.graph.is_annotated
     assert "tvm_coexec.build" in table(made)
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("tvm.relay")
 from tests.tracing import made
 from tvm_coexec.tracing.segments import TracedGraph
 from tvm_coexec.tracing.spans import Spans
-from tvm_coexec.tracing.timeline import Event, expected_timeline, measured_timeline
+from tvm_coexec.tracing.timeline import TraceEvent, expected_timeline, measured_timeline
 
 pytestmark = pytest.mark.llvm
 
@@ -53,11 +53,11 @@ def test_kernels_know_when_they_were_launched_and_copies_where_they_go():
 
 
 def test_a_graph_that_says_nothing_still_gives_kinds():
-    told = events(TracedGraph.from_json(made.graph_json(described=False)), made.run_spans(), "cpu")
-    assert [what for _, _, what, _ in told] == [
+    found = events(TracedGraph.from_json(made.graph_json(described=False)), made.run_spans(), "cpu")
+    assert [what for _, _, what, _ in found] == [
         *("work", "upload", "enqueue", "work", "download", "wait", "download", "work", "work"),
     ]
-    assert {segment for *_, segment in told} == {-1}
+    assert {segment for *_, segment in found} == {-1}
 
 
 def test_a_rewritten_graph_is_read_by_what_it_says():
@@ -105,8 +105,8 @@ def test_copies_that_no_node_makes_belong_to_none():
     """An executor's own reads and writes, between calls."""
     spans = [*made.run_spans()[:1], made.span("download", 9, 10, nbytes=8, device=0), *made.run_spans()[4:6]]
     nodes = [made.NODES[0], *made.NODES[2:]]
-    told = events(TracedGraph.from_json(made.graph_json(nodes=nodes)), spans, "cpu")
-    assert told[1] == (9, 10, "download", -1)
+    found = events(TracedGraph.from_json(made.graph_json(nodes=nodes)), spans, "cpu")
+    assert found[1] == (9, 10, "download", -1)
 
 
 def test_other_threads_and_other_runs_are_not_the_host():
@@ -127,4 +127,4 @@ def test_where_a_plan_has_the_host_at_nothing_it_waits():
     assert [(e.segment, round(e.start_s * 1e6), round(e.end_s * 1e6)) for e in waits] == [(0, 50, 60)]
     host = timeline.lane("cpu")
     assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(host))
-    assert isinstance(host[0], Event)
+    assert isinstance(host[0], TraceEvent)

@@ -143,7 +143,7 @@ class _Replay:
         self.content[entry] = self._pieces(entry, event)
 
     def _pieces(self, entry: int, event: _Event) -> list[_Piece]:
-        """Return a tensor's content once an event has written it; empty for one without elements: no read waits for it."""
+        """Return a tensor's content once an event has written it; empty without elements: then no read waits for it."""
         nbytes = self.graph.entries[entry].nbytes
         return [(0, nbytes, event)] if nbytes else []
 
