@@ -1,4 +1,4 @@
-"""The pass context of deployment builds, and a progress bar for what passes do."""
+"""The pass context of deployment builds, and a progress bar for passes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from tvm_coexec.core.progress import progress
 
 
 def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
-    """The current context at level 3, where layouts and fusion of both devices are chosen, or above.
+    """Return a copy of the current context with an optimisation level of at least 3.
+
+    From level 3 on TVM runs the passes that choose data layouts and fuse parallel operators.
 
     Parameters
     ----------
     instruments : bool
-        Keep the context's instruments, too.
+        Whether the copy has the context's instruments.
+
+    Returns
+    -------
+    PassContext
     """
     context = tvm.transform.PassContext.current()
     return tvm.transform.PassContext(
@@ -31,9 +37,9 @@ def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
 
 @tvm.instrument.pass_instrument
 class PassProgress:
-    """A pass instrument that counts the passes that ran, on a bar.
+    """A pass instrument that counts executed passes on a progress bar.
 
-    The total is unknown: lowering runs some for every kernel.
+    The total is unknown: lowering runs several passes per kernel.
 
     Parameters
     ----------
@@ -50,6 +56,17 @@ class PassProgress:
 
 @contextmanager
 def show_passes(what: str) -> Iterator[list[PassProgress]]:
-    """Instruments for a pass context that show a progress bar; none where no bar would be seen."""
+    """Show a progress bar while passes run.
+
+    Parameters
+    ----------
+    what : str
+        Title of the bar.
+
+    Yields
+    ------
+    list of PassProgress
+        Instruments for a pass context; empty if no bar is shown.
+    """
     with progress(what=what, unit="pass") as bar:
         yield [] if bar.disable else [PassProgress(bar)]

@@ -71,5 +71,5 @@ def test_same_weights_for_the_same_seed():
 
 
 def test_heads_must_divide_features():
-    with pytest.raises(ValueError, match="768 features can't be divided among 7 heads"):
+    with pytest.raises(ValueError, match="768 features cannot be divided among 7 heads"):
         Encoder(heads=7)

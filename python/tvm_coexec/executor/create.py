@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tvm
 from tvm.contrib import graph_executor
@@ -57,7 +58,7 @@ def _explain_missing(device: tvm.runtime.Device) -> str:
     return f"the module needs device {name}({device.device_id}), which is not available: {why}"
 
 
-def graph_json_of(lib: tvm.runtime.Module | object) -> str:
+def graph_json_of(lib: Any) -> str:
     """Return the graph JSON of an executor factory.
 
     Parameters
@@ -86,7 +87,7 @@ def graph_json_of(lib: tvm.runtime.Module | object) -> str:
 
 
 def create(
-    lib: tvm.runtime.Module | object,
+    lib: Any,
     devices: Sequence[tvm.runtime.Device] | None = None,
     *,
     wrap: Callable[[str, tvm.runtime.Module], tvm.runtime.Module] | None = None,

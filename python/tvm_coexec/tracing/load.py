@@ -6,6 +6,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from typing import Any
 
 import numpy as np
 import tvm
@@ -117,7 +118,7 @@ def _unpack(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
     return to
 
 
-def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, ...], str]]:
+def input_types(lib: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and type of each input of a model.
 
     Parameters
@@ -134,7 +135,7 @@ def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, 
     return {name: (e.shape, e.dtype) for name, e in entries.items() if name not in weights}
 
 
-def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, np.ndarray]:
+def random_inputs(lib: Any, seed: int = 0) -> dict[str, np.ndarray]:
     """Draw random inputs of a model: normally distributed floats, integers 0 or 1.
 
     Parameters
@@ -153,7 +154,7 @@ def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, 
     }
 
 
-def read_inputs(path: str, lib: tvm.runtime.Module | object) -> dict[str, np.ndarray]:
+def read_inputs(path: str, lib: Any) -> dict[str, np.ndarray]:
     """Read inputs of a model from a file that `numpy.savez` wrote.
 
     Parameters

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tvm
@@ -145,7 +146,7 @@ class Tracer:
 
 
 def record(
-    lib: tvm.runtime.Module | object,
+    lib: Any,
     inputs: dict[str, np.ndarray],
     runs: int = RUNS,
     warm_up: int = WARM_UP,

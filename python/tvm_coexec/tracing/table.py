@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .record import Recording
@@ -152,7 +152,7 @@ def table(recording: Recording, name: str = "the model") -> str:
     for title, unit, key in _ROWS:
         if expected is None and key == "moved_bytes":
             continue
-        values = [measured, expected] if expected is not None else [measured]
+        values: list[Mapping[str, float | None]] = [measured] if expected is None else [measured, expected]
         lines.append(
             f"{title + (', ' + unit if unit else ''):34} " + " ".join(f"{_cell(v[key], unit):>10}" for v in values)
         )
