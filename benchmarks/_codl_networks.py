@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tvm_coexec.core.access import AccessMap, InputAccess, identity
 from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 
 # As they are called in the tables of shapes, and in that of plans.
 NETWORKS = {
@@ -97,11 +98,21 @@ class _Straight:
         return out, AccessMap(stride, -before, k - 1 - before, 1, n)
 
     def _add(
-        self, op: str, fused: str, attrs: dict, read: Tensor, out: Tensor, flops: float, weights: int, axes
+        self,
+        op: str,
+        kind: OpKind,
+        fused: str,
+        attrs: dict,
+        read: Tensor,
+        out: Tensor,
+        flops: float,
+        weights: int,
+        axes,
     ) -> None:
-        index = len(self.kernels)
+        index, axes = len(self.kernels), tuple(axes)
+        kinds = (kind, *[OpKind.ELEMENTWISE] * fused.count("+"))
         self.kernels.append(
-            Kernel(index, op + fused, op, attrs, (index - 1,), (read,), (out,), weights, flops, tuple(axes))
+            Kernel(index, op + fused, op, attrs, (index - 1,), (read,), (out,), weights, flops, axes, kinds=kinds)
         )
 
     def _fits(self, read: Tensor, need: InputAccess) -> InputAccess | None:
@@ -124,7 +135,7 @@ class _Straight:
         if self._fits(read, channels) is not None:
             axes.append(SplitAxis("ic", REDUCED, row["IC"], 1, min(8, row["IC"]), (channels,), True))
         flops = 2.0 * row["OC"] * oh * ow * row["IC"] * row["KH"] * row["KW"]
-        self._add("nn.conv2d", "+add+nn.relu", attrs, read, out, flops, weights, axes)
+        self._add("nn.conv2d", OpKind.CONV, "+add+nn.relu", attrs, read, out, flops, weights, axes)
 
     def _pooling(self, row: dict) -> None:
         (oh, rows), (ow, _) = self._window(row, "H"), self._window(row, "W")
@@ -134,7 +145,9 @@ class _Straight:
             SplitAxis("oc", 1, row["OC"], 1, min(8, row["OC"]), (InputAccess(1, ((identity(row["OC"]),),)),), False),
             SplitAxis("h", 2, oh, 1, 1, (InputAccess(2, ((rows,),)),), False),
         ]
-        self._add("nn.max_pool2d", "", attrs, read, out, row["OC"] * oh * ow * row["KH"] * row["KW"], 0, axes)
+        self._add(
+            "nn.max_pool2d", OpKind.POOL, "", attrs, read, out, row["OC"] * oh * ow * row["KH"] * row["KW"], 0, axes
+        )
 
     def _dense(self, row: dict) -> None:
         reduced = row["IC"] * row["IH"] * row["IW"]
@@ -145,4 +158,4 @@ class _Straight:
             axes.append(SplitAxis("ic", REDUCED, reduced, 1, 8, (need,), True))
         attrs = {"weight_shape": [row["OC"], reduced]}
         flops, weights = 2.0 * reduced * row["OC"], 4 * (reduced + 1) * row["OC"]
-        self._add("nn.dense", "+add+nn.relu", attrs, read, out, flops, weights, axes)
+        self._add("nn.dense", OpKind.DENSE, "+add+nn.relu", attrs, read, out, flops, weights, axes)

@@ -7,16 +7,18 @@ shares still meet.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import tvm
 from tvm import autotvm, relay
 
 from .attrs import device_of
-from .ir_utils import run_in_order
+from .ir_utils import ModulePass, run_in_order
 from .prepare.fold import FoldConstants
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
-class AlterShareLayouts:
+class AlterShareLayouts(ModulePass):
     """Alter layouts of the functions marked ``cpu`` and ``gpu``.
 
     Parameters
@@ -39,7 +41,7 @@ class AlterShareLayouts:
         return out
 
 
-def tuned_records(targets: list[tvm.target.Target]):
+def tuned_records(targets: list[tvm.target.Target]) -> AbstractContextManager:
     """The records that relay.build will use: layouts must be chosen with the same ones."""
     if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
         return autotvm.tophub.context(targets)
@@ -89,7 +91,7 @@ def _altered_if_possible(
     except Exception:  # TVM's and Python's own: strategies raise what they like
         if len(functions) == 1:
             return functions
-    found = {}
+    found: dict[tvm.ir.GlobalVar, relay.Function] = {}
     for var, func in functions.items():
         found |= _altered_if_possible({var: func}, target, ctx)
     return found

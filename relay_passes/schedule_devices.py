@@ -36,11 +36,12 @@ from tvm_coexec.core.naming import DOWNLOAD, FIELD, RESULT, SLICE, UPLOAD, bindi
 from .attrs import JOIN, SegmentAttrs, attrs_of, is_concatenation, is_slice, is_sum
 from .branches import keep_apart
 from .inline import inline_functions
+from .ir_utils import ModulePass
 from .rules import shape_of, slice_expr
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPlace")
-class Place:
+class Place(ModulePass):
     """Inline all functions into main as a let chain with explicit copies.
 
     Parameters

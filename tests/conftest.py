@@ -7,6 +7,7 @@ loopback interface (``remote``). What the machine lacks is skipped, with the rea
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import random
@@ -74,6 +75,14 @@ def lacks_remote() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lacks_opencl, "remote": lacks_remote}
 
 
+def speed_up_builds() -> None:
+    """Remember how TVM was built: it asks its library again for every kernel, a tenth of the time of a small build."""
+    te_compiler = importlib.import_module("tvm.relay.backend.te_compiler")
+    original = getattr(te_compiler, "libinfo", None)
+    if original is not None and not hasattr(original, "cache_info"):
+        te_compiler.libinfo = functools.cache(original)
+
+
 def scope_of(nodeid: str) -> str:
     """Return what one process runs as a whole: a file, or all rules, whose last test names rules that no test tried."""
     rules = "tests/relay_passes/rules/"
@@ -98,6 +107,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if reason is not None:
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
+        elif marked:
+            speed_up_builds()
 
 
 @pytest.fixture(autouse=True)

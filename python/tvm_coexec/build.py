@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tvm
 from tvm import relay
 from tvm.target import Target
@@ -14,6 +16,9 @@ from .whole import check_buildable, target_of_whole
 
 __all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
 
+if TYPE_CHECKING:
+    from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
+
 
 def partition_for_coexec(mod: tvm.IRModule, params: dict | None = None, **opts: object) -> tvm.IRModule:
     """Split a module between a CPU and a GPU.
@@ -25,7 +30,7 @@ def partition_for_coexec(mod: tvm.IRModule, params: dict | None = None, **opts: 
     params : dict of str to NDArray, optional
         Its weights; they become constants.
     **opts
-        Options of `relay_passes.coexec_partition.CoExecPartition`.
+        Options of `CoExecPartition`.
 
     Returns
     -------
@@ -41,7 +46,7 @@ def build(
     cpu: str | Target = "llvm",
     gpu: str | Target = "opencl",
     **opts: object,
-):
+) -> GraphExecutorFactoryModule:
     """Partition and compile in one step.
 
     Parameters

@@ -19,6 +19,7 @@ from .cost_models.measured import UNUSABLE_S
 from .partition_options import check_partition_options
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
+from .relay_passes.ir_utils import ModulePass
 from .relay_passes.layout import AlterShareLayouts
 from .relay_passes.outline import Annotate
 from .relay_passes.prepare import Prepare, bind_params
@@ -35,7 +36,7 @@ _NO_KERNELS = "it has no operators, or none that gives elements"
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPartition")
-class CoExecPartition:
+class CoExecPartition(ModulePass):
     """Split a model's heavy operators between a CPU and a GPU.
 
     The result is built with both targets, ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``, and runs in the
@@ -71,7 +72,7 @@ class CoExecPartition:
         self.options = check_partition_options(options)
         plan = options.get("plan")
         is_file = isinstance(plan, os.PathLike) or (isinstance(plan, str) and not plan.lstrip().startswith("{"))
-        self._plan_file = os.fspath(plan) if is_file else ""  # type: ignore[arg-type]
+        self._plan_file = str(plan) if is_file else ""
         self.report: Report | None = None
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:

@@ -14,16 +14,16 @@ from math import lcm
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, InputAccess, identity
-from tvm_coexec.core.kernel_graph import REDUCED, Kernel, SplitAxis
+from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis
+from tvm_coexec.core.op_kinds import OpKind
 
-from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, shape_of
+from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, kind_of, shape_of
 
 Path = tuple[AccessMap, ...]
 DimNames = dict[int, str]
 
 # "h" is the outermost spatial axis, whatever the rank: its slices are the most contiguous ones.
 _SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
-_MATRIX_OPS = ("nn.dense", "nn.matmul", "nn.batch_matmul")
 
 
 @dataclass
@@ -77,7 +77,7 @@ def kernel_axes(
 
 def anchor_of(calls: list[relay.Call]) -> relay.Call:
     """The call that decides a kernel's cost: its convolution or matrix product, else the last one."""
-    return next((c for c in calls if Kernel(0, "", c.op.name, {}).is_heavy), calls[-1])
+    return next((c for c in calls if kind_of(c).is_compute_intensive), calls[-1])
 
 
 def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: SplitMemo) -> list[SplitAxis]:
@@ -183,7 +183,7 @@ def _axis_name(calls, dim: int, back: _Backwards, needs, args, names: dict[int, 
     """Name of an output dimension: as the nearest operator with a layout has it, else as the producer has it."""
     for call in reversed(calls):
         d = back.calls[call][0]
-        if call.op.name in _MATRIX_OPS:
+        if kind_of(call) in (OpKind.DENSE, OpKind.BATCH_MATMUL):
             return rank_names(len(shape_of(call)))[d]
         for key in ("data_layout", "layout"):
             if key in attr_names(call):

@@ -14,12 +14,14 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.op_kinds import OpKind
 
-from ..ir_utils import run_in_order
+from ..ir_utils import ModulePass, run_in_order
+from ..rules import kind_of
 from .conv_attrs import ConvAttrs, leaves_out
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
-from .merge_reshapes import VIEWS, MergeViews
+from .merge_reshapes import MergeViews
 from .prelu import UnflattenPRelu
 from .split_to_slices import SplitFieldsToSlices
 from .type_only import TYPE_ONLY_OPS, ConcretizeTypes
@@ -29,7 +31,7 @@ DEVICE_OPS = frozenset(["on_device", "device_copy"])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
-class Prepare:
+class Prepare(ModulePass):
     """Bind parameters and simplify.
 
     Parameters
@@ -106,7 +108,7 @@ def _operators(func: relay.Function) -> set[str]:
             found.add(node.op.name)
             if leaves_out(node):
                 found.add("incomplete convolution")
-            if node.op.name in VIEWS:
+            if kind_of(node) == OpKind.VIEW:
                 if node.args[0] in viewed:
                     found.add("several views")
                 viewed.add(node.args[0])

@@ -11,9 +11,11 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
+
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecDropEmptyTensors")
-class DropEmptyTensors:
+class DropEmptyTensors(ModulePass):
     """Replace the values of main that have no elements by constants; its parameters stay."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:

@@ -14,31 +14,33 @@ import numpy as np
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
+
 Folder = Callable[..., "np.ndarray | None"]
 
 
-def _expand_dims(a: np.ndarray, attrs) -> np.ndarray:
+def _expand_dims(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray:
     axis, count = int(attrs["axis"]), int(attrs["num_newaxis"])
     axis = axis if axis >= 0 else axis + a.ndim + 1
     return a.reshape(*a.shape[:axis], *[1] * count, *a.shape[axis:])
 
 
-def _squeeze(a: np.ndarray, attrs) -> np.ndarray:
+def _squeeze(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray:
     axis = attrs["axis"]
     return np.squeeze(a) if axis is None else np.squeeze(a, tuple(int(x) for x in axis))
 
 
-def _reshape(a: np.ndarray, attrs) -> np.ndarray | None:
+def _reshape(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray | None:
     shape = [int(s) for s in attrs["newshape"]]
     return a.reshape(shape) if all(s > 0 for s in shape) else None
 
 
-def _transpose(a: np.ndarray, attrs) -> np.ndarray:
+def _transpose(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray:
     axes = attrs["axes"]
     return np.transpose(a, None if axes is None else [int(x) for x in axes])
 
 
-def _layout_transform(a: np.ndarray, attrs) -> np.ndarray | None:
+def _layout_transform(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray | None:
     return pack(a, str(attrs["src_layout"]), str(attrs["dst_layout"]))
 
 
@@ -51,7 +53,8 @@ def pack(a: np.ndarray, source: str, target: str) -> np.ndarray | None:
     majors = [axis for _, axis in parts if axis.isupper()]
     if sorted(majors) != sorted(source) or len(blocks) != len(parts) - len(majors):
         return None
-    shape, place = [], {}
+    shape: list[int] = []
+    place: dict[str, int] = {}
     for axis, extent in zip(source, a.shape, strict=True):
         place[axis] = len(shape)
         factor = blocks.get(axis)
@@ -82,7 +85,7 @@ FOLDERS: dict[str, Folder] = {
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecFoldConstant")
-class FoldConstants:
+class FoldConstants(ModulePass):
     """Fold constants: in numpy where possible, by TVM where not."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:

@@ -14,6 +14,7 @@ import numpy as np
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
 from ..rules.base import ints
 from .fold import is_constant
 
@@ -40,7 +41,7 @@ TYPE_ONLY_OPS = frozenset([*REWRITES, *_OF_SHAPES])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecConcretizeTypes")
-class ConcretizeTypes:
+class ConcretizeTypes(ModulePass):
     """Rewrite the `TYPE_ONLY_OPS` of main that depend on constants and static shapes alone."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -56,8 +57,9 @@ class _Concretizer(relay.ExprMutator):
         name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
         if name not in TYPE_ONLY_OPS:
             return new
-        shapes = [_static_shape(e) for e in (call, *call.args)]
-        if any(s is None for s in shapes):
+        found = [_static_shape(e) for e in (call, *call.args)]
+        shapes = [s for s in found if s is not None]
+        if len(shapes) < len(found):
             return new
         dtype = str(call.checked_type.dtype)
         if name in _OF_SHAPES:

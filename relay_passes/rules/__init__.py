@@ -1,6 +1,6 @@
 """Split rules: how each operator's output can be divided, and what a share of it looks like."""
 
-from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape, sort  # noqa: F401  (importing them fills the table)
+from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape, sort, undivided  # noqa: F401  (importing them fills the table)
 from .base import (
     RULES,
     ArgAccess,
@@ -12,6 +12,7 @@ from .base import (
     cpu_only,
     extent_along,
     flat_args,
+    kind_of,
     rule,
     rule_for,
     shape_of,
@@ -29,6 +30,7 @@ __all__ = [
     "cpu_only",
     "extent_along",
     "flat_args",
+    "kind_of",
     "rule",
     "rule_for",
     "shape_of",

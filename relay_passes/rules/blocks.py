@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
 from .base import ArgAccess, OpSplit, Rule, rule, shape_of, slice_expr, with_args
 from .windows import plain_layout
@@ -15,6 +16,8 @@ from .windows import plain_layout
 @rule("nn.depth_to_space")
 class DepthToSpace(Rule):
     """An output row lies in input row ``row // block``; channels divide where a block's are neighbours (mode CRD)."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Batch, rows, columns; channels in mode CRD."""
@@ -45,6 +48,8 @@ class DepthToSpace(Rule):
 @rule("nn.space_to_depth")
 class SpaceToDepth(Rule):
     """An output row is made of `block` input rows."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Batch, rows, columns."""

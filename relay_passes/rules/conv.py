@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, NonEmptyMap, Range, identity
 from tvm_coexec.core.kernel_graph import REDUCED
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Window, each, pads, plain_layout, spatial_letters
 
 
@@ -37,6 +39,14 @@ def group_map(per_group_in: int, per_group_out: int, extent: int) -> AccessMap:
 @rule("nn.conv1d", "nn.conv2d", "nn.conv3d")
 class Conv(ConvLike):
     """Convolution: output channels (whole groups at a time), rows, batch; if there are no groups, input channels."""
+
+    kind = OpKind.CONV
+
+    def flops(self, call: relay.Call) -> float:
+        """A product and a sum for each element of the output and each weight of its channel."""
+        layout = str(call.attrs.kernel_layout)
+        outputs = layout.index("O") if layout.isalpha() else 0
+        return 2.0 * elements(call) * prod(n for d, n in enumerate(shape_of(call.args[1])) if d != outputs)
 
     def _window(self, call: relay.Call, letter: str) -> Window:
         layout, kernel_layout = self._layouts(call)
@@ -107,6 +117,12 @@ class Conv(ConvLike):
 @rule("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")
 class ConvTranspose(ConvLike):
     """Transposed convolution: an output row needs the input rows whose windows fall on it."""
+
+    kind = OpKind.TRANSPOSED_CONV
+
+    def flops(self, call: relay.Call) -> float:
+        """A product and a sum for each element of the input and each weight that it meets."""
+        return 2.0 * elements(call.args[0]) * prod(shape_of(call.args[1])[1:])
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension; channels by groups, rows where nothing is dilated."""

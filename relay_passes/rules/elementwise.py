@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, flat_args, ints, rule, shape_of, slice_expr, with_args
 
 UNARY = [
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_not", "cast", "ceil", "clip", "copy", "cos",
@@ -46,6 +47,8 @@ class Elementwise(Rule):
 @rule("broadcast_to")
 class BroadcastTo(Elementwise):
     """Dimensions that the argument has itself."""
+
+    kind = OpKind.MOVE
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
@@ -91,7 +94,6 @@ class FixedPointMultiplyPerAxis(Rule):
         return found
 
 
-@rule("nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod")
 class AllButAxis(Rule):
     """Operators that mix elements along one axis and leave all other dimensions independent."""
 
@@ -104,9 +106,25 @@ class AllButAxis(Rule):
         return {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
 
 
+@rule("nn.softmax", "nn.log_softmax", "nn.fast_softmax")
+class Softmax(AllButAxis):
+    """Exponentials over their sum along the axis."""
+
+    kind = OpKind.SOFTMAX
+
+
+@rule("cumsum", "cumprod")
+class Scan(AllButAxis):
+    """Running sums and products along the axis."""
+
+    kind = OpKind.REDUCE
+
+
 @rule("nn.lrn")
 class LocalResponseNorm(Rule):
     """Along its own axis a share takes half a window of neighbours along and crops what its own ends would spoil."""
+
+    kind = OpKind.LRN
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
@@ -128,6 +146,12 @@ class LocalResponseNorm(Rule):
 @rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any")
 class Reduce(Rule):
     """Reductions: every dimension that is not reduced."""
+
+    kind = OpKind.REDUCE
+
+    def flops(self, call: relay.Call) -> float:
+        """An operation for each element of the input."""
+        return elements(call.args[0])
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension that stays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import relay
 
 from tvm_coexec.core.access import identity
+from tvm_coexec.core.op_kinds import OpKind
 
 from .base import ArgAccess, OpSplit, Refusal, Rule, rule, shape_of
 
@@ -12,6 +13,8 @@ from .base import ArgAccess, OpSplit, Refusal, Rule, rule, shape_of
 @rule("take")
 class Take(Rule):
     """Dimensions of the indices (each device looks up its own), and those of the data that are not looked up in."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
@@ -30,6 +33,8 @@ class Take(Rule):
 @rule("gather")
 class Gather(Rule):
     """Along its axis each device looks up its own indices; other dimensions are independent."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """The axis, and every dimension that data and indices share."""

@@ -8,13 +8,21 @@ from tvm import relay
 
 from tvm_coexec.core.access import Range, identity
 from tvm_coexec.core.kernel_graph import REDUCED
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, rule, shape_of, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, rule, shape_of, with_args, with_attrs
 
 
 @rule("nn.dense", "nn.matmul")
 class Dense(Rule):
     """Rows (`m`) come from the first factor, columns (`n`) from the second; both have what is summed over."""
+
+    kind = OpKind.DENSE
+
+    def flops(self, call: relay.Call) -> float:
+        """A product and a sum for each element of the output and each column of the first factor."""
+        is_transposed = call.op.name == "nn.matmul" and bool(call.attrs.transpose_a)
+        return 2.0 * elements(call) * shape_of(call.args[0])[-2 if is_transposed else -1]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
@@ -47,6 +55,12 @@ class Dense(Rule):
 @rule("nn.batch_matmul")
 class BatchMatmul(Rule):
     """Batch (attention heads among them), rows, columns, the sum; a factor with batch 1 is shared by both devices."""
+
+    kind = OpKind.BATCH_MATMUL
+
+    def flops(self, call: relay.Call) -> float:
+        """A product and a sum for each element of the output and each column of the first factor."""
+        return 2.0 * elements(call) * shape_of(call.args[0])[1 if bool(call.attrs.transpose_a) else 2]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)

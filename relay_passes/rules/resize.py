@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, ints, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import plain_layout, spatial_letters
 
 # With float32 coordinates a whole number of input rows is met to 1e-5, TVM's own tolerance, up to here.
@@ -24,6 +25,12 @@ class Resize(Rule):
     TVM computes coordinates in float32, and where one falls between two rows the last bit decides, which differs
     between a share and the whole.
     """
+
+    kind = OpKind.MOVE
+
+    def flops(self, call: relay.Call) -> float:
+        """One for each element of the output: it moves elements, and interpolates between them."""
+        return elements(call)
 
     def _mode(self, call: relay.Call) -> str:
         if call.op.name == "nn.upsampling":

@@ -9,6 +9,7 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, ClampedMap, MirroredMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
 from .base import ArgAccess, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import plain_layout
@@ -20,6 +21,8 @@ class Concatenate(Rule):
 
     So a cut through concatenated channels gives whole branches to each device and divides at most one of them.
     """
+
+    kind = OpKind.CONCAT
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
@@ -48,6 +51,8 @@ class Concatenate(Rule):
 class Stack(Rule):
     """Every dimension of the fields."""
 
+    kind = OpKind.MOVE
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension but the new one."""
         out = shape_of(call)
@@ -60,6 +65,8 @@ class Stack(Rule):
 @rule("transpose")
 class Transpose(Rule):
     """The split dimension moves with the permutation."""
+
+    kind = OpKind.MOVE
 
     def _order(self, call: relay.Call) -> list[int]:
         rank, axes = len(shape_of(call)), call.attrs.axes
@@ -87,6 +94,8 @@ class Reshape(Rule):
     With as many elements before them, output dimension ``(h)`` and input dimension ``(h)`` are one; output rows of
     ``(h * d)`` lie in input row ``row // d`` of ``(h, d)``; an output row of ``(h, d)`` is `d` rows of ``(h * d)``.
     """
+
+    kind = OpKind.VIEW
 
     def _source(self, call: relay.Call, dim: int) -> tuple[int, int, int] | None:
         """Input dimension, input rows and output rows that correspond to each other."""
@@ -127,6 +136,8 @@ class Reshape(Rule):
 @rule("nn.pad", "nn.mirror_pad")
 class Pad(Rule):
     """Each share pads its own end; a mirrored end needs the rows that are seen in the mirror."""
+
+    kind = OpKind.MOVE
 
     def _access_map(self, call: relay.Call, n: int, before: int, after: int) -> AccessMap | None:
         mode = str(call.attrs.pad_mode) if call.op.name == "nn.pad" else str(call.attrs.mode).lower()
@@ -173,6 +184,8 @@ class Pad(Rule):
 @rule("strided_slice")
 class StridedSlice(Rule):
     """Dimensions that the slice leaves whole, and those that it walks through forwards."""
+
+    kind = OpKind.MOVE
 
     def _bounds(self, call: relay.Call) -> dict[int, tuple[int, int]]:
         """Begin and stride of each dimension that the operator names."""
@@ -228,6 +241,8 @@ class StridedSlice(Rule):
 class Tile(Rule):
     """Dimensions that are not repeated."""
 
+    kind = OpKind.MOVE
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension with repetition 1."""
         out, data = shape_of(call), shape_of(call.args[0])
@@ -238,6 +253,8 @@ class Tile(Rule):
 @rule("repeat")
 class Repeat(Rule):
     """Along its axis output row `i` is input row ``i // repeats``."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from tvm import relay
 
+from tvm_coexec.core.op_kinds import OpKind
+
 from .base import OpSplit, Refusal, Rule, rule
 
 _SORTS = "TVM's GPU code sorts with barriers in divergent branches, which is wrong on some devices"
@@ -17,6 +19,7 @@ _RACES = "TVM's GPU code reads what other work-items write without a barrier, wh
 
 
 class _CpuOnly(Rule):
+    kind = OpKind.OTHER
     why = ""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:

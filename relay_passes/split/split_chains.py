@@ -20,6 +20,7 @@ from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.core.naming import function_name
 
 from ..attrs import CHAIN, attrs_of
+from ..ir_utils import ModulePass
 from ..rules import SplitMemo, extent_along, flat_args, rule_for, shape_of, slice_expr
 from .join import Joiner, Share
 
@@ -27,7 +28,7 @@ Regions = dict[relay.Expr, Region]
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplit")
-class SplitChains:
+class SplitChains(ModulePass):
     """Divide all functions whose role is ``chain``."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:

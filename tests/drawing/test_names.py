@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tvm_coexec.core.kernel_graph import Kernel, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.drawing.names import LONGEST, crop, main_operator, name_kernel
+
+HEAVY = {"conv": OpKind.CONV, "dense": OpKind.DENSE, "matmul": OpKind.BATCH_MATMUL}
 
 
 def kernel(name: str, op: str, **attrs: object) -> Kernel:
-    return Kernel(0, name, op, attrs, outputs=(Tensor((1, 32, 8, 8), "float32"),))
+    # Of the kinds only those that make a kernel compute-intensive matter here.
+    kinds = [next((kind for word, kind in HEAVY.items() if word in n), OpKind.OTHER) for n in name.split("+")]
+    return Kernel(0, name, op, attrs, outputs=(Tensor((1, 32, 8, 8), "float32"),), kinds=tuple(kinds))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 
 from tvm_coexec.core.access import AccessMap, InputAccess, Range, identity
 from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.cost_models.costs import Link
 
 SIZE = 12
@@ -119,10 +120,9 @@ def _conv(index: int, source: int, channels: int, dice: np.random.Generator) -> 
         axes.append(SplitAxis("ic", REDUCED, channels, 1, channels // 6, (reads,), True))
     attrs = {"n": index, "kernel_size": [size, size], "strides": [1, 1], "groups": 1}
     flops = float(10 ** dice.uniform(5.5, 7.5))
-    name = "nn.conv2d+nn.relu"
-    return Kernel(
-        index, name, "nn.conv2d", attrs, (source,), (_map(channels),), (_map(CHANNELS),), 4096, flops, tuple(axes)
-    )
+    name, kinds = "nn.conv2d+nn.relu", (OpKind.CONV, OpKind.ELEMENTWISE)
+    reads, makes = (_map(channels),), (_map(CHANNELS),)
+    return Kernel(index, name, "nn.conv2d", attrs, (source,), reads, makes, 4096, flops, tuple(axes), kinds=kinds)
 
 
 def _elementwise(index: int, sources: tuple[int, ...], channels: int) -> Kernel:
@@ -131,7 +131,8 @@ def _elementwise(index: int, sources: tuple[int, ...], channels: int) -> Kernel:
         for n, d, e in (("oc", 1, channels), ("h", 2, SIZE))
     )
     name, t = "add" if len(sources) > 1 else "nn.relu", _map(channels)
-    return Kernel(index, name, name, {"n": index}, sources, (t,) * len(sources), (t,), 0, 1e5, axes)
+    kinds = (OpKind.ELEMENTWISE,)
+    return Kernel(index, name, name, {"n": index}, sources, (t,) * len(sources), (t,), 0, 1e5, axes, kinds=kinds)
 
 
 def _concatenation(index: int, sources: tuple[int, ...], sizes: list[int]) -> Kernel:
@@ -145,7 +146,8 @@ def _concatenation(index: int, sources: tuple[int, ...], sizes: list[int]) -> Ke
         SplitAxis("h", 2, SIZE, 1, 2, rows, False),
     )
     tensors = tuple(_map(n) for n in sizes)
-    return Kernel(index, "concatenate", "concatenate", {"n": index}, sources, tensors, (_map(total),), 0, 0.0, axes)
+    name, kinds = "concatenate", (OpKind.CONCAT,)
+    return Kernel(index, name, name, {"n": index}, sources, tensors, (_map(total),), 0, 0.0, axes, kinds=kinds)
 
 
 def _map(channels: int) -> Tensor:

@@ -40,7 +40,7 @@ EXPECTED = {
 
 
 def graph_json(described: bool = True, nodes: list[tuple] = NODES) -> str:
-    """The executor's graph."""
+    """The graph as an executor gets it."""
     count = len(nodes) + 1
     text = json.dumps(
         {
@@ -48,13 +48,13 @@ def graph_json(described: bool = True, nodes: list[tuple] = NODES) -> str:
             + [{"op": "tvm_op", "name": n, "attrs": {"func_name": f}, "inputs": []} for n, f, *_ in nodes],
             "arg_nodes": [0],
             "heads": [[count - 1, 0, 0]],
+            "node_row_ptr": list(range(count + 1)),
             "attrs": {
                 "device_index": ["list_int", [1, *(d for _, _, d, *_ in nodes)]],
+                "shape": ["list_shape", [[4]] * count],
                 "dltype": ["list_str", ["float32"] * count],
-                "shape": ["list_shape", [[1, 4]] * count],
                 "storage_id": ["list_int", list(range(count))],
             },
-            "node_row_ptr": list(range(count + 1)),
         }
     )
     if not described:

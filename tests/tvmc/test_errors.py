@@ -86,7 +86,7 @@ def test_a_gpu_that_this_tvm_has_no_code_for(compile_fails):
         (["--coexec-min-gain", "3"], ["--coexec-min-gain '3'"]),
         (["--coexec-objective", "joy"], ["objective 'joy' is unknown", "latency, energy, edp"]),
         (["--coexec-bandwidth", "wide"], ["--coexec-bandwidth 'wide' must be a number"]),
-        (["--coexec-bandwidth", "0"], ["--coexec-bandwidth '0'", "bytes a second"]),
+        (["--coexec-bandwidth", "0"], ["--coexec-bandwidth '0'", "bytes per second"]),
         (["--coexec-plan", "no.json"], ["--coexec-plan 'no.json' is not a file"]),
         (["--coexec-profile", "no.json"], ["--coexec-profile 'no.json' is not a file", "measure, generic"]),
         (["--tuning-records", "no.log"], ["--tuning-records: there is no file no.log"]),

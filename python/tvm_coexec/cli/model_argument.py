@@ -17,7 +17,7 @@ def add_model(parser: argparse.ArgumentParser, **kwargs: object) -> None:
         Of ``add_argument`` for MODEL, in place of what is for one model.
     """
     options = {"metavar": "MODEL", "help": "ONNX file, or name of a network of the zoo", **kwargs}
-    parser.add_argument(options.pop("dest", "model"), **options)  # type: ignore[arg-type, call-overload]
+    parser.add_argument(options.pop("dest", "model"), **options)  # type: ignore[arg-type]
     parser.add_argument(
         OPTION,
         type=_input_shapes,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -105,7 +105,7 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
     return plan, simulate(graph, linked(costs, options), plan.segments)
 
 
-def _inputs(path: str | None, params) -> dict[str, np.ndarray]:
+def _inputs(path: str | None, params: Sequence[Any]) -> dict[str, np.ndarray]:
     types = {p.name_hint: p.checked_type for p in params}
     if path is None:
         rng = np.random.default_rng(0)

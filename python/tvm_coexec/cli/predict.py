@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.texts import shorten
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     profile = Profile.load(profiles.find(args.profile))
     graph = load_model(args.model, args.input_shapes).graph()
     devices = ("cpu", "gpu") if args.device == "both" else (args.device,)
-    kernels = [
+    kernels: list[dict[str, Any]] = [
         {"kernel": k.index, "name": k.name, "output": "x".join(map(str, k.outputs[0].shape))}
         | {f"{d} ms": profile.whole_s(d, k) * 1e3 for d in devices}
         for k in graph.kernels

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Container, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ import numpy as np
 
 from .access import Bound, InputAccess, namespace
 from .errors import CoExecError
+from .files import read_text, write_atomically
+from .op_kinds import OpKind
 
 if TYPE_CHECKING:
     from .chains import Shares
@@ -115,6 +118,8 @@ class Kernel:
     axes : tuple of SplitAxis
     reason : str
         Why the kernel can't be split at all; empty when it can.
+    kinds : tuple of OpKind
+        Kind of each operator in `name`; a cost model, a planner or a search for chains needs them.
     cpu_only : str
         Why the whole kernel must run on the CPU; empty when both devices can run it.
     refused : tuple of (str, str)
@@ -132,6 +137,7 @@ class Kernel:
     flops: float = 0.0
     axes: tuple[SplitAxis, ...] = ()
     reason: str = ""
+    kinds: tuple[OpKind, ...] = ()
     cpu_only: str = ""
     refused: tuple[tuple[str, str], ...] = ()
 
@@ -151,9 +157,19 @@ class Kernel:
         return sum(t.nbytes for t in self.outputs)
 
     @cached_property
+    def kind(self) -> OpKind:
+        """Kind of the anchor."""
+        return dict(zip(self.name.split("+"), self.kinds, strict=True)).get(self.op, OpKind.ELEMENTWISE)
+
+    @cached_property
     def is_heavy(self) -> bool:
-        """Whether the anchor is a convolution or a matrix product: what a split is for."""
-        return self.op.split(".")[-1] in HEAVY_OPS
+        """Whether the kernel is compute-intensive: its anchor is a convolution or a matrix product."""
+        return self.kind.is_compute_intensive
+
+    @cached_property
+    def is_free(self) -> bool:
+        """Whether the kernel computes and moves nothing, so that there is nothing to launch or to measure."""
+        return set(self.kinds) == {OpKind.VIEW}
 
     def axis(self, dim: int) -> SplitAxis:
         """The split axis along output dimension ``dim``, or along the reduction for `REDUCED`.
@@ -196,10 +212,6 @@ class Kernel:
         )
 
 
-HEAVY_OPS = frozenset(
-    ["conv1d", "conv2d", "conv3d", "conv1d_transpose", "conv2d_transpose", "conv3d_transpose"]
-    + ["dense", "matmul", "batch_matmul"]
-)
 # A user who says "oc" of a network with a classifier at its end means its output features too.
 AXIS_EQUALS = {"oc": "n", "n": "oc", "h": "m", "m": "h"}
 DEVICES = ("cpu", "gpu")
@@ -262,13 +274,38 @@ class KernelGraph:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """The graph as JSON, for golden tests and bug reports; what the GPU can't run is there where there is some."""
-        graph = asdict(self)
-        for kernel in graph["kernels"]:
-            for key in ("cpu_only", "refused"):
-                if not kernel[key]:
-                    del kernel[key]
-        return json.dumps({"version": 1, **graph}, indent=1)
+        """The graph as JSON, one kernel a line."""
+        from .graph_json import write_graph
+
+        return write_graph(self)
+
+    @staticmethod
+    def from_json(text: str, source: str = "kernel graph") -> KernelGraph:
+        """Reads a graph.
+
+        Parameters
+        ----------
+        text : str
+        source : str
+            Name for error messages, usually the file's.
+
+        Raises
+        ------
+        CoExecError
+            When the text is not a graph of a known version, or is damaged.
+        """
+        from .graph_json import read_graph
+
+        return read_graph(text, source)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the graph; the file is replaced as a whole or not at all."""
+        write_atomically(os.fspath(path), self.to_json())
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> KernelGraph:
+        """Reads a graph from a file; `CoExecError` names the file when it can't."""
+        return KernelGraph.from_json(read_text(path, "kernel graph"), os.fspath(path))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import HEAVY_OPS, Kernel
+from tvm_coexec.core.kernel_graph import Kernel
 from tvm_coexec.core.texts import shorten
 
 LONGEST = 11  # characters
@@ -40,7 +40,7 @@ def name_kernel(kernel: Kernel) -> str:
 def main_operator(kernel: Kernel) -> str:
     """The operator that a kernel is known by, without its namespace: the anchor, if it is compute-intensive."""
     anchor = _plain(kernel.op)
-    if anchor in HEAVY_OPS:
+    if kernel.is_heavy:
         return anchor
     names = [_plain(op) for op in kernel.name.split("+") if op] or [anchor]
     return min(names, key=_rank)
@@ -56,8 +56,6 @@ def _plain(op: str) -> str:
 
 
 def _rank(op: str) -> int:
-    if op in HEAVY_OPS:
-        return 0
     if op in _REDUCTIONS or any(word in op for word in _OVER_AN_AXIS):
         return 1
     if op in _JOINS:

@@ -135,7 +135,7 @@ class _Network:
                 items.append(Rect(x + lo * BOX_WIDTH, top, (hi - lo) * BOX_WIDTH, high, DEVICE_COLOURS[device]))
         lo, hi = max(place.gpu[0], place.cpu[0]), min(place.gpu[1], place.cpu[1])
         if is_split and hi > lo:  # rows that both compute
-            both = mixed(mixed(*DEVICE_COLOURS.values(), 0.5), INK, 0.8)
+            both = mixed(mixed(DEVICE_COLOURS["gpu"], DEVICE_COLOURS["cpu"], 0.5), INK, 0.8)
             items.append(Rect(x + lo * BOX_WIDTH, top, (hi - lo) * BOX_WIDTH, high, both))
         if is_split:
             items.append(Rect(x, y, BOX_WIDTH, STRIP, colour))

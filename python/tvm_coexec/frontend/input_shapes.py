@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.texts import list_some
@@ -72,7 +72,7 @@ def inputs_of(proto: ModelProto, path: str) -> list[ModelInput]:
     return found
 
 
-def _size(dim) -> int | str:
+def _size(dim: Any) -> int | str:
     if dim.HasField("dim_value"):
         return dim.dim_value if dim.dim_value > 0 else str(dim.dim_value)
     return dim.dim_param or _UNNAMED

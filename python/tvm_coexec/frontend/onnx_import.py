@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm import relay
@@ -128,7 +128,7 @@ def _followed(position: _Position, nodes: int) -> Iterator[None]:
     stock = graph._convert_operator
     with progress(what="importing", unit="operator", total=nodes) as bar:
 
-        def convert(self, op_name: str, inputs, attrs: dict, opset: int):
+        def convert(self: Any, op_name: str, inputs: Any, attrs: dict, opset: int) -> Any:
             position.last = (op_name, str(attrs.get("tvm_custom", {}).get("name", "")))
             position.open.append(position.last)
             try:

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import tvm
 from tvm.ir import diagnostics
@@ -38,7 +39,7 @@ def _log_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         stock = warnings.showwarning
 
-        def show(message, category, filename, lineno, file=None, line=None) -> None:
+        def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
             if filename.startswith(folder):
                 logger.info("%s: %s", category.__name__, " ".join(str(message).split()))
             else:

@@ -10,7 +10,7 @@ import numpy as np
 from tvm_coexec.core.access import Range
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.features.describe import describe, is_free
+from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
 # A table of shares has at most so many rows that were asked for; the others are interpolated.
@@ -99,7 +99,7 @@ class Tables:
         )
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
-        self.enqueues = [0.0 if is_free(k) else self.enqueue_s for k in graph.kernels]
+        self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
     def alone_s(self, device: str, graph: KernelGraph) -> float | None:
         """Seconds of a whole graph on a device alone, where the costs have measured that."""

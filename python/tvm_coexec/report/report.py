@@ -170,10 +170,10 @@ class Report:
         lines += [head, "-" * len(head)]
         for row in self.segments():
             cut = f"{row['cut']}/{row['extent']}" if "cut" in row else ""
-            times = [_ms(row["expected_s"].get(k)) for k in ("gpu", "cpu", "share_out", "join")]
+            values = [_ms(row["expected_s"].get(k)) for k in ("gpu", "cpu", "share_out", "join")]
             lines.append(
                 f"{row['segment']:>4} {row['device']:7} {row.get('axis', ''):6} {cut:>12} "
-                f"{times[0]:>9} {times[1]:>9} {times[2]:>9} {times[3]:>9}  {_kernels(row)}"
+                f"{values[0]:>9} {values[1]:>9} {values[2]:>9} {values[3]:>9}  {_kernels(row)}"
             )
         lines += [*_largest_lines(self.largest()), *_whole_lines(self.whole())]
         return "\n".join(lines) + "\n"

@@ -96,7 +96,7 @@ def build_hook(stock: Callable) -> Callable:
     """Wrap ``tvm.driver.tvmc.compiler.build``: same arguments and result, for two devices where that was asked for."""
     signature = inspect.signature(stock)
 
-    def build(*args: object, **kwargs: object):
+    def build(*args: object, **kwargs: object) -> object:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments
         request = _request.get() or _marked(given["mod"])
@@ -170,7 +170,7 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
         args.tuning_records = None
     cpu, gpu = devices_of(_target(args))
     _check_cross_compiler(cpu, args.cross_compiler)
-    CoExecPartition(cpu, gpu, **pass_options(options))  # finds what is wrong with them before the model is read
+    CoExecPartition(cpu, gpu, None, **pass_options(options))  # finds what is wrong with them before the model is read
     # an instrument of the context that TVM makes: another context inside would make --print-pass-times forget its times
     request = _Request(options, lowered=LoweringCapture())
     with StagedFiles() as files:
@@ -188,8 +188,9 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
             ),
         ):
             compiler.drive_compile(args)
-        if request.plan is None and plan_file is not None:
-            logger.warning("no plan was written: the model stays whole")
+        if request.plan is None:
+            if plan_file is not None:
+                logger.warning("no plan was written: the model stays whole")
         elif plan_file not in (None, "-"):
             _write(plan_file, request.plan.to_json())
         report = request.report.to_text() if request.report else "the model was divided before\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 from tvm.driver.tvmc import TVMCException, frontends
 from tvm.driver.tvmc.model import TVMCModel
@@ -17,11 +18,13 @@ from .messages import one_line
 class Frontends:
     """``tvm.driver.tvmc.frontends`` as the compile command uses it; says what is wrong with a file it can't read."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(frontends, name)
 
     @staticmethod
-    def load_model(path: str, model_format: str | None = None, shape_dict: dict | None = None, **kwargs: object):
+    def load_model(
+        path: str, model_format: str | None = None, shape_dict: dict | None = None, **kwargs: object
+    ) -> TVMCModel:
         try:
             is_onnx = model_format == "onnx" or (model_format is None and path.endswith(".onnx"))
             if is_onnx and not kwargs and importlib.util.find_spec("onnx"):  # without onnx TVM says what to install
