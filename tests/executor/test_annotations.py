@@ -1,4 +1,4 @@
-"""What a built module says of its plan."""
+"""The plan in a built module's graph."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def op_nodes(text: str) -> list[tuple[str, str, str]]:
 )
 def test_roles_fit_what_the_nodes_do(net, axis):
     lib = tvm_coexec.build(net(), ratio=0.5, axis=axis)
-    told = read_metadata(Graph(lib.get_graph_json()))
+    content = read_metadata(Graph(lib.get_graph_json()))
     nodes = op_nodes(lib.get_graph_json())
-    assert list(told["nodes"]) == [name for name, _, _ in nodes]
-    chains = {s for s, row in enumerate(told["segments"]) if row["device"] == "split"}
-    assert chains and [told["segments"][s]["chain"] for s in sorted(chains)] == list(range(len(chains)))
+    assert list(content["nodes"]) == [name for name, _, _ in nodes]
+    chains = {s for s, row in enumerate(content["segments"]) if row["device"] == "split"}
+    assert chains and [content["segments"][s]["chain"] for s in sorted(chains)] == list(range(len(chains)))
     for name, function, device in nodes:
-        segment, role = told["nodes"][name]
+        segment, role = content["nodes"][name]
         assert (function == "__copy") == (role in ("upload", "download")), name
         assert role != "upload" or device == "gpu"
         assert role != "download" or device == "cpu"
@@ -58,23 +58,23 @@ def test_roles_fit_what_the_nodes_do(net, axis):
             continue
         assert role in ("upload", "download", "slice")
     for segment in chains:  # both devices have their share, in the let chain's order: launches first
-        own = [(device, told["nodes"][name][1]) for name, _, device in nodes if told["nodes"][name][0] == segment]
+        own = [(device, content["nodes"][name][1]) for name, _, device in nodes if content["nodes"][name][0] == segment]
         assert ("gpu", "work") in own and ("cpu", "work") in own
         assert own.index(("gpu", "work")) < own.index(("cpu", "work"))
-    numbers = [told["nodes"][name][0] for name, _, _ in nodes if told["nodes"][name][1] == "work"]
+    numbers = [content["nodes"][name][0] for name, _, _ in nodes if content["nodes"][name][1] == "work"]
     assert numbers == sorted(numbers)  # segments run one after the other
 
 
-def test_segments_and_expectation_are_the_plan_s():
+def test_segments_and_expected_times_match_the_plan():
     made = relay.transform.CoExecPartition(ratio=0.5, profile="generic")
     with tvm.transform.PassContext(opt_level=3):
         made(residual_net())
-    told = read_metadata(Graph(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json()))
-    for row, segment in zip(told["segments"], made.report.plan.segments, strict=True):
+    content = read_metadata(Graph(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json()))
+    for row, segment in zip(content["segments"], made.report.plan.segments, strict=True):
         assert row["device"] == segment.device
         if segment.device == "split":
             assert (row["axis"], row["cut"]) == (segment.axis, segment.cut) and row["cut"] < row["extent"]
-    sim, expected = made.report.simulated, told["expected"]
+    sim, expected = made.report.simulated, content["expected"]
     assert expected["total_ns"] == round(sim.now_s * 1e9)
     assert expected["bytes_moved"] == round(sim.totals.bytes_moved)
     assert expected["sync_points"] == sim.totals.sync_points
@@ -88,9 +88,9 @@ def test_without_costs_nothing_is_expected():
 
 
 def test_a_whole_model_on_the_cpu_is_one_segment():
-    told = read_metadata(Graph(tvm_coexec.build(conv_chain(), ratio=0.0).get_graph_json()))
-    assert told["segments"] == [{"device": "cpu", "chain": -1}]
-    assert told["nodes"] and set(map(tuple, told["nodes"].values())) == {(0, "work")}
+    content = read_metadata(Graph(tvm_coexec.build(conv_chain(), ratio=0.0).get_graph_json()))
+    assert content["segments"] == [{"device": "cpu", "chain": -1}]
+    assert content["nodes"] and set(map(tuple, content["nodes"].values())) == {(0, "work")}
 
 
 @pytest.mark.opencl

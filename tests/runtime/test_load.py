@@ -1,4 +1,4 @@
-"""Finding and loading the library."""
+"""Find and load the library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ report([loaded, mapped("libtvm_coexec_runtime"), mapped("libOpenCL")])
 
 
 @pytest.mark.llvm
-def test_missing_library_is_a_reason_and_no_error(tmp_path: Path) -> None:
+def test_a_missing_library_does_not_raise(tmp_path: Path) -> None:
     code = f"""
 import pathlib
 from tvm_coexec import CoExecError
@@ -46,7 +46,7 @@ report(out)
 
 
 @pytest.mark.llvm
-def test_stands_aside_where_tvm_has_an_opencl_runtime() -> None:
+def test_tvms_own_opencl_runtime_has_priority() -> None:
     code = """
 import tvm
 marker = tvm.register_func("device_api.opencl", lambda: 0)

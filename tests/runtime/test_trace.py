@@ -1,4 +1,4 @@
-"""What the recorder records of copies, kernels, and functions that a traced module gives."""
+"""Spans of copies, kernels, and functions of a traced module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs recorded on both devices. Nothing here depends on how long anything takes, only on what must come first."""
+"""Runs recorded on both devices. Nothing here depends on durations, only on order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker accepts what is laid out, and finds what is wrong in anything else."""
+"""The checker accepts planned storage layouts and finds the hazards of wrong ones."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ GRAPHS = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_layouts_are_right(name, mode):
+def test_layouts_have_no_hazard(name, mode):
     text, storages = written(GRAPHS[name](), mode)
     assert find_hazards(text, storages, {"x", "e"}, mode == "mapped") == []
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_tensors_without_elements_have_addresses_in_memory(mode):
+def test_empty_tensors_have_valid_addresses(mode):
     layout = plan_storage(without_elements(), {"x", "e"}, **MODES[mode])
     assert all(0 <= offset < layout.blocks[block].nbytes for block, offset in layout.of.values())
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_any_two_storages_in_one_place_are_found_out_or_harmless(name):
+def test_overlapping_storages_are_found_or_harmless(name):
     """Put one tensor where another one is: either the checker objects, or both are never in use at once.
 
     Never in use at once is decided here by hand, for one interleaving: the GPU late, its kernels run when waited for.
@@ -111,7 +111,7 @@ def _copies(text: str, storages: list[Storage]) -> list[bool]:
 
 
 def _late(text: str, storages: list[Storage], late: bool) -> bool:
-    """Whether a run with tokens for values goes wrong; GPU kernels run at once, or when somebody waits for them."""
+    """Return whether a run on tokens is wrong; GPU kernels run at once, or as late as the host waits for them."""
     graph, memory, expected = Graph(text), {}, {}
     queue: list = []
 
@@ -160,7 +160,7 @@ def test_tvms_own_plan_is_wrong_for_shared_memory():
     assert any("may overwrite" in text for text in found)
 
 
-def test_a_wait_that_is_left_out_is_found():
+def test_a_missing_wait_is_found():
     text, storages = written(chains(3), "fine")
     document = json.loads(text)
     copies = [n for n in document["nodes"] if n["op"] != "null" and n["attrs"]["func_name"] == "__copy"]
@@ -169,7 +169,7 @@ def test_a_wait_that_is_left_out_is_found():
     assert any("before" in text for text in found)
 
 
-def test_memory_that_nobody_mapped_is_found():
+def test_unmapped_memory_is_found():
     text, storages = written(chains(2), "mapped")
     document = json.loads(text)
     for node in document["nodes"]:
@@ -178,7 +178,7 @@ def test_memory_that_nobody_mapped_is_found():
     assert any("not mapped" in text for text in find_hazards(json.dumps(document), storages, {"x"}, mapped=True))
 
 
-def test_a_download_that_begins_before_its_memory_is_free_is_found():
+def test_an_early_download_to_memory_in_use_is_found():
     graph = chains(3)
     text, storages = written(graph, "fetched")
     assert "coexec_fetch" in text

@@ -1,4 +1,4 @@
-"""Which tensors become one memory."""
+"""Which tensors share a buffer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def places(graph, shared=True, alignment=64):
     return share_buffers(graph, classify_nodes(graph), shared, alignment)
 
 
-def test_copies_between_devices_that_share_memory_are_the_same_tensor():
+def test_copies_in_shared_memory_are_elided():
     w = Writer()
     x = w.input("x", (1, 32))
     up = w.copy(x, "gpu")
@@ -24,7 +24,7 @@ def test_copies_between_devices_that_share_memory_are_the_same_tensor():
     assert places(graph, shared=False).location == [(e, 0) for e in (x, up, g, down)]
 
 
-def test_parts_are_written_into_the_result_that_both_devices_join():
+def test_operands_are_in_place_if_both_devices_concatenate():
     graph = chains(2)
     sharing = places(graph)
     joins = [n for n in graph.nodes if "concatenate" in n.function]
@@ -58,7 +58,7 @@ def test_dense_blocks_become_one_buffer():
         ((1, 1, 16, 5), 2, True),
     ],
 )
-def test_only_runs_of_memory_that_begin_where_tensors_may(shape, axis, joined):
+def test_operands_in_place_are_contiguous_and_aligned(shape, axis, joined):
     w = Writer()
     x = w.input("x", shape)
     parts = [w.kernel("cpu", [x], shape), w.kernel("cpu", [x], shape)]
@@ -67,7 +67,7 @@ def test_only_runs_of_memory_that_begin_where_tensors_may(shape, axis, joined):
     assert places(graph).in_place == ({y} if joined else set())
 
 
-def test_what_is_more_than_a_concatenation_stays():
+def test_fused_concatenations_are_kept():
     w = Writer()
     x = w.input("x", (1, 32))
     a, b = w.kernel("cpu", [x]), w.kernel("cpu", [x])
@@ -76,7 +76,7 @@ def test_what_is_more_than_a_concatenation_stays():
     assert not places(w.graph(y)).in_place
 
 
-def test_inputs_outputs_and_tensors_in_two_results_are_nobodys_parts():
+def test_inputs_outputs_and_operands_of_two_results_are_not_in_place():
     w = Writer()
     x = w.input("x", (1, 32))
     a, b, c = (w.kernel("cpu", [x]) for _ in range(3))
@@ -87,14 +87,14 @@ def test_inputs_outputs_and_tensors_in_two_results_are_nobodys_parts():
     assert places(graph).in_place == {first}
 
 
-def test_reshapes_are_the_same_tensor_on_any_device():
+def test_reshapes_share_their_sources_buffer():
     w = Writer()
     a = w.kernel("cpu", [w.input("x", (1, 32))])
     flat = w.reshape(a, (32,))
     assert places(w.graph(flat), shared=False).location[flat] == (a, 0)
 
 
-def test_where_memory_has_to_be_mapped_nothing_is_joined_and_inputs_are_copied():
+def test_mapped_memory_has_nothing_in_place_and_copied_inputs():
     graph = chains(2)
     sharing = places(graph, alignment=None)
     assert not sharing.in_place

@@ -1,4 +1,4 @@
-"""Layouts of random graphs: right under every interleaving, and no larger than they have to be."""
+"""Storage layouts of random graphs: without hazards under every interleaving, and no larger than necessary."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def programs(draw: st.DrawFn) -> Graph:
             made = w.kernel(device, read, (1, draw(st.sampled_from([0, 8, 16, 32, 64]))))
         on[device].append(made)
     outputs = draw(st.lists(st.sampled_from(on["cpu"][1:] + [on["cpu"][-1]]), min_size=1, max_size=2, unique=True))
-    last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is somebody's, too
+    last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is read, too
     return w.graph(last, *outputs)
 
 
 @settings(max_examples=150, deadline=None)
 @given(programs(), st.sampled_from(sorted(MODES)))
-def test_random_programs_are_right_under_every_interleaving(graph, mode):
+def test_random_graphs_have_no_hazard(graph, mode):
     text, storages = written(graph, mode)
     assert find_hazards(text, storages, {"x"}, mode == "mapped") == []
 
 
-def test_a_kernel_that_nobody_waits_for_is_found():
+def test_a_missing_wait_for_a_kernel_is_found():
     """It may still read the input when the caller writes the next one: such a graph is not laid out."""
     w = Writer()
     x = w.input("x", (1, 32))
@@ -65,7 +65,7 @@ def test_a_kernel_that_nobody_waits_for_is_found():
 
 @settings(max_examples=100, deadline=None)
 @given(programs(), st.sampled_from(sorted(MODES)))
-def test_no_buffer_lies_where_another_one_is_in_use(graph, mode):
+def test_live_buffers_do_not_overlap(graph, mode):
     layout = plan_storage(graph, ["x"], alignment=64, **MODES[mode])
     for block in layout.blocks:
         places = list(zip(block.buffers, block.offsets, strict=True))
@@ -82,7 +82,7 @@ def buffer(nbytes: int, first: float, last: float, devices: str = "cpu", waited:
     )
 
 
-def test_the_gpu_may_go_on_where_the_cpu_has_to_wait():
+def test_the_gpu_reuses_memory_earlier_than_the_cpu():
     used = buffer(100, 0, 3, "gpu", waited=9)
     assert used.precedes(buffer(100, 4, 6, "gpu"))
     assert not used.precedes(buffer(100, 4, 6, "cpu"))
