@@ -61,13 +61,13 @@ def test_every_node_has_its_events(lib, recording):
     nodes, measured = recording.graph.nodes, recording.measured
     computed = [e for e in measured.lane("cpu") if e.what in COMPUTING]
     assert [(e.name, e.what, e.segment) for e in computed] == [
-        (n.function, n.role, n.segment) for n in nodes if n.called and n.device == "cpu"
+        (n.function, n.role, n.segment) for n in nodes if n.is_call and n.device == "cpu"
     ]
     launched = [e for e in measured.lane("cpu") if e.what == "enqueue"]
     assert [(e.name, e.segment) for e in launched] == [
-        (n.function, n.segment) for n in nodes if n.called and n.device == "gpu"
+        (n.function, n.segment) for n in nodes if n.is_call and n.device == "gpu"
     ]
-    functions = [n for n in nodes if n.called and n.device == "gpu"]
+    functions = [n for n in nodes if n.is_call and n.device == "gpu"]
     kernels = measured.lane("gpu")
     assert len(kernels) >= len(functions)
     assert [k.segment for k in kernels] == sorted(k.segment for k in kernels)
