@@ -152,7 +152,7 @@ def latency(runs: int) -> dict:
         "p90_us": sorted(found)[int(0.9 * len(found))] * 1e6,
         "uncertainty_us": max(uncertainty) * 1e6,
         "waits": len(found),
-        "chosen": runtime.waiting()["method"],
+        "chosen": runtime.wait_method()["method"],
     }
 
 

@@ -89,7 +89,7 @@ def main() -> None:
 def _notes() -> list[str]:
     return [
         "run, cpu (kernels), gpu (kernels): median ms of recorded runs; over_shares: the run over the larger of both; "
-        "waiting: the CPU's for the GPU, idle_wait: the part of it in which the GPU is at nothing",
+        "waiting: the CPU's for the GPU, idle_wait: the part of it in which the GPU is idle",
         "memory: bytes of tensors on shared memory over those of TVM's plan for the unsplit model on the CPU; "
         "memory_copies: those of the split model in the stock executor",
         f"goals: over_shares <= {GOALS['over_shares']:g} for the chain, memory <= {GOALS['memory']:g}",

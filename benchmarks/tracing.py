@@ -17,7 +17,7 @@ def measure(name: str, bed: _common.TestBed, turns: int) -> dict:
     import tvm_coexec
     from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer
-    from tvm_coexec.tracing.spans import spans_of
+    from tvm_coexec.tracing.spans import parse_spans
 
     net = _modules.Network.load(name)
     plain, lib = _built(net)
@@ -35,7 +35,7 @@ def measure(name: str, bed: _common.TestBed, turns: int) -> dict:
                 seconds[runner.name].append(_runs(runner))
             runtime.trace_start()
             seconds["on"].append(_runs(on))
-            spans = len(spans_of(runtime.trace_take()).spans)
+            spans = len(parse_spans(runtime.trace_take()).spans)
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in seconds.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in seconds.items()}
 

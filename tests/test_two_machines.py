@@ -166,11 +166,11 @@ def test_machines_that_are_not_there(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CoExecError, match="no other machine is named"):
         remote.connect()
-    with pytest.raises(CoExecError, match="RPC server here is not HOST:PORT"):
+    with pytest.raises(CoExecError, match="RPC server here is not of the form HOST:PORT"):
         remote.connect("here")
-    with pytest.raises(CoExecError, match="can't be reached"):
+    with pytest.raises(CoExecError, match="cannot be reached"):
         remote.connect(f"127.0.0.1:{free_port()}")
-    with pytest.raises(CoExecError, match="leave tracker and key out"):
+    with pytest.raises(CoExecError, match="omit tracker and key"):
         remote.connect("127.0.0.1:1", key="board")
     monkeypatch.setenv("TVM_TRACKER_HOST", "127.0.0.1")
     monkeypatch.setenv("TVM_TRACKER_PORT", "1")

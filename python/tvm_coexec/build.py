@@ -8,7 +8,7 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
-from .executor.annotations import described
+from .executor.annotations import annotate_graph
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
 from .targets import targets
@@ -77,4 +77,4 @@ def build(
         if plan is None:
             check_buildable(split)
             return relay.build(split, target=target_of_whole(split, cpu, gpu))
-        return described(lambda: relay.build(split, target=both), plan, partition.report)
+        return annotate_graph(lambda: relay.build(split, target=both), plan, partition.report)

@@ -56,7 +56,7 @@ def test_inputs_of_a_file(coexec, model, tmp_path):
     [
         (["--runs", "0"], "must be at least 1"),
         (["--warm-up", "-1"], "not a whole number"),
-        (["--inputs", "none.npz"], "none.npz is no complete .npz file"),
+        (["--inputs", "none.npz"], "none.npz is not a complete .npz file"),
         (["--inputs", "none.npz", "--seed", "1"], "leave one out"),
         (["--trace", "no/t.json"], "there is no folder"),
         (["--html", "."], "it is a folder"),

@@ -280,7 +280,7 @@ def test_no_gpu(package, tmp_path):
     """In a process of its own: a driver that has been opened stays open."""
     from tvm_coexec.opencl import runtime
 
-    if not runtime._state.ours:
+    if not runtime.is_ours():
         pytest.skip("TVM's own OpenCL runtime takes what devices there are")
     environment = dict(os.environ, TVM_COEXEC_OPENCL_DEVICES="no such device")
     command = [sys.executable, "-m", "tvm_coexec.tvmc", "run", "-o", "answer.npz", str(package)]

@@ -32,7 +32,7 @@ from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.executor.annotations import Lowered, described
+from tvm_coexec.executor.annotations import LoweringCapture, annotate_graph
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
@@ -68,7 +68,7 @@ class _Request:
     report: Report | None = None
     plan: Plan | None = None
     module: tvm.IRModule | None = None
-    lowered: Lowered | None = None
+    lowered: LoweringCapture | None = None
 
 
 _request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("coexec_request", default=None)
@@ -116,7 +116,7 @@ def build_hook(stock: Callable) -> Callable:
             given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
             return stock(*bound.args, **bound.kwargs)
         given["tvm_target"] = targets(cpu, gpu)
-        return described(
+        return annotate_graph(
             lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
         )
 
@@ -172,7 +172,7 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
     _check_cross_compiler(cpu, args.cross_compiler)
     CoExecPartition(cpu, gpu, None, **pass_options(options))  # finds what is wrong with them before the model is read
     # an instrument of the context that TVM makes: another context inside would make --print-pass-times forget its times
-    request = _Request(options, lowered=Lowered())
+    request = _Request(options, lowered=LoweringCapture())
     with StagedFiles() as files:
         args.output = files.stage(args.output)
         plan_file, report_file = (_staged(files, options.get(name), flag(name)) for name in OUTPUT)
