@@ -166,7 +166,7 @@ def test_a_plan_edited_by_hand_is_checked(planned, coexec, model_file, profile_f
     base = ("plan", model_file, "--profile", profile_file, "--check", path)
     done = coexec(*base, "--json", out, "-o", again, "--compare")
     assert done.code == 0, done.err
-    assert f"{path}: OK, it fits {model_file}" in done.out and f" {chain.cut - 4}/" in done.out
+    assert f"{path}: OK, the plan fits {model_file}" in done.out and f" {chain.cut - 4}/" in done.out
     told = json.loads(out.read_text())
     checked, *others = told["strategies"]
     assert checked["strategy"] == "plan.json" and checked["expected_s"] == told["expected_s"]
@@ -187,8 +187,8 @@ def test_plans_that_are_stale_foreign_or_damaged_are_refused(planned, coexec, mo
         (other, good, "was made for another model or other shapes"),
         (model_file, good[: len(good) // 2], "is not JSON"),
         (model_file, good.replace('"version": 1', '"version": 99'), "has plan version 99"),
-        (model_file, dropped, "the plan leaves out kernels"),
-        (model_file, good.replace('"cut"', '"cutt"'), "has 'cutt', which means nothing"),
+        (model_file, dropped, "the plan has no segment for kernels"),
+        (model_file, good.replace('"cut"', '"cutt"'), "has the unknown key 'cutt'"),
         (model_file, "[]", "is not a co-execution plan"),
     ]
     for model, text, says in cases:
@@ -226,11 +226,11 @@ def test_without_a_profile_nothing_is_measured(coexec, model_file, monkeypatch):
     monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: None)
     done = coexec("plan", model_file)
     assert done.code == 0, done.err
-    assert done.out.startswith("profile: generic, of another board, since none")
+    assert done.out.startswith("profile: generic, (of another board), because no")
     generic = profiling.generic()
     assert f"costs: {generic.description}" in done.out
     monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: ("this_one", generic))
-    assert coexec("plan", model_file).out.startswith("profile: this_one, which comes with tvm-coexec")
+    assert coexec("plan", model_file).out.startswith("profile: this_one, which is shipped with tvm-coexec")
     assert coexec("plan", model_file, "--profile", "generic").out.startswith("profile: generic\n")
 
 
@@ -267,7 +267,7 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
     base = (model_file, "--profile", profile_file)
     cases = [
         ((tmp_path / "none.onnx",), "there is no model"),
-        ((model_file, "--profile", "nowhere"), "--profile: there is no file nowhere; it may also be one of: measure"),
+        ((model_file, "--profile", "nowhere"), "--profile: there is no file nowhere; give a file or one of: measure"),
         ((model_file, "--profile", model_file), "small.onnx"),
         ((*base, "--strategy", "best"), "strategy 'best' is unknown; use one of coexec"),
         ((*base, "--axis", "depth"), "axis 'depth' is unknown"),

@@ -106,30 +106,30 @@ def test_what_a_person_may_leave_out():
             '{"version": 7, "segments": []}',
             "here.json has plan version 7; this release reads version 1: plan again",
         ),
-        ('{"version": 1, "segments": []}', "here.json is damaged: it lacks or garbles 'graph'"),
-        ('{"version": 1, "graph": "a", "segments": [{"kernels": [0]}]}', "lacks or garbles 'device'"),
-        ('{"version": 1, "graph": "a", "segments": [{"device": "cpu"}]}', "lacks or garbles 'kernels'"),
+        ('{"version": 1, "segments": []}', "here.json is damaged: missing or invalid 'graph'"),
+        ('{"version": 1, "graph": "a", "segments": [{"kernels": [0]}]}', "missing or invalid 'device'"),
+        ('{"version": 1, "graph": "a", "segments": [{"device": "cpu"}]}', "missing or invalid 'kernels'"),
         ('{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": 3}]}', "here.json is damaged"),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": ["x"]}]}',
-            "segment 0 lacks or garbles 'kernels'",
+            "segment 0 has a missing or invalid 'kernels'",
         ),
         ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged: segment 0 is no object"),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0.5]}]}',
-            "segment 0 lacks or garbles 'kernels'",
+            "segment 0 has a missing or invalid 'kernels'",
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "axis": "h", "cut": 4.5}]}',
-            "segment 0 lacks or garbles 'cut'",
+            "segment 0 has a missing or invalid 'cut'",
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "axis": "h"}]}',
-            "segment 0 lacks or garbles 'cut'",
+            "segment 0 has a missing or invalid 'cut'",
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0], "Cut": 4}]}',
-            "segment 0 has 'Cut', which means nothing; it may have device, kernels, axis, cut, expected_s",
+            "segment 0 has the unknown key 'Cut' (allowed: device, kernels, axis, cut, expected_s",
         ),
         ('{"version": 1, "graph": "a", "segments": 5}', "here.json is damaged: 'segments' is not a list; plan again"),
         ('{"version": 1, "graph": "a", "segments": [], "notes": []}', "here.json is damaged: 'notes' is not an object"),
@@ -178,11 +178,11 @@ def test_text_that_is_no_plan(text, says):
         ),
         (
             {"segments": (Segment("cpu", (0, 1)),)},
-            "the plan leaves out kernels [2, 3]: every kernel must be in a segment",
+            "the plan has no segment for kernels [2, 3]: put every kernel into a segment",
         ),
         (
             {"segments": (Segment("split", (0,), "w", 4), Segment("cpu", (1, 2, 3)))},
-            "segment 0 of the plan can't be split: kernel 0 (nn.conv2d) has no axis 'w' to split; it has: oc, h",
+            "segment 0 of the plan can't be split: kernel 0 (nn.conv2d) has no axis 'w' (available: oc, h",
         ),
         (
             {"segments": (Segment("split", (0,), "oc", 6), Segment("cpu", (1, 2, 3)))},
@@ -194,11 +194,11 @@ def test_text_that_is_no_plan(text, says):
         ),
         (
             {"segments": (Segment("split", (0, 1), "oc", 4), Segment("cpu", (2, 3)))},
-            "can't be split: kernel 1 (nn.conv2d) needs the whole of kernel 0, which would be split",
+            "can't be split: kernel 1 (nn.conv2d) needs all of kernel 0, which the chain would split",
         ),
         (
             {"segments": (Segment("cpu", (0, 1, 2)), Segment("split", (3,), "h", 4))},
-            "kernel 3 (nn.softmax) has no axis 'h' to split; it has: it mixes everything",
+            "kernel 3 (nn.softmax) can't be split: it mixes everything",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""``coexec plan``: which device computes what; strategies side by side, plans checked and drawn."""
+"""``coexec plan``: plan a model, compare strategies, check and draw plans."""
 
 from __future__ import annotations
 
@@ -30,24 +30,28 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the command's arguments."""
     add_model(parser)
     parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
     add = parser.add_argument_group("how to plan").add_argument
     add_flags(add, Options)
-    add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
+    add(
+        "--check",
+        metavar="PLAN",
+        help="check this plan (written by coexec or edited by hand) against MODEL instead of planning",
+    )
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
-    add("--compare", action="store_true", help="a table of all strategies")
+    add("--compare", action="store_true", help="print a table of all strategies")
     add("--png", metavar="FILE", help="draw the network and both timelines as an image")
-    add("--html", metavar="FILE", help="draw them as a page, with details where the mouse points")
-    add("--json", metavar="FILE", help="write what is printed")
+    add("--html", metavar="FILE", help="draw them as an HTML page with tooltips")
+    add("--json", metavar="FILE", help="write the printed numbers to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plan or check, and show it."""
+    """Make or check a plan, and print it."""
     options = _options(args)
     given = Plan.load(args.check) if args.check else None
     from tvm_coexec.measuring.read_model import load_model
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     report = Report(graph, plan, costs=costs)
     print(f"profile: {profile}")
     if given is not None:
-        print(f"{args.check}: OK, it fits {args.model}")
+        print(f"{args.check}: OK, the plan fits {args.model}")
     print(report.to_text(), end="")
     compared = _compare(report, options, args) if args.compare else []
     if args.output:
@@ -78,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    """Options of planning, and what can be said of the others before the model is read."""
+    """Check all options that can be checked before the model is read, and return those of planning."""
     given = {name: getattr(args, name) for name in options_of(Options) if getattr(args, name) is not None}
     if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
-        told = ", ".join(map(flag, idle))
-        raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
+        names = ", ".join(map(flag, idle))
+        raise CoExecError(f"--check does not change the plan, so {names} would have no effect: leave one out")
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
     options = checked(Options, given, flag)
@@ -104,7 +108,7 @@ def _plan(
     given: Plan | None,
     targets: Sequence[Target],
 ) -> tuple[Plan, KernelGraph]:
-    """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
+    """Make a plan whose GPU work TVM can compile; return it with the graph that it was made for."""
     from tvm_coexec.measuring.pieces import opt_level_3
     from tvm_coexec.partition import divide_compilably, restrict_to_measured
 
@@ -128,7 +132,7 @@ def _check(plan: Plan, graph: KernelGraph, args: argparse.Namespace) -> None:
 
 
 def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: Target) -> tuple[str, Costs]:
-    """What the plan is made with, and what to say of it; nothing is measured unless the user says so."""
+    """Return a description of the costs and the costs; nothing is measured unless the user asks for it."""
     from tvm_coexec.cost_models import shipped as profiles
     from tvm_coexec.measuring import on_the_spot as profiling
 
@@ -136,8 +140,8 @@ def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: T
     if name is None:
         found = profiling.shipped(cpu, gpu)
         if found is not None:
-            return f"{found[0]}, which comes with tvm-coexec and is of these devices", found[1]
-        text = "generic, of another board, since none that comes with tvm-coexec is of these devices; give --profile"
+            return f"{found[0]}, which is shipped with tvm-coexec and is of these devices", found[1]
+        text = "generic (of another board), because no shipped profile is of these devices; give --profile"
         return text, profiling.generic()
     if name == profiling.MEASURE:
         from tvm_coexec.measuring.pieces import opt_level_3
@@ -147,12 +151,12 @@ def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: T
         return "measured here", costs
     if not os.path.exists(name) and profiles.path_of(name) is None:
         known = ", ".join((profiling.MEASURE, *profiles.names()))
-        raise CoExecError(f"--profile: there is no file {name}; it may also be one of: {known}")
+        raise CoExecError(f"--profile: there is no file {name}; give a file or one of: {known}")
     return name, profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name)
 
 
 def _compare(report: Report, options: Options, args: argparse.Namespace) -> list[Compared]:
-    """Print the table of strategies, and why some have no plan; a checked plan is its first row."""
+    """Print the table of strategies and the reason why a strategy has no plan; a checked plan is the first row."""
     graph, costs = report.graph, report.costs
     assert costs is not None
     compared = compare(graph, costs, options)
@@ -164,7 +168,7 @@ def _compare(report: Report, options: Options, args: argparse.Namespace) -> list
     if not any("energy mJ" in r and r["energy mJ"] is not None for r in rows):
         rows = [{k: v for k, v in r.items() if k != "energy mJ"} for r in rows]
     print()
-    print_table(rows, "strategies, by the same costs and the same simulated executor")
+    print_table(rows, "strategies, all with the same costs and the same simulator")
     for c in compared:
         if c.plan is None:
             print(f"{c.strategy}: {c.reason}")
