@@ -149,7 +149,7 @@ def test_everything_here_needs_no_other_machine():
 def test_plans_of_another_kind_are_refused():
     mod = models.conv_chain(3)
     _, extracted = two_machines.prepare(mod)
-    with pytest.raises(CoExecError, match="has 2 segments and 2 chains; two places far apart"):
+    with pytest.raises(CoExecError, match="has 2 segments and 2 chains; two machines take one segment"):
         split_at(mod, None, make_plan(extracted.graph, ratio=0.5, axis="h"))
     there_and_back = (Segment("cpu", (0,)), Segment("gpu", (1,)), Segment("cpu", (2,)))
     with pytest.raises(CoExecError, match="has 3 segments"):

@@ -21,9 +21,9 @@ from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.ir_utils import ModulePass
 from .relay_passes.layout import AlterShareLayouts
-from .relay_passes.outline import Annotate
+from .relay_passes.outline import OutlineSegments
 from .relay_passes.prepare import Prepare, bind_params
-from .relay_passes.schedule_devices import Place
+from .relay_passes.schedule_devices import ScheduleDevices
 from .relay_passes.split import SplitChains
 from .relay_passes.static_shapes import why_dynamic
 from .report.report import Report
@@ -94,12 +94,12 @@ class CoExecPartition(ModulePass):
         extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
-            placed = Place(*both)(shares)
+            placed = ScheduleDevices(*both)(shares)
         else:
             from .measuring.verify.run import verified  # measuring needs the runtime; planning alone does not
 
             def divide(plan: Plan) -> tvm.IRModule:
-                return Place(*both)(_shares(prepared, extracted, plan, both))
+                return ScheduleDevices(*both)(_shares(prepared, extracted, plan, both))
 
             plan, placed = verified(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
         self.report = Report(extracted.graph, plan, costs=costs)
@@ -189,7 +189,7 @@ def restrict_to_measured(
 
 def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:
     """Make a plan's functions of both devices; raise `Uncompilable` if TVM can't compile one."""
-    outlined = Annotate(plan, extracted)(prepared)
+    outlined = OutlineSegments(plan, extracted)(prepared)
     altered = AlterShareLayouts(*targets)(SplitChains()(outlined))
     check_compilable(altered, plan, extracted.graph, targets[1])
     return altered

@@ -27,7 +27,7 @@ from .core.naming import function_name
 from .core.plan import Plan
 from .pass_context import deployed
 from .relay_passes.extract.extractor import Extracted, extract_with_calls
-from .relay_passes.outline import Annotate
+from .relay_passes.outline import OutlineSegments
 from .relay_passes.prepare import Prepare
 
 HERE, THERE = "here", "there"
@@ -132,7 +132,7 @@ def split_prepared(prepared: tvm.IRModule, extracted: Extracted, plan: Plan) -> 
             "machines take one segment each: plan with strategy neurosurgeon"
         )
     with deployed():
-        return _ModuleSplitter(Annotate(plan, extracted)(prepared), plan).run()
+        return _ModuleSplitter(OutlineSegments(plan, extracted)(prepared), plan).run()
 
 
 class _ModuleSplitter:

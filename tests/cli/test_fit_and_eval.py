@@ -85,7 +85,7 @@ def test_fit_says_which_classes_are_weak(coexec, samples_file, tmp_path):
     samples = tmp_path / "s.jsonl"
     samples.write_text(lines[0] + "".join(few))
     done = coexec("fit", samples, "-o", tmp_path / "d.json")
-    assert done.code == 0 and "pool/direct has" in done.out and "add some with --designed" in done.out
+    assert done.code == 0 and "pool/direct has" in done.out and "add some with coexec profile --designed" in done.out
 
 
 def test_plots_are_drawn(coexec, samples_file, profile_file, tmp_path):

@@ -119,7 +119,7 @@ def test_strategies_side_by_side(coexec, model_file, profile_file, tmp_path):
     told = json.loads(out.read_text())
     rows = {r["strategy"]: r for r in told["strategies"]}
     assert list(rows) == list(STRATEGIES) and all("expected_s" in r for r in rows.values())
-    table = done.out[done.out.index("strategies, by the same costs") :].splitlines()
+    table = done.out[done.out.index("strategies, all with the same costs") :].splitlines()
     assert table[1].split("  ")[0] == "strategy" and "energy" not in table[1] and "sync points" in table[1]
     printed = {line.split()[0]: line.split() for line in table[3:]}
     alone = min(told["alone_s"].values())
@@ -226,7 +226,7 @@ def test_without_a_profile_nothing_is_measured(coexec, model_file, monkeypatch):
     monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: None)
     done = coexec("plan", model_file)
     assert done.code == 0, done.err
-    assert done.out.startswith("profile: generic, (of another board), because no")
+    assert done.out.startswith("profile: generic (of another board), because no")
     generic = profiling.generic()
     assert f"costs: {generic.description}" in done.out
     monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: ("this_one", generic))

@@ -234,8 +234,8 @@ def test_a_profile_of_one_device(fails, tvmc, model_file):
 
 
 def test_devices_that_do_not_exist(fails, package):
-    fails(["there is no 'gpu'", "cpu, cuda, cl"], "run", "--device", "gpu", package)
-    fails(["there is no 'gpu'"], "run", "--device", "cpu,gpu", package)
+    fails(["unknown device 'gpu'", "cpu, cuda, cl"], "run", "--device", "gpu", package)
+    fails(["unknown device 'gpu'"], "run", "--device", "cpu,gpu", package)
     fails(["'micro' can't be combined"], "run", "--device", "cpu,micro", package)
 
 

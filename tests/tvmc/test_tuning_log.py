@@ -76,12 +76,12 @@ def test_damaged_logs(check, lines, number, why):
     with pytest.raises(CoExecError) as caught:
         check("\n".join(lines) + "\n")
     text = str(caught.value)
-    assert text.startswith(f"--tuning-records: line {number} of ") and "records.log is no tuning record: " in text
+    assert text.startswith(f"--tuning-records: line {number} of ") and "records.log is not a tuning record: " in text
     assert why in text and "\n" not in text and "line 1 column" not in text
 
 
 def test_what_is_no_text(check, tmp_path):
-    with pytest.raises(CoExecError, match=r"records\.log is no text file"):
+    with pytest.raises(CoExecError, match=r"records\.log is not a text file"):
         check(b"\xff\xfe\0\0")
 
 

@@ -91,8 +91,8 @@ class Report:
             whole = sum(len(s.kernels) for s in self.plan.segments if s.device == device)
             text += f", {whole} whole on the {device}" if whole else ""
         if self.expected_s:
-            known = "expected" if self.simulated is not None else "expected when the plan was made"
-            text += f", {known} {self.expected_s * 1e3:.3f} ms"
+            text += f", expected {self.expected_s * 1e3:.3f} ms"
+            text += "" if self.simulated is not None else " (stored in the plan)"
         if self.energy_j is not None:
             text += f" and {self.energy_j * 1e3:.3f} mJ"
         return text + verified_text.summary(self.plan)

@@ -214,13 +214,13 @@ def test_every_suffix_and_prefix_is_a_chain(splits):
 def test_two_chains_in_one_plan(splits):
     from tvm_coexec.core.plan import Plan, Segment
     from tvm_coexec.relay_passes.inline import inline_functions
-    from tvm_coexec.relay_passes.outline import Annotate
+    from tvm_coexec.relay_passes.outline import OutlineSegments
     from tvm_coexec.relay_passes.split import SplitChains
 
     y = conv(conv(conv(image(4), 4, 8), 8, 8), 8, 8)
     prepared, graph = splits.prepare(y)
     segments = (Segment("split", (0,), "oc", 4), Segment("gpu", (1,)), Segment("split", (2,), "h", 5))
-    made = SplitChains()(Annotate(Plan(graph.fingerprint(), segments))(prepared))
+    made = SplitChains()(OutlineSegments(Plan(graph.fingerprint(), segments))(prepared))
     names = {v.name_hint for v in made.get_global_vars()}
     assert names == {"main", "coexec_0_gpu", "coexec_0_cpu", "coexec_1_gpu", "coexec_2_gpu", "coexec_2_cpu"}
     want, got = run_all(prepared, [inline_functions(made)], random_inputs(prepared["main"].params))
