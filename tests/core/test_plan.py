@@ -114,7 +114,7 @@ def test_what_a_person_may_leave_out():
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": ["x"]}]}',
             "segment 0 has a missing or invalid 'kernels'",
         ),
-        ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged: segment 0 is no object"),
+        ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged: segment 0 is not an object"),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0.5]}]}',
             "segment 0 has a missing or invalid 'kernels'",
@@ -129,7 +129,7 @@ def test_what_a_person_may_leave_out():
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0], "Cut": 4}]}',
-            "segment 0 has the unknown key 'Cut' (allowed: device, kernels, axis, cut, expected_s",
+            "segment 0 has the unknown key 'Cut' (allowed: device, kernels, axis, cut, expected_s)",
         ),
         ('{"version": 1, "graph": "a", "segments": 5}', "here.json is damaged: 'segments' is not a list; plan again"),
         ('{"version": 1, "graph": "a", "segments": [], "notes": []}', "here.json is damaged: 'notes' is not an object"),

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
@@ -21,6 +21,10 @@ from . import checks
 from .model_argument import add_model
 from .tables import print_table
 
+_CPU, _GPU = "llvm", "opencl"
+# The end of a saved kernel graph's name.
+GRAPH_SUFFIX = ".json"
+
 if TYPE_CHECKING:
     from tvm.target import Target
 
@@ -29,12 +33,23 @@ if TYPE_CHECKING:
     from tvm_coexec.measuring.pieces import KernelBuilder
 
 
+class _Made(NamedTuple):
+    """A plan, the graph and the costs that it was made with, and in words where the costs come from."""
+
+    profile: str
+    costs: Costs
+    plan: Plan
+    graph: KernelGraph
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_model(parser)
+    add_model(
+        parser, help="an ONNX file, the name of a network of the zoo, or a kernel graph that --save-graph wrote (.json)"
+    )
     parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
-    parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
-    parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
+    parser.add_argument("--cpu", metavar="TARGET", help=f"CPU target (default: {_CPU})")
+    parser.add_argument("--gpu", metavar="TARGET", help=f"GPU target (default: {_GPU})")
     add = parser.add_argument_group("how to plan").add_argument
     add_flags(add, Options)
     add(
@@ -44,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
+    add("--save-graph", metavar="FILE", help="write the model's kernel graph (JSON), to plan it again without TVM")
     add("--compare", action="store_true", help="print a table of all strategies")
     add("--png", metavar="FILE", help="draw the network and both timelines as an image")
     add("--html", metavar="FILE", help="draw them as an HTML page with tooltips")
@@ -54,15 +70,8 @@ def run(args: argparse.Namespace) -> int:
     """Make or check a plan, and print it."""
     options = _options(args)
     given = Plan.load(args.check) if args.check else None
-    from tvm_coexec.measuring.read_model import load_model
-    from tvm_coexec.targets import targets
-
-    both = targets(args.cpu, args.gpu)
-    builder = load_model(args.model, args.input_shapes).builder(args.cpu, args.gpu)
-    if given is not None:
-        _check(given, builder.graph, args)
-    profile, costs = _costs(args, builder, *both)
-    plan, graph = _plan(args, builder, costs, options, given, both)
+    make = _make_from_graph if args.model.endswith(GRAPH_SUFFIX) else _make_from_model
+    profile, costs, plan, graph = make(args, options, given)
     costs = Tables(graph, costs)
     if given is not None:
         plan = with_times(graph, costs, given)
@@ -75,6 +84,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         plan.save(args.output)
         print(f"{args.output}: the plan")
+    if args.save_graph:
+        graph.save(args.save_graph)
+        print(f"{args.save_graph}: the kernel graph")
     _draw(report, args)
     if args.json:
         write_atomically(args.json, json.dumps(_numbers(report, profile, compared, args), indent=1) + "\n")
@@ -90,7 +102,7 @@ def _options(args: argparse.Namespace) -> Options:
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
     options = checked(Options, given, flag)
-    for path in (args.output, args.png, args.html, args.json):
+    for path in (args.output, args.save_graph, args.png, args.html, args.json):
         if path:
             checks.folder_of(path)
     if args.png:
@@ -98,6 +110,43 @@ def _options(args: argparse.Namespace) -> Options:
 
         require_matplotlib("--png")
     return options
+
+
+def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
+    """A plan for a saved kernel graph: nothing is compiled or measured, and no TVM is needed."""
+    from tvm_coexec.core.kernel_graph import KernelGraph
+    from tvm_coexec.cost_models import load_costs
+    from tvm_coexec.cost_models import shipped as profiles
+
+    for name in ("cpu", "gpu", "input_shapes"):
+        if getattr(args, name) is not None:
+            raise CoExecError(
+                f"{args.model} is a saved kernel graph, so {flag(name)} would have no effect: leave it out"
+            )
+    if args.profile == "measure":
+        raise CoExecError(f"--profile measure needs the model itself: {args.model} is its kernel graph; give a profile")
+    graph = KernelGraph.load(args.model)
+    if not graph.kernels:
+        raise CoExecError(f"{args.model} has no kernels: {graph.reason or 'it has no operators'}")
+    origin, costs = args.profile, load_costs(profiles.find(args.profile or profiles.GENERIC))
+    if given is not None:
+        _check(given, graph, args)
+    plan = given or make_plan(graph, costs, options)
+    return _Made(origin or "generic, since a saved graph names no devices; give --profile", costs, plan, graph)
+
+
+def _make_from_model(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
+    """A plan for a model whose work for the GPU TVM can compile."""
+    from tvm_coexec.measuring.read_model import load_model
+    from tvm_coexec.targets import targets
+
+    cpu, gpu = args.cpu or _CPU, args.gpu or _GPU
+    both = targets(cpu, gpu)
+    builder = load_model(args.model, args.input_shapes).builder(cpu, gpu)
+    if given is not None:
+        _check(given, builder.graph, args)
+    profile, costs = _costs(args, builder, *both)
+    return _Made(profile, costs, *_plan(args, builder, costs, options, given, both))
 
 
 def _plan(

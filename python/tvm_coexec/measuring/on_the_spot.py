@@ -23,6 +23,7 @@ from tvm import relay
 from tvm.contrib import graph_executor
 from tvm.target import Target
 
+from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, Link, MeasuredCosts, Profile, load_costs
@@ -346,18 +347,6 @@ def _device_name(device) -> str:
 
 def _threads() -> str:
     return os.environ.get("TVM_NUM_THREADS", "all")
-
-
-def cache_folder() -> Path | None:
-    """Where measurements are kept; `None` when the user wants no cache."""
-    base = os.environ.get("TVM_COEXEC_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tvm_coexec"
-    )
-    if base == "off":
-        return None
-    folder = Path(base) / "profiles"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _cache_path(cpu: Target, gpu: Target, device) -> Path | None:

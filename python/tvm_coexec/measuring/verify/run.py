@@ -17,13 +17,14 @@ from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Verified
 from tvm_coexec.cost_models import Costs
+from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
 from tvm_coexec.planner import Options, simulate
 from tvm_coexec.planner.cached_costs import Tables
 
+from ..host_info import header_of
 from ..on_the_spot import BUSY_CORES, why_not_here
 from ..worker import ChildError
-from . import records
 from .bench import Bench
 from .candidates import candidates
 from .child import Compiled
@@ -100,7 +101,7 @@ def verified(
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
         bench = Bench(*targets, verify, folder)
         try:
-            header = records.header_of(bench.devices())
+            header = header_of(bench.devices())
             _build(entries, divide, bench)
             quiet = _time(entries, bench, verify.repeats)
         finally:
@@ -193,7 +194,7 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
         return
     at = time.strftime("%Y-%m-%dT%H:%M:%S")
     plain = Tables(graph, _Plain(costs))  # type: ignore[arg-type]
-    path = records.remember(
+    path = append_records(
         header,
         [
             PlanRecord(
