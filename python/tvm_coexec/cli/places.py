@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     if args.outputs:
         with open(args.outputs, "wb") as f:
             np.savez(f, **{f"output_{i}": value for i, value in enumerate(best.outputs)})
-        print(f"wrote the outputs to {args.outputs}")
+        print(f"{args.outputs}: the outputs")
     if args.json:
         write_atomically(args.json, json.dumps(numbers, indent=1) + "\n")
     return 0

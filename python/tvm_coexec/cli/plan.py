@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Made(NamedTuple):
-    """A plan, the graph and the costs that it was made with, and in words where the costs come from."""
+    """A plan with its graph and costs, and a description of the costs' source."""
 
     profile: str
     costs: Costs
@@ -113,7 +113,7 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
-    """A plan for a saved kernel graph: nothing is compiled or measured, and no TVM is needed."""
+    """Make a plan for a saved kernel graph, without compiling or measuring; TVM is not needed."""
     from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.cost_models import load_costs
     from tvm_coexec.cost_models import shipped as profiles
@@ -132,11 +132,11 @@ def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | N
     if given is not None:
         _check(given, graph, args)
     plan = given or make_plan(graph, costs, options)
-    return _Made(origin or "generic, since a saved graph names no devices; give --profile", costs, plan, graph)
+    return _Made(origin or "generic, because a saved graph names no devices; give --profile", costs, plan, graph)
 
 
 def _make_from_model(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
-    """A plan for a model whose work for the GPU TVM can compile."""
+    """Make a plan for a model, such that TVM can compile the GPU's work."""
     from tvm_coexec.measuring.read_model import load_model
     from tvm_coexec.targets import targets
 
