@@ -13,7 +13,7 @@ _STACK = ("Traceback", "Stack trace", "File ", "TVMCall CFunc Error:")
 
 
 class CoExecError(ValueError):
-    """A wrong option, file or device. Its text is one sentence that says what to do."""
+    """A wrong option, file or device. The text is one sentence that says what to do."""
 
 
 def one_line(err: BaseException, longest: int = LONGEST) -> str:

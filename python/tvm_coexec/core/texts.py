@@ -1,4 +1,4 @@
-"""Texts made to fit into one line, a column or a box."""
+"""Shortening texts to fit into a line, a column or a box."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ ELLIPSIS = "\u2026"
 
 
 def shorten(text: str, longest: int) -> str:
-    """Replace the middle of a long text by an ellipsis: names differ at their ends more often than in their middle.
+    """Replace the middle of a long text by an ellipsis, because names differ most at their ends.
 
     Parameters
     ----------
     text : str
     longest : int
-        Characters of the result, at least 3.
+        Maximum number of characters of the result, at least 3.
     """
     if len(text) <= longest:
         return text
@@ -22,6 +22,6 @@ def shorten(text: str, longest: int) -> str:
 
 
 def list_some(items: list[str], most: int = 3) -> str:
-    """Join the first items by commas, and count the others."""
+    """Join the first items with commas, and count the others."""
     text = ", ".join(items[:most])
     return text if len(items) <= most else f"{text} and {len(items) - most} more"
