@@ -234,7 +234,7 @@ def test_save_replaces_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_unwritable_and_unreadable_places(tmp_path):
-    with pytest.raises(CoExecError, match=r"can't write .*nowhere.*: No such file or directory; choose another place"):
+    with pytest.raises(CoExecError, match=r"can't write .*nowhere.*: No such file or directory; choose another path"):
         plan().save(str(tmp_path / "nowhere" / "plan.json"))
     with pytest.raises(CoExecError, match=r"can't read plan .*none\.json: No such file or directory"):
         Plan.load(str(tmp_path / "none.json"))

@@ -9,6 +9,7 @@ import pytest
 from tests.planner import graphs
 from tvm_coexec import Report
 from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Power
 from tvm_coexec.planner import CachedCosts, make_plan, ran
@@ -76,7 +77,14 @@ def test_equal_reasons_are_one_line_with_a_count_and_examples():
     """The most frequent first; three operators, and three kernels of each, are shown."""
     long_name = "+".join(["add"] * 30)
     kernels = [graphs.softmax_kernel(i, (i - 1,)) for i in range(9)]
-    kernels += [replace(graphs.softmax_kernel(9, (8,)), name=long_name, reason="another reason")]
+    kernels += [
+        replace(
+            graphs.softmax_kernel(9, (8,)),
+            name=long_name,
+            kinds=(OpKind.ELEMENTWISE,) * 30,
+            reason="another reason",
+        )
+    ]
     kernels += [replace(graphs.softmax_kernel(i, (i - 1,)), name=f"op{i % 5}") for i in range(10, 20)]
     g = graphs.graph(*kernels)
     lines = Report(g, make_plan(g, ratio=0.5)).to_text().splitlines()

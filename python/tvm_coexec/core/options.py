@@ -94,7 +94,7 @@ def checked(cls: type[_Options], given: Mapping[str, object], label: Callable[[s
 
 
 def add_flags(add_argument: Callable[..., object], cls: type, prefix: str = "--", names: Iterable[str] = ()) -> None:
-    """Add a flag for each option to an argument parser or group; values stay unchecked until `check_fields`.
+    """Add a flag for each option to an argument parser or group; values stay unchecked until `checked` is called.
 
     Parameters
     ----------
