@@ -1,8 +1,8 @@
-"""The pass context of deployment builds, and a progress bar for passes."""
+"""Pass contexts made from the current one, and a progress bar for what passes do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import tvm
@@ -11,28 +11,39 @@ from tqdm import tqdm
 from tvm_coexec.core.progress import progress
 
 
-def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
-    """Return a copy of the current context with an optimisation level of at least 3.
+def change_context(
+    least_level: int = 0, instruments: Sequence | None = None, config: dict | None = None
+) -> tvm.transform.PassContext:
+    """The current context with some of it replaced.
 
-    From level 3 on TVM runs the passes that choose data layouts and fuse parallel operators.
+    Parameters
+    ----------
+    least_level : int
+        The level is at least this one.
+    instruments : sequence of PassInstrument, optional
+        Instead of the context's.
+    config : dict, optional
+        Options beyond the context's, or in place of them.
+    """
+    context = tvm.transform.PassContext.current()
+    return tvm.transform.PassContext(
+        opt_level=max(least_level, context.opt_level),
+        required_pass=list(context.required_pass),
+        disabled_pass=list(context.disabled_pass),
+        instruments=list(context.instruments) if instruments is None else list(instruments),
+        config={**dict(context.config.items()), **(config or {})},
+    )
+
+
+def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
+    """The context of deployment builds: level 3, where layouts and fusion of both devices are chosen, or above.
 
     Parameters
     ----------
     instruments : bool
-        Whether the copy has the context's instruments.
-
-    Returns
-    -------
-    PassContext
+        Keep the current context's instruments, too.
     """
-    context = tvm.transform.PassContext.current()
-    return tvm.transform.PassContext(
-        opt_level=max(3, context.opt_level),
-        required_pass=list(context.required_pass),
-        disabled_pass=list(context.disabled_pass),
-        instruments=list(context.instruments) if instruments else [],
-        config=dict(context.config.items()),
-    )
+    return change_context(3, None if instruments else ())
 
 
 @tvm.instrument.pass_instrument

@@ -9,7 +9,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
-from .core.errors import CoExecError
+from .core.errors import CoExecError, one_line
 from .opencl import runtime
 
 logger = logging.getLogger("tvm_coexec")
@@ -125,6 +125,4 @@ def _parse(which: str, target: str | Target) -> Target:
     try:
         return target if isinstance(target, Target) else Target(target)
     except (ValueError, TypeError, tvm.TVMError) as err:
-        lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-        last = lines[-1] if lines else type(err).__name__
-        raise CoExecError(f"{which} target '{target}' is not a TVM target ({last[:160]})") from None
+        raise CoExecError(f"{which} target '{target}' is not a TVM target ({one_line(err, 160)})") from None

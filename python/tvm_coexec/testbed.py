@@ -13,7 +13,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-_POCL = "Portable Computing Language"
+from tvm_coexec.core.devices import is_pocl
+
 _ONE_CORE_EACH = {"TVM_NUM_THREADS": "1", "POCL_MAX_PTHREAD_COUNT": "1", "POCL_AFFINITY": "1"}
 
 # Run in a separate process: a driver reads its variables only when it is opened.
@@ -66,7 +67,7 @@ def prepare() -> TestBed:
     lines = done.stdout.splitlines() if done.returncode == 0 else []
     platform, device = lines[:2] if len(lines) >= 2 else ("", None)
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    bed = TestBed(device, _POCL in platform, cores)
+    bed = TestBed(device, is_pocl(platform), cores)
     if bed.pocl:
         for name, value in _ONE_CORE_EACH.items():
             os.environ.setdefault(name, value)

@@ -23,6 +23,7 @@ import tvm_coexec
 from tests import models
 from tests.executor.threads import N_THREADS, in_threads
 from tests.runtime import process
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.opencl import runtime
 from tvm_coexec.partition import CoExecPartition
@@ -192,7 +193,7 @@ def test_an_error_between_runs(what: str, count: int, said: str) -> None:
         try:
             check(module, k, "oc")
         except tvm.TVMError as err:
-            text = runtime.error_text(err)
+            text = one_line(err)
             assert "opencl(0)" in text and "CL_" in text and "\n" not in text, text
             assert said in text or "mapping" in text, text
             reported += 1
@@ -233,7 +234,7 @@ def test_kernels_that_are_not_built() -> None:
     for _ in range(2):
         with pytest.raises(tvm.TVMError) as info:
             module.run()
-        assert runtime.error_text(info.value).startswith("building the kernel '")
+        assert one_line(info.value, 1 << 20).startswith("building the kernel '")
         assert "for opencl(0) (" in str(info.value) and "CL_BUILD_PROGRAM_FAILURE (-11)" in str(info.value)
     del info
     module.run()
@@ -271,7 +272,7 @@ def run_threads_with_delays_and_errors() -> dict[str, int]:
             try:
                 check(modules[i], i + k, ("h", "oc")[i % 2])
             except tvm.TVMError as err:
-                reported.append(runtime.error_text(err))
+                reported.append(one_line(err))
 
     for seed in range(2):
         runtime.inject_delays(300, seed)
@@ -307,12 +308,13 @@ report(t.run_threads_with_delays_and_errors())
 def test_faults_by_the_environment() -> None:
     code = """
 import numpy as np, tvm
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 try:
     tvm.nd.array(np.zeros(16, "float32"), tvm.opencl(0))
     report("nothing")
 except tvm.TVMError as err:
-    report(runtime.error_text(err))
+    report(one_line(err))
 """
     text = process.run(code, TVM_COEXEC_OPENCL_FAULTS="allocate:1:1:-6")
     # shared virtual memory has no error code of its own

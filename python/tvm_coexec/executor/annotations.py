@@ -15,8 +15,7 @@ belong to the segment that produced the data. A plan made without costs has no `
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import tvm
@@ -24,6 +23,7 @@ from tvm import relay
 
 from tvm_coexec.core import naming
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.pass_context import change_context
 from tvm_coexec.report.report import Report
 
 from .graph_json import Graph, write_json
@@ -81,7 +81,7 @@ def annotate_graph(
     """
     if lowered is None:
         lowered = LoweringCapture()
-        with _instrumented(lowered):
+        with change_context(instruments=[*tvm.transform.PassContext.current().instruments, lowered]):
             factory = build()
     else:
         lowered.mod = None  # drop the module of an earlier build, such as that of measured kernels
@@ -125,19 +125,6 @@ def read_metadata(graph: Graph) -> dict | None:
     """
     found = (graph.document.get("metadata") or {}).get(KEY)
     return found if found is not None and found.get("version") == VERSION else None
-
-
-@contextmanager
-def _instrumented(lowered: LoweringCapture) -> Iterator[None]:
-    context = tvm.transform.PassContext.current()
-    with tvm.transform.PassContext(
-        opt_level=context.opt_level,
-        required_pass=list(context.required_pass),
-        disabled_pass=list(context.disabled_pass),
-        instruments=[*context.instruments, lowered],
-        config=dict(context.config.items()),
-    ):
-        yield
 
 
 def _set_graph(factory: GraphExecutorFactoryModule, graph_json: str) -> None:

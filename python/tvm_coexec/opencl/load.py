@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_coexec import hooks
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 
 LIBRARY_NAME = "libtvm_coexec_runtime.so"
 
@@ -165,14 +165,4 @@ def call(name: str, *args: Any) -> Any:
     try:
         return function(*args)
     except tvm.TVMError as err:
-        raise CoExecError(error_text(err)) from err
-
-
-def error_text(err: BaseException) -> str:
-    """Return the message of a TVM error without the C++ stack trace that TVM wraps it in."""
-    text = str(err)
-    marks = ("TVMCall CFunc Error:\n", "TVMError: ")
-    for mark in marks:
-        if mark in text:
-            text = text.rsplit(mark, 1)[1]
-    return text.strip()
+        raise CoExecError(one_line(err)) from err

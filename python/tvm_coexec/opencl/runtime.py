@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from .devices import DeviceInfo, devices, reset_stats, stats, wait_method
 from .faults import clear_faults, fault_hits, inject_delays, inject_fault
-from .load import LIBRARY_NAME, error_text, install, is_ours, library_path, why_not_ours, why_unavailable
+from .load import LIBRARY_NAME, install, is_ours, library_path, why_not_ours, why_unavailable
 from .memory import host_block, host_view, source_module, storage_view, sync_module
 from .trace import KernelTime, kernel_times, set_profiling, trace_module, trace_start, trace_take
 
@@ -37,7 +37,6 @@ __all__ = [
     "KernelTime",
     "clear_faults",
     "devices",
-    "error_text",
     "fault_hits",
     "host_block",
     "host_view",

@@ -17,7 +17,7 @@ import numpy as np
 from tvm_coexec.core.access import Node, Region, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
-from .cached_costs import Tables, side_by_side
+from .cached_costs import CachedCosts, side_by_side
 from .simulator import ADD_PER_COPY
 
 
@@ -124,7 +124,7 @@ class ChainSweep:
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     last : int
     axis : SplitAxis
         Of the last kernel.
@@ -144,7 +144,7 @@ class ChainSweep:
         Work of each share, downloads and joins, and energy of the work beyond idle power.
     """
 
-    def __init__(self, tables: Tables, last: int, axis: SplitAxis, cuts: np.ndarray):
+    def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
         self.tables, self.graph = tables, tables.graph
         self.last, self.axis, self.cuts = last, axis, cuts
         self.members: list[int] = []
@@ -253,7 +253,7 @@ class ChainSweep:
             part, copied = np.full(len(cuts), float(nbytes)), nbytes * ADD_PER_COPY
         else:
             part, copied = nbytes * cuts / axis.extent, float(nbytes)
-        joined = tables.downloads.seconds(part) + tables.host_copies.seconds(np.full(len(cuts), copied))
+        joined = tables.download.seconds(part) + tables.host_copy.seconds(np.full(len(cuts), copied))
         self.join_s = self.join_s + np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
 
     def _add_work(self, kernel: Kernel, axis: SplitAxis, region: Region) -> None:
@@ -278,7 +278,7 @@ class ChainSweep:
             is_slice = (part.lo < part.hi) & ((part.lo != region.lo) | (part.hi != region.hi))
             nbytes = PerShare(*((part.hi - part.lo) * row_bytes * is_slice))
             self.gpu_s = self.gpu_s + tables.gpu_slice_s(nbytes.gpu)
-            self.cpu_s = self.cpu_s + tables.host_copies.seconds(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
+            self.cpu_s = self.cpu_s + tables.host_copy.seconds(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
 
 
 def _cut_in_two(axis: SplitAxis, cuts: np.ndarray, for_last: np.ndarray | None = None) -> Region:
@@ -296,7 +296,7 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
     return cuts[[int(np.argmin(np.abs(cuts / axis.extent - ratio)))]]
 
 
-def chain_times(tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
+def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
     inside = set(members)
     sweep = ChainSweep(tables, members[-1], axis, cuts)
@@ -308,7 +308,7 @@ def chain_times(tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: n
     return sweep.times()
 
 
-def intervals(tables: Tables, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:
+def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:
     """Chains of consecutive kernels that end at `last`, from the shortest on; the sweep is shared, read it at once."""
     sweep = ChainSweep(tables, last, axis, cuts)
     for index in range(last, max(-1, last - longest), -1):

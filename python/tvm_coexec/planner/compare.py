@@ -12,9 +12,9 @@ from tvm_coexec.core.plan import Plan
 from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import Costs
 
-from .cached_costs import Tables
+from .cached_costs import CachedCosts
 from .objective import energy_j
-from .options import Options, linked
+from .options import Options
 from .segments import add_refusals
 from .simulator import Simulator, ran, with_times
 from .strategies import STRATEGIES
@@ -57,12 +57,12 @@ def compare(
 ) -> list[Compared]:
     """Plans of several strategies; all of them, if none is named, in the order of `STRATEGIES`."""
     options = options or Options()
-    costs = Tables(graph, linked(costs, options))
+    cached = CachedCosts(graph, costs, options.bandwidth)
     wanted = progress(list(strategies or STRATEGIES), "comparing", "strategy")
-    return [_planned(graph, costs, replace(options, strategy=s)) for s in wanted]
+    return [_planned(graph, cached, replace(options, strategy=s)) for s in wanted]
 
 
-def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
+def _planned(graph: KernelGraph, costs: CachedCosts, options: Options) -> Compared:
     start = time.perf_counter()
     try:
         segments, notes = STRATEGIES[options.strategy](graph, costs, options)

@@ -14,9 +14,8 @@ from tvm_coexec.core.access import Range
 from tvm_coexec.core.chains import Shares
 from tvm_coexec.core.kernel_graph import KernelGraph, Tensor
 from tvm_coexec.core.plan import Plan, Segment
-from tvm_coexec.cost_models import Costs
 
-from .cached_costs import Tables, side_by_side
+from .cached_costs import CachedCosts, side_by_side
 
 _MEETING = ("upload", "download", "slice", "join")
 
@@ -78,7 +77,7 @@ class Simulator:
     Parameters
     ----------
     graph : KernelGraph
-    costs : Costs
+    costs : CachedCosts
 
     Attributes
     ----------
@@ -90,9 +89,9 @@ class Simulator:
     totals : Totals
     """
 
-    def __init__(self, graph: KernelGraph, costs: Costs):
+    def __init__(self, graph: KernelGraph, costs: CachedCosts):
         self.graph = graph
-        self.costs = costs if isinstance(costs, Tables) else Tables(graph, costs)
+        self.costs = costs
         self.host_s = 0.0
         self.gpu_s = 0.0
         self.where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
@@ -280,7 +279,7 @@ def _take(graph: KernelGraph, shares: Shares, value: int, part: Range, of: Range
         taken.append(tensor.nbytes * (part[1] - part[0]) / tensor.shape[shares.dims[value]])
 
 
-def join_copy_s(costs: Costs, nbytes: float, reduces: bool) -> float:
+def join_copy_s(costs: CachedCosts, nbytes: float, reduces: bool) -> float:
     """Seconds on the CPU to put two parts together: written side by side, or added."""
     return costs.host_copy.seconds(nbytes * (ADD_PER_COPY if reduces else 1.0))
 
@@ -318,12 +317,12 @@ def _fraction(tensor: Tensor, need, r: Range) -> float:
     return (hi - lo) / tensor.shape[need.dim]
 
 
-def simulate(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> float:
+def simulate(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> float:
     """Makespan in seconds of segments run in order."""
     return ran(graph, costs, segments).now_s
 
 
-def ran(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> Simulator:
+def ran(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> Simulator:
     """The simulator after all segments, outputs on the CPU."""
     sim = Simulator(graph, costs)
     for s in segments:
@@ -332,7 +331,7 @@ def ran(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> Simula
     return sim
 
 
-def with_times(graph: KernelGraph, costs: Costs, plan: Plan) -> Plan:
+def with_times(graph: KernelGraph, costs: CachedCosts, plan: Plan) -> Plan:
     """The plan with each segment's expected seconds; bringing the outputs to the CPU counts to the last."""
     sim = Simulator(graph, costs)
     parts = [sim.run(s) for s in plan.segments]

@@ -12,10 +12,10 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.executor.graph_json import Graph
-from tvm_coexec.opencl.runtime import error_text
 
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
 
@@ -53,8 +53,7 @@ def open_model(path: str) -> tvm.runtime.Module:
         lib = tvm.runtime.load_module(path)
         graph_json_of(lib)
     except (tvm.TVMError, RuntimeError, OSError, CoExecError) as err:
-        lines = error_text(err).splitlines() or [type(err).__name__]
-        raise CoExecError(f"{path} is not a compiled model ({lines[-1]}): {kinds}") from None
+        raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {kinds}") from None
     return lib
 
 
@@ -92,7 +91,7 @@ def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
         create = tvm.get_global_func("tvm.graph_executor_factory.create")
         return create(graph, lib, "default", *(part for pair in weights.items() for part in pair))
     except (tvm.TVMError, ValueError) as err:
-        raise CoExecError(f"{path} is damaged: {error_text(err).splitlines()[-1]}; compile the model again") from None
+        raise CoExecError(f"{path} is damaged: {one_line(err)}; compile the model again") from None
 
 
 def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
@@ -103,9 +102,7 @@ def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Mo
     try:
         return tvm.runtime.load_module(_unpack(path, archive, name, folder))
     except (tvm.TVMError, RuntimeError, OSError) as err:
-        raise CoExecError(
-            f"{path}: its {name} cannot be loaded ({error_text(err).splitlines()[-1]}); compile the model again"
-        ) from None
+        raise CoExecError(f"{path}: its {name} cannot be loaded ({one_line(err)}); compile the model again") from None
 
 
 def _unpack(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
@@ -148,10 +145,7 @@ def random_inputs(lib: Any, seed: int = 0) -> dict[str, np.ndarray]:
     dict of str to numpy.ndarray
     """
     rng = np.random.default_rng(seed)
-    return {
-        name: (rng.standard_normal(shape) if "float" in dtype else rng.integers(0, 2, shape)).astype(dtype)
-        for name, (shape, dtype) in input_types(lib).items()
-    }
+    return {name: random_tensor(shape, dtype, rng) for name, (shape, dtype) in input_types(lib).items()}
 
 
 def read_inputs(path: str, lib: Any) -> dict[str, np.ndarray]:

@@ -20,15 +20,14 @@ from __future__ import annotations
 import functools
 import logging
 import platform
-import re
 from dataclasses import dataclass
 
 from tvm.target import Target
 
+from tvm_coexec.core.devices import runs_on_cpu_cores
+
 _log = logging.getLogger("tvm_coexec")
 
-# Words that only CPUs have in the name of their device or platform.
-_CPU_NAMES = re.compile(r"\b(cpu|pocl|pthread|portable computing language|xeon|epyc|ryzen|core\(tm\))", re.IGNORECASE)
 _CPU_MODELS = ("cpu", "pocl", "pthread")
 
 # TVM's default for an OpenCL target without this limit; OpenCL guarantees twice as much.
@@ -118,7 +117,7 @@ def _local_device_is_cpu() -> bool:
     except CoExecError as reason:
         _log.debug("schedules for a GPU, since no OpenCL device could be queried: %s", reason)
         return False
-    text = f"{device.name} {device.platform} {device.version}"
-    is_cpu = device.type == "cpu" or _CPU_NAMES.search(text) is not None
-    _log.debug("schedules for %s: %s", "a CPU" if is_cpu else "a GPU", text)
+    names = (device.name, device.platform, device.version)
+    is_cpu = device.type == "cpu" or runs_on_cpu_cores(*names)
+    _log.debug("schedules for %s: %s", "a CPU" if is_cpu else "a GPU", " ".join(names))
     return is_cpu

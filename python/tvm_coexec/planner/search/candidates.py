@@ -8,7 +8,7 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
-from ..cached_costs import Tables
+from ..cached_costs import CachedCosts
 from ..chain_sweep import ChainSweep, ChainTimes, chain_times, inner_cuts, intervals
 from .blocks import Block, bits, blocks_of, producers_mask
 from .outcomes import Outcomes
@@ -32,7 +32,7 @@ class Candidates:
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     axis : str
         ``auto`` or the only axis to use.
     ratio : float, optional
@@ -40,7 +40,7 @@ class Candidates:
     outcomes : Outcomes
     """
 
-    def __init__(self, tables: Tables, outcomes: Outcomes, axis: str = "auto", ratio: float | None = None):
+    def __init__(self, tables: CachedCosts, outcomes: Outcomes, axis: str = "auto", ratio: float | None = None):
         self.outcomes = outcomes
         self.tables, self.graph = tables, tables.graph
         self.axis, self.ratio = axis, ratio

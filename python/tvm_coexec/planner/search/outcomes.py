@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cached_costs import Tables, side_by_side
+from ..cached_costs import CachedCosts, side_by_side
 from ..chain_sweep import ChainTimes, Outer
 
 
@@ -37,7 +37,7 @@ class Outcomes:
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     margin : float
         Part of its own time that a chain is charged on top, for what the costs may be wrong by.
     meeting_s : float
@@ -46,7 +46,7 @@ class Outcomes:
         Whether the cuts that need least energy and least energy-delay count as well.
     """
 
-    def __init__(self, tables: Tables, margin: float = 0.0, meeting_s: float = 0.0, counts_energy: bool = False):
+    def __init__(self, tables: CachedCosts, margin: float = 0.0, meeting_s: float = 0.0, counts_energy: bool = False):
         self.tables, self.margin, self.meeting_s, self.counts_energy = tables, margin, meeting_s, counts_energy
 
     def charged(self, seconds: float) -> float:
@@ -102,10 +102,10 @@ class Outcomes:
                 per_gpu = nbytes * (copy.per_byte_s + up.per_byte_s)
             out = out + (fixed + per_cpu * outer.cpu)
             return out + per_gpu * outer.gpu if per_gpu else out
-        out = out + tables.host_copies.seconds(nbytes * outer.cpu * (outer.cpu < 1))
+        out = out + tables.host_copy.seconds(nbytes * outer.cpu * (outer.cpu < 1))
         if not place & 2:
             part = nbytes * outer.gpu
-            out = out + tables.host_copies.seconds(part * (outer.gpu < 1)) + tables.uploads.seconds(part)
+            out = out + tables.host_copy.seconds(part * (outer.gpu < 1)) + tables.upload.seconds(part)
         return out
 
     def _best_cuts(self, end: np.ndarray, chain: ChainTimes) -> list[int]:

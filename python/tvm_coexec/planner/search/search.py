@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
 
-from ..cached_costs import Tables, side_by_side
+from ..cached_costs import CachedCosts, side_by_side
 from ..chain_sweep import ChainTimes
 from ..objective import score
 from .blocks import Block, bits
@@ -85,12 +85,12 @@ class Search:
     Parameters
     ----------
     graph : KernelGraph
-    tables : Tables
+    tables : CachedCosts
     candidates : Candidates
     objective : str
     """
 
-    def __init__(self, graph: KernelGraph, tables: Tables, candidates: Candidates, objective: str = "latency"):
+    def __init__(self, graph: KernelGraph, tables: CachedCosts, candidates: Candidates, objective: str = "latency"):
         self.graph, self.tables, self.candidates = graph, tables, candidates
         self.objective, self.counts_energy = objective, objective != "latency"
         self.outcomes = candidates.outcomes

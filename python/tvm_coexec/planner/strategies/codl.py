@@ -12,8 +12,8 @@ from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, round_cut
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
 
+from ..cached_costs import CachedCosts
 from ..options import Options, Result
 from ..segments import joined
 from ..simulator import Simulator, simulate
@@ -31,13 +31,13 @@ class _Candidate:
     gain_s: float
 
 
-def codl(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+def codl(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Chains grown one by one from the front; what is not chained stays on the better single device."""
     return _Greedy(graph, costs, options).run()
 
 
 class _Greedy:
-    def __init__(self, graph: KernelGraph, costs: Costs, options: Options):
+    def __init__(self, graph: KernelGraph, costs: CachedCosts, options: Options):
         self.graph, self.costs, self.axis, self.ratio = graph, costs, options.axis, options.ratio
         self.min_gain = options.min_gain or 0.0  # published without a threshold
         self.home = min(("cpu", "gpu"), key=lambda d: simulate(graph, costs, on_one(graph, d)))

@@ -13,8 +13,8 @@ from tvm_coexec.core.chains import chain_dims
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, cuts_of
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
 
+from ..cached_costs import CachedCosts
 from ..objective import score_of
 from ..options import Options, Result
 from ..segments import joined
@@ -29,7 +29,7 @@ class _Way:
     segments: tuple[Segment, ...]
 
 
-def exhaustive(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+def exhaustive(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """The best of all plans; `CoExecError` for graphs of more than `LARGEST` kernels."""
     n = len(graph.kernels)
     if n > LARGEST:

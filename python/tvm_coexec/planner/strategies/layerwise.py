@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
 
+from ..cached_costs import CachedCosts
 from ..options import Options, Result
 from ..segments import joined
 
 
-def layerwise(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+def layerwise(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Kernel by kernel; copies are not weighed, as in heterogeneous executions that choose by operator."""
     faster = [min(k.devices, key=lambda d, k=k: costs.whole_s(d, k)) for k in graph.kernels]
     segments = joined(graph, [Segment(d, (k,)) for k, d in enumerate(faster)])

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
 
-from ..cached_costs import Tables
+from ..cached_costs import CachedCosts
 from ..objective import score_of
 from ..options import Options, Result
 from ..segments import joined
 from ..simulator import ran
 
 
-def single(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+def single(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """The whole model on the device that is better at it alone."""
     device = best_single(graph, costs, options.objective)
     why = f"{device} alone, as asked for"
@@ -27,17 +26,16 @@ def on_one(graph: KernelGraph, device: str) -> tuple[Segment, ...]:
     return joined(graph, [Segment(device if device in k.devices else "cpu", (k.index,)) for k in graph.kernels])
 
 
-def best_single(graph: KernelGraph, costs: Costs, objective: str = "latency") -> str:
+def best_single(graph: KernelGraph, costs: CachedCosts, objective: str = "latency") -> str:
     """``cpu`` or ``gpu``; the CPU where both are as good."""
     return best_alone(graph, costs, objective)[1]
 
 
-def best_alone(graph: KernelGraph, costs: Costs, objective: str = "latency") -> tuple[float, str]:
+def best_alone(graph: KernelGraph, costs: CachedCosts, objective: str = "latency") -> tuple[float, str]:
     """Score of the better device, and which it is; what was measured of it counts more than the sum of its kernels."""
-    tables = costs if isinstance(costs, Tables) else Tables(graph, costs)
     found = []
     for device in DEVICES:
         is_measured = objective == "latency" and all(device in k.devices for k in graph.kernels)
-        measured = tables.alone_s(device, graph) if is_measured else None
-        found.append((measured or score_of(objective, ran(graph, tables, on_one(graph, device))), device))
+        measured = costs.alone_s(device, graph) if is_measured else None
+        found.append((measured or score_of(objective, ran(graph, costs, on_one(graph, device))), device))
     return min(found, key=lambda f: f[0])
