@@ -331,12 +331,23 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
 
 def chain_times(tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
+    return sweep_members(tables, members, axis, cuts)[1]
+
+
+def sweep_members(
+    tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray
+) -> tuple[int, ChainTimes | None]:
+    """Times of a set of kernels as one chain, and the kernel that the sweep from the last one reached.
+
+    Where the set can't carry the split, that is the kernel at which it ends: no set that has the same kernels from
+    there on can carry it.
+    """
     graph, inside = tables.graph, set(members)
     walk = Walk(tables, members[-1], axis, cuts)
     for index in reversed(members):
         if not walk.add(index, _leaves(graph, index, inside)):
-            return None
-    return walk.times() if not any(v in inside for v in (*walk.ranges, *walk.after)) else None
+            return index, None
+    return members[0], walk.times()
 
 
 def _leaves(graph: KernelGraph, index: int, inside: set[int]) -> bool:
