@@ -25,8 +25,8 @@ class Branches:
 
     Attributes
     ----------
-    waits_for : list of int
-        Per kernel the kernels whose state decides where its path goes, as a bit mask.
+    waits_for : list of tuple of int
+        Per kernel the sets, as bit masks, that decide where its path goes: it depends on which of them have all run.
     """
 
     def __init__(self, graph: KernelGraph, producers: list[int]):
@@ -59,21 +59,22 @@ class Branches:
             self._carried[key] = (bool(axes), frozenset(a.dim for a in axes if not a.reduces))
         return self._carried[key]
 
-    def _all_waits(self, start: int) -> int:
-        """All that may decide where the path from a kernel goes: what the readers on any path wait for."""
-        found, along, ahead = 0, {start: self._own[start]}, 1 << start
+    def _all_waits(self, start: int) -> tuple[int, ...]:
+        """What the readers on any path from a kernel wait for apart from the path, which has not run."""
+        readers, along, ahead = set(), {start: self._own[start]}, 1 << start
         while ahead:
             k = next(bits(ahead))
             ahead &= ahead - 1
             if not along[k]:
                 continue
             for c in self.graph.consumers.get(k, ()):
-                found |= self.producers[c]
+                readers.add(c)
                 can_end, dims = self._carry(k, c, along[k])
                 if can_end:
                     along[c] = along.get(c, frozenset()) | dims
                     ahead |= 1 << c
-        return found
+        others = ~sum(1 << k for k in along)
+        return tuple(sorted({self.producers[c] & others for c in readers} - {0}))
 
 
 def _takes(kernel: Kernel, axis, value: int, dims: frozenset[int]) -> bool:

@@ -65,9 +65,10 @@ class Candidates:
         # chains by the kernels as a bit mask; and of the first of sets that repeat, with its first kernel
         self._chains_of: dict[int, list[ChainTimes]] = {}
         self._chains_like: dict[Key, tuple[int, list[ChainTimes]]] = {}
-        self._along_branch: dict[tuple[int, int, bool], tuple[frozenset[int], list[ChainTimes]]] = {}
+        self._along_branch: dict[tuple[int | bool, ...], tuple[frozenset[int], list[ChainTimes]]] = {}
         # by last kernel and dimension: ends of sets that can't carry a split, by their first kernel
         self._broken: dict[tuple[int, int], dict[int, set[int]]] = {}
+        self._axes: dict[int, list[SplitAxis]] = {}
         self._cuts: dict[tuple[int, int], np.ndarray] = {}
         # rows may be asked of every kernel on the way of a chain that ends further down
         costs.ask_all({k.index: self._dims(k) for k in self.graph.kernels})
@@ -136,7 +137,7 @@ class Candidates:
 
     def _chains_along_branch(self, k: int, done: int, is_first: bool) -> tuple[frozenset[int], list[ChainTimes]]:
         """Sets along the branch that begins with a kernel, and their chains; the same for states that agree there."""
-        key = (k, done & self._branches.waits_for[k], is_first)
+        key = (k, is_first, *[not waits_for & ~done for waits_for in self._branches.waits_for[k]])
         if key not in self._along_branch:
             masks = list(self._branches.paths(k, done, self.block_of[k].stop))
             chains: list[ChainTimes] = []
@@ -148,16 +149,24 @@ class Candidates:
 
     def _chains_of_set(self, mask: int) -> list[ChainTimes]:
         """Chains of a set of kernels along each axis that may pay."""
-        found = self._chains_of.get(mask)
-        if found is None:
-            last = mask.bit_length() - 1
-            axes = [a for a in self.axes(last) if not self._is_broken(mask, last, a)]
-            found = self._chains_of[mask] = self._sweep(tuple(bits(mask)), axes) if axes else []
-        return found
+        if mask in self._chains_of:
+            return self._chains_of[mask]
+        last = mask.bit_length() - 1
+        axes = [a for a in self._axes_of(last) if not self._is_broken(mask, last, a)]
+        if not axes:
+            return []
+        self._chains_of[mask] = self._sweep(tuple(bits(mask)), axes)
+        return self._chains_of[mask]
+
+    def _axes_of(self, last: int) -> list[SplitAxis]:
+        if last not in self._axes:
+            self._axes[last] = self.axes(last)
+        return self._axes[last]
 
     def _is_broken(self, mask: int, last: int, axis: SplitAxis) -> bool:
         """Whether the end of a set is known not to carry the split."""
-        return any(mask >> first in ends for first, ends in self._broken.get((last, axis.dim), {}).items())
+        ends_of = self._broken.get((last, axis.dim))
+        return ends_of is not None and any([mask >> first in ends for first, ends in ends_of.items()])
 
     def _sweep(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
         key = self._repeats.of_set(members)

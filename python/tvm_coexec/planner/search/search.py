@@ -12,11 +12,11 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.core.progress import progress
 
-from ..cached_costs import DEVICES, Tables
+from ..cached_costs import Tables
 from ..objective import score
 from .blocks import bits, followers_of
 from .candidates import Candidates
-from .label_setting import MANY_LABELS, MAX_LABELS, LabelSetting
+from .label_setting import MANY_LABELS, MAX_LABELS, Labels, Levels
 from .state import Label, RunChain, State
 from .transitions import Transitions
 
@@ -33,66 +33,69 @@ class Search:
     costs : Tables
     candidates : Candidates
     objective : str
+
+    Attributes
+    ----------
+    labels : int
+        Labels that were worked out, for tests of how the work grows.
     """
 
     def __init__(self, graph: KernelGraph, costs: Tables, candidates: Candidates, objective: str = "latency"):
         self.graph, self.costs, self.candidates, self.objective = graph, costs, candidates, objective
         self.counts_energy = objective != "latency"
         self.transitions = Transitions(costs, candidates, self.counts_energy)
+        self.labels = 0
         self._followers = followers_of(candidates.producers)
-        self._everywhere_s: dict[tuple[int, int], float] = {}
-        most = MANY_LABELS if candidates.few else MAX_LABELS
-        self._setting = LabelSetting(len(graph.kernels), most, self._promise, not self.counts_energy)
+        self._most_labels = MANY_LABELS if candidates.few else MAX_LABELS
+        self._levels = Levels(len(graph.kernels), self._work_out)
 
     def run(self) -> list[list[Segment]]:
         """Segments of the best ways through, the best first."""
-        n, start = len(self.graph.kernels), self.transitions.values.start()
-        ready = sum(1 << k for k, waits_for in enumerate(self.candidates.producers) if not waits_for)
-        self._setting.levels[0][0] = State(0, ready, start.cpu_mask, [Label(0.0, 0.0, start)])
+        n = len(self.graph.kernels)
+        self._levels.state(0, None).offer(Label(0.0, 0.0, self.transitions.values.start()), 0.0)
         for count in progress(range(n), "planning", "kernel"):
-            for state in self._setting.states(count):
+            for state in self._levels.states(count):
                 self._expand(state)
-        ends = sorted(self._setting.levels[n][(1 << n) - 1].labels, key=self._final)
-        return [self._segments(label) for label in ends[:PROPOSALS]]
+        (end,) = self._levels.states(n)
+        return [self._segments(label) for label in sorted(end.labels, key=self._final)[:PROPOSALS]]
 
     def _expand(self, state: State) -> None:
-        """Add all labels that follow those of a state."""
-        labels, transitions, setting = self._in_reach(state.labels), self.transitions, self._setting
+        """Offer all ways on from a state."""
+        state.labels = labels = state.labels if self.counts_energy else self.transitions.in_reach(state.labels)
+        state.host_s = min([label.host_s for label in labels])
+        state.gpu_s = min([label.gpu_s for label in labels])
+        state.least_gpu_s = min([label.least_gpu_s for label in labels])
         for k in bits(state.ready):
-            done = state.done | 1 << k
-            after = self._state(state, done, transitions.live_after(state, done, (k,)))
-            for label in labels:
-                for device in DEVICES:
-                    setting.add(after.labels, transitions.run_kernel(label, k, device, after.live))
-        for done, live, label in transitions.run_chains(state, labels):
-            setting.add(self._state(state, done, live).labels, label)
+            self._levels.state(state.done | 1 << k, state).offer((state, k), self.transitions.bound_s(state, k))
+        for done, label in self.transitions.run_chains(state, labels):
+            self._levels.state(done, state).offer(label, label.gpu_s)
 
-    def _state(self, before: State, done: int, live: int) -> State:
-        """The state in which some kernels have run, which follows another."""
-        level = self._setting.levels[done.bit_count()]
-        if done not in level:
-            ready, producers = before.ready & ~done, self.candidates.producers
-            for k in bits(done & ~before.done):
-                for c in self._followers[k]:
-                    if not producers[c] & ~done and not done >> c & 1:
-                        ready |= 1 << c
-            level[done] = State(done, ready, live)
-        return level[done]
+    def _work_out(self, state: State) -> None:
+        """Turn the offers of a state into its labels."""
+        self._start(state)
+        labels = Labels(self._most_labels, self._promise if self.counts_energy else None)
+        for way in state.offers:
+            if isinstance(way, Label):
+                labels.add(way)
+            else:
+                self.labels += self.transitions.run_kernels(*way, state.live, labels)
+        state.labels, state.offers = labels.kept, []
 
-    def _in_reach(self, labels: list[Label]) -> list[Label]:
-        """Labels without those at which another would have all its values on both devices by now."""
-        if self.counts_energy or len(labels) == 1:
-            return labels
-        limit = min(label.gpu_s + self._copy_everywhere_s(label) for label in labels)
-        return [label for label in labels if label.host_s <= limit]
-
-    def _copy_everywhere_s(self, label: Label) -> float:
-        """Seconds to copy all values to where they are missing."""
-        cpu, gpu = label.where
-        key = (cpu & ~gpu, gpu & ~cpu)
-        if key not in self._everywhere_s:
-            self._everywhere_s[key] = self.transitions.copies_s(*key)
-        return self._everywhere_s[key]
+    def _start(self, state: State) -> None:
+        """Find what may run next in a state, and what is still needed."""
+        producers, before = self.candidates.producers, state.before
+        if before is None:
+            state.ready = sum(1 << k for k, waits_for in enumerate(producers) if not waits_for)
+            state.live = self.transitions.values.start().cpu_mask
+            return
+        new, missing = tuple(bits(state.done & ~before.done)), ~state.done
+        state.ready = before.ready & missing
+        for k in new:
+            for c in self._followers[k]:
+                if not producers[c] & missing and missing >> c & 1:
+                    state.ready |= 1 << c
+        state.live = self.transitions.live_after(before, state.done, new)
+        state.before = None
 
     def _promise(self, label: Label) -> float:
         return score(self.objective, label.gpu_s, label.joules + self.costs.idle_w * label.gpu_s)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from ..cached_costs import DEVICES, Tables, side_by_side
 from ..chain_sweep import ChainTimes
 from .blocks import bits
 from .candidates import Candidates
+from .label_setting import Labels
 from .outcomes import Outcome
 from .residency import ON_GPU, Residency, Values
 from .state import Label, RunChain, RunKernel, State
@@ -69,11 +71,51 @@ class Transitions:
         self.values = Values(costs.graph)
         self._steps = {(d, k.index, c): RunKernel(d, k.index, c) for k in costs.graph.kernels for d in DEVICES
                        for c in (False, True)}  # fmt: skip
+        self._least_copy_s = min((*costs.up_s.values(), *costs.down_s.values()), default=0.0) * (1 - 1e-9)  # rounding
+        # Work alongside other work is no quicker than alone, but for a slowdown below 1.
+        self._is_slowed = min(costs.slow.values()) >= 1.0
         self._chain_reads: dict[int, tuple[int, ...]] = {}
         self._live: dict[int, int] = {}
         # by chain and places, on an idle GPU: outcomes of the first of chains that repeat, and those of each chain
         self._idle_outcomes: dict[tuple, list[Outcome]] = {}
         self._idle_ends: dict[tuple, list[tuple[Outcome, Residency]]] = {}
+
+    def bound_s(self, state: State, k: int) -> float:
+        """The GPU's queue is not free before, if a kernel runs next on whichever device, from any label of a state."""
+        whole = self.costs.whole
+        on_gpu = max(state.gpu_s, state.host_s + self.costs.enqueues[k]) + whole["gpu"][k]
+        return min(on_gpu, max(state.least_gpu_s, state.host_s + whole["cpu"][k])) if self._is_slowed else 0.0
+
+    def run_kernels(self, before: State, k: int, live: int, labels: Labels) -> int:
+        """Add the labels after a kernel on each device to those of the state after it.
+
+        Parameters
+        ----------
+        before : State
+            In which the kernel runs.
+        k : int
+        live : int
+            Values that are needed after it.
+        labels : Labels
+
+        Returns
+        -------
+        int
+            How many labels were worked out: the others are known to be dropped.
+        """
+        count, enqueue_s = 0, self.costs.enqueues[k]
+        on_cpu_s, on_gpu_s = (self.costs.whole[d][k] for d in DEVICES)
+        for label in before.labels:
+            host_s, gpu_s, limit_s = label.host_s, label.gpu_s, labels.limit_s
+            # without copies and contention
+            if not self._is_slowed or (host_s + on_cpu_s <= limit_s and label.least_gpu_s <= limit_s):
+                labels.add(self.run_kernel(label, k, "cpu", live))
+                count += 1
+                limit_s = labels.limit_s
+            if max(gpu_s, host_s + enqueue_s) + on_gpu_s <= limit_s:
+                labels.add(self.run_kernel(label, k, "gpu", live))
+                count += 1
+        return count
 
     def run_kernel(self, label: Label, k: int, device: str, live: int) -> Label:
         """The label after a kernel on a device; of the values `live` are still needed."""
@@ -102,8 +144,8 @@ class Transitions:
         joules = label.joules + work * costs.watts[device][k] if self.counts_energy else 0.0
         return Label(host, gpu, Residency(on_cpu & live, on_gpu & live), joules, label, self._steps[device, k, copies])
 
-    def run_chains(self, state: State, labels: Sequence[Label]) -> Iterator[tuple[int, int, Label]]:
-        """Labels after each chain that may begin in a state, with the kernels that have run and the live values then.
+    def run_chains(self, state: State, labels: Sequence[Label]) -> Iterator[tuple[int, Label]]:
+        """Labels after each chain that may begin in a state, with the kernels that have run then.
 
         Where branches are many, all chains wait for the GPU. Else a chain that needs a value from the busy GPU waits
         for it, and the others begin alongside its work.
@@ -139,10 +181,17 @@ class Transitions:
             found = self._live[done] = self.values.live_after(state.live, done, kernels)
         return found
 
-    def copies_s(self, to_gpu: int, to_cpu: int) -> float:
-        """Seconds to copy some values, given as masks, to the GPU and others to the CPU."""
-        up_s, down_s, first = self.costs.up_s, self.costs.down_s, self.values.first
-        return sum(up_s[v + first] for v in bits(to_gpu)) + sum(down_s[v + first] for v in bits(to_cpu))
+    def in_reach(self, labels: list[Label]) -> list[Label]:
+        """Labels without those at which another would have all its values on both devices by now."""
+        last_s, limit_s = max([label.host_s for label in labels]), inf
+        for label in labels:
+            cpu, gpu = label.where
+            # most labels have too much to copy to rule out any: no need to know exactly
+            if label.gpu_s + (cpu ^ gpu).bit_count() * self._least_copy_s < last_s:
+                up_s = sum([self.costs.up_s[v + self.values.first] for v in bits(cpu & ~gpu)])
+                down_s = sum([self.costs.down_s[v + self.values.first] for v in bits(gpu & ~cpu)])
+                limit_s = min(limit_s, label.gpu_s + (up_s + down_s))
+        return labels if limit_s >= last_s else [label for label in labels if label.host_s <= limit_s]
 
     def finish_s(self, label: Label) -> float:
         """When the outputs of the graph are on the CPU."""
@@ -179,12 +228,12 @@ class Transitions:
                     found[to] = ChainEnd(start, o, made, step)
         return list(found.values())
 
-    def _labels(self, label: Label, host_s: float, ends: list[ChainEnd]) -> Iterator[tuple[int, int, Label]]:
+    def _labels(self, label: Label, host_s: float, ends: list[ChainEnd]) -> Iterator[tuple[int, Label]]:
         for end in ends:
             end_s, start = host_s + end.outcome.end_s, end.start
             joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
             where = label.where.add(end.where, start.live)
-            yield start.done, start.live, Label(end_s, end_s, where, joules, label, end.step)
+            yield start.done, Label(end_s, end_s, where, joules, label, end.step)
 
     def _outcomes(
         self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float
