@@ -52,7 +52,7 @@ class Search:
     def run(self) -> list[list[Segment]]:
         """Segments of the best ways through, the best first."""
         n = len(self.graph.kernels)
-        self._levels.state(0, None).offer(Label(0.0, 0.0, self.transitions.values.start()), 0.0)
+        self._levels.state(0, None)
         for count in progress(range(n), "planning", "kernel"):
             for state in self._levels.states(count):
                 self._expand(state)
@@ -67,18 +67,26 @@ class Search:
         state.least_gpu_s = min([label.least_gpu_s for label in labels])
         for k in bits(state.ready):
             self._levels.state(state.done | 1 << k, state).offer((state, k), self.transitions.bound_s(state, k))
-        for done, label in self.transitions.run_chains(state, labels):
-            self._levels.state(done, state).offer(label, label.gpu_s)
+        for way in self.transitions.run_chains(state):
+            end, _, start_s = way
+            start = end.start
+            if start.after is None:
+                start.after = self._levels.state(start.done, state)
+            start.after.offer(way, start_s + end.outcome.end_s)
 
     def _work_out(self, state: State) -> None:
         """Turn the offers of a state into its labels."""
         self._start(state)
+        if not state.done:
+            state.labels = [Label(0.0, 0.0, self.transitions.values.start())]
+            return
         labels = Labels(self._most_labels, self._promise if self.counts_energy else None)
         for way in state.offers:
-            if isinstance(way, Label):
-                labels.add(way)
+            if len(way) == 2:
+                before, k = way
+                self.labels += self.transitions.run_kernels(before, k, state.live, labels)
             else:
-                self.labels += self.transitions.run_kernels(*way, state.live, labels)
+                labels.add(self.transitions.after_chain(*way))
         state.labels, state.offers = labels.kept, []
 
     def _start(self, state: State) -> None:

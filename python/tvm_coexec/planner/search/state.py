@@ -82,7 +82,7 @@ class State:
     bound_s : float
         No way that was offered has the GPU's queue free before.
     offers : list
-        Ways in the order in which they were found: a label, or a state and the one kernel that runs next.
+        Ways in the order in which they were found, as arguments of `Transitions.run_kernels` or `after_chain`.
     ready : int
         Kernels that may run next: they have not run, and all that they wait for have.
     live : int
@@ -96,7 +96,7 @@ class State:
     done: int
     before: State | None
     bound_s: float = inf
-    offers: list[Label | tuple[State, int]] = field(default_factory=list)
+    offers: list[tuple] = field(default_factory=list)
     ready: int = 0
     live: int = 0
     labels: list[Label] = field(default_factory=list)
@@ -109,7 +109,7 @@ class State:
         """The first kernel that has not run."""
         return (~self.done & (self.done + 1)).bit_length() - 1
 
-    def offer(self, way: Label | tuple[State, int], bound_s: float) -> None:
+    def offer(self, way: tuple, bound_s: float) -> None:
         """Add a way; the GPU's queue is not free before `bound_s`."""
         self.offers.append(way)
         if bound_s < self.bound_s:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -16,7 +16,7 @@ from .residency import ON_GPU, Residency, Values
 from .state import Label, RunChain, RunKernel, State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ChainStart:
     """A chain that may begin in a state.
 
@@ -29,12 +29,15 @@ class ChainStart:
         Values that are needed then.
     reads : tuple of int
         Bits of the values that it reads, in the order of the `places` of `Outcomes.of`.
+    after : State or None
+        The state after it, once a way there was offered.
     """
 
     chain: ChainTimes
     done: int
     live: int
     reads: tuple[int, ...]
+    after: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,8 @@ class Transitions:
         joules = label.joules + work * costs.watts[device][k] if self.counts_energy else 0.0
         return Label(host, gpu, Residency(on_cpu & live, on_gpu & live), joules, label, self._steps[device, k, copies])
 
-    def run_chains(self, state: State, labels: Sequence[Label]) -> Iterator[tuple[int, Label]]:
-        """Labels after each chain that may begin in a state, with the kernels that have run then.
+    def run_chains(self, state: State) -> Iterator[tuple[ChainEnd, Label, float]]:
+        """Chains that may begin in a state: where each leads to, from which label, and when it begins.
 
         Where branches are many, all chains wait for the GPU. Else a chain that needs a value from the busy GPU waits
         for it, and the others begin alongside its work.
@@ -159,20 +162,26 @@ class Transitions:
             for bit in start.reads:
                 read |= bit
         ends: dict[Residency, list[ChainEnd]] = {}  # what a chain does not read makes no difference to it
-        for label in labels:
+        for label in state.labels:
             backlog_s = label.gpu_s - label.host_s
             if backlog_s > 0 and block.states is not None:
                 if self.candidates.few:
-                    yield from self._labels(label, label.host_s, self._ends(starts, label.where, backlog_s))
+                    yield from ((end, label, label.host_s) for end in self._ends(starts, label.where, backlog_s))
                     continue
                 waiting, others = self._sort_by_waiting(starts, label.where)
-                yield from self._labels(label, label.gpu_s, self._ends(waiting, label.where, 0.0))
-                yield from self._labels(label, label.host_s, self._ends(others, label.where, backlog_s))
+                yield from ((end, label, label.gpu_s) for end in self._ends(waiting, label.where, 0.0))
+                yield from ((end, label, label.host_s) for end in self._ends(others, label.where, backlog_s))
                 continue
             where = label.where.restrict(read)
             if where not in ends:
                 ends[where] = self._ends(starts, where, 0.0)
-            yield from self._labels(label, label.gpu_s, ends[where])
+            yield from ((end, label, label.gpu_s) for end in ends[where])
+
+    def after_chain(self, end: ChainEnd, label: Label, start_s: float) -> Label:
+        """The label after a chain that begins at `start_s`."""
+        end_s = start_s + end.outcome.end_s
+        joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
+        return Label(end_s, end_s, label.where.add(end.where, end.start.live), joules, label, end.step)
 
     def live_after(self, state: State, done: int, kernels: Iterable[int]) -> int:
         """Values that are needed once some more kernels have run; all that have run then are `done`."""
@@ -227,13 +236,6 @@ class Transitions:
                     step = RunChain(start.chain.members, start.chain.axis, o.cut)
                     found[to] = ChainEnd(start, o, made, step)
         return list(found.values())
-
-    def _labels(self, label: Label, host_s: float, ends: list[ChainEnd]) -> Iterator[tuple[int, Label]]:
-        for end in ends:
-            end_s, start = host_s + end.outcome.end_s, end.start
-            joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
-            where = label.where.add(end.where, start.live)
-            yield start.done, Label(end_s, end_s, where, joules, label, end.step)
 
     def _outcomes(
         self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float
