@@ -8,6 +8,10 @@ branches leave many states the least promising are dropped.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.core.progress import progress
@@ -22,6 +26,18 @@ from .transitions import Transitions
 
 # How many of the last labels are followed back.
 PROPOSALS = 3
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause the collector of reference cycles: labels are many and have none, so looking for them takes time only."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Search:
@@ -53,9 +69,10 @@ class Search:
         """Segments of the best ways through, the best first."""
         n = len(self.graph.kernels)
         self._levels.state(0, None)
-        for count in progress(range(n), "planning", "kernel"):
-            for state in self._levels.states(count):
-                self._expand(state)
+        with _no_garbage_collection():
+            for count in progress(range(n), "planning", "kernel"):
+                for state in self._levels.states(count):
+                    self._expand(state)
         (end,) = self._levels.states(n)
         return [self._segments(label) for label in sorted(end.labels, key=self._final)[:PROPOSALS]]
 

@@ -64,7 +64,8 @@ class Label:
     @property
     def least_gpu_s(self) -> float:
         """When the GPU's queue is free if the CPU alone works on: `gpu_s`, but for rounding."""
-        return min(self.gpu_s, self.host_s + (self.gpu_s - self.host_s))
+        at_s = self.host_s + (self.gpu_s - self.host_s)
+        return at_s if at_s < self.gpu_s else self.gpu_s
 
 
 @dataclass(slots=True, eq=False)

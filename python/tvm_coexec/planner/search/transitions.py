@@ -59,6 +59,32 @@ class ChainEnd:
     step: RunChain
 
 
+@dataclass(frozen=True, slots=True)
+class KernelWork:
+    """What it takes to run a kernel whole.
+
+    Attributes
+    ----------
+    bit : int
+        Of its value.
+    reads : tuple of (int, float, float)
+        Bits of what it reads, with the seconds to copy it to the GPU and to the CPU.
+    enqueue_s : float
+        What the host spends on launching it on the GPU.
+    seconds, joules : dict of str to float
+        By device.
+    steps : dict of str to (RunKernel, RunKernel)
+        By device, without copies and with some.
+    """
+
+    bit: int
+    reads: tuple[tuple[int, float, float], ...]
+    enqueue_s: float
+    seconds: dict[str, float]
+    joules: dict[str, float]
+    steps: dict[str, tuple[RunKernel, RunKernel]]
+
+
 class Transitions:
     """Labels that follow a label.
 
@@ -72,8 +98,7 @@ class Transitions:
     def __init__(self, costs: Tables, candidates: Candidates, counts_energy: bool):
         self.costs, self.candidates, self.counts_energy = costs, candidates, counts_energy
         self.values = Values(costs.graph)
-        self._steps = {(d, k.index, c): RunKernel(d, k.index, c) for k in costs.graph.kernels for d in DEVICES
-                       for c in (False, True)}  # fmt: skip
+        self._kernels = [self._kernel_work(k) for k in range(len(costs.graph.kernels))]
         self._least_copy_s = min((*costs.up_s.values(), *costs.down_s.values()), default=0.0) * (1 - 1e-9)  # rounding
         # Work alongside other work is no quicker than alone, but for a slowdown below 1.
         self._is_slowed = min(costs.slow.values()) >= 1.0
@@ -83,11 +108,23 @@ class Transitions:
         self._idle_outcomes: dict[tuple, list[Outcome]] = {}
         self._idle_ends: dict[tuple, list[tuple[Outcome, Residency]]] = {}
 
+    def _kernel_work(self, k: int) -> KernelWork:
+        costs, values = self.costs, self.values
+        reads = tuple((bit, costs.up_s[v], costs.down_s[v]) for v, bit in values.reads[k])
+        seconds = {d: costs.whole[d][k] for d in DEVICES}
+        joules = {d: seconds[d] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES}
+        steps = {d: (RunKernel(d, k, False), RunKernel(d, k, True)) for d in DEVICES}
+        return KernelWork(values.bit[k], reads, costs.enqueues[k], seconds, joules, steps)
+
     def bound_s(self, state: State, k: int) -> float:
         """The GPU's queue is not free before, if a kernel runs next on whichever device, from any label of a state."""
-        whole = self.costs.whole
-        on_gpu = max(state.gpu_s, state.host_s + self.costs.enqueues[k]) + whole["gpu"][k]
-        return min(on_gpu, max(state.least_gpu_s, state.host_s + whole["cpu"][k])) if self._is_slowed else 0.0
+        if not self._is_slowed:
+            return 0.0
+        kernel = self._kernels[k]
+        on_gpu, on_cpu = state.host_s + kernel.enqueue_s, state.host_s + kernel.seconds["cpu"]
+        on_gpu = (on_gpu if on_gpu > state.gpu_s else state.gpu_s) + kernel.seconds["gpu"]
+        on_cpu = on_cpu if on_cpu > state.least_gpu_s else state.least_gpu_s
+        return on_gpu if on_gpu < on_cpu else on_cpu
 
     def run_kernels(self, before: State, k: int, live: int, labels: Labels) -> int:
         """Add the labels after a kernel on each device to those of the state after it.
@@ -106,46 +143,48 @@ class Transitions:
         int
             How many labels were worked out: the others are known to be dropped.
         """
-        count, enqueue_s = 0, self.costs.enqueues[k]
-        on_cpu_s, on_gpu_s = (self.costs.whole[d][k] for d in DEVICES)
+        kernel, count = self._kernels[k], 0
+        cpu_s, gpu_s, enqueue_s = kernel.seconds["cpu"], kernel.seconds["gpu"], kernel.enqueue_s
         for label in before.labels:
-            host_s, gpu_s, limit_s = label.host_s, label.gpu_s, labels.limit_s
+            host, limit = label.host_s, labels.limit_s
             # without copies and contention
-            if not self._is_slowed or (host_s + on_cpu_s <= limit_s and label.least_gpu_s <= limit_s):
-                labels.add(self.run_kernel(label, k, "cpu", live))
+            if not self._is_slowed or (host + cpu_s <= limit and label.least_gpu_s <= limit):
+                labels.add(self.run_on_cpu(label, kernel, live))
                 count += 1
-                limit_s = labels.limit_s
-            if max(gpu_s, host_s + enqueue_s) + on_gpu_s <= limit_s:
-                labels.add(self.run_kernel(label, k, "gpu", live))
+                limit = labels.limit_s
+            launched = host + enqueue_s
+            if (launched if launched > label.gpu_s else label.gpu_s) + gpu_s <= limit:
+                labels.add(self.run_on_gpu(label, kernel, live))
                 count += 1
         return count
 
-    def run_kernel(self, label: Label, k: int, device: str, live: int) -> Label:
-        """The label after a kernel on a device; of the values `live` are still needed."""
-        costs = self.costs
+    @staticmethod
+    def run_on_gpu(label: Label, kernel: KernelWork, live: int) -> Label:
+        """The label after a kernel on the GPU: it runs once launched, and after what the queue holds."""
         host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
-        work, bit = costs.whole[device][k], self.values.bit[k]
-        if device == "gpu":
-            for v, read in self.values.reads[k]:
-                if not on_gpu & read:
-                    host, on_gpu, copies = host + costs.up_s[v], on_gpu | read, True
-            host += costs.enqueues[k]
-            gpu = max(gpu, host) + work
-            on_gpu |= bit
+        for bit, up_s, _ in kernel.reads:
+            if not on_gpu & bit:
+                host, on_gpu, copies = host + up_s, on_gpu | bit, True
+        host += kernel.enqueue_s
+        gpu = (host if host > gpu else gpu) + kernel.seconds["gpu"]
+        where = Residency(on_cpu & live, (on_gpu | kernel.bit) & live)
+        return Label(host, gpu, where, label.joules + kernel.joules["gpu"], label, kernel.steps["gpu"][copies])
+
+    def run_on_cpu(self, label: Label, kernel: KernelWork, live: int) -> Label:
+        """The label after a kernel on the CPU, alongside what the GPU's queue holds unless it has to wait for that."""
+        host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
+        for bit, _, down_s in kernel.reads:
+            if not on_cpu & bit:
+                host, on_cpu, copies = max(host, gpu) + down_s, on_cpu | bit, True
+        backlog_s = gpu - host
+        if backlog_s > 0:
+            left_s, work_s = side_by_side(self.costs.slow, backlog_s, kernel.seconds["cpu"])
+            gpu, host = host + left_s, host + work_s
         else:
-            for v, read in self.values.reads[k]:
-                if not on_cpu & read:
-                    host, on_cpu, copies = max(host, gpu) + costs.down_s[v], on_cpu | read, True
-            backlog = gpu - host
-            if backlog > 0:
-                left_s, work_s = side_by_side(costs.slow, backlog, work)
-                gpu, host = host + left_s, host + work_s
-            else:
-                host += work
-            gpu = max(gpu, host)
-            on_cpu |= bit
-        joules = label.joules + work * costs.watts[device][k] if self.counts_energy else 0.0
-        return Label(host, gpu, Residency(on_cpu & live, on_gpu & live), joules, label, self._steps[device, k, copies])
+            host += kernel.seconds["cpu"]
+        where = Residency((on_cpu | kernel.bit) & live, on_gpu & live)
+        joules = label.joules + kernel.joules["cpu"]
+        return Label(host, host if host > gpu else gpu, where, joules, label, kernel.steps["cpu"][copies])
 
     def run_chains(self, state: State) -> Iterator[tuple[ChainEnd, Label, float]]:
         """Chains that may begin in a state: where each leads to, from which label, and when it begins.
