@@ -331,23 +331,42 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
 
 def chain_times(tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
-    return sweep_members(tables, members, axis, cuts)[1]
+    _, found = sweep_members(tables, members, axis, cuts)
+    return found[0] if found else None
 
 
 def sweep_members(
-    tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray
-) -> tuple[int, ChainTimes | None]:
-    """Times of a set of kernels as one chain, and the kernel that the sweep from the last one reached.
+    tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray, starts: int = 1
+) -> tuple[int, list[ChainTimes]]:
+    """Times of a set of kernels as one chain, and of what is left of it without its first kernels.
 
-    Where the set can't carry the split, that is the kernel at which it ends: no set that has the same kernels from
-    there on can carry it.
+    Parameters
+    ----------
+    tables : Tables
+    members : sequence of int
+        Ascending.
+    axis : SplitAxis
+        Of the last member.
+    cuts : array
+    starts : int
+        How many chains at most: of all members, of all but the first, and so on.
+
+    Returns
+    -------
+    reached : int
+        The member at which the sweep from the last one ended. Where the set can't carry the split, no set that has the
+        same kernels from there on can.
+    chains : list of ChainTimes
+        The longest first; empty where the set can't carry the split.
     """
     graph, inside = tables.graph, set(members)
-    walk = Walk(tables, members[-1], axis, cuts)
+    walk, found = Walk(tables, members[-1], axis, cuts), []
     for index in reversed(members):
         if not walk.add(index, _leaves(graph, index, inside)):
-            return index, None
-    return members[0], walk.times()
+            return index, []
+        if index <= members[min(starts, len(members)) - 1]:
+            found.append(walk.times())
+    return members[0], found[::-1]
 
 
 def _leaves(graph: KernelGraph, index: int, inside: set[int]) -> bool:

@@ -18,6 +18,8 @@ from .repeats import Key, Repeats, shift_chain
 
 # In graphs of so few kernels there is time for every chain.
 FEW_KERNELS = 24
+# Of how many sets a sweep gives the times: a long one, and what is left of it from one kernel after the other on.
+KEPT_STARTS = 8
 # Rows are the first choice of axis where maps are tall; columns only where there are no rows.
 _ORDER = ("h", "m", "oc", "n", "batch", "ic", "w", "d")
 
@@ -68,6 +70,7 @@ class Candidates:
         self._along_branch: dict[tuple[int | bool, ...], tuple[frozenset[int], list[ChainTimes]]] = {}
         # by last kernel and dimension: ends of sets that can't carry a split, by their first kernel
         self._broken: dict[tuple[int, int], dict[int, set[int]]] = {}
+        self._swept: dict[tuple[tuple[int, ...], int], ChainTimes] = {}
         self._axes: dict[int, list[SplitAxis]] = {}
         self._cuts: dict[tuple[int, int], np.ndarray] = {}
         # rows may be asked of every kernel on the way of a chain that ends further down
@@ -173,16 +176,31 @@ class Candidates:
         if key not in self._chains_like:
             found = []
             for axis in axes:
-                self.sweeps += 1
-                reached, times = sweep_members(self.costs, members, axis, self._inner_cuts(members[-1], axis))
-                if times is None:
-                    ends = self._broken.setdefault((members[-1], axis.dim), {}).setdefault(reached, set())
-                    ends.add(sum(1 << m - reached for m in members if m >= reached))
-                elif self._may_pay(times.gpu_s, times.cpu_s, times.join_s, *self._alone(members)):
+                times = self._times_of(members, axis)
+                if times is not None and self._may_pay(times.gpu_s, times.cpu_s, times.join_s, *self._alone(members)):
                     found.append(times)
             self._chains_like[key] = (members[0], found)
         start, found = self._chains_like[key]
         return [shift_chain(c, members[0] - start) for c in found]
+
+    def _times_of(self, members: tuple[int, ...], axis: SplitAxis) -> ChainTimes | None:
+        """Times of a set of kernels as one chain; `None` where it can't carry the split.
+
+        States that follow one another list the same branch from one kernel further on: the sweep of a long set gives
+        the next of these as well.
+        """
+        last, starts = members[-1], KEPT_STARTS if len(members) > KEPT_STARTS else 1
+        swept = self._swept.pop((members, axis.dim), None)
+        if swept is not None:
+            return swept
+        self.sweeps += 1
+        reached, found = sweep_members(self.costs, members, axis, self._inner_cuts(last, axis), starts)
+        if not found:
+            ends = self._broken.setdefault((last, axis.dim), {}).setdefault(reached, set())
+            ends.add(sum(1 << m - reached for m in members if m >= reached))
+            return None
+        self._swept.update({(chain.members, axis.dim): chain for chain in found[1:]})
+        return found[0]
 
     def _alone(self, members: tuple[int, ...] | list[int]) -> tuple[float, float, int]:
         whole = self.costs.whole
