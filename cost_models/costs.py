@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import Kernel
 
 Device = str  # "cpu" or "gpu"
 
@@ -101,8 +102,7 @@ class AnalyticCosts:
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`; time scales with the share of the output."""
         launch, total = self.devices[device].launch_s, self.whole_s(device, kernel)
-        axis = kernel.axis(dim)
-        extent = axis.extent if axis is not None else 1
+        extent = kernel.axis(dim).extent
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, launch + (total - launch) * rows / extent, 0.0)
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .costs import AnalyticCosts, Costs, Device, Link
 
@@ -77,8 +78,7 @@ class MeasuredCosts:
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`."""
-        axis = kernel.axis(dim)
-        extent = axis.extent if axis is not None else 1
+        extent = kernel.axis(dim).extent
         whole = self.whole_s(device, kernel)
         points = {**self.table.get((device, kernel.signature(), dim), {}), extent: whole}
         known = sorted(points)

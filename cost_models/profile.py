@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .costs import Costs, Device, Link
 from .dataset import DEVICES, Sample, Samples
-from .features.describe import describe, describe_shares, is_free
+from .features.describe import describe, describe_shares
 from .features.workload import Workload, stack
 from .measured import MeasuredCosts
 from .models.adjust import refined, transferred
@@ -197,13 +198,13 @@ class Profile:
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
         """See `Costs.whole_s`: as part of a network, the executor's own time for a kernel included."""
-        if is_free(kernel):
+        if kernel.is_free:
             return 0.0
         return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
 
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
         """`whole_s` of many kernels at once, shape (n,)."""
-        seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not is_free(k)]
+        seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not k.is_free]
         if at:
             predicted = self.devices[device].predict([describe(kernels[i], device) for i in at])
             seconds[at] = self._in_network(device, predicted)
@@ -235,7 +236,7 @@ class Profile:
         whole: dict[int, Workload] = {}
         by_class: dict[str, list[tuple[int, Workload]]] = {}
         for number, (kernel, dim, rows) in enumerate(requests):
-            if is_free(kernel):
+            if kernel.is_free:
                 continue
             if id(kernel) not in whole:
                 whole[id(kernel)] = describe(kernel, device)

@@ -1,15 +1,10 @@
 """Annotate: write the plan's decisions into the IR.
 
-Every segment becomes a global function that main calls, and the function's attributes say what was decided:
-
-    coexec.segment   number in execution order
-    coexec.device    cpu, gpu or split
-    coexec.axis, coexec.dim, coexec.cut, coexec.extent     of a chain: its last kernel's axis and where the GPU ends
-    coexec.kernels   the kernels inside, as in the plan
-    coexec.join      of what follows a chain split along its reduction: how its first input's parts are joined (add)
+Every segment becomes a global function that main calls, and the function's attributes say what was decided
+(`attrs.SegmentAttrs`).
 
 A chain split along the reduction ends with its last kernel's anchor. What that kernel does to the result (bias,
-activation, residual) is a function of its own on the CPU, `coexec_<segment>_join`, where `split` adds the parts up.
+activation, residual) is a function of its own on the CPU, whose role is ``join``: `split` adds the parts up there.
 
 Constants stay inside the functions. A function whose values are read in several places returns a tuple. The module
 computes the same as before; only its calls are grouped.
@@ -20,15 +15,18 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, KernelGraph
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
 
+from .attrs import CHAIN, WHOLE, SegmentAttrs
 from .extract.extractor import Extracted, extract_with_calls
 from .extract.kernel_axes import anchor_of
+from .ir_utils import ModulePass
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAnnotate")
-class Annotate:
+class Annotate(ModulePass):
     """Group a prepared module's calls into one global function per segment of `plan`.
 
     Parameters
@@ -84,20 +82,14 @@ class _Outliner:
         calls = [c for k in segment.kernels for c in self.calls[k]]
         attrs = _attrs(number, segment, self.graph)
         after: list[relay.Call] = []
-        if attrs.get("coexec.dim") == REDUCED:
+        if attrs.reduces:
             last = self.calls[segment.kernels[-1]]
             after = [c for c in last if c != anchor_of(last)]
-        self._function(out, f"coexec_{number}_{segment.device}", [c for c in calls if c not in after], attrs)
+        self._function(out, function_name(number, segment.device), [c for c in calls if c not in after], attrs)
         if after:
-            attrs = {
-                "coexec.segment": attrs["coexec.segment"],
-                "coexec.device": "cpu",
-                "coexec.kernels": str(segment.kernels[-1]),
-                "coexec.join": "add",
-            }
-            self._function(out, f"coexec_{number}_join", after, attrs)
+            self._function(out, function_name(number, "join"), after, attrs.of_join(segment.kernels[-1]))
 
-    def _function(self, out: tvm.IRModule, name: str, calls: list[relay.Call], attrs: dict) -> None:
+    def _function(self, out: tvm.IRModule, name: str, calls: list[relay.Call], attrs: SegmentAttrs) -> None:
         """A function of some calls, and their values in main: fields of a call of it."""
         inside = set(calls)
         arguments: list[tuple[relay.Expr, int | None]] = []  # old expression, and which field of it
@@ -137,7 +129,7 @@ class _Outliner:
         else:
             body, ty = relay.Tuple([r for r, _ in results]), relay.TupleType([t for _, t in results])
         var = relay.GlobalVar(name)
-        out[var] = relay.Function(params, body, ty, [], tvm.ir.make_node("DictAttrs", **attrs))
+        out[var] = relay.Function(params, body, ty, [], attrs.to_attrs())
         given = [self._in_main(e) if f is None else self._field_in_main(e, f) for e, f in arguments]
         call = relay.Call(var, given)
         parts = iter([call] if len(results) == 1 else [relay.TupleGetItem(call, i) for i in range(len(results))])
@@ -157,27 +149,18 @@ def _fields(expr: relay.Expr, ty: tvm.ir.Type) -> list[tuple[relay.Expr, tvm.ir.
     return [(expr, ty)]
 
 
-def _attrs(number: int, segment: Segment, graph: KernelGraph) -> dict:
-    attrs: dict = {
-        "coexec.segment": tvm.tir.IntImm("int64", number),
-        "coexec.device": segment.device,
-        "coexec.kernels": ",".join(map(str, segment.kernels)),
-    }
-    if segment.device == "split":
-        last = graph.kernels[segment.kernels[-1]]
-        shares = segment.shares(graph)
-        axis = last.axis(shares.dims[last.index])
-        assert axis is not None
-        attrs |= {
-            "coexec.axis": axis.name,
-            "coexec.dim": tvm.tir.IntImm("int64", axis.dim),
-            "coexec.cut": tvm.tir.IntImm("int64", segment.cut),
-            "coexec.extent": tvm.tir.IntImm("int64", axis.extent),
-            # results are in order of kernels; each is cut along its own dimension
-            "coexec.result_dims": ",".join(str(shares.dims[k]) for k in sorted(shares.cuts)),
-            "coexec.result_cuts": ",".join(str(shares.cuts[k]) for k in sorted(shares.cuts)),
-        }
-    return attrs
+def _attrs(number: int, segment: Segment, graph: KernelGraph) -> SegmentAttrs:
+    if segment.device != "split":
+        return SegmentAttrs(number, WHOLE, segment.device, segment.kernels)
+    last = graph.kernels[segment.kernels[-1]]
+    shares = segment.shares(graph)
+    axis = last.axis(shares.dims[last.index])
+    results = sorted(shares.cuts)
+    return SegmentAttrs(
+        number, CHAIN, segment.device, segment.kernels,
+        axis=axis.name, dim=axis.dim, cut=segment.cut, extent=axis.extent,
+        result_dims=tuple(shares.dims[k] for k in results), result_cuts=tuple(shares.cuts[k] for k in results),
+    )  # fmt: skip
 
 
 def _readers(main: relay.Function) -> dict[relay.Expr, list[relay.Expr | None]]:

@@ -30,13 +30,18 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from tvm_coexec.core import naming
+from tvm_coexec.core.naming import DOWNLOAD, FIELD, RESULT, SLICE, UPLOAD, binding_name
+
+from .attrs import JOIN, SegmentAttrs, attrs_of, is_concatenation, is_slice, is_sum
+from .branches import keep_apart
 from .inline import inline_functions
+from .ir_utils import ModulePass
 from .rules import shape_of, slice_expr
-from .split.join import device_of, is_join
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPlace")
-class Place:
+class Place(ModulePass):
     """Inline all functions into main as a let chain with explicit copies.
 
     Parameters
@@ -72,19 +77,19 @@ class _Placer:
     def run(self) -> relay.Function:
         main = self.main
         functions = [f for v, f in self.mod.functions.items() if v.name_hint != "main"]
-        if all(device_of(f) == "cpu" for f in functions):
+        if all(attrs_of(f).device == "cpu" for f in functions):
             # all on the CPU: a plain function, which TVM may fuse and plan as it would the model
             return inline_functions(self.mod)["main"]
         self._run_calls()
         body = self._result(main.body)
-        for var, value in reversed(self.binds):
+        for var, value in reversed(keep_apart(self.binds)):
             body = relay.Let(var, value, body)
         return relay.Function(main.params, body, main.ret_type, [], main.attrs)
 
     def _run_calls(self) -> None:
         """Each device's calls in the plan's order; the GPU's as soon as nothing has to be waited for."""
         calls = self._calls_in_order()
-        of = {d: [c for c in calls if self._device(c) == d] for d in ("gpu", "cpu")}
+        of = {d: [c for c in calls if self._attrs(c).device == d] for d in ("gpu", "cpu")}
         order = {c: n for n, c in enumerate(calls)}
         while of["gpu"] or of["cpu"]:
             first = of["gpu"][0] if of["gpu"] else None
@@ -107,13 +112,13 @@ class _Placer:
         relay.analysis.post_order_visit(self.main.body, visit)
 
         def key(call: relay.Call) -> tuple[int, int]:
-            func = self.mod[call.op]
-            return int(func.attrs["coexec.segment"]), 0 if device_of(func) == "gpu" else 2 if is_join(func) else 1
+            attrs = self._attrs(call)
+            return attrs.segment, 0 if attrs.device == "gpu" else 2 if attrs.role == JOIN else 1
 
         return sorted(calls, key=key)
 
-    def _device(self, call: relay.Call) -> str:
-        return str(device_of(self.mod[call.op]))
+    def _attrs(self, call: relay.Call) -> SegmentAttrs:
+        return attrs_of(self.mod[call.op])
 
     def _at_hand(self, expr: relay.Expr) -> bool:
         """Whether the GPU can have a value without the CPU's waiting for it."""
@@ -123,21 +128,20 @@ class _Placer:
             return all(self._at_hand(f) for f in expr.fields)
         if isinstance(expr, relay.TupleGetItem):
             return self._at_hand(expr.tuple_value)
-        if isinstance(expr.op, relay.GlobalVar) or expr.op.name == "add":
+        if isinstance(expr.op, relay.GlobalVar) or is_sum(expr):
             return False  # not computed yet; or a sum, which the CPU makes
         return all(self._at_hand(a) for a in expr.args)
 
     def _cut_for_the_cpu(self, gpu_call: relay.Call, cpu_calls: list[relay.Call]) -> None:
         """Slices that the CPU's share of the same chain needs of values on the GPU.
 
-        The GPU cuts them out before it begins its share: behind that, the CPU would wait for all of it.
+        The GPU cuts them out before it starts its share; after it, the CPU would wait for the whole share.
         """
-        segment = int(self.mod[gpu_call.op].attrs["coexec.segment"])
         for call in cpu_calls[:1]:
-            if int(self.mod[call.op].attrs["coexec.segment"]) != segment:
+            if self._attrs(call).segment != self._attrs(gpu_call).segment:
                 return
             for arg in call.args:
-                if _is(arg, "strided_slice") and set(self.where.get(arg.args[0], ())) == {"gpu"}:
+                if is_slice(arg) and set(self.where.get(arg.args[0], ())) == {"gpu"}:
                     self._made(arg, "gpu", call.op.name_hint)
 
     def _bind(self, name: str, device: str, value: relay.Expr, wrap: bool = True) -> relay.Var:
@@ -151,11 +155,10 @@ class _Placer:
 
     def _copy(self, name: str, var: relay.Expr, source: str, to: str) -> relay.Var:
         copy = relay.device_copy(var, self.devices[source], self.devices[to])
-        return self._bind(f"{name}_to_{to}", to, copy, wrap=False)
+        return self._bind(binding_name(name, UPLOAD if to == "gpu" else DOWNLOAD), to, copy, wrap=False)
 
     def _run_call(self, call: relay.Call) -> None:
-        func = self.mod[call.op]
-        device, name = str(device_of(func)), call.op.name_hint
+        func, device, name = self.mod[call.op], self._attrs(call).device, call.op.name_hint
         args = [self._on(a, device, name) for a in call.args]
         body = relay.bind(func.body, dict(zip(func.params, args, strict=True)))
         if isinstance(body, relay.Var):
@@ -180,26 +183,27 @@ class _Placer:
     def _made(self, expr: relay.Expr, device: str, reader: str) -> dict[str, relay.Expr]:
         """Where the value is to be had; computed now if need be: slices where their source is, joins where they are
         read, sums on the CPU."""
-        is_join_of_parts = _is(expr, "concatenate")
+        is_join_of_parts = is_concatenation(expr)
         if expr in self.where and (device in self.where[expr] or not is_join_of_parts):
             return self.where[expr]
         if isinstance(expr, relay.TupleGetItem):
             ((home, var),) = self._made(expr.tuple_value, device, reader).items()
-            self.where[expr] = {home: self._bind(f"{reader}_in", home, relay.TupleGetItem(var, expr.index), wrap=False)}
+            field = relay.TupleGetItem(var, expr.index)
+            self.where[expr] = {home: self._bind(binding_name(reader, FIELD), home, field, wrap=False)}
             return self.where[expr]
         assert isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op), "segments run before they are read"
-        if _is(expr, "strided_slice"):
+        if is_slice(expr):
             pieces = self._pieces(expr, device)
             if pieces is not None:
                 self.in_pieces[expr] = pieces
                 return self._made(pieces, device, reader)
             source = self._made(expr.args[0], device, reader)
-            # The host does not have a slice made by the GPU, which may have got more work in the meantime.
-            home, what = device if device in source or device == "cpu" else next(iter(source)), "slice"
+            # Never have the GPU make a slice for the host: its queue may hold later work.
+            home, role = device if device in source or device == "cpu" else next(iter(source)), SLICE
         else:
-            home, what = device if is_join_of_parts else "cpu", "join"
+            home, role = device if is_join_of_parts else "cpu", naming.JOIN
         args = [self._on(a, home, reader) for a in expr.args]
-        made = self._bind(f"{reader}_{what}", home, relay.Call(expr.op, args, expr.attrs))
+        made = self._bind(binding_name(reader, role), home, relay.Call(expr.op, args, expr.attrs))
         self.where.setdefault(expr, {})[home] = made
         return self.where[expr]
 
@@ -209,7 +213,7 @@ class _Placer:
         So of the other device's part only what is needed travels.
         """
         joined = cut.args[0]
-        if not _is(joined, "concatenate") or device in self.where.get(joined, ()):
+        if not is_concatenation(joined) or device in self.where.get(joined, ()):
             return None
         dim = int(cut.attrs.axes[0])
         if dim != int(joined.attrs.axis):
@@ -228,8 +232,4 @@ class _Placer:
         """Main's result, on the CPU."""
         if isinstance(expr, relay.Tuple):
             return relay.Tuple([self._result(f) for f in expr.fields])
-        return self._on(expr, "cpu", "result")
-
-
-def _is(expr: relay.Expr, operator: str) -> bool:
-    return isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op) and expr.op.name == operator
+        return self._on(expr, "cpu", RESULT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tvm
 from tvm import relay
@@ -54,10 +56,17 @@ def fire_net() -> tvm.IRModule:
 
 
 def input_of(mod: tvm.IRModule, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random inputs for a module's parameters."""
+    """Random inputs for a module's parameters, of their types."""
     rng = np.random.default_rng(seed)
-    shapes = {p.name_hint: [int(d) for d in p.type_annotation.shape] for p in mod["main"].params}
-    return {name: rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+    types = {p.name_hint: p.type_annotation for p in mod["main"].params}
+    return {name: random_array(rng, [int(d) for d in t.shape], t.dtype) for name, t in types.items()}
+
+
+def random_array(rng: np.random.Generator, shape: Sequence[int], dtype: str = "float32") -> np.ndarray:
+    """Normally distributed floats, integers from 0 to 99, bools."""
+    if "float" in dtype:
+        return rng.standard_normal(shape).astype(dtype)
+    return rng.integers(0, 2 if dtype == "bool" else 100, shape).astype(dtype)
 
 
 def run(lib, inputs: dict[str, np.ndarray], devices) -> list[np.ndarray]:
@@ -79,5 +88,8 @@ def assert_same(got: list[np.ndarray], want: list[np.ndarray], tolerance: float 
     """Largest error relative to the largest value, output by output."""
     assert len(got) == len(want)
     for g, w in zip(got, want, strict=True):
-        assert g.shape == w.shape
-        assert np.abs(g - w).max() <= tolerance * np.abs(w).max()
+        assert g.shape == w.shape and g.dtype == w.dtype
+        if g.dtype.kind == "f":
+            assert np.abs(g - w).max(initial=0) <= tolerance * np.abs(w).max(initial=0)
+        else:
+            np.testing.assert_array_equal(g, w)

@@ -7,9 +7,10 @@ import logging
 
 import tvm
 from tvm.target import Target
-from tvm.target.codegen import llvm_get_cpu_archlist
+from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
 from .core.errors import CoExecError
+from .opencl import runtime
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -65,6 +66,40 @@ def _check_processor(text: str | Target, target: Target) -> None:
         near = difflib.get_close_matches(name, known, 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`llc -mcpu=help` lists them"
         raise CoExecError(f"cpu target '{text}': LLVM knows no processor '{name}'; {hint}")
+
+
+def check_textures(cpu: Target, gpu: Target) -> None:
+    """Refuse to compile for textures that this package's OpenCL runtime would have to run.
+
+    For an Adreno, TVM puts the tensors of convolutions into textures, which TVM's own OpenCL runtime knows and ours
+    does not. Which runtime another machine has can't be seen from here: compiling for one is allowed, with a warning.
+
+    Raises
+    ------
+    CoExecError
+        When the module is compiled for this machine, where the OpenCL runtime is ours.
+    """
+    if gpu.kind.name != "opencl" or "adreno" not in (*gpu.keys, gpu.attrs.get("device", "")) or not runtime.is_ours():
+        return
+    what = "the GPU target's -device=adreno puts tensors into textures, which only TVM's own OpenCL runtime can run"
+    if _is_for_another_machine(cpu):
+        logger.warning("%s (a TVM built with USE_OPENCL=ON), not this package's: load the module there", what)
+        return
+    raise CoExecError(
+        f"{what}, and this package's is in use here: leave -device=adreno out, or use a TVM built with USE_OPENCL=ON"
+    )
+
+
+def _is_for_another_machine(cpu: Target) -> bool:
+    """Whether the processor, or what it runs (gnu, android), differs from this machine's."""
+    wanted = str(cpu.attrs.get("mtriple", ""))
+    here = llvm_get_system_triple()
+
+    def ends(triple: str) -> tuple[str, str]:
+        parts = triple.replace("arm64", "aarch64").split("-")
+        return parts[0], parts[-1].rstrip("0123456789")  # android21
+
+    return bool(wanted) and ends(wanted) != ends(here)
 
 
 def target_text(target: Target) -> str:

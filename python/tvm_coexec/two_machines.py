@@ -23,6 +23,7 @@ from tvm.target import Target
 
 from . import remote
 from .core.errors import CoExecError
+from .core.naming import function_name
 from .core.plan import Plan
 from .pass_context import deployed
 from .relay_passes.extract.extractor import Extracted, extract_with_calls
@@ -116,6 +117,8 @@ def prepare(mod: tvm.IRModule, params: dict | None = None) -> tuple[tvm.IRModule
     with deployed():
         prepared = Prepare(params)(mod)
         extracted = extract_with_calls(prepared)
+    # a plan's devices stand for places here, whose targets may be of any kind
+    extracted.graph = extracted.graph.lift_restrictions()
     if not extracted.graph.kernels:
         raise CoExecError(f"the model can't be cut: {extracted.graph.reason or 'it has no operators'}")
     return prepared, extracted
@@ -135,7 +138,7 @@ def split_prepared(prepared: tvm.IRModule, extracted: Extracted, plan: Plan) -> 
 class _Cutter:
     def __init__(self, annotated: tvm.IRModule, plan: Plan):
         self.mod, self.plan = annotated, plan
-        self.number = {f"coexec_{n}_{s.device}": n for n, s in enumerate(plan.segments)}
+        self.number = {function_name(n, s.device): n for n, s in enumerate(plan.segments)}
 
     def run(self) -> Partition:
         main = self.mod["main"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .extractor import Extracted, extract, extract_with_calls
+from .extractor import Extracted, anchor_attrs, extract, extract_with_calls
 
-__all__ = ["Extracted", "extract", "extract_with_calls"]
+__all__ = ["Extracted", "anchor_attrs", "extract", "extract_with_calls"]

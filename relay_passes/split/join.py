@@ -13,25 +13,12 @@ from typing import Protocol
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import REDUCED
 
+from ..attrs import attrs_of, is_sum
 from ..extract.kernel_axes import tuple_of
 from ..rules import shape_of, slice_expr
-
-
-def is_device(func: object, device: str) -> bool:
-    """Whether a function is marked for that device."""
-    return isinstance(func, relay.Function) and device_of(func) == device
-
-
-def is_join(func: object) -> bool:
-    """Whether a function follows a chain split along its reduction, and reads the sum of its parts."""
-    return isinstance(func, relay.Function) and func.attrs is not None and "coexec.join" in func.attrs
-
-
-def device_of(func: relay.Function) -> str | None:
-    """The ``coexec.device`` mark, if any."""
-    return str(func.attrs["coexec.device"]) if func.attrs is not None and "coexec.device" in func.attrs else None
 
 
 @dataclass
@@ -110,7 +97,7 @@ class Joiner(relay.ExprMutator):
         values: dict[relay.Var, relay.Expr] = {}
         for param, arg in zip(func.params, call.args, strict=True):
             new = self.visit(arg)
-            if isinstance(new, relay.Call) and new.op == relay.op.get("add") and self._may_add(arg, func):
+            if is_sum(new) and self._may_add(arg, func):
                 parts = [relay.Var(f"{param.name_hint}_{d}", param.checked_type) for d in ("gpu", "cpu")]
                 values[param] = relay.add(*parts)
                 params += parts
@@ -126,10 +113,9 @@ class Joiner(relay.ExprMutator):
         return relay.Call(var, given)
 
     def _may_add(self, expr: relay.Expr, func: relay.Function) -> bool:
-        """Whether a CPU function is the only one to read a sum, and next in order: nothing is put off by more."""
-        call = tuple_of(expr)
-        behind = int(func.attrs["coexec.segment"]) - int(self.chains[call.op].func.attrs["coexec.segment"])
-        return self.readers[_name(expr)] == 1 and is_device(func, "cpu") and behind <= 1
+        """Whether a CPU function is the sum's only reader and runs next, so that fusing the addition delays nothing."""
+        chain, reader = attrs_of(self.chains[tuple_of(expr).op].func), attrs_of(func)
+        return self.readers[_name(expr)] == 1 and reader.device == "cpu" and reader.segment - chain.segment <= 1
 
 
 def _name(expr: relay.Expr) -> tuple[relay.Expr, int]:

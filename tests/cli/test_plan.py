@@ -272,7 +272,7 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
         ((*base, "--strategy", "best"), "strategy 'best' is unknown; use one of coexec"),
         ((*base, "--axis", "depth"), "axis 'depth' is unknown"),
         ((*base, "--ratio", "2"), "ratio '2' must be auto"),
-        ((*base, "--min-gain", "much"), "min_gain 'much'"),
+        ((*base, "--min-gain", "much"), "--min-gain 'much'"),
         ((*base, "--objective", "joy"), "objective 'joy' is unknown; use one of latency, energy, edp"),
         ((*base, "--bandwidth", "0"), "bandwidth '0' must be"),
         ((*base, "--compare", "--ratio", "0.5"), "--compare leaves the ratio to each strategy"),

@@ -5,6 +5,7 @@ Modules are built and exported once, by `export_all`, and loaded in each of the 
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,47 @@ def flattened() -> tvm.IRModule:
     return tvm.IRModule.from_expr(relay.Function([x], relay.reshape(y, (16, 64))))
 
 
+def masked() -> tvm.IRModule:
+    """A mask of bools as input, bools that cross between the devices and are returned, and other narrow types."""
+    rng = np.random.default_rng(7)
+    x, mask = relay.var("größe", shape=(12, 16)), relay.var("マスク", shape=(12, 24), dtype="bool")
+    y = relay.nn.dense(x, models.weights(rng, 24, 16))
+    kept = relay.logical_and(relay.greater(y, relay.const(-0.5)), mask)
+    z = relay.nn.dense(relay.where(kept, y, relay.const(-1.0)), models.weights(rng, 16, 24))
+    scaled = relay.clip(z * relay.const(20.0), -100.0, 100.0)
+    outputs = [z, kept, relay.less(z, x), relay.cast(scaled, "int8"), relay.cast(scaled, "int64")]
+    outputs.append(relay.cast(relay.abs(scaled), "uint8"))
+    return tvm.IRModule.from_expr(relay.Function([x, mask], relay.Tuple(outputs)))
+
+
+def without_elements() -> tvm.IRModule:
+    """Tensors without elements that are made on either device, cross, are joined with others, and are returned.
+
+    Devices are written out: what `CoExecPartition` makes of a model has no such tensors.
+    """
+    rng = np.random.default_rng(8)
+    cpu, gpu = tvm.cpu(), tvm.opencl()
+
+    def on(device: tvm.runtime.Device, expr: relay.Expr) -> relay.Expr:
+        return relay.annotation.on_device(expr, device, constrain_result=True)
+
+    x, empty = relay.var("x", shape=(1, 8, 6, 6)), relay.var("empty", shape=(1, 0, 6, 6))
+    scope = relay.ScopeBuilder()
+    x_gpu = scope.let("x_gpu", relay.op.device_copy(x, cpu, gpu))
+    empty_gpu = scope.let("empty_gpu", relay.op.device_copy(empty, cpu, gpu))
+    made = {"conv": scope.let("conv", on(gpu, models.conv(rng, x_gpu, 8, 8)))}
+    made["slice"] = scope.let("slice", on(gpu, relay.strided_slice(made["conv"], [3], [3], axes=[1])))
+    made["product"] = scope.let("product", on(gpu, empty_gpu * relay.const(2.0)))
+    made["joined"] = scope.let("joined", on(gpu, relay.concatenate([made["conv"], made["product"]], 1)))
+    on_cpu = scope.let("on_cpu", on(cpu, models.conv(rng, x, 8, 8)))
+    got = {name: scope.let(f"{name}_cpu", relay.op.device_copy(v, gpu, cpu)) for name, v in made.items()}
+    fields = [got["slice"], got["conv"], on_cpu, got["product"]]
+    everything = scope.let("everything", on(cpu, relay.concatenate(fields, 1)))
+    outputs = [everything, got["slice"], relay.negative(got["product"]), got["joined"], relay.sum(got["slice"])]
+    scope.ret(relay.Tuple([outputs[0], *(on(cpu, relay.copy(o)) for o in outputs[1:])]))
+    return tvm.IRModule.from_expr(relay.Function([x, empty], scope.get()))
+
+
 MODELS: dict[str, Callable[[], tvm.IRModule]] = {
     "chain": lambda: models.conv_chain(4, 16, 12),
     "residual": models.residual_net,
@@ -65,6 +107,7 @@ MODELS: dict[str, Callable[[], tvm.IRModule]] = {
     "batch": batch_of_two,
     "dense": dense_block,
     "flattened": flattened,
+    "masked": masked,
 }
 CUTS = {name: [("oc", 0.5), ("h", 0.5)] for name in MODELS} | {
     "chain": [("oc", 0.5), ("h", 0.5), ("h", 0.3), ("ic", 0.5), ("oc", 1.0)]
@@ -90,6 +133,9 @@ def export_all(folder: Path) -> None:
             lib.export_library(str(folder / f"{name}_{axis}_{ratio}.so"))
     mod, plan = big_layers()
     tvm_coexec.build(mod, plan=plan).export_library(str(folder / "big.so"))
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(without_elements(), target=tvm_coexec.targets())
+    lib.export_library(str(folder / "without_elements.so"))
 
 
 class Exported:
@@ -138,17 +184,18 @@ def check_callers_memory(folder: Path, name: str) -> None:
         net = Exported(folder, name, axis, ratio)
         ours, copying = tvm_coexec.create(net.lib), stock(net.lib)
         for seed in range(3):
-            ((key, value),) = net.inputs(seed).items()
-            mine = tvm_coexec.empty(value.shape)
-            mine[:] = value
-            ours.set_input_zero_copy(key, tvm_coexec.from_numpy(mine))
-            given = []
+            inputs, mine, given = net.inputs(seed), {}, []
+            for key, value in inputs.items():
+                mine[key] = tvm_coexec.empty(value.shape, value.dtype.name)
+                mine[key][:] = value
+                ours.set_input_zero_copy(key, tvm_coexec.from_numpy(mine[key]))
             for i in range(ours.get_num_outputs()):
-                given.append(tvm_coexec.empty(ours.get_output(i).shape))
-                given[-1][:] = -1
+                output = ours.get_output(i)
+                given.append(tvm_coexec.empty(output.shape, output.dtype))
+                given[-1][:] = np.array(-1).astype(output.dtype)
                 ours.module["set_output_zero_copy"](i, tvm_coexec.from_numpy(given[-1]))
             ours.run()
-            for a, b in zip(given, results(copying, {key: value}), strict=True):
+            for a, b in zip(given, results(copying, inputs), strict=True):
                 np.testing.assert_array_equal(a, b, err_msg=net.label)
 
 
@@ -191,12 +238,60 @@ def check_weights_are_there_once(folder: Path, _name: str) -> None:
         assert {n: module.get_input(n).handle.contents.data for n in on_cpu} == addresses
 
 
+def check_tensors_without_elements(folder: Path, _name: str) -> None:
+    """Run after run, with what lies next to them unharmed."""
+    lib = tvm.runtime.load_module(str(folder / "without_elements.so"))
+    ours, copying = tvm_coexec.create(lib), stock(lib)
+    for seed in range(3):
+        inputs = models.input_of(without_elements(), seed)
+        for a, b in zip(results(ours, inputs), results(copying, inputs), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def check_arrays_outlive_their_module(folder: Path, _name: str) -> None:
+    """Weights of both devices, inputs and outputs stay what they are when their module and its library are gone.
+
+    Another module that shares the weights goes on running.
+    """
+    lib = tvm.runtime.load_module(str(folder / "chain_oc_0.5.so"))
+    inputs = models.input_of(MODELS["chain"]())
+    first, second = tvm_coexec.create(lib), tvm_coexec.create(lib)
+    want = results(first, inputs)
+    weights = list(lib["get_graph_params"]().keys())
+    kept = {name: first.get_input(name) for name in [*weights, *inputs]} | {"output": first.get_output(0)}
+    assert {a.device.device_type for a in kept.values()} == set(DEVICES)
+    values = {name: array.numpy() for name, array in kept.items()}
+    named = {name: tvm.nd.array(np.zeros(1, "float32")) for name in weights}  # only the names are read
+    second.share_params(first, relay.save_param_dict(named))
+    del first, lib
+    gc.collect()
+    # what was given back would be used for these
+    others = [tvm.nd.array(np.full(n, np.nan, "float32"), device) for device in map(tvm.runtime.Device, DEVICES, (0, 0))
+              for n in (64, 1 << 10, 1 << 12, 1 << 14) for _ in range(8)]  # fmt: skip
+    np.testing.assert_array_equal(results(second, inputs)[0], want[0])
+    del second
+    gc.collect()
+    others += [tvm.nd.array(np.full(1 << 12, np.nan, "float32"), tvm.opencl()) for _ in range(8)]
+    for name, array in kept.items():
+        np.testing.assert_array_equal(array.numpy(), values[name], err_msg=name)
+    before = runtime.stats()["live_bytes"]
+    kept.clear()
+    del array
+    gc.collect()
+    assert runtime.stats()["live_bytes"] < before
+
+
 CHECKS: dict[str, tuple[Callable[[Path, str], object], str]] = {
     **{f"equal_{name}": (check_equal, name) for name in MODELS},
-    **{f"callers_memory_{name}": (check_callers_memory, name) for name in ("chain", "odd", "dense", "flattened")},
+    **{
+        f"callers_memory_{name}": (check_callers_memory, name)
+        for name in ("chain", "odd", "dense", "flattened", "masked")
+    },
     "memory_of_the_module": (check_memory_of_the_module, ""),
     "several_modules": (check_several_modules, ""),
     "weights_are_there_once": (check_weights_are_there_once, ""),
+    "tensors_without_elements": (check_tensors_without_elements, ""),
+    "arrays_outlive_their_module": (check_arrays_outlive_their_module, ""),
 }
 
 

@@ -292,7 +292,7 @@ def run_threads_with_delays_and_errors() -> dict[str, int]:
 def test_threads_with_delays_and_errors_in_memory_mode(mode: str, exported: str) -> None:
     """On a device of several workers, where pocl takes every liberty."""
     code = """
-from tests import test_endurance as t
+from tests.executor import test_endurance as t
 for axis in ("h", "oc"):
     t.expected(axis)
 t.runtime.waiting()

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tvm_coexec.measuring.worker import Child, ChildError, answer, answered, one_line
+from tvm_coexec.core.errors import one_line
+from tvm_coexec.measuring.worker import Child, ChildError, answer, answered
 
 
 def _serve(connection):

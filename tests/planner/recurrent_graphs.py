@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, identity
+from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 
 GATES = 4
 TILE = 8
-# paths of an operator that reads the rows that it writes
+KINDS = {
+    "nn.dense": OpKind.DENSE, "concatenate": OpKind.CONCAT, "strided_slice": OpKind.MOVE, "squeeze": OpKind.VIEW,
+    "stack": OpKind.MOVE, "reshape": OpKind.VIEW,
+}  # fmt: skip
+# Paths of an operator that reads the rows that it writes
 SAME = ((),)
 
 
-def _gates(hidden: int) -> tuple[tuple[Step, ...], ...]:
+def _gates(hidden: int) -> tuple[tuple[AccessMap, ...], ...]:
     """Paths to each gate's columns of the dense layer."""
-    return tuple((Step(1, i * hidden, i * hidden, 1, GATES * hidden),) for i in range(GATES))
+    return tuple((AccessMap(1, i * hidden, i * hidden, 1, GATES * hidden),) for i in range(GATES))
 
 
 class _Unrolled:
@@ -25,8 +31,10 @@ class _Unrolled:
     def add(self, name: str, inputs: tuple[int, ...], tensors: tuple[Tensor, ...], out: Tensor, axes=(), **more) -> int:
         index, op = len(self.kernels), more.pop("op", name.split("+")[0])
         reason = "" if axes else f"no split rule for operator {op}"
+        kinds = tuple(KINDS.get(o, OpKind.ELEMENTWISE) for o in name.split("+"))
+        attrs = more.pop("attrs", {})
         self.kernels.append(
-            Kernel(index, name, op, more.pop("attrs", {}), inputs, tensors, (out,), axes=axes, reason=reason, **more)
+            Kernel(index, name, op, attrs, inputs, tensors, (out,), axes=axes, reason=reason, kinds=kinds, **more)
         )
         return index
 
@@ -39,10 +47,10 @@ class _Unrolled:
 
     def rows(self, tensors: tuple[Tensor, ...], columns: tuple[tuple, ...], extent: int) -> tuple:
         """Axes of a kernel that needs the given columns of its inputs: along the features, and along the batch."""
-        needs = tuple(Need(len(t.shape) - 1, paths) for t, paths in zip(tensors, columns, strict=True))
+        needs = tuple(InputAccess(len(t.shape) - 1, paths) for t, paths in zip(tensors, columns, strict=True))
         axes = [SplitAxis("n", 1, extent, 1, TILE, needs, False)]
         if self.batch > 1:
-            batch = tuple(Need(len(t.shape) - 2, SAME) for t in tensors)
+            batch = tuple(InputAccess(len(t.shape) - 2, SAME) for t in tensors)
             axes.insert(0, SplitAxis("m", 0, self.batch, 1, 1, batch, False))
         return tuple(axes)
 
@@ -56,7 +64,7 @@ class _Unrolled:
         """One step: values of the output and of the state; of the last one the dense layer and the state before."""
         hidden, n = self.hidden, source.shape[-1]
         state = self.kernels[h].outputs[0]
-        columns = (((identity(n),),), ((Step(1, -n, -n, 1, hidden),),))
+        columns = (((identity(n),),), ((AccessMap(1, -n, -n, 1, hidden),),))
         joined = Tensor((self.batch, n + hidden), "float32")
         axes = self.rows((source, state), columns, n + hidden)
         joint = self.add("concatenate", (x, h), (source, state), joined, axes, attrs={"axis": 1})
@@ -76,9 +84,9 @@ class _Unrolled:
     def dense(self, joint: int, joined: Tensor, gates: Tensor) -> int:
         width, out = joined.shape[1], gates.shape[1]
         axes = [SplitAxis("n", 1, out, 1, TILE, (None,), True)]
-        axes.append(SplitAxis("ic", REDUCED, width, 1, TILE, (Need(1, SAME),), True))
+        axes.append(SplitAxis("ic", REDUCED, width, 1, TILE, (InputAccess(1, SAME),), True))
         if self.batch > 1:
-            axes.insert(0, SplitAxis("m", 0, self.batch, 1, 1, (Need(0, SAME),), False))
+            axes.insert(0, SplitAxis("m", 0, self.batch, 1, 1, (InputAccess(0, SAME),), False))
         flops, weights = 2.0 * self.batch * width * out, 4 * (width + 1) * out
         attrs = {"weight_shape": [out, width]}
         more = {"weight_bytes": weights, "flops": flops, "attrs": attrs}
@@ -92,10 +100,13 @@ class _Unrolled:
         out = Tensor((self.steps, self.batch, directions * hidden), "float32")
         if directions == 1:
             parts = _gates(hidden)
-            needs = (Need(1, (parts[2], parts[0], parts[1], parts[3])), *(Need(1, SAME) for _ in values[1:]))
+            needs = (
+                InputAccess(1, (parts[2], parts[0], parts[1], parts[3])),
+                *(InputAccess(1, SAME) for _ in values[1:]),
+            )
             axes = (SplitAxis("n", 2, hidden, 1, TILE, needs, False),)
             if self.batch > 1:
-                batch = SplitAxis("m", 1, self.batch, 1, 1, tuple(Need(0, SAME) for _ in values), False)
+                batch = SplitAxis("m", 1, self.batch, 1, 1, tuple(InputAccess(0, SAME) for _ in values), False)
                 axes = (batch, *axes)
         flops = 25.0 * self.steps * hidden
         return self.add("stack+reshape", values, tensors, out, axes, op="reshape", flops=flops)

@@ -155,7 +155,7 @@ def test_graphs_are_as_relay_fuses_them(layers, batch):
 
     def outline(graph: KernelGraph):
         return [
-            (k.inputs, k.outputs[0].shape, k.is_heavy, [(a.name, a.dim, a.extent, a.needs) for a in k.axes])
+            (k.inputs, k.outputs[0].shape, k.kind, [(a.name, a.dim, a.extent, a.needs) for a in k.axes])
             for k in graph.kernels
         ]
 

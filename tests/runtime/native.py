@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,9 +21,15 @@ ENVIRONMENT = {
     "POCL_MAX_PTHREAD_COUNT": "3",
     "POCL_AFFINITY": "0",
     "ASAN_OPTIONS": "use_sigaltstack=0",
+    "LSAN_OPTIONS": f"suppressions={Path(__file__).with_name('driver_leaks.supp')}",
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "TSAN_OPTIONS": "second_deadlock_stack=1",
 }
+
+
+# How many objects the driver may lose in a run. An event, a buffer or a kernel that we do not release is allocated by
+# the driver, too, but these are lost by the hundred.
+MAX_DRIVER_LEAKS = 16
 
 
 @functools.cache
@@ -73,5 +80,12 @@ def run(program: Path, *args: str, **env: str) -> str:
         pytest.skip(done.stdout.strip())
     output = done.stdout + done.stderr
     assert done.returncode == 0 and "Sanitizer" not in output and "runtime error" not in output, output[-8000:]
+    assert suppressed(output) <= MAX_DRIVER_LEAKS, output[-8000:]
     assert " 0 failed" in done.stdout
     return output
+
+
+def suppressed(output: str) -> int:
+    """Return how many leaked objects LeakSanitizer found and did not report."""
+    _, found, table = output.partition("Suppressions used:\n")
+    return sum(int(n) for n in re.findall(r"^ +(\d+) +\d+ \S+$", table, re.MULTILINE)) if found else 0

@@ -89,6 +89,20 @@ def test_inputs_of_a_file(lib, tmp_path):
     np.testing.assert_array_equal(read_inputs(path, lib)["x"], want["x"])
 
 
+def test_inputs_of_other_types_and_names(tmp_path):
+    types = {"größe": ((2, 3), "int8"), "マスク": ((2, 3), "bool"), "leer": ((0, 3), "float32")}
+    params = [relay.var(name, shape=shape, dtype=dtype) for name, (shape, dtype) in types.items()]
+    fields = relay.split(params[0], 3, axis=1)  # a node of several outputs: nodes and tensors count differently
+    body = relay.Tuple([relay.where(params[1], params[0], relay.negative(params[0])), fields[1], params[2]])
+    lib = relay.build(tvm.IRModule.from_expr(relay.Function(params, body)), "llvm")
+    assert input_types(lib) == types
+    made = random_inputs(lib)
+    assert {name: (value.shape, value.dtype.name) for name, value in made.items()} == types
+    np.savez(tmp_path / "in.npz", **made)
+    for name, value in read_inputs(str(tmp_path / "in.npz"), lib).items():
+        np.testing.assert_array_equal(value, made[name])
+
+
 @pytest.mark.parametrize(
     ("stored", "words"),
     [

@@ -98,6 +98,20 @@ def test_mixed_precision(tvmc, model_file, image_file, expected):
     assert "half precision" in done.err.lower() and not Path("answer.npz").exists()
 
 
+@pytest.mark.parametrize("ratio", ["0.5", "1"])
+def test_what_the_gpu_has_no_kernel_for_in_that_layout_stays_on_the_cpu(tvmc, tmp_path, image, image_file, ratio):
+    """TVM has no grouped convolution in NHWC for a GPU."""
+    onnx = pytest.importorskip("onnx")
+    net = network(groups=4)
+    onnx.save(net, str(tmp_path / "grouped.onnx"))
+    options = ["--coexec-ratio", ratio, "--coexec-report", "report.txt", "--coexec-dump-plan", "plan.json"]
+    compiled(tvmc, tmp_path / "grouped.onnx", "--desired-layout", "NHWC", *options)
+    assert relative_error(answer(tvmc, image_file), reference(net, image)) < 1e-4
+    assert "for opencl (Unsupported group_conv2d layout NHWC)" in Path("report.txt").read_text()
+    segments = json.loads(Path("plan.json").read_text())["segments"]
+    assert {s["device"] for s in segments} == {"cpu", "gpu" if ratio == "1" else "split"}
+
+
 def test_input_shapes(tvmc, model_file):
     compiled(tvmc, model_file, "--coexec-ratio", "0.5", "--input-shapes", "x:[2,3,12,12]")
     images = np.random.default_rng(2).standard_normal((2, 3, 12, 12)).astype("float32")

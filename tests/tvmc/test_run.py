@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tvmc.nets import relative_error
+from tests.tvmc.nets import TARGET, masked_network, references, relative_error
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
@@ -22,6 +22,28 @@ def test_npz_in_and_out(tvmc, package, image_file, expected, devices):
         assert list(outputs) == ["output_0"]
         assert relative_error(outputs["output_0"], expected) < 1e-4
     assert os.listdir() == ["answer.npz"]
+
+
+def test_bools_and_names_beyond_ascii(tvmc):
+    onnx = pytest.importorskip("onnx")
+    model, rng = masked_network(), np.random.default_rng(2)
+    onnx.save(model, "m.onnx")
+    assert tvmc("compile", "--coexec", "--target", TARGET, "--coexec-ratio", "0.5", "-o", "m.tar", "m.onnx").code == 0
+    inputs = {
+        "bild_ö": rng.standard_normal((1, 3, 10, 10)).astype("float32"),
+        "マスク": rng.random((1, 16, 1, 10)) < 0.3,
+    }
+    for given in (inputs, {**inputs, "マスク": np.ones((1, 16, 1, 10), "bool")}):
+        np.savez("in.npz", **given)
+        done = tvmc("run", "m.tar", "-i", "in.npz", "-o", "out.npz", "--profile", "--profile-trace", "t.json")
+        assert done.code == 0, done.err
+        expected = references(model, given)
+        with np.load("out.npz") as outputs:
+            assert relative_error(outputs["output_0"], expected[0]) < 1e-4
+            np.testing.assert_array_equal(outputs["output_1"], expected[1])
+    for mode in ("ones", "random"):  # inputs that are made up have the model's types
+        done = tvmc("run", "m.tar", "--fill-mode", mode, "-o", f"{mode}.npz")
+        assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(("mode", "value"), [("zeros", 0.0), ("ones", 1.0)])

@@ -42,7 +42,7 @@ def draw_plan(graph: KernelGraph, plan: Plan, costs: Costs, name: str = "the mod
     """
     sim = ran(graph, costs, plan.segments)
     device = best_single(graph, costs)
-    alone_s = ran(graph, costs, [on_one(graph, device)]).now_s
+    alone_s = ran(graph, costs, on_one(graph, device)).now_s
     title = f"{name}: expected {sim.now_s * 1e3:.3f} ms"
     if sim.now_s > 0:
         title += f", {alone_s / sim.now_s:.2f}x the best single device ({LANES[device]}, {alone_s * 1e3:.3f} ms)"

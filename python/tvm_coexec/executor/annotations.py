@@ -14,9 +14,7 @@ join the segment is the one whose result it is. Without costs a plan expects not
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,8 +22,11 @@ from typing import TYPE_CHECKING
 import tvm
 from tvm import relay
 
+from tvm_coexec.core import naming
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.report.report import Report
+
+from .graph_json import Graph, write_json
 
 if TYPE_CHECKING:
     from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tvm_coexec")
 
 KEY, VERSION = "coexec", 1
-# The names that `relay_passes.place` gives: a function's (coexec_3_gpu, coexec_3_join) or `result`, and then what is
-# done for it.
-_NAME = re.compile(r"(?:coexec_(?P<segment>\d+)_)?(?P<rest>.*?)(?:_\d+)?")
-_ROLES = {"_to_gpu": "upload", "_to_cpu": "download", "_slice": "slice", "_join": "join", "_in": "field"}
-_OF_THE_SOURCE = ("download", "join", "field")
 
 
 @tvm.instrument.pass_instrument
@@ -97,12 +93,12 @@ def described(
 
 def with_metadata(graph_json: str, content: dict) -> str:
     """The graph with a ``metadata`` entry behind all others."""
-    return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {json.dumps(content, separators=(",", ":"))}\n}}'
+    return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {write_json(content, (",", ":"))}\n}}'
 
 
-def metadata_of(graph_json: str) -> dict | None:
+def metadata_of(graph: Graph) -> dict | None:
     """What `described` wrote into a graph; `None` for a graph without, or with that of another version."""
-    found = (json.loads(graph_json).get("metadata") or {}).get(KEY)
+    found = (graph.document.get("metadata") or {}).get(KEY)
     return found if found is not None and found.get("version") == VERSION else None
 
 
@@ -159,7 +155,7 @@ def _ns(seconds: float) -> int:
 
 def _nodes(graph_json: str, lowered: tvm.IRModule | None, plan: Plan) -> dict[str, list]:
     """Segment and role of each operator node, by name; empty where TVM made a graph that its module doesn't explain."""
-    names = [n["name"] for n in json.loads(graph_json)["nodes"] if n["op"] != "null"]
+    names = [n.name for n in Graph(graph_json).nodes if n.function]
     found = [] if lowered is None else roles_of(lowered)
     if not found and len(plan.segments) == 1:  # all on the CPU: no let chain
         return {name: [0, "work"] for name in names}
@@ -182,7 +178,7 @@ def roles_of(lowered: tvm.IRModule) -> list[tuple[int, str]]:
         segments[body.var] = segment
         fresh = [c for c in calls if c not in seen]
         seen.update(fresh)
-        found += [(segment, "work" if role == "field" else role)] * len(fresh)
+        found += [(segment, naming.WORK if role == naming.FIELD else role)] * len(fresh)
         body = body.body
     return found
 
@@ -203,10 +199,7 @@ def _calls_and_vars(value: relay.Expr) -> tuple[list[relay.Call], list[relay.Var
 
 def _what(name: str, source: int) -> tuple[int, str]:
     """Segment and role of what is bound to a name; `source` is the last segment whose results it reads."""
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    segment = source if match["segment"] is None else int(match["segment"])
-    if match["segment"] is not None and match["rest"] == "join":
-        return segment, "join"  # what follows a chain that is summed up: the chain's own
-    role = next((r for end, r in _ROLES.items() if match["rest"].endswith(end)), "work")
-    return (source if source >= 0 and role in _OF_THE_SOURCE else segment), role
+    binding = naming.parse_binding(name)
+    if binding.segment is None or (binding.of_source and source >= 0):
+        return source, binding.role
+    return binding.segment, binding.role

@@ -57,10 +57,22 @@ def from_numpy(array: np.ndarray) -> tvm.nd.NDArray:
             f"the array of shape {array.shape} does not begin at a multiple of {alignment()} bytes, so TVM cannot use "
             f"its memory{copy}"
         )
-    made = tvm.nd.from_dlpack(array.__dlpack__()) if array.dtype.kind in "iuf" else None
+    made = _share(array)
     if made is None or made.dtype != array.dtype.name:
         raise CoExecError(f"TVM cannot use an array of {array.dtype} as it is{copy}")
     return made
+
+
+def _share(array: np.ndarray) -> tvm.nd.NDArray | None:
+    """The NDArray over an array's memory; `None` for a type that TVM or DLPack lacks."""
+    if array.dtype.kind in "iuf":
+        return tvm.nd.from_dlpack(array.__dlpack__())
+    if array.dtype.kind != "b":
+        return None
+    try:  # numpy gives away no bools
+        return tvm.nd.from_dlpack(array.view("uint8").__dlpack__())._create_view(array.shape, "bool")
+    except TypeError:  # before TVM 0.17 views have the type of what they are views of
+        return None
 
 
 class _Memory:

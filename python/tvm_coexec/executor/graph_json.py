@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 CPU = 1
 COPY, NOTHING = "__copy", "__nop"
 
-_BITS = {"bool": 8, "handle": 64}
+# Bits and lanes end a type's name: float32, uint1, float16x4, e4m3_float8.
+_BITS_AND_LANES = re.compile(r"(\d+)(?:x(\d+))?$")
+_ESCAPE = re.compile(r"\\(u[0-9a-f]{4}|.)")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Entry:
         The node that it is an output of.
     shape : tuple of int
     dtype : str
+        As numpy names it: ``bool``, where the JSON has TVM's ``uint1``.
     device : int
         DLPack device type.
     storage : int
@@ -40,7 +45,7 @@ class Entry:
     @property
     def nbytes(self) -> int:
         """Bytes of the compact tensor."""
-        return (prod(self.shape) * bits_of(self.dtype) + 7) // 8
+        return prod(self.shape) * element_bytes(self.dtype)
 
     @property
     def on_cpu(self) -> bool:
@@ -88,13 +93,14 @@ class Graph:
     """
 
     def __init__(self, text: str):
-        self.document = document = json.loads(text)
+        self.document = document = read_document(text)
         attrs, rows = document["attrs"], document["node_row_ptr"]
         shapes, dtypes, storage = (attrs[key][1] for key in ("shape", "dltype", "storage_id"))
         devices = attrs["device_index"][1] if "device_index" in attrs else [CPU] * len(shapes)
         node_of = [n for n in range(len(document["nodes"])) for _ in range(rows[n], rows[n + 1])]
         self.entries = [
-            Entry(i, node_of[i], tuple(shapes[i]), dtypes[i], devices[i], storage[i]) for i in range(len(shapes))
+            Entry(i, node_of[i], tuple(shapes[i]), numpy_dtype(dtypes[i]), devices[i], storage[i])
+            for i in range(len(shapes))
         ]
         self.nodes = [
             Node(
@@ -113,18 +119,47 @@ class Graph:
         """Entries of inputs and parameters."""
         return [n.outputs[0] for n in self.nodes if not n.function]
 
+    @property
+    def uses_textures(self) -> bool:
+        """Whether any tensor lives in a GPU's texture memory."""
+        return any("texture" in scope for scope in self.document["attrs"].get("storage_scope", ("", ()))[1])
+
+    @property
+    def names_devices(self) -> bool:
+        """Whether it says where each tensor lives; TVM leaves that out of graphs for one device."""
+        return "device_index" in self.document["attrs"]
+
     def devices(self) -> set[int]:
-        """Device types that it uses."""
+        """Device types that it uses; the CPU's where it names none."""
         return {e.device for e in self.entries}
 
 
-def bits_of(dtype: str) -> int:
-    """Bits of one element, lanes included: ``float32``, ``int8``, ``float16x4``, ``bool``."""
-    if dtype in _BITS:
-        return _BITS[dtype]
-    scalar, _, lanes = dtype.partition("x")
-    bits = int("".join(filter(str.isdigit, scalar)) or 32)
-    return bits * int(lanes or 1)
+def element_bytes(dtype: str) -> int:
+    """Bytes of one element, lanes included, as TVM's executor counts: ``uint1`` and ``int4`` take a whole one each."""
+    if dtype in ("bool", "handle"):
+        return {"bool": 1, "handle": 8}[dtype]
+    match = _BITS_AND_LANES.search(dtype)
+    bits, lanes = (match[1], match[2] or 1) if match else (32, 1)
+    return (int(bits) * int(lanes) + 7) // 8
+
+
+def numpy_dtype(dtype: str) -> str:
+    """A type of the executor's JSON by the name that numpy has for it."""
+    return "bool" if dtype == "uint1" else dtype
+
+
+def read_document(text: str) -> dict[str, Any]:
+    """Parse an executor's JSON. TVM writes control characters in names as they are, so they are allowed in strings."""
+    return json.loads(text, strict=False)
+
+
+def write_json(content: object, separators: tuple[str, str] | None = None) -> str:
+    """Write JSON that TVM's reader takes: it knows the escapes of quotes, backslashes and line ends only.
+
+    All other characters, those beyond ASCII and control characters too, stand for themselves, as where TVM writes them.
+    """
+    text = json.dumps(content, ensure_ascii=False, separators=separators)
+    return _ESCAPE.sub(lambda m: m[0] if m[1] in '"\\nrt' else json.loads(f'"{m[0]}"'), text)
 
 
 def planned_bytes(graph: Graph, inputs: Sequence[str] = ()) -> int:

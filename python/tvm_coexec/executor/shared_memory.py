@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import tvm
 from tvm.contrib import graph_executor
 
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
 
 from .arrays import alignment
@@ -86,11 +87,21 @@ def place(
     params : callable
         Returns the weights; called if they are needed.
     devices : sequence of Device
+
+    Raises
+    ------
+    CoExecError
+        For a module that was compiled for textures.
     """
     by_type = {d.device_type: d for d in devices}
     graph = Graph(text)
     if graph.devices() != {CPU, OPENCL} or not {CPU, OPENCL} <= set(by_type) or not runtime.is_ours():
         return None  # one device; another GPU runtime; or devices of an RPC server, whose types are other numbers
+    if graph.uses_textures:
+        raise CoExecError(
+            "the module was compiled for textures (-device=adreno), which only TVM's own OpenCL runtime can run: "
+            "compile it without -device=adreno, or load it in a TVM built with USE_OPENCL=ON"
+        )
     weights = params()
     names = {n.name for n in graph.nodes if not n.function} - set(weights)
     gpu = by_type[OPENCL]

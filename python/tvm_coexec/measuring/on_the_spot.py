@@ -23,8 +23,9 @@ from tvm import relay
 from tvm.contrib import graph_executor
 from tvm.target import Target
 
+from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
+from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, Link, MeasuredCosts, Profile, load_costs
 from tvm_coexec.cost_models import shipped as profiles
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
@@ -181,7 +182,10 @@ def measure(
     unique = list({k.signature(): k for k in extracted.graph.kernels}.values())
     start_s, others_s = time.monotonic(), other_cpu_s()
     try:
-        whole = [_Job(d, k, WHOLE, 0) for k in unique for d in ("cpu", "gpu")]
+        whole = [_Job(d, k, WHOLE, 0) for k in unique for d in k.devices]
+        for k in unique:
+            for device in set(DEVICES) - set(k.devices):
+                costs.add(device, k.signature(), WHOLE, 0, UNUSABLE_S)
         if by_default and not all(costs.has(j.device, j.kernel.signature()) for j in whole):
             logger.warning(
                 "this model's kernels are measured on both devices now, which takes minutes and is kept for the next "
@@ -240,8 +244,7 @@ def _planned_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterable[_Job]
         for k in segment.kernels:
             for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
                 rows = ranges[k][1] - ranges[k][0]
-                whole = graph.kernels[k].axis(shares.dims[k])
-                if whole is not None and 0 < rows < whole.extent:
+                if 0 < rows < graph.kernels[k].axis(shares.dims[k]).extent:
                     yield _Job(device, graph.kernels[k], shares.dims[k], rows)
 
 
@@ -272,7 +275,7 @@ class _Meter:
         """Measure the whole network on each device alone: what a plan must beat."""
         builder = self.builder
         for device, target in (("cpu", builder.cpu), ("gpu", builder.gpu)):
-            if self.costs.alone_s(device, graph) is not None:
+            if self.costs.alone_s(device, graph) is not None or any(device not in k.devices for k in graph.kernels):
                 continue
             try:
                 lib = compile_for(builder.prepared, target, builder.cpu)
@@ -306,7 +309,6 @@ def _piece(job: _Job) -> Piece:
     if job.dim == WHOLE:
         return Piece(job.device, job.kernel.index)
     axis = job.kernel.axis(job.dim)
-    assert axis is not None
     rows = (0, job.rows) if job.device == "gpu" else (axis.extent - job.rows, axis.extent)
     return Piece(job.device, job.kernel.index, job.dim, rows)
 
@@ -345,18 +347,6 @@ def _device_name(device) -> str:
 
 def _threads() -> str:
     return os.environ.get("TVM_NUM_THREADS", "all")
-
-
-def cache_folder() -> Path | None:
-    """Where measurements are kept; `None` when the user wants no cache."""
-    base = os.environ.get("TVM_COEXEC_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tvm_coexec"
-    )
-    if base == "off":
-        return None
-    folder = Path(base) / "profiles"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _cache_path(cpu: Target, gpu: Target, device) -> Path | None:

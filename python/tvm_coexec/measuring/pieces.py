@@ -6,20 +6,23 @@ would, and the function for the device is what gets built.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tvm
 from tvm import relay
 from tvm.target import Target
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, Range
+from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.relay_passes.attrs import JOIN, SegmentAttrs
 from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.layout import AlterShareLayouts
 from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.split import SplitChains
-from tvm_coexec.relay_passes.split.join import device_of, is_join
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class KernelBuilder:
         if self._annotated is None:
             segments = tuple(Segment("cpu", (k.index,)) for k in self.graph.kernels)
             self._annotated = Annotate(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
-        func = self._annotated[f"coexec_{index}_cpu"]
+        func = self._annotated[function_name(index, "cpu")]
         return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))
 
     def function(self, piece: Piece) -> relay.Function:
@@ -84,7 +87,7 @@ class KernelBuilder:
         if piece.rows is None:
             segment = Segment(piece.device, tuple(k.index for k in inner.kernels))
         else:
-            axis = last.axis(piece.dim)
+            axis = last.find_axis(piece.dim)
             if axis is None or len(inner.kernels) != 1:
                 raise CoExecError(f"kernel {last.name} can't be divided along dimension {piece.dim} alone")
             lo, hi = piece.rows
@@ -94,7 +97,8 @@ class KernelBuilder:
             segment = Segment("split", (last.index,), axis.name, cut)
         annotated = Annotate(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
         altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
-        func = next(f for f in altered.functions.values() if device_of(f) == piece.device and not is_join(f))
+        marked = [(f, attrs) for f in altered.functions.values() if (attrs := SegmentAttrs.read(f)) is not None]
+        func = next(f for f, attrs in marked if attrs.device == piece.device and attrs.role != JOIN)
         plain = tvm.IRModule.from_expr(relay.Function(func.params, func.body))
         return relay.transform.InferType()(plain)["main"]
 
@@ -111,6 +115,6 @@ def compile_for(mod: tvm.IRModule, target: Target, host: Target):
         return relay.build(mod, target=Target(target, host=host))
 
 
-def opt_level_3() -> tvm.transform.PassContext:
+def opt_level_3(instruments: Sequence[object] = ()) -> tvm.transform.PassContext:
     """The level of deployment builds, and of `tvm_coexec.build`: scales are folded, layouts chosen."""
-    return tvm.transform.PassContext(opt_level=3)
+    return tvm.transform.PassContext(opt_level=3, instruments=list(instruments))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -15,6 +14,7 @@ from tvm.contrib import graph_executor
 
 from tvm_coexec import remote, testbed
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.executor.graph_json import Graph
 
 from . import host_info as machine
 from . import links
@@ -292,12 +292,10 @@ def module_of(
     """An executor whose inputs and weights hold noise; unset memory could hold denormals, which are slow."""
     module = graph_executor.create(graph, lib, device)
     noise = np.random.default_rng(0).standard_normal(1 << 16)
-    parsed = json.loads(graph)
-    entries = parsed["node_row_ptr"]
-    shapes, types = parsed["attrs"]["shape"][1], parsed["attrs"]["dltype"][1]
-    for node in parsed["arg_nodes"]:
-        name, shape, dtype = parsed["nodes"][node]["name"], shapes[entries[node]], types[entries[node]]
-        values = np.resize(noise, shape)
+    parsed = Graph(graph)
+    for entry in map(parsed.entries.__getitem__, parsed.inputs):
+        values, dtype = np.resize(noise, entry.shape), entry.dtype
         # integers are indices or quantised values: 0 and 1 are fine for both
-        module.set_input(name, values.astype(dtype) if "float" in dtype else (values > 0).astype(dtype))
+        values = values.astype(dtype) if "float" in dtype else (values > 0).astype(dtype)
+        module.set_input(parsed.nodes[entry.node].name, values)
     return module

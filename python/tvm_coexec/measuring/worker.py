@@ -19,6 +19,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from tvm_coexec.core.errors import one_line
+
 PARENT_S = 5  # how often a child looks whether its parent lives
 Serve = Callable[..., None]
 
@@ -184,10 +186,3 @@ def answer(connection: Connection, handle: Callable[[Any], Any]) -> None:
             reply = (one_line(err), None)
         with contextlib.suppress(OSError):
             connection.send(reply)
-
-
-def one_line(err: BaseException) -> str:
-    """The line of an error that says what is wrong: TVM's begin with stack traces."""
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    marked = [line for line in lines if "Error:" in line]
-    return f"{(marked or lines or [type(err).__name__])[-1]}"[:300]

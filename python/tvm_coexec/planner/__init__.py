@@ -16,8 +16,8 @@ from tvm_coexec.cost_models import Costs
 from .cached_costs import Tables
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
-from .objective import OBJECTIVES
-from .options import Options, check_options, linked
+from .options import OBJECTIVES, Options, check_options, linked
+from .segments import add_refusals
 from .simulator import Simulator, ran, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
 
@@ -43,7 +43,7 @@ def needs_costs(options: Options) -> bool:
     return options.ratio is None or (options.strategy != "coexec" and 0.0 < options.ratio < 1.0)
 
 
-def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -> Plan:
+def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options | None = None, **given: object) -> Plan:
     """Plan a kernel graph.
 
     Parameters
@@ -51,8 +51,9 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -
     graph : KernelGraph
     costs : Costs, optional
         Needed when `needs_costs`; otherwise only used to fill in expected times.
+    options : Options, optional
     **given
-        Fields of `Options`, as `check_options` takes them.
+        Fields of `Options`, as `check_options` takes them, where `options` is left out.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -
     CoExecError
         When an option is wrong, or costs are needed and not given, or can't tell what the objective asks.
     """
-    options = check_options(**given)  # type: ignore[arg-type]
+    options = options or check_options(**given)
     if costs is not None:
         costs = Tables(graph, linked(costs, options))
     if needs_costs(options):
@@ -74,6 +75,6 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -
     else:
         assert options.ratio is not None
         segments, notes = fixed_plan(graph, options.ratio, options.axis)
-    plan = Plan(graph.fingerprint(), segments, options.strategy, notes)
+    plan = Plan(graph.fingerprint(), segments, options.strategy, add_refusals(graph, segments, notes))
     plan.check(graph)
     return with_times(graph, costs, plan) if costs is not None else replace(plan, costs="none: the ratio was given")

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.features.describe import describe, is_free
+from tvm_coexec.cost_models.features.describe import describe
+from tvm_coexec.cost_models.measured import UNUSABLE_S
 
-DEVICES = ("cpu", "gpu")
 # A table of shares has at most so many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
 # Axes without halos: shares end where cuts do.
@@ -98,7 +99,7 @@ class Tables:
         )
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
-        self.enqueues = [0.0 if is_free(k) else self.enqueue_s for k in graph.kernels]
+        self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
     def alone_s(self, device: str, graph: KernelGraph) -> float | None:
         """Seconds of a whole graph on a device alone, where the costs have measured that."""
@@ -115,7 +116,9 @@ class Tables:
                 self._whole.update({(device, k.signature()): s for k, s in zip(unique, found, strict=True)})
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
-        """See `Costs.whole_s`."""
+        """See `Costs.whole_s`; a device that can't run the kernel never pays."""
+        if device not in kernel.devices:
+            return UNUSABLE_S
         key = (device, kernel.signature())
         if key not in self._whole:
             self._whole[key] = self.costs.whole_s(device, kernel)
@@ -172,9 +175,8 @@ def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
     lies between.
     """
     axis = kernel.axis(dim)
-    assert axis is not None
     n = axis.extent
-    tile = axis.align if axis.align % axis.granule == 0 else axis.granule
+    tile = axis.tile
     step = 1 if n <= _MAX_POINTS and axis.name not in _CHANNELS else tile * -(-n // (tile * _MAX_POINTS))
     return n, np.union1d(np.arange(step, n + 1, step), [n])
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import Costs
 
 from .cached_costs import Tables
 from .objective import energy_j
 from .options import Options, linked
+from .segments import add_refusals
 from .simulator import Simulator, ran, with_times
 from .strategies import STRATEGIES
 
@@ -56,7 +58,8 @@ def compare(
     """Plans of several strategies; all of them, if none is named, in the order of `STRATEGIES`."""
     options = options or Options()
     costs = Tables(graph, linked(costs, options))
-    return [_planned(graph, costs, replace(options, strategy=s)) for s in strategies or STRATEGIES]
+    wanted = progress(list(strategies or STRATEGIES), "comparing", "strategy")
+    return [_planned(graph, costs, replace(options, strategy=s)) for s in wanted]
 
 
 def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
@@ -66,6 +69,7 @@ def _planned(graph: KernelGraph, costs: Costs, options: Options) -> Compared:
     except CoExecError as why:
         return Compared(options.strategy, None, reason=str(why))
     took = time.perf_counter() - start
+    notes = add_refusals(graph, segments, notes)
     plan = with_times(graph, costs, Plan(graph.fingerprint(), segments, options.strategy, notes))
     return of_run(options.strategy, plan, ran(graph, costs, segments), took)
 

@@ -1,12 +1,26 @@
-"""Segments put together."""
+"""Segments put together, and why kernels are where they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
+
+
+def add_refusals(graph: KernelGraph, segments: Sequence[Segment], notes: Mapping[str, str]) -> dict[str, str]:
+    """The reasons of a strategy, with what the GPU can't run of kernels that are not divided."""
+    out = dict(notes)
+    divided = {k for s in segments if s.device == "split" for k in s.kernels}
+    for k in graph.kernels:
+        if k.index in divided:
+            continue
+        note = k.cpu_only or out.get(str(k.index), k.reason)
+        more = [why for _, why in k.refused if why not in note]
+        if k.cpu_only or more:
+            out[str(k.index)] = "; ".join(t for t in (note, *dict.fromkeys(more)) if t)
+    return out
 
 
 def joined(graph: KernelGraph, segments: Sequence[Segment]) -> tuple[Segment, ...]:

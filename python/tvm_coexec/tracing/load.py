@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tarfile
@@ -14,6 +13,7 @@ from tvm import relay
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.executor.create import graph_json_of
+from tvm_coexec.executor.graph_json import Graph
 from tvm_coexec.opencl.runtime import error_text
 
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
@@ -93,13 +93,10 @@ def _unpacked(path: str, archive: tarfile.TarFile, name: str, folder: str) -> st
 
 def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and type of each input."""
-    graph = json.loads(graph_json_of(lib))
+    graph = Graph(graph_json_of(lib))
     weights = set(getattr(lib, "module", lib)["get_graph_params"]().keys())
-    return {
-        graph["nodes"][i]["name"]: (tuple(graph["attrs"]["shape"][1][i]), graph["attrs"]["dltype"][1][i])
-        for i in graph["arg_nodes"]
-        if graph["nodes"][i]["name"] not in weights
-    }
+    entries = {graph.nodes[graph.entries[i].node].name: graph.entries[i] for i in graph.inputs}
+    return {name: (e.shape, e.dtype) for name, e in entries.items() if name not in weights}
 
 
 def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, np.ndarray]:

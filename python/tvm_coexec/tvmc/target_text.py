@@ -61,7 +61,9 @@ def arrange(text: str | None, options: Mapping[str, object] = MappingProxyType({
     except (ValueError, IndexError) as err:
         problem = f"--target '{text}' can't be read ({one_line(err)}); write it like 'llvm -mcpu=..., opencl'"
         raise CoExecError(problem) from None
-    others, cpus, gpus = [], [], []
+    others: list[str] = []
+    cpus: list[dict] = []
+    gpus: list[dict] = []
     for part in parts:
         if part["name"] == CODEGEN:
             continue
@@ -126,7 +128,7 @@ def devices_of(target: Target) -> tuple[Target, Target]:
 
 
 def _is_plain(text: str | None) -> bool:
-    return bool(text) and not os.path.isfile(text) and not is_inline_json(text)
+    return text is not None and text != "" and not os.path.isfile(text) and not is_inline_json(text)
 
 
 def _is_codegen(name: str) -> bool:

@@ -259,6 +259,9 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
 }  // namespace
 
 void start_download(Region& r, size_t offset, void* to, size_t bytes) {
+  if (bytes == 0) {
+    return;
+  }
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.host_mapped(offset, bytes, false)) {
     return;  // the copy itself is as quick
@@ -268,6 +271,9 @@ void start_download(Region& r, size_t offset, void* to, size_t bytes) {
 }
 
 void give_to_host(Region& r, size_t offset, size_t bytes) {
+  if (bytes == 0) {  // OpenCL maps nothing of that size
+    return;
+  }
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.mode != MemoryMode::kFineSvm && !r.host_mapped(offset, bytes, true)) {
     r.map_for_host(offset, bytes, true);

@@ -39,14 +39,14 @@ ArgumentSizes::~ArgumentSizes() {
 }
 
 size_t ArgumentSizes::of(const void* address) {
-  if (t_known) {
-    for (const auto& tensor : *t_known) {
-      if (tensor.first == address) {
-        return tensor.second;
-      }
+  size_t bytes = kToEnd;
+  static const Known nothing;
+  for (const auto& tensor : t_known ? *t_known : nothing) {
+    if (tensor.first == address) {  // one without elements may begin where another one does
+      bytes = bytes == kToEnd ? tensor.second : std::max(bytes, tensor.second);
     }
   }
-  return 0;
+  return bytes;
 }
 
 Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)

@@ -33,7 +33,7 @@ class ArgumentSizes {
   explicit ArgumentSizes(const Known& known);
   ~ArgumentSizes();
   ArgumentSizes(const ArgumentSizes&) = delete;
-  static size_t of(const void* address);  // 0: unknown
+  static size_t of(const void* address);  // kToEnd: unknown
 
  private:
   const Known* const before_;

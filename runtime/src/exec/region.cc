@@ -127,6 +127,9 @@ void Region::order(Access access, const Queue* queue, WaitList* list, size_t off
 void Region::record(Access access, const Event& event, size_t offset, size_t n) {
   if (access != Access::kRead) {
     const size_t end = end_of(offset, n);
+    if (end == offset) {
+      return;
+    }
     cut_out(offset, end);
     writes_.push_back({offset, end, event});
     if (offset == 0 && end >= bytes) {
@@ -306,9 +309,15 @@ void Region::drain() noexcept {
 
 namespace {
 
+// Memory is known by its address as long as anything uses it: views outlive the array that was allocated.
 struct Table {
+  struct Row {
+    std::weak_ptr<Region> region;
+    const char* end;
+    RegionPtr allocation;  // until TVM frees it
+  };
   std::shared_mutex mu;
-  std::map<const char*, RegionPtr> by_base;
+  std::map<const char*, Row> by_base;
 };
 
 Table& table() {
@@ -316,13 +325,23 @@ Table& table() {
   return t;
 }
 
+// The address may be given out again as soon as the region is gone, so its row goes first.
+void forget(Region* region) noexcept {
+  {
+    Table& t = table();
+    std::unique_lock<std::shared_mutex> lock(t.mu);
+    t.by_base.erase(region->base);
+  }
+  delete region;
+}
+
 }  // namespace
 
 RegionPtr allocate_region(Device& device, size_t bytes, size_t alignment) {
-  auto region = std::make_shared<Region>(device, bytes, alignment);
+  const RegionPtr region(new Region(device, bytes, alignment), forget);
   Table& t = table();
   std::unique_lock<std::shared_mutex> lock(t.mu);
-  t.by_base[region->base] = region;
+  t.by_base[region->base] = {region, region->base + region->bytes, region};
   return region;
 }
 
@@ -335,7 +354,8 @@ RegionPtr find_region(const void* address) {
     return nullptr;
   }
   --it;
-  return it->second->contains(p) ? it->second : nullptr;
+  // Whoever drops the last reference takes the lock, so none may be dropped here.
+  return p < it->second.end ? it->second.region.lock() : nullptr;
 }
 
 void free_region(const void* base) noexcept {
@@ -347,8 +367,7 @@ void free_region(const void* base) noexcept {
     if (it == t.by_base.end()) {
       return;
     }
-    region = std::move(it->second);
-    t.by_base.erase(it);
+    region = std::move(it->second.allocation);
   }
 }
 

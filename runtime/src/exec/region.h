@@ -19,6 +19,9 @@ namespace coexec {
 // kOverwrite: a write that doesn't care whether earlier commands went well.
 enum class Access { kRead, kWrite, kOverwrite };
 
+// A number of bytes: all up to the end of the memory. Zero bytes are a tensor without elements.
+constexpr size_t kToEnd = static_cast<size_t>(-1);
+
 class Region {
  public:
   Region(Device& device, size_t bytes, size_t alignment);
@@ -32,15 +35,14 @@ class Region {
   size_t bytes = 0;
   cl_mem mem = nullptr;  // buffer and hostptr
 
-  bool contains(const void* p) const { return p >= base && p < base + bytes; }
   size_t offset(const void* p) const { return static_cast<size_t>(static_cast<const char*>(p) - base); }
 
   // All below need `mu` held. Where several regions are locked: in the order of their addresses.
   std::mutex mu;
   // Adds what a command with that access on `queue` must wait for; a null queue is the host. The command uses `n` bytes
-  // from `offset` on; 0: all up to the end.
-  void order(Access access, const Queue* queue, WaitList* list, size_t offset = 0, size_t n = 0) const;
-  void record(Access access, const Event& event, size_t offset = 0, size_t n = 0);
+  // from `offset` on.
+  void order(Access access, const Queue* queue, WaitList* list, size_t offset = 0, size_t n = kToEnd) const;
+  void record(Access access, const Event& event, size_t offset = 0, size_t n = kToEnd);
   void written_by_host(size_t offset, size_t n);  // with every command that uses it ended: there is nothing to wait for
   cl_mem mem_at(size_t offset);  // the buffer itself, or a cached sub-buffer that begins there
   // Host mappings that outlive a call (aliased storage, coarse and hostptr). Mapped for reading, kernels may go on
@@ -71,7 +73,7 @@ class Region {
   void drain() noexcept;  // waits for every command that uses the region, ignoring errors
   void release() noexcept;
   size_t reserved_ = 0;
-  size_t end_of(size_t offset, size_t n) const { return n ? offset + n : bytes; }
+  size_t end_of(size_t offset, size_t n) const { return n == kToEnd ? bytes : offset + n; }
   void cut_out(size_t begin, size_t end);
   struct Write {
     size_t begin, end;

@@ -42,14 +42,37 @@ def independent_branches() -> Graph:
     return w.graph(w.kernel("cpu", [c, w.copy(g3, "cpu")]))
 
 
-GRAPHS = {"chains": chains, "unaligned": lambda: chains(3, (1, 4, 2)), "branches": independent_branches}
+def without_elements() -> Graph:
+    """Tensors without elements at the ends of concatenations, copied, reshaped and returned."""
+    w = Writer()
+    x, e = w.input("x", (1, 32)), w.input("e", (1, 0))
+    g, made = (w.kernel("gpu", [w.copy(v, "gpu")], w.shapes[v]) for v in (x, e))
+    first = w.concatenate("gpu", [made, g])
+    down = [w.copy(v, "cpu") for v in (first, made, g)]
+    joined = w.concatenate("cpu", [w.kernel("cpu", [down[0]]), w.kernel("cpu", [down[1]], (1, 0)), down[1]])
+    flat = w.reshape(w.kernel("cpu", [down[2], joined], (1, 0)), (0, 3))
+    return w.graph(joined, flat, down[1])
+
+
+GRAPHS = {
+    "chains": chains,
+    "unaligned": lambda: chains(3, (1, 4, 2)),
+    "branches": independent_branches,
+    "without elements": without_elements,
+}
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", GRAPHS)
 def test_layouts_are_right(name, mode):
     text, storages = written(GRAPHS[name](), mode)
-    assert problems(text, storages, {"x"}, mode == "mapped") == []
+    assert problems(text, storages, {"x", "e"}, mode == "mapped") == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tensors_without_elements_have_addresses_in_memory(mode):
+    layout = lay_out(without_elements(), {"x", "e"}, **MODES[mode])
+    assert all(0 <= offset < layout.blocks[block].nbytes for block, offset in layout.of.values())
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -69,7 +92,7 @@ def test_any_two_storages_in_one_place_are_found_out_or_harmless(name):
             if _copies(text, moved) != _copies(text, storages):
                 continue  # what was one tensor are two now, and are copied
             try:
-                found = problems(text, moved, {"x"})
+                found = problems(text, moved, {"x", "e"})
             except ValueError:
                 continue  # a node that does nothing has lost its operand
             wrong = any(_late(text, moved, late) for late in (False, True))

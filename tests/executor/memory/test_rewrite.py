@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.executor.memory.graphs import Writer, chains
 from tests.executor.memory.test_check import written
-from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.executor.graph_json import Graph, read_document, write_json
 
 
 def functions(text: str) -> list[str]:
@@ -86,3 +87,14 @@ def test_a_download_of_a_reshaped_tensor_begins_behind_the_reshape():
     g = w.kernel("gpu", [w.copy(w.input("x", (1, 32)), "gpu")])
     text, _ = written(w.graph(w.copy(w.reshape(g, (32,)), "cpu")), "fetched")
     assert functions(text) == ["__copy g", "conv g", "__nop g", "coexec_fetch c", "__copy c"]
+
+
+def test_names_are_written_as_tvm_reads_them():
+    """TVM knows the escapes of quotes, backslashes and line ends; it takes all other characters as they are."""
+    names = ["größe", "入力", "\U0001f600", "\u2028", 'a"b', "a\\b", "a\\u00e9", "a\nb\tc", "a\bb\x07c"]
+    text = write_json({name: 0 for name in names})
+    assert list(read_document(text)) == names
+    assert set(re.findall(r"\\(.)", text)) == set('"\\nt')
+    w = Writer()
+    w.input(names[0], (1, 32))
+    assert names[0] in written(w.graph(w.kernel("cpu", [0])), "fine")[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.executor.memory.graphs import Writer, chains
 from tests.executor.memory.test_check import MODES, written
-from tvm_coexec.executor.graph_json import Graph, bits_of, planned_bytes
+from tvm_coexec.executor.graph_json import Graph, element_bytes, planned_bytes
 from tvm_coexec.executor.memory.check import problems
 from tvm_coexec.executor.memory.lifetimes import NEVER, Buffer
 from tvm_coexec.executor.memory.packing import into_blocks, into_one
@@ -23,7 +23,7 @@ def programs(draw: st.DrawFn) -> Graph:
     """Kernels, copies, concatenations and reshapes on both devices, results on the CPU."""
     w = Writer()
     on: dict[str, list[int]] = {
-        "cpu": [w.input("x", (1, 32)), w.input("p0", (1, 32))],
+        "cpu": [w.input("x", (1, 32)), w.input("p0", (1, 32)), w.input("p2", (1, 0))],
         "gpu": [w.input("p1", (1, 64), "gpu")],
     }
     for _ in range(draw(st.integers(2, 18))):
@@ -40,7 +40,7 @@ def programs(draw: st.DrawFn) -> Graph:
             made = w.concatenate(device, parts)
         else:
             read = draw(st.lists(st.sampled_from(have), min_size=1, max_size=3, unique=True))
-            made = w.kernel(device, read, (1, draw(st.sampled_from([8, 16, 32, 64]))))
+            made = w.kernel(device, read, (1, draw(st.sampled_from([0, 8, 16, 32, 64]))))
         on[device].append(made)
     outputs = draw(st.lists(st.sampled_from(on["cpu"][1:] + [on["cpu"][-1]]), min_size=1, max_size=2, unique=True))
     last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is somebody's, too
@@ -123,9 +123,11 @@ def test_the_same_graph_has_the_same_layout():
     assert first == second
 
 
-def test_bits():
-    known = {"float32": 32, "int8": 8, "float16x4": 64, "bool": 8, "uint1": 1, "bfloat16": 16}
-    assert {dtype: bits_of(dtype) for dtype in known} == known
+def test_bytes_of_an_element():
+    """As TVM's executor counts: whole bytes for each element."""
+    known = {"float32": 4, "int8": 1, "float16x4": 8, "bool": 1, "uint1": 1, "int4": 1, "bfloat16": 2, "e4m3_float8": 1}
+    known |= {"uint8": 1, "int64": 8, "int1x33": 5, "handle": 8}
+    assert {dtype: element_bytes(dtype) for dtype in known} == known
 
 
 def test_planned_bytes_are_those_of_tensors_alone():

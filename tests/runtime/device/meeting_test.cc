@@ -170,3 +170,48 @@ TEST(meetings, a_run_that_fails_leaves_the_device_idle_and_is_told_once) {
     CHECK(all_equal(b.read(2), 3));
   }
 }
+
+TEST(meetings, tensors_without_elements_are_waited_for_by_nobody_and_need_no_mapping) {
+  const Block b(2);
+  Next next;
+  b.fill(0, 1);
+  next(b, 0, 1);  // still at it, most likely
+  WaitList list;
+  {
+    std::lock_guard<std::mutex> lock(b.region->mu);
+    b.region->order(Access::kRead, nullptr, &list, kCount * 4, 0);
+    b.region->record(Access::kWrite, device().compute().last(), 0, 0);
+  }
+  CHECK_EQ(list.size(), size_t{0});
+  float* const at = nullptr;
+  give_to_host(*b.region, kCount * 4, 0);
+  start_download(*b.region, kCount * 4, at, 0);
+  copy({b.at(1), 0}, {b.at(1), -1}, 0, nullptr);
+  copy({b.at(1), 0}, {at, -1}, 0, nullptr);
+  CHECK(all_equal(b.read(1), 2) && all_equal(b.read(0), 1));
+  const ArgumentSizes::Known known = {{b.at(0), 0}, {b.at(0), 64}, {b.at(1), 0}};
+  const ArgumentSizes scope(known);
+  CHECK_EQ(ArgumentSizes::of(b.at(0)), size_t{64});
+  CHECK_EQ(ArgumentSizes::of(b.at(1)), size_t{0});
+  CHECK_EQ(ArgumentSizes::of(at), kToEnd);
+}
+
+TEST(meetings, memory_is_known_by_its_address_as_long_as_anything_uses_it) {
+  Next next;
+  RegionPtr view;
+  char* base = nullptr;
+  {
+    const Block b(2);
+    b.fill(0, 1);
+    view = b.region;
+    base = b.region->base;
+  }  // TVM has freed the array; a view of it is left
+  CHECK(find_region(base + 4) == view);
+  std::vector<float> values(kCount);
+  copy({base, 0}, {values.data(), -1}, kCount * 4, nullptr);
+  CHECK(all_equal(values, 1));
+  free_region(base);  // once more does nothing
+  CHECK(find_region(base) == view);
+  view.reset();
+  CHECK(find_region(base) == nullptr);
+}

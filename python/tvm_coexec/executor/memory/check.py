@@ -140,7 +140,12 @@ class _Player:
 
     def _write(self, entry: int, event: _Event) -> None:
         self.writes.append(self._access(entry, event))
-        self.content[entry] = [(0, self.graph.entries[entry].nbytes, event)]
+        self.content[entry] = self._pieces(entry, event)
+
+    def _pieces(self, entry: int, event: _Event) -> list[_Piece]:
+        """What a tensor holds that an event has written; nothing where it has no elements, so that nothing waits."""
+        nbytes = self.graph.entries[entry].nbytes
+        return [(0, nbytes, event)] if nbytes else []
 
     def _kernel(self, node: Node, may_write: set[int]) -> None:
         on_cpu = self.graph.entries[node.outputs[0]].on_cpu
@@ -203,7 +208,7 @@ class _Player:
             self.content[out] = self.content[source]
         elif crosses and to_cpu and (fetch := self.fetched.pop(self.graph.entries[out].storage, None)):
             self._wait(fetch)
-            self.content[out] = [(0, self.graph.entries[out].nbytes, fetch)]
+            self.content[out] = self._pieces(out, fetch)
         elif crosses and not to_cpu:
             # what the host gives away is read at once; the device's side is ordered by the runtime like a kernel
             self._read(source, self._event(HOST, node.name))

@@ -31,6 +31,7 @@ class Buffer:
     root : int
         The entry that gives it its size.
     nbytes : int
+        At least 1: a tensor without elements has an address too, in memory that exists.
     entries : list of int
     devices : set of str
         ``cpu``, ``gpu``: which kernels use it.
@@ -105,7 +106,7 @@ def buffers_of(
     buffers: dict[int, Buffer] = {}
     for e in graph.entries:
         root = sharing.place[e.index][0]
-        buffer = buffers.setdefault(root, Buffer(root, graph.entries[root].nbytes))
+        buffer = buffers.setdefault(root, Buffer(root, max(1, graph.entries[root].nbytes)))
         buffer.entries.append(e.index)
     waits = Waits(steps, writers)
     for step in steps:

@@ -12,10 +12,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 
-from ..graph_json import NOTHING, Graph, Node
+from ..graph_json import NOTHING, Graph, Node, write_json
 from .storage import Layout
 
 JOIN, SIGNAL, MAP, FETCH = "coexec_join", "coexec_signal", "coexec_map", "coexec_fetch"
@@ -158,4 +157,4 @@ def _written(graph: Graph, nodes: list[tuple[Node | _Added, str]], storage: list
     }
     if "metadata" in graph.document:  # nodes in it are known by their names; the executor stops reading there
         document["metadata"] = graph.document["metadata"]
-    return json.dumps(document)
+    return write_json(document)

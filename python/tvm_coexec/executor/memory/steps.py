@@ -65,7 +65,8 @@ def concatenated(graph: Graph, node: Node) -> list[int] | None:
     Returns
     -------
     list of int or None
-        `None` for other functions, and where the operands' bytes alternate (dimensions before the axis exceed 1).
+        `None` for other functions, where the operands' bytes alternate (dimensions before the axis exceed 1), and where
+        an operand has no elements: behind the last byte there may be no memory for its address.
     """
     if not _CONCATENATION.fullmatch(node.function) or len(node.outputs) != 1 or len(node.inputs) < 2:
         return None
@@ -75,7 +76,7 @@ def concatenated(graph: Graph, node: Node) -> list[int] | None:
     differ = [d for d, n in enumerate(out.shape) if any(p.shape[d] != n for p in parts)]
     if len(differ) != 1 or sum(p.shape[differ[0]] for p in parts) != out.shape[differ[0]]:
         return None
-    if any(n != 1 for n in out.shape[: differ[0]]):
+    if any(n != 1 for n in out.shape[: differ[0]]) or any(p.nbytes == 0 for p in parts):
         return None
     return running_sum(p.nbytes for p in parts)
 

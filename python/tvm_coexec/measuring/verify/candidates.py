@@ -9,6 +9,7 @@ from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.planner import STRATEGIES, Options, margin_of, needs_costs, with_times
 from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner.segments import add_refusals
 from tvm_coexec.planner.strategies.coexec import proposals
 from tvm_coexec.planner.strategies.single import on_one
 
@@ -38,7 +39,7 @@ def candidates(graph: KernelGraph, costs: Costs | None, options: Options, first:
         beside it, what a search without a margin and a more cautious one propose, and each kernel on its faster device.
     """
     tables = None if costs is None else Tables(graph, costs)
-    alone = [_plan(graph, tables, (on_one(graph, d),), "single", f"{d} alone was the fastest") for d in ("cpu", "gpu")]
+    alone = [_plan(graph, tables, on_one(graph, d), "single", f"{d} alone was the fastest") for d in ("cpu", "gpu")]
     more = [first]
     if tables is not None and options.strategy == "coexec" and needs_costs(options):
         margin = margin_of(graph, costs) if options.min_gain is None else options.min_gain
@@ -60,5 +61,5 @@ def candidates(graph: KernelGraph, costs: Costs | None, options: Options, first:
 def _plan(graph: KernelGraph, tables: Tables | None, segments: tuple[Segment, ...], strategy: str, why: str) -> Plan:
     split = {k for s in segments if s.device == "split" for k in s.kernels}
     notes = {str(k.index): k.reason or why for k in graph.kernels if k.index not in split}
-    plan = Plan(graph.fingerprint(), segments, strategy, notes)
+    plan = Plan(graph.fingerprint(), segments, strategy, add_refusals(graph, segments, notes))
     return plan if tables is None else with_times(graph, tables, plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis
 
 from .blocks import bits
 
@@ -55,7 +55,8 @@ class Branches:
         """Whether a split of a value along some of `dims` can travel to a reader; and along which dimensions on."""
         key = (value, reader, dims)
         if key not in self._carried:
-            axes = [a for a in self.graph.kernels[reader].axes if _takes(self.graph.kernels[reader], a, value, dims)]
+            kernel = self.graph.kernels[reader]
+            axes = [a for a in kernel.axes if _takes(kernel, a, value, dims)]
             self._carried[key] = (bool(axes), frozenset(a.dim for a in axes if not a.reduces))
         return self._carried[key]
 
@@ -77,6 +78,7 @@ class Branches:
         return tuple(sorted({self.producers[c] & others for c in readers} - {0}))
 
 
-def _takes(kernel: Kernel, axis, value: int, dims: frozenset[int]) -> bool:
+def _takes(kernel: Kernel, axis: SplitAxis, value: int, dims: frozenset[int]) -> bool:
+    """Whether a kernel divided along an axis can do with a value that is divided along some of `dims`."""
     needs = [need for v, need in zip(kernel.inputs, axis.needs, strict=True) if v == value]
-    return all(need is not None and not need.after_join and need.dim in dims for need in needs)
+    return all(need is not None and not need.after_join and (need.dim in dims or not need.reads) for need in needs)

@@ -9,7 +9,7 @@ import numpy as np
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
 from ..cached_costs import Tables
-from ..chain_sweep import ChainTimes, Walk, inner_cuts, sweep_members
+from ..chain_sweep import ChainSweep, ChainTimes, inner_cuts, sweep_members
 from .blocks import Block, bits, blocks_of, producers_mask
 from .branches import Branches
 from .consecutive import consecutive_chains
@@ -211,7 +211,7 @@ class Candidates:
             self._cuts[last, axis.dim] = inner_cuts(axis, self.ratio)
         return self._cuts[last, axis.dim]
 
-    def _sweep_may_pay(self, sweep: Walk) -> bool:
+    def _sweep_may_pay(self, sweep: ChainSweep) -> bool:
         return self._may_pay(sweep.gpu_s, sweep.cpu_s, sweep.join_s, *self._alone(sweep.members))
 
     def _may_pay(self, gpu_s, cpu_s, join_s, cpu_alone: float, gpu_alone: float, last: int) -> bool:

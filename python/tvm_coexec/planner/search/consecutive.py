@@ -9,7 +9,7 @@ import numpy as np
 from tvm_coexec.core.kernel_graph import SplitAxis
 
 from ..cached_costs import Tables
-from ..chain_sweep import ChainTimes, Walk, intervals
+from ..chain_sweep import ChainSweep, ChainTimes, intervals
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
 
@@ -61,7 +61,7 @@ def consecutive_chains(
     axes: Callable[[int], Sequence[SplitAxis]],
     cuts: Callable[[int, SplitAxis], np.ndarray],
     repeats: Repeats,
-    may_pay: Callable[[Walk], bool] | None = None,
+    may_pay: Callable[[ChainSweep], bool] | None = None,
 ) -> dict[int, list[ChainTimes]]:
     """Chains of at most `LONGEST` consecutive kernels that may pay, by their first kernel.
 
@@ -142,7 +142,7 @@ def _chains_ending_at(
     last: int,
     axis: SplitAxis,
     cuts: np.ndarray,
-    may_pay: Callable[[Walk], bool] | None,
+    may_pay: Callable[[ChainSweep], bool] | None,
 ) -> Iterator[tuple[int, tuple[ChainTimes, float] | None]]:
     """Starts of chains that end at a kernel, in descending order; each with its chain and the seconds from inputs on
     the CPU, or with `None` where two shorter runs do as well. `runs` has the times of those that were given."""
@@ -150,19 +150,19 @@ def _chains_ending_at(
         return
     costs, best = runs.costs, runs.best_s[last]
     slack, heavy = 2 * (costs.down_s[last] + costs.up_s[last]), False
-    for walk in intervals(costs, last, axis, cuts, LONGEST):
-        first = walk.members[0]
+    for sweep in intervals(costs, last, axis, cuts, LONGEST):
+        first = sweep.members[0]
         heavy = heavy or costs.graph.kernels[first].is_heavy
         runs.join_runs(first, last)
-        least = outcomes.add_charges(walk.alone_s())
+        least = outcomes.add_charges(sweep.alone_s())
         if outcomes.counts_energy:  # what is slower may need less
             pays = True
         elif may_pay is not None:
-            pays = may_pay(walk)
+            pays = may_pay(sweep)
         else:
-            pays = least < best[first] and outcomes.add_charges(walk.least_s()) < best[first]
+            pays = least < best[first] and outcomes.add_charges(sweep.least_s()) < best[first]
         if heavy and pays:
-            chain = walk.times()
+            chain = sweep.times()
             places = (1,) * (len(chain.outer) + len(chain.after))
             end_s = min(o.end_s for o in outcomes.of(chain, places, 0.0))
             runs.improve(first, last, end_s)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 
-from ..cached_costs import DEVICES, Tables, side_by_side
+from tvm_coexec.core.kernel_graph import DEVICES
+
+from ..cached_costs import Tables, side_by_side
 from ..chain_sweep import ChainTimes
 from .blocks import bits
 from .candidates import Candidates
@@ -67,6 +69,8 @@ class KernelWork:
     ----------
     bit : int
         Of its value.
+    runs_on_gpu : bool
+        Whether the GPU can run it at all.
     reads : tuple of (int, float, float)
         Bits of what it reads, with the seconds to copy it to the GPU and to the CPU.
     enqueue_s : float
@@ -78,6 +82,7 @@ class KernelWork:
     """
 
     bit: int
+    runs_on_gpu: bool
     reads: tuple[tuple[int, float, float], ...]
     enqueue_s: float
     seconds: dict[str, float]
@@ -114,7 +119,8 @@ class Transitions:
         seconds = {d: costs.whole[d][k] for d in DEVICES}
         joules = {d: seconds[d] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES}
         steps = {d: (RunKernel(d, k, False), RunKernel(d, k, True)) for d in DEVICES}
-        return KernelWork(values.bit[k], reads, costs.enqueues[k], seconds, joules, steps)
+        runs_on_gpu = "gpu" in costs.graph.kernels[k].devices
+        return KernelWork(values.bit[k], runs_on_gpu, reads, costs.enqueues[k], seconds, joules, steps)
 
     def bound_s(self, state: State, k: int) -> float:
         """The GPU's queue is not free before, if a kernel runs next on whichever device, from any label of a state."""
@@ -124,10 +130,10 @@ class Transitions:
         on_gpu, on_cpu = state.host_s + kernel.enqueue_s, state.host_s + kernel.seconds["cpu"]
         on_gpu = (on_gpu if on_gpu > state.gpu_s else state.gpu_s) + kernel.seconds["gpu"]
         on_cpu = on_cpu if on_cpu > state.least_gpu_s else state.least_gpu_s
-        return on_gpu if on_gpu < on_cpu else on_cpu
+        return on_gpu if kernel.runs_on_gpu and on_gpu < on_cpu else on_cpu
 
     def run_kernels(self, before: State, k: int, live: int, labels: Labels) -> int:
-        """Add the labels after a kernel on each device to those of the state after it.
+        """Add the labels after a kernel on each device that can run it to those of the state after it.
 
         Parameters
         ----------
@@ -152,6 +158,8 @@ class Transitions:
                 labels.add(self.run_on_cpu(label, kernel, live))
                 count += 1
                 limit = labels.limit_s
+            if not kernel.runs_on_gpu:
+                continue
             launched = host + enqueue_s
             if (launched if launched > label.gpu_s else label.gpu_s) + gpu_s <= limit:
                 labels.add(self.run_on_gpu(label, kernel, live))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, chain_dims, chain_shares, round_cut
+from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, round_cut
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
 
@@ -39,8 +40,8 @@ class _Greedy:
     def __init__(self, graph: KernelGraph, costs: Costs, options: Options):
         self.graph, self.costs, self.axis, self.ratio = graph, costs, options.axis, options.ratio
         self.min_gain = options.min_gain or 0.0  # published without a threshold
-        self.home = min(("cpu", "gpu"), key=lambda d: simulate(graph, costs, [on_one(graph, d)]))
-        self.single_s = [min(costs.whole_s(d, k) for d in ("cpu", "gpu")) for k in graph.kernels]
+        self.home = min(("cpu", "gpu"), key=lambda d: simulate(graph, costs, on_one(graph, d)))
+        self.single_s = [min(costs.whole_s(d, k) for d in k.devices) for k in graph.kernels]
         self._share_s: dict[tuple, float] = {}
 
     def run(self) -> Result:
@@ -50,9 +51,10 @@ class _Greedy:
         index = 0
         while index < len(self.graph.kernels):
             best = self._best_chain(index, sim)
-            segment = Segment(self.home, (index,)) if best is None else best.segment
+            kernel = self.graph.kernels[index]
+            home = self.home if self.home in kernel.devices else "cpu"
+            segment = Segment(home, (index,)) if best is None else best.segment
             if best is None:
-                kernel = self.graph.kernels[index]
                 notes[str(index)] = self._reason(index) if kernel.is_heavy else kernel.reason or NOT_HEAVY
             index = segment.kernels[-1] + 1
             sim.run(segment)
@@ -112,8 +114,7 @@ class _Greedy:
         name = last_axis_name(self.graph, members, axis)
         if name is None:
             return None
-        last = self.graph.kernels[members[-1]].named_axis(name)
-        assert last is not None
+        last = last_axis(self.graph, members, name)
         cut = round_cut(last, ratio)
         if not 0 < cut < last.extent:
             return None

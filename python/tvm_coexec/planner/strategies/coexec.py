@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
 
-from ..cached_costs import DEVICES, Tables
+from ..cached_costs import Tables
 from ..margin import margin_of
 from ..objective import score_of
 from ..options import Options, Result
@@ -29,7 +29,7 @@ def coexec(graph: KernelGraph, costs: Costs, options: Options) -> Result:
     alone, device = best_alone(graph, costs, options.objective)
     if promised > alone * (1.0 - margin):
         why = f"{device} alone is expected to be as good"
-        return (on_one(graph, device),), {str(k.index): k.reason or why for k in graph.kernels}
+        return on_one(graph, device), {str(k.index): k.reason or why for k in graph.kernels}
     split = {k for s in best if s.device == "split" for k in s.kernels}
     return best, {str(k.index): _reason(k, options, margin) for k in graph.kernels if k.index not in split}
 

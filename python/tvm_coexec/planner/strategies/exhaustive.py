@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.chains import chain_dims
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, chain_dims, cuts_of
+from tvm_coexec.core.kernel_graph import KernelGraph, cuts_of
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
 
@@ -42,7 +43,7 @@ def exhaustive(graph: KernelGraph, costs: Costs, options: Options) -> Result:
         for done, ways in level.items():
             options_here = [
                 s for k in graph.kernels if k.index not in done and _ready(graph, done, {k.index})
-                for s in (Segment("cpu", (k.index,)), Segment("gpu", (k.index,)))
+                for s in [Segment(d, (k.index,)) for d in k.devices]
             ]  # fmt: skip
             options_here += [
                 s for members, segments in chains.items() if not members & done and _ready(graph, done, members)

@@ -12,7 +12,7 @@ from ..segments import joined
 
 def layerwise(graph: KernelGraph, costs: Costs, options: Options) -> Result:
     """Kernel by kernel; copies are not weighed, as in heterogeneous executions that choose by operator."""
-    faster = [min(("cpu", "gpu"), key=lambda d, k=k: costs.whole_s(d, k)) for k in graph.kernels]
+    faster = [min(k.devices, key=lambda d, k=k: costs.whole_s(d, k)) for k in graph.kernels]
     segments = joined(graph, [Segment(d, (k,)) for k, d in enumerate(faster)])
     notes = {str(k): f"whole on the faster device, the {d}" for k, d in enumerate(faster)}
     return segments, notes

@@ -27,7 +27,7 @@ def mulayer(graph: KernelGraph, costs: Costs, options: Options) -> Result:
 
 def _best(graph: KernelGraph, costs: Costs, kernel: Kernel, options: Options) -> Segment:
     ratios = RATIOS if options.ratio is None else (options.ratio,)
-    found = [Segment("cpu", (kernel.index,)), Segment("gpu", (kernel.index,))]
+    found = [Segment(d, (kernel.index,)) for d in kernel.devices]
     axis = kernel.named_axis("oc" if options.axis == "auto" else options.axis)
     if kernel.is_heavy and axis is not None:
         cuts = dict.fromkeys(round_cut(axis, r) for r in ratios)

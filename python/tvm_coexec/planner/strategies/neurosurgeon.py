@@ -14,7 +14,6 @@ from tvm_coexec.cost_models import Costs
 from ..objective import score_of
 from ..options import Options, Result
 from ..simulator import ran
-from .single import on_one
 
 
 def neurosurgeon(graph: KernelGraph, costs: Costs, options: Options) -> Result:
@@ -24,9 +23,13 @@ def neurosurgeon(graph: KernelGraph, costs: Costs, options: Options) -> Result:
 
 
 def _cuts(graph: KernelGraph) -> list[tuple[Segment, ...]]:
+    """Every cut at which each place can run what it gets."""
     n = len(graph.kernels)
-    found: list[tuple[Segment, ...]] = [(on_one(graph, "cpu"),), (on_one(graph, "gpu"),)]
+    everything = tuple(range(n))
+    found: list[tuple[Segment, ...]] = [(Segment("cpu", everything),), (Segment("gpu", everything),)]
     for at in range(1, n):
         first, second = tuple(range(at)), tuple(range(at, n))
         found += [(Segment(a, first), Segment(b, second)) for a, b in (("cpu", "gpu"), ("gpu", "cpu"))]
-    return found
+    return [
+        segments for segments in found if all(s.device in graph.kernels[k].devices for s in segments for k in s.kernels)
+    ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, chain_dims, chain_shares, round_cut
+from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from tvm_coexec.core.plan import Segment
 
 from ..segments import joined
+from .single import on_one
 
 # A chain with a given ratio grows while the halo rows that both devices compute stay below this part of its work.
 MAX_RECOMPUTED = 0.125
@@ -69,7 +71,7 @@ def fixed_plan(graph: KernelGraph, ratio: float, axis: str) -> tuple[tuple[Segme
     ----------
     graph : KernelGraph
     ratio : float
-        The GPU's part, 0..1. At 0 everything is on the CPU, at 1 on the GPU.
+        The GPU's part, 0..1. At 0 everything is on the CPU, at 1 all that it can run is on the GPU.
     axis : str
         Axis name, or ``auto`` for the first that suits each chain.
 
@@ -82,7 +84,7 @@ def fixed_plan(graph: KernelGraph, ratio: float, axis: str) -> tuple[tuple[Segme
     everything = tuple(k.index for k in graph.kernels)
     if ratio in (0.0, 1.0):
         device = "gpu" if ratio else "cpu"
-        return (Segment(device, everything),), {str(k): f"ratio {ratio:g}: all on the {device}" for k in everything}
+        return on_one(graph, device), {str(k): f"ratio {ratio:g}: all on the {device}" for k in everything}
     segments: list[Segment] = []
     notes: dict[str, str] = {}
     index = 0
@@ -105,6 +107,8 @@ def whole_reason(kernel: Kernel, axis: str) -> str:
     if not kernel.is_heavy:
         return NOT_HEAVY
     if axis != "auto" and kernel.named_axis(axis) is None:
+        if why := kernel.refusal(axis):
+            return why
         return f"no axis '{axis}'; it has {', '.join(a.name for a in kernel.axes)}"
     return "no aligned cut near the ratio leaves both devices work"
 
@@ -134,8 +138,7 @@ def _cut(graph: KernelGraph, members: list[int], axis: str, ratio: float) -> Seg
     name = last_axis_name(graph, members, axis)
     if name is None:
         return None
-    last = graph.kernels[members[-1]].named_axis(name)
-    assert last is not None
+    last = last_axis(graph, members, name)
     cut = round_cut(last, ratio)
     if not 0 < cut < last.extent:
         return None

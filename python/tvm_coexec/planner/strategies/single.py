@@ -1,14 +1,15 @@
-"""Each device alone, and the better of the two."""
+"""Each device alone, and the better of the two; what the GPU can't run stays on the CPU."""
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs
 
-from ..cached_costs import DEVICES, Tables
+from ..cached_costs import Tables
 from ..objective import score_of
 from ..options import Options, Result
+from ..segments import joined
 from ..simulator import ran
 
 
@@ -16,12 +17,14 @@ def single(graph: KernelGraph, costs: Costs, options: Options) -> Result:
     """The whole model on the device that is better at it alone."""
     device = best_single(graph, costs, options.objective)
     why = f"{device} alone, as asked for"
-    return (on_one(graph, device),), {str(k.index): why for k in graph.kernels}
+    return on_one(graph, device), {str(k.index): why for k in graph.kernels}
 
 
-def on_one(graph: KernelGraph, device: str) -> Segment:
-    """The segment that has everything on one device."""
-    return Segment(device, tuple(k.index for k in graph.kernels))
+def on_one(graph: KernelGraph, device: str) -> tuple[Segment, ...]:
+    """One segment with everything on a device; kernels that it can't run are on the CPU, in segments between."""
+    if all(device in k.devices for k in graph.kernels):
+        return (Segment(device, tuple(k.index for k in graph.kernels)),)
+    return joined(graph, [Segment(device if device in k.devices else "cpu", (k.index,)) for k in graph.kernels])
 
 
 def best_single(graph: KernelGraph, costs: Costs, objective: str = "latency") -> str:
@@ -34,6 +37,7 @@ def best_alone(graph: KernelGraph, costs: Costs, objective: str = "latency") -> 
     tables = costs if isinstance(costs, Tables) else Tables(graph, costs)
     found = []
     for device in DEVICES:
-        measured = tables.alone_s(device, graph) if objective == "latency" else None
-        found.append((measured or score_of(objective, ran(graph, tables, [on_one(graph, device)])), device))
+        is_measured = objective == "latency" and all(device in k.devices for k in graph.kernels)
+        measured = tables.alone_s(device, graph) if is_measured else None
+        found.append((measured or score_of(objective, ran(graph, tables, on_one(graph, device))), device))
     return min(found, key=lambda f: f[0])

@@ -1,0 +1,274 @@
+"""Ask TVM which functions of the GPU it can compile, before anything is built.
+
+TVM refuses an operator on a GPU in several places: no implementation for a layout, no schedule for the target, a
+schedule that does not fit the shape (that of a share, often), threads that are not bound. All of them are at the
+beginning of compiling a kernel: an implementation is chosen, scheduled, and written as loops. So this is what is asked
+for, by the same calls that `relay.build` makes, with the same tuning records; the passes after it and code generation,
+where most of the time goes, are left out. The answer is remembered for every kernel, by its structure, in this process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import tvm
+from tvm import autotvm, relay
+from tvm.relay.backend import te_compiler
+from tvm.target import Target
+
+from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
+from tvm_coexec.core.plan import Plan, Segment
+
+from .attrs import attrs_of, device_of
+from .extract import anchor_attrs
+from .extract.kernel_axes import anchor_of
+from .layout import tuned_records
+
+_NOT_BOUND = "its schedule leaves a loop outside the GPU's threads"
+_CLASS = re.compile(r"^(?:[\w.]*Error: )+")
+
+_Key = tuple[int, str, str]
+# By the context that tuning records come from: with others TVM may choose another schedule.
+_answers: WeakKeyDictionary[autotvm.task.DispatchContext, dict[_Key, str]] = WeakKeyDictionary()
+
+
+class Uncompilable(CoExecError):
+    """A plan has work for the GPU that TVM can't compile for it.
+
+    Attributes
+    ----------
+    refusals : tuple of Refusal
+        What of it; never empty.
+    """
+
+    def __init__(self, graph: KernelGraph, refusals: Sequence[Refusal]):
+        self.refusals = tuple(refusals)
+        first = self.refusals[0]
+        name = f"kernel {first.kernel} ({graph.kernels[first.kernel].name})"
+        what = f"splits {name} along '{first.axis}'" if first.axis else f"puts {name} on the gpu"
+        more = f" (and {len(self.refusals) - 1} more like this)" if len(self.refusals) > 1 else ""
+        super().__init__(f"the plan {what}: {first.reason}; put it on the cpu{more}")
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A fused kernel of a segment's function that TVM can't compile.
+
+    Attributes
+    ----------
+    segment : int
+    ops : frozenset of str
+    attrs : dict
+        The anchor's attributes, as `Kernel.attrs` has them.
+    inputs, outputs : frozenset of tuple of int
+        Shapes; weights are among the inputs.
+    place : tuple of int
+        Its number among the function's kernels with the same anchor, and how many these are.
+    why : str
+    """
+
+    segment: int
+    ops: frozenset[str]
+    attrs: dict
+    inputs: frozenset[tuple[int, ...]]
+    outputs: frozenset[tuple[int, ...]]
+    place: tuple[int, int]
+    why: str
+
+    @staticmethod
+    def of(kernels: list[relay.Function], number: int, segment: int, why: str) -> _Refused:
+        """The kernel of that number among those of a function."""
+        kernel, calls = kernels[number], _calls(kernels[number])
+        anchor = anchor_of(calls)
+        alike = [n for n, k in enumerate(kernels) if anchor_of(_calls(k)).op == anchor.op]
+        return _Refused(
+            segment,
+            frozenset(c.op.name for c in calls),
+            anchor_attrs(anchor),
+            frozenset().union(*(_shapes(p.checked_type) for p in kernel.params)),
+            _shapes(kernel.ret_type),
+            (alike.index(number), len(alike)),
+            why,
+        )
+
+
+def check_compilable(mod: tvm.IRModule, plan: Plan, graph: KernelGraph, gpu: Target) -> None:
+    """Ask for all functions of the GPU.
+
+    Parameters
+    ----------
+    mod : IRModule
+        After `AlterShareLayouts`.
+    plan : Plan
+        What it was divided by.
+    graph : KernelGraph
+    gpu : Target
+
+    Raises
+    ------
+    Uncompilable
+        When TVM refuses some of them.
+    """
+    found: dict[tuple[int, str], Refusal] = {}
+    for refused in _refused(mod, gpu):
+        for r in _refusals(refused, plan.segments[refused.segment], graph, gpu):
+            found.setdefault((r.kernel, r.axis), r)
+    if found:
+        raise Uncompilable(graph, [found[key] for key in sorted(found)])
+
+
+def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
+    number = {v: attrs_of(f).segment for v, f in mod.functions.items() if device_of(f) == "gpu"}
+    if not number:
+        return []
+    context = autotvm.DispatchContext.current  # before that of TopHub's records, which is another one each time
+    plain = tvm.IRModule({v: relay.Function(mod[v].params, mod[v].body, mod[v].ret_type) for v in number})
+    with gpu:
+        fused = tvm.transform.Sequential(
+            [relay.transform.InferType(), relay.transform.FuseOps(), relay.transform.InferType()]
+        )(plain)
+    found = []
+    with tuned_records([gpu]):
+        for var, segment in number.items():
+            kernels = _primitives(fused[var.name_hint])
+            for n, kernel in enumerate(kernels):
+                if why := _why_not(kernel, gpu, context):
+                    found.append(_Refused.of(kernels, n, segment, why))
+    return found
+
+
+def _primitives(func: relay.Function) -> list[relay.Function]:
+    """Fused kernels in the order in which they are called."""
+    found: list[relay.Function] = []
+
+    def visit(node: relay.Expr) -> None:
+        # calls, not functions: a function is visited before the arguments of its call
+        if isinstance(node, relay.Call) and isinstance(node.op, relay.Function):
+            found.append(node.op)
+
+    relay.analysis.post_order_visit(func.body, visit)
+    return found
+
+
+def _why_not(kernel: relay.Function, gpu: Target, context: autotvm.task.DispatchContext) -> str:
+    """Why TVM can't compile a fused kernel; empty when it can."""
+    config = {k: v for k, v in tvm.transform.PassContext.current().config.items() if "schedule" in k}
+    key = (tvm.ir.structural_hash(kernel, map_free_vars=True), str(gpu), str(config))
+    answers = _answers.setdefault(context, {})
+    if key not in answers:
+        answers[key] = _ask(kernel, gpu)
+    return answers[key]
+
+
+def _ask(kernel: relay.Function, gpu: Target) -> str:
+    bound: list[bool] = []
+
+    @tvm.tir.transform.prim_func_pass(opt_level=0)
+    def look(func, mod, ctx):
+        """Looks at a kernel's loops, and empties it, so that the passes behind have nothing to do."""
+        bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
+        return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
+
+    current = tvm.transform.PassContext.current()
+    config = {**dict(current.config.items()), "tir.add_lower_pass": [(0, look)]}
+    compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
+    asking = tvm.transform.PassContext(
+        opt_level=current.opt_level,
+        required_pass=list(current.required_pass),
+        disabled_pass=list(current.disabled_pass),
+        config=config,
+    )
+    compiler.clear()
+    try:
+        with asking, gpu, _libinfo_read_once():
+            compiler.lower(kernel, gpu)
+    except Exception as err:  # whatever it is, relay.build would end with it
+        cause = err.__context__ or err  # TVM's wrapper has the stack in its text
+        # targets are written with all their options
+        return re.sub(rf"\b{gpu.kind.name} -[^'\"]*", gpu.kind.name, _CLASS.sub("", one_line(cause)))
+    finally:
+        compiler.clear()  # others must not get kernels that were emptied
+        autotvm.GLOBAL_SCOPE.silent = silent  # stays set when an implementation raises
+    return "" if all(bound) else _NOT_BOUND
+
+
+_verify_memory = tvm.get_global_func("tir.analysis.verify_memory")
+
+
+@contextmanager
+def _libinfo_read_once() -> Iterator[None]:
+    """TVM reads all of its build options again for each dimension of each shape: more than half of the time."""
+    stock = te_compiler.libinfo
+    options = stock()
+    te_compiler.libinfo = lambda: options
+    try:
+        yield
+    finally:
+        te_compiler.libinfo = stock
+
+
+def _calls(kernel: relay.Function) -> list[relay.Call]:
+    """Calls of operators, in post order."""
+    calls: list[relay.Call] = []
+
+    def visit(node: relay.Expr) -> None:
+        if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op):
+            calls.append(node)
+
+    relay.analysis.post_order_visit(kernel.body, visit)
+    return calls
+
+
+def _shapes(ty: tvm.ir.Type) -> frozenset[tuple[int, ...]]:
+    if isinstance(ty, tvm.ir.TupleType):
+        return frozenset().union(*(_shapes(f) for f in ty.fields))
+    return frozenset([tuple(int(d) if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape)])
+
+
+def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Target) -> list[Refusal]:
+    """What of the graph a refused kernel stands for.
+
+    A share's kernels carry no numbers: layouts are altered by then, slices added. They are known by their operators,
+    those of the same operators by their order, or else by shapes and attributes. Where that does not tell, all are
+    meant.
+    """
+    shares = segment.shares(graph) if segment.device == "split" else None
+    fits: dict[int, tuple[int, ...]] = {}
+    for k in segment.kernels:
+        kernel = graph.kernels[k]
+        shapes = {t.shape for t in kernel.outputs}
+        if shares is not None:
+            lo, hi = shares.gpu[k]
+            if lo == hi:
+                continue
+            dim = shares.dims[k]
+            shapes = {s if dim < 0 else (*s[:dim], hi - lo, *s[dim + 1 :]) for s in shapes}
+        short = kernel.op.split(".")[-1]  # of an altered convolution: nn.contrib_conv2d_NCHWc
+        anchor = 2 if kernel.op in refused.ops else int(any(short in op for op in refused.ops))
+        fits[k] = (
+            anchor,
+            len(shapes & refused.outputs),
+            sum(refused.attrs.get(name) == value for name, value in kernel.attrs.items()),
+            sum(t.shape in refused.inputs for t in kernel.in_tensors),
+            len(refused.ops & set(kernel.name.split("+"))),
+        )
+    best = max(fits.values())
+    meant = [k for k, fit in fits.items() if fit == best]
+    alike = [k for k, fit in fits.items() if fit[0] == best[0]]
+    number, count = refused.place
+    if count == len(alike) and fits[alike[number]][1] == best[1]:
+        meant = [alike[number]]
+    found = []
+    for k in meant:
+        if shares is None:
+            found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({refused.why})"))
+            continue
+        axis = graph.kernels[k].axis(shares.dims[k])
+        why = f"TVM can't compile the GPU's share along '{axis.name}' for {gpu.kind.name} ({refused.why})"
+        found.append(Refusal(k, axis.name, why))
+    return found
