@@ -126,7 +126,7 @@ def test_graphs_are_as_relay_fuses_them(layers, batch):
     onnx = pytest.importorskip("onnx")
     from tvm import relay
 
-    from tvm_coexec.measuring.pieces import opt_level_3
+    from tvm_coexec.pass_context import change_context
     from tvm_coexec.relay_passes.extract import extract_with_calls
     from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -150,7 +150,7 @@ def test_graphs_are_as_relay_fuses_them(layers, batch):
     proto = onnx.helper.make_graph(nodes, "lstm", ends[:1], ends[1:], weights)
     model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", 14)])
     mod, params = relay.frontend.from_onnx(model, {"x": (steps, batch, inputs)})
-    with opt_level_3():
+    with change_context(3):
         real = extract_with_calls(Prepare(params)(mod)).graph
 
     def outline(graph: KernelGraph):
