@@ -1,14 +1,15 @@
 # Everything installs what it lacks into .venv first; the second time that takes no time. PYTHON=... chooses the interpreter.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench runtime clean distclean
+.PHONY: help setup demo test test-quick lint typecheck format bench runtime clean distclean
 
 VENV_PYTHON := .venv/bin/python
 ARGS ?=
 # Tests run in so many processes. When one dies (a crash, a hang in C), the run ends there: xdist would wait for its tests.
 JOBS ?= 2
+PARALLEL = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile --max-worker-restart 0)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Set up .venv: Relay TVM, this package with its C++ runtime, an OpenCL device
 	@scripts/setup.sh
@@ -17,11 +18,17 @@ demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARG
 	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
 
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
-	@$(VENV_PYTHON) -m pytest $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile --max-worker-restart 0) $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
+
+test-quick: setup ## Run the tests that take seconds: no device, or the fastest compiled ones
+	@$(VENV_PYTHON) -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 lint: setup ## Check style
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
+
+typecheck: setup ## Check types
+	@$(VENV_PYTHON) scripts/typecheck.py $(ARGS)
 
 format: setup ## Put the code into the one style
 	@$(VENV_PYTHON) -m ruff check --fix .

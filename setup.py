@@ -8,6 +8,7 @@ dependency: no package of it with Relay can be named here, so ``scripts/setup_en
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sysconfig
@@ -41,7 +42,9 @@ EXTRAS = {
     "tuning": ["xgboost-cpu>=2.1,<4"],
     "bench": ["rich", "scikit-learn<2"],
     "plot": ["matplotlib"],
-    "test": ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff"],
+    "test": ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis"],
+    # Pinned: other versions format differently, or find other errors.
+    "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
@@ -143,18 +146,37 @@ def commands() -> dict[str, type]:
 
 
 PACKAGES = packages()
+VERSION = runpy.run_path(str(ROOT / "python" / "tvm_coexec" / "_version.py"))["__version__"]
 SCRIPTS = ["tvmc = tvm_coexec.tvmc:main", "coexec = tvm_coexec.cli:main"]
 
 setup(
     name="tvm-coexec",
-    version="0.1.0",
+    version=VERSION,
     description="A Relay pass plug-in for TVM: CPU and GPU of one SoC work on the same operators at once",
     long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["tvm", "relay", "opencl", "gpu", "co-execution", "heterogeneous computing", "inference", "deep learning"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C++",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Software Development :: Compilers",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
     packages=sorted(PACKAGES),
     package_dir={"": "python", **{name: folder for name, folder in MAPPED.items() if name in PACKAGES}},
-    package_data={"": ["*.json"]},
+    package_data={"": ["*.json", "py.typed"]},
     ext_modules=[RUNTIME],
     cmdclass=commands(),
     install_requires=REQUIRES,

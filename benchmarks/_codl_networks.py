@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, identity
+from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 
 # As they are called in the tables of shapes, and in that of plans.
 NETWORKS = {
@@ -84,7 +86,7 @@ class _Straight:
     def _last(self) -> Tensor:
         return self.kernels[-1].outputs[0] if self.kernels else self.input
 
-    def _window(self, row: dict, letter: str) -> tuple[int, Step]:
+    def _window(self, row: dict, letter: str) -> tuple[int, AccessMap]:
         """Output extent and the rows that a range of it needs."""
         n, k, stride = row[f"I{letter}"], row[f"K{letter}"], row[f"S{letter}"]
         if row.get("PT", _VALID) == _SAME:
@@ -93,17 +95,27 @@ class _Straight:
         else:
             before = row[f"P{letter}"] // 2  # of both sides together
             out = (n + row[f"P{letter}"] - k) // stride + 1
-        return out, Step(stride, -before, k - 1 - before, 1, n)
+        return out, AccessMap(stride, -before, k - 1 - before, 1, n)
 
     def _add(
-        self, op: str, fused: str, attrs: dict, read: Tensor, out: Tensor, flops: float, weights: int, axes
+        self,
+        op: str,
+        kind: OpKind,
+        fused: str,
+        attrs: dict,
+        read: Tensor,
+        out: Tensor,
+        flops: float,
+        weights: int,
+        axes,
     ) -> None:
-        index = len(self.kernels)
+        index, axes = len(self.kernels), tuple(axes)
+        kinds = (kind, *[OpKind.ELEMENTWISE] * fused.count("+"))
         self.kernels.append(
-            Kernel(index, op + fused, op, attrs, (index - 1,), (read,), (out,), weights, flops, tuple(axes))
+            Kernel(index, op + fused, op, attrs, (index - 1,), (read,), (out,), weights, flops, axes, kinds=kinds)
         )
 
-    def _fits(self, read: Tensor, need: Need) -> Need | None:
+    def _fits(self, read: Tensor, need: InputAccess) -> InputAccess | None:
         """The need, if what is read is what was made; else all of it."""
         return need if self._last().shape == read.shape else None
 
@@ -115,33 +127,35 @@ class _Straight:
         attrs = {"strides": [row["SH"], row["SW"]], "kernel_size": shape[2:], "weight_shape": shape, "groups": 1,
                  "data_layout": "NCHW", "kernel_layout": "OIHW", "padding": [-rows.b, -columns.b]}  # fmt: skip
         weights = 4 * (row["OC"] * row["IC"] * row["KH"] * row["KW"] + row["OC"])
-        channels = Need(1, ((identity(row["IC"]),),))
+        channels = InputAccess(1, ((identity(row["IC"]),),))
         axes = [
             SplitAxis("oc", 1, row["OC"], 1, min(8, row["OC"]), (None,), True),
-            SplitAxis("h", 2, oh, 1, 1, (self._fits(read, Need(2, ((rows,),))),), False),
+            SplitAxis("h", 2, oh, 1, 1, (self._fits(read, InputAccess(2, ((rows,),))),), False),
         ]
         if self._fits(read, channels) is not None:
             axes.append(SplitAxis("ic", REDUCED, row["IC"], 1, min(8, row["IC"]), (channels,), True))
         flops = 2.0 * row["OC"] * oh * ow * row["IC"] * row["KH"] * row["KW"]
-        self._add("nn.conv2d", "+add+nn.relu", attrs, read, out, flops, weights, axes)
+        self._add("nn.conv2d", OpKind.CONV, "+add+nn.relu", attrs, read, out, flops, weights, axes)
 
     def _pooling(self, row: dict) -> None:
         (oh, rows), (ow, _) = self._window(row, "H"), self._window(row, "W")
         read, out = self._last(), Tensor((1, row["OC"], oh, ow), "float32")
         attrs = {"pool_size": [row["KH"], row["KW"]], "strides": [row["SH"], row["SW"]], "layout": "NCHW"}
         axes = [
-            SplitAxis("oc", 1, row["OC"], 1, min(8, row["OC"]), (Need(1, ((identity(row["OC"]),),)),), False),
-            SplitAxis("h", 2, oh, 1, 1, (Need(2, ((rows,),)),), False),
+            SplitAxis("oc", 1, row["OC"], 1, min(8, row["OC"]), (InputAccess(1, ((identity(row["OC"]),),)),), False),
+            SplitAxis("h", 2, oh, 1, 1, (InputAccess(2, ((rows,),)),), False),
         ]
-        self._add("nn.max_pool2d", "", attrs, read, out, row["OC"] * oh * ow * row["KH"] * row["KW"], 0, axes)
+        self._add(
+            "nn.max_pool2d", OpKind.POOL, "", attrs, read, out, row["OC"] * oh * ow * row["KH"] * row["KW"], 0, axes
+        )
 
     def _dense(self, row: dict) -> None:
         reduced = row["IC"] * row["IH"] * row["IW"]
         read, out = Tensor((1, reduced), "float32"), Tensor((1, row["OC"]), "float32")
         axes = [SplitAxis("n", 1, row["OC"], 1, 8, (None,), True)]
-        need = Need(1, ((identity(reduced),),))
+        need = InputAccess(1, ((identity(reduced),),))
         if self._fits(read, need) is not None:
             axes.append(SplitAxis("ic", REDUCED, reduced, 1, 8, (need,), True))
         attrs = {"weight_shape": [row["OC"], reduced]}
         flops, weights = 2.0 * reduced * row["OC"], 4 * (reduced + 1) * row["OC"]
-        self._add("nn.dense", "+add+nn.relu", attrs, read, out, flops, weights, axes)
+        self._add("nn.dense", OpKind.DENSE, "+add+nn.relu", attrs, read, out, flops, weights, axes)

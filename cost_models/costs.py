@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 if TYPE_CHECKING:
     from .power import Power
@@ -103,6 +104,10 @@ class Costs(ABC):
         """
         return [np.asarray(self.shares_s(device, *request), float) for request in requests]
 
+    def has_failed(self, device: Device, kernel: Kernel) -> bool:
+        """Whether the kernel was tried on the device and failed there."""
+        return False
+
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """Measured seconds of the whole graph on one device; `None` where it was not measured."""
         return None
@@ -151,8 +156,7 @@ class AnalyticCosts(Costs):
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`; time scales with the share of the output."""
         launch, total = self.devices[device].launch_s, self.whole_s(device, kernel)
-        axis = kernel.axis(dim)
-        extent = axis.extent if axis is not None else 1
+        extent = kernel.axis(dim).extent
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, launch + (total - launch) * rows / extent, 0.0)
 

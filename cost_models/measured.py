@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .costs import AnalyticCosts, Costs, Device, Link
 
@@ -69,6 +70,10 @@ class MeasuredCosts(Costs):
         """Records how long a whole network takes on a device alone."""
         self.networks[device, graph.fingerprint()] = seconds
 
+    def has_failed(self, device: Device, kernel: Kernel) -> bool:
+        """See `Costs.has_failed`."""
+        return self.table.get((device, kernel.signature(), WHOLE), {}).get(0, 0.0) >= UNUSABLE_S
+
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """See `Costs.alone_s`; less than the sum of its kernels, where neighbours agree on a layout."""
         return self.networks.get((device, graph.fingerprint()))
@@ -83,8 +88,7 @@ class MeasuredCosts(Costs):
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`."""
-        axis = kernel.axis(dim)
-        extent = axis.extent if axis is not None else 1
+        extent = kernel.axis(dim).extent
         whole = self.whole_s(device, kernel)
         points = {**self.table.get((device, kernel.signature(), dim), {}), extent: whole}
         known = sorted(points)

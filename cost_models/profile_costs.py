@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Range
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .costs import Costs, Device
-from .features.describe import describe, describe_shares, is_free
+from .features.describe import describe, describe_shares
 from .features.workload import Workload, stack
 from .models.base import LatencyModel, never_faster
 from .power import Busy
@@ -53,13 +54,13 @@ class ProfileCosts(Costs):
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
         """See `Costs.whole_s`: as part of a network, the executor's own time for a kernel included."""
-        if is_free(kernel):
+        if kernel.is_free:
             return 0.0
         return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
 
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
         """See `Costs.whole_of_many`."""
-        seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not is_free(k)]
+        seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not k.is_free]
         if at:
             predicted = self.devices[device].predict([describe(kernels[i], device) for i in at])
             seconds[at] = self._in_network(device, predicted)
@@ -79,7 +80,7 @@ class ProfileCosts(Costs):
         whole: dict[int, Workload] = {}
         by_class: dict[str, list[tuple[int, Workload]]] = {}
         for number, (kernel, dim, rows) in enumerate(requests):
-            if is_free(kernel):
+            if kernel.is_free:
                 continue
             if id(kernel) not in whole:
                 whole[id(kernel)] = describe(kernel, device)

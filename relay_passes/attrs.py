@@ -8,6 +8,7 @@ functions, and what `split` put between them: slices, concatenations of parts an
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import tvm
 from tvm import relay
@@ -80,9 +81,10 @@ class SegmentAttrs:
         if not isinstance(func, relay.Function) or func.attrs is None or f"{_KEY}segment" not in func.attrs.keys():  # noqa: SIM118
             return None
         have = set(func.attrs.keys())
-        return SegmentAttrs(
-            **{f.name: _from_node(func.attrs[_KEY + f.name]) for f in fields(SegmentAttrs) if _KEY + f.name in have}
-        )
+        values: dict[str, Any] = {
+            f.name: _from_node(func.attrs[_KEY + f.name]) for f in fields(SegmentAttrs) if _KEY + f.name in have
+        }
+        return SegmentAttrs(**values)
 
 
 def attrs_of(func: relay.Function) -> SegmentAttrs:
@@ -124,7 +126,7 @@ def _to_node(value: object) -> object:
     return tvm.tir.IntImm("int64", value) if isinstance(value, int) else value
 
 
-def _from_node(value: object) -> object:
+def _from_node(value: Any) -> object:
     if isinstance(value, tvm.ir.Array):
         return tuple(int(v) for v in value)
-    return str(value) if isinstance(value, (str, tvm.runtime.String)) else int(value)  # type: ignore[call-overload]
+    return str(value) if isinstance(value, (str, tvm.runtime.String)) else int(value)

@@ -20,9 +20,10 @@ from tvm import autotvm, relay
 from tvm.relay.backend import te_compiler
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.texts import one_line
 from tvm_coexec.pass_context import change_context
 
 from .attrs import attrs_of, device_of
@@ -263,7 +264,6 @@ def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Targ
             found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({refused.why})"))
             continue
         axis = graph.kernels[k].axis(shares.dims[k])
-        assert axis is not None
         why = f"TVM can't compile the GPU's share along '{axis.name}' for {gpu.kind.name} ({refused.why})"
         found.append(Refusal(k, axis.name, why))
     return found

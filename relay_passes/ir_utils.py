@@ -1,10 +1,21 @@
-"""Running TVM's passes one after the other."""
+"""What several passes need: the base of passes, and running TVM's passes one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tvm
+
+
+class ModulePass:
+    """Base of passes that are written as classes: says to type checkers what TVM's `module_pass` decorator adds."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, mod: tvm.IRModule) -> tvm.IRModule:
+            """Run the pass."""
+            ...
 
 
 def run_in_order(

@@ -7,16 +7,18 @@ shares still meet.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import tvm
 from tvm import autotvm, relay
 
 from .attrs import device_of
-from .ir_utils import run_in_order
+from .ir_utils import ModulePass, run_in_order
 from .prepare.fold import FoldConstants
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAlterLayout")
-class AlterShareLayouts:
+class AlterShareLayouts(ModulePass):
     """Alter layouts of the functions marked ``cpu`` and ``gpu``.
 
     Parameters
@@ -39,7 +41,7 @@ class AlterShareLayouts:
         return out
 
 
-def tuned_records(targets: list[tvm.target.Target]):
+def tuned_records(targets: list[tvm.target.Target]) -> AbstractContextManager:
     """The records that relay.build will use: layouts must be chosen with the same ones."""
     if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
         return autotvm.tophub.context(targets)
@@ -49,16 +51,32 @@ def tuned_records(targets: list[tvm.target.Target]):
 def _altered(
     functions: dict, target: tvm.target.Target, ctx: tvm.transform.PassContext
 ) -> dict[tvm.ir.GlobalVar, relay.Function]:
-    """A device's functions after layout alteration, all in one module: inferring types anew costs most here."""
+    """A device's functions after layout alteration, all in one module: inferring types anew costs most here.
+
+    Biases are expanded for addition whatever the level is: `relay.build`, perhaps at a higher one, would do so too late
+    to fold them where they live on the GPU.
+    """
+    mod = tvm.IRModule(functions)
+    if any(_has_bias(f) for f in functions.values()):
+        mod = relay.transform.CanonicalizeOps()(mod)
     passes = [
         relay.transform.Legalize(),
         relay.transform.AlterOpLayout(),
         FoldConstants(),
     ]
     with target:
-        mod = run_in_order(tvm.IRModule(functions), passes, ctx)
+        mod = run_in_order(mod, passes, ctx)
     by_name = {v.name_hint: f for v, f in mod.functions.items()}
     return {v: by_name[v.name_hint] for v in functions}
+
+
+def _has_bias(func: relay.Function) -> bool:
+    found = []
+    bias_add = relay.op.get("nn.bias_add")
+    relay.analysis.post_order_visit(
+        func, lambda n: found.append(n) if isinstance(n, relay.Call) and n.op == bias_add else None
+    )
+    return bool(found)
 
 
 def _altered_if_possible(
@@ -73,7 +91,7 @@ def _altered_if_possible(
     except Exception:  # TVM's and Python's own: strategies raise what they like
         if len(functions) == 1:
             return functions
-    found = {}
+    found: dict[tvm.ir.GlobalVar, relay.Function] = {}
     for var, func in functions.items():
         found |= _altered_if_possible({var: func}, target, ctx)
     return found

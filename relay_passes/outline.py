@@ -22,10 +22,11 @@ from tvm_coexec.core.plan import Plan, Segment
 from .attrs import CHAIN, WHOLE, SegmentAttrs
 from .extract.extractor import Extracted, extract_with_calls
 from .extract.kernel_axes import anchor_of
+from .ir_utils import ModulePass
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecAnnotate")
-class Annotate:
+class Annotate(ModulePass):
     """Group a prepared module's calls into one global function per segment of `plan`.
 
     Parameters
@@ -154,7 +155,6 @@ def _attrs(number: int, segment: Segment, graph: KernelGraph) -> SegmentAttrs:
     last = graph.kernels[segment.kernels[-1]]
     shares = segment.shares(graph)
     axis = last.axis(shares.dims[last.index])
-    assert axis is not None
     results = sorted(shares.cuts)
     return SegmentAttrs(
         number, CHAIN, segment.device, segment.kernels,

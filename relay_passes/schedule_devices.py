@@ -34,12 +34,14 @@ from tvm_coexec.core import naming
 from tvm_coexec.core.naming import DOWNLOAD, FIELD, RESULT, SLICE, UPLOAD, binding_name
 
 from .attrs import JOIN, SegmentAttrs, attrs_of, is_concatenation, is_slice, is_sum
+from .branches import keep_apart
 from .inline import inline_functions
+from .ir_utils import ModulePass
 from .rules import shape_of, slice_expr
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPlace")
-class Place:
+class Place(ModulePass):
     """Inline all functions into main as a let chain with explicit copies.
 
     Parameters
@@ -80,7 +82,7 @@ class _Placer:
             return inline_functions(self.mod)["main"]
         self._run_calls()
         body = self._result(main.body)
-        for var, value in reversed(self.binds):
+        for var, value in reversed(keep_apart(self.binds)):
             body = relay.Let(var, value, body)
         return relay.Function(main.params, body, main.ret_type, [], main.attrs)
 

@@ -7,6 +7,7 @@ loopback interface (``remote``). What the machine lacks is skipped, with the rea
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import random
@@ -74,8 +75,27 @@ def lacks_remote() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lacks_opencl, "remote": lacks_remote}
 
 
+def speed_up_builds() -> None:
+    """Remember how TVM was built: it asks its library again for every kernel, a tenth of the time of a small build."""
+    te_compiler = importlib.import_module("tvm.relay.backend.te_compiler")
+    original = getattr(te_compiler, "libinfo", None)
+    if original is not None and not hasattr(original, "cache_info"):
+        te_compiler.libinfo = functools.cache(original)
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what one process runs as a whole: a file, or all rules, whose last test names rules that no test tried."""
+    rules = "tests/relay_passes/rules/"
+    return rules if nodeid.startswith(rules) else nodeid.split("::", 1)[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what the machine cannot run; a need is looked at only if a selected test has it."""
+    """Skip what the machine cannot run, and put files with slow tests first.
+
+    A need is looked at only if a selected test has it. Processes finish soonest if the longest files start first.
+    """
+    slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: scope_of(item.nodeid) not in slow)
     required = {name for name in os.environ.get("TVM_COEXEC_REQUIRE", "").split(",") if name}
     if unknown := required - NEEDS.keys():
         raise pytest.UsageError(f"TVM_COEXEC_REQUIRE: no need is called {', '.join(sorted(unknown))}")
@@ -87,6 +107,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if reason is not None:
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
+        elif marked:
+            speed_up_builds()
 
 
 @pytest.fixture(autouse=True)
@@ -98,14 +120,14 @@ def seeds() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Of several processes one runs all rules' tests: the last of them says which rule none has tried."""
+    """Give each process whole scopes, in the order of the tests."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class ByFile(LoadFileScheduling):
+    class ByScope(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            rules = "tests/relay_passes/rules/"
-            return rules if nodeid.startswith(rules) else super()._split_scope(nodeid)
+            return scope_of(nodeid)
 
-    return ByFile(config, log)
+    config.option.loadscopereorder = False  # it would start the files with the most tests first
+    return ByScope(config, log)

@@ -74,9 +74,9 @@ def test_plan_for_another_model_is_refused():
         ({"ratio": 2}, "ratio 2 must be auto or a number"),
         ({"axis": "z"}, "axis 'z' is unknown"),
         ({"strategy": "luck"}, "strategy 'luck' is unknown"),
-        ({"plan": "/nowhere/plan.json"}, "can't read plan /nowhere/plan.json: No such file"),
+        ({"plan": "/nowhere/plan.json"}, "plan '/nowhere/plan.json' is not a file"),
         ({"plan": "{"}, "plan is not JSON"),
-        ({"plan": 3}, "plan must be a Plan, its JSON text or a path, not int"),
+        ({"plan": 3}, "plan 3 must be a Plan, its JSON text or a path, not int"),
     ],
 )
 def test_bad_options_are_one_sentence(options, text):
@@ -118,15 +118,6 @@ def test_control_flow_stays_whole_with_a_reason():
     made = relay.transform.CoExecPartition(ratio=0.5)
     assert tvm.ir.structural_equal(made(mod), mod)
     assert "control flow" in made.report.summary()
-
-
-def test_dynamic_shape_stays_whole_with_a_reason():
-    x = relay.var("x", relay.TensorType((relay.Any(), 8, 14, 14), "float32"))
-    weight = relay.const(models.np.random.rand(8, 8, 3, 3).astype("float32"))
-    y = relay.nn.conv2d(x, weight, channels=8, kernel_size=(3, 3))
-    partition = relay.transform.CoExecPartition(ratio=0.5)
-    partition(tvm.IRModule.from_expr(relay.Function([x], y)))
-    assert ("its shape is dynamic") in partition.report.to_text()
 
 
 def test_unknown_operator_stays_whole_with_a_reason():

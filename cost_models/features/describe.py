@@ -8,45 +8,11 @@ from math import prod
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, Need, Range, SplitAxis, Tensor, dtype_bytes
+from tvm_coexec.core.access import InputAccess, Range
+from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, Tensor, dtype_bytes
+from tvm_coexec.core.op_kinds import OpKind
 
 from .workload import Workload
-
-_CONVS = ("conv1d", "conv2d", "conv3d")
-_REDUCTIONS = frozenset(
-    ["sum", "mean", "max", "min", "prod", "all", "any", "argmax", "argmin", "variance", "softmax", "log_softmax"]
-    + ["fast_softmax", "lrn", "l2_normalize", "layer_norm", "instance_norm", "group_norm", "cumsum", "cumprod"]
-)
-_ODD = frozenset(["topk", "sort", "argsort", "non_max_suppression", "get_valid_counts", "lstm", "unique", "where_nd"])
-
-
-# TVM launches nothing for kernels of these alone: the output is the input's memory.
-_RESHAPES = frozenset(
-    ["reshape", "contrib_reverse_reshape", "dyn.reshape", "nn.batch_flatten", "squeeze", "expand_dims"]
-)
-# Their output's elements come from other places of the input.
-_MOVES = frozenset(
-    [
-        "transpose",
-        "layout_transform",
-        "strided_slice",
-        "gather",
-        "gather_nd",
-        "take",
-        "tile",
-        "repeat",
-        "reverse",
-        "pad",
-    ]
-    + ["depth_to_space", "space_to_depth", "batch_to_space_nd", "space_to_batch_nd", "resize1d", "resize2d"]
-    + ["resize3d", "upsampling", "upsampling3d", "broadcast_to", "split", "stack", "roll"]
-    + [name.split(".")[-1] for name in _RESHAPES]
-)
-
-
-def is_free(kernel: Kernel) -> bool:
-    """Whether a kernel computes and moves nothing, so that there is nothing to measure."""
-    return set(kernel.name.split("+")) <= _RESHAPES
 
 
 def describe(kernel: Kernel, device: str) -> Workload:
@@ -68,28 +34,28 @@ def describe(kernel: Kernel, device: str) -> Workload:
     )
     if any(-1 in t.shape for t in kernel.outputs):
         return Workload("other", **common)
-    if op in _CONVS or (op.endswith("_transpose") and op.startswith("conv")):
+    kind = kernel.kind
+    if kind in (OpKind.CONV, OpKind.TRANSPOSED_CONV):
         return _convolution(kernel, op, device, common)
-    if op in ("dense", "matmul", "batch_matmul"):
-        return _product(kernel, op, device, common)
-    if "pool" in op:
+    if kind in (OpKind.DENSE, OpKind.BATCH_MATMUL):
+        return _product(kernel, common)
+    if kind == OpKind.POOL:
         return _pooling(kernel, common)
     elements = sum(prod(t.shape) for t in kernel.outputs)
-    if op in _REDUCTIONS:
-        taken = sum(prod(t.shape) for t in kernel.in_tensors)
-        algorithm = "lrn" if op == "lrn" else "softmax" if op.endswith("softmax") else "direct"
-        return Workload("reduce", algorithm, oc=1, ow=elements, kw=max(1.0, taken / max(1, elements)), **common)
-    if op in _ODD:
+    if kind in (OpKind.REDUCE, OpKind.SOFTMAX, OpKind.LRN):
+        read = sum(prod(t.shape) for t in kernel.in_tensors)
+        algorithm = "direct" if kind == OpKind.REDUCE else kind.value
+        return Workload("reduce", algorithm, oc=1, ow=elements, kw=max(1.0, read / max(1, elements)), **common)
+    if kind == OpKind.OTHER:
         return Workload("other", ow=elements, **common)
     return Workload("injective", _access(kernel), ow=elements, **common)
 
 
 def _access(kernel: Kernel) -> str:
-    """How an injective kernel reads: as it writes, several tensors one behind the other, or with divisions."""
-    names = {n.split(".")[-1] for n in kernel.name.split("+")}
-    if names & _MOVES and not is_free(kernel):
+    """How an injective kernel reads: as it writes, several tensors one after the other, or with divisions."""
+    if {OpKind.VIEW, OpKind.MOVE} & set(kernel.kinds) and not kernel.is_free:
         return "moves"
-    return "concat" if "concatenate" in names else "direct"
+    return "concat" if OpKind.CONCAT in kernel.kinds else "direct"
 
 
 def describe_shares(
@@ -111,8 +77,7 @@ def describe_shares(
     """
     whole = whole or describe(kernel, device)
     axis = kernel.axis(dim)
-    assert axis is not None, f"kernel {kernel.index} has no axis along dimension {dim}"
-    lo, hi = np.asarray(ranges, float).reshape(-1, 2).T
+    lo, hi = np.asarray(ranges, int).reshape(-1, 2).T
     part = (hi - lo) / axis.extent
     if axis.reduces:
         return _partial_sums(kernel, whole, axis, lo, hi, part)
@@ -163,22 +128,14 @@ def _extents(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part) -> 
     return {rows: getattr(whole, rows) * part, columns: getattr(whole, columns) * read / extent}
 
 
-def _extent_of(need: Need, kernel: Kernel) -> int:
+def _extent_of(need: InputAccess, kernel: Kernel) -> int:
     return max(1, need.paths[0][-1].extent) if need.paths and need.paths[0] else kernel.in_tensors[0].shape[need.dim]
 
 
-def _rows_read(need: Need, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-    """Rows of an input that the ranges need: `Need.apply` for arrays."""
-    least, most = np.full_like(lo, np.inf), np.full_like(lo, -np.inf)
-    for path in need.paths:
-        a, b = lo, hi
-        for step in path:
-            low = np.maximum(0, (a * step.a + step.b) // step.c)
-            b = np.minimum(step.extent, ((b - 1) * step.a + step.e) // step.c + 1)
-            a = np.minimum(low, b)
-        some = a < b
-        least, most = np.where(some, np.minimum(least, a), least), np.where(some, np.maximum(most, b), most)
-    return np.where(most > least, most - least, 0.0)
+def _rows_read(need: InputAccess, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Rows of an input that each range needs."""
+    low, high = need.apply(lo, hi)
+    return high - low
 
 
 def _bytes_read(kernel: Kernel, axis: SplitAxis, lo, hi, part) -> np.ndarray:
@@ -224,7 +181,7 @@ def _convolution(kernel: Kernel, op: str, device: str, common: dict) -> Workload
     else:
         ic, ih, iw = oc, oh * sh, ow * sw
     groups = int(attrs.get("groups", 1))
-    if op.endswith("_transpose"):
+    if kernel.kind == OpKind.TRANSPOSED_CONV:
         kind = "transposed_conv"
     else:
         kind = "depthwise_conv" if groups == ic and groups > 1 else "group_conv" if groups > 1 else "conv"
@@ -249,13 +206,13 @@ def _kernel_size(attrs: dict) -> list[int]:
     return [extent for extent, letter in zip(shape, layout, strict=True) if letter not in "OI"] or [1]
 
 
-def _product(kernel: Kernel, op: str, device: str, common: dict) -> Workload:
+def _product(kernel: Kernel, common: dict) -> Workload:
     shape = kernel.outputs[0].shape
     columns, rows, batch = shape[-1], shape[-2] if len(shape) > 1 else 1, prod(shape[:-2])
     macs = max(1, batch * rows * columns)
-    reduce = max(1, round(kernel.flops / 2 / macs)) if op == "batch_matmul" else _reduced(kernel, macs)
-    kind = "batch_matmul" if op == "batch_matmul" else "dense"
-    return Workload(kind, "gemm", batch=batch, ic=reduce, oc=columns, ow=rows, **common)
+    is_batched = kernel.kind == OpKind.BATCH_MATMUL
+    reduce = max(1, round(kernel.flops / 2 / macs)) if is_batched else _reduced(kernel, macs)
+    return Workload(kernel.kind.value, "gemm", batch=batch, ic=reduce, oc=columns, ow=rows, **common)
 
 
 def _reduced(kernel: Kernel, macs: int) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._version import __version__
 from .core.errors import CoExecError
 from .core.kernel_graph import KernelGraph
 from .core.plan import Plan
 from .report import Report
 
-__version__ = "0.1.0"
 # Names that need TVM.
 _RELAY_NAMES = (
     *("CoExecPartition", "as_numpy", "build", "create", "empty", "from_numpy"),
@@ -26,6 +26,7 @@ __all__ = [
     "KernelGraph",
     "Plan",
     "Report",
+    "__version__",
     "as_numpy",
     "build",
     "create",

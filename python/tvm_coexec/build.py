@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tvm
 from tvm import relay
 from tvm.target import Target
@@ -10,8 +12,12 @@ from .executor.annotations import described
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
 from .targets import targets
+from .whole import check_buildable, target_of_whole
 
 __all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
+
+if TYPE_CHECKING:
+    from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
 
 
 def partition_for_coexec(mod: tvm.IRModule, params: dict | None = None, **opts: object) -> tvm.IRModule:
@@ -24,7 +30,7 @@ def partition_for_coexec(mod: tvm.IRModule, params: dict | None = None, **opts: 
     params : dict of str to NDArray, optional
         Its weights; they become constants.
     **opts
-        Options of `relay_passes.coexec_partition.CoExecPartition`.
+        Options of `CoExecPartition`.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def build(
     cpu: str | Target = "llvm",
     gpu: str | Target = "opencl",
     **opts: object,
-):
+) -> GraphExecutorFactoryModule:
     """Partition and compile in one step.
 
     Parameters
@@ -55,13 +61,20 @@ def build(
     Returns
     -------
     GraphExecutorFactoryModule
-        Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``.
+        Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``. A model
+        that stays whole is built for the CPU alone.
+
+    Raises
+    ------
+    CoExecError
+        For an option that can't be used, and for a model that TVM's graph executor can't run: one with an input of
+        open shape, with shapes that depend on data, or with control flow.
     """
     with deployment_context():
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         split = partition(mod)
         both, plan = targets(cpu, gpu), plan_of(split)
         if plan is None:
-            # left whole (control flow, say): built for two targets it would lose the layouts that the CPU likes
-            return relay.build(split, target=both[0], params=params)
+            check_buildable(split)
+            return relay.build(split, target=target_of_whole(split, cpu, gpu))
         return described(lambda: relay.build(split, target=both), plan, partition.report)

@@ -1,10 +1,14 @@
-"""Pass contexts made from the current one."""
+"""Pass contexts made from the current one, and a progress bar for what passes do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import tvm
+from tqdm import tqdm
+
+from tvm_coexec.core.progress import progress
 
 
 def change_context(
@@ -31,12 +35,38 @@ def change_context(
     )
 
 
-def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
+def deployment_context(instruments: Sequence | None = None) -> tvm.transform.PassContext:
     """The context of deployment builds: level 3, where layouts and fusion of both devices are chosen, or above.
 
     Parameters
     ----------
-    instruments : bool
-        Keep the current context's instruments, too.
+    instruments : sequence of PassInstrument, optional
+        Instead of the current context's.
     """
-    return change_context(3, None if instruments else ())
+    return change_context(3, instruments)
+
+
+@tvm.instrument.pass_instrument
+class PassProgress:
+    """A pass instrument that counts the passes that ran, on a bar.
+
+    The total is unknown: lowering runs some for every kernel.
+
+    Parameters
+    ----------
+    bar : tqdm
+    """
+
+    def __init__(self, bar: tqdm) -> None:
+        self.bar = bar
+
+    def run_after_pass(self, mod: tvm.IRModule, info: tvm.transform.PassInfo) -> None:
+        """Called by TVM."""
+        self.bar.update()
+
+
+@contextmanager
+def show_passes(what: str) -> Iterator[list[PassProgress]]:
+    """Instruments for a pass context that show a progress bar; none where no bar would be seen."""
+    with progress(what=what, unit="pass") as bar:
+        yield [] if bar.disable else [PassProgress(bar)]

@@ -14,7 +14,9 @@ from tvm import relay
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Tensor
 
-from ..rules import SplitMemo, attr_names, cpu_only, flat_args, shape_of
+from ..prepare import DEVICE_OPS
+from ..prepare.empty import is_empty
+from ..rules import SplitMemo, attr_names, cpu_only, flat_args, kind_of, rule_for
 from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
 
 
@@ -82,14 +84,20 @@ def _obstacle(mod: tvm.IRModule) -> str:
         names = ", ".join(sorted(g.name_hint for g in mod.get_global_vars() if g.name_hint != "main"))
         return f"the module has functions beside main ({names})"
     kinds: set[str] = set()
+    placed: set[str] = set()
 
     def visit(node: relay.Expr) -> None:
+        if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name in DEVICE_OPS:
+            placed.add(node.op.name)
         if isinstance(node, (relay.If, relay.Match, relay.Let, relay.RefCreate, relay.Function)):
             kinds.add(type(node).__name__)
         if isinstance(node, relay.Call) and not isinstance(node.op, tvm.ir.Op):
             kinds.add("calls of functions")
 
     relay.analysis.post_order_visit(mod["main"].body, visit)
+    if placed:
+        names = " and ".join(sorted(placed))
+        return f"the model itself says where parts of it run ({names}): remove these for a plan to decide"
     return f"the model has control flow or closures ({', '.join(sorted(kinds))})" if kinds else ""
 
 
@@ -172,53 +180,20 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
         in_tensors=tuple(t for a in args for t in _tensors(a.checked_type)),
         outputs=_tensors(root.checked_type),
         weight_bytes=weight_bytes,
+        kinds=tuple(kind_of(c) for c in calls),
         cpu_only=cpu_only(calls),
     )
     if any(-1 in t.shape for t in base["in_tensors"] + base["outputs"]):
         return Kernel(**base, reason="its shape is dynamic")
-    base["flops"] = float(sum(_flops(c) for c in calls))
+    base["flops"] = float(sum(rule_for(c).flops(c) for c in calls))
     if base["cpu_only"]:
         return Kernel(**base, reason=base["cpu_only"])
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):
         return Kernel(**base, reason=f"{root.op.name} returns a tuple")
+    if any(is_empty(e) for c in calls for e in (c, *flat_args(c))):
+        return Kernel(**base, reason="one of its tensors has no elements")
     axes, reason = kernel_axes(calls, args, names, memo)
     return Kernel(**base, axes=axes, reason=reason)
-
-
-def _flops(call: relay.Call) -> float:
-    """Floating-point operations of a call, one multiply-add counted as two; data movement counts nothing."""
-    out = 1.0
-    for d in shape_of(call) if isinstance(call.checked_type, relay.TensorType) else [0]:
-        out *= d
-    name = call.op.name
-    if name in ("nn.conv1d", "nn.conv2d", "nn.conv3d"):
-        weight = shape_of(call.args[1])
-        o = str(call.attrs["kernel_layout"]).index("O") if str(call.attrs["kernel_layout"]).isalpha() else 0
-        total = 1.0
-        for i, d in enumerate(weight):
-            total *= 1 if i == o else d
-        return 2 * out * total
-    if name.startswith("nn.conv") and name.endswith("transpose"):
-        data, weight = shape_of(call.args[0]), shape_of(call.args[1])
-        total = 2.0
-        for d in [*data, *weight[1:]]:
-            total *= d
-        return total
-    if name in ("nn.dense", "nn.matmul"):
-        return 2 * out * shape_of(call.args[0])[-2 if name == "nn.matmul" and bool(call.attrs["transpose_a"]) else -1]
-    if name == "nn.batch_matmul":
-        a = shape_of(call.args[0])
-        return 2 * out * (a[1] if bool(call.attrs["transpose_a"]) else a[2])
-    if "pool" in name and "pool_size" in attr_names(call):
-        for k in call.attrs["pool_size"]:
-            out *= int(k)
-        return out
-    if name in ("mean", "sum", "max", "min", "prod") or "pool" in name:
-        total = 1.0
-        for d in shape_of(call.args[0]):
-            total *= d
-        return total
-    return 0.0 if name in ("reshape", "transpose", "concatenate", "nn.pad", "strided_slice") else out
 
 
 # Attributes that say nothing about cost, or that appear in some TVM versions only.
@@ -232,7 +207,7 @@ def anchor_attrs(call: relay.Call) -> dict:
         value = getattr(call.attrs, key)
         if value is not None and key not in _NOT_COST:
             out[key] = _plain(value)
-    if Kernel(0, "", call.op.name, {}).is_heavy and isinstance(call.args[1].checked_type, relay.TensorType):
+    if kind_of(call).is_compute_intensive and isinstance(call.args[1].checked_type, relay.TensorType):
         out["weight_shape"] = list(_tensor(call.args[1].checked_type).shape)
     return out
 

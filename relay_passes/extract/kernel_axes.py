@@ -1,8 +1,8 @@
 """How a fused kernel divides: the operators' split rules run backwards from its last operator.
 
 An axis is offered when a range of the kernel's output leads to one range of every value inside it. What it needs of
-each kernel input is kept as the paths of steps from the output to that input, so that halo rows can be worked out for
-any range later, without TVM. The sum that a convolution or matrix product takes is an axis as well: its shares are
+each kernel input is kept as the paths of access maps from the output to that input, so that halo rows can be worked out
+for any range later, without TVM. The sum that a convolution or matrix product takes is an axis as well: its shares are
 partial sums of the anchor alone, and whatever the kernel does to the result comes after they have been added up.
 """
 
@@ -13,16 +13,17 @@ from math import lcm
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Kernel, Need, SplitAxis, Step, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, identity
+from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis
+from tvm_coexec.core.op_kinds import OpKind
 
-from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, shape_of
+from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, kind_of, shape_of
 
-Path = tuple[Step, ...]
+Path = tuple[AccessMap, ...]
 DimNames = dict[int, str]
 
 # "h" is the outermost spatial axis, whatever the rank: its slices are the most contiguous ones.
 _SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
-_MATRIX_OPS = ("nn.dense", "nn.matmul", "nn.batch_matmul")
 
 
 @dataclass
@@ -76,7 +77,7 @@ def kernel_axes(
 
 def anchor_of(calls: list[relay.Call]) -> relay.Call:
     """The call that decides a kernel's cost: its convolution or matrix product, else the last one."""
-    return next((c for c in calls if Kernel(0, "", c.op.name, {}).is_heavy), calls[-1])
+    return next((c for c in calls if kind_of(c).is_compute_intensive), calls[-1])
 
 
 def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: SplitMemo) -> list[SplitAxis]:
@@ -91,17 +92,17 @@ def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: Split
         return []
     dims = {f: {n.dim for g, n in zip(factors, split.needs, strict=True) if n and g == f} for f in factors}
     late = {a for c in calls if c != anchor for a in flat_args(c)}
-    needs: list[Need | None] = []
+    needs: list[InputAccess | None] = []
     for value in dict.fromkeys(args.values()):
         exprs = [a for a, v in args.items() if v == value]
         found = set().union(*(dims.get(a, set()) for a in exprs))
         is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
         if not found:
-            needs.append(Need(0, (), after_join=True))
+            needs.append(InputAccess(0, (), after_join=True))
         elif is_field or len(found) > 1:
             needs.append(None)
         else:
-            needs.append(Need(found.pop(), ((),), after_join=any(a in late for a in exprs)))
+            needs.append(InputAccess(found.pop(), ((),), after_join=any(a in late for a in exprs)))
     weights = any(isinstance(f, relay.Constant) for f in factors)
     return [SplitAxis("ic", REDUCED, extent, 1, _align("oc", extent), tuple(needs), weights)]
 
@@ -133,7 +134,7 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
                     raise Refusal(f"{call.op.name} needs all of a value inside the kernel")
                 back.args[arg] = None
                 continue
-            if len(paths) > 1 and _is_partial(need.step, unchanged.extent):
+            if len(paths) > 1 and _is_partial(need.map, unchanged.extent):
                 # Two ranges are read, and the operator will be computed on all between them; paths can't tell what of
                 # that falls on this field of a concatenation.
                 if arg in inside:
@@ -141,8 +142,8 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
                 back.args[arg] = None
                 continue
             target = back.calls if arg in inside else back.args
-            # A step that changes nothing is left out: fewer paths, and equal ones are seen to be equal.
-            new = paths if need.step == unchanged else [(*p, need.step) for p in paths]
+            # A map that changes nothing is left out: fewer paths, and equal ones are seen to be equal.
+            new = paths if need.map == unchanged else [(*p, need.map) for p in paths]
             known = target.setdefault(arg, (need.dim, []))
             if known is None:
                 continue
@@ -152,14 +153,14 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
     return back
 
 
-def _is_partial(step: Step, extent: int) -> bool:
+def _is_partial(access: AccessMap, extent: int) -> bool:
     """Whether some rows of the output need nothing of this argument."""
-    return (0, 0) in (step.apply((0, 1)), step.apply((extent - 1, extent)))
+    return (0, 0) in (access.apply(0, 1), access.apply(extent - 1, extent))
 
 
-def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[Need | None, ...]:
+def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[InputAccess | None, ...]:
     """One entry per value that the kernel reads."""
-    needs: list[Need | None] = []
+    needs: list[InputAccess | None] = []
     for value in dict.fromkeys(args.values()):
         exprs = [a for a, v in args.items() if v == value]
         found = [back.args.get(a) for a in exprs]
@@ -167,7 +168,7 @@ def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[Need | None, 
         if is_field or any(f is None for f in found) or len({f[0] for f in found}) > 1:
             needs.append(None)
         else:
-            needs.append(Need(found[0][0], tuple(dict.fromkeys(p for f in found for p in f[1]))))
+            needs.append(InputAccess(found[0][0], tuple(dict.fromkeys(p for f in found for p in f[1]))))
     return tuple(needs)
 
 
@@ -182,7 +183,7 @@ def _axis_name(calls, dim: int, back: _Backwards, needs, args, names: dict[int, 
     """Name of an output dimension: as the nearest operator with a layout has it, else as the producer has it."""
     for call in reversed(calls):
         d = back.calls[call][0]
-        if call.op.name in _MATRIX_OPS:
+        if kind_of(call) in (OpKind.DENSE, OpKind.BATCH_MATMUL):
             return rank_names(len(shape_of(call)))[d]
         for key in ("data_layout", "layout"):
             if key in attr_names(call):

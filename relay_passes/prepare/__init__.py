@@ -2,7 +2,8 @@
 
 Parameters become constants and the rewrites that do not depend on a device are done once on the whole model: batch
 norm folded into scales, quantised (qnn) operators lowered, constants folded. TVM would do these itself in a
-single-target build; after the split it would see only shares. Layouts are left alone: they are each device's choice.
+single-target build; after the split it would see only shares, and constants that live on a GPU, which it can't fold.
+Tensors without elements are dropped as well. Layouts are left alone: they are each device's choice.
 `SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types anew for every pattern
 and would cost more than all passes here together.
 """
@@ -12,16 +13,25 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
-from ..ir_utils import run_in_order
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.op_kinds import OpKind
+
+from ..ir_utils import ModulePass, run_in_order
+from ..rules import kind_of
 from .conv_attrs import ConvAttrs, leaves_out
+from .empty import DropEmptyTensors
 from .fold import FoldConstants
-from .merge_reshapes import VIEWS, MergeViews
+from .merge_reshapes import MergeViews
 from .prelu import UnflattenPRelu
 from .split_to_slices import SplitFieldsToSlices
+from .type_only import TYPE_ONLY_OPS, ConcretizeTypes
+
+# With these a model itself says where its values live.
+DEVICE_OPS = frozenset(["on_device", "device_copy"])
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPrepare")
-class Prepare:
+class Prepare(ModulePass):
     """Bind parameters and simplify.
 
     Parameters
@@ -31,37 +41,56 @@ class Prepare:
     """
 
     def __init__(self, params: dict | None = None):
-        self.params = dict(params or {})
+        self.params = params
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Returns the prepared module; the input is not changed."""
-        main = mod["main"]
-        if self.params:
-            main = relay.build_module.bind_params_by_name(main, self.params)
+        mod = bind_params(mod, self.params)
         mod = tvm.IRModule(mod.functions, mod.type_definitions)
-        mod["main"] = main
-        ops = _operators(main)
+        ops = _operators(mod["main"])
+        if ops & DEVICE_OPS:
+            return relay.transform.InferType()(mod)  # stays whole; folding would meet constants of other devices
         if "incomplete convolution" in ops:
             mod = run_in_order(mod, [relay.transform.InferType(), ConvAttrs()], ctx)
         # Every function pass infers all types anew; so a pass is run only where it has something to do.
         passes: list[tvm.transform.Pass] = [relay.transform.InferType()]
+        if "let" in ops:
+            passes += [relay.transform.ToGraphNormalForm(), relay.transform.InferType()]
         if any(op.startswith("qnn.") for op in ops):
             passes += [relay.qnn.transform.Legalize(), relay.qnn.transform.CanonicalizeOps()]
+        passes.append(DropEmptyTensors())
         passes.append(relay.transform.SimplifyInference())
         if "nn.bias_add" in ops:
             passes.append(relay.transform.CanonicalizeOps())
+        passes.append(FoldConstants())
+        if {"nn.prelu", "broadcast_to_like"} <= ops:
+            passes.append(UnflattenPRelu())
+        if ops & TYPE_ONLY_OPS:
+            passes += [ConcretizeTypes(), FoldConstants()]
         # The two halves of FoldScaleAxis, which itself would fold each constant by a compilation of its own.
-        halves = [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis()]
-        passes += [FoldConstants(), *halves, FoldConstants()]
-        if "let" in ops:
-            passes.append(relay.transform.ToGraphNormalForm())
+        passes += [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis(), FoldConstants()]
         if "several views" in ops:
             passes.append(MergeViews())
         if "split" in ops:
             passes.append(SplitFieldsToSlices())
-        if {"nn.prelu", "broadcast_to_like"} <= ops:
-            passes.append(UnflattenPRelu())
         return run_in_order(mod, passes, ctx)
+
+
+def bind_params(mod: tvm.IRModule, params: dict | None) -> tvm.IRModule:
+    """The module with parameters of main as constants; without any the module as it is.
+
+    Raises
+    ------
+    CoExecError
+        When the module has no main.
+    """
+    if "main" not in [g.name_hint for g in mod.get_global_vars()]:
+        raise CoExecError("the module has no function 'main': co-execution divides what main computes")
+    if not params:
+        return mod
+    bound = tvm.IRModule(mod.functions, mod.type_definitions, mod.attrs)
+    bound["main"] = relay.build_module.bind_params_by_name(mod["main"], dict(params))
+    return bound
 
 
 def _operators(func: relay.Function) -> set[str]:
@@ -79,7 +108,7 @@ def _operators(func: relay.Function) -> set[str]:
             found.add(node.op.name)
             if leaves_out(node):
                 found.add("incomplete convolution")
-            if node.op.name in VIEWS:
+            if kind_of(node) == OpKind.VIEW:
                 if node.args[0] in viewed:
                     found.add("several views")
                 viewed.add(node.args[0])

@@ -11,26 +11,24 @@ import inspect
 import tvm
 from tvm import relay
 
-from ..rules import attr_names
+from tvm_coexec.core.op_kinds import OpKind
 
-_SPATIAL = {"nn.conv1d": 1, "nn.conv2d": 2, "nn.conv3d": 3}
-_SPATIAL |= {f"{name}_transpose": rank for name, rank in list(_SPATIAL.items())}
+from ..rules import attr_names, kind_of
 
 
 def leaves_out(call: relay.Call) -> bool:
     """Whether a call is a convolution that leaves its kernel size or channels to its weights."""
-    return (
-        isinstance(call.op, tvm.ir.Op)
-        and call.op.name in _SPATIAL
-        and (call.attrs.kernel_size is None or call.attrs.channels is None)
-    )
+    is_conv = kind_of(call) in (OpKind.CONV, OpKind.TRANSPOSED_CONV)
+    return is_conv and (call.attrs.kernel_size is None or call.attrs.channels is None)
 
 
 @relay.transform.function_pass(opt_level=0, name="CoExecConvAttrs")
 class ConvAttrs:
     """Fill in `kernel_size` and `channels` from the shape of the weights; types must be inferred."""
 
-    def transform_function(self, func: relay.Function, mod: tvm.IRModule, ctx: tvm.transform.PassContext):
+    def transform_function(
+        self, func: relay.Function, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> relay.Function:
         """Returns the function with every convolution complete."""
         return _Completer().visit(func)
 
@@ -52,4 +50,4 @@ class _Completer(relay.ExprMutator):
 def _letters(call: relay.Call) -> str:
     """A letter for each dimension of the weights."""
     layout = str(call.attrs.kernel_layout)
-    return layout if layout.isalpha() else "OI" + "DHW"[-_SPATIAL[call.op.name] :]
+    return layout if layout.isalpha() else "OI" + "DHW"[2 - len(call.args[1].checked_type.shape) :]

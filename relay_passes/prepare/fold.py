@@ -14,31 +14,33 @@ import numpy as np
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
+
 Folder = Callable[..., "np.ndarray | None"]
 
 
-def _expand_dims(a: np.ndarray, attrs) -> np.ndarray:
+def _expand_dims(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray:
     axis, count = int(attrs["axis"]), int(attrs["num_newaxis"])
     axis = axis if axis >= 0 else axis + a.ndim + 1
     return a.reshape(*a.shape[:axis], *[1] * count, *a.shape[axis:])
 
 
-def _squeeze(a: np.ndarray, attrs) -> np.ndarray:
+def _squeeze(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray:
     axis = attrs["axis"]
     return np.squeeze(a) if axis is None else np.squeeze(a, tuple(int(x) for x in axis))
 
 
-def _reshape(a: np.ndarray, attrs) -> np.ndarray | None:
+def _reshape(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray | None:
     shape = [int(s) for s in attrs["newshape"]]
     return a.reshape(shape) if all(s > 0 for s in shape) else None
 
 
-def _transpose(a: np.ndarray, attrs) -> np.ndarray:
+def _transpose(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray:
     axes = attrs["axes"]
     return np.transpose(a, None if axes is None else [int(x) for x in axes])
 
 
-def _layout_transform(a: np.ndarray, attrs) -> np.ndarray | None:
+def _layout_transform(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray | None:
     return pack(a, str(attrs["src_layout"]), str(attrs["dst_layout"]))
 
 
@@ -51,7 +53,8 @@ def pack(a: np.ndarray, source: str, target: str) -> np.ndarray | None:
     majors = [axis for _, axis in parts if axis.isupper()]
     if sorted(majors) != sorted(source) or len(blocks) != len(parts) - len(majors):
         return None
-    shape, place = [], {}
+    shape: list[int] = []
+    place: dict[str, int] = {}
     for axis, extent in zip(source, a.shape, strict=True):
         place[axis] = len(shape)
         factor = blocks.get(axis)
@@ -67,9 +70,9 @@ def pack(a: np.ndarray, source: str, target: str) -> np.ndarray | None:
 
 FOLDERS: dict[str, Folder] = {
     "add": lambda a, b, _: a + b,
-    "subtract": lambda a, b, _: a - b,
+    "subtract": lambda a, b, _: a - b if a.dtype != bool else None,
     "multiply": lambda a, b, _: a * b,
-    "negative": lambda a, _: -a,
+    "negative": lambda a, _: np.negative(a) if a.dtype != bool else None,
     "sqrt": lambda a, _: np.sqrt(a),
     "rsqrt": lambda a, _: (1.0 / np.sqrt(a)).astype(a.dtype),
     "divide": lambda a, b, _: a / b if np.issubdtype(a.dtype, np.floating) else None,
@@ -82,7 +85,7 @@ FOLDERS: dict[str, Folder] = {
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecFoldConstant")
-class FoldConstants:
+class FoldConstants(ModulePass):
     """Fold constants: in numpy where possible, by TVM where not."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -109,16 +112,24 @@ class _Mutator(relay.ExprMutator):
         name = new.op.name if isinstance(new.op, tvm.ir.Op) else ""
         folded = None
         if name in FOLDERS and all(isinstance(a, relay.Constant) for a in new.args):
-            folded = FOLDERS[name](*(a.data.numpy() for a in new.args), new.attrs)
+            arrays = [a.data.numpy() for a in new.args]
+            folded = FOLDERS[name](*arrays, new.attrs)
+            # These operators keep the type; numpy widens some (the root of an integer).
+            if folded is not None and folded.dtype != arrays[0].dtype:
+                folded = None
         if folded is None:
-            self.left_over = self.left_over or _is_constant(new)
+            self.left_over = self.left_over or is_constant(new)
             return new
-        return relay.const(np.ascontiguousarray(folded), dtype=str(folded.dtype))
+        # Not `ascontiguousarray`, which gives a scalar a dimension; numpy's own arithmetic gives it none.
+        return relay.const(np.asarray(folded, order="C"), dtype=str(folded.dtype))
 
 
-def _is_constant(expr: relay.Expr) -> bool:
+def is_constant(expr: relay.Expr) -> bool:
+    """Whether an expression is built from constants by operators alone, so that it folds."""
     if isinstance(expr, relay.Tuple):
-        return all(_is_constant(f) for f in expr.fields)
+        return all(is_constant(f) for f in expr.fields)
     if isinstance(expr, relay.Call):
-        return isinstance(expr.op, tvm.ir.Op) and all(_is_constant(a) for a in expr.args)
+        return isinstance(expr.op, tvm.ir.Op) and all(is_constant(a) for a in expr.args)
+    if isinstance(expr, relay.TupleGetItem):
+        return is_constant(expr.tuple_value)
     return isinstance(expr, relay.Constant)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
-VIEWS = frozenset(["reshape", "contrib_reverse_reshape", "nn.batch_flatten", "squeeze", "expand_dims"])
+from tvm_coexec.core.op_kinds import OpKind
+
+from ..ir_utils import ModulePass
+from ..rules import kind_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecMergeViews")
-class MergeViews:
+class MergeViews(ModulePass):
     """Replace reshapes of one value to one shape in main by the first of them."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -36,7 +39,7 @@ class _Merger(relay.ExprMutator):
 
     def visit_call(self, call: relay.Call) -> relay.Expr:
         new = super().visit_call(call)
-        if not isinstance(call.op, tvm.ir.Op) or call.op.name not in VIEWS or len(call.args) > 1:
+        if kind_of(call) != OpKind.VIEW or len(call.args) > 1:
             return new
         shape = call.checked_type.shape
         if not all(isinstance(d, tvm.tir.IntImm) for d in shape):

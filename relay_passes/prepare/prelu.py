@@ -11,9 +11,11 @@ import numpy as np
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
+
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecUnflattenPRelu")
-class UnflattenPRelu:
+class UnflattenPRelu(ModulePass):
     """Rewrite flattened PReLUs of main with constant slopes as `nn.prelu` along their axis."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:

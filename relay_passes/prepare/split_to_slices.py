@@ -9,9 +9,11 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
+from ..ir_utils import ModulePass
+
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplitFieldsToSlices")
-class SplitFieldsToSlices:
+class SplitFieldsToSlices(ModulePass):
     """Rewrite every ``split(x)[i]`` of static shape in main."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:

@@ -1,9 +1,9 @@
 """Split rules: how each operator's output can be divided, and what a share of it looks like."""
 
-from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape  # noqa: F401  (importing them fills the table)
+from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape, sort, undivided  # noqa: F401  (importing them fills the table)
 from .base import (
     RULES,
-    ArgNeed,
+    ArgAccess,
     OpSplit,
     Refusal,
     Rule,
@@ -12,6 +12,7 @@ from .base import (
     cpu_only,
     extent_along,
     flat_args,
+    kind_of,
     rule,
     rule_for,
     shape_of,
@@ -20,7 +21,7 @@ from .base import (
 
 __all__ = [
     "RULES",
-    "ArgNeed",
+    "ArgAccess",
     "OpSplit",
     "Refusal",
     "Rule",
@@ -29,6 +30,7 @@ __all__ = [
     "cpu_only",
     "extent_along",
     "flat_args",
+    "kind_of",
     "rule",
     "rule_for",
     "shape_of",

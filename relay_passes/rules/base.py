@@ -2,33 +2,41 @@
 
 A rule knows two things of one operator: which part of each argument a range of the output needs (`splits`), and how
 to write the operator down for that range (`rebuild`). All of chain building, halo, planning and splitting follows
-from these two, so a new operator is one rule. An operator that must not run on a GPU at all says so (`cpu_only`).
+from these two. What an operator costs is known by its rule, too: its `kind` and its `flops`. So a new operator is one
+rule. An operator that must not run on a GPU at all says so (`cpu_only`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Range, Step
+from tvm_coexec.core.access import AccessMap, Range
+from tvm_coexec.core.kernel_graph import REDUCED
+from tvm_coexec.core.op_kinds import OpKind
 
 
 @dataclass(frozen=True)
-class ArgNeed:
-    """The output range needs this dimension of the argument, through this map."""
+class ArgAccess:
+    """What an output range needs of one argument: a range of this dimension, through this map."""
 
     dim: int
-    step: Step
+    map: AccessMap
+
+    def apply(self, lo: int, hi: int) -> Range:
+        """Range of the argument that the output range ``[lo, hi)`` needs."""
+        return self.map.apply(lo, hi)
 
 
 @dataclass(frozen=True)
 class OpSplit:
     """One way to divide an operator's output: per (flattened) argument its need, `None` for the whole argument."""
 
-    needs: tuple[ArgNeed | None, ...]
+    needs: tuple[ArgAccess | None, ...]
     granule: int = 1
 
 
@@ -37,7 +45,22 @@ class Refusal(Exception):
 
 
 class Rule:
-    """Base of all rules. Methods take a Relay call whose type is inferred."""
+    """Base of all rules, and the rule of an operator that has none. Methods take a Relay call whose type is inferred.
+
+    Attributes
+    ----------
+    kind : OpKind
+        What the operator does, as far as its cost goes.
+    """
+
+    kind: OpKind = OpKind.ELEMENTWISE
+
+    def flops(self, call: relay.Call) -> float:
+        """Floating-point operations, one multiply-add counted as two.
+
+        One for each element of the output, unless a rule knows better; what only moves data has none.
+        """
+        return 0.0 if self.kind.only_moves else elements(call)
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Output dimension -> how it divides. Raises `Refusal` where nothing divides.
@@ -45,7 +68,7 @@ class Rule:
         An operator that sums up products can also be divided along that sum: the key is then `REDUCED`, a range is one
         of summands, each share is a partial sum of the whole output, and the first argument has a need.
         """
-        raise NotImplementedError
+        raise Refusal(f"no split rule for operator {call.op.name}")
 
     def cpu_only(self, call: relay.Call) -> str:
         """Why the operator must not run on a GPU (TVM's implementation there is wrong, say); empty when it may.
@@ -63,6 +86,7 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
+_UNKNOWN = Rule()
 
 
 def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
@@ -80,19 +104,20 @@ def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
 
 
 def rule_for(call: relay.Call) -> Rule:
-    """The rule of a call's operator; raises `Refusal` for an operator without one."""
+    """The rule of a call's operator, `Rule` itself for an operator without one; raises `Refusal` for other calls."""
     if not isinstance(call.op, tvm.ir.Op):
         raise Refusal("it is not a call of an operator")
-    found = RULES.get(call.op.name)
-    if found is None:
-        raise Refusal(f"no split rule for operator {call.op.name}")
-    return found
+    return RULES.get(call.op.name, _UNKNOWN)
+
+
+def kind_of(call: relay.Call) -> OpKind:
+    """The kind of a call's operator; a function that is called, not an operator, is of another kind than all others."""
+    return rule_for(call).kind if isinstance(call.op, tvm.ir.Op) else OpKind.OTHER
 
 
 def cpu_only(calls: Sequence[relay.Call]) -> str:
     """Why a kernel made of these calls must stay on the CPU (see `Rule.cpu_only`); empty when it may run on a GPU."""
-    known = ((RULES.get(c.op.name), c) for c in calls)
-    return next((why for rule, c in known if rule is not None and (why := rule.cpu_only(c))), "")
+    return next((why for c in calls if (why := rule_for(c).cpu_only(c))), "")
 
 
 def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:
@@ -100,7 +125,7 @@ def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:
     if dim != REDUCED:
         return shape_of(call)[dim]
     assert split.needs[0] is not None
-    return split.needs[0].step.extent
+    return split.needs[0].map.extent
 
 
 class SplitMemo(dict):
@@ -158,6 +183,11 @@ def shape_of(expr: relay.Expr) -> list[int]:
             raise Refusal("its shape is dynamic")
         shape.append(int(d))
     return shape
+
+
+def elements(expr: relay.Expr) -> float:
+    """Number of elements of a tensor; 0 of a tuple."""
+    return float(prod(shape_of(expr))) if isinstance(expr.checked_type, relay.TensorType) else 0.0
 
 
 def ints(values: object) -> list[int]:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args
+from .base import ArgAccess, OpSplit, Rule, rule, shape_of, slice_expr, with_args
 from .windows import plain_layout
 
 
 @rule("nn.depth_to_space")
 class DepthToSpace(Rule):
     """An output row lies in input row ``row // block``; channels divide where a block's are neighbours (mode CRD)."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Batch, rows, columns; channels in mode CRD."""
@@ -23,11 +26,11 @@ class DepthToSpace(Rule):
         found = {}
         for d, letter in enumerate(layout):
             if letter == "N":
-                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+                found[d] = OpSplit((ArgAccess(d, identity(data[d])),))
             elif letter != "C":
-                found[d] = OpSplit((ArgNeed(d, Step(1, 0, 0, block, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(1, 0, 0, block, data[d])),))
             elif str(call.attrs.mode) == "CRD":
-                found[d] = OpSplit((ArgNeed(d, Step(block**2, 0, block**2 - 1, 1, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(block**2, 0, block**2 - 1, 1, data[d])),))
         return found
 
     def rebuild(
@@ -46,6 +49,8 @@ class DepthToSpace(Rule):
 class SpaceToDepth(Rule):
     """An output row is made of `block` input rows."""
 
+    kind = OpKind.MOVE
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Batch, rows, columns."""
         layout, data = plain_layout(str(call.attrs.layout)), shape_of(call.args[0])
@@ -53,7 +58,7 @@ class SpaceToDepth(Rule):
         found = {}
         for d, letter in enumerate(layout):
             if letter == "N":
-                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+                found[d] = OpSplit((ArgAccess(d, identity(data[d])),))
             elif letter != "C":
-                found[d] = OpSplit((ArgNeed(d, Step(block, 0, block - 1, 1, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(block, 0, block - 1, 1, data[d])),))
         return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from math import prod
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Range, Step, identity
+from tvm_coexec.core.access import AccessMap, NonEmptyMap, Range, identity
+from tvm_coexec.core.kernel_graph import REDUCED
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Window, each, pads, plain_layout, spatial_letters
 
 
@@ -29,14 +31,22 @@ class ConvLike(Rule):
         return {"channels": None if call.attrs.channels is None else size, "groups": share_groups}
 
 
-def group_step(per_group_in: int, per_group_out: int, extent: int) -> Step:
+def group_map(per_group_in: int, per_group_out: int, extent: int) -> AccessMap:
     """Input channels of the groups that an output channel range touches."""
-    return Step(per_group_in, 0, per_group_in - 1, per_group_out, extent)
+    return AccessMap(per_group_in, 0, per_group_in - 1, per_group_out, extent)
 
 
 @rule("nn.conv1d", "nn.conv2d", "nn.conv3d")
 class Conv(ConvLike):
     """Convolution: output channels (whole groups at a time), rows, batch; if there are no groups, input channels."""
+
+    kind = OpKind.CONV
+
+    def flops(self, call: relay.Call) -> float:
+        """A product and a sum for each element of the output and each weight of its channel."""
+        layout = str(call.attrs.kernel_layout)
+        outputs = layout.index("O") if layout.isalpha() else 0
+        return 2.0 * elements(call) * prod(n for d, n in enumerate(shape_of(call.args[1])) if d != outputs)
 
     def _window(self, call: relay.Call, letter: str) -> Window:
         layout, kernel_layout = self._layouts(call)
@@ -59,22 +69,22 @@ class Conv(ConvLike):
         groups = int(call.attrs.groups)
         c, n = layout.index("C"), layout.index("N")
         o, i = kernel_layout.index("O"), kernel_layout.index("I")
-        found = {n: OpSplit((ArgNeed(n, identity(data[n])), None))}
+        found = {n: OpSplit((ArgAccess(n, identity(data[n])), None))}
         per_in, per_out = data[c] // groups, out[c] // groups
         if groups == 1:
-            found[c] = OpSplit((None, ArgNeed(o, identity(out[c]))))
-            found[REDUCED] = OpSplit((ArgNeed(c, identity(data[c])), ArgNeed(i, identity(data[c]))))
+            found[c] = OpSplit((None, ArgAccess(o, identity(out[c]))))
+            found[REDUCED] = OpSplit((ArgAccess(c, identity(data[c])), ArgAccess(i, identity(data[c]))))
         elif weight[o] == out[c]:
-            channels = ArgNeed(c, group_step(per_in, per_out, data[c]))
-            found[c] = OpSplit((channels, ArgNeed(o, identity(out[c]))), per_out)
+            channels = ArgAccess(c, group_map(per_in, per_out, data[c]))
+            found[c] = OpSplit((channels, ArgAccess(o, identity(out[c]))), per_out)
         elif weight[o] == groups and weight[i] == per_out:
             # TVM writes depthwise kernels in HWOI as (.., input channel, multiplier).
-            channels = ArgNeed(c, group_step(per_in, per_out, data[c]))
-            found[c] = OpSplit((channels, ArgNeed(o, group_step(1, per_out, groups))), per_out)
+            channels = ArgAccess(c, group_map(per_in, per_out, data[c]))
+            found[c] = OpSplit((channels, ArgAccess(o, group_map(1, per_out, groups))), per_out)
         for letter in spatial_letters(layout):
             window, d = self._window(call, letter), layout.index(letter)
             if window.ok():
-                found[d] = OpSplit((ArgNeed(d, window.step(out[d])), None))
+                found[d] = OpSplit((ArgAccess(d, window.access_map(out[d])), None))
         return found
 
     def rebuild(
@@ -108,6 +118,12 @@ class Conv(ConvLike):
 class ConvTranspose(ConvLike):
     """Transposed convolution: an output row needs the input rows whose windows fall on it."""
 
+    kind = OpKind.TRANSPOSED_CONV
+
+    def flops(self, call: relay.Call) -> float:
+        """A product and a sum for each element of the input and each weight that it meets."""
+        return 2.0 * elements(call.args[0]) * prod(shape_of(call.args[1])[1:])
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension; channels by groups, rows where nothing is dilated."""
         layout, kernel_layout = self._layouts(call)
@@ -119,12 +135,12 @@ class ConvTranspose(ConvLike):
         i, o = 0, 1
         if kernel_layout[:2] not in ("IO", "OI") or weight[i] != data[c] or weight[o] * groups != out[c]:
             raise Refusal(f"kernel layout {kernel_layout} of a transposed convolution")
-        found = {n: OpSplit((ArgNeed(n, identity(data[n])), None))}
+        found = {n: OpSplit((ArgAccess(n, identity(data[n])), None))}
         if groups == 1:
-            found[c] = OpSplit((None, ArgNeed(o, identity(out[c]))))
+            found[c] = OpSplit((None, ArgAccess(o, identity(out[c]))))
         else:
-            step = group_step(data[c] // groups, out[c] // groups, data[c])
-            found[c] = OpSplit((ArgNeed(c, step), ArgNeed(i, step)), out[c] // groups)
+            channels = group_map(data[c] // groups, out[c] // groups, data[c])
+            found[c] = OpSplit((ArgAccess(c, channels), ArgAccess(i, channels)), out[c] // groups)
         for k, letter in enumerate(letters):
             if each(call.attrs.dilation, len(letters))[k] != 1:
                 continue
@@ -134,7 +150,7 @@ class ConvTranspose(ConvLike):
             reach = weight[kernel_layout.index(letter)] - 1
             # ceil((lo + before - reach) / stride), but never past the row whose window starts at or before lo
             low = min(before - reach + stride - 1, before)
-            found[d] = OpSplit((ArgNeed(d, NonEmpty(1, low, before, stride, data[d])), None))
+            found[d] = OpSplit((ArgAccess(d, NonEmptyMap(1, low, before, stride, data[d])), None))
         return found
 
     def rebuild(
@@ -165,16 +181,3 @@ class ConvTranspose(ConvLike):
         start = first + before[i]
         total = last - after[i] + extra[i] - start
         return slice_expr(with_args(call, args, attrs), dim, (r[0] - start, r[1] - start), total)
-
-
-@dataclass(frozen=True)
-class NonEmpty(Step):
-    """A map that reads at least one row: output rows that no window reaches are zeros, still made by the operator."""
-
-    def apply(self, r: Range) -> Range:
-        """Input range for the output range `r`, never empty for a range that is not."""
-        lo, hi = super().apply(r)
-        if lo < hi or r[0] >= r[1]:
-            return (lo, hi)
-        row = min(max((r[0] + self.e) // self.c, 0), self.extent - 1)
-        return (row, row + 1)

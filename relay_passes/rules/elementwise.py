@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, flat_args, ints, rule, shape_of, slice_expr, with_args
 
 UNARY = [
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_not", "cast", "ceil", "clip", "copy", "cos",
@@ -34,10 +35,10 @@ class Elementwise(Rule):
         args = [shape_of(a) for a in flat_args(call)]
         found = {}
         for dim, extent in enumerate(out):
-            needs: list[ArgNeed | None] = []
+            needs: list[ArgAccess | None] = []
             for shape in args:
                 d = dim - (len(out) - len(shape))
-                needs.append(ArgNeed(d, identity(extent)) if d >= 0 and shape[d] == extent and extent > 1 else None)
+                needs.append(ArgAccess(d, identity(extent)) if d >= 0 and shape[d] == extent and extent > 1 else None)
             if any(needs):
                 found[dim] = OpSplit(tuple(needs))
         return found
@@ -46,6 +47,8 @@ class Elementwise(Rule):
 @rule("broadcast_to")
 class BroadcastTo(Elementwise):
     """Dimensions that the argument has itself."""
+
+    kind = OpKind.MOVE
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
@@ -68,8 +71,8 @@ class VectorOnAxis(Rule):
         axis = int(call.attrs.axis) % len(out)
         found = {}
         for dim, extent in enumerate(out):
-            part = ArgNeed(0, identity(extent)) if dim == axis and vector[0] == extent > 1 else None
-            found[dim] = OpSplit((ArgNeed(dim, identity(extent)), part))
+            part = ArgAccess(0, identity(extent)) if dim == axis and vector[0] == extent > 1 else None
+            found[dim] = OpSplit((ArgAccess(dim, identity(extent)), part))
         return found
 
 
@@ -86,14 +89,11 @@ class FixedPointMultiplyPerAxis(Rule):
         found = {}
         for dim, extent in enumerate(out):
             along = dim == axes[0] % len(out)
-            rest = [ArgNeed(0, identity(extent)) if along and v == [extent] else None for v in vectors]
-            found[dim] = OpSplit((ArgNeed(dim, identity(extent)), *rest))
+            rest = [ArgAccess(0, identity(extent)) if along and v == [extent] else None for v in vectors]
+            found[dim] = OpSplit((ArgAccess(dim, identity(extent)), *rest))
         return found
 
 
-@rule(
-    "nn.softmax", "nn.log_softmax", "nn.fast_softmax", "cumsum", "cumprod", "sort", "argsort"
-)  # fmt: skip
 class AllButAxis(Rule):
     """Operators that mix elements along one axis and leave all other dimensions independent."""
 
@@ -103,19 +103,35 @@ class AllButAxis(Rule):
         if call.attrs.axis is None or len(out) != len(shape_of(call.args[0])):
             raise Refusal(f"{call.op.name} works on the flattened array")
         axis = int(call.attrs.axis) % len(out)
-        return {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
+        return {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
+
+
+@rule("nn.softmax", "nn.log_softmax", "nn.fast_softmax")
+class Softmax(AllButAxis):
+    """Exponentials over their sum along the axis."""
+
+    kind = OpKind.SOFTMAX
+
+
+@rule("cumsum", "cumprod")
+class Scan(AllButAxis):
+    """Running sums and products along the axis."""
+
+    kind = OpKind.REDUCE
 
 
 @rule("nn.lrn")
 class LocalResponseNorm(Rule):
     """Along its own axis a share takes half a window of neighbours along and crops what its own ends would spoil."""
 
+    kind = OpKind.LRN
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
         out, half = shape_of(call), int(call.attrs.size) // 2
         axis = int(call.attrs.axis) % len(out)
-        found = {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(out)}
-        found[axis] = OpSplit((ArgNeed(axis, Step(1, -half, half, 1, out[axis])),))
+        found = {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out)}
+        found[axis] = OpSplit((ArgAccess(axis, AccessMap(1, -half, half, 1, out[axis])),))
         return found
 
     def rebuild(
@@ -130,6 +146,12 @@ class LocalResponseNorm(Rule):
 @rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any")
 class Reduce(Rule):
     """Reductions: every dimension that is not reduced."""
+
+    kind = OpKind.REDUCE
+
+    def flops(self, call: relay.Call) -> float:
+        """An operation for each element of the input."""
+        return elements(call.args[0])
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension that stays."""
@@ -148,7 +170,7 @@ class Reduce(Rule):
             if d in reduced:
                 out_dim += keepdims
                 continue
-            others = [ArgNeed(d, identity(n)) if shape[d] == n > 1 else None for shape in rest]
-            found[out_dim] = OpSplit((ArgNeed(d, identity(n)), *others))
+            others = [ArgAccess(d, identity(n)) if shape[d] == n > 1 else None for shape in rest]
+            found[out_dim] = OpSplit((ArgAccess(d, identity(n)), *others))
             out_dim += 1
         return found

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgNeed, OpSplit, Rule, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Rule, elements, ints, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import Window, each, pads, plain_layout, spatial_letters
 
 
 def channels_and_batch(layout: str, data: list[int]) -> dict[int, OpSplit]:
     """The dimensions along which any pooling works element by element."""
-    return {d: OpSplit((ArgNeed(d, identity(data[d])),)) for d, c in enumerate(layout) if c in "NC"}
+    return {d: OpSplit((ArgAccess(d, identity(data[d])),)) for d, c in enumerate(layout) if c in "NC"}
 
 
 @rule("nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d", "nn.avg_pool1d", "nn.avg_pool2d", "nn.avg_pool3d")
 class Pool(Rule):
     """Pooling: channels and batch pass through, rows like a convolution's."""
+
+    kind = OpKind.POOL
+
+    def flops(self, call: relay.Call) -> float:
+        """An operation for each element of each window."""
+        return elements(call) * prod(ints(call.attrs.pool_size))
 
     def _window(self, call: relay.Call, letter: str) -> Window:
         layout = plain_layout(str(call.attrs.layout))
@@ -42,7 +50,7 @@ class Pool(Rule):
         for letter in spatial_letters(layout):
             window, d = self._window(call, letter), layout.index(letter)
             if window.ok():
-                found[d] = OpSplit((ArgNeed(d, window.step(shape_of(call)[d])),))
+                found[d] = OpSplit((ArgAccess(d, window.access_map(shape_of(call)[d])),))
         return found
 
     def rebuild(
@@ -69,13 +77,19 @@ class Pool(Rule):
 class GlobalPool(Rule):
     """Pooling over whole maps: only channels and batch can be divided."""
 
+    kind = OpKind.POOL
+
+    def flops(self, call: relay.Call) -> float:
+        """An operation for each element of the input."""
+        return elements(call.args[0])
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Channels and batch."""
         return channels_and_batch(plain_layout(str(call.attrs.layout)), shape_of(call.args[0]))
 
 
 @rule(*[f"nn.adaptive_{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)])
-class AdaptivePool(Rule):
+class AdaptivePool(GlobalPool):
     """Channels and batch; rows where all windows are equal, which is where the output's rows divide the input's."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
@@ -86,7 +100,7 @@ class AdaptivePool(Rule):
         for d, letter in enumerate(layout):
             if letter not in "NC" and data[d] % out[d] == 0:
                 window = data[d] // out[d]
-                found[d] = OpSplit((ArgNeed(d, Step(window, 0, window - 1, 1, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(window, 0, window - 1, 1, data[d])),))
         return found
 
     def rebuild(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import ArgAccess, OpSplit, Refusal, Rule, elements, ints, rule, shape_of, slice_expr, with_args, with_attrs
 from .windows import plain_layout, spatial_letters
 
 # With float32 coordinates a whole number of input rows is met to 1e-5, TVM's own tolerance, up to here.
@@ -24,6 +25,12 @@ class Resize(Rule):
     TVM computes coordinates in float32, and where one falls between two rows the last bit decides, which differs
     between a share and the whole.
     """
+
+    kind = OpKind.MOVE
+
+    def flops(self, call: relay.Call) -> float:
+        """One for each element of the output: it moves elements, and interpolates between them."""
+        return elements(call)
 
     def _mode(self, call: relay.Call) -> str:
         if call.op.name == "nn.upsampling":
@@ -57,10 +64,10 @@ class Resize(Rule):
         found = {}
         for d, letter in enumerate(layout):
             if letter in "NC":
-                found[d] = OpSplit((ArgNeed(d, identity(data[d])),))
+                found[d] = OpSplit((ArgAccess(d, identity(data[d])),))
             elif out[d] % data[d] == 0 and self._same_weights(call, out[d] // data[d], data[d]):
                 scale, halo = out[d] // data[d], self._halo(call)
-                found[d] = OpSplit((ArgNeed(d, Step(1, -halo * scale, halo * scale, scale, data[d])),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(1, -halo * scale, halo * scale, scale, data[d])),))
         return found
 
     def rebuild(

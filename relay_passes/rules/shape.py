@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import Range, Step, identity
+from tvm_coexec.core.access import AccessMap, ClampedMap, MirroredMap, Range, identity
+from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgNeed, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
-from .windows import Touching, plain_layout
+from .base import ArgAccess, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .windows import plain_layout
 
 
 @rule("concatenate")
@@ -22,15 +22,17 @@ class Concatenate(Rule):
     So a cut through concatenated channels gives whole branches to each device and divides at most one of them.
     """
 
+    kind = OpKind.CONCAT
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
         out = shape_of(call)
         fields = [shape_of(a) for a in flat_args(call)]
         axis = int(call.attrs.axis) % len(out)
-        found = {d: OpSplit((ArgNeed(d, identity(n)),) * len(fields)) for d, n in enumerate(out) if d != axis}
+        found = {d: OpSplit((ArgAccess(d, identity(n)),) * len(fields)) for d, n in enumerate(out) if d != axis}
         needs, offset = [], 0
         for shape in fields:
-            needs.append(ArgNeed(axis, Step(1, -offset, -offset, 1, shape[axis])))
+            needs.append(ArgAccess(axis, AccessMap(1, -offset, -offset, 1, shape[axis])))
             offset += shape[axis]
         found[axis] = OpSplit(tuple(needs))
         return found
@@ -49,18 +51,22 @@ class Concatenate(Rule):
 class Stack(Rule):
     """Every dimension of the fields."""
 
+    kind = OpKind.MOVE
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension but the new one."""
         out = shape_of(call)
         fields = flat_args(call)
         axis = int(call.attrs.axis) % len(out)
         dims = [d for d in range(len(out)) if d != axis]
-        return {d: OpSplit((ArgNeed(i, identity(out[d])),) * len(fields)) for i, d in enumerate(dims)}
+        return {d: OpSplit((ArgAccess(i, identity(out[d])),) * len(fields)) for i, d in enumerate(dims)}
 
 
 @rule("transpose")
 class Transpose(Rule):
     """The split dimension moves with the permutation."""
+
+    kind = OpKind.MOVE
 
     def _order(self, call: relay.Call) -> list[int]:
         rank, axes = len(shape_of(call)), call.attrs.axes
@@ -69,7 +75,7 @@ class Transpose(Rule):
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
         order = self._order(call)
-        return {d: OpSplit((ArgNeed(order[d], identity(n)),)) for d, n in enumerate(shape_of(call))}
+        return {d: OpSplit((ArgAccess(order[d], identity(n)),)) for d, n in enumerate(shape_of(call))}
 
 
 @rule("layout_transform")
@@ -88,6 +94,8 @@ class Reshape(Rule):
     With as many elements before them, output dimension ``(h)`` and input dimension ``(h)`` are one; output rows of
     ``(h * d)`` lie in input row ``row // d`` of ``(h, d)``; an output row of ``(h, d)`` is `d` rows of ``(h * d)``.
     """
+
+    kind = OpKind.VIEW
 
     def _source(self, call: relay.Call, dim: int) -> tuple[int, int, int] | None:
         """Input dimension, input rows and output rows that correspond to each other."""
@@ -109,7 +117,7 @@ class Reshape(Rule):
             source = self._source(call, dim)
             if source is not None:
                 d, rows, made = source
-                found[dim] = OpSplit((ArgNeed(d, Step(rows, 0, rows - 1, made, shape_of(call.args[0])[d])),))
+                found[dim] = OpSplit((ArgAccess(d, AccessMap(rows, 0, rows - 1, made, shape_of(call.args[0])[d])),))
         return found
 
     def rebuild(
@@ -129,14 +137,16 @@ class Reshape(Rule):
 class Pad(Rule):
     """Each share pads its own end; a mirrored end needs the rows that are seen in the mirror."""
 
-    def _step(self, call: relay.Call, n: int, before: int, after: int) -> Step | None:
+    kind = OpKind.MOVE
+
+    def _access_map(self, call: relay.Call, n: int, before: int, after: int) -> AccessMap | None:
         mode = str(call.attrs.pad_mode) if call.op.name == "nn.pad" else str(call.attrs.mode).lower()
         if min(before, after) < 0:
             return None
         if mode in ("constant", "edge"):
-            return Touching(1, -before, -before, 1, n, before, before + n - 1)
+            return ClampedMap(1, -before, -before, 1, n, before, before + n - 1)
         if mode in ("reflect", "symmetric"):
-            return Mirrored(1, -before, -before, 1, n, int(mode == "reflect"))
+            return MirroredMap(1, -before, -before, 1, n, int(mode == "reflect"))
         return None
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
@@ -146,9 +156,9 @@ class Pad(Rule):
         found = {}
         for dim, (n, width) in enumerate(zip(data, call.attrs.pad_width, strict=True)):
             before, after = ints(width)
-            step = identity(n) if before == after == 0 else self._step(call, n, before, after)
-            if step is not None:
-                found[dim] = OpSplit((ArgNeed(dim, step), *rest))
+            reads = identity(n) if before == after == 0 else self._access_map(call, n, before, after)
+            if reads is not None:
+                found[dim] = OpSplit((ArgAccess(dim, reads), *rest))
         return found
 
     def rebuild(
@@ -171,28 +181,11 @@ class Pad(Rule):
         return slice_expr(out, dim, (r[0] - start, r[1] - start), total)
 
 
-@dataclass(frozen=True)
-class Mirrored(Step):
-    """A shift by `-b` rows whose ends are mirrored: about the last row (`pivot` 1) or about the edge (`pivot` 0)."""
-
-    pivot: int
-
-    def apply(self, r: Range) -> Range:
-        """Input rows, those behind the mirror included."""
-        if r[0] >= r[1]:
-            return (0, 0)
-        before, n = -self.b, self.extent
-        low, high = max(0, r[0] - before), min(n, r[1] - before)
-        if r[0] < before:  # row -1 shows row `pivot`
-            low, high = 0, max(high, before - r[0] + self.pivot)
-        if r[1] > before + n:
-            low, high = min(low, n - (r[1] - before - n) - self.pivot), n
-        return (low, high)
-
-
 @rule("strided_slice")
 class StridedSlice(Rule):
     """Dimensions that the slice leaves whole, and those that it walks through forwards."""
+
+    kind = OpKind.MOVE
 
     def _bounds(self, call: relay.Call) -> dict[int, tuple[int, int]]:
         """Begin and stride of each dimension that the operator names."""
@@ -220,7 +213,7 @@ class StridedSlice(Rule):
         for d, n in enumerate(data):
             begin, stride = bounds.get(d, (0, 1))
             if stride > 0:
-                found[d] = OpSplit((ArgNeed(d, Step(stride, begin, begin, 1, n)),))
+                found[d] = OpSplit((ArgAccess(d, AccessMap(stride, begin, begin, 1, n)),))
         return found
 
     def rebuild(
@@ -248,16 +241,20 @@ class StridedSlice(Rule):
 class Tile(Rule):
     """Dimensions that are not repeated."""
 
+    kind = OpKind.MOVE
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension with repetition 1."""
         out, data = shape_of(call), shape_of(call.args[0])
         skip = len(out) - len(data)
-        return {d + skip: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data) if out[d + skip] == n}
+        return {d + skip: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(data) if out[d + skip] == n}
 
 
 @rule("repeat")
 class Repeat(Rule):
     """Along its axis output row `i` is input row ``i // repeats``."""
+
+    kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Every dimension."""
@@ -265,8 +262,8 @@ class Repeat(Rule):
         if call.attrs.axis is None:
             raise Refusal("repeat works on the flattened array")
         axis, repeats = int(call.attrs.axis) % len(data), int(call.attrs.repeats)
-        found = {d: OpSplit((ArgNeed(d, identity(n)),)) for d, n in enumerate(data)}
-        found[axis] = OpSplit((ArgNeed(axis, Step(1, 0, 0, repeats, data[axis])),))
+        found = {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(data)}
+        found[axis] = OpSplit((ArgAccess(axis, AccessMap(1, 0, 0, repeats, data[axis])),))
         return found
 
     def rebuild(

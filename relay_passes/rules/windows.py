@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_coexec.core.kernel_graph import Range, Step
+from tvm_coexec.core.access import AccessMap, ClampedMap, Range
 
 from .base import Refusal, ints
 
@@ -42,21 +42,6 @@ def touch(r: Range, first: int, last: int) -> Range:
     return (min(r[0], last), max(r[1], first + 1))
 
 
-@dataclass(frozen=True)
-class Touching(Step):
-    """A map where only output rows `first..last` reach the input; a range without one takes the nearest along.
-
-    A share made of padding alone then still has a row of input to be computed from.
-    """
-
-    first: int
-    last: int
-
-    def apply(self, r: Range) -> Range:
-        """Input range for the output range `r`, never empty for a range that is not."""
-        return super().apply(touch(r, self.first, self.last)) if r[0] < r[1] else (0, 0)
-
-
 class Window:
     """One spatial axis of a windowed operator.
 
@@ -80,12 +65,12 @@ class Window:
         """Whether any window touches the input."""
         return self.first <= self.last
 
-    def step(self, rows: int) -> Step:
+    def access_map(self, rows: int) -> AccessMap:
         """Rows under the windows of an output range, of an output with that many rows."""
         a, b, e = self.stride, -self.before, self.reach - self.before
         if self.first == 0 and self.last >= rows - 1:
-            return Step(a, b, e, 1, self.extent)
-        return Touching(a, b, e, 1, self.extent, self.first, self.last)
+            return AccessMap(a, b, e, 1, self.extent)
+        return ClampedMap(a, b, e, 1, self.extent, self.first, self.last)
 
     def share(self, r: Range, got: Range) -> WindowShare:
         """How to compute output rows `r` from input rows `got`."""

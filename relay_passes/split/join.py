@@ -13,7 +13,8 @@ from typing import Protocol
 
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import REDUCED
 
 from ..attrs import attrs_of, is_sum
 from ..extract.kernel_axes import tuple_of

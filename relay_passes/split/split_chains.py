@@ -10,21 +10,25 @@ alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.kernel_graph import REDUCED, Range, round_out, union
+from tvm_coexec.core.access import Node, Range, Region, propagate, unite
+from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.core.naming import function_name
 
 from ..attrs import CHAIN, attrs_of
+from ..ir_utils import ModulePass
 from ..rules import SplitMemo, extent_along, flat_args, rule_for, shape_of, slice_expr
 from .join import Joiner, Share
 
+Regions = dict[relay.Expr, Region]
+
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplit")
-class SplitChains:
+class SplitChains(ModulePass):
     """Divide all functions whose role is ``chain``."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -43,14 +47,6 @@ class SplitChains:
                 out[share.var] = share.func
         out["main"] = relay.Function(main.params, body, main.ret_type, [], main.attrs)
         return relay.transform.InferType()(out)
-
-
-@dataclass
-class _Demand:
-    """What one share computes: range per call, range per parameter (`None`: all of it)."""
-
-    calls: dict[relay.Expr, tuple[int, Range]] = field(default_factory=dict)
-    params: dict[relay.Var, tuple[int, Range] | None] = field(default_factory=dict)
 
 
 class _Chain:
@@ -73,68 +69,55 @@ class _Chain:
     def _extent(self, call: relay.Call, dim: int) -> int:
         return extent_along(call, dim, self.splits[call][dim])
 
-    def _demand(self, ranges: list[Range]) -> _Demand:
-        demand = _Demand()
+    def _regions(self, ranges: list[Range]) -> Regions:
+        """What one share computes of each call and reads of each parameter; what it does not need is left out."""
+        regions: Regions = {}
         for result, dim, r in zip(self.results, self.dims, ranges, strict=True):
-            old = demand.calls.get(result, (dim, (0, 0)))[1]
-            demand.calls[result] = (dim, union(old, r))
-        for call in reversed(self.calls):
-            if call not in demand.calls or demand.calls[call][1] == (0, 0):
-                continue
-            dim, r = demand.calls[call]
-            split = self.splits[call][dim]
-            r = round_out(r, split.granule, self._extent(call, dim))
-            demand.calls[call] = (dim, r)
-            for arg, need in zip(flat_args(call), split.needs, strict=True):
-                if isinstance(arg, relay.Call):
-                    assert need is not None, "annotate lets no chain through that needs a whole inner value"
-                    old = demand.calls.get(arg, (need.dim, (0, 0)))[1]
-                    demand.calls[arg] = (need.dim, union(old, need.step.apply(r)))
-                elif isinstance(arg, relay.Var):
-                    self._need_param(demand, arg, None if need is None else (need.dim, need.step.apply(r)))
-        return demand
+            wanted = Region(dim, *r)
+            regions[result] = unite(regions[result], wanted) if result in regions else wanted
+        propagate(self._nodes(regions), regions)
+        return {e: r for e, r in regions.items() if not r.is_empty}
 
-    @staticmethod
-    def _need_param(demand: _Demand, param: relay.Var, need: tuple[int, Range] | None) -> None:
-        if need is not None and need[1] == (0, 0):
-            return
-        if param not in demand.params:
-            demand.params[param] = need
-            return
-        old = demand.params[param]
-        if old is None or need is None or old[0] != need[0]:
-            demand.params[param] = None
-        else:
-            demand.params[param] = (old[0], union(old[1], need[1]))
+    def _nodes(self, regions: Regions) -> Iterator[Node]:
+        """The calls that a share needs, backwards; along which dimension is known by the time that one is reached."""
+        for call in reversed(self.calls):
+            if call not in regions or regions[call].is_empty:
+                continue
+            dim = regions[call].dim
+            assert dim is not None, "outline lets no chain through that needs a whole inner value"
+            split = self.splits[call][dim]
+            reads = [
+                (arg, need)
+                for arg, need in zip(flat_args(call), split.needs, strict=True)
+                if isinstance(arg, (relay.Call, relay.Var))
+            ]
+            yield Node(call, split.granule, self._extent(call, dim), reads)
 
     def _share(self, device: str, ranges: list[Range]) -> Share | None:
         results = [i for i, r in enumerate(ranges) if r[0] < r[1]]
         if not results:
             return None
-        demand = self._demand(ranges)
+        regions = self._regions(ranges)
         params: dict[relay.Var, relay.Var] = {}
         inputs: list[tuple[int, int, Range | None]] = []
         for i, p in enumerate(self.func.params):
-            if p not in demand.params:
+            if p not in regions:
                 continue
-            need, ty = demand.params[p], p.checked_type
-            if need is not None:
-                shape = shape_of(p)
-                if need[1] == (0, shape[need[0]]):
-                    need = demand.params[p] = None
-                else:
-                    shape[need[0]] = need[1][1] - need[1][0]
-                    ty = relay.TensorType(shape, ty.dtype)
+            region, ty, shape = regions[p], p.checked_type, shape_of(p)
+            if region.dim is not None and region.range == (0, shape[region.dim]):
+                region = regions[p] = Region(None, 0, 1)
+            if region.dim is not None:
+                shape[region.dim] = region.hi - region.lo
+                ty = relay.TensorType(shape, ty.dtype)
             params[p] = relay.Var(p.name_hint, ty)
-            inputs.append((i, need[0] if need else 0, need[1] if need else None))
-        values = self._write(demand, params)
+            inputs.append((i, region.dim or 0, region.range if region.dim is not None else None))
+        values = self._write(regions, params)
         parts = []
         for i in results:
-            dim, have = demand.calls[self.results[i]]
+            dim, have, want = regions[self.results[i]].dim, regions[self.results[i]].range, ranges[i]
             if dim == REDUCED:
                 parts.append(values[self.results[i]])
                 continue
-            want = ranges[i]
             at = (want[0] - have[0], want[1] - have[0])
             parts.append(slice_expr(values[self.results[i]], dim, at, have[1] - have[0]))
         types = [self._part_type(i, ranges[i]) for i in results]
@@ -149,34 +132,32 @@ class _Chain:
             shape[self.dims[result]] = r[1] - r[0]
         return relay.TensorType(shape, ty.dtype)
 
-    def _write(self, demand: _Demand, params: dict[relay.Var, relay.Var]) -> dict[relay.Expr, relay.Expr]:
+    def _write(self, regions: Regions, params: dict[relay.Var, relay.Var]) -> dict[relay.Expr, relay.Expr]:
         """The chain's operators again, each for its range."""
         values: dict[relay.Expr, relay.Expr] = {}
         for call in self.calls:
-            if call not in demand.calls or demand.calls[call][1] == (0, 0):
+            if call not in regions:
                 continue
-            dim, r = demand.calls[call]
+            dim, r = regions[call].dim, regions[call].range
             args: list[relay.Expr | None] = []
             got: list[Range | None] = []
             for arg, need in zip(flat_args(call), self.splits[call][dim].needs, strict=True):
-                want = None if need is None else need.step.apply(r)
+                want = None if need is None else need.apply(*r)
                 got.append(want)
                 if need is None:
                     args.append(params.get(arg, arg) if isinstance(arg, relay.Var) else arg)
                 elif want == (0, 0):
                     args.append(None)
                 else:
-                    args.append(self._at(arg, need.dim, want, demand, params, values))
+                    args.append(self._at(arg, need.dim, want, regions, params, values))
             values[call] = rule_for(call).rebuild(call, dim, r, args, got)
         return values
 
-    def _at(self, arg, dim: int, want: Range, demand: _Demand, params, values) -> relay.Expr:
+    def _at(self, arg, dim: int, want: Range, regions: Regions, params, values) -> relay.Expr:
         """An argument's range `want`, cut out of what the share holds of it."""
-        if isinstance(arg, relay.Call):
-            have, base = demand.calls[arg][1], values[arg]
-        elif isinstance(arg, relay.Var):
-            need = demand.params[arg]
-            have, base = (need[1] if need is not None else (0, shape_of(arg)[dim])), params[arg]
-        else:
-            have, base = (0, shape_of(arg)[dim]), arg
+        have, base = (0, shape_of(arg)[dim]), arg
+        if isinstance(arg, (relay.Call, relay.Var)):
+            base = values[arg] if isinstance(arg, relay.Call) else params[arg]
+            if regions[arg].dim is not None:
+                have = regions[arg].range
         return slice_expr(base, dim, (want[0] - have[0], want[1] - have[0]), have[1] - have[0])

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.conftest import HEADER
 from tvm_coexec.cost_models import Profile
+from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.measuring.verify import records
 
 pytestmark = pytest.mark.llvm
 
@@ -24,8 +24,8 @@ def plans(measured_s: float) -> list[PlanRecord]:
 def kept(tmp_path, monkeypatch) -> Path:
     """Plans of the same devices in the cache, and of others."""
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "cache"))
-    records.remember({**HEADER, "schedules": "other ones"}, plans(5.0))
-    path = records.remember(HEADER, plans(0.75))
+    append_records({**HEADER, "schedules": "other ones"}, plans(5.0))
+    path = append_records(HEADER, plans(0.75))
     assert path is not None
     return path
 
@@ -61,12 +61,12 @@ def test_plans_alone_are_no_profile(coexec, kept, tmp_path):
 
 def test_no_cache_no_plans(coexec, samples_file, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", "off")
-    assert records.remember(HEADER, plans(0.75)) is None
+    assert append_records(HEADER, plans(0.75)) is None
     assert factor(coexec, tmp_path, samples_file)[0] == 1.0
 
 
 def test_a_cache_that_can_not_be_written_costs_a_warning(tmp_path, monkeypatch, caplog):
     (tmp_path / "cache").write_text("a file, not a folder")
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "cache"))
-    assert records.remember(HEADER, plans(0.75)) is None
+    assert append_records(HEADER, plans(0.75)) is None
     assert "what was measured of the plans is not kept" in caplog.text

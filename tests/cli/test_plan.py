@@ -90,7 +90,7 @@ def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
     assert lines[0] == f"profile: {profile_file}"
     assert "kernels split in" in lines[1] and "expected" in lines[1] and "mJ" not in lines[1]
     assert lines[2] == "strategy coexec; costs: two made-up devices" and lines[-1] == f"{path}: the plan"
-    with deployment_context(instruments=False):
+    with deployment_context(()):
         replayed = CoExecPartition(params=model.params, plan=str(path))(model.mod)
     assert plan_of(replayed) == plan
 
@@ -256,7 +256,7 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
         ((*base, "--strategy", "best"), "strategy 'best' is unknown; use one of coexec"),
         ((*base, "--axis", "depth"), "axis 'depth' is unknown"),
         ((*base, "--ratio", "2"), "ratio '2' must be auto"),
-        ((*base, "--min-gain", "much"), "min_gain 'much'"),
+        ((*base, "--min-gain", "much"), "--min-gain 'much'"),
         ((*base, "--objective", "joy"), "objective 'joy' is unknown; use one of latency, energy, edp"),
         ((*base, "--bandwidth", "0"), "bandwidth '0' must be"),
         ((*base, "--compare", "--ratio", "0.5"), "--compare leaves the ratio to each strategy"),

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tvm.relay")
 
+from tvm_coexec.core.access import AccessMap, InputAccess
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.plan import Plan, Segment
 
 
@@ -26,10 +28,12 @@ def graph() -> KernelGraph:
     for i in range(3):
         axes = (
             SplitAxis("oc", 1, 16, 4, 4, (None,), True),
-            SplitAxis("h", 2, 12, 1, 2, (Need(2, ((Step(1, -1, 1, 1, 12),),)),), False),
+            SplitAxis("h", 2, 12, 1, 2, (InputAccess(2, ((AccessMap(1, -1, 1, 1, 12),),)),), False),
         )
-        kernels.append(Kernel(i, "nn.conv2d", "nn.conv2d", {"groups": 4}, (i - 1,), (t,), (t,), 9216, 1e6, axes))
-    kernels.append(Kernel(3, "nn.softmax", "nn.softmax", {}, (2,), (t,), (t,), reason="it mixes everything"))
+        attrs, kinds = {"groups": 4}, (OpKind.CONV,)
+        kernels.append(Kernel(i, "nn.conv2d", "nn.conv2d", attrs, (i - 1,), (t,), (t,), 9216, 1e6, axes, kinds=kinds))
+    why, kinds = "it mixes everything", (OpKind.SOFTMAX,)
+    kernels.append(Kernel(3, "nn.softmax", "nn.softmax", {}, (2,), (t,), (t,), reason=why, kinds=kinds))
     return KernelGraph(tuple(kernels), (("x", t),), (3,))
 
 
@@ -102,30 +106,30 @@ def test_what_a_person_may_leave_out():
             '{"version": 7, "segments": []}',
             "here.json has plan version 7; this release reads version 1: plan again",
         ),
-        ('{"version": 1, "segments": []}', "here.json is damaged: it lacks or garbles 'graph'"),
-        ('{"version": 1, "graph": "a", "segments": [{"kernels": [0]}]}', "lacks or garbles 'device'"),
-        ('{"version": 1, "graph": "a", "segments": [{"device": "cpu"}]}', "lacks or garbles 'kernels'"),
+        ('{"version": 1, "segments": []}', "here.json is damaged: missing or invalid 'graph'"),
+        ('{"version": 1, "graph": "a", "segments": [{"kernels": [0]}]}', "missing or invalid 'device'"),
+        ('{"version": 1, "graph": "a", "segments": [{"device": "cpu"}]}', "missing or invalid 'kernels'"),
         ('{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": 3}]}', "here.json is damaged"),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": ["x"]}]}',
-            "segment 0 lacks or garbles 'kernels'",
+            "segment 0 has a missing or invalid 'kernels'",
         ),
-        ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged: segment 0 is no object"),
+        ('{"version": 1, "graph": "a", "segments": ["cpu"]}', "here.json is damaged: segment 0 is not an object"),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0.5]}]}',
-            "segment 0 lacks or garbles 'kernels'",
+            "segment 0 has a missing or invalid 'kernels'",
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "axis": "h", "cut": 4.5}]}',
-            "segment 0 lacks or garbles 'cut'",
+            "segment 0 has a missing or invalid 'cut'",
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "split", "kernels": [0], "axis": "h"}]}',
-            "segment 0 lacks or garbles 'cut'",
+            "segment 0 has a missing or invalid 'cut'",
         ),
         (
             '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0], "Cut": 4}]}',
-            "segment 0 has 'Cut', which means nothing; it may have device, kernels, axis, cut, expected_s",
+            "segment 0 has the unknown key 'Cut' (allowed: device, kernels, axis, cut, expected_s)",
         ),
         ('{"version": 1, "graph": "a", "segments": 5}', "here.json is damaged: 'segments' is not a list; plan again"),
         ('{"version": 1, "graph": "a", "segments": [], "notes": []}', "here.json is damaged: 'notes' is not an object"),

@@ -19,6 +19,7 @@ from tvm import relay
 import tvm_coexec
 from tests.models import conv_chain, fire_net, input_of, reference, residual_net, run
 from tvm_coexec.executor.annotations import metadata_of, roles_of, with_metadata
+from tvm_coexec.executor.graph_json import Graph
 
 pytestmark = pytest.mark.llvm
 
@@ -39,7 +40,7 @@ def op_nodes(text: str) -> list[tuple[str, str, str]]:
 )
 def test_roles_fit_what_the_nodes_do(net, axis):
     lib = tvm_coexec.build(net(), ratio=0.5, axis=axis)
-    told = metadata_of(lib.get_graph_json())
+    told = metadata_of(Graph(lib.get_graph_json()))
     nodes = op_nodes(lib.get_graph_json())
     assert list(told["nodes"]) == [name for name, _, _ in nodes]
     chains = {s for s, row in enumerate(told["segments"]) if row["device"] == "split"}
@@ -68,7 +69,7 @@ def test_segments_and_expectation_are_the_plan_s():
     made = relay.transform.CoExecPartition(ratio=0.5, profile="generic")
     with tvm.transform.PassContext(opt_level=3):
         made(residual_net())
-    told = metadata_of(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json())
+    told = metadata_of(Graph(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json()))
     for row, segment in zip(told["segments"], made.report.plan.segments, strict=True):
         assert row["device"] == segment.device
         if segment.device == "split":
@@ -83,11 +84,11 @@ def test_segments_and_expectation_are_the_plan_s():
 
 
 def test_without_costs_nothing_is_expected():
-    assert "expected" not in metadata_of(tvm_coexec.build(conv_chain(), ratio=0.5).get_graph_json())
+    assert "expected" not in metadata_of(Graph(tvm_coexec.build(conv_chain(), ratio=0.5).get_graph_json()))
 
 
 def test_a_whole_model_on_the_cpu_is_one_segment():
-    told = metadata_of(tvm_coexec.build(conv_chain(), ratio=0.0).get_graph_json())
+    told = metadata_of(Graph(tvm_coexec.build(conv_chain(), ratio=0.0).get_graph_json()))
     assert told["segments"] == [{"device": "cpu", "chain": -1}]
     assert told["nodes"] and set(map(tuple, told["nodes"].values())) == {(0, "work")}
 
@@ -125,8 +126,8 @@ def test_a_user_s_instruments_see_the_build():
 def test_any_other_graph_has_none():
     with tvm.transform.PassContext(opt_level=3):
         text = relay.build(conv_chain(), "llvm").get_graph_json()
-    assert metadata_of(text) is None
-    assert metadata_of(with_metadata(text, {"coexec": {"version": 99}})) is None
+    assert metadata_of(Graph(text)) is None
+    assert metadata_of(Graph(with_metadata(text, {"coexec": {"version": 99}}))) is None
     assert list(json.loads(with_metadata(text, {})))[-1] == "metadata"  # the executor reads no further
 
 

@@ -14,7 +14,7 @@ from tests.runtime import process
 pytestmark = pytest.mark.opencl
 
 CODE = """
-from tests import memory_checks
+from tests.executor import memory_checks
 from tvm_coexec.opencl import runtime
 mode, waiting = runtime.devices()[0].memory_mode, runtime.waiting()["method"]
 report({{"mode": mode, "waiting": waiting, "results": memory_checks.run_all({folder!r})}})

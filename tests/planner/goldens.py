@@ -7,6 +7,10 @@ byte of these files as it is. Where a change means to alter plans, write the fil
     python -m tests.planner.goldens --write resnet50   # some of them
 
 ``golden/profiles`` are copies of the package's profiles: fitting a profile again does not touch the goldens.
+``golden/graphs`` are the kernel graphs of the networks: planning them needs no TVM. Where extraction, rules or the zoo
+change on purpose, write them again, and then the plans (that takes minutes, and TVM)::
+
+    python -m tests.planner.goldens --graphs           # or some of them
 """
 
 from __future__ import annotations
@@ -85,8 +89,18 @@ def _section(graph: KernelGraph, costs: object, options: dict, title: str) -> st
     return f"# {title}{text}\n{plan}"
 
 
+def graph_path(network: str) -> Path:
+    """The frozen kernel graph of a network of the zoo."""
+    return FOLDER / "graphs" / f"{network}.json"
+
+
+def load_graph(network: str) -> KernelGraph:
+    """The frozen kernel graph of a network of the zoo."""
+    return KernelGraph.load(graph_path(network))
+
+
 def extract(network: str) -> KernelGraph:
-    """The kernels of a network of the zoo; needs TVM."""
+    """The kernels of a network of the zoo as they are now; needs TVM."""
     from tvm_coexec.measuring.read_model import load_model
 
     return load_model(network).graph()
@@ -95,10 +109,16 @@ def extract(network: str) -> KernelGraph:
 def main() -> None:
     """Write the goldens."""
     parser = argparse.ArgumentParser(description="Write the frozen plans again. Read the difference before a commit.")
-    parser.add_argument("--write", nargs="*", metavar="NAME", required=True, help="networks, or random (default: all)")
-    wanted = parser.parse_args().write or [*NETWORKS, "random"]
-    for name in wanted:
-        text = random_text() if name == "random" else network_text(extract(name))
+    parser.add_argument("--write", nargs="*", metavar="NAME", help="plans of networks, or random (default: all)")
+    parser.add_argument("--graphs", nargs="*", metavar="NAME", help="kernel graphs of networks (default: all)")
+    args = parser.parse_args()
+    if args.write is None and args.graphs is None:
+        parser.error("give --write or --graphs")
+    for name in [] if args.graphs is None else args.graphs or NETWORKS:
+        extract(name).save(graph_path(name))
+        print(f"{name}: {graph_path(name).stat().st_size} bytes")
+    for name in [] if args.write is None else args.write or [*NETWORKS, "random"]:
+        text = random_text() if name == "random" else network_text(load_graph(name))
         (FOLDER / f"{name}.plans.txt").write_text(text)
         print(f"{name}: {len(text)} bytes")
 

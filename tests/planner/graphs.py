@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, identity
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
 
 
 def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32, flops: float = 1e8) -> Kernel:
     """A 3x3 convolution with padding 1."""
     t = Tensor((1, channels, size, size), "float32")
-    rows = Need(2, ((Step(1, -1, 1, 1, size),),))
+    rows = InputAccess(2, ((AccessMap(1, -1, 1, 1, size),),))
     axes = (
         SplitAxis("oc", 1, channels, 1, 4, tuple(None for _ in inputs), True),
         SplitAxis("h", 2, size, 1, 2, tuple(rows for _ in inputs), False),
     )
     attrs = {"n": index, "kernel_size": [3, 3], "strides": [1, 1], "groups": 1}
-    return Kernel(index, "nn.conv2d+nn.relu", "nn.conv2d", attrs, inputs, (t,) * len(inputs), (t,), 4096, flops, axes)
+    kinds = (OpKind.CONV, OpKind.ELEMENTWISE)
+    reads = (t,) * len(inputs)
+    return Kernel(index, "nn.conv2d+nn.relu", "nn.conv2d", attrs, inputs, reads, (t,), 4096, flops, axes, kinds=kinds)
 
 
 def add_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32) -> Kernel:
     """An elementwise sum."""
     t = Tensor((1, channels, size, size), "float32")
     axes = tuple(
-        SplitAxis(n, d, e, 1, 2, tuple(Need(d, ((identity(e),),)) for _ in inputs), False)
+        SplitAxis(n, d, e, 1, 2, tuple(InputAccess(d, ((identity(e),),)) for _ in inputs), False)
         for n, d, e in (("oc", 1, channels), ("h", 2, size))
     )
-    return Kernel(index, "add", "add", {}, inputs, (t,) * len(inputs), (t,), 0, 32e3, axes)
+    kinds = (OpKind.ELEMENTWISE,)
+    return Kernel(index, "add", "add", {}, inputs, (t,) * len(inputs), (t,), 0, 32e3, axes, kinds=kinds)
 
 
 def softmax_kernel(index: int, inputs: tuple[int, ...]) -> Kernel:
     """Something that can't be divided."""
     t = Tensor((1, 1000), "float32")
-    return Kernel(
-        index, "nn.softmax", "nn.softmax", {}, inputs, (t,), (t,), 0, 4e3, (), "none of its axes can be divided"
-    )
+    why, kinds = "none of its axes can be divided", (OpKind.SOFTMAX,)
+    return Kernel(index, "nn.softmax", "nn.softmax", {}, inputs, (t,), (t,), 0, 4e3, (), why, kinds)
 
 
 def graph(*kernels: Kernel) -> KernelGraph:

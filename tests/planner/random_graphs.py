@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, Need, Range, SplitAxis, Step, Tensor, identity
+from tvm_coexec.core.access import AccessMap, InputAccess, Range, identity
+from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.cost_models.costs import Costs, Link
 
 SIZE = 12
@@ -45,7 +47,6 @@ class RandomCosts(Costs):
     def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs`."""
         axis = kernel.axis(dim)
-        assert axis is not None
         rows = np.asarray(ranges, float).reshape(-1, 2)
         part = np.maximum(0.0, rows[:, 1] - rows[:, 0]) / axis.extent
         return np.where(part > 0, self.launch_s[device] + part * self._work_s(device, kernel), 0.0)
@@ -112,40 +113,41 @@ def random_graph(seed: int, kernels: int, block: int | None = None) -> KernelGra
 
 def _conv(index: int, source: int, channels: int, dice: np.random.Generator) -> Kernel:
     size = int(dice.choice([1, 3]))
-    rows = Need(2, ((Step(1, -(size // 2), size // 2, 1, SIZE),),))
+    rows = InputAccess(2, ((AccessMap(1, -(size // 2), size // 2, 1, SIZE),),))
     axes = [SplitAxis("oc", 1, CHANNELS, 1, 2, (None,), True), SplitAxis("h", 2, SIZE, 1, 2, (rows,), False)]
     if dice.random() < 0.3:
-        reads = Need(1, ((identity(channels),),))
+        reads = InputAccess(1, ((identity(channels),),))
         axes.append(SplitAxis("ic", REDUCED, channels, 1, channels // 6, (reads,), True))
     attrs = {"n": index, "kernel_size": [size, size], "strides": [1, 1], "groups": 1}
     flops = float(10 ** dice.uniform(5.5, 7.5))
-    name = "nn.conv2d+nn.relu"
-    return Kernel(
-        index, name, "nn.conv2d", attrs, (source,), (_map(channels),), (_map(CHANNELS),), 4096, flops, tuple(axes)
-    )
+    name, kinds = "nn.conv2d+nn.relu", (OpKind.CONV, OpKind.ELEMENTWISE)
+    reads, makes = (_map(channels),), (_map(CHANNELS),)
+    return Kernel(index, name, "nn.conv2d", attrs, (source,), reads, makes, 4096, flops, tuple(axes), kinds=kinds)
 
 
 def _elementwise(index: int, sources: tuple[int, ...], channels: int) -> Kernel:
     axes = tuple(
-        SplitAxis(n, d, e, 1, e // 6, tuple(Need(d, ((identity(e),),)) for _ in sources), False)
+        SplitAxis(n, d, e, 1, e // 6, tuple(InputAccess(d, ((identity(e),),)) for _ in sources), False)
         for n, d, e in (("oc", 1, channels), ("h", 2, SIZE))
     )
     name, t = "add" if len(sources) > 1 else "nn.relu", _map(channels)
-    return Kernel(index, name, name, {"n": index}, sources, (t,) * len(sources), (t,), 0, 1e5, axes)
+    kinds = (OpKind.ELEMENTWISE,)
+    return Kernel(index, name, name, {"n": index}, sources, (t,) * len(sources), (t,), 0, 1e5, axes, kinds=kinds)
 
 
 def _concatenation(index: int, sources: tuple[int, ...], sizes: list[int]) -> Kernel:
     total, fields, offset = sum(sizes), [], 0
     for n in sizes:
-        fields.append(Need(1, ((Step(1, -offset, -offset, 1, n),),)))
+        fields.append(InputAccess(1, ((AccessMap(1, -offset, -offset, 1, n),),)))
         offset += n
-    rows = tuple(Need(2, ((identity(SIZE),),)) for _ in sources)
+    rows = tuple(InputAccess(2, ((identity(SIZE),),)) for _ in sources)
     axes = (
         SplitAxis("oc", 1, total, 1, total // 6, tuple(fields), False),
         SplitAxis("h", 2, SIZE, 1, 2, rows, False),
     )
     tensors = tuple(_map(n) for n in sizes)
-    return Kernel(index, "concatenate", "concatenate", {"n": index}, sources, tensors, (_map(total),), 0, 0.0, axes)
+    name, kinds = "concatenate", (OpKind.CONCAT,)
+    return Kernel(index, name, name, {"n": index}, sources, tensors, (_map(total),), 0, 0.0, axes, kinds=kinds)
 
 
 def _map(channels: int) -> Tensor:

@@ -18,12 +18,12 @@ from tvm_coexec.planner import CachedCosts, check_options, make_plan, simulate
         (("coexec", "auto", 1.5, None), "ratio 1.5 must be auto or a number from 0"),
         (("coexec", "auto", "half", None), "ratio 'half' must be auto or a number"),
         (("coexec", "auto", float("nan"), None), "ratio nan must be"),
-        (("coexec", "auto", "auto", 1.0), "min_gain 1.0 must be a part"),
+        (("coexec", "auto", "auto", 1.0), "min_gain 1.0 must be a fraction"),
     ],
 )
 def test_options_are_refused_by_name(options, text):
     with pytest.raises(CoExecError, match=text.replace("(", r"\(")):
-        check_options(*options)
+        check_options(**dict(zip(("strategy", "axis", "ratio", "min_gain"), options, strict=True)))
 
 
 @pytest.mark.parametrize(("ratio", "device"), [(0.0, "cpu"), (1.0, "gpu")])

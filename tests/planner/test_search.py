@@ -9,7 +9,7 @@ import pytest
 
 from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
-from tvm_coexec.core.kernel_graph import chain_shares
+from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import make_plan, simulate
 from tvm_coexec.planner.cached_costs import CachedCosts

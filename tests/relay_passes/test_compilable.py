@@ -12,7 +12,8 @@ import tvm_coexec
 from tests import models
 from tvm_coexec import CoExecError, Plan
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
+from tvm_coexec.cost_models import AnalyticCosts, Link, MeasuredCosts, Roofline
+from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
 from tvm_coexec.partition import CoExecPartition
 from tvm_coexec.planner import STRATEGIES
 from tvm_coexec.relay_passes import compilable
@@ -226,6 +227,22 @@ def test_a_replayed_plan_is_refused_with_the_kernel_and_the_reason(tmp_path):
     fine = Plan(graph.fingerprint(), (Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("gpu", (2, 3))))
     _, partition = partitioned(mod, plan=fine)
     assert partition.report.plan is fine
+
+
+def test_what_failed_when_it_was_measured_is_not_planned_for_the_gpu():
+    """Measured costs know that a kernel failed, and TVM says why, if it does not compile."""
+    link = Link(1e-7, 1e-12)
+    costs = MeasuredCosts(link, link, link, fallback=fast_gpu())
+    mod = grouped_net()
+    with tvm.transform.PassContext(opt_level=3):
+        graph = extract(Prepare()(mod))
+    for index in (1, 3):
+        costs.add("gpu", graph.kernels[index].signature(), WHOLE, 0, UNUSABLE_S)
+    _, partition = partitioned(mod, profile=costs, strategy="single")
+    report = partition.report
+    assert whole_on_gpu(report.plan) == {0, 2} and max(report.alone_s().values()) < 1.0
+    assert report.plan.notes["1"] == f"TVM can't compile it for opencl ({UNSUPPORTED})"
+    assert report.plan.notes["3"] == "it failed when it was measured on the GPU"
 
 
 def test_a_rule_can_keep_an_operator_off_the_gpu(monkeypatch):

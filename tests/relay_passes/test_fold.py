@@ -57,3 +57,27 @@ def test_integer_division_and_others_are_left_to_tvm():
 @pytest.mark.parametrize(("source", "target"), [("OIHW16o", "OIHW"), ("OIHW", "OIHW5o"), ("OIHW", "OIH4h")])
 def test_layouts_that_numpy_does_not_fold(source, target):
     assert pack(np.zeros((16, 8, 3, 3), "float32"), source, target) is None
+
+
+SCALARS = {
+    "add": lambda: relay.add(relay.const(1), relay.const(2)),
+    "divide": lambda: relay.divide(relay.const(1.0), relay.const(3.0)),
+    "rsqrt": lambda: relay.rsqrt(relay.const(2.5)),
+    "chain": lambda: relay.negative(relay.sqrt(relay.multiply(relay.const(0.5), relay.const(3.0)))),
+    "squeeze": lambda: relay.squeeze(constant(1, 1)),
+    "reshape": lambda: relay.reshape(constant(1, 1), ()),
+    "transpose": lambda: relay.transpose(relay.const(2.0)),
+    "expand_dims": lambda: relay.expand_dims(relay.subtract(relay.const(2.0), relay.const(3.0)), 0, 2),
+    "with an array": lambda: relay.multiply(relay.const(2.0), constant(3, 1)),
+    "half": lambda: relay.rsqrt(relay.const(2.0, "float16")),
+    "overflow": lambda: relay.add(relay.const(100, "int8"), relay.const(100, "int8")),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalars_keep_rank_and_type(name):
+    mod = relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function([], SCALARS[name]())))
+    ours, theirs = FoldConstants()(mod)["main"].body, relay.transform.FoldConstant()(mod)["main"].body
+    assert tvm.ir.structural_equal(ours.checked_type, mod["main"].body.checked_type)
+    assert ours.data.dtype == theirs.data.dtype
+    np.testing.assert_allclose(ours.data.numpy(), theirs.data.numpy(), rtol=1e-3 if name == "half" else 1e-6)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.planner import graphs
 from tvm_coexec import Report
 from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Power
 from tvm_coexec.planner import CachedCosts, make_plan, ran
@@ -23,7 +26,7 @@ def test_text_names_everything():
     (row,) = [line.split() for line in text.splitlines() if " split " in line and line.strip().startswith("0")]
     assert row[1:4] == ["split", "h", "16/32"]
     assert float(row[4]) > 0 and float(row[5]) > 0
-    assert "2 nn.softmax: none of its axes can be divided" in text
+    assert "  1 kernel: none of its axes can be divided (2 nn.softmax)" in text
 
 
 def test_what_sync_points_cost_is_what_the_host_spends_on_them():
@@ -72,11 +75,55 @@ def test_rows_hold_the_numbers():
     assert set(row["expected_s"]) == {"cpu", "gpu", "enqueue", "share_out", "join", "wait", "total"}
 
 
-def test_equal_reasons_are_told_once():
-    g = graphs.graph(*(graphs.softmax_kernel(i, (i - 1,)) for i in range(9)))
-    text = Report(g, make_plan(g, ratio=0.5)).to_text()
-    assert text.count("none of its axes can be divided") == 1
-    assert "0,1,2,3,4,5,... (9) nn.softmax" in text
+def test_equal_reasons_are_one_line_with_a_count_and_examples():
+    """The most frequent first; three operators, and three kernels of each, are shown."""
+    long_name = "+".join(["add"] * 30)
+    kernels = [graphs.softmax_kernel(i, (i - 1,)) for i in range(9)]
+    kernels += [
+        replace(
+            graphs.softmax_kernel(9, (8,)), name=long_name, kinds=(OpKind.ELEMENTWISE,) * 30, reason="another reason"
+        )
+    ]
+    kernels += [replace(graphs.softmax_kernel(i, (i - 1,)), name=f"op{i % 5}") for i in range(10, 20)]
+    g = graphs.graph(*kernels)
+    lines = Report(g, make_plan(g, ratio=0.5)).to_text().splitlines()
+    first, second = lines[lines.index("left whole:") + 1 :]
+    examples = "0,1,2,... (9) nn.softmax; 10,15 op0; 11,16 op1; ..."
+    assert first == f"  19 kernels: none of its axes can be divided ({examples})"
+    assert second.startswith("  1 kernel: another reason (9 add+add+") and second.endswith("+add+add)")
+    assert "\u2026" in second and len(second) < 80
+
+
+def test_the_kernels_that_carry_the_expected_time():
+    """Whole and split ones, the largest first; equal ones are one entry; what takes no time is left out."""
+    big, small = (graphs.conv_kernel(i, (i - 1,), flops=f) for i, f in ((0, 4e8), (1, 1e8)))
+    twins = [replace(graphs.conv_kernel(i, (i - 1,)), attrs=small.attrs) for i in (2, 3)]
+    idle = replace(graphs.softmax_kernel(4, (3,)), flops=0.0)
+    g, costs = graphs.graph(big, small, *twins, idle), graphs.costs(10, 20)
+    segments = (Segment("split", (0, 1), "h", 16), Segment("gpu", (2, 3)), Segment("cpu", (4,)))
+    report = Report(g, Plan(g.fingerprint(), segments), costs=costs)
+    rows = report.largest()
+    shares = segments[0].shares(g)
+    halves = {
+        d: costs.shares_s(d, big, shares.dims[0], [getattr(shares, d)[0]])[0] for d in ("gpu", "cpu")
+    }  # the first kernel of the chain computes rows of the halo twice
+    assert [r["kernels"] for r in rows[:3]] == [[0], [2, 3], [1]]
+    assert (rows[0]["device"], rows[1]["device"]) == ("split", "gpu")
+    assert (rows[0]["gpu_s"], rows[0]["cpu_s"]) == pytest.approx((halves["gpu"], halves["cpu"]))
+    assert rows[0]["fraction"] == pytest.approx(max(halves.values()) / report.expected_s)
+    assert rows[1]["fraction"] == pytest.approx(2 * costs.whole_s("gpu", twins[0]) / report.expected_s)
+    assert rows[1]["cpu_s"] is None and [r["kernels"] for r in report.largest(1)] == [[0]]
+    lines = report.to_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("largest kernels"))
+    assert lines[at + 3].split() == [
+        f"{rows[0]['fraction']:.1%}", "split", f"{halves['gpu'] * 1e3:.3f}", f"{halves['cpu'] * 1e3:.3f}", "0:",
+        "nn.conv2d+nn.relu",
+    ]  # fmt: skip
+    assert lines[at + 4].split()[-2:] == ["2,3:", "nn.conv2d+nn.relu"]
+    many = graphs.graph(*(graphs.conv_kernel(i, (i - 1,), flops=(i + 1) * 1e7) for i in range(14)))
+    found = Report(many, make_plan(many, graphs.costs()), costs=graphs.costs()).largest()
+    assert [r["kernels"] for r in found] == [[k] for k in range(13, 3, -1)]
+    assert Report(g, Plan(g.fingerprint(), segments)).largest() == []
 
 
 def test_model_left_alone():

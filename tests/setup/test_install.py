@@ -69,14 +69,26 @@ for module in (tvm_coexec, tvm_coexec.relay_passes, tvm_coexec.cost_models):
     print(module.__file__)
 """
 RUNTIME = """
-import pathlib, tvm_coexec.opencl.runtime
-print(pathlib.Path(tvm_coexec.opencl.runtime.__file__).parent / "lib/libtvm_coexec_runtime.so")
+import tvm_coexec.opencl.runtime
+print(tvm_coexec.opencl.runtime.library_path())
+"""
+METADATA = """
+import importlib.metadata, tvm_coexec
+found = importlib.metadata.distribution("tvm-coexec")
+print(found.version, tvm_coexec.__version__, found.metadata.get("License-Expression") or found.metadata["License"])
 """
 NEW_MODULES = """
 from tvm_coexec.cost_models import zz_more
 from tvm_coexec.relay_passes import zz_new
 print(zz_new.VALUE, zz_more.VALUE)
 """
+
+
+def source_version(checkout: Path) -> str:
+    """The version that the sources state, without an install."""
+    command = [sys.executable, "setup.py", "--quiet", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=checkout, check=True)
+    return done.stdout.split()[-1]
 
 
 def test_editable_install_reads_the_checkout(checkout, tmp_path):
@@ -90,6 +102,7 @@ def test_editable_install_reads_the_checkout(checkout, tmp_path):
     assert run(python, WHERE).split() == list(map(str, files))
     library = Path(run(python, RUNTIME))
     assert library.is_relative_to(checkout) and library.exists()
+    assert run(python, METADATA).split() == [source_version(checkout)] * 2 + ["Apache-2.0"]
     # New files, and new folders, are there without installing again.
     (checkout / "relay_passes/zz_new.py").write_text("VALUE = 7\n")
     (checkout / "cost_models/zz_more").mkdir()
@@ -109,6 +122,9 @@ def test_plain_install_needs_no_checkout(checkout, tmp_path):
     assert run(python, WHERE).split() == list(map(str, files))
     assert Path(run(python, RUNTIME)) == site / "lib/libtvm_coexec_runtime.so"
     assert (site / "lib/libtvm_coexec_runtime.so").exists()
+    assert run(python, METADATA).split() == [source_version(checkout)] * 2 + ["Apache-2.0"]
+    assert (site / "py.typed").exists()
+    assert list(site.parent.glob("tvm_coexec-*.dist-info/**/LICENSE"))
     # Every module of the checkout is there, under its mapped name.
     for source, target in (("python/tvm_coexec", ""), ("relay_passes", "relay_passes"), ("cost_models", "cost_models")):
         for module in (checkout / source).rglob("*.py"):

@@ -6,7 +6,7 @@ import json
 
 from tvm_coexec.executor.annotations import with_metadata
 from tvm_coexec.tracing.record import Recording
-from tvm_coexec.tracing.segments import Graph
+from tvm_coexec.tracing.segments import TracedGraph
 from tvm_coexec.tracing.spans import Span, Spans
 
 START = 1_000_000
@@ -41,11 +41,20 @@ EXPECTED = {
 
 def graph_json(described: bool = True, nodes: list[tuple] = NODES) -> str:
     """The graph as an executor gets it."""
+    count = len(nodes) + 1
     text = json.dumps(
         {
             "nodes": [{"op": "null", "name": "x", "inputs": []}]
             + [{"op": "tvm_op", "name": n, "attrs": {"func_name": f}, "inputs": []} for n, f, *_ in nodes],
-            "attrs": {"device_index": ["list_int", [1, *(d for _, _, d, *_ in nodes)]]},
+            "arg_nodes": [0],
+            "heads": [[count - 1, 0, 0]],
+            "node_row_ptr": list(range(count + 1)),
+            "attrs": {
+                "device_index": ["list_int", [1, *(d for _, _, d, *_ in nodes)]],
+                "shape": ["list_shape", [[4]] * count],
+                "dltype": ["list_str", ["float32"] * count],
+                "storage_id": ["list_int", list(range(count))],
+            },
         }
     )
     if not described:
@@ -82,4 +91,4 @@ def recording(described: bool = True, dropped: int = 0) -> Recording:
     """Three runs, of which the middle one, the first, is recorded as above."""
     windows = ((START, START + 100 * US), (START + 200 * US, START + 420 * US), (START + 500 * US, START + 550 * US))
     spans = Spans(tuple(run_spans()), dropped, {0: 2 * US})
-    return Recording(Graph.from_json(graph_json(described)), windows, spans)
+    return Recording(TracedGraph.from_json(graph_json(described)), windows, spans)

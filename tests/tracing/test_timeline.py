@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tvm.relay")
 
 from tests.tracing import made
-from tvm_coexec.tracing.segments import Graph
+from tvm_coexec.tracing.segments import TracedGraph
 from tvm_coexec.tracing.spans import Spans
 from tvm_coexec.tracing.timeline import Event, expected_timeline, measured_timeline
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.llvm
 WINDOW = (made.START, made.START + 100 * made.US)
 
 
-def events(graph: Graph, spans, lane: str) -> list[tuple]:
+def events(graph: TracedGraph, spans, lane: str) -> list[tuple]:
     timeline = measured_timeline(graph, Spans(tuple(spans)), WINDOW)
     return [(round(e.start_s * 1e6, 3), round(e.end_s * 1e6, 3), e.what, e.segment) for e in timeline.lane(lane)]
 
 
 def test_every_span_gets_its_place():
-    graph = Graph.from_json(made.graph_json())
+    graph = TracedGraph.from_json(made.graph_json())
     assert events(graph, made.run_spans(), "cpu") == [
         (2, 8, "slice", 0),
         (9, 12, "upload", 0),
@@ -41,7 +41,7 @@ def test_every_span_gets_its_place():
 
 
 def test_kernels_know_when_they_were_launched_and_copies_where_they_go():
-    timeline = measured_timeline(Graph.from_json(made.graph_json()), Spans(tuple(made.run_spans())), WINDOW)
+    timeline = measured_timeline(TracedGraph.from_json(made.graph_json()), Spans(tuple(made.run_spans())), WINDOW)
     assert [(e.name, round(e.launched_s * 1e6)) for e in timeline.lane("gpu")] == [
         ("conv_kernel0", 14),
         ("conv_kernel1", 17),
@@ -53,7 +53,7 @@ def test_kernels_know_when_they_were_launched_and_copies_where_they_go():
 
 
 def test_a_graph_that_says_nothing_still_gives_kinds():
-    told = events(Graph.from_json(made.graph_json(described=False)), made.run_spans(), "cpu")
+    told = events(TracedGraph.from_json(made.graph_json(described=False)), made.run_spans(), "cpu")
     assert [what for _, _, what, _ in told] == [
         *("work", "upload", "enqueue", "work", "download", "wait", "download", "work", "work"),
     ]
@@ -84,7 +84,7 @@ def test_a_rewritten_graph_is_read_by_what_it_says():
         made.span("call", 86, 90, "coexec_join", 4),
         made.span("call", 91, 99, "f_softmax", 5),
     ]
-    graph = Graph.from_json(made.graph_json(nodes=nodes))
+    graph = TracedGraph.from_json(made.graph_json(nodes=nodes))
     assert graph.calls == (0, 2, 3, 4, 6, 7)
     assert events(graph, spans, "cpu") == [
         (2, 8, "slice", 0),
@@ -105,7 +105,7 @@ def test_copies_that_no_node_makes_belong_to_none():
     """An executor's own reads and writes, between calls."""
     spans = [*made.run_spans()[:1], made.span("download", 9, 10, nbytes=8, device=0), *made.run_spans()[4:6]]
     nodes = [made.NODES[0], *made.NODES[2:]]
-    told = events(Graph.from_json(made.graph_json(nodes=nodes)), spans, "cpu")
+    told = events(TracedGraph.from_json(made.graph_json(nodes=nodes)), spans, "cpu")
     assert told[1] == (9, 10, "download", -1)
 
 
@@ -115,13 +115,13 @@ def test_other_threads_and_other_runs_are_not_the_host():
         made.span("upload", 30, 40, nbytes=5, thread=3),
         made.span("call", 120, 130, "f_slice", 0),
     ]
-    graph = Graph.from_json(made.graph_json())
+    graph = TracedGraph.from_json(made.graph_json())
     assert events(graph, spans, "cpu") == events(graph, made.run_spans(), "cpu")
     assert (30, 40, "upload", -1) in events(graph, spans, "transfers")
 
 
 def test_where_a_plan_has_the_host_at_nothing_it_waits():
-    timeline = expected_timeline(Graph.from_json(made.graph_json()))
+    timeline = expected_timeline(TracedGraph.from_json(made.graph_json()))
     assert timeline.total_s == pytest.approx(90e-6)
     waits = [e for e in timeline.lane("cpu") if e.what == "wait"]
     assert [(e.segment, round(e.start_s * 1e6), round(e.end_s * 1e6)) for e in waits] == [(0, 50, 60)]

@@ -44,8 +44,8 @@ def test_without_a_number_and_in_a_target(tvmc, model_file):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--coexec-verify", "many"], "--coexec-verify many must be a number of plans"),
-        (["--coexec-verify", "2"], "verify 2: at least 3 plans are measured"),
+        (["--coexec-verify", "many"], "--coexec-verify 'many' must be True, a number of plans"),
+        (["--coexec-verify", "2"], "--coexec-verify '2' must be at least 3 plans"),
         (["--coexec-verify", "--coexec-plan", "p.json"], "--coexec-verify would have no effect: leave one out"),
     ],
 )

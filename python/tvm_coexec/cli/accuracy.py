@@ -48,6 +48,10 @@ class Compared:
         """Predicted over measured, less 1; shape (n,)."""
         return self.predicted_s / self.measured_s - 1.0
 
+    def of_class(self, key: str) -> np.ndarray:
+        """Relative errors of the samples of one kernel class."""
+        return self.where(lambda s: s.workload.key == key)
+
     def where(self, keep: Callable[[Sample], bool]) -> np.ndarray:
         """Errors of some of the samples."""
         return self.errors[np.array([keep(s) for s in self.samples], bool)]
@@ -92,7 +96,7 @@ def rows_of(compared: Compared) -> list[dict[str, object]]:
         return {"device": compared.device, "class": name, "kernels": len(errors), **figures(errors)}
 
     classes = sorted({s.workload.key for s in compared.samples})
-    rows = [row(c, compared.where(lambda s, c=c: s.workload.key == c)) for c in classes]
+    rows = [row(c, compared.of_class(c)) for c in classes]
     for name, number in compared.unknown.items():
         rows.append(row(f"{name} (not in the profile)", np.zeros(0)) | {"kernels": number})
     rows.append(row("whole kernels", compared.where(lambda s: s.dim < 0)))
@@ -103,9 +107,9 @@ def rows_of(compared: Compared) -> list[dict[str, object]]:
 
 def rows_by_network(compared: Compared) -> list[dict[str, object]]:
     """Rows of a table: the samples of each network."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for name in sorted({s.network for s in compared.samples}):
-        errors = compared.where(lambda s, n=name: s.network == n)
+        errors = np.array([e for s, e in zip(compared.samples, compared.errors, strict=True) if s.network == name])
         rows.append({"device": compared.device, "network": name, "kernels": len(errors), **figures(errors)})
     return rows
 
@@ -129,7 +133,7 @@ def weak_classes(compared: Iterable[Compared]) -> list[str]:
     lines = []
     for c in compared:
         for key in sorted({s.workload.key for s in c.samples}):
-            errors = np.abs(c.where(lambda s, key=key: s.workload.key == key))
+            errors = np.abs(c.of_class(key))
             if len(errors) < _FEW_SAMPLES:
                 lines.append(f"note: {c.device} {key} has {len(errors)} samples only; add some with --designed")
             elif errors.mean() > _LARGE_ERROR:

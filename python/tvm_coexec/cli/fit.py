@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import Samples, read_samples
+from tvm_coexec.cost_models.plan_cache import read_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
 from tvm_coexec.cost_models.power import Power, read_readings
 
@@ -76,6 +77,4 @@ def _plans(given: str | None, samples: Samples) -> list[PlanRecord]:
         return [] if given == "none" else read_samples(given).plans
     if samples.plans:  # it is such a file itself
         return []
-    from tvm_coexec.measuring.verify.records import remembered
-
-    return remembered(samples.header)
+    return read_records(samples.header)

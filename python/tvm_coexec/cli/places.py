@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.progress import progress
 from tvm_coexec.core.random_inputs import random_tensor
 
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _BACK = {"cpu": "gpu", "gpu": "cpu"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser)
     add = parser.add_argument_group("where to cut").add_argument
     add("--profile", metavar="FILE", help="costs: a file or a shipped profile's name; its cpu is here, its gpu there")
     add("--bandwidth", type=checks.positive, metavar="BYTES", help="of the link, bytes a second; needed with --profile")
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from tvm_coexec import two_machines as places
     from tvm_coexec.measuring.read_model import load_model
 
-    model = load_model(args.model)
+    model = load_model(args.model, args.input_shapes)
     prepared, extracted = places.prepare(model.mod, model.params)
     plan, expected_s = _plan(extracted.graph, args)
     partition = places.split_prepared(prepared, extracted, plan)
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     with places.Places(partition, args.here, args.there, session, args.host_there) as both:
         inputs = _inputs(args.inputs, prepared["main"].params)
         both.run(inputs)  # drivers compile GPU kernels when they are first launched
-        best = min((both.run(inputs) for _ in range(args.repeats)), key=lambda r: r.total_s)
+        best = min((both.run(inputs) for _ in progress(range(args.repeats), "running", "run")), key=lambda r: r.total_s)
     numbers = _numbers(partition, best, expected_s, args)
     _print(numbers, args.model)
     if args.outputs:
@@ -99,11 +101,11 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
-    plan = make_plan(graph, costs, **vars(options))
+    plan = make_plan(graph, costs, options)
     return plan, simulate(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)
 
 
-def _inputs(path: str | None, params) -> dict[str, np.ndarray]:
+def _inputs(path: str | None, params: Sequence[Any]) -> dict[str, np.ndarray]:
     types = {p.name_hint: p.checked_type for p in params}
     if path is None:
         rng = np.random.default_rng(0)

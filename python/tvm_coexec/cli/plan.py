@@ -6,17 +6,23 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import STRATEGIES, CachedCosts, Options, check_options, compare, make_plan, with_times
+from tvm_coexec.planner import CachedCosts, Options, compare, make_plan, with_times
 from tvm_coexec.planner.compare import Compared, of_run
 from tvm_coexec.report.report import Report
 
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
+
+_CPU, _GPU = "llvm", "opencl"
+# The end of a saved kernel graph's name.
+GRAPH_SUFFIX = ".json"
 
 if TYPE_CHECKING:
     from tvm.target import Target
@@ -26,25 +32,28 @@ if TYPE_CHECKING:
     from tvm_coexec.measuring.choose_costs import Chosen
     from tvm_coexec.measuring.pieces import KernelBuilder
 
-_PLANNING = ("strategy", "axis", "ratio", "min_gain", "objective", "bandwidth")
+
+class _Made(NamedTuple):
+    """A plan, the graph and the costs that it was made with, and in words where the costs come from."""
+
+    profile: str
+    costs: Costs
+    plan: Plan
+    graph: KernelGraph
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser, help="ONNX file, name of a network of the zoo, or a kernel graph that --save-graph wrote (.json)")
     parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
-    parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
-    parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
+    parser.add_argument("--cpu", metavar="TARGET", help=f"CPU target (default: {_CPU})")
+    parser.add_argument("--gpu", metavar="TARGET", help=f"GPU target (default: {_GPU})")
     add = parser.add_argument_group("how to plan").add_argument
-    add("--strategy", metavar="NAME", help=f"one of {', '.join(STRATEGIES)} (default: coexec)")
-    add("--axis", metavar="AXIS", help="divide along this axis only: oc, h, n, m, batch, ic... (default: auto)")
-    add("--ratio", metavar="PART", help="the GPU's part of every operator, 0 to 1 (default: auto, by cost)")
-    add("--min-gain", metavar="PART", help="what a plan must save of one device's time (default: by the profile)")
-    add("--objective", metavar="NAME", help="latency, energy or edp, their product (default: latency)")
-    add("--bandwidth", metavar="BYTES", help="of neurosurgeon's link, bytes a second (default: the profile's links)")
+    add_flags(add, Options)
     add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
+    add("--save-graph", metavar="FILE", help="write the model's kernel graph (JSON), to plan it again without TVM")
     add("--compare", action="store_true", help="a table of all strategies")
     add("--png", metavar="FILE", help="draw the network and both timelines as an image")
     add("--html", metavar="FILE", help="draw them as a page, with details where the mouse points")
@@ -55,20 +64,13 @@ def run(args: argparse.Namespace) -> int:
     """Plan or check, and show it."""
     options = _options(args)
     given = Plan.load(args.check) if args.check else None
-    from tvm_coexec.measuring.read_model import load_model
-    from tvm_coexec.targets import targets
-
-    both = targets(args.cpu, args.gpu)
-    builder = load_model(args.model).builder(args.cpu, args.gpu)
-    if given is not None:
-        _check(given, builder.graph, args)
-    chosen = _choose_costs(args, builder)
-    plan, graph = _plan(args, builder, chosen.costs, options, given, both)
-    costs = CachedCosts(graph, chosen.costs)
+    make = _make_from_graph if args.model.endswith(GRAPH_SUFFIX) else _make_from_model
+    profile, costs, plan, graph = make(args, options, given)
+    costs = CachedCosts(graph, costs)
     if given is not None:
         plan = with_times(graph, costs, given)
     report = Report(graph, plan, costs=costs)
-    print(f"profile: {chosen.origin}")
+    print(f"profile: {profile}")
     if given is not None:
         print(f"{args.check}: OK, it fits {args.model}")
     print(report.to_text(), end="")
@@ -76,22 +78,25 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         plan.save(args.output)
         print(f"{args.output}: the plan")
+    if args.save_graph:
+        graph.save(args.save_graph)
+        print(f"{args.save_graph}: the kernel graph")
     _draw(report, args)
     if args.json:
-        write_atomically(args.json, json.dumps(_numbers(report, chosen.origin, compared, args), indent=1) + "\n")
+        write_atomically(args.json, json.dumps(_numbers(report, profile, compared, args), indent=1) + "\n")
     return 0
 
 
 def _options(args: argparse.Namespace) -> Options:
     """Options of planning, and what can be said of the others before the model is read."""
-    given = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in options_of(Options) if getattr(args, name) is not None}
     if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
-        told = ", ".join("--" + n.replace("_", "-") for n in idle)
+        told = ", ".join(map(flag, idle))
         raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
-    options = check_options(**given)
-    for path in (args.output, args.png, args.html, args.json):
+    options = checked(Options, given, flag)
+    for path in (args.output, args.save_graph, args.png, args.html, args.json):
         if path:
             checks.folder_of(path)
     if args.png:
@@ -99,6 +104,43 @@ def _options(args: argparse.Namespace) -> Options:
 
         require_matplotlib("--png")
     return options
+
+
+def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
+    """A plan for a saved kernel graph: nothing is compiled or measured, and no TVM is needed."""
+    from tvm_coexec.core.kernel_graph import KernelGraph
+    from tvm_coexec.cost_models import load_costs
+    from tvm_coexec.cost_models import shipped as profiles
+
+    for name in ("cpu", "gpu", "input_shapes"):
+        if getattr(args, name) is not None:
+            raise CoExecError(
+                f"{args.model} is a saved kernel graph, so {flag(name)} would have no effect: leave it out"
+            )
+    if args.profile == "measure":
+        raise CoExecError(f"--profile measure needs the model itself: {args.model} is its kernel graph; give a profile")
+    graph = KernelGraph.load(args.model)
+    if not graph.kernels:
+        raise CoExecError(f"{args.model} has no kernels: {graph.reason or 'it has no operators'}")
+    origin, costs = args.profile, load_costs(profiles.find(args.profile or profiles.GENERIC))
+    if given is not None:
+        _check(given, graph, args)
+    plan = given or make_plan(graph, costs, options)
+    return _Made(origin or "generic, since a saved graph names no devices; give --profile", costs, plan, graph)
+
+
+def _make_from_model(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
+    """A plan for a model whose work for the GPU TVM can compile."""
+    from tvm_coexec.measuring.read_model import load_model
+    from tvm_coexec.targets import targets
+
+    cpu, gpu = args.cpu or _CPU, args.gpu or _GPU
+    both = targets(cpu, gpu)
+    builder = load_model(args.model, args.input_shapes).builder(cpu, gpu)
+    if given is not None:
+        _check(given, builder.graph, args)
+    chosen = _choose_costs(args, builder)
+    return _Made(chosen.origin, chosen.costs, *_plan(args, builder, chosen.costs, options, given, both))
 
 
 def _plan(
@@ -110,17 +152,18 @@ def _plan(
     targets: Sequence[Target],
 ) -> tuple[Plan, KernelGraph]:
     """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
-    from tvm_coexec.partition import divide_compilably
+    from tvm_coexec.partition import divide_compilably, restrict_to_measured
     from tvm_coexec.pass_context import deployment_context
 
     def make(graph: KernelGraph) -> Plan:
         if given is None:
-            return make_plan(graph, costs, **vars(options))
+            return make_plan(graph, costs, options)
         _check(given, graph, args)
         return given
 
-    with deployment_context(instruments=False):
-        plan, extracted, _ = divide_compilably(builder.prepared, builder.extracted, make, targets)
+    with deployment_context(instruments=()):
+        extracted = restrict_to_measured(builder.prepared, builder.extracted, costs, targets)
+        plan, extracted, _ = divide_compilably(builder.prepared, extracted, make, targets)
     return plan, extracted.graph
 
 
@@ -136,7 +179,7 @@ def _choose_costs(args: argparse.Namespace, builder: KernelBuilder) -> Chosen:
     from tvm_coexec.measuring.choose_costs import choose_costs
     from tvm_coexec.pass_context import deployment_context
 
-    with deployment_context(instruments=False):
+    with deployment_context(instruments=()):
         return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto")
 
 
@@ -217,6 +260,7 @@ def _numbers(report: Report, profile: str, compared: list[Compared], args: argpa
         "sync_points": report.sync_points,
         "bytes_moved": sim.totals.bytes_moved,
         "segments": report.segments(),
+        "largest": report.largest(),
         "whole": whole,
         "strategies": strategies,
     }

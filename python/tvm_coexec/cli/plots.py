@@ -94,7 +94,7 @@ def _errors(compared: Sequence[Compared]) -> Figure:
     figure, axes = _figure(len(compared))
     for ax, c in zip(axes, compared, strict=True):
         classes = sorted({s.workload.key for s in c.samples})
-        values = [c.where(lambda s, k=k: s.workload.key == k) * 100 for k in classes]
+        values = [c.of_class(k) * 100 for k in classes]
         for y, v in enumerate(values):
             low, first, median, third, high = np.percentile(v, (5, 25, 50, 75, 95))
             ax.plot([low, high], [y, y], "C0-", lw=1)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.texts import shorten
 
 from . import checks
+from .model_argument import add_model
 from .tables import print_table
+
+LONGEST_NAME = 60  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote, or a shipped profile's name")
-    parser.add_argument("model", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser)
     parser.add_argument("--device", choices=("cpu", "gpu", "both"), default="both", help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", help="write the predictions there")
 
@@ -28,14 +33,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         checks.folder_of(args.json)
     profile = Profile.load(profiles.find(args.profile))
-    graph = load_model(args.model).graph()
+    graph = load_model(args.model, args.input_shapes).graph()
     devices = ("cpu", "gpu") if args.device == "both" else (args.device,)
-    kernels = [
+    kernels: list[dict[str, Any]] = [
         {"kernel": k.index, "name": k.name, "output": "x".join(map(str, k.outputs[0].shape))}
         | {f"{d} ms": profile.whole_s(d, k) * 1e3 for d in devices}
         for k in graph.kernels
     ]
-    print_table(kernels, f"{args.model} by {args.profile}: {profile.description}")
+    shown = [k | {"name": shorten(k["name"], LONGEST_NAME)} for k in kernels]
+    print_table(shown, f"{args.model} by {args.profile}: {profile.description}")
     networks = {d: profile.network_s(d, graph) for d in devices}
     energy = {}
     for d, seconds in networks.items():

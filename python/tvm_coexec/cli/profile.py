@@ -10,13 +10,14 @@ import sys
 from tvm_coexec.core.errors import CoExecError
 
 from . import checks
+from .model_argument import add_model
 
 CONNECT_S = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX file, or name of a network of the zoo")
+    add_model(parser, dest="models", nargs="*")
     parser.add_argument("--zoo", action="append", default=[], metavar="NAME", help="a network of the zoo, or 'all'")
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
@@ -55,12 +56,15 @@ def run(args: argparse.Namespace) -> int:
         bed = testbed.prepare()
     from tvm_coexec.measuring.collect.collector import Options, collect
     from tvm_coexec.measuring.collect.redescribe import describe_again
-    from tvm_coexec.measuring.read_model import designed, load_model
+    from tvm_coexec.measuring.read_model import designed, load_models
 
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
     if not names and not args.designed:
         raise CoExecError("nothing to measure: name models, or give --designed N")
-    models = [load_model(name) for name in names] + ([designed(args.designed)] if args.designed else [])
+    if args.input_shapes and not names:
+        raise CoExecError("--input-shapes has no effect without a model: name the model, or leave it out")
+    models = load_models(names, args.input_shapes) if names else []
+    models += [designed(args.designed)] if args.designed else []
     if args.describe_again:
         changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
         print(f"{args.output}: {changed} samples are described anew, {unknown} are of other models")

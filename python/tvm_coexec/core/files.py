@@ -15,6 +15,15 @@ def damage(err: Exception) -> str:
     return f"it lacks {err}" if isinstance(err, KeyError) else str(err)
 
 
+def read_text(path: str | os.PathLike, what: str) -> str:
+    """The text of a file; `CoExecError` names the file when it can't be read."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+    except (OSError, UnicodeDecodeError) as err:
+        raise CoExecError(f"can't read {what} {os.fspath(path)}: {getattr(err, 'strerror', None) or err}") from None
+
+
 def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -> dict[str, Any]:
     """The JSON object of a file of that kind and of this version.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from .chains import Shares, chain_shares
 from .errors import CoExecError
-from .files import write_atomically
-from .kernel_graph import KernelGraph, Shares, chain_shares
+from .files import read_text, write_atomically
+from .kernel_graph import KernelGraph
 
 VERSION = 1
 DEVICES = ("cpu", "gpu", "split")
@@ -78,9 +81,9 @@ class Verified:
     @staticmethod
     def from_json(d: dict) -> Verified:
         """What `to_json` made; `KeyError`, `TypeError` or `ValueError` for anything else."""
-        texts = {n: str(d[n]) for n in ("strategy", "segments", "device")}
-        seconds = {n: float(d[n]) for n in ("expected_s", "measured_s")}
-        return Verified(**texts, chains=int(d["chains"]), **seconds, error=str(d.get("error", "")))
+        strategy, segments, device = (str(d[n]) for n in ("strategy", "segments", "device"))
+        expected_s, measured_s = (float(d[n]) for n in ("expected_s", "measured_s"))
+        return Verified(strategy, segments, device, int(d["chains"]), expected_s, measured_s, str(d.get("error", "")))
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ class Plan:
             ("verified", list, "a list"),
         ):
             if not isinstance(d.get(key, kind()), kind):
-                raise CoExecError(f"{source} is damaged: '{key}' is not {name}; plan again or mend it")
+                raise CoExecError(f"{source} is damaged: '{key}' is not {name}; plan again or fix it")
         try:
             segments = tuple(_segment(s, i, source) for i, s in enumerate(d["segments"]))
             plan = Plan(
@@ -199,7 +202,7 @@ class Plan:
         except CoExecError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise CoExecError(f"{source} is damaged: it lacks or garbles {err}; plan again or mend it") from None
+            raise CoExecError(f"{source} is damaged: missing or invalid {err}; plan again or fix it") from None
         return plan
 
     def save(self, path: str) -> None:
@@ -209,12 +212,7 @@ class Plan:
     @staticmethod
     def load(path: str) -> Plan:
         """Reads a plan from a file; `CoExecError` names the file when it can't."""
-        try:
-            with open(path, encoding="utf-8") as f:
-                text = f.read()
-        except (OSError, UnicodeDecodeError) as err:
-            raise CoExecError(f"can't read plan {path}: {getattr(err, 'strerror', None) or err}") from None
-        return Plan.from_json(text, path)
+        return Plan.from_json(read_text(path, "plan"), path)
 
     def check(self, graph: KernelGraph) -> None:
         """Raises `CoExecError` when the plan was made for another model or does not hold together."""
@@ -260,18 +258,18 @@ class Plan:
             raise CoExecError(left_out)
 
 
-def _whole_number(value: object) -> int:
-    """The value; `ValueError` when it is no whole number: what a person wrote is not rounded."""
+def _integer(value: object) -> int:
+    """The value; `ValueError` when it is not an integer: what a person wrote is not rounded."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(value)
     return value
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "device": str,
-    "kernels": lambda v: tuple(_whole_number(k) for k in v),
+    "kernels": lambda v: tuple(_integer(k) for k in v),
     "axis": str,
-    "cut": _whole_number,
+    "cut": _integer,
     "expected_s": lambda v: {str(k): float(s) for k, s in v.items()},
 }
 
@@ -279,11 +277,10 @@ _READERS = {
 def _segment(d: dict, number: int, source: str) -> Segment:
     """The segment of that number of a plan's JSON; `CoExecError` names the key that is wrong."""
     if not isinstance(d, dict):
-        raise CoExecError(f"{source} is damaged: segment {number} is no object; plan again or mend that line")
+        raise CoExecError(f"{source} is damaged: segment {number} is not an object; plan again or fix that line")
     if unknown := sorted(set(d) - set(_READERS)):
         raise CoExecError(
-            f"{source} is damaged: segment {number} has '{unknown[0]}', which means nothing; it may have "
-            f"{', '.join(_READERS)}"
+            f"{source} is damaged: segment {number} has the unknown key '{unknown[0]}' (allowed: {', '.join(_READERS)})"
         )
     values = {}
     required = ("device", "kernels", "axis", "cut") if d.get("device") == "split" else ("device", "kernels")
@@ -293,6 +290,6 @@ def _segment(d: dict, number: int, source: str) -> Segment:
                 values[key] = read(d[key])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise CoExecError(
-                f"{source} is damaged: segment {number} lacks or garbles '{key}'; plan again or mend that line"
+                f"{source} is damaged: segment {number} has a missing or invalid '{key}'; plan again or fix that line"
             ) from None
     return Segment(**values)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tvm_coexec.core.chains import last_axis
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.texts import shorten
 from tvm_coexec.cost_models import Costs
 
 from .colours import DEVICE_COLOURS, FAINT, INK, LINE, chain_colour, mixed
+from .names import crop, name_kernel
 from .node_layout import Layout, Slot, layered
 from .scene import Curve, Group, Item, Rect, Scene, Text
 
@@ -17,8 +20,7 @@ BOX_WIDTH, BOX_HEIGHT, STRIP = 72.0, 38.0, 6.0
 GAP_X, GAP_Y = 22.0, 20.0
 PITCH_X, PITCH_Y = BOX_WIDTH + GAP_X, BOX_HEIGHT + GAP_Y
 MARGIN, BAND_GAP, HEAD = 24.0, 18.0, 34.0
-_SHORT = {"concatenate": "concat", "batch_matmul": "batch mm", "global_avg_pool2d": "avg pool"}
-_LONGEST_NAME = 11
+_LONGEST_TIP = 80  # characters of a line
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ def _place(graph: KernelGraph, segment: Segment, index: int, number: int, chain:
         return Place(number, -1, segment.device, **parts, text=f"segment {number}: whole on the {segment.device}")
     shares = segment.shares(graph)
     axis = graph.kernels[index].axis(shares.dims[index])
-    assert axis is not None
     ranges = {"gpu": shares.gpu[index], "cpu": shares.cpu[index]}
     parts = {d: (r[0] / axis.extent, r[1] / axis.extent) for d, r in ranges.items()}
     told = ", ".join(f"{d} {r[0]} to {r[1]}" for d, r in ranges.items())
@@ -134,24 +135,27 @@ class _Network:
                 items.append(Rect(x + lo * BOX_WIDTH, top, (hi - lo) * BOX_WIDTH, high, DEVICE_COLOURS[device]))
         lo, hi = max(place.gpu[0], place.cpu[0]), min(place.gpu[1], place.cpu[1])
         if is_split and hi > lo:  # rows that both compute
-            both = mixed(mixed(*DEVICE_COLOURS.values(), 0.5), INK, 0.8)
+            both = mixed(mixed(DEVICE_COLOURS["gpu"], DEVICE_COLOURS["cpu"], 0.5), INK, 0.8)
             items.append(Rect(x + lo * BOX_WIDTH, top, (hi - lo) * BOX_WIDTH, high, both))
         if is_split:
             items.append(Rect(x, y, BOX_WIDTH, STRIP, colour))
         items.append(Rect(x, y, BOX_WIDTH, BOX_HEIGHT, "none", colour, 2.0 if is_split else 1.0))
         items.append(Text(x + BOX_WIDTH / 2, top + 0.42 * high, str(k), 11, "middle", INK, True))
-        items.append(Text(x + BOX_WIDTH / 2, top + 0.86 * high, short_name(kernel), 10, "middle", INK))
+        items.append(Text(x + BOX_WIDTH / 2, top + 0.86 * high, name_kernel(kernel), 10, "middle", INK))
         segment = self.plan.segments[place.segment]
         if is_split and k == segment.kernels[0]:
-            last = self.graph.kernels[segment.kernels[-1]].named_axis(segment.axis)
-            assert last is not None
+            last = last_axis(self.graph, segment.kernels, segment.axis)
             told = f"{place.segment}: {segment.axis} {segment.cut}/{last.extent}"
             items.append(Text(x, y - 4, told, 10, "start", mixed(colour, INK, 0.75), True))
         data = (("kernel", k), ("segment", place.segment), ("device", place.device), ("colour", colour))
         return Group(tuple(items), self._tip(kernel, place), data)
 
     def _tip(self, kernel: Kernel, place: Place) -> str:
-        lines = [f"kernel {kernel.index}: {kernel.name}", f"output {_shape(kernel.outputs[0].shape)}", place.text]
+        lines = [
+            f"kernel {kernel.index}: {shorten(kernel.name, _LONGEST_TIP)}",
+            f"output {_shape(kernel.outputs[0].shape)}",
+            place.text,
+        ]
         if self.costs is not None:
             alone = [f"{d} {self.costs.whole_s(d, kernel) * 1e3:.3f} ms" for d in ("cpu", "gpu")]
             lines.append(f"alone: {', '.join(alone)}")
@@ -168,7 +172,7 @@ class _Network:
         middle = y + BOX_HEIGHT / 2
         items = (
             Rect(x, middle - 10, BOX_WIDTH, 20, "#ffffff", LINE),
-            Text(x + BOX_WIDTH / 2, middle + 4, _cropped(name), 10, "middle"),
+            Text(x + BOX_WIDTH / 2, middle + 4, crop(name), 10, "middle"),
         )
         return Group(items, f"input {name}: {_shape(tensor.shape)} {tensor.dtype}", (("input", name),))
 
@@ -221,21 +225,6 @@ class _Network:
             entry(20, [(0, 1, chain_colour(0))], "frame and ground: a chain, with its segment, axis and cut")
         items.append(Rect(MARGIN, HEAD + 2, self.width - 2 * MARGIN, 1, FAINT))
         return items
-
-
-def short_name(kernel: Kernel) -> str:
-    """A name that fits into a box."""
-    last = kernel.op.split(".")[-1]
-    if "conv" in last:
-        size = "x".join(map(str, kernel.attrs.get("kernel_size") or ()))
-        is_depthwise = (kernel.attrs.get("groups") or 1) > 1 and kernel.attrs["groups"] == kernel.outputs[0].shape[1]
-        last = "dw" if is_depthwise else "deconv" if "transpose" in last else "conv"
-        return f"{last} {size}".strip()
-    return _cropped(_SHORT.get(last, last.removesuffix("2d").replace("_", " ")))
-
-
-def _cropped(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "\u2026"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

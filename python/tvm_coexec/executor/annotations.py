@@ -26,7 +26,7 @@ from tvm_coexec.core.plan import Plan
 from tvm_coexec.pass_context import change_context
 from tvm_coexec.report.report import Report
 
-from .graph_json import read_document, write_json
+from .graph_json import Graph, write_json
 
 if TYPE_CHECKING:
     from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
@@ -96,9 +96,9 @@ def with_metadata(graph_json: str, content: dict) -> str:
     return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {write_json(content, (",", ":"))}\n}}'
 
 
-def metadata_of(graph_json: str) -> dict | None:
+def metadata_of(graph: Graph) -> dict | None:
     """What `described` wrote into a graph; `None` for a graph without, or with that of another version."""
-    found = (read_document(graph_json).get("metadata") or {}).get(KEY)
+    found = (graph.document.get("metadata") or {}).get(KEY)
     return found if found is not None and found.get("version") == VERSION else None
 
 
@@ -142,7 +142,7 @@ def _ns(seconds: float) -> int:
 
 def _nodes(graph_json: str, lowered: tvm.IRModule | None, plan: Plan) -> dict[str, list]:
     """Segment and role of each operator node, by name; empty where TVM made a graph that its module doesn't explain."""
-    names = [n["name"] for n in read_document(graph_json)["nodes"] if n["op"] != "null"]
+    names = [n.name for n in Graph(graph_json).nodes if n.function]
     found = [] if lowered is None else roles_of(lowered)
     if not found and len(plan.segments) == 1:  # all on the CPU: no let chain
         return {name: [0, "work"] for name in names}

@@ -10,15 +10,13 @@ from tvm.contrib import graph_executor
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
 
-from .graph_json import read_document
+from .graph_json import CPU, Graph
 from .shared_memory import place
 
 
 def device_types(graph_json: str) -> list[int]:
     """DLPack device types that a graph uses, CPU first."""
-    index = read_document(graph_json)["attrs"].get("device_index")
-    used = set(index[1]) if index else {1}
-    return sorted(used | {1})
+    return sorted(Graph(graph_json).devices() | {CPU})
 
 
 def find_devices(graph_json: str) -> list[tvm.runtime.Device]:

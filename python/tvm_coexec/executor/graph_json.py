@@ -124,8 +124,13 @@ class Graph:
         """Whether any tensor lives in a GPU's texture memory."""
         return any("texture" in scope for scope in self.document["attrs"].get("storage_scope", ("", ()))[1])
 
+    @property
+    def names_devices(self) -> bool:
+        """Whether it says where each tensor lives; TVM leaves that out of graphs for one device."""
+        return "device_index" in self.document["attrs"]
+
     def devices(self) -> set[int]:
-        """Device types that it uses."""
+        """Device types that it uses; the CPU's where it names none."""
         return {e.device for e in self.entries}
 
 

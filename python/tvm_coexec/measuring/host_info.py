@@ -7,6 +7,9 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import Any
+
+import tvm
 
 from tvm_coexec.opencl import schedules
 
@@ -49,6 +52,11 @@ def other_cpu_s() -> float:
     except (OSError, ValueError):
         return 0.0
     return (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def header_of(devices: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """The header of a file of samples for these devices."""
+    return {"devices": devices, "tvm": tvm.__version__, "schedules": schedules_digest()}
 
 
 def schedules_digest() -> str:

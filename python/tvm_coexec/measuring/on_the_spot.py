@@ -18,6 +18,7 @@ import tvm
 from tqdm import tqdm
 from tvm.target import Target
 
+from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, MeasuredCosts
@@ -26,7 +27,6 @@ from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
 from tvm_coexec.planner import make_plan
 from tvm_coexec.relay_passes.extract import extract_with_calls
 
-from .cache import cache_folder
 from .host_info import BUSY_CORES, cpu_name, cpu_threads, schedules_digest
 from .kernel_meter import KernelMeter
 from .local_devices import gpu_name
@@ -137,7 +137,6 @@ class _Job:
         if self.dim == WHOLE:
             return Piece(self.device, self.kernel.index)
         axis = self.kernel.axis(self.dim)
-        assert axis is not None
         rows = (0, self.rows) if self.device == "gpu" else (axis.extent - self.rows, axis.extent)
         return Piece(self.device, self.kernel.index, self.dim, rows)
 
@@ -244,8 +243,7 @@ def _planned_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterator[_Job]
         for k in segment.kernels:
             for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
                 rows = ranges[k][1] - ranges[k][0]
-                whole = graph.kernels[k].axis(shares.dims[k])
-                if whole is not None and 0 < rows < whole.extent:
+                if 0 < rows < graph.kernels[k].axis(shares.dims[k]).extent:
                     yield _Job(device, graph.kernels[k], shares.dims[k], rows)
 
 

@@ -12,8 +12,9 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
+from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, Range
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.pass_context import deployment_context
@@ -76,7 +77,7 @@ class KernelBuilder:
             When TVM makes several kernels of it outside its network, or the range is not what a plan could give that
             device (the GPU has the rows below a cut, the CPU those above).
         """
-        with deployment_context(instruments=False):
+        with deployment_context(()):
             return self._function(piece)
 
     def _function(self, piece: Piece) -> relay.Function:
@@ -86,7 +87,7 @@ class KernelBuilder:
         if piece.rows is None:
             segment = Segment(piece.device, tuple(k.index for k in inner.kernels))
         else:
-            axis = last.axis(piece.dim)
+            axis = last.find_axis(piece.dim)
             if axis is None or len(inner.kernels) != 1:
                 raise CoExecError(f"kernel {last.name} can't be divided along dimension {piece.dim} alone")
             lo, hi = piece.rows
@@ -110,5 +111,5 @@ class KernelBuilder:
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target):
     """``relay.build`` for one device, as deployment builds are made."""
-    with deployment_context(instruments=False):
+    with deployment_context(()):
         return relay.build(mod, target=Target(target, host=host))

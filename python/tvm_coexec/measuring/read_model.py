@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tvm
-from tvm import relay
 
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph
-from tvm_coexec.pass_context import deployment_context
+from tvm_coexec.frontend.input_shapes import inputs_of, select_shapes
+from tvm_coexec.frontend.onnx_file import read_onnx
+from tvm_coexec.frontend.onnx_import import import_onnx
+from tvm_coexec.frontend.quiet import quiet_tvm
+from tvm_coexec.pass_context import deployment_context, show_passes
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.targets import targets
@@ -26,7 +30,7 @@ class Model:
     Attributes
     ----------
     name : str
-        File name without its ending, or the zoo's name.
+        File name without its ending, or the zoo's name; after it the shapes that were given, if any.
     mod : IRModule
     params : dict of str to NDArray
     """
@@ -41,7 +45,7 @@ class Model:
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
         """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
-        with deployment_context(instruments=False):
+        with quiet_tvm(), show_passes("preparing") as bars, deployment_context(bars):
             prepared = Prepare(self.params)(self.mod)
             extracted = extract_with_calls(prepared)
         if not extracted.graph.kernels:
@@ -54,56 +58,60 @@ def designed(count: int) -> Model:
     return Model(NAME, designed_module(count), {})
 
 
-def load_model(model: str) -> Model:
+def load_model(model: str, input_shapes: Mapping[str, Sequence[object]] | None = None) -> Model:
     """Read an ONNX file, or take a network of `tvm_coexec.models.zoo`.
 
     Parameters
     ----------
     model : str
-        Path or name. Of an input whose batch is left open, one image is taken.
+        Path or name. Of an input of which only the batch is left open, one image is taken.
+    input_shapes : mapping of str to sequence, optional
+        Shapes of inputs, for sizes that the file leaves open or in place of those that it has.
 
     Raises
     ------
     CoExecError
-        When there is no such file or name, or it can't be read.
+        When there is no such file or name, or it can't be read or imported; see `import_onnx`.
     """
-    try:
-        import onnx
+    return load_models([model], input_shapes)[0]
 
+
+def load_models(models: Sequence[str], input_shapes: Mapping[str, Sequence[object]] | None = None) -> list[Model]:
+    """Read several models; each takes the shapes of those inputs that it has.
+
+    Raises
+    ------
+    CoExecError
+        As `load_model`; for a shape, when none of the models has an input of that name.
+    """
+    paths = {model: _path(model) for model in models}
+    protos = {path: read_onnx(path) for path in paths.values()}
+    shapes = select_shapes({path: inputs_of(proto, path) for path, proto in protos.items()}, input_shapes or {})
+    found = []
+    for model, path in paths.items():
+        mod, params = import_onnx(protos[path], path, shapes[path], one_image=True)
+        found.append(Model(_name(model, shapes[path]), mod, params))
+    return found
+
+
+def _name(model: str, shapes: Mapping[str, Sequence[object]]) -> str:
+    """File name without its ending; with the shapes that were given, since samples of other shapes are others."""
+    given = " ".join(f"{name}:[{','.join(map(str, shape))}]" for name, shape in shapes.items())
+    return f"{os.path.splitext(os.path.basename(model))[0]} {given}".strip()
+
+
+def _path(model: str) -> str:
+    """The file of a model that is named by its path or as a network of the zoo."""
+    if os.path.exists(model):
+        return model
+    try:
         from tvm_coexec.models import zoo
     except ImportError as err:
         raise CoExecError(f"reading models needs onnx ({err}); install tvm-coexec[onnx]") from None
-    path, name = model, os.path.splitext(os.path.basename(model))[0]
-    if not os.path.exists(model):
-        known = zoo.names("all")
-        if model not in known:
-            raise CoExecError(f"there is no model {model}; give an ONNX file or one of {', '.join(known)}")
-        try:
-            path = str(zoo.path(model))
-        except FileNotFoundError as err:
-            raise CoExecError(str(err)) from None
+    known = zoo.names("all")
+    if model not in known:
+        raise CoExecError(f"there is no model {model}; give an ONNX file or one of {', '.join(known)}")
     try:
-        proto = onnx.load(path)
-        if not proto.HasField("graph") or not proto.graph.node:
-            raise ValueError("it has no operators")
-        mod, params = relay.frontend.from_onnx(proto, _shapes(proto, path))
-    except CoExecError:
-        raise
-    except Exception as err:
-        raise CoExecError(f"can't read the model {path}: {one_line(err, 200)}; give a complete ONNX file") from None
-    return Model(name, mod, params)
-
-
-def _shapes(proto, path: str) -> dict[str, tuple[int, ...]]:
-    weights = {t.name for t in proto.graph.initializer}
-    shapes = {}
-    for entry in proto.graph.input:
-        if entry.name in weights:
-            continue
-        dims = [d.dim_value for d in entry.type.tensor_type.shape.dim]
-        if dims and dims[0] < 1:
-            dims[0] = 1
-        if any(d < 1 for d in dims):
-            raise CoExecError(f"input {entry.name} of {path} has open sizes {dims}; export the model with fixed shapes")
-        shapes[entry.name] = tuple(dims)
-    return shapes
+        return str(zoo.path(model))
+    except FileNotFoundError as err:
+        raise CoExecError(str(err)) from None

@@ -32,7 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_coexec import hooks
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.texts import one_line
 
 if TYPE_CHECKING:
     import tvm

@@ -16,8 +16,7 @@ from tvm_coexec.cost_models import Costs
 from .cached_costs import CachedCosts
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
-from .objective import OBJECTIVES
-from .options import Options, check_options
+from .options import OBJECTIVES, Options, check_options
 from .segments import add_refusals
 from .simulator import Simulator, ran, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
@@ -45,7 +44,7 @@ def needs_costs(options: Options) -> bool:
     return options.ratio is None or (options.strategy != "coexec" and 0.0 < options.ratio < 1.0)
 
 
-def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -> Plan:
+def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options | None = None, **given: object) -> Plan:
     """Plan a kernel graph.
 
     Parameters
@@ -53,8 +52,9 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -
     graph : KernelGraph
     costs : Costs, optional
         Needed when `needs_costs`; otherwise only used to fill in expected times.
+    options : Options, optional
     **given
-        Fields of `Options`, as `check_options` takes them.
+        Fields of `Options`, as `check_options` takes them, where `options` is left out.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, **given: object) -
     CoExecError
         When an option is wrong, or costs are needed and not given, or can't tell what the objective asks.
     """
-    options = check_options(**given)  # type: ignore[arg-type]
+    options = options or check_options(**given)
     cached = None if costs is None else CachedCosts(graph, costs, options.bandwidth)
     if needs_costs(options):
         if cached is None:

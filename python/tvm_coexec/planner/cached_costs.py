@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph, Range
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.costs import Link
-from tvm_coexec.cost_models.features.describe import describe, is_free
+from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
@@ -100,11 +101,15 @@ class CachedCosts(Costs):
         self.up_s = {v: self.upload.seconds(n) for v, n in self.nbytes.items()}
         self.down_s = {v: self.download.seconds(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
-        self.enqueues = [0.0 if is_free(k) else self.enqueue_s for k in graph.kernels]
+        self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
     def slowdown(self, device: str) -> float:
         """See `Costs.slowdown`."""
         return self.slow[device]
+
+    def has_failed(self, device: str, kernel: Kernel) -> bool:
+        """See `Costs.has_failed`."""
+        return self.costs.has_failed(device, kernel)
 
     def alone_s(self, device: str, graph: KernelGraph) -> float | None:
         """See `Costs.alone_s`."""
@@ -174,9 +179,8 @@ def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
     tiles, would distort the interpolation.
     """
     axis = kernel.axis(dim)
-    assert axis is not None
     n = axis.extent
-    tile = axis.align if axis.align % axis.granule == 0 else axis.granule
+    tile = axis.tile
     step = 1 if n <= _MAX_POINTS and axis.name not in _CHANNELS else tile * -(-n // (tile * _MAX_POINTS))
     return n, np.union1d(np.arange(step, n + 1, step), [n])
 

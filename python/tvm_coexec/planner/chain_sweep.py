@@ -1,9 +1,8 @@
 """Times of a chain for all its cuts at once.
 
 A chain's ranges follow from its end backwards (halo rows), so for a fixed end and axis a kernel added in front changes
-nothing of those behind it: one walk backwards gives every chain that ends there. Ranges are arrays with a column for
-each cut and three rows: what the GPU computes, what the CPU computes, and what the GPU would compute for the chain's
-last value alone, which is where values that others read as well are cut (see `chain_shares`).
+nothing of those after it: one sweep backwards gives every chain that ends there. Bounds of ranges are arrays with a
+column for each cut and three rows, which `PerShare` names.
 """
 
 from __future__ import annotations
@@ -11,16 +10,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Need, SplitAxis, Step, cuts_of
+from tvm_coexec.core.access import Node, Region, propagate_node, unite
+from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
 from .cached_costs import CachedCosts, side_by_side
 from .simulator import ADD_PER_COPY
 
-GPU, CPU, NATURAL = 0, 1, 2
-_BIG = 1 << 40
+
+class PerShare(NamedTuple):
+    """Three arrays of shape (cuts,), or what they are stacked to: one array of shape (3, cuts).
+
+    Attributes
+    ----------
+    gpu, cpu : array
+        Of what each device computes.
+    for_last : array
+        Of what the GPU would compute for the chain's last value alone, which is where values that others read as well
+        are cut (see `chain_shares`).
+    """
+
+    gpu: np.ndarray
+    cpu: np.ndarray
+    for_last: np.ndarray
+
+    def stack(self) -> np.ndarray:
+        """One array with a row for each."""
+        return np.stack(self)
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ class ChainTimes:
         return sum(1 << m for m in self.members)
 
 
-class Walk:
+class ChainSweep:
     """Chains that end at one kernel along one of its axes; `add` puts one more kernel in front.
 
     Parameters
@@ -110,87 +129,90 @@ class Walk:
     axis : SplitAxis
         Of the last kernel.
     cuts : array, shape (cuts,)
+
+    Attributes
+    ----------
+    members : list of int
+        Ascending.
+    regions : dict of int to Region
+        What is read of each live-in; bounds have shape (3, cuts), see `PerShare`.
+    after : list of int
+        Values that the CPU reads after the join.
+    live_outs : dict of int to (array, int)
+        Per member whose value leaves the chain: where the GPU's part ends, and the extent.
+    gpu_s, cpu_s, join_s, joules : array, shape (cuts,)
+        Work of each share, downloads and joins, and energy of the work beyond idle power.
     """
 
     def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
         self.tables, self.graph = tables, tables.graph
         self.last, self.axis, self.cuts = last, axis, cuts
-        zero, ends = np.zeros_like(cuts), np.full_like(cuts, axis.extent)
-        seed = (np.stack([zero, cuts, zero]), np.stack([cuts, ends, cuts]))
         self.members: list[int] = []
-        self.inside: set[int] = set()
-        self.dims = {last: axis.dim}
-        self.ranges: dict[int, tuple[np.ndarray, np.ndarray]] = {last: seed}
+        self.regions = {last: _cut_in_two(axis, cuts, cuts)}
         self.after: list[int] = []
-        self.leaves: dict[int, tuple[np.ndarray, int]] = {}
-        self.asked: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self.gpu_s = self.cpu_s = self.join_s = np.zeros(len(cuts))
-        self.joules = np.zeros(len(cuts))
+        self.live_outs: dict[int, tuple[np.ndarray, int]] = {}
+        self.gpu_s = self.cpu_s = self.join_s = self.joules = np.zeros(len(cuts))
+        self._inside: set[int] = set()
+        # What each reader inside the chain takes of a value.
+        self._parts: dict[int, list[Region]] = {}
 
-    def add(self, index: int, leaves: bool) -> bool:
-        """Puts a kernel in front of the members.
+    def axis_of(self, index: int) -> SplitAxis | None:
+        """Axis along which a kernel in front of the members would be split; None where it can't join them."""
+        kernel = self.graph.kernels[index]
+        if index in self.after:
+            return None
+        if index == self.last:
+            return self.axis
+        if index in self.regions:
+            dim = self.regions[index].dim
+            return None if dim is None else kernel.find_axis(dim)
+        own = kernel.named_axis(self.axis.name)
+        # No member reads it: it must read a value that the chain reads or computes as well.
+        if own is None or own.reduces or not any(v in self.regions or v in self._inside for v in kernel.inputs):
+            return None
+        return own
+
+    def add(self, index: int, axis: SplitAxis, is_live_out: bool) -> None:
+        """Put a kernel in front of the members.
 
         Parameters
         ----------
         index : int
             Smaller than every member.
-        leaves : bool
-            Whether its value is read by others than the members, or is an output of the model.
-
-        Returns
-        -------
-        bool
-            `False` when the chain can't carry the split through that kernel; the walk ends there.
+        axis : SplitAxis
+            See `axis_of`.
+        is_live_out : bool
+            Whether its value is read by kernels that are not members, or is an output of the model.
         """
         kernel = self.graph.kernels[index]
-        if index in self.after:
-            return False
-        split = self._split(kernel)
-        if split is None:
-            return False
-        lo, hi = self.ranges.pop(index, (None, None))
-        if lo is None:  # a second sink beside the chain: cut at the same part of its extent
-            lo, hi, cuts = self._second_sink(split)
-            self._leave(kernel, split, cuts)
-        elif leaves or index == self.last:
-            cuts = hi[NATURAL]
-            if index != self.last:
-                some = lo[CPU] < hi[CPU]
-                lo = lo.copy()
-                hi = hi.copy()
-                lo[CPU] = np.minimum(np.where(some, lo[CPU], cuts), cuts)
-                hi[CPU] = split.extent
-                some = lo[GPU] < hi[GPU]
-                lo[GPU] = 0
-                hi[GPU] = np.maximum(np.where(some, hi[GPU], 0), cuts)
-            self._leave(kernel, split, cuts)
-        if split.granule > 1:
-            some = lo < hi
-            lo = np.where(some, lo // split.granule * split.granule, 0)
-            hi = np.where(some, np.minimum(split.extent, -(-hi // split.granule) * split.granule), 0)
-        self._count(kernel, split, lo, hi)
-        asked = self.asked.pop(index, ())
-        if (leaves and index != self.last) or len(asked) > 1 or split.granule > 1:
-            self._slices(kernel, split, lo, hi, asked)
+        self.regions[index] = self._computed(kernel, axis, is_live_out)
+        reads = [(v, need) for v, need in zip(kernel.inputs, axis.needs, strict=True) if need is None or need.reads]
+        inputs = propagate_node(Node(index, axis.granule, axis.extent, reads), self.regions)
+        region, parts = self.regions.pop(index), self._parts.pop(index, [])
+        self._add_work(kernel, axis, region)
+        if (is_live_out and index != self.last) or len(parts) > 1 or axis.granule > 1:
+            self._add_slices(kernel, axis, region, parts)
+        for value, part in inputs:
+            if part.dim is not None:
+                self._parts.setdefault(value, []).append(part)
+        self.after += [v for v, need in zip(kernel.inputs, axis.needs, strict=True) if need and need.after_join]
         self.members.insert(0, index)
-        self.inside.add(index)
-        return self._demand(kernel, split, lo, hi)
+        self._inside.add(index)
 
     def times(self) -> ChainTimes:
         """The chain of the present members."""
         read = {}
-        for value, (lo, hi) in self.ranges.items():
-            rows = np.maximum(0, hi[:2] - lo[:2])
-            whole = self.dims[value]
-            extent = 1 if whole is None else self.graph.tensor(value).shape[whole]
-            read[value] = outer(rows[GPU] / extent, rows[CPU] / extent)
+        for value, region in self.regions.items():
+            rows = PerShare(*np.maximum(0, region.hi - region.lo))
+            extent = 1 if region.dim is None else self.graph.tensor(value).shape[region.dim]
+            read[value] = outer(rows.gpu / extent, rows.cpu / extent)
         return ChainTimes(
-            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.join_s, dict(self.leaves),
+            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.join_s, dict(self.live_outs),
             read, tuple(self.after), self.joules,
         )  # fmt: skip
 
     def alone_s(self) -> float:
-        """Seconds of the work at the best cut, were there no meeting and no contention: what is quick to say."""
+        """Lower bound of the chain's seconds at the best cut: compute only, no synchronisation, no contention."""
         return float(np.maximum(self.gpu_s, self.cpu_s).min())
 
     def least_s(self) -> float:
@@ -198,8 +220,8 @@ class Walk:
         tables = self.tables
         copy, up = tables.host_copy, tables.upload
         out = 0.0
-        for value in self.ranges:
-            if self.dims[value] is None:
+        for value, region in self.regions.items():
+            if region.dim is None:
                 out += tables.up_s[value]
             else:  # both slices together are at least the whole
                 out += 2 * copy.constant_s + up.constant_s + tables.nbytes[value] * copy.per_byte_s
@@ -207,118 +229,63 @@ class Walk:
             (np.maximum(*side_by_side(tables.slow, self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
         )
 
-    def _split(self, kernel: Kernel) -> SplitAxis | None:
-        if kernel.index == self.last:
-            return self.axis
-        if kernel.index in self.dims:
-            dim = self.dims[kernel.index]
-            return None if dim is None else kernel.axis(dim)
-        own = kernel.named_axis(self.axis.name)
-        # beside the chain, on a value that the chain reads as well
-        if own is None or own.reduces or not any(v in self.ranges or v in self.inside for v in kernel.inputs):
-            return None
-        return own
+    def _computed(self, kernel: Kernel, axis: SplitAxis, is_live_out: bool) -> Region:
+        """What both shares compute of a kernel's value; where it leaves the chain, each its part of the result."""
+        index = kernel.index
+        region = self.regions.get(index)
+        if region is None:  # another end of the chain: cut at the same fraction of its extent
+            cuts = round_cut(axis, self.cuts / self.axis.extent)
+            self._add_join(kernel, axis, cuts)
+            return _cut_in_two(axis, cuts)
+        if index == self.last:
+            self._add_join(kernel, axis, self.cuts)
+        elif is_live_out:
+            cuts = PerShare(*region.hi).for_last
+            self._add_join(kernel, axis, cuts)
+            return unite(region, _cut_in_two(axis, cuts))
+        return region
 
-    def _second_sink(self, split: SplitAxis) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        step = split.align if split.align % split.granule == 0 else split.granule
-        cuts = np.clip((self.cuts / self.axis.extent * split.extent / step + 0.5).astype(int) * step, 0, split.extent)
-        zero = np.zeros_like(cuts)
-        return np.stack([zero, cuts, zero]), np.stack([cuts, np.full_like(cuts, split.extent), zero]), cuts
-
-    def _leave(self, kernel: Kernel, split: SplitAxis, cuts: np.ndarray) -> None:
+    def _add_join(self, kernel: Kernel, axis: SplitAxis, cuts: np.ndarray) -> None:
+        """Download and join of a value that leaves the chain."""
         tables, nbytes = self.tables, kernel.out_bytes
-        self.leaves[kernel.index] = (cuts, split.extent)
-        if split.reduces:
+        self.live_outs[kernel.index] = (cuts, axis.extent)
+        if axis.reduces:
             part, copied = np.full(len(cuts), float(nbytes)), nbytes * ADD_PER_COPY
         else:
-            part, copied = nbytes * cuts / split.extent, float(nbytes)
+            part, copied = nbytes * cuts / axis.extent, float(nbytes)
         joined = tables.download.seconds(part) + tables.host_copy.seconds(np.full(len(cuts), copied))
-        self.join_s = self.join_s + np.where((cuts > 0) & (cuts < split.extent), joined, 0.0)
+        self.join_s = self.join_s + np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
 
-    def _count(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray) -> None:
-        rows = hi[:2] - lo[:2]
-        gpu = self.tables.by_rows("gpu", kernel, split.dim)[rows[GPU]]
-        cpu = self.tables.by_rows("cpu", kernel, split.dim)[rows[CPU]]
+    def _add_work(self, kernel: Kernel, axis: SplitAxis, region: Region) -> None:
+        """Time and energy of both shares of a kernel."""
+        rows = PerShare(*(region.hi - region.lo))
+        gpu = self.tables.by_rows("gpu", kernel, axis.dim)[rows.gpu]
+        cpu = self.tables.by_rows("cpu", kernel, axis.dim)[rows.cpu]
         enqueue_s = self.tables.enqueues[kernel.index]
-        begun = (rows[GPU] > 0) * enqueue_s if enqueue_s else 0.0
-        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu + begun
+        launch = (rows.gpu > 0) * enqueue_s if enqueue_s else 0.0
+        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu + launch
         watts = self.tables.watts
         if self.tables.power is not None:
             self.joules = self.joules + gpu * watts["gpu"][kernel.index] + cpu * watts["cpu"][kernel.index]
 
-    def _slices(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray, asked) -> None:
+    def _add_slices(self, kernel: Kernel, axis: SplitAxis, region: Region, parts: list[Region]) -> None:
         """What it takes to give each reader its part of a value, where that is not all that a share computed."""
-        tables, row_bytes = self.tables, kernel.out_bytes / split.extent
-        parts = list(asked)
-        if kernel.index in self.leaves and not split.reduces:
-            cuts = self.leaves[kernel.index][0]
-            parts.append((np.stack([0 * cuts, cuts]), np.stack([cuts, 0 * cuts + split.extent])))
-        for a, b in parts:
-            a, b = a[:2], b[:2]
-            nbytes = (b - a) * row_bytes * ((a < b) & ((a != lo[:2]) | (b != hi[:2])))
-            self.gpu_s = self.gpu_s + tables.gpu_slice_s(nbytes[GPU])
-            self.cpu_s = self.cpu_s + tables.host_copy.seconds(nbytes[CPU]) + tables.enqueue_s * (nbytes[GPU] > 0)
-
-    def _demand(self, kernel: Kernel, split: SplitAxis, lo: np.ndarray, hi: np.ndarray) -> bool:
-        """What the kernel needs of its inputs; `False` when two readers need a value in ways that don't agree."""
-        works = None
-        for value, need in zip(kernel.inputs, split.needs, strict=True):
-            if need is not None and need.after_join:
-                self.after.append(value)
-                if not need.paths:
-                    continue
-            if need is None:
-                works = lo < hi if works is None else works
-                new = (np.zeros_like(lo), works.astype(int))
-                dim = None
-            else:
-                new, dim = need_arrays(need, lo, hi), need.dim
-                self.asked.setdefault(value, []).append(new)
-            old = self.ranges.get(value)
-            if old is None:
-                self.ranges[value], self.dims[value] = new, dim
-            elif self.dims[value] == dim:
-                self.ranges[value] = union_arrays(old, new)
-            else:
-                # Divided two ways at once: it can't be a member; from outside all of it is read.
-                some = (old[0] < old[1]) | (new[0] < new[1])
-                self.ranges[value], self.dims[value] = (np.zeros_like(lo), some.astype(int)), None
-        return True
+        tables, row_bytes = self.tables, kernel.out_bytes / axis.extent
+        parts = list(parts)
+        if kernel.index in self.live_outs and not axis.reduces:
+            parts.append(_cut_in_two(axis, self.live_outs[kernel.index][0]))
+        for part in parts:
+            is_slice = (part.lo < part.hi) & ((part.lo != region.lo) | (part.hi != region.hi))
+            nbytes = PerShare(*((part.hi - part.lo) * row_bytes * is_slice))
+            self.gpu_s = self.gpu_s + tables.gpu_slice_s(nbytes.gpu)
+            self.cpu_s = self.cpu_s + tables.host_copy.seconds(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
 
 
-def step_arrays(step: Step, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`Step.apply` for arrays; an empty range stays one."""
-    if type(step) is not Step:  # a rule's own kind of step knows its own way
-        pairs = {r: step.apply(r) for r in set(zip(lo.ravel().tolist(), hi.ravel().tolist(), strict=True))}
-        found = np.array([pairs[r] for r in zip(lo.ravel().tolist(), hi.ravel().tolist(), strict=True)])
-        return found[:, 0].reshape(lo.shape), found[:, 1].reshape(lo.shape)
-    if step.a == 1 and step.b == 0 and step.e == 0 and step.c == 1:
-        high = np.minimum(hi, step.extent)  # the first field of a concatenation is shorter than what it goes into
-        return np.minimum(lo, high), high
-    some = lo < hi
-    low = np.maximum(0, (lo * step.a + step.b) // step.c)
-    high = np.minimum(step.extent, ((hi - 1) * step.a + step.e) // step.c + 1)
-    some &= low < high
-    return low * some, high * some
-
-
-def union_arrays(a, b) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest ranges that hold both; an empty range adds nothing."""
-    some_a, some_b = a[0] < a[1], b[0] < b[1]
-    lo = np.minimum(np.where(some_a, a[0], _BIG), np.where(some_b, b[0], _BIG))
-    hi = np.maximum(a[1] * some_a, b[1] * some_b)
-    return np.where(lo == _BIG, 0, lo), hi
-
-
-def need_arrays(need: Need, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`Need.apply` for arrays."""
-    total = None
-    for path in need.paths:
-        a, b = lo, hi
-        for step in path:
-            a, b = step_arrays(step, a, b)
-        total = (a, b) if total is None else union_arrays(total, (a, b))
-    return total if total is not None else (np.zeros_like(lo), np.zeros_like(hi))
+def _cut_in_two(axis: SplitAxis, cuts: np.ndarray, for_last: np.ndarray | None = None) -> Region:
+    """A value cut at `cuts`: the GPU's rows, the CPU's, and how many of the GPU's the chain's last value needs."""
+    zero, ends = np.zeros_like(cuts), np.full_like(cuts, axis.extent)
+    for_last = zero if for_last is None else for_last
+    return Region(axis.dim, PerShare(zero, cuts, zero).stack(), PerShare(cuts, ends, for_last).stack())
 
 
 def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
@@ -331,25 +298,22 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
 
 def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
-    graph, inside = tables.graph, set(members)
-    walk = Walk(tables, members[-1], axis, cuts)
+    inside = set(members)
+    sweep = ChainSweep(tables, members[-1], axis, cuts)
     for index in reversed(members):
-        if not walk.add(index, _leaves(graph, index, inside)):
+        own = sweep.axis_of(index)
+        if own is None:
             return None
-    return walk.times() if not any(v in inside for v in (*walk.ranges, *walk.after)) else None
+        sweep.add(index, own, tables.graph.is_live_out(index, inside))
+    return sweep.times()
 
 
-def _leaves(graph: KernelGraph, index: int, inside: set[int]) -> bool:
-    return index in graph.outputs or any(c not in inside for c in graph.consumers.get(index, ()))
-
-
-def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[Walk]:
-    """Chains of consecutive kernels that end at `last`, from the shortest on; the walk is shared, read it at once."""
-    graph, outputs = tables.graph, set(tables.graph.outputs)
-    walk = Walk(tables, last, axis, cuts)
+def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:
+    """Chains of consecutive kernels that end at `last`, from the shortest on; the sweep is shared, read it at once."""
+    sweep = ChainSweep(tables, last, axis, cuts)
     for index in range(last, max(-1, last - longest), -1):
-        readers = graph.consumers.get(index, ())
-        leaves = index in outputs or any(c > last for c in readers)
-        if not walk.add(index, leaves):
+        own = sweep.axis_of(index)
+        if own is None:
             return
-        yield walk
+        sweep.add(index, own, tables.graph.is_live_out(index, range(index, last + 1)))
+        yield sweep

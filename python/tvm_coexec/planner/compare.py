@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import Costs
 
 from .cached_costs import CachedCosts
@@ -57,7 +58,8 @@ def compare(
     """Plans of several strategies; all of them, if none is named, in the order of `STRATEGIES`."""
     options = options or Options()
     cached = CachedCosts(graph, costs, options.bandwidth)
-    return [_planned(graph, cached, replace(options, strategy=s)) for s in strategies or STRATEGIES]
+    wanted = progress(list(strategies or STRATEGIES), "comparing", "strategy")
+    return [_planned(graph, cached, replace(options, strategy=s)) for s in wanted]
 
 
 def _planned(graph: KernelGraph, costs: CachedCosts, options: Options) -> Compared:

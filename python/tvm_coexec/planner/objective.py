@@ -6,8 +6,6 @@ from tvm_coexec.core.errors import CoExecError
 
 from .simulator import Simulator
 
-OBJECTIVES = ("latency", "energy", "edp")
-
 
 def score(objective: str, seconds: float, joules: float) -> float:
     """The number to be made small: seconds, joules, or their product (energy-delay product, joule seconds)."""

@@ -1,25 +1,38 @@
-"""What a user may say about planning."""
+"""Options of planning: declared once, for the pass, for tvmc and for coexec."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
+from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.core.plan import Segment
-
-from .objective import OBJECTIVES
 
 # The first is the default; the others are here to be compared with.
 STRATEGY_NAMES = ("coexec", "codl", "mulayer", "layerwise", "neurosurgeon", "single", "exhaustive")
+OBJECTIVES = ("latency", "energy", "edp")
 
 Notes = dict[str, str]
 Result = tuple[tuple[Segment, ...], Notes]
 
 
+def _ratio(value: object) -> float | None:
+    """A number from 0 to 1; `None` for ``auto``."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    text = "must be auto or a number from 0 (all on the CPU) to 1 (all on the GPU)"
+    return number(lambda v: 0.0 <= v <= 1.0, text)(value)
+
+
+def _axis(value: object) -> str:
+    if value != "auto" and value not in AXIS_NAMES:
+        raise ValueError(f"is unknown; use auto or one of {', '.join(AXIS_NAMES)}")
+    return str(value)
+
+
 @dataclass(frozen=True)
 class Options:
-    """Options of all strategies, checked.
+    """How to plan: options of all strategies, checked.
 
     Attributes
     ----------
@@ -27,60 +40,49 @@ class Options:
     axis : str
         ``auto`` or the only axis to divide.
     ratio : float or None
-        The GPU's part, 0..1; `None` leaves it to the costs.
+        The GPU's fraction of the output, 0 to 1; `None` (``auto``) leaves it to the costs.
     min_gain : float or None
-        Part of the single-device time that a plan must promise to save; `None` takes the margin from what the costs
-        say of their own error (see `margin_of`).
+        Fraction of the single-device time that a plan must promise to save; `None` takes the margin from what the
+        costs say of their own error (see `margin_of`).
     objective : {"latency", "energy", "edp"}
     bandwidth : float or None
-        Bytes a second of the link between the two places, as ``neurosurgeon`` asks; `None` takes that of the costs.
+        Of the link between the two places, as ``neurosurgeon`` asks, bytes per second; `None` takes that of the costs.
     """
 
-    strategy: str = "coexec"
-    axis: str = "auto"
-    ratio: float | None = None
-    min_gain: float | None = None
-    objective: str = "latency"
-    bandwidth: float | None = None
+    strategy: str = option(
+        "coexec",
+        "NAME",
+        f"how to plan: one of {', '.join(STRATEGY_NAMES)}; those after the first are for comparison (default: coexec)",
+        one_of(STRATEGY_NAMES),
+    )
+    axis: str = option(
+        "auto", "AXIS", f"divide along this axis only: auto or one of {', '.join(AXIS_NAMES)} (default: auto)", _axis
+    )
+    ratio: float | None = option(
+        None, "RATIO", "the GPU's fraction of every operator, 0 to 1, or auto to decide by cost (default: auto)", _ratio
+    )
+    min_gain: float | None = option(
+        None,
+        "FRACTION",
+        "divide only where a plan promises to save this fraction of the better device's time (default: what the "
+        "profile says of its own error)",
+        number(lambda v: 0.0 <= v < 1.0, "must be a fraction of the single-device time, from 0 up to 1"),
+    )
+    objective: str = option(
+        "latency",
+        "NAME",
+        f"what to minimise: one of {', '.join(OBJECTIVES)}; edp is energy times delay, and all but latency need a "
+        "profile with power (default: latency)",
+        one_of(OBJECTIVES),
+    )
+    bandwidth: float | None = option(
+        None,
+        "BYTES_PER_S",
+        "bandwidth of the link that neurosurgeon cuts the network at, bytes per second (default: the profile's links)",
+        number(lambda v: v > 0, "must be a number of bytes per second, more than 0"),
+    )
 
 
-def check_options(
-    strategy: str = "coexec",
-    axis: str = "auto",
-    ratio: float | str | None = "auto",
-    min_gain: float | None = None,
-    objective: str = "latency",
-    bandwidth: float | None = None,
-) -> Options:
-    """Options from what the user gave.
-
-    Raises
-    ------
-    CoExecError
-        One sentence that names the option.
-    """
-    if strategy not in STRATEGY_NAMES:
-        raise CoExecError(f"strategy '{strategy}' is unknown; use one of {', '.join(STRATEGY_NAMES)}")
-    if axis != "auto" and axis not in AXIS_NAMES:
-        raise CoExecError(f"axis '{axis}' is unknown; use auto or one of {', '.join(AXIS_NAMES)}")
-    if min_gain is not None and not 0.0 <= _number(min_gain) < 1.0:
-        raise CoExecError(f"min_gain {min_gain!r} must be a part of the single-device time, from 0 up to 1")
-    if objective not in OBJECTIVES:
-        raise CoExecError(f"objective '{objective}' is unknown; use one of {', '.join(OBJECTIVES)}")
-    if bandwidth is not None and not _number(bandwidth) > 0:
-        raise CoExecError(f"bandwidth {bandwidth!r} must be a number of bytes a second, more than 0")
-    part = None
-    if ratio is not None and ratio != "auto":
-        part = _number(ratio)
-        if not 0.0 <= part <= 1.0:
-            raise CoExecError(f"ratio {ratio!r} must be auto or a number from 0 (all on the CPU) to 1 (all on the GPU)")
-    gain = None if min_gain is None else float(min_gain)
-    return Options(strategy, axis, part, gain, objective, None if bandwidth is None else float(bandwidth))
-
-
-def _number(value: object) -> float:
-    """The value as a number, -1 if it is none."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return -1.0
+def check_options(**given: object) -> Options:
+    """Options from what the user gave; `CoExecError` names the option that is wrong."""
+    return checked(Options, given)

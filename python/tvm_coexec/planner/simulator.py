@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tvm_coexec.core.kernel_graph import KernelGraph, Range, Shares, Tensor
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.chains import Shares
+from tvm_coexec.core.kernel_graph import KernelGraph, Tensor
 from tvm_coexec.core.plan import Plan, Segment
 
 from .cached_costs import CachedCosts, side_by_side
@@ -58,12 +60,15 @@ class Totals:
         What these cost the CPU: copies, slices, joins, and waiting for the GPU.
     busy_s : dict of str to float
         Seconds of work by device and kernel class (``gpu/conv``), for `Power.energy_j`.
+    kernel_s : dict of int to dict of str to float
+        Seconds of each kernel by device, each as if the other device were idle.
     """
 
     bytes_moved: float = 0.0
     sync_points: int = 0
     meetings_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
+    kernel_s: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 class Simulator:
@@ -171,6 +176,7 @@ class Simulator:
     def _busy(self, device: str, kernel: int, seconds: float) -> float:
         name = f"{device}/{self.costs.kinds[kernel]}"
         self.totals.busy_s[name] = self.totals.busy_s.get(name, 0.0) + seconds
+        self.totals.kernel_s.setdefault(kernel, {})[device] = seconds
         return seconds
 
     def _single(self, segment: Segment) -> dict[str, float]:
@@ -238,7 +244,6 @@ class Simulator:
         """Brings the parts of a value together; a value that one device computed alone stays there."""
         k = self.graph.kernels[kernel]
         axis = k.axis(dim)
-        assert axis is not None
         if cut in (0, axis.extent):
             self.where[kernel] = {"gpu" if cut else "cpu"}
             return 0.0
@@ -256,14 +261,12 @@ def inner_slices(graph: KernelGraph, segment: Segment, shares: Shares) -> tuple[
     found: tuple[list[float], list[float]] = ([], [])
     for reader in segment.kernels:
         axis = graph.kernels[reader].axis(shares.dims[reader])
-        assert axis is not None
         for value, need in zip(graph.kernels[reader].inputs, axis.needs, strict=True):
             if value in shares.gpu and need is not None and need.paths:
                 for taken, ranges in zip(found, (shares.gpu, shares.cpu), strict=True):
-                    _take(graph, shares, value, need.apply(ranges[reader]), ranges[value], taken)
+                    _take(graph, shares, value, need.apply(*ranges[reader]), ranges[value], taken)
     for value, cut in shares.cuts.items():
         axis = graph.kernels[value].axis(shares.dims[value])
-        assert axis is not None
         if not axis.reduces:
             _take(graph, shares, value, (0, cut), shares.gpu[value], found[0])
             _take(graph, shares, value, (cut, axis.extent), shares.cpu[value], found[1])
@@ -288,7 +291,6 @@ def outer_needs(graph: KernelGraph, segment: Segment, shares: Shares) -> dict[in
     for k in segment.kernels:
         kernel = graph.kernels[k]
         axis = kernel.axis(shares.dims[k])
-        assert axis is not None
         for value, need in zip(kernel.inputs, axis.needs, strict=True):
             if value in inside:
                 continue
@@ -303,7 +305,6 @@ def after_join(graph: KernelGraph, segment: Segment, shares: Shares) -> list[int
     """Values that the CPU reads once the parts of a chain are added up."""
     last = graph.kernels[segment.kernels[-1]]
     axis = last.axis(shares.dims[last.index])
-    assert axis is not None
     return [v for v, need in zip(last.inputs, axis.needs, strict=True) if need is not None and need.after_join]
 
 
@@ -312,7 +313,7 @@ def _fraction(tensor: Tensor, need, r: Range) -> float:
         return 0.0
     if need is None:
         return 1.0
-    lo, hi = need.apply(r)
+    lo, hi = need.apply(*r)
     return (hi - lo) / tensor.shape[need.dim]
 
 

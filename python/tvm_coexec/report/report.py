@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tvm_coexec.core.chains import last_axis
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.texts import shorten
 from tvm_coexec.cost_models import AnalyticCosts, Costs
 from tvm_coexec.planner import CachedCosts, Simulator, ran
 from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
 
 from . import verified_text
+
+LARGEST = 10  # kernels that a report lists
+_EXAMPLES = 3
+_LONGEST_NAME = 36  # characters
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,7 @@ class Report:
         names = [self.graph.kernels[k].name for k in segment.kernels]
         row: dict = {"segment": number, "device": segment.device, "kernels": list(segment.kernels), "names": names}
         if segment.device == "split":
-            last = self.graph.kernels[segment.kernels[-1]]
-            axis = last.named_axis(segment.axis)
-            assert axis is not None
+            axis = last_axis(self.graph, segment.kernels, segment.axis)
             row |= {"axis": segment.axis, "cut": segment.cut, "extent": axis.extent, "ratio": segment.cut / axis.extent}
         row["expected_s"] = dict(segment.expected_s)
         return row
@@ -119,6 +123,39 @@ class Report:
             if k.index not in split
         ]
 
+    def largest(self, count: int = LARGEST) -> list[dict]:
+        """The kernels that are expected to take longest, the longest first; none without costs.
+
+        Kernels that compute the same on the same device in the same time are one entry.
+
+        Returns
+        -------
+        list of dict
+            ``kernels`` (indices), ``name``, ``device`` (``split`` for both), seconds of one kernel by device ``gpu_s``
+            and ``cpu_s`` (`None` where it computes nothing), and ``fraction`` of the expected time that all of them
+            take. Of a kernel that is split the slower share counts, since both run at once.
+        """
+        if self.plan is None or self.simulated is None:
+            return []
+        device_of = {k: s.device for s in self.plan.segments for k in s.kernels}
+        equal: dict[tuple, list[int]] = {}
+        for k, seconds in sorted(self.simulated.totals.kernel_s.items()):
+            key = (self.graph.kernels[k].signature(), device_of[k], seconds.get("gpu"), seconds.get("cpu"))
+            equal.setdefault(key, []).append(k)
+        rows = [
+            {
+                "kernels": kernels,
+                "name": self.graph.kernels[kernels[0]].name,
+                "device": device,
+                "gpu_s": gpu_s,
+                "cpu_s": cpu_s,
+                "fraction": len(kernels) * max(gpu_s or 0.0, cpu_s or 0.0) / self.expected_s,
+            }
+            for (_, device, gpu_s, cpu_s), kernels in equal.items()
+            if gpu_s or cpu_s
+        ]
+        return sorted(rows, key=lambda row: (-row["fraction"], row["kernels"]))[:count]
+
     def to_text(self) -> str:
         """The full report as text."""
         if self.plan is None:
@@ -133,15 +170,12 @@ class Report:
         lines += [head, "-" * len(head)]
         for row in self.segments():
             cut = f"{row['cut']}/{row['extent']}" if "cut" in row else ""
-            times = [_ms(row["expected_s"].get(k)) for k in ("gpu", "cpu", "share_out", "join")]
+            values = [_ms(row["expected_s"].get(k)) for k in ("gpu", "cpu", "share_out", "join")]
             lines.append(
                 f"{row['segment']:>4} {row['device']:7} {row.get('axis', ''):6} {cut:>12} "
-                f"{times[0]:>9} {times[1]:>9} {times[2]:>9} {times[3]:>9}  {_kernels(row)}"
+                f"{values[0]:>9} {values[1]:>9} {values[2]:>9} {values[3]:>9}  {_kernels(row)}"
             )
-        whole = self.whole()
-        if whole:
-            lines += ["", "left whole:"]
-            lines += [f"  {_run(indices)} {name}: {reason}" for indices, name, reason in _grouped(whole)]
+        lines += [*_largest_lines(self.largest()), *_whole_lines(self.whole())]
         return "\n".join(lines) + "\n"
 
 
@@ -153,19 +187,43 @@ def _ms(seconds: float | None) -> str:
     return "" if not seconds else f"{seconds * 1e3:.3f}"
 
 
-def _run(indices: list[int]) -> str:
-    return ",".join(map(str, indices[:6])) + (f",... ({len(indices)})" if len(indices) > 6 else "")
-
-
 def _kernels(row: dict) -> str:
     first, last = row["kernels"][0], row["kernels"][-1]
     span = str(first) if first == last else f"{first}-{last}"
-    names = row["names"]
+    names = [shorten(name, _LONGEST_NAME) for name in row["names"]]
     return f"{span}: " + ", ".join(names[:3]) + (f", ... ({len(names)} kernels)" if len(names) > 3 else "")
 
 
-def _grouped(whole: list[tuple[int, str, str]]) -> list[tuple[list[int], str, str]]:
-    groups: dict[tuple[str, str], list[int]] = {}
+def _largest_lines(rows: list[dict]) -> list[str]:
+    """The table of the kernels that carry the expected time."""
+    if not rows:
+        return []
+    head = f"{'of total':>8} {'device':7} {'gpu ms':>9} {'cpu ms':>9}  kernels"
+    lines = ["", "largest kernels, equal ones together, by what they take of the expected time:", head, "-" * len(head)]
+    for row in rows:
+        times = f"{_ms(row['gpu_s']):>9} {_ms(row['cpu_s']):>9}"
+        what = f"{_run(row['kernels'])}: {shorten(row['name'], _LONGEST_NAME)}"
+        lines.append(f"{row['fraction']:>8.1%} {row['device']:7} {times}  {what}")
+    return lines
+
+
+def _whole_lines(whole: list[tuple[int, str, str]]) -> list[str]:
+    """One line per reason, the most frequent first: how many kernels, the reason, and examples by operator."""
+    if not whole:
+        return []
+    reasons: dict[str, dict[str, list[int]]] = {}
     for index, name, reason in whole:
-        groups.setdefault((name, reason), []).append(index)
-    return [(indices, name, reason) for (name, reason), indices in groups.items()]
+        reasons.setdefault(reason, {}).setdefault(name, []).append(index)
+    counts = {reason: sum(map(len, names.values())) for reason, names in reasons.items()}
+    lines = ["", "left whole:"]
+    for reason in sorted(reasons, key=lambda r: -counts[r]):
+        names, count = reasons[reason], counts[reason]
+        examples = [f"{_run(indices)} {shorten(name, _LONGEST_NAME)}" for name, indices in names.items()]
+        more = "; ..." if len(examples) > _EXAMPLES else ""
+        kernels = "1 kernel" if count == 1 else f"{count} kernels"
+        lines.append(f"  {kernels}: {reason} ({'; '.join(examples[:_EXAMPLES])}{more})")
+    return lines
+
+
+def _run(indices: list[int]) -> str:
+    return ",".join(map(str, indices[:_EXAMPLES])) + (f",... ({len(indices)})" if len(indices) > _EXAMPLES else "")

@@ -10,16 +10,16 @@ from __future__ import annotations
 from .chrome import chrome_trace, write_chrome
 from .pictures import draw_run
 from .record import Recording, Tracer, record
-from .segments import Graph, Node
+from .segments import TracedGraph, TracedNode
 from .table import numbers, table
 from .timeline import Event, Timeline
 
 __all__ = [
     "Event",
-    "Graph",
-    "Node",
     "Recording",
     "Timeline",
+    "TracedGraph",
+    "TracedNode",
     "Tracer",
     "chrome_trace",
     "draw_run",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.texts import shorten
 from tvm_coexec.drawing import Bar, Drawing, Lane, timelines
 
 from .record import Recording
-from .segments import Graph
+from .segments import TracedGraph
 from .timeline import Event, Timeline
 
 WIDTH = 1280.0
+_LONGEST_TIP = 80  # characters of a line
 _LANES = {"cpu": "CPU", "gpu": "GPU"}
 
 
@@ -23,7 +25,7 @@ def draw_run(recording: Recording, name: str = "the model", width: float = WIDTH
     return Drawing(title, (("Timelines", timelines(lanes, title, width)),))
 
 
-def lanes_of(graph: Graph, timeline: Timeline, suffix: str) -> list[Lane]:
+def lanes_of(graph: TracedGraph, timeline: Timeline, suffix: str) -> list[Lane]:
     """The host's and the GPU's lane."""
     return [
         Lane(f"{title} {suffix}", device, _bars(graph, timeline.lane(device)))
@@ -32,7 +34,7 @@ def lanes_of(graph: Graph, timeline: Timeline, suffix: str) -> list[Lane]:
     ]
 
 
-def _bars(graph: Graph, events: list[Event]) -> tuple[Bar, ...]:
+def _bars(graph: TracedGraph, events: list[Event]) -> tuple[Bar, ...]:
     """Bars that don't overlap: on two queues kernels may."""
     bars: list[Bar] = []
     at = 0.0
@@ -41,6 +43,6 @@ def _bars(graph: Graph, events: list[Event]) -> tuple[Bar, ...]:
         if e.end_s <= start:
             continue
         at = e.end_s
-        tip = "\n".join(t for t in (e.name, f"{e.nbytes} bytes" if e.nbytes else "") if t)
+        tip = "\n".join(t for t in (shorten(e.name, _LONGEST_TIP), f"{e.nbytes} bytes" if e.nbytes else "") if t)
         bars.append(Bar(start, e.end_s, e.what, e.segment, graph.chain_of(e.segment), tip))
     return tuple(bars)

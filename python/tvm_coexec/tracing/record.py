@@ -12,10 +12,11 @@ import numpy as np
 import tvm
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.create import create
 from tvm_coexec.opencl import runtime
 
-from .segments import Graph
+from .segments import TracedGraph
 from .spans import Spans, spans_of
 from .timeline import Timeline, expected_timeline, measured_timeline
 
@@ -30,13 +31,13 @@ class Recording:
 
     Attributes
     ----------
-    graph : Graph
+    graph : TracedGraph
     windows : tuple of (int, int)
         When each run began and ended, in nanoseconds of `time.monotonic_ns`.
     spans : Spans
     """
 
-    graph: Graph
+    graph: TracedGraph
     windows: tuple[tuple[int, int], ...]
     spans: Spans
 
@@ -73,7 +74,7 @@ class Tracer:
     """
 
     def __init__(self) -> None:
-        self.graph: Graph | None = None
+        self.graph: TracedGraph | None = None
 
     def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:
         """Return the module to take functions from.
@@ -92,7 +93,7 @@ class Tracer:
         """
         if not runtime.is_ours():
             raise CoExecError(runtime.why_not_ours("a run can't be traced"))
-        self.graph = Graph.from_json(graph_json)
+        self.graph = TracedGraph.from_json(graph_json)
         return runtime.trace_module(module, [self.graph.nodes[i].function for i in self.graph.calls])
 
     def record(
@@ -104,18 +105,21 @@ class Tracer:
     ) -> Recording:
         """Call `run` some times unrecorded, then `ready`, then `run` some times recorded; it runs the executor once."""
         assert self.graph is not None, "wrap comes first"
-        for _ in range(warm_up):
-            run()
-        ready()
-        windows = []
-        runtime.trace_start()
-        try:
-            for _ in range(runs):
-                begin = time.monotonic_ns()
+        with progress(what="recording", unit="run", total=warm_up + runs) as bar:
+            for _ in range(warm_up):
                 run()
-                windows.append((begin, time.monotonic_ns()))
-        finally:
-            taken = runtime.trace_take()
+                bar.update()
+            ready()
+            windows = []
+            runtime.trace_start()
+            try:
+                for _ in range(runs):
+                    begin = time.monotonic_ns()
+                    run()
+                    windows.append((begin, time.monotonic_ns()))
+                    bar.update()  # between runs: what it takes is part of none
+            finally:
+                taken = runtime.trace_take()
         recording = Recording(self.graph, tuple(windows), spans_of(taken))
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tvm_coexec.executor.annotations import metadata_of
-from tvm_coexec.executor.graph_json import COPY, CPU, NOTHING, read_document
+from tvm_coexec.executor.graph_json import COPY, NOTHING, Graph
 
 HELPER = "coexec_"  # functions that are put into a graph to run it, not compiled from the model
 
 
 @dataclass(frozen=True)
-class Node:
+class TracedNode:
     """An operator node.
 
     Attributes
@@ -39,12 +39,12 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Graph:
+class TracedGraph:
     """A graph as far as a trace goes.
 
     Attributes
     ----------
-    nodes : tuple of Node
+    nodes : tuple of TracedNode
         Operator nodes in the order in which they run.
     segments : tuple of dict
         The plan's; see `metadata`. Empty where the graph doesn't say.
@@ -52,23 +52,22 @@ class Graph:
         What the plan expected; see `metadata`.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[TracedNode, ...]
     segments: tuple[dict, ...] = ()
     expected: dict | None = field(default=None, repr=False)
 
     @staticmethod
-    def from_json(text: str) -> Graph:
+    def from_json(text: str) -> TracedGraph:
         """Read a graph, also one that was rewritten after it was built."""
-        graph = read_document(text)
-        told = metadata_of(text) or {}
-        devices = graph["attrs"].get("device_index", [None, [CPU] * len(graph["nodes"])])[1]
-        named = told.get("nodes", {})
+        graph = Graph(text)
+        metadata = metadata_of(graph) or {}
+        named = metadata.get("nodes", {})
         nodes = [
-            _node(n["name"], n["attrs"]["func_name"], "cpu" if d == CPU else "gpu", named.get(n["name"]))
-            for n, d in zip(graph["nodes"], devices, strict=True)
-            if n["op"] != "null"
+            _node(n.name, n.function, "cpu" if graph.entries[n.outputs[0]].on_cpu else "gpu", named.get(n.name))
+            for n in graph.nodes
+            if n.function
         ]
-        return Graph(tuple(_with_helpers(nodes)), tuple(told.get("segments", ())), told.get("expected"))
+        return TracedGraph(tuple(_with_helpers(nodes)), tuple(metadata.get("segments", ())), metadata.get("expected"))
 
     @property
     def calls(self) -> tuple[int, ...]:
@@ -90,15 +89,15 @@ class Graph:
         return self.segments[segment]["chain"] if 0 <= segment < len(self.segments) else -1
 
 
-def _node(name: str, function: str, device: str, told: list | None) -> Node:
+def _node(name: str, function: str, device: str, told: list | None) -> TracedNode:
     if told is not None:
-        return Node(name, function, device, *told)
+        return TracedNode(name, function, device, *told)
     copied = "upload" if device == "gpu" else "download"
     role = copied if function == COPY else "help" if function.startswith(HELPER) else "work"
-    return Node(name, function, device, -1, role)
+    return TracedNode(name, function, device, -1, role)
 
 
-def _with_helpers(nodes: list[Node]) -> list[Node]:
+def _with_helpers(nodes: list[TracedNode]) -> list[TracedNode]:
     """What was put in after the build says nothing: it is there for what comes next."""
     segment = -1
     for i in range(len(nodes) - 1, -1, -1):

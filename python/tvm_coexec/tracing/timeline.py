@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .segments import COPY, Graph, Node
+from .segments import COPY, TracedGraph, TracedNode
 from .spans import COPIES, Span, Spans
 
 COMPUTING = ("work", "slice", "join")
@@ -81,7 +81,7 @@ class Timeline:
         return [e for e in self.events if e.lane == name]
 
 
-def expected_timeline(graph: Graph) -> Timeline:
+def expected_timeline(graph: TracedGraph) -> Timeline:
     """What a plan expected; where it has the host at nothing, the host waits for the GPU."""
     told = graph.expected
     assert told is not None
@@ -97,7 +97,7 @@ def expected_timeline(graph: Graph) -> Timeline:
     return Timeline(total_s, tuple(sorted(events, key=lambda e: (e.lane, e.start_s))))
 
 
-def measured_timeline(graph: Graph, spans: Spans, window: tuple[int, int]) -> Timeline:
+def measured_timeline(graph: TracedGraph, spans: Spans, window: tuple[int, int]) -> Timeline:
     """What was recorded between two times of the host's clock."""
     inside = [s for s in spans.spans if s.begin_ns >= window[0] and s.end_ns <= window[1]]
     return Timeline(
@@ -111,7 +111,7 @@ def measured_timeline(graph: Graph, spans: Spans, window: tuple[int, int]) -> Ti
 class _Reader:
     """Reads the spans of one run."""
 
-    def __init__(self, graph: Graph, spans: Sequence[Span], begin_ns: int):
+    def __init__(self, graph: TracedGraph, spans: Sequence[Span], begin_ns: int):
         self.graph, self.spans, self.begin_ns = graph, spans, begin_ns
         threads = Counter(s.thread for s in spans if s.kind == "call") or Counter(s.thread for s in spans)
         self.host = threads.most_common(1)[0][0] if threads else -1
@@ -128,7 +128,7 @@ class _Reader:
                 yield self._event(TRANSFERS, span.begin_ns, span.end_ns, span.kind, span)
         yield from self._on_host()
 
-    def _node(self, span: Span) -> Node | None:
+    def _node(self, span: Span) -> TracedNode | None:
         index = self.nodes.get(id(span))
         return None if index is None else self.graph.nodes[index]
 

@@ -21,7 +21,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import tvm
 from tvm.driver.tvmc import TVMCException, compiler
@@ -34,15 +34,18 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.executor.annotations import Lowered, described
 from tvm_coexec.partition import CoExecPartition, plan_of
+from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
 from tvm_coexec.targets import targets
+from tvm_coexec.whole import check_buildable, open_input, target_of_whole
 
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
-from .options import CoExecOptions, flag, from_args, from_target
+from .options import OUTPUT, Given, flag, from_args, from_target, pass_options
 from .patching import replaced
 from .staging import StagedFiles
 from .target_text import CODEGEN, arrange, codegen_options, devices_of, from_json
+from .tuning_log import check_tuning_log
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -61,7 +64,7 @@ _MACHINES = {
 class _Request:
     """One co-executed compilation: what was asked for, and then what came of it."""
 
-    options: CoExecOptions
+    options: Given
     report: Report | None = None
     plan: Plan | None = None
     module: tvm.IRModule | None = None
@@ -85,7 +88,7 @@ def mark(mod: tvm.IRModule, params: dict | None = None, mod_name: str = "default
 
     TVM calls it with the target's options but without the targets, and outside of tuning records: too early to divide.
     """
-    text = json.dumps(asdict(from_target(opts)))
+    text = json.dumps(from_target(opts))
     return mod.with_attr(OPTIONS_ATTR, tvm.runtime.String(text))  # TVM 0.17 doesn't convert a plain string here
 
 
@@ -93,7 +96,7 @@ def build_hook(stock: Callable) -> Callable:
     """Wrap ``tvm.driver.tvmc.compiler.build``: same arguments and result, for two devices where that was asked for."""
     signature = inspect.signature(stock)
 
-    def build(*args: object, **kwargs: object):
+    def build(*args: object, **kwargs: object) -> object:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments
         request = _request.get() or _marked(given["mod"])
@@ -104,14 +107,15 @@ def build_hook(stock: Callable) -> Callable:
         _check_executor(given.get("executor"), given.get("runtime"))
         _check_shapes(given["mod"])
         cpu, gpu = devices_of(given["tvm_target"])
-        partition = CoExecPartition(cpu, gpu, params=given.get("params"), **request.options.pass_options())
+        partition = CoExecPartition(cpu, gpu, params=given.get("params"), **pass_options(request.options))
         request.module = given["mod"] = partition(given["mod"])
         request.report, request.plan = partition.report, plan_of(request.module)
+        given["params"] = {}  # bound by the pass
         if request.plan is None:
-            # built for two devices, TVM would leave out the CPU's layouts
-            given["tvm_target"] = Target(cpu, host=cpu)
+            check_buildable(request.module)
+            given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
             return stock(*bound.args, **bound.kwargs)
-        given["tvm_target"], given["params"] = targets(cpu, gpu), {}
+        given["tvm_target"] = targets(cpu, gpu)
         return described(
             lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
         )
@@ -121,7 +125,7 @@ def build_hook(stock: Callable) -> Callable:
 
 def _marked(mod: tvm.IRModule) -> _Request | None:
     text = mod.get_attr(OPTIONS_ATTR)
-    return None if text is None else _Request(CoExecOptions(**json.loads(str(text))))
+    return None if text is None else _Request(json.loads(str(text)))
 
 
 def _check_executor(executor: Executor | None, runtime: Runtime | None) -> None:
@@ -135,11 +139,8 @@ def _check_executor(executor: Executor | None, runtime: Runtime | None) -> None:
 
 def _check_shapes(mod: tvm.IRModule) -> None:
     """The graph executor takes static shapes only; TVM finds that out late, and doesn't say which input it is."""
-    for param in mod["main"].params:
-        shape = getattr(param.type_annotation, "shape", ())
-        if any(isinstance(d, tvm.tir.Any) for d in shape):
-            name, known = param.name_hint, ",".join("?" if isinstance(d, tvm.tir.Any) else str(d) for d in shape)
-            raise CoExecError(f"the model's input '{name}' has the shape [{known}]: give all of it with --input-shapes")
+    if found := open_input(mod):
+        raise CoExecError(f"{found}: give all of it with --input-shapes")
 
 
 def drive_compile(args: argparse.Namespace) -> int:
@@ -147,16 +148,15 @@ def drive_compile(args: argparse.Namespace) -> int:
     asked, options = from_args(args)
     composite = codegen_options(args.target)
     if not asked and composite is None:
-        given = next((name for name, value in asdict(options).items() if value is not None), None)
-        if given is not None:
-            raise TVMCException(f"{flag(given)} has no effect without --coexec: add --coexec")
+        if options:
+            raise TVMCException(f"{flag(next(iter(options)))} has no effect without --coexec: add --coexec")
         return compiler.drive_compile(args)
     with reported(args.verbose, "compiling failed"):
-        _compile(args, from_target(composite or {}).overridden_by(options))
+        _compile(args, from_target(composite or {}) | options)
     return 0
 
 
-def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
+def _compile(args: argparse.Namespace, options: Given) -> None:
     logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
     _free_stdout()
     _check_executor(reconstruct_registry_entity(args, Executor), reconstruct_registry_entity(args, Runtime))
@@ -166,29 +166,31 @@ def _compile(args: argparse.Namespace, options: CoExecOptions) -> None:
         raise CoExecError("--workspace-pools is for --executor aot, which can't co-execute: leave it out")
     if args.tuning_records and not os.path.isfile(args.tuning_records):
         raise CoExecError(f"--tuning-records: there is no file {args.tuning_records}")
+    if args.tuning_records and not check_tuning_log(args.tuning_records):
+        args.tuning_records = None
     cpu, gpu = devices_of(_target(args))
     _check_cross_compiler(cpu, args.cross_compiler)
-    CoExecPartition(cpu, gpu, **options.pass_options())  # finds what is wrong with them before the model is read
+    CoExecPartition(cpu, gpu, None, **pass_options(options))  # finds what is wrong with them before the model is read
     # an instrument of the context that TVM makes: another context inside would make --print-pass-times forget its times
     request = _Request(options, lowered=Lowered())
     with StagedFiles() as files:
         args.output = files.stage(args.output)
-        plan_file, report_file = (
-            _staged(files, getattr(options, name), flag(name)) for name in ("dump_plan", "report")
-        )
+        plan_file, report_file = (_staged(files, options.get(name), flag(name)) for name in OUTPUT)
         with (
             _requested(request),
+            show_passes("compiling") as bars,
             replaced(
                 compiler,
                 frontends=Frontends(),
                 save_dumps=_save_dumps(compiler.save_dumps, request),
                 target_from_cli=_target_from_cli,
-                compile_model=functools.partial(compiler.compile_model, instruments=[request.lowered]),
+                compile_model=functools.partial(compiler.compile_model, instruments=[request.lowered, *bars]),
             ),
         ):
             compiler.drive_compile(args)
-        if request.plan is None and plan_file is not None:
-            logger.warning("no plan was written: the model stays whole")
+        if request.plan is None:
+            if plan_file is not None:
+                logger.warning("no plan was written: the model stays whole")
         elif plan_file not in (None, "-"):
             _write(plan_file, request.plan.to_json())
         report = request.report.to_text() if request.report else "the model was divided before\n"

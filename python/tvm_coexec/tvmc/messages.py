@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 from tvm.driver.tvmc import TVMCException
 
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.texts import one_line
+from tvm_coexec.frontend.quiet import quiet_tvm
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more
 
@@ -26,7 +28,8 @@ def reported(verbose: int, what: str) -> Iterator[None]:
         What was being done, for such errors.
     """
     try:
-        yield
+        with quiet_tvm():
+            yield
     except TVMCException as err:
         # another class than the base means something to tvmc's main: it has an exit status of its own
         raise (err if type(err) is not TVMCException else TVMCException(one_line(err))) from None
@@ -38,3 +41,6 @@ def reported(verbose: int, what: str) -> Iterator[None]:
         kind = "" if isinstance(err, (OSError, RuntimeError)) else f"{type(err).__name__}: "
         hint = "" if verbose else " (-v shows where)"
         raise TVMCException(f"{what}: {kind}{one_line(err)}{hint}") from None
+
+
+__all__ = ["LOG_LEVELS", "one_line", "reported"]

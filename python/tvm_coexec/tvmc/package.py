@@ -6,7 +6,7 @@ import tarfile
 
 from tvm.driver.tvmc import TVMCException
 
-from tvm_coexec.executor.graph_json import read_document
+from tvm_coexec.executor.graph_json import Graph
 
 # DLPack device types by the names of `tvmc run --device`
 DEVICE_NAMES = {"cpu": 1, "cuda": 2, "cl": 4, "vulkan": 7, "metal": 8, "rocm": 10}
@@ -51,8 +51,8 @@ def device_types(path: str) -> list[int]:
 
 def graph_device_types(graph_json: str) -> list[int]:
     """DLPack device types that a graph names, in ascending order; empty where it names none."""
-    index = read_document(graph_json)["attrs"].get("device_index")
-    return sorted(set(index[1])) if index else []
+    graph = Graph(graph_json)
+    return sorted(graph.devices()) if graph.names_devices else []
 
 
 def name_of(device_type: int) -> str:

@@ -20,11 +20,12 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
-from tvm_coexec.core.errors import one_line
+from tvm_coexec.core.texts import one_line
 
 from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
@@ -53,7 +54,7 @@ def install() -> None:
 def _with_device_list(add_run_parser: Callable) -> Callable:
     """TVM parses the command line once while it makes this parser, so ``--device cpu,cl`` must be known by then."""
 
-    def add(subparsers, main_parser: argparse.ArgumentParser, json_params: list) -> None:
+    def add(subparsers: Any, main_parser: argparse.ArgumentParser, json_params: list) -> None:
         add_run_parser(
             Overlay(subparsers, add_parser=take_device_list(subparsers.add_parser)), main_parser, json_params
         )
@@ -61,7 +62,7 @@ def _with_device_list(add_run_parser: Callable) -> Callable:
     return add
 
 
-def _extend(subparsers, main_parser: argparse.ArgumentParser, json_params: list) -> None:
+def _extend(subparsers: Any, main_parser: argparse.ArgumentParser, json_params: list) -> None:
     """Runs after TVM's own functions: the commands are there."""
     commands = subparsers.choices
     add_arguments(commands["compile"])

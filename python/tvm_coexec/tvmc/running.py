@@ -19,7 +19,7 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
-from tvm_coexec.core.errors import one_line
+from tvm_coexec.core.texts import one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
 from tvm_coexec.opencl import runtime
@@ -55,7 +55,7 @@ def take_device_list(add_parser: Callable) -> Callable:
                 }
             return stock(*flags, **options)
 
-        parser.add_argument = add_argument  # type: ignore[method-assign]
+        parser.add_argument = add_argument
         return parser
 
     return add
@@ -87,7 +87,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
             if args.inputs and os.path.isfile(args.inputs) and not zipfile.is_zipfile(args.inputs):
                 raise TVMCException(f"--inputs: {args.inputs} is no complete .npz file; write it with numpy.savez")
             args.device = "cpu"
-            ours = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
+            ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
             if not args.rpc_tracker:
                 ours["executor"] = Overlay(runner.executor, create=_create_here(args.PATH))
             if args.profile:
@@ -132,7 +132,9 @@ def _remote_errors(needed: list[int]) -> Iterator[None]:
 def _check_shapes(stock: Callable) -> Callable:
     """Wrap ``make_inputs_dict``: types by numpy's names, and the input whose shape is wrong by its name."""
 
-    def make_inputs_dict(shape_dict, dtype_dict, inputs=None, *args: object, **kwargs: object):
+    def make_inputs_dict(
+        shape_dict: dict, dtype_dict: dict, inputs: str | None = None, *args: object, **kwargs: object
+    ) -> dict:
         types = {name: numpy_dtype(str(dtype)) for name, dtype in dtype_dict.items()}
         made = stock(shape_dict, types, inputs, *args, **kwargs)
         for name, value in made.items():
@@ -147,7 +149,7 @@ def _check_shapes(stock: Callable) -> Callable:
 def create_hook(stock: Callable) -> Callable:
     """Wrap ``create(graph_json, library, device, ...)`` of an executor: add the devices that the graph names."""
 
-    def create(graph_json: str, library: object, device: object, *args: object, **kwargs: object):
+    def create(graph_json: str, library: object, device: object, *args: object, **kwargs: object) -> object:
         return stock(graph_json, library, _all_devices(graph_json, device), *args, **kwargs)
 
     return create
@@ -159,7 +161,7 @@ def _create_here(path: str) -> Callable:
     TVM's library and device are those of an RPC session within the process, which knows no memory but its own.
     """
 
-    def create(_graph_json: str, _library: object, _device: object, *_args: object):
+    def create(_graph_json: str, _library: object, _device: object, *_args: object) -> Overlay:
         module = executor.create(open_model(path))
 
         def benchmark(_device: object, *given: object, **named: object) -> object:

@@ -17,7 +17,8 @@ import tvm
 from tvm.driver.tvmc.target import is_inline_json, parse_target
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.texts import one_line
 from tvm_coexec.targets import CPU_TYPES
 
 logger = logging.getLogger("tvm_coexec")
@@ -59,7 +60,9 @@ def arrange(text: str | None, options: Mapping[str, object] = MappingProxyType({
     except (ValueError, IndexError) as err:
         problem = f"--target '{text}' can't be read ({one_line(err)}); write it like 'llvm -mcpu=..., opencl'"
         raise CoExecError(problem) from None
-    others, cpus, gpus = [], [], []
+    others: list[str] = []
+    cpus: list[dict] = []
+    gpus: list[dict] = []
     for part in parts:
         if part["name"] == CODEGEN:
             continue
@@ -124,7 +127,7 @@ def devices_of(target: Target) -> tuple[Target, Target]:
 
 
 def _is_plain(text: str | None) -> bool:
-    return bool(text) and not os.path.isfile(text) and not is_inline_json(text)
+    return text is not None and text != "" and not os.path.isfile(text) and not is_inline_json(text)
 
 
 def _is_codegen(name: str) -> bool:

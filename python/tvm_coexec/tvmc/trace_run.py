@@ -81,7 +81,7 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
         return stock
     outputs = Outputs(**staged)
 
-    def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object):
+    def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object) -> object:
         # TVM's library and device are those of an RPC session within the process, which wraps functions once more
         module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
         tracer = Tracer()

@@ -11,7 +11,8 @@ import pytest
 from tests.cost_models.kernels import conv, many, pool, product_of, seconds_of
 from tests.planner import graphs
 from tvm_coexec import CoExecError
-from tvm_coexec.core.kernel_graph import REDUCED, Need, SplitAxis, identity
+from tvm_coexec.core.access import InputAccess, identity
+from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis
 from tvm_coexec.cost_models import MODELS, describe_shares, load_model
 from tvm_coexec.cost_models.features.workload import NUMBERS, Workload, stack
 
@@ -60,7 +61,7 @@ def test_more_work_of_the_same_tiles_takes_no_less_time(model, dim):
 def test_partial_sums_are_predicted(model):
     """A share of the reduction is a kernel of the same class with fewer input channels."""
     kernel = replace(graphs.conv_kernel(0, (-1,)), attrs={"kernel_size": [5, 5], "weight_shape": [32, 32, 5, 5]})
-    axis = SplitAxis("ic", REDUCED, 32, 1, 4, (Need(1, ((identity(32),),)),), True)
+    axis = SplitAxis("ic", REDUCED, 32, 1, 4, (InputAccess(1, ((identity(32),),)),), True)
     kernel = replace(kernel, axes=(*kernel.axes, axis))
     found = model.predict_cuts(describe_shares(kernel, "cpu", REDUCED, [(0, 16), (16, 32), (0, 32)]))
     assert found[0] == found[1] and (found > 0).all() and found[2] >= found[0]

@@ -11,6 +11,7 @@ from tvm_coexec import CoExecError, Report
 from tvm_coexec.core.plan import Plan, Segment, Verified
 from tvm_coexec.measuring.verify import Verify, check_verify
 from tvm_coexec.measuring.verify.candidates import candidates
+from tvm_coexec.partition_options import check_partition_options
 from tvm_coexec.planner import Options, check_options, make_plan
 
 
@@ -71,11 +72,11 @@ def test_options():
         (1, "at least 3 plans"),
         (0, "at least 3 plans"),
         ("yes", "must be True, a number of plans"),
-        (Verify(repeats=0), "repeats 0"),
+        (Verify(repeats=0), "repeats of at least 1"),
         (Verify(tracker=("h", 1)), "needs key"),
     ):
-        with pytest.raises(CoExecError, match=text):
-            check_verify(wrong)
+        with pytest.raises(CoExecError, match=f"verify .*{text}"):
+            check_partition_options({"verify": wrong})
 
 
 VERIFIED = (

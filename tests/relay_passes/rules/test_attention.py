@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tvm import relay
 
+from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, chain_shares
+from tvm_coexec.core.kernel_graph import KernelGraph
 
 pytestmark = pytest.mark.llvm
 

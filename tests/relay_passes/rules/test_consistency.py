@@ -11,11 +11,12 @@ from tvm import relay
 from tests.relay_passes.rules.networks import networks
 from tests.relay_passes.rules.sequences import sequences
 from tests.relay_passes.rules.test_random_chains import COMMON, MORE, chains
-from tvm_coexec.core.kernel_graph import Range, union
+from tvm_coexec.core.access import Range, union
 from tvm_coexec.core.plan import Plan, Segment
-from tvm_coexec.relay_passes.extract.extractor import _flops, extract_with_calls
+from tvm_coexec.relay_passes.extract.extractor import extract_with_calls
 from tvm_coexec.relay_passes.outline import Annotate
 from tvm_coexec.relay_passes.prepare import Prepare
+from tvm_coexec.relay_passes.rules import rule_for
 from tvm_coexec.relay_passes.split import SplitChains
 
 pytestmark = pytest.mark.llvm
@@ -74,7 +75,7 @@ def needed_by_shares(graph, members: list[int], shares) -> dict[str, dict[int, R
             for value, need in zip(graph.kernels[k].inputs, axis.needs, strict=True):
                 if value in members:
                     continue
-                r = None if need is None else need.apply(ranges[k])
+                r = None if need is None else need.apply(*ranges[k])
                 if r == (0, 0):
                     continue
                 if value not in needs:
@@ -95,7 +96,7 @@ def heavy_flops(func) -> float:
     def visit(node) -> None:
         nonlocal total
         if isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op) and node.op.name in EXACT:
-            total += _flops(node)
+            total += rule_for(node).flops(node)
 
     relay.analysis.post_order_visit(func.body, visit)
     return total
@@ -109,7 +110,7 @@ def test_shares_agree(network, data):
     graph = extracted.graph
     if not graph.kernels:
         return
-    work = [sum(_flops(c) for c in calls if c.op.name in EXACT) for calls in extracted.calls]
+    work = [sum(rule_for(c).flops(c) for c in calls if c.op.name in EXACT) for calls in extracted.calls]
     for members, axis, cut in chains(data, graph, 2):
         plan, split, number = split_alone(prepared, extracted, members, axis, cut)
         shares = plan.segments[number].shares(graph)

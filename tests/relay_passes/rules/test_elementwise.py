@@ -160,7 +160,7 @@ def test_softmax(splits, name, axis, kept):
     splits.check(getattr(relay.nn, name)(x, axis=axis), expect=kept)
 
 
-@pytest.mark.parametrize("name", ["cumsum", "cumprod", "sort", "argsort"])
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
 def test_along_one_axis(splits, name):
     x = relay.var("x", shape=(4, 5, 3))
     splits.check(operator(name)(x, axis=1), expect={"batch", "n"})
@@ -171,7 +171,7 @@ def test_lrn(splits, size):
     """Across channels a share takes half a window of neighbours along."""
     x = relay.var("x", shape=(2, 9, 4, 3))
     seen = splits.check(relay.nn.lrn(x, size, axis=1, bias=2.0, alpha=0.7, beta=0.75), expect={"batch", "oc", "h", "w"})
-    assert seen.graph.kernels[0].named_axis("oc").needs[0].apply((3, 5)) == (3 - size // 2, 5 + size // 2)
+    assert seen.graph.kernels[0].named_axis("oc").needs[0].apply(3, 5) == (3 - size // 2, 5 + size // 2)
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "group", "instance", "l2"])

@@ -14,8 +14,8 @@ from tests.relay_passes.rules.evaluate import evaluate
 from tests.relay_passes.rules.harness import assert_close, assert_same, random_inputs, run_all, split_at
 from tests.relay_passes.rules.networks import networks
 from tests.relay_passes.rules.sequences import sequences
+from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import chain_shares
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.prepare import Prepare

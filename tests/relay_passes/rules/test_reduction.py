@@ -8,8 +8,9 @@ import tvm
 from tvm import relay
 
 from tests.relay_passes.rules.harness import assert_same, random_inputs, run_all, split_at
+from tvm_coexec.core.access import InputAccess
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import REDUCED, Need
+from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.outline import Annotate
@@ -112,7 +113,7 @@ def test_product_of_a_value_with_itself(splits):
     assert seen.graph.kernels[0].named_axis("ic").needs == (None,)
     y = relay.tanh(x)
     seen = sums(splits, relay.nn.dense(y, y))
-    assert seen.graph.kernels[1].named_axis("ic").needs == (Need(1, ((),)),)
+    assert seen.graph.kernels[1].named_axis("ic").needs == (InputAccess(1, ((),)),)
 
 
 def test_bias_activation_and_residual_follow_the_sum(splits):
@@ -122,13 +123,13 @@ def test_bias_activation_and_residual_follow_the_sum(splits):
     seen = sums(splits, y)
     assert len(seen.graph.kernels) == 1
     axis = seen.graph.kernels[0].named_axis("ic")
-    assert axis.needs == (Need(1, ((),)), Need(0, (), after_join=True))
+    assert axis.needs == (InputAccess(1, ((),)), InputAccess(0, (), after_join=True))
 
 
 def test_residual_of_its_own_input(splits):
     x = image(6)
     seen = sums(splits, relay.nn.relu(conv(x, 6, 6, relu=False) + x))
-    assert seen.graph.kernels[0].named_axis("ic").needs == (Need(1, ((),), after_join=True),)
+    assert seen.graph.kernels[0].named_axis("ic").needs == (InputAccess(1, ((),), after_join=True),)
 
 
 def test_residual_made_in_the_chain_is_refused(splits):

@@ -28,10 +28,16 @@ def test_kernels_that_return_tuples(splits):
     out = relay.Tuple([y, best[1]])
     _, graph = splits.prepare(out)
     top = next(k for k in graph.kernels if k.op == "topk")
-    assert not top.axes and top.reason == "topk returns a tuple" and len(top.outputs) == 2
+    assert not top.axes and "topk stays on the CPU" in top.reason and len(top.outputs) == 2
     splits.check(out, members=[0], expect={"oc", "h", "w"}, build="none")
     last = next(k.index for k in graph.kernels if k.index > top.index and k.is_heavy)
     splits.check(out, members=[last], expect={"oc", "h", "w"})
+
+
+def test_an_operator_that_returns_a_tuple_stays_whole(splits):
+    x = relay.var("x", shape=(2, 9))
+    _, graph = splits.prepare(relay.op.dft(x, x)[1])
+    assert [(k.axes, k.reason) for k in graph.kernels] == [((), "dft returns a tuple")]
 
 
 def test_a_field_read_by_a_chain(splits):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tvm_coexec.core.kernel_graph import Kernel
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
-from tvm_coexec.cost_models.features.describe import describe, is_free
+from tvm_coexec.cost_models.features.describe import describe
 
 from .. import compile as compiling
 from .. import timer as timing
@@ -109,7 +109,7 @@ def _networks(run: Collection, writer: SampleWriter) -> None:
     todo = []
     for model, (name, builder) in enumerate(run.builders):
         for device in DEVICES:
-            times = [0.0 if is_free(k) else seconds.get((device, k.signature())) for k in builder.graph.kernels]
+            times = [0.0 if k.is_free else seconds.get((device, k.signature())) for k in builder.graph.kernels]
             if len(times) > 1 and name != "designed" and (name, device) not in done and None not in times:
                 todo.append((model, name, device, times))
     step = len(run.compilers)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, cuts_of
 from tvm_coexec.cost_models.dataset import Key
-from tvm_coexec.cost_models.features.describe import describe, describe_shares, is_free
+from tvm_coexec.cost_models.features.describe import describe, describe_shares
 from tvm_coexec.cost_models.features.workload import NUMBERS, Workload
 
 from ..pieces import Piece
@@ -74,7 +74,7 @@ def choose_jobs(graphs: list[tuple[str, KernelGraph]], cuts: int, seed: int = 0)
     seen: set[str] = set()
     for model, (network, graph) in enumerate(graphs):
         for kernel in graph.kernels:
-            if kernel.signature() in seen or is_free(kernel):
+            if kernel.signature() in seen or kernel.is_free:
                 continue
             seen.add(kernel.signature())
             whole = [Job(model, network, kernel, Piece(d, kernel.index)) for d in kernel.devices]

@@ -6,7 +6,6 @@
 `bench`        building them, and the process that runs them
 `child`        what that process does
 `run`          the whole of it: measured in turns, compared with a single device's output, the fastest chosen
-`records`      what was seen, kept for profiles to learn from
 =============  =====================================================================================================
 """
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_coexec.core.errors import CoExecError
-
 DEFAULT_PLANS = 5
 # A plan, and each device alone.
 FEWEST_PLANS = 3
@@ -34,27 +32,27 @@ class Verify:
 
 
 def check_verify(given: object) -> Verify | None:
-    """Options from what the user gave: a truth value, a number of plans, or a `Verify`.
+    """Options from what the user gave: a truth value, a number of plans (or the text of one), or a `Verify`.
 
     Raises
     ------
-    CoExecError
-        One sentence that names the option.
+    ValueError
+        With the rest of a sentence that begins with the option and its value.
     """
     if given is None or given is False:
         return None
     if given is True:
         return Verify()
+    if isinstance(given, str) and given.isdigit():
+        given = int(given)
     if isinstance(given, int):
         given = Verify(plans=given)
     if not isinstance(given, Verify):
-        raise CoExecError(f"verify {given!r} must be True, a number of plans, or a verifying.Verify")
+        raise ValueError("must be True, a number of plans, or a measuring.verify.Verify")
     if given.plans < FEWEST_PLANS:
-        raise CoExecError(
-            f"verify {given.plans}: at least {FEWEST_PLANS} plans are measured, one and each device alone; give more"
-        )
+        raise ValueError(f"must be at least {FEWEST_PLANS} plans, one and each device alone")
     if given.repeats < 1:
-        raise CoExecError(f"verify: repeats {given.repeats} must be at least 1")
+        raise ValueError("must have repeats of at least 1")
     if given.tracker is not None and not given.key:
-        raise CoExecError("verify: a tracker needs key, the device's key at the tracker")
+        raise ValueError("needs key, the device's key at the tracker")
     return given

@@ -9,7 +9,7 @@ import numpy as np
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
 from ..cached_costs import CachedCosts
-from ..chain_sweep import ChainTimes, Walk, chain_times, inner_cuts, intervals
+from ..chain_sweep import ChainSweep, ChainTimes, chain_times, inner_cuts, intervals
 from .blocks import Block, bits, blocks_of, producers_mask
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, moved
@@ -90,8 +90,8 @@ class Candidates:
         found, far = [], last
         for axis in self.axes(last):
             reached = last
-            for walk, chain_s in self._intervals(last, axis):
-                reached = walk.members[0]
+            for sweep, chain_s in self._intervals(last, axis):
+                reached = sweep.members[0]
                 if chain_s is not None:
                     found.append(chain_s)
             far = min(far, reached)
@@ -106,7 +106,7 @@ class Candidates:
                 or end_s <= self._best_s[last][chain.members[0]] * (1 + 1e-9) + slack
             ):
                 kept.append(chain)
-        # the kernel that ended the walk counts, too
+        # the kernel that ended the sweep counts, too
         key = tuple(self._repeats.of_kernel(i, last) for i in range(last, max(0, far - 1) - 1, -1))
         self._seen.setdefault(key, last)
         return kept
@@ -218,7 +218,7 @@ class Candidates:
             found[i] = min(cpu[last + 1] - cpu[i], there)
         return found
 
-    def _intervals(self, last: int, axis: SplitAxis) -> Iterator[tuple[Walk, tuple[ChainTimes, float] | None]]:
+    def _intervals(self, last: int, axis: SplitAxis) -> Iterator[tuple[ChainSweep, tuple[ChainTimes, float] | None]]:
         """Chains of consecutive kernels that end at `last`, longer and longer, and seconds from inputs on the CPU.
 
         In the place of a chain that two shorter runs do as well is `None`.
@@ -228,22 +228,22 @@ class Candidates:
             return
         best, slack = self._best_s[last], 2 * (self.tables.down_s[last] + self.tables.up_s[last])
         heavy, all_count = False, self.outcomes.counts_energy
-        for walk in intervals(self.tables, last, axis, cuts, LONGEST):
-            first = walk.members[0]
+        for sweep in intervals(self.tables, last, axis, cuts, LONGEST):
+            first = sweep.members[0]
             heavy = heavy or self.graph.kernels[first].is_heavy
             # the best of two runs one after the other
             best[first] = min([best[first], *(self._best_s[m][first] + best[m + 1] for m in range(first, last))])
-            least = self.outcomes.charged(walk.alone_s())
+            least = self.outcomes.charged(sweep.alone_s())
             if self.few:
-                may_pay = self._may_pay(walk.gpu_s, walk.cpu_s, walk.join_s, *self._alone(walk.members))
+                may_pay = self._may_pay(sweep.gpu_s, sweep.cpu_s, sweep.join_s, *self._alone(sweep.members))
             else:
-                may_pay = least < best[first] and self.outcomes.charged(walk.least_s()) < best[first]
+                may_pay = least < best[first] and self.outcomes.charged(sweep.least_s()) < best[first]
             if heavy and (all_count or may_pay):
-                chain = walk.times()
+                chain = sweep.times()
                 end = min(o.end_s for o in self.outcomes.of(chain, (1,) * (len(chain.outer) + len(chain.after)), 0.0))
                 best[first] = min(best[first], end)
-                yield walk, (chain, end)
+                yield sweep, (chain, end)
                 continue
-            yield walk, None
+            yield sweep, None
             if least > best[first] + slack and not self.few:
                 return  # its end costs more than the meeting before it would: no longer chain is worth it

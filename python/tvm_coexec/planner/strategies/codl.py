@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, chain_dims, chain_shares, round_cut
+from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, round_cut
 from tvm_coexec.core.plan import Segment
 
 from ..cached_costs import CachedCosts
@@ -113,8 +114,7 @@ class _Greedy:
         name = last_axis_name(self.graph, members, axis)
         if name is None:
             return None
-        last = self.graph.kernels[members[-1]].named_axis(name)
-        assert last is not None
+        last = last_axis(self.graph, members, name)
         cut = round_cut(last, ratio)
         if not 0 < cut < last.extent:
             return None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.chains import chain_dims
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import KernelGraph, chain_dims, cuts_of
+from tvm_coexec.core.kernel_graph import KernelGraph, cuts_of
 from tvm_coexec.core.plan import Segment
 
 from ..cached_costs import CachedCosts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, chain_dims, chain_shares, round_cut
+from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from tvm_coexec.core.plan import Segment
 
 from ..segments import joined
@@ -137,8 +138,7 @@ def _cut(graph: KernelGraph, members: list[int], axis: str, ratio: float) -> Seg
     name = last_axis_name(graph, members, axis)
     if name is None:
         return None
-    last = graph.kernels[members[-1]].named_axis(name)
-    assert last is not None
+    last = last_axis(graph, members, name)
     cut = round_cut(last, ratio)
     if not 0 < cut < last.extent:
         return None

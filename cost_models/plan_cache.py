@@ -9,21 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import tvm
-
+from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.cost_models.dataset import SAME, SampleWriter, read_samples
-from tvm_coexec.cost_models.plan_records import PlanRecord
 
-from ..cache import cache_folder
-from ..host_info import schedules_digest
+from .dataset import SAME, SampleWriter, read_samples
+from .plan_records import PlanRecord
 
 logger = logging.getLogger("tvm_coexec")
-
-
-def header_of(devices: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """The header of a file of samples for these devices."""
-    return {"devices": devices, "tvm": tvm.__version__, "schedules": schedules_digest()}
 
 
 def path_of(header: dict[str, Any]) -> Path | None:
@@ -41,7 +33,7 @@ def path_of(header: dict[str, Any]) -> Path | None:
     return folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
 
 
-def remember(header: dict[str, Any], records: Iterable[PlanRecord]) -> Path | None:
+def append_records(header: dict[str, Any], records: Iterable[PlanRecord]) -> Path | None:
     """Append records to their file; a file that can't be written costs a warning, not the plan.
 
     Returns
@@ -62,7 +54,7 @@ def remember(header: dict[str, Any], records: Iterable[PlanRecord]) -> Path | No
         return None
 
 
-def remembered(header: dict[str, Any]) -> list[PlanRecord]:
+def read_records(header: dict[str, Any]) -> list[PlanRecord]:
     """Records of the same setting as that of a file of samples.
 
     Raises

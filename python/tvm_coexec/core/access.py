@@ -1,0 +1,293 @@
+"""Access maps: which range of an input a range of an output needs, and how ranges propagate backwards.
+
+A range is a pair ``lo, hi`` for the rows ``[lo, hi)``, two integers or two integer arrays of one shape (one range for
+each cut). A range with ``lo >= hi`` is empty; what the functions here return for nothing is ``0, 0``.
+
+A new kind of map is one subclass of `AccessMap` in this module: it overrides `AccessMap.bounds`, which serves integers
+and arrays alike, and names itself in `AccessMap.kind`, by which saved graphs know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+Range = tuple[int, int]
+# An integer, or an array of them.
+Bound = Any
+
+_FAR = 1 << 40
+
+
+class _Integers:
+    """The functions of numpy that ranges need, for single integers, on which numpy's own are slow."""
+
+    minimum, maximum = staticmethod(min), staticmethod(max)
+
+    @staticmethod
+    def where(condition: bool, x: int, y: int) -> int:
+        return x if condition else y
+
+
+def namespace(bound: Bound) -> Any:
+    """Where ``minimum``, ``maximum`` and ``where`` for this bound are found: numpy, or their like for integers."""
+    return np if isinstance(bound, np.ndarray) else _Integers
+
+
+@dataclass(frozen=True)
+class AccessMap:
+    """A map of a range of an operator's output to the range of an input that it reads: linear, rounded and clipped.
+
+    ``lower = (lo * a + b) // c``, ``upper = ((hi - 1) * a + e) // c + 1``, both clipped to ``[0, extent]``. A strided
+    convolution is ``a = stride, b = -pad, e = (k - 1) * dilation - pad, c = 1``; an upsampling has ``c = scale``; an
+    operand of a concatenation is a shift. The result may be empty (an operand that the range does not touch).
+
+    Attributes
+    ----------
+    a, b, e, c : int
+    extent : int
+        Rows of the input.
+    kind : str
+        Name of the class in saved graphs.
+    """
+
+    a: int
+    b: int
+    e: int
+    c: int
+    extent: int
+
+    kind: ClassVar[str] = "affine"
+
+    def apply(self, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+        """Input range for the output range ``[lo, hi)``; ``0, 0`` where nothing is read."""
+        low, high = self.bounds(namespace(lo), lo, hi)
+        some = (lo < hi) & (low < high)
+        return low * some, high * some
+
+    def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+        """Input range for an output range that is not empty, written with the functions of `xp` (see `namespace`)."""
+        if self.a == self.c == 1 and self.b == self.e == 0:
+            return lo, xp.minimum(hi, self.extent)
+        low = xp.maximum(0, (lo * self.a + self.b) // self.c)
+        return low, xp.minimum(self.extent, ((hi - 1) * self.a + self.e) // self.c + 1)
+
+    def to_list(self) -> list:
+        """The kind and the numbers, for JSON."""
+        return [self.kind, *(getattr(self, f.name) for f in fields(self))]
+
+
+@dataclass(frozen=True)
+class ClampedMap(AccessMap):
+    """A map where only output rows `first..last` reach the input; a range without such a row takes the nearest one.
+
+    A share made of padding alone then still has a row of input to be computed from.
+    """
+
+    first: int
+    last: int
+
+    kind: ClassVar[str] = "clamped"
+
+    def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+        """Never empty."""
+        return super().bounds(xp, xp.minimum(lo, self.last), xp.maximum(hi, self.first + 1))
+
+
+@dataclass(frozen=True)
+class NonEmptyMap(AccessMap):
+    """A map that reads at least one row: output rows that no window reaches are zeros, still made by the operator."""
+
+    kind: ClassVar[str] = "nonempty"
+
+    def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+        """Never empty."""
+        low, high = super().bounds(xp, lo, hi)
+        row = xp.minimum(xp.maximum((lo + self.e) // self.c, 0), self.extent - 1)
+        some = low < high
+        return xp.where(some, low, row), xp.where(some, high, row + 1)
+
+
+@dataclass(frozen=True)
+class MirroredMap(AccessMap):
+    """A shift by `-b` rows whose ends are mirrored: about the last row (`pivot` 1) or about the edge (`pivot` 0)."""
+
+    pivot: int
+
+    kind: ClassVar[str] = "mirrored"
+
+    def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+        """The rows of the input that are shifted or mirrored into the range."""
+        before, n = -self.b, self.extent
+        low, high = xp.maximum(0, lo - before), xp.minimum(n, hi - before)
+        front, back = lo < before, hi > before + n
+        # Output row `before - 1` shows input row `pivot`.
+        high = xp.where(front, xp.maximum(high, before - lo + self.pivot), high)
+        low = xp.where(front, 0, low)
+        low = xp.where(back, xp.minimum(low, 2 * n + before - hi - self.pivot), low)
+        return low, xp.where(back, n, high)
+
+
+MAP_KINDS: dict[str, type[AccessMap]] = {cls.kind: cls for cls in (AccessMap, ClampedMap, NonEmptyMap, MirroredMap)}
+
+
+def map_from_list(data: Sequence) -> AccessMap:
+    """The inverse of `AccessMap.to_list`; raises `ValueError` for an unknown kind or numbers that are not its own."""
+    kind, *numbers = data
+    cls = MAP_KINDS.get(kind)
+    if cls is None:
+        raise ValueError(f"unknown kind of access map {kind!r} (known: {', '.join(MAP_KINDS)})")
+    if len(numbers) != len(fields(cls)) or not all(type(n) is int for n in numbers):
+        raise ValueError(f"an access map of kind {kind!r} has {len(fields(cls))} integers, not {numbers}")
+    return cls(*numbers)
+
+
+def identity(extent: int) -> AccessMap:
+    """The map of an operator that reads exactly the rows it writes."""
+    return AccessMap(1, 0, 0, 1, extent)
+
+
+def union(a: tuple[Bound, Bound], b: tuple[Bound, Bound]) -> tuple[Bound, Bound]:
+    """Smallest range that holds both; an empty range adds nothing."""
+    xp = namespace(a[0])
+    some_a, some_b = a[0] < a[1], b[0] < b[1]
+    lo = xp.minimum(xp.where(some_a, a[0], _FAR), xp.where(some_b, b[0], _FAR))
+    hi = xp.maximum(a[1] * some_a, b[1] * some_b)
+    return xp.where(lo == _FAR, 0, lo), hi
+
+
+def round_to_multiple(lo: Bound, hi: Bound, multiple: int, extent: int) -> tuple[Bound, Bound]:
+    """The range widened to multiples of `multiple` (a group of a grouped convolution can't be cut)."""
+    if multiple == 1:
+        return lo, hi
+    some = lo < hi
+    high = namespace(lo).minimum(extent, -(-hi // multiple) * multiple)
+    return lo // multiple * multiple * some, high * some
+
+
+def _follow(path: Sequence[AccessMap], lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+    for step in path:
+        lo, hi = step.apply(lo, hi)
+    return lo, hi
+
+
+@dataclass(frozen=True)
+class InputAccess:
+    """What a range of a kernel's output needs of one input: a range of dimension `dim`, by one or more paths.
+
+    Each path is a sequence of maps from the kernel's output back to the input; the need is the union of all. Without
+    a path neither share reads the input.
+
+    Attributes
+    ----------
+    dim : int
+        Dimension of the input.
+    paths : tuple of tuple of AccessMap
+    after_join : bool
+        Whether the CPU reads all of the input, whatever the ranges are, once the parts are joined: a bias or residual
+        that is added to the sum of a kernel split along its reduction. Such an input can't come out of the same chain.
+    """
+
+    dim: int
+    paths: tuple[tuple[AccessMap, ...], ...]
+    after_join: bool = False
+
+    def apply(self, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+        """Range of the input that the output range ``[lo, hi)`` needs."""
+        if not self.paths:
+            return 0 * lo, 0 * lo
+        return reduce(union, (_follow(path, lo, hi) for path in self.paths))
+
+    @property
+    def reads(self) -> bool:
+        """Whether a share reads anything of the input."""
+        return bool(self.paths)
+
+
+class Region(NamedTuple):
+    """What is computed or read of a value: the rows ``[lo, hi)`` of dimension `dim`.
+
+    With `dim` None it is the value as a whole: ``0, 1`` where it is read, ``0, 0`` where it is not.
+    """
+
+    dim: int | None
+    lo: Bound
+    hi: Bound
+
+    @property
+    def range(self) -> tuple[Bound, Bound]:
+        """The rows without the dimension."""
+        return self.lo, self.hi
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is read (at any cut)."""
+        return not np.any(self.lo < self.hi)
+
+
+def read_region(access: Any, lo: Bound, hi: Bound) -> Region:
+    """What a range of an output reads of an input; `access` has ``dim`` and ``apply``, or is None: the whole input."""
+    if access is None:
+        return Region(None, 0 * lo, 1 * (lo < hi))
+    return Region(access.dim, *access.apply(lo, hi))
+
+
+def unite(a: Region, b: Region) -> Region:
+    """Smallest region that holds both; a value that is divided along two dimensions at once is needed whole."""
+    if a.dim == b.dim:
+        return Region(a.dim, *union(a.range, b.range))
+    if a.is_empty or b.is_empty:
+        return b if a.is_empty else a
+    some = (a.lo < a.hi) | (b.lo < b.hi)
+    return Region(None, 0 * a.lo, 1 * some)
+
+
+class Node(NamedTuple):
+    """A kernel or operator of a chain, divided along one of its dimensions.
+
+    Attributes
+    ----------
+    key : hashable
+        Names its value among the regions.
+    granule, extent : int
+        Ranges are widened to multiples of `granule`, up to `extent`.
+    reads : sequence of (hashable, access or None)
+        Keys of its inputs, and what it needs of each (see `read_region`).
+    """
+
+    key: Hashable
+    granule: int
+    extent: int
+    reads: Sequence[tuple[Any, Any]]
+
+
+def propagate(nodes: Iterable[Node], regions: dict[Any, Region]) -> None:
+    """Propagate ranges backwards through a chain.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        Each before those whose values it reads.
+    regions : dict of hashable to Region
+        What is wanted of the chain's live-outs. Afterwards also what each node computes (halo rows and whole groups
+        included) and what is read of each live-in.
+    """
+    for node in nodes:
+        if node.key in regions:
+            propagate_node(node, regions)
+
+
+def propagate_node(node: Node, regions: dict[Any, Region]) -> list[tuple[Any, Region]]:
+    """One step of `propagate`; returns what the node itself reads of its inputs."""
+    dim, lo, hi = regions[node.key]
+    lo, hi = round_to_multiple(lo, hi, node.granule, node.extent)
+    regions[node.key] = Region(dim, lo, hi)
+    found = [(key, read_region(access, lo, hi)) for key, access in node.reads]
+    for key, region in found:
+        known = regions.get(key)
+        regions[key] = region if known is None else unite(known, region)
+    return found

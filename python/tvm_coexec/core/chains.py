@@ -1,0 +1,163 @@
+"""How a split travels through a chain of kernels: the divided dimensions, and the ranges of both shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .access import Node, Range, Region, propagate
+from .errors import CoExecError
+from .kernel_graph import Kernel, KernelGraph, SplitAxis, round_cut
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How a chain's work divides: per kernel the dimension and the two ranges.
+
+    Attributes
+    ----------
+    dims : dict
+        Kernel index to the output dimension that is split; `REDUCED` for a last kernel that sums up.
+    gpu, cpu : dict
+        Kernel index to the range each device computes (with halo rows; may be empty). Along `REDUCED` it is a range of
+        input channels.
+    cuts : dict
+        For every kernel whose value leaves the chain: where the GPU's part of the joined value ends. Along `REDUCED`
+        the input channel where the GPU's sum ends.
+    """
+
+    dims: dict[int, int]
+    gpu: dict[int, Range]
+    cpu: dict[int, Range]
+    cuts: dict[int, int]
+
+
+def chain_dims(graph: KernelGraph, members: Sequence[int], axis: str) -> dict[int, int]:
+    """Which dimension of each kernel of a chain is split, starting from the last kernel's axis ``axis``.
+
+    The split travels along the edges inside the chain: a consumer that is split along a dimension needs its producer
+    split along the dimension that its rule names. Only the last kernel may be split along its reduction: what it gives
+    are partial sums, of no use to a reader before they are added up.
+
+    Raises
+    ------
+    CoExecError
+        When a kernel can't carry the split; the text says which and why.
+    """
+    inside = set(members)
+    last = graph.kernels[members[-1]]
+    dims = {last.index: last_axis(graph, members, axis).dim}
+    for index in reversed(members):
+        kernel = graph.kernels[index]
+        if index not in dims:  # no kernel of the chain reads it: another live-out, split along the same axis
+            dims[index] = _second_axis(kernel, axis, last).dim
+        split = kernel.find_axis(dims[index])
+        if split is None:
+            why = f": {kernel.refused[-1][1]}" if kernel.refused else ""
+            raise CoExecError(f"kernel {index} ({kernel.name}) can't be split along dimension {dims[index]}{why}")
+        for value, need in zip(kernel.inputs, split.needs, strict=True):
+            if value not in inside:
+                continue
+            if need is None:
+                raise CoExecError(
+                    f"kernel {index} ({kernel.name}) needs the whole of kernel {value}, which would be split"
+                )
+            if need.after_join:
+                raise CoExecError(
+                    f"kernel {index} ({kernel.name}) adds kernel {value} to its sum after the join; leave kernel "
+                    f"{value} out of the chain"
+                )
+            if dims.setdefault(value, need.dim) != need.dim:
+                raise CoExecError(f"kernel {value} would have to be split along two dimensions at once")
+    return dims
+
+
+def last_axis(graph: KernelGraph, members: Sequence[int], axis: str) -> SplitAxis:
+    """The axis of that name of a chain's last kernel, the one that a chain's cut is along.
+
+    Raises
+    ------
+    CoExecError
+        When the kernel can't be split along it; the text says why, or which axes it has.
+    """
+    last = graph.kernels[members[-1]]
+    found = last.named_axis(axis)
+    if found is not None:
+        return found
+    if why := last.refusal(axis):
+        raise CoExecError(f"kernel {last.index} ({last.name}) can't be split along '{axis}': {why}")
+    have = ", ".join(a.name for a in last.axes) or (last.reason or "none")
+    raise CoExecError(f"kernel {last.index} ({last.name}) has no axis '{axis}' to split; it has: {have}")
+
+
+def _second_axis(kernel: Kernel, axis: str, last: Kernel) -> SplitAxis:
+    """The axis of that name of a kernel that ends the chain next to the last one."""
+    found = kernel.named_axis(axis)
+    if found is None:
+        raise CoExecError(f"kernel {kernel.index} ({kernel.name}) has no axis '{axis}' to split")
+    if found.reduces:
+        raise CoExecError(
+            f"kernel {kernel.index} ({kernel.name}) would give partial sums next to those of kernel {last.index}: only "
+            "the last kernel of a chain can be split along 'ic'"
+        )
+    return found
+
+
+def chain_shares(graph: KernelGraph, members: Sequence[int], axis: str, cut: int) -> Shares:
+    """Ranges of both shares of a chain, halo rows computed backwards from its end.
+
+    Parameters
+    ----------
+    graph : KernelGraph
+    members : sequence of int
+        Kernel indices in topological order.
+    axis : str
+        Axis of the last kernel.
+    cut : int
+        Where the GPU's range of the last kernel's output ends, 0..extent.
+
+    Raises
+    ------
+    CoExecError
+        When the chain can't carry the split or the cut is outside the axis.
+    """
+    key = (*members, axis, cut)
+    if key in graph.shares_memo:
+        return graph.shares_memo[key]
+    dims = chain_dims(graph, members, axis)
+    axes = {m: graph.kernels[m].axis(d) for m, d in dims.items()}
+    last = members[-1]
+    if not 0 <= cut <= axes[last].extent or cut % axes[last].granule:
+        raise CoExecError(
+            f"cut {cut} of kernel {last} ({graph.kernels[last].name}) must be a multiple of {axes[last].granule} "
+            f"between 0 and {axes[last].extent}"
+        )
+    inside = set(members)
+    nodes = [_node(graph.kernels[m], axes[m], inside) for m in reversed(members)]
+
+    def compute(wanted: dict[int, Range]) -> dict[int, Range]:
+        """What each member computes so that the live-outs have the ranges that are wanted of them."""
+        regions = {m: Region(dims[m], *wanted.get(m, (0, 0))) for m in members}
+        propagate(nodes, regions)
+        return {m: regions[m].range for m in members}
+
+    # A value in the middle of the chain that is also read outside is cut where the GPU stops computing it anyway.
+    for_last = compute({last: (0, cut)})
+    cuts = {last: cut}
+    for m in members[:-1]:
+        if not graph.is_live_out(m, inside):
+            continue
+        if any(c in inside for c in graph.consumers.get(m, ())):
+            cuts[m] = for_last[m][1]
+        else:
+            cuts[m] = round_cut(axes[m], cut / axes[last].extent)
+    gpu = compute({m: (0, c) for m, c in cuts.items()})
+    cpu = compute({m: (c, axes[m].extent) for m, c in cuts.items() if c < axes[m].extent})
+    graph.shares_memo[key] = Shares(dims, gpu, cpu, cuts)
+    return graph.shares_memo[key]
+
+
+def _node(kernel: Kernel, axis: SplitAxis, inside: set[int]) -> Node:
+    """The kernel for `propagate`, with its inputs from inside the chain."""
+    reads = [(v, need) for v, need in zip(kernel.inputs, axis.needs, strict=True) if v in inside]
+    return Node(kernel.index, axis.granule, axis.extent, reads)

@@ -1,0 +1,93 @@
+"""Options of `CoExecPartition`: those of planning, and where costs and plans come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .core.errors import CoExecError
+from .core.options import checked, option
+from .core.plan import Plan
+from .cost_models import shipped
+from .measuring.verify import DEFAULT_PLANS, Verify, check_verify
+from .planner import Options
+
+
+def _read_plan(plan: object) -> Plan:
+    if isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, str) and plan.lstrip().startswith("{"):
+        return Plan.from_json(plan)
+    if isinstance(plan, (str, os.PathLike)):
+        if not os.path.isfile(plan):
+            raise ValueError("is not a file; give the path of a plan, its JSON text or a Plan")
+        return Plan.load(os.fspath(plan))
+    raise ValueError(f"must be a Plan, its JSON text or a path, not {type(plan).__name__}")
+
+
+def _check_profile(profile: object) -> object:
+    names = ("measure", *shipped.names())
+    if isinstance(profile, str) and profile not in names and not os.path.isfile(profile):
+        raise ValueError(f"is not a file; it may also be one of {', '.join(names)}")
+    return profile
+
+
+@dataclass(frozen=True)
+class PartitionOptions(Options):
+    """Options of one partitioning, checked.
+
+    Attributes
+    ----------
+    profile : str, path, Costs or None
+        What plans are costed with: a file, a shipped profile's name, ``measure``, or a cost model; see
+        `measuring.choose_costs`.
+    plan : Plan or None
+        A plan to replay instead of planning.
+    verify : Verify or None
+        Build and time the best few plans, and keep the fastest.
+    """
+
+    profile: object | None = option(
+        None,
+        "FILE",
+        "the devices' costs: a file, the name of a profile that comes with tvm-coexec, or measure, which measures the "
+        "model's kernels on this machine's devices (default: such a profile if it is of these devices, else measure)",
+        _check_profile,
+    )
+    plan: Plan | None = option(None, "FILE", "a plan to replay instead of planning", _read_plan)
+    verify: Verify | None = option(
+        None,
+        "PLANS",
+        "build and time the best few plans on this machine's devices, each device alone among them, and keep the "
+        f"fastest; without a number {DEFAULT_PLANS} plans",
+        check_verify,
+        implied=str(DEFAULT_PLANS),
+    )
+
+
+def check_partition_options(given: Mapping[str, object], label: Callable[[str], str] = str) -> PartitionOptions:
+    """Options from what the user gave.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        Values by name; `None`, and a `verify` that is false, stand for the default.
+    label : callable
+        What error messages call an option.
+
+    Raises
+    ------
+    CoExecError
+        One sentence that names the option, also for options that exclude each other.
+    """
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
+    if "plan" in given and (others := [name for name in given if name != "plan"]):
+        idle = ", ".join(map(label, others))
+        raise CoExecError(f"{label('plan')} replays a plan as it is, so {idle} would have no effect: leave one out")
+    options = checked(PartitionOptions, given, label)
+    if options.verify is not None and options.objective != "latency":
+        raise CoExecError(
+            f"{label('verify')} measures time and can't tell which plan has the least {options.objective}: leave it out"
+        )
+    return options

@@ -1,0 +1,58 @@
+"""Tensors without elements become constants.
+
+A value of which nothing is stored is known at compile time: a constant of its shape. So whatever computes only such
+values disappears, and no kernel, copy or join has to deal with them. Fields without elements are left out of
+concatenations. What is left are operators that read an empty tensor and still return elements; of constants alone TVM
+folds them (the sum of nothing is zero), others stay whole.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relay
+
+from ..ir_utils import ModulePass
+
+
+@tvm.transform.module_pass(opt_level=0, name="CoExecDropEmptyTensors")
+class DropEmptyTensors(ModulePass):
+    """Replace the values of main that have no elements by constants; its parameters stay."""
+
+    def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Returns the module without them; one that has none is returned as it is. Types must be inferred."""
+        main, found = mod["main"], []
+        relay.analysis.post_order_visit(main.body, lambda n: found.append(n) if is_empty(n) else None)
+        if all(isinstance(n, relay.Constant) for n in found):
+            return mod
+        out = tvm.IRModule(mod.functions, mod.type_definitions)
+        body = _Dropper().visit(main.body)
+        out["main"] = relay.Function(main.params, body, main.ret_type, main.type_params, main.attrs)
+        return relay.transform.InferType()(out)
+
+
+def is_empty(expr: relay.Expr) -> bool:
+    """Whether a typed expression is a tensor of static shape without elements."""
+    ty = getattr(expr, "_checked_type_", None)
+    if not isinstance(ty, relay.TensorType) or not all(isinstance(d, tvm.tir.IntImm) for d in ty.shape):
+        return False
+    return any(int(d) == 0 for d in ty.shape)
+
+
+class _Dropper(relay.ExprMutator):
+    def visit(self, expr: relay.Expr) -> relay.Expr:
+        if is_empty(expr) and not isinstance(expr, relay.Constant):
+            shape = [int(d) for d in expr.checked_type.shape]
+            return relay.Constant(tvm.nd.empty(shape, str(expr.checked_type.dtype)))
+        return super().visit(expr)
+
+    def visit_call(self, call: relay.Call) -> relay.Expr:
+        if call.op == relay.op.get("concatenate") and isinstance(call.args[0], relay.Tuple):
+            fields = [self.visit(f) for f in call.args[0].fields if not is_empty(f)]
+            return fields[0] if len(fields) == 1 else relay.Call(call.op, [relay.Tuple(fields)], call.attrs)
+        return super().visit_call(call)
+
+    def visit_function(self, fn: relay.Function) -> relay.Function:
+        return fn  # its parameters must stay variables; a model with closures stays whole
+
+    def visit_let(self, let: relay.Let) -> relay.Let:
+        return let  # likewise: those that are left after `ToGraphNormalForm` are in branches of an `If`
