@@ -1,4 +1,4 @@
-"""The other measures of latency models: splits, whole networks, few samples, speed and size, own kernels."""
+"""Further measures of latency models: splits, whole networks, few samples, speed and size, own kernels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tvm_coexec.cost_models.features.workload import groups_of
 from tvm_coexec.cost_models.fit_profile import fit_network_correction
 from tvm_coexec.cost_models.models.adjust import representative, transfer_model
 
-# Own networks that nothing is fitted on.
+# Own networks that are in no training set.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet")
 _MIN_GAIN = 0.05
 _FEW = (10, 20, 50)
@@ -26,10 +26,10 @@ _WITHIN = 0.1
 
 
 def split_quality(cpu: np.ndarray, gpu: np.ndarray, true_cpu: np.ndarray, true_gpu: np.ndarray) -> dict:
-    """What splits by predicted times gain over the best single device, and how many operators they make slower.
+    """Gain of splits by predicted times over the best single device, and the number of operators that become slower.
 
-    Each operator is split in proportion to the predicted speeds where that promises 5 %, and else stays on the device
-    that is predicted to be faster.
+    Each operator is split in proportion to the predicted speeds if that promises a gain of 5 %; otherwise it stays on
+    the device that is predicted to be faster.
     """
     part = cpu / (cpu + gpu)  # the GPU's
     best = np.minimum(cpu, gpu)
@@ -46,7 +46,7 @@ def split_quality(cpu: np.ndarray, gpu: np.ndarray, true_cpu: np.ndarray, true_g
 
 
 def goals(args: _common.Arguments, details: list[dict]) -> list[dict]:
-    """One row a goal, with what was reached."""
+    """One row per goal, with the value reached."""
     rows: list[dict] = []
 
     def add(measure: str, value: float | None, goal: float, at_most: bool = False) -> None:
@@ -113,10 +113,10 @@ def _left_out_error(nets: np.ndarray) -> float:
 
 
 def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
-    """Number of samples; what a full fit reaches; how many points less the moved model does, mean over pairs of phones.
+    """Number of samples; accuracy of a full fit; loss of the transferred model in points, mean over pairs of phones.
 
-    Each phone is predicted from every other phone's model of the same framework and some kernels of its own, which are
-    of the networks that its full fit has, too. The tested networks are in neither phone's training.
+    Each phone is predicted from every other phone's model of the same framework and some of its own kernels, from the
+    networks of its full fit. The tested networks are in neither phone's training set.
     """
     reached: dict[int, list[float]] = {n: [] for n in _FEW}
     full: list[float] = []

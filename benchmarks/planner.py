@@ -1,4 +1,4 @@
-"""Planning: how near the best plan, how much better than CoDL's greedy search, how quick, over all strategies.
+"""Planning: distance from the best plan, gain over CoDL's greedy search, and planning time, for all strategies.
 
 Everything here is predicted, by one profile for all strategies. ``python -m benchmarks.models`` measures.
 """
@@ -27,7 +27,7 @@ Tables = dict[str, list[dict]]
 
 
 def main() -> None:
-    """All tables."""
+    """Print all tables."""
     args = _common.parse("planner", __doc__, own=_own_arguments)
     bed = _common.TestBed()
     profiles = {Path(p).stem: Profile.load(p) for p in args.own.profiles}
@@ -43,14 +43,14 @@ def main() -> None:
     _times(args, profile, graphs, goals, tables)
     notes = [f"times to plan by the profile '{name}', the shortest of five, costs included"]
     if not args.own.codl:
-        notes.append("CoDL's tables are not here: give --codl FOLDER")
+        notes.append("CoDL's tables are missing: give --codl FOLDER")
     _common.finish(args, bed, goals, notes, details=tables)
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
     shipped = [p for n in ("test_bed", "generic") if (p := PROFILES / f"{n}.json").exists()]
     parser.add_argument("--codl", metavar="FOLDER", default=DATA if DATA.is_dir() else None, help="CoDL's tables")
-    parser.add_argument("--profiles", nargs="+", metavar="FILE", default=shipped, help="of which plans are made")
+    parser.add_argument("--profiles", nargs="+", metavar="FILE", default=shipped, help="profiles to plan with")
     parser.add_argument("--plot", metavar="FILE", help="draw the time to plan over the number of kernels (PNG)")
 
 
@@ -60,7 +60,7 @@ def _goal(goals: list[dict], measure: str, value: float, goal: float, at_most: b
 
 
 def _oracle(args: _common.Arguments, goals: list[dict]) -> None:
-    """Against every plan there is, on random graphs."""
+    """Compare with exhaustive search on random graphs."""
     near = worse = 0
     count, gaps = (60 if args.quick else 500), []
     for seed in _common.progress(range(count), "random graphs"):
@@ -79,7 +79,7 @@ def _oracle(args: _common.Arguments, goals: list[dict]) -> None:
 
 
 def _codl(folder: Path, profiles: dict[str, Profile], goals: list[dict], tables: Tables) -> None:
-    """CoDL's own networks, its search and ours by the same profile."""
+    """Compare CoDL's search with ours on its own networks, with the same profile."""
     published = _codl_networks.published_sync_points(folder)
     for name, profile in profiles.items():
         rows = []
@@ -121,7 +121,7 @@ def _graphs(names: tuple[str, ...]) -> dict[str, KernelGraph]:
 
 
 def _strategies(name: str, profile: Profile, graphs: dict[str, KernelGraph], tables: Tables) -> None:
-    """All strategies on all networks."""
+    """Run all strategies on all networks."""
     rows = []
     for network, graph in graphs.items():
         for c in planner.compare(graph, profile):
@@ -144,7 +144,7 @@ def _strategies(name: str, profile: Profile, graphs: dict[str, KernelGraph], tab
 def _times(
     args: _common.Arguments, profile: Profile, graphs: dict[str, KernelGraph], goals: list[dict], tables: Tables
 ) -> None:
-    """How long planning takes, and how it grows."""
+    """Measure planning time and its growth with the number of kernels."""
     for name, limit in LIMIT_MS.items():
         if name in graphs:
             _goal(goals, f"time to plan {name}, ms", _plan_s(graphs[name], profile) * 1e3, limit, True)
@@ -154,7 +154,7 @@ def _times(
         rows.append({"kernels": n, "plan_ms": seconds * 1e3, "ms_a_kernel": seconds * 1e3 / n})
     tables[f"random graphs of many kernels, in blocks of {BLOCK}"] = rows
     growth = rows[-1]["ms_a_kernel"] / rows[0]["ms_a_kernel"]
-    _goal(goals, f"time a kernel, {rows[-1]['kernels']} kernels against {rows[0]['kernels']}", growth, 1.5, True)
+    _goal(goals, f"time per kernel, {rows[-1]['kernels']} kernels against {rows[0]['kernels']}", growth, 1.5, True)
     if args.own.plot:
         _plot(rows, args.own.plot)
 

@@ -135,12 +135,12 @@ def test_let_bound_models_are_understood():
 
 
 def test_decisions_can_be_read_in_the_annotated_ir():
-    from tvm_coexec.relay_passes.outline import Annotate
+    from tvm_coexec.relay_passes.outline import OutlineSegments
     from tvm_coexec.relay_passes.prepare import Prepare
 
     mod = models.fire_net()
     plan = tvm_coexec.plan_of(relay.transform.CoExecPartition(ratio=0.5, axis="h")(mod))
-    annotated = Annotate(plan)(Prepare()(mod))
+    annotated = OutlineSegments(plan)(Prepare()(mod))
     chain = annotated["coexec_0_split"]
     assert str(chain.attrs["coexec.axis"]) == "h"
     assert int(chain.attrs["coexec.cut"]) == plan.segments[0].cut

@@ -43,14 +43,14 @@ def deployment_context(instruments: Sequence | None = None) -> tvm.transform.Pas
     instruments : sequence of PassInstrument, optional
         Instead of the current context's.
     """
-    return change_context(3, instruments)
+    return change_context(3, None if instruments else ())
 
 
 @tvm.instrument.pass_instrument
 class PassProgress:
-    """A pass instrument that counts the passes that ran, on a bar.
+    """A pass instrument that counts executed passes on a progress bar.
 
-    The total is unknown: lowering runs some for every kernel.
+    The total is unknown: lowering runs several passes per kernel.
 
     Parameters
     ----------
@@ -67,6 +67,17 @@ class PassProgress:
 
 @contextmanager
 def show_passes(what: str) -> Iterator[list[PassProgress]]:
-    """Instruments for a pass context that show a progress bar; none where no bar would be seen."""
+    """Show a progress bar while passes run.
+
+    Parameters
+    ----------
+    what : str
+        Title of the bar.
+
+    Yields
+    ------
+    list of PassProgress
+        Instruments for a pass context; empty if no bar is shown.
+    """
     with progress(what=what, unit="pass") as bar:
         yield [] if bar.disable else [PassProgress(bar)]

@@ -123,7 +123,7 @@ def test_strategies_side_by_side(coexec, model_file, profile_file, tmp_path):
     told = json.loads(out.read_text())
     rows = {r["strategy"]: r for r in told["strategies"]}
     assert list(rows) == list(STRATEGIES) and all("expected_s" in r for r in rows.values())
-    table = done.out[done.out.index("strategies, by the same costs") :].splitlines()
+    table = done.out[done.out.index("strategies, all with the same costs") :].splitlines()
     assert table[1].split("  ")[0] == "strategy" and "energy" not in table[1] and "sync points" in table[1]
     printed = {line.split()[0]: line.split() for line in table[3:]}
     alone = min(told["alone_s"].values())
@@ -170,7 +170,7 @@ def test_a_plan_edited_by_hand_is_checked(planned, coexec, model_file, profile_f
     base = ("plan", model_file, "--profile", profile_file, "--check", path)
     done = coexec(*base, "--json", out, "-o", again, "--compare")
     assert done.code == 0, done.err
-    assert f"{path}: OK, it fits {model_file}" in done.out and f" {chain.cut - 4}/" in done.out
+    assert f"{path}: OK, the plan fits {model_file}" in done.out and f" {chain.cut - 4}/" in done.out
     told = json.loads(out.read_text())
     checked, *others = told["strategies"]
     assert checked["strategy"] == "plan.json" and checked["expected_s"] == told["expected_s"]
@@ -191,8 +191,8 @@ def test_plans_that_are_stale_foreign_or_damaged_are_refused(planned, coexec, mo
         (other, good, "was made for another model or other shapes"),
         (model_file, good[: len(good) // 2], "is not JSON"),
         (model_file, good.replace('"version": 1', '"version": 99'), "has plan version 99"),
-        (model_file, dropped, "the plan leaves out kernels"),
-        (model_file, good.replace('"cut"', '"cutt"'), "has 'cutt', which means nothing"),
+        (model_file, dropped, "the plan has no segment for kernels"),
+        (model_file, good.replace('"cut"', '"cutt"'), "has the unknown key 'cutt'"),
         (model_file, "[]", "is not a co-execution plan"),
     ]
     for model, text, says in cases:

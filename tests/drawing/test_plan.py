@@ -164,5 +164,5 @@ def test_a_png_shows_the_same_colours(mixed, tmp_path):
     seen = {tuple(p) for p in (pixels[:, :, :3] * 255).round().astype(int).reshape(-1, 3)}
     for colour in (*CHAIN_COLOURS[:3], *DEVICE_COLOURS.values()):
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen
-    with pytest.raises(CoExecError, match=r"can't write .*; choose another place"):
+    with pytest.raises(CoExecError, match=r"can't write .*; choose another path"):
         write_png(draw_plan(g, plan, costs), str(tmp_path / "no" / "plan.png"))

@@ -1,4 +1,4 @@
-"""The zoo's weights: the same everywhere, and such that the answer depends on the input."""
+"""The zoo's weights: identical on every machine, and the output depends on the input."""
 
 from __future__ import annotations
 

@@ -19,9 +19,7 @@ def test_text_names_everything():
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (0,)), graphs.softmax_kernel(2, (1,)))
     report = Report(g, make_plan(g, graphs.costs(), ratio=0.5, axis="h"))
     text = report.to_text()
-    assert (
-        "2 of 3 kernels split in 1 chains, 2 sync points, 1 whole on the cpu, which the plan expected to take " in text
-    )
+    assert "2 of 3 kernels split in 1 chains, 2 sync points, 1 whole on the cpu, expected " in text
     assert "strategy coexec; costs: test costs" in text
     (row,) = [line.split() for line in text.splitlines() if " split " in line and line.strip().startswith("0")]
     assert row[1:4] == ["split", "h", "16/32"]
@@ -81,7 +79,10 @@ def test_equal_reasons_are_one_line_with_a_count_and_examples():
     kernels = [graphs.softmax_kernel(i, (i - 1,)) for i in range(9)]
     kernels += [
         replace(
-            graphs.softmax_kernel(9, (8,)), name=long_name, kinds=(OpKind.ELEMENTWISE,) * 30, reason="another reason"
+            graphs.softmax_kernel(9, (8,)),
+            name=long_name,
+            kinds=(OpKind.ELEMENTWISE,) * 30,
+            reason="another reason",
         )
     ]
     kernels += [replace(graphs.softmax_kernel(i, (i - 1,)), name=f"op{i % 5}") for i in range(10, 20)]

@@ -1,4 +1,4 @@
-"""More than one device: pocl makes two of one machine."""
+"""Several devices: pocl provides two on one machine."""
 
 from __future__ import annotations
 

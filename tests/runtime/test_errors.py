@@ -1,4 +1,4 @@
-"""What goes wrong is said in one sentence that names the OpenCL error, the kernel or the variable."""
+"""Errors are one sentence that names the OpenCL error, the kernel or the variable."""
 
 from __future__ import annotations
 

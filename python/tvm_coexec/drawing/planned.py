@@ -1,4 +1,4 @@
-"""A plan as a drawing: the network, and the two timelines that the simulated executor gives."""
+"""Draw a plan: the network, and the two timelines from the simulator."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def draw_plan(graph: KernelGraph, plan: Plan, costs: Costs, name: str = "the mod
     ----------
     graph : KernelGraph
     plan : Plan
-        Checked against the graph.
+        A plan that fits the graph (`Plan.check`).
     costs : Costs
     name : str
-        The model's, for the title.
+        Name of the model, for the title.
     width : float
         Pixels.
     """
@@ -57,7 +57,7 @@ def draw_plan(graph: KernelGraph, plan: Plan, costs: Costs, name: str = "the mod
 
 
 def lanes_of(sim: Simulator, plan: Plan) -> tuple[Lane, ...]:
-    """What a simulated run did, as lanes for `timelines`; copies occupy the host, so they are on the CPU's."""
+    """Return a simulated run as lanes for `timelines`; copies occupy the host, so they are in the CPU's lane."""
     chain_of, chains = {-1: -1}, 0
     for number, segment in enumerate(plan.segments):
         is_chain = segment.device == "split"

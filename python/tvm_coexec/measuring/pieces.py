@@ -21,7 +21,7 @@ from tvm_coexec.pass_context import deployment_context
 from tvm_coexec.relay_passes.attrs import JOIN, SegmentAttrs
 from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.layout import AlterShareLayouts
-from tvm_coexec.relay_passes.outline import Annotate
+from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.split import SplitChains
 
 
@@ -64,7 +64,7 @@ class KernelBuilder:
         """One kernel as a module of its own; its inputs become parameters."""
         if self._annotated is None:
             segments = tuple(Segment("cpu", (k.index,)) for k in self.graph.kernels)
-            self._annotated = Annotate(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
+            self._annotated = OutlineSegments(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
         func = self._annotated[function_name(index, "cpu")]
         return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))
 
@@ -95,7 +95,7 @@ class KernelBuilder:
             if not 0 < cut < axis.extent or (lo, hi) != ((0, cut) if piece.device == "gpu" else (cut, axis.extent)):
                 raise CoExecError(f"rows {lo} to {hi} of {axis.extent} are no share of the {piece.device}")
             segment = Segment("split", (last.index,), axis.name, cut)
-        annotated = Annotate(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
+        annotated = OutlineSegments(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
         altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
         marked = [(f, attrs) for f in altered.functions.values() if (attrs := SegmentAttrs.read(f)) is not None]
         func = next(f for f, attrs in marked if attrs.device == piece.device and attrs.role != JOIN)
