@@ -20,10 +20,9 @@ from tvm import autotvm, relay
 from tvm.relay.backend import te_compiler
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.core.plan import Plan, Segment
-from tvm_coexec.core.texts import one_line
 from tvm_coexec.pass_context import change_context
 
 from .attrs import attrs_of, device_of

@@ -35,13 +35,13 @@ def change_context(
     )
 
 
-def deployment_context(instruments: Sequence | None = None) -> tvm.transform.PassContext:
+def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
     """The context of deployment builds: level 3, where layouts and fusion of both devices are chosen, or above.
 
     Parameters
     ----------
-    instruments : sequence of PassInstrument, optional
-        Instead of the current context's.
+    instruments : bool
+        Keep the current context's instruments, too.
     """
     return change_context(3, None if instruments else ())
 

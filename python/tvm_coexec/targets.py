@@ -9,8 +9,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
-from .core.errors import CoExecError
-from .core.texts import one_line
+from .core.errors import CoExecError, one_line
 from .opencl import runtime
 
 logger = logging.getLogger("tvm_coexec")

@@ -22,10 +22,9 @@ from tvm.contrib import graph_executor
 from tvm.target import Target
 
 from . import remote
-from .core.errors import CoExecError
+from .core.errors import CoExecError, one_line
 from .core.naming import function_name
 from .core.plan import Plan
-from .core.texts import one_line
 from .pass_context import deployment_context
 from .relay_passes.extract.extractor import Extracted, extract_with_calls
 from .relay_passes.outline import OutlineSegments

@@ -90,7 +90,7 @@ def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
     assert lines[0] == f"profile: {profile_file}"
     assert "kernels split in" in lines[1] and "expected" in lines[1] and "mJ" not in lines[1]
     assert lines[2] == "strategy coexec; costs: two made-up devices" and lines[-1] == f"{path}: the plan"
-    with deployment_context(()):
+    with deployment_context(instruments=False):
         replayed = CoExecPartition(params=model.params, plan=str(path))(model.mod)
     assert plan_of(replayed) == plan
 

@@ -23,8 +23,8 @@ import tvm_coexec
 from tests import models
 from tests.executor.threads import N_THREADS, in_threads
 from tests.runtime import process
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.core.plan import Plan, Segment
-from tvm_coexec.core.texts import one_line
 from tvm_coexec.opencl import runtime
 from tvm_coexec.partition import CoExecPartition
 from tvm_coexec.relay_passes.extract import extract
@@ -308,7 +308,7 @@ report(t.run_threads_with_delays_and_errors())
 def test_faults_by_the_environment() -> None:
     code = """
 import numpy as np, tvm
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 try:
     tvm.nd.array(np.zeros(16, "float32"), tvm.opencl(0))

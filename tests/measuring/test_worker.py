@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.measuring.worker import Child, ChildError, answer, answered
 
 

@@ -16,7 +16,7 @@ import tvm
 from tvm import relay
 from tvm.contrib import graph_executor, utils
 
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 
 ADD = """

@@ -11,7 +11,7 @@ from tests.runtime import process
 TWO = {"POCL_DEVICES": "pthread basic"}
 PRELUDE = """
 import numpy as np, tvm
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 ADD = "__kernel void add(__global float* a, __global float* b) { int i = get_global_id(0); b[i] = a[i] + 1.0f; }"
 add = runtime.source_module(ADD, "add", ["handle", "handle"])["add"]
@@ -80,7 +80,7 @@ def test_graph_executor_on_the_second_device() -> None:
 import numpy as np, tvm
 from tvm import relay
 from tvm.contrib import graph_executor
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 from tests.runtime import device_checks
 mod, params = device_checks.conv_net()

@@ -9,7 +9,7 @@ from tvm import te
 
 from tests.runtime import process
 from tvm_coexec import CoExecError
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 
 
@@ -112,7 +112,7 @@ def test_wrong_values_of_variables(variable: str, value: str, text: str) -> None
     code = """
 import tvm
 from tvm_coexec import CoExecError
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 out = [runtime.why_unavailable(), tvm.opencl(0).exist]
 try:
@@ -134,7 +134,7 @@ report(out)
 def test_no_opencl_library() -> None:
     code = """
 import tvm
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 out = [runtime.install(), runtime.why_unavailable(), tvm.opencl(0).exist]
 try:

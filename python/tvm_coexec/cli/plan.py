@@ -186,7 +186,7 @@ def _choose_costs(args: argparse.Namespace, builder: KernelBuilder) -> Chosen:
     from tvm_coexec.measuring.choose_costs import choose_costs
     from tvm_coexec.pass_context import deployment_context
 
-    with deployment_context(instruments=()):
+    with deployment_context(instruments=False):
         return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto")
 
 

@@ -1,4 +1,15 @@
-"""Errors that a user can cause and fix."""
+"""Errors that a user can cause and fix, and errors of others as one line."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 400  # characters; TVM's own messages list every pass or target it knows
+
+# "TVMError: text", "InternalError: text": where the message begins, after TVM's stack trace
+_MESSAGE = re.compile(r"^(?:[A-Za-z_.]*(?:Error|Exception)|TVMCall CFunc Error): *(.*)$")
+_DIAGNOSTIC = re.compile(r"^error: *(.*)$")  # of Relay's type checker; also of compilers, whose logs a message may hold
+_STACK = ("Traceback", "Stack trace", "File ", "TVMCall CFunc Error:")
 
 
 class CoExecError(ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 
 from . import compile as compiling
 from . import links

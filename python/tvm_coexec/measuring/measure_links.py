@@ -64,7 +64,7 @@ def measure_links(
     """
     seconds = {}
     for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
-        with deployment_context(()):
+        with deployment_context(instruments=False):
             built = export(relay.build(mod, target=[cpu, gpu]), "both")
         # One run at a time: what counts is a copy from an idle device until the data is there.
         seconds[link, nbytes] = worker.time(TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s

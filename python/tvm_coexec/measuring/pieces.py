@@ -77,7 +77,7 @@ class KernelBuilder:
             When TVM makes several kernels of it outside its network, or the range is not what a plan could give that
             device (the GPU has the rows below a cut, the CPU those above).
         """
-        with deployment_context(()):
+        with deployment_context(instruments=False):
             return self._function(piece)
 
     def _function(self, piece: Piece) -> relay.Function:
@@ -111,5 +111,5 @@ class KernelBuilder:
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target):
     """``relay.build`` for one device, as deployment builds are made."""
-    with deployment_context(()):
+    with deployment_context(instruments=False):
         return relay.build(mod, target=Target(target, host=host))

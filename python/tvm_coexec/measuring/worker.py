@@ -19,7 +19,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 
 PARENT_S = 5  # how often a child looks whether its parent lives
 Serve = Callable[..., None]

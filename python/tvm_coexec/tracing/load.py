@@ -12,9 +12,8 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.random_inputs import random_tensor
-from tvm_coexec.core.texts import one_line
 from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.executor.graph_json import Graph
 

@@ -9,7 +9,6 @@ from tvm.driver.tvmc import TVMCException, frontends
 from tvm.driver.tvmc.model import TVMCModel
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.texts import one_line
 from tvm_coexec.frontend.onnx_file import read_onnx
 from tvm_coexec.frontend.onnx_import import import_onnx
 

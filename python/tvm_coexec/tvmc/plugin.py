@@ -24,7 +24,7 @@ from typing import Any
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import one_line
 
 from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark

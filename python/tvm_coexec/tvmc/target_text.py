@@ -17,8 +17,7 @@ import tvm
 from tvm.driver.tvmc.target import is_inline_json, parse_target
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.targets import CPU_TYPES
 
 logger = logging.getLogger("tvm_coexec")

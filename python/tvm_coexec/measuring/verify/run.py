@@ -13,10 +13,9 @@ import tvm
 from tqdm import tqdm
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Verified
-from tvm_coexec.core.texts import one_line
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
