@@ -54,6 +54,8 @@ class Costs(ABC):
         What the host waits for the GPU at each copy back, beyond the copy and the GPU's work.
     enqueue_s : float
         Launch overhead: what the host spends to enqueue one kernel on the GPU.
+    memory : {"copied", "mapped", "shared"}
+        How tensors reach the other device: copied, mapped into its address space, or in memory that both use.
     plan_factor : float
         Co-run calibration: how many times longer the devices' shares take than predicted, as seen in verified plans.
     power : Power or None
@@ -68,6 +70,7 @@ class Costs(ABC):
     host_copy: Link = DEFAULT_HOST_COPY
     sync_s: float = 0.0
     enqueue_s: float = 0.0
+    memory: str = "copied"
     plan_factor: float = 1.0
     power: Power | None = None
     error: Mapping[str, float] = MappingProxyType({})

@@ -13,6 +13,8 @@ from tvm_coexec.cost_models.costs import Link
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
+from .meeting import Meeting
+
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
 # Axes without halos: shares end where cuts do.
@@ -69,6 +71,8 @@ class CachedCosts(Costs):
         What the machine draws at rest, 0 without a power profile.
     slow : dict of str to float
         Co-run slowdown by device.
+    meeting : Meeting
+        The model of what a synchronisation costs.
     nbytes, up_s, down_s : dict of int to float
         Size of each value and seconds to copy it.
     enqueues : list of float
@@ -78,7 +82,7 @@ class CachedCosts(Costs):
     def __init__(self, graph: KernelGraph, costs: Costs, bandwidth: float | None = None, calibrated: bool = True):
         self.graph, self.costs = graph, costs
         self.description, self.power, self.error = costs.description, costs.power, costs.error
-        self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
+        self.enqueue_s, self.host_copy, self.memory = costs.enqueue_s, costs.host_copy, costs.memory
         self.upload, self.download = (
             Link(constant_s, link.per_byte_s if bandwidth is None else 1.0 / bandwidth)
             for link, constant_s in (
@@ -98,8 +102,9 @@ class CachedCosts(Costs):
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
         self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
-        self.up_s = {v: self.upload.seconds(n) for v, n in self.nbytes.items()}
-        self.down_s = {v: self.download.seconds(n) for v, n in self.nbytes.items()}
+        self.meeting = Meeting(self.upload, self.download, self.host_copy, self.enqueue_s, costs.memory)
+        self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
+        self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
@@ -137,14 +142,6 @@ class CachedCosts(Costs):
             seconds = self.costs.shares_s(device, kernel, dim, _ranges(device, n, rows))
             self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self._calibration)
         return self._shares[key]
-
-    def gpu_slice_s(self, nbytes):
-        """Seconds of the GPU to copy a part of `nbytes` bytes (a number or an array) out of a value.
-
-        Such kernels are too small to be worth a model: they copy as fast as the host, and take no less than the launch
-        overhead.
-        """
-        return nbytes * self.host_copy.per_byte_s + self.enqueue_s * (nbytes > 0)
 
     def ask_all(self, dims: dict[int, list[int]]) -> None:
         """Ask for the shares of many kernels at once.
