@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import _codl_networks, _common
 from tests.planner.random_graphs import RandomCosts, random_graph
+from tests.planner.recurrent_graphs import lstm_graph
 from tvm_coexec import planner
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.cost_models import shipped
@@ -23,6 +24,9 @@ NETWORKS = (*("resnet50", "mobilenet", "squeezenet", "inception_v1", "densenet12
 LIMIT_MS = {"resnet50": 50, "densenet121": 200, "bert_base": 100}
 LARGEST_RANDOM, NEAR = 7, 0.01
 LONG, BLOCK = (125, 250, 500, 1000, 2000), 10
+# Unrolled LSTMs of 100 to 400 kernels: steps, layers, directions, batch.
+LSTMS = ((25, 1, 1, 1), (12, 1, 2, 1), (50, 2, 1, 1), (24, 2, 1, 4), (25, 1, 2, 1), (22, 2, 2, 1), (44, 1, 2, 1))
+LSTM_LIMIT_MS = 1000
 Tables = dict[str, list[dict]]
 
 
@@ -155,8 +159,24 @@ def _times(
     tables[f"random graphs of many kernels, in blocks of {BLOCK}"] = rows
     growth = rows[-1]["ms_a_kernel"] / rows[0]["ms_a_kernel"]
     _goal(goals, f"time per kernel, {rows[-1]['kernels']} kernels against {rows[0]['kernels']}", growth, 1.5, True)
+    _lstms(args, profile, goals, tables)
     if args.own.plot:
         _plot(rows, args.own.plot)
+
+
+def _lstms(args: _common.Arguments, profile: Profile, goals: list[dict], tables: Tables) -> None:
+    """How long it takes to plan unrolled recurrent networks: one block of hundreds of kernels."""
+    rows = []
+    for steps, layers, directions, batch in _common.progress(LSTMS[:3] if args.quick else LSTMS, "LSTMs"):
+        graph = lstm_graph(steps, layers, directions == 2, hidden=256, inputs=128, batch=batch)
+        ms = _plan_s(graph, profile, 3) * 1e3
+        rows.append(
+            {"steps": steps, "layers": layers, "directions": directions, "batch": batch}
+            | {"kernels": len(graph.kernels), "plan_ms": ms}
+        )
+    tables["unrolled LSTMs"] = rows
+    most = max(r["plan_ms"] for r in rows)
+    _goal(goals, "time to plan unrolled LSTMs of 100 to 400 kernels, most, ms", most, LSTM_LIMIT_MS, True)
 
 
 def _plan_s(graph: KernelGraph, costs: object, times: int = 5) -> float:

@@ -104,6 +104,10 @@ class Costs(ABC):
         """
         return [np.asarray(self.shares_s(device, *request), float) for request in requests]
 
+    def has_failed(self, device: Device, kernel: Kernel) -> bool:
+        """Whether the kernel was tried on the device and failed there."""
+        return False
+
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """Measured seconds of the whole graph on one device; `None` where it was not measured."""
         return None

@@ -70,6 +70,10 @@ class MeasuredCosts(Costs):
         """Records how long a whole network takes on a device alone."""
         self.networks[device, graph.fingerprint()] = seconds
 
+    def has_failed(self, device: Device, kernel: Kernel) -> bool:
+        """See `Costs.has_failed`."""
+        return self.table.get((device, kernel.signature(), WHOLE), {}).get(0, 0.0) >= UNUSABLE_S
+
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """See `Costs.alone_s`; less than the sum of its kernels, where neighbours agree on a layout."""
         return self.networks.get((device, graph.fingerprint()))

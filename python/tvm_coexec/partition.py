@@ -14,8 +14,7 @@ from . import planner
 from .core.errors import CoExecError
 from .core.kernel_graph import KernelGraph, Refusal
 from .core.plan import Plan, Segment
-from .cost_models import Costs, MeasuredCosts
-from .cost_models.measured import UNUSABLE_S
+from .cost_models import Costs
 from .partition_options import check_partition_options
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
@@ -173,9 +172,9 @@ def restrict_to_measured(
         Only measured costs record failures; with other costs nothing changes.
     """
     graph = extracted.graph
-    if not isinstance(costs, MeasuredCosts):
+    if costs is None:
         return extracted
-    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.whole_s("gpu", k) >= UNUSABLE_S}
+    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.has_failed("gpu", k)}
     if not failed:
         return extracted
     reasons = dict.fromkeys(failed, "it failed when measured on the GPU")

@@ -131,4 +131,9 @@ def test_names_by_kind():
 
 
 def test_rounding_keeps_ten_bits():
-    assert _weights.rounded([1023.4, -2047.0, 0.0, 3.0 / 1024 + 1e-9]).tolist() == [1023.0, -2048.0, 0.0, 3.0 / 1024]
+    assert _weights.round_to_ten_bits([1023.4, -2047.0, 0.0, 3.0 / 1024 + 1e-9]).tolist() == [
+        1023.0,
+        -2048.0,
+        0.0,
+        3.0 / 1024,
+    ]

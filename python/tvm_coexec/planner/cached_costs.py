@@ -107,6 +107,10 @@ class CachedCosts(Costs):
         """See `Costs.slowdown`."""
         return self.slow[device]
 
+    def has_failed(self, device: str, kernel: Kernel) -> bool:
+        """See `Costs.has_failed`."""
+        return self.costs.has_failed(device, kernel)
+
     def alone_s(self, device: str, graph: KernelGraph) -> float | None:
         """See `Costs.alone_s`."""
         return self.costs.alone_s(device, graph)

@@ -298,14 +298,43 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
 
 def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
-    inside = set(members)
-    sweep = ChainSweep(tables, members[-1], axis, cuts)
+    _, found = sweep_members(tables, members, axis, cuts)
+    return found[0] if found else None
+
+
+def sweep_members(
+    tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray, starts: int = 1
+) -> tuple[int, list[ChainTimes]]:
+    """Times of a set of kernels as one chain, and of what is left of it without its first kernels.
+
+    Parameters
+    ----------
+    tables : CachedCosts
+    members : sequence of int
+        Ascending.
+    axis : SplitAxis
+        Of the last member.
+    cuts : array
+    starts : int
+        How many chains at most: of all members, of all but the first, and so on.
+
+    Returns
+    -------
+    reached : int
+        The member at which the sweep from the last one ended. Where the set can't carry the split, no set that has the
+        same kernels from there on can.
+    chains : list of ChainTimes
+        The longest first; empty where the set can't carry the split.
+    """
+    inside, sweep, found = set(members), ChainSweep(tables, members[-1], axis, cuts), []
     for index in reversed(members):
         own = sweep.axis_of(index)
         if own is None:
-            return None
+            return index, []
         sweep.add(index, own, tables.graph.is_live_out(index, inside))
-    return sweep.times()
+        if index <= members[min(starts, len(members)) - 1]:
+            found.append(sweep.times())
+    return members[0], found[::-1]
 
 
 def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:

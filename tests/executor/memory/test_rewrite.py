@@ -92,7 +92,7 @@ def test_a_download_of_a_reshaped_tensor_starts_after_the_reshape():
 def test_names_are_written_as_tvm_reads_them():
     """TVM knows the escapes of quotes, backslashes and line ends; it takes all other characters as they are."""
     names = ["größe", "入力", "\U0001f600", "\u2028", 'a"b', "a\\b", "a\\u00e9", "a\nb\tc", "a\bb\x07c"]
-    text = write_json({name: 0 for name in names})
+    text = write_json(dict.fromkeys(names, 0))
     assert list(read_document(text)) == names
     assert set(re.findall(r"\\(.)", text)) == set('"\\nt')
     w = Writer()

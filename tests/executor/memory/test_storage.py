@@ -78,7 +78,7 @@ def test_live_buffers_do_not_overlap(graph, mode):
 def buffer(nbytes: int, first: float, last: float, devices: str = "cpu", waited: float | None = None) -> Buffer:
     free = {"cpu": last if waited is None else waited, "gpu": last}
     return Buffer(
-        int(first), nbytes, devices=set(devices.split()), first={d: first for d in devices.split()}, free_for=free
+        int(first), nbytes, devices=set(devices.split()), first=dict.fromkeys(devices.split(), first), free_for=free
     )
 
 

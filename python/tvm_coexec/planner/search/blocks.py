@@ -64,6 +64,15 @@ def producers_mask(graph: KernelGraph) -> list[int]:
     return found
 
 
+def followers_of(producers: list[int]) -> list[tuple[int, ...]]:
+    """Per kernel the kernels that wait for it, ascending; `producers` as `producers_mask` gives them."""
+    found: list[list[int]] = [[] for _ in producers]
+    for k, waits_for in enumerate(producers):
+        for v in bits(waits_for):
+            found[v].append(k)
+    return [tuple(f) for f in found]
+
+
 def _states(producers: list[int], start: int, stop: int) -> tuple[int, ...] | None:
     if stop - start == 1:
         return (0, 1 << start)

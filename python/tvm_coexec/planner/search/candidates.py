@@ -9,15 +9,17 @@ import numpy as np
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
 from ..cached_costs import CachedCosts
-from ..chain_sweep import ChainSweep, ChainTimes, chain_times, inner_cuts, intervals
+from ..chain_sweep import ChainSweep, ChainTimes, inner_cuts, sweep_members
 from .blocks import Block, bits, blocks_of, producers_mask
+from .branches import Branches
+from .consecutive import consecutive_chains
 from .outcomes import Outcomes
-from .repeats import Key, Repeats, moved
+from .repeats import Key, Repeats, shift_chain
 
-# The longest chain of consecutive kernels.
-LONGEST = 32
 # In graphs of so few kernels there is time for every chain.
 FEW_KERNELS = 24
+# Of how many sets a sweep gives the times: a long one, and what is left of it from one kernel after the other on.
+KEPT_STARTS = 8
 # Rows are the first choice of axis where maps are tall; columns only where there are no rows.
 _ORDER = ("h", "m", "oc", "n", "batch", "ic", "w", "d")
 
@@ -30,86 +32,51 @@ class Candidates:
     all that is left of the block. A chain that one device alone computes as fast is left out: the search has that, too.
     In graphs of few kernels nothing else is left out.
 
+    The states of a block list the same sets again and again. What is worked out for a set serves all states; so does
+    the reason why a set can't carry a split: whatever shares the kernels from there on can't either.
+
     Parameters
     ----------
-    tables : CachedCosts
+    costs : CachedCosts
+    outcomes : Outcomes
     axis : str
         ``auto`` or the only axis to use.
     ratio : float, optional
         Fixes the GPU's part.
-    outcomes : Outcomes
+
+    Attributes
+    ----------
+    few : bool
+        Whether the graph has few kernels.
+    sweeps : int
+        Sets of kernels that were swept, for tests of how the work grows.
     """
 
-    def __init__(self, tables: CachedCosts, outcomes: Outcomes, axis: str = "auto", ratio: float | None = None):
+    def __init__(self, costs: CachedCosts, outcomes: Outcomes, axis: str = "auto", ratio: float | None = None):
         self.outcomes = outcomes
-        self.tables, self.graph = tables, tables.graph
+        self.costs, self.graph = costs, costs.graph
         self.axis, self.ratio = axis, ratio
         self.blocks: list[Block] = blocks_of(self.graph)
         self.block_of = {k: b for b in self.blocks for k in range(b.start, b.stop)}
         self.producers = producers_mask(self.graph)
         self.few = len(self.graph.kernels) <= FEW_KERNELS
-        self.heavy = sum(1 << k.index for k in self.graph.kernels if k.is_heavy)
+        self.sweeps = 0
+        self._heavy = sum(1 << k.index for k in self.graph.kernels if k.is_heavy)
+        self._branches = Branches(self.graph, self.producers)
         self._repeats = Repeats(self.graph)
-        self._sets: dict[tuple[int, ...], list[ChainTimes]] = {}
-        self._sets_like: dict[Key, tuple[int, list[ChainTimes]]] = {}
+        # chains by the kernels as a bit mask; and of the first of sets that repeat, with its first kernel
+        self._chains_of: dict[int, list[ChainTimes]] = {}
+        self._chains_like: dict[Key, tuple[int, list[ChainTimes]]] = {}
+        self._along_branch: dict[tuple[int | bool, ...], tuple[frozenset[int], list[ChainTimes]]] = {}
+        # by last kernel and dimension: ends of sets that can't carry a split, by their first kernel
+        self._broken: dict[tuple[int, int], dict[int, set[int]]] = {}
+        self._swept: dict[tuple[tuple[int, ...], int], ChainTimes] = {}
+        self._axes: dict[int, list[SplitAxis]] = {}
         self._cuts: dict[tuple[int, int], np.ndarray] = {}
-        sums = {d: np.concatenate([[0.0], np.cumsum(tables.whole[d])]) for d in ("cpu", "gpu")}
-        self._sums = {d: s.tolist() for d, s in sums.items()}
-        self._up_s = [min((tables.up_s[v] for v in k.inputs), default=0.0) for k in self.graph.kernels]
-        self.consecutive: dict[int, list[ChainTimes]] = {k.index: [] for k in self.graph.kernels}
         # rows may be asked of every kernel on the way of a chain that ends further down
-        tables.ask_all({k.index: self._dims(k) for k in self.graph.kernels})
-        # _best_s[j][i]: seconds of kernels i..j from values on the CPU to values on the CPU, by what was found so far
-        self._best_s: list[dict[int, float]] = []
-        self._seen: dict[Key, int] = {}
-        ending: list[list[ChainTimes]] = []
-        for k in self.graph.kernels:
-            like, first = self._like(k.index)
-            self._best_s.append(self._without_chains(k.index))
-            if like is None:
-                ending.append(self._ending_at(k.index))
-            else:
-                by = k.index - like
-                ending.append([moved(c, by) for c in ending[like]])
-                self._best_s[-1].update((i + by, s) for i, s in self._best_s[like].items() if i >= first)
-            for chain in ending[-1]:
-                self.consecutive[chain.members[0]].append(chain)
-
-    def _like(self, last: int) -> tuple[int | None, int]:
-        """An earlier kernel at which the same chains end, alike as far back as was looked at there; and how far."""
-        key: list = []
-        for index in range(last, max(-1, last - LONGEST - 1), -1):
-            key.append(self._repeats.of_kernel(index, last))
-            found = self._seen.get(tuple(key))
-            if found is not None:
-                return found, found - (last - index)
-        return None, last
-
-    def _ending_at(self, last: int) -> list[ChainTimes]:
-        """Chains of consecutive kernels that end there and may pay."""
-        found, far = [], last
-        for axis in self.axes(last):
-            reached = last
-            for sweep, chain_s in self._intervals(last, axis):
-                reached = sweep.members[0]
-                if chain_s is not None:
-                    found.append(chain_s)
-            far = min(far, reached)
-        kept = []
-        for chain, end_s in found:
-            # What a chain saves when its inputs are on the GPU already, others may have to pay.
-            tables = self.tables
-            slack = sum(tables.up_s[v] + tables.host_copy.seconds(tables.nbytes[v]) for v in chain.outer)
-            if (
-                self.few
-                or self.outcomes.counts_energy
-                or end_s <= self._best_s[last][chain.members[0]] * (1 + 1e-9) + slack
-            ):
-                kept.append(chain)
-        # the kernel that ended the sweep counts, too
-        key = tuple(self._repeats.of_kernel(i, last) for i in range(last, max(0, far - 1) - 1, -1))
-        self._seen.setdefault(key, last)
-        return kept
+        costs.ask_all({k.index: self._dims(k) for k in self.graph.kernels})
+        may_pay = self._sweep_may_pay if self.few else None
+        self.consecutive = consecutive_chains(costs, outcomes, self.axes, self._inner_cuts, self._repeats, may_pay)
 
     def axes(self, index: int) -> list[SplitAxis]:
         """Axes along which a chain that ends at a kernel may be divided."""
@@ -128,72 +95,115 @@ class Candidates:
             return [a.dim for a in self.axes(kernel.index)]
         return [a.dim for a in kernel.axes if a.name == self.axis or not a.reduces]
 
-    def starting_at(self, state: int, block: Block) -> Iterator[ChainTimes]:
-        """Chains that may run when exactly the kernels of `state` have run."""
-        first = block.start
-        while state >> first & 1:
-            first += 1
-        is_prefix = state == (1 << first) - 1
-        if is_prefix:
-            yield from self.consecutive[first]
-        for members in dict.fromkeys(self._sets_from(state, block, first if is_prefix else -1)):
-            yield from self._of_set(members)
-
-    def _sets_from(self, state: int, block: Block, first: int) -> Iterator[tuple[int, ...]]:
-        """Sets of kernels within the block; not those that are consecutive from `first`."""
+    def starting_at(self, done: int, ready: int, block: Block) -> list[ChainTimes]:
+        """Chains that may run when exactly the kernels of `done` have run, so that those of `ready` may run next."""
+        first = (~done & (done + 1)).bit_length() - 1
+        is_prefix = done == (1 << first) - 1
+        found = list(self.consecutive[first]) if is_prefix else []
         if block.stop - block.start == 1:
-            return
-        inside = (1 << block.stop) - (1 << block.start)
-        base = state & ~inside
+            return found
+        if not is_prefix:
+            first = -1
         if block.states is not None:
-            for other in block.states:
-                more = (other | base) & ~state
-                if more and state & ~(other | base) == 0:
-                    yield from self._unless_consecutive(more, first)
-                    if other == inside and block.stop < len(self.graph.kernels):  # and what joins the branches
-                        yield from self._unless_consecutive(more | 1 << block.stop, first)
-            return
-        for k in range(block.start, block.stop):
-            if not state >> k & 1 and not self.producers[k] & ~state:
-                for more in self._along_branch(state, k, block):
-                    yield from self._unless_consecutive(more, first)
-        yield from self._unless_consecutive(inside & ~state, first)
+            for mask in self._sets_of_small_block(done, block):
+                if self._is_wanted(mask, first):
+                    found += self._chains_of_set(mask)
+            return found
+        listed: frozenset[int] = frozenset()
+        for k in bits(ready):
+            masks, chains = self._chains_along_branch(k, done, k == first)
+            found += chains
+            listed = listed or masks
+        rest = (1 << block.stop) - (1 << block.start) & ~done
+        if rest not in listed and self._is_wanted(
+            rest, first
+        ):  # of its lowest kernel, a branch may be all that is left
+            found += self._chains_of_set(rest)
+        return found
 
-    def _unless_consecutive(self, mask: int, first: int) -> Iterator[tuple[int, ...]]:
-        members = tuple(bits(mask))
-        if mask & self.heavy and not (members[0] == first and members[-1] - members[0] + 1 == len(members)):
-            yield members
+    def _sets_of_small_block(self, done: int, block: Block) -> Iterator[int]:
+        """Every set of kernels that may run next, and those with what joins the branches."""
+        inside = (1 << block.stop) - (1 << block.start)
+        for other in block.states or ():
+            more = other & ~done
+            if more and done & inside & ~other == 0:
+                yield more
+                if other == inside and block.stop < len(self.graph.kernels):
+                    yield more | 1 << block.stop
 
-    def _along_branch(self, state: int, k: int, block: Block) -> Iterator[int]:
-        """The path that begins with a kernel, as far as nothing of other branches is needed."""
-        mask = 1 << k
-        yield mask
-        while True:
-            onward = [c for c in self.graph.consumers.get(k, ()) if c < block.stop]
-            free = [c for c in onward if not self.producers[c] & ~(state | mask)]
-            if len(free) != 1:
-                return
-            k = free[0]
-            mask |= 1 << k
-            yield mask
+    def _is_wanted(self, mask: int, first: int) -> bool:
+        """Whether a set has something heavy and is not among the chains of consecutive kernels from `first` on."""
+        if not mask & self._heavy:
+            return False
+        run = mask >> first if first >= 0 else 0
+        return not (run & 1 and mask & ((1 << first) - 1) == 0 and run & (run + 1) == 0)
 
-    def _of_set(self, members: tuple[int, ...]) -> list[ChainTimes]:
-        if members in self._sets:
-            return self._sets[members]
+    def _chains_along_branch(self, k: int, done: int, is_first: bool) -> tuple[frozenset[int], list[ChainTimes]]:
+        """Sets along the branch that begins with a kernel, and their chains; the same for states that agree there."""
+        key = (k, is_first, *[not waits_for & ~done for waits_for in self._branches.waits_for[k]])
+        if key not in self._along_branch:
+            masks = list(self._branches.paths(k, done, self.block_of[k].stop))
+            chains: list[ChainTimes] = []
+            for mask in masks:
+                if self._is_wanted(mask, k if is_first else -1):
+                    chains += self._chains_of_set(mask)
+            self._along_branch[key] = (frozenset(masks), chains)
+        return self._along_branch[key]
+
+    def _chains_of_set(self, mask: int) -> list[ChainTimes]:
+        """Chains of a set of kernels along each axis that may pay."""
+        if mask in self._chains_of:
+            return self._chains_of[mask]
+        last = mask.bit_length() - 1
+        axes = [a for a in self._axes_of(last) if not self._is_broken(mask, last, a)]
+        if not axes:
+            return []
+        self._chains_of[mask] = self._sweep(tuple(bits(mask)), axes)
+        return self._chains_of[mask]
+
+    def _axes_of(self, last: int) -> list[SplitAxis]:
+        if last not in self._axes:
+            self._axes[last] = self.axes(last)
+        return self._axes[last]
+
+    def _is_broken(self, mask: int, last: int, axis: SplitAxis) -> bool:
+        """Whether the end of a set is known not to carry the split."""
+        ends_of = self._broken.get((last, axis.dim))
+        return ends_of is not None and any([mask >> first in ends for first, ends in ends_of.items()])
+
+    def _sweep(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
         key = self._repeats.of_set(members)
-        if key not in self._sets_like:
+        if key not in self._chains_like:
             found = []
-            for axis in self.axes(members[-1]):
-                times = chain_times(self.tables, members, axis, self._inner_cuts(members[-1], axis))
+            for axis in axes:
+                times = self._times_of(members, axis)
                 if times is not None and self._may_pay(times.gpu_s, times.cpu_s, times.join_s, *self._alone(members)):
                     found.append(times)
-            self._sets_like[key] = (members[0], found)
-        start, found = self._sets_like[key]
-        self._sets[members] = [moved(c, members[0] - start) for c in found]
-        return self._sets[members]
+            self._chains_like[key] = (members[0], found)
+        start, found = self._chains_like[key]
+        return [shift_chain(c, members[0] - start) for c in found]
 
-    def _alone(self, members: tuple[int, ...]) -> tuple[float, float, int]:
-        whole = self.tables.whole
+    def _times_of(self, members: tuple[int, ...], axis: SplitAxis) -> ChainTimes | None:
+        """Times of a set of kernels as one chain; `None` where it can't carry the split.
+
+        States that follow one another list the same branch from one kernel further on: the sweep of a long set gives
+        the next of these as well.
+        """
+        last, starts = members[-1], KEPT_STARTS if len(members) > KEPT_STARTS else 1
+        swept = self._swept.pop((members, axis.dim), None)
+        if swept is not None:
+            return swept
+        self.sweeps += 1
+        reached, found = sweep_members(self.costs, members, axis, self._inner_cuts(last, axis), starts)
+        if not found:
+            ends = self._broken.setdefault((last, axis.dim), {}).setdefault(reached, set())
+            ends.add(sum(1 << m - reached for m in members if m >= reached))
+            return None
+        self._swept.update({(chain.members, axis.dim): chain for chain in found[1:]})
+        return found[0]
+
+    def _alone(self, members: tuple[int, ...] | list[int]) -> tuple[float, float, int]:
+        whole = self.costs.whole
         return sum(whole["cpu"][m] for m in members), sum(whole["gpu"][m] for m in members), members[-1]
 
     def _inner_cuts(self, last: int, axis: SplitAxis) -> np.ndarray:
@@ -201,49 +211,13 @@ class Candidates:
             self._cuts[last, axis.dim] = inner_cuts(axis, self.ratio)
         return self._cuts[last, axis.dim]
 
+    def _sweep_may_pay(self, sweep: ChainSweep) -> bool:
+        return self._may_pay(sweep.gpu_s, sweep.cpu_s, sweep.join_s, *self._alone(sweep.members))
+
     def _may_pay(self, gpu_s, cpu_s, join_s, cpu_alone: float, gpu_alone: float, last: int) -> bool:
         if not len(gpu_s):
             return False
         if self.outcomes.counts_energy:  # what is slower may need less
             return True
         least = float((np.maximum(gpu_s, cpu_s) + join_s).min())
-        return least < cpu_alone and least < gpu_alone + self.tables.down_s[last]
-
-    def _without_chains(self, last: int) -> dict[int, float]:
-        """Seconds of the kernels from each one on up to `last`, on the CPU alone or on the GPU and back."""
-        cpu, gpu, down = self._sums["cpu"], self._sums["gpu"], self.tables.down_s[last]
-        found = {}
-        for i in range(max(0, last - LONGEST + 1), last + 1):
-            there = self._up_s[i] + gpu[last + 1] - gpu[i] + down
-            found[i] = min(cpu[last + 1] - cpu[i], there)
-        return found
-
-    def _intervals(self, last: int, axis: SplitAxis) -> Iterator[tuple[ChainSweep, tuple[ChainTimes, float] | None]]:
-        """Chains of consecutive kernels that end at `last`, longer and longer, and seconds from inputs on the CPU.
-
-        In the place of a chain that two shorter runs do as well is `None`.
-        """
-        cuts = self._inner_cuts(last, axis)
-        if not len(cuts):
-            return
-        best, slack = self._best_s[last], 2 * (self.tables.down_s[last] + self.tables.up_s[last])
-        heavy, all_count = False, self.outcomes.counts_energy
-        for sweep in intervals(self.tables, last, axis, cuts, LONGEST):
-            first = sweep.members[0]
-            heavy = heavy or self.graph.kernels[first].is_heavy
-            # the best of two runs one after the other
-            best[first] = min([best[first], *(self._best_s[m][first] + best[m + 1] for m in range(first, last))])
-            least = self.outcomes.charged(sweep.alone_s())
-            if self.few:
-                may_pay = self._may_pay(sweep.gpu_s, sweep.cpu_s, sweep.join_s, *self._alone(sweep.members))
-            else:
-                may_pay = least < best[first] and self.outcomes.charged(sweep.least_s()) < best[first]
-            if heavy and (all_count or may_pay):
-                chain = sweep.times()
-                end = min(o.end_s for o in self.outcomes.of(chain, (1,) * (len(chain.outer) + len(chain.after)), 0.0))
-                best[first] = min(best[first], end)
-                yield sweep, (chain, end)
-                continue
-            yield sweep, None
-            if least > best[first] + slack and not self.few:
-                return  # its end costs more than the meeting before it would: no longer chain is worth it
+        return least < cpu_alone and least < gpu_alone + self.costs.down_s[last]

@@ -49,7 +49,7 @@ class Outcomes:
     def __init__(self, tables: CachedCosts, margin: float = 0.0, meeting_s: float = 0.0, counts_energy: bool = False):
         self.tables, self.margin, self.meeting_s, self.counts_energy = tables, margin, meeting_s, counts_energy
 
-    def charged(self, seconds: float) -> float:
+    def add_charges(self, seconds: float) -> float:
         """Seconds of a chain with what it is charged on top."""
         return seconds * (1.0 + self.margin) + self.meeting_s
 

@@ -48,7 +48,7 @@ class Repeats:
         return index in self._outputs or any(c not in inside for c in self._readers[index])
 
 
-def moved(chain: ChainTimes, by: int) -> ChainTimes:
+def shift_chain(chain: ChainTimes, by: int) -> ChainTimes:
     """The same chain so many kernels further down."""
     if not by:
         return chain

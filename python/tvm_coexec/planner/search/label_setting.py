@@ -1,0 +1,124 @@
+"""Label setting: which labels of a state are kept, and which states of a level.
+
+A label is dropped where another one of its state is not worse in any respect: time of the host, time of the GPU's
+queue, joules, and values on each device. Beyond that the number of labels of a state and the number of states with
+equally many kernels are bounded, which graphs without wide branches never reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import heappush, heappushpop
+from math import inf
+
+from .state import Label, State
+
+# Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
+MAX_LABELS, MANY_LABELS = 6, 16
+# States with equally many kernels; the one in the model's own order is always kept.
+MAX_STATES = 48
+
+
+class Labels:
+    """The labels of one state that are kept.
+
+    Parameters
+    ----------
+    most : int
+        How many at most.
+    promise : callable, optional
+        Score of a label, the less the better: which of too many labels is dropped. Without it the time of the GPU's
+        queue.
+    """
+
+    def __init__(self, most: int, promise: Callable[[Label], float] | None):
+        self.kept: list[Label] = []
+        self.limit_s = inf  # a label whose queue is free later would be dropped
+        self._most, self._promise = most, promise
+
+    def add(self, new: Label) -> None:
+        """Add a label, unless another is as good; those that are no better are dropped."""
+        host_s, gpu_s, joules, kept = new.host_s, new.gpu_s, new.joules, self.kept
+        if gpu_s > self.limit_s:
+            return
+        cpu, gpu = new.where
+        for old in kept:
+            if old.gpu_s <= gpu_s and old.host_s <= host_s and old.joules <= joules:
+                old_cpu, old_gpu = old.where
+                if old_cpu & cpu == cpu and old_gpu & gpu == gpu:
+                    return
+        better = [
+            old
+            for old in kept
+            if not (
+                gpu_s <= old.gpu_s and host_s <= old.host_s and joules <= old.joules and new.where.covers(old.where)
+            )
+        ]
+        better.append(new)
+        if len(better) > self._most:
+            better.remove(max(better, key=self._promise or _queue_free_s))
+        self.kept = better
+        is_full = self._promise is None and len(better) == self._most
+        self.limit_s = max([label.gpu_s for label in better]) if is_full else inf
+
+
+def _queue_free_s(label: Label) -> float:
+    return label.gpu_s
+
+
+class Levels:
+    """States by the number of kernels that have run.
+
+    Parameters
+    ----------
+    kernels : int
+        Number of kernels.
+    work_out : callable
+        Turns the offers of a state into its labels.
+    """
+
+    def __init__(self, kernels: int, work_out: Callable[[State], None]):
+        self._levels: list[dict[int, State]] = [{} for _ in range(kernels + 1)]
+        self._work_out = work_out
+
+    def state(self, done: int, before: State | None) -> State:
+        """The state in which exactly the kernels of `done` have run; `before` is one from which there is a way."""
+        level = self._levels[done.bit_count()]
+        found = level.get(done)
+        if found is None:
+            found = level[done] = State(done, before)
+        return found
+
+    def states(self, count: int) -> Iterator[State]:
+        """The most promising states in which `count` kernels have run, with labels; the level is forgotten.
+
+        They are those at which the GPU's queue is free first. A state is worked out only if its bound does not rule it
+        out, so that most states of a level with many cost little.
+        """
+        level, self._levels[count] = self._levels[count], {}
+        if len(level) <= MAX_STATES:
+            for state in level.values():
+                self._work_out(state)
+                yield state
+            return
+        own = level.get((1 << count) - 1)
+        room = MAX_STATES - (own is not None)
+        # Scores of the states that there is room for, negative so that the worst is the first; of equal ones the state
+        # that was found first is better.
+        best: list[tuple[float, int]] = []
+        worked_out: list[tuple[float, int, State]] = []
+        if own is not None:
+            self._work_out(own)
+            worked_out.append((-inf, -1, own))
+        numbered = enumerate(level.values())
+        for number, state in sorted(numbered, key=lambda numbered: numbered[1].bound_s):
+            if len(best) == room and (-state.bound_s, -number) < best[0]:
+                break
+            if state is not own:
+                self._work_out(state)
+                score = (-min([label.gpu_s for label in state.labels]), -number)
+                worked_out.append((-score[0], number, state))
+                (heappush if len(best) < room else heappushpop)(best, score)
+        worked_out.sort(key=lambda found: found[:2])
+        for _, _, state in worked_out[:MAX_STATES]:
+            yield state

@@ -1,0 +1,305 @@
+"""What may follow a state: one kernel on one device, or a chain at the cut that ends first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import inf
+
+from tvm_coexec.core.kernel_graph import DEVICES
+
+from ..cached_costs import CachedCosts, side_by_side
+from ..chain_sweep import ChainTimes
+from .blocks import bits
+from .candidates import Candidates
+from .label_setting import Labels
+from .outcomes import Outcome
+from .residency import ON_GPU, Residency, Values
+from .state import Label, RunChain, RunKernel, State
+
+
+@dataclass(slots=True, eq=False)
+class ChainStart:
+    """A chain that may begin in a state.
+
+    Attributes
+    ----------
+    chain : ChainTimes
+    done : int
+        Kernels that have run after it.
+    live : int
+        Values that are needed then.
+    reads : tuple of int
+        Bits of the values that it reads, in the order of the `places` of `Outcomes.of`.
+    after : State or None
+        The state after it, once a way there was offered.
+    """
+
+    chain: ChainTimes
+    done: int
+    live: int
+    reads: tuple[int, ...]
+    after: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """Where a chain leads to from given places of what it reads.
+
+    Attributes
+    ----------
+    start : ChainStart
+    outcome : Outcome
+    where : Residency
+        Of the values that are on a device because of the chain.
+    step : RunChain
+    """
+
+    start: ChainStart
+    outcome: Outcome
+    where: Residency
+    step: RunChain
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWork:
+    """What it takes to run a kernel whole.
+
+    Attributes
+    ----------
+    bit : int
+        Of its value.
+    runs_on_gpu : bool
+        Whether the GPU can run it at all.
+    reads : tuple of (int, float, float)
+        Bits of what it reads, with the seconds to copy it to the GPU and to the CPU.
+    enqueue_s : float
+        What the host spends on launching it on the GPU.
+    seconds, joules : dict of str to float
+        By device.
+    steps : dict of str to (RunKernel, RunKernel)
+        By device, without copies and with some.
+    """
+
+    bit: int
+    runs_on_gpu: bool
+    reads: tuple[tuple[int, float, float], ...]
+    enqueue_s: float
+    seconds: dict[str, float]
+    joules: dict[str, float]
+    steps: dict[str, tuple[RunKernel, RunKernel]]
+
+
+class Transitions:
+    """Labels that follow a label.
+
+    Parameters
+    ----------
+    costs : CachedCosts
+    candidates : Candidates
+    counts_energy : bool
+    """
+
+    def __init__(self, costs: CachedCosts, candidates: Candidates, counts_energy: bool):
+        self.costs, self.candidates, self.counts_energy = costs, candidates, counts_energy
+        self.values = Values(costs.graph)
+        self._kernels = [self._kernel_work(k) for k in range(len(costs.graph.kernels))]
+        self._least_copy_s = min((*costs.up_s.values(), *costs.down_s.values()), default=0.0) * (1 - 1e-9)  # rounding
+        # Work alongside other work is no quicker than alone, but for a slowdown below 1.
+        self._is_slowed = min(costs.slow.values()) >= 1.0
+        self._chain_reads: dict[int, tuple[int, ...]] = {}
+        self._live: dict[int, int] = {}
+        # by chain and places, on an idle GPU: outcomes of the first of chains that repeat, and those of each chain
+        self._idle_outcomes: dict[tuple, list[Outcome]] = {}
+        self._idle_ends: dict[tuple, list[tuple[Outcome, Residency]]] = {}
+
+    def _kernel_work(self, k: int) -> KernelWork:
+        costs, values = self.costs, self.values
+        reads = tuple((bit, costs.up_s[v], costs.down_s[v]) for v, bit in values.reads[k])
+        seconds = {d: costs.whole[d][k] for d in DEVICES}
+        joules = {d: seconds[d] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES}
+        steps = {d: (RunKernel(d, k, False), RunKernel(d, k, True)) for d in DEVICES}
+        runs_on_gpu = "gpu" in costs.graph.kernels[k].devices
+        return KernelWork(values.bit[k], runs_on_gpu, reads, costs.enqueues[k], seconds, joules, steps)
+
+    def bound_s(self, state: State, k: int) -> float:
+        """The GPU's queue is not free before, if a kernel runs next on whichever device, from any label of a state."""
+        if not self._is_slowed:
+            return 0.0
+        kernel = self._kernels[k]
+        on_gpu, on_cpu = state.host_s + kernel.enqueue_s, state.host_s + kernel.seconds["cpu"]
+        on_gpu = (on_gpu if on_gpu > state.gpu_s else state.gpu_s) + kernel.seconds["gpu"]
+        on_cpu = on_cpu if on_cpu > state.least_gpu_s else state.least_gpu_s
+        return on_gpu if kernel.runs_on_gpu and on_gpu < on_cpu else on_cpu
+
+    def run_kernels(self, before: State, k: int, live: int, labels: Labels) -> int:
+        """Add the labels after a kernel on each device that can run it to those of the state after it.
+
+        Parameters
+        ----------
+        before : State
+            In which the kernel runs.
+        k : int
+        live : int
+            Values that are needed after it.
+        labels : Labels
+
+        Returns
+        -------
+        int
+            How many labels were worked out: the others are known to be dropped.
+        """
+        kernel, count = self._kernels[k], 0
+        cpu_s, gpu_s, enqueue_s = kernel.seconds["cpu"], kernel.seconds["gpu"], kernel.enqueue_s
+        for label in before.labels:
+            host, limit = label.host_s, labels.limit_s
+            # without copies and contention
+            if not self._is_slowed or (host + cpu_s <= limit and label.least_gpu_s <= limit):
+                labels.add(self.run_on_cpu(label, kernel, live))
+                count += 1
+                limit = labels.limit_s
+            if not kernel.runs_on_gpu:
+                continue
+            launched = host + enqueue_s
+            if (launched if launched > label.gpu_s else label.gpu_s) + gpu_s <= limit:
+                labels.add(self.run_on_gpu(label, kernel, live))
+                count += 1
+        return count
+
+    @staticmethod
+    def run_on_gpu(label: Label, kernel: KernelWork, live: int) -> Label:
+        """The label after a kernel on the GPU: it runs once launched, and after what the queue holds."""
+        host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
+        for bit, up_s, _ in kernel.reads:
+            if not on_gpu & bit:
+                host, on_gpu, copies = host + up_s, on_gpu | bit, True
+        host += kernel.enqueue_s
+        gpu = (host if host > gpu else gpu) + kernel.seconds["gpu"]
+        where = Residency(on_cpu & live, (on_gpu | kernel.bit) & live)
+        return Label(host, gpu, where, label.joules + kernel.joules["gpu"], label, kernel.steps["gpu"][copies])
+
+    def run_on_cpu(self, label: Label, kernel: KernelWork, live: int) -> Label:
+        """The label after a kernel on the CPU, alongside what the GPU's queue holds unless it has to wait for that."""
+        host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
+        for bit, _, down_s in kernel.reads:
+            if not on_cpu & bit:
+                host, on_cpu, copies = max(host, gpu) + down_s, on_cpu | bit, True
+        backlog_s = gpu - host
+        if backlog_s > 0:
+            left_s, work_s = side_by_side(self.costs.slow, backlog_s, kernel.seconds["cpu"])
+            gpu, host = host + left_s, host + work_s
+        else:
+            host += kernel.seconds["cpu"]
+        where = Residency((on_cpu | kernel.bit) & live, on_gpu & live)
+        joules = label.joules + kernel.joules["cpu"]
+        return Label(host, host if host > gpu else gpu, where, joules, label, kernel.steps["cpu"][copies])
+
+    def run_chains(self, state: State) -> Iterator[tuple[ChainEnd, Label, float]]:
+        """Chains that may begin in a state: where each leads to, from which label, and when it begins.
+
+        Where branches are many, all chains wait for the GPU. Else a chain that needs a value from the busy GPU waits
+        for it, and the others begin alongside its work.
+        """
+        block = self.candidates.block_of[state.first]
+        starts = [self._start(c, state) for c in self.candidates.starting_at(state.done, state.ready, block)]
+        if not starts:
+            return
+        read = 0
+        for start in starts:
+            for bit in start.reads:
+                read |= bit
+        ends: dict[Residency, list[ChainEnd]] = {}  # what a chain does not read makes no difference to it
+        for label in state.labels:
+            backlog_s = label.gpu_s - label.host_s
+            if backlog_s > 0 and block.states is not None:
+                if self.candidates.few:
+                    yield from ((end, label, label.host_s) for end in self._ends(starts, label.where, backlog_s))
+                    continue
+                waiting, others = self._sort_by_waiting(starts, label.where)
+                yield from ((end, label, label.gpu_s) for end in self._ends(waiting, label.where, 0.0))
+                yield from ((end, label, label.host_s) for end in self._ends(others, label.where, backlog_s))
+                continue
+            where = label.where.restrict(read)
+            if where not in ends:
+                ends[where] = self._ends(starts, where, 0.0)
+            yield from ((end, label, label.gpu_s) for end in ends[where])
+
+    def after_chain(self, end: ChainEnd, label: Label, start_s: float) -> Label:
+        """The label after a chain that begins at `start_s`."""
+        end_s = start_s + end.outcome.end_s
+        joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
+        return Label(end_s, end_s, label.where.add(end.where, end.start.live), joules, label, end.step)
+
+    def live_after(self, state: State, done: int, kernels: Iterable[int]) -> int:
+        """Values that are needed once some more kernels have run; all that have run then are `done`."""
+        found = self._live.get(done)
+        if found is None:
+            found = self._live[done] = self.values.live_after(state.live, done, kernels)
+        return found
+
+    def in_reach(self, labels: list[Label]) -> list[Label]:
+        """Labels without those at which another would have all its values on both devices by now."""
+        last_s, limit_s = max([label.host_s for label in labels]), inf
+        for label in labels:
+            cpu, gpu = label.where
+            # most labels have too much to copy to rule out any: no need to know exactly
+            if label.gpu_s + (cpu ^ gpu).bit_count() * self._least_copy_s < last_s:
+                up_s = sum([self.costs.up_s[v + self.values.first] for v in bits(cpu & ~gpu)])
+                down_s = sum([self.costs.down_s[v + self.values.first] for v in bits(gpu & ~cpu)])
+                limit_s = min(limit_s, label.gpu_s + (up_s + down_s))
+        return labels if limit_s >= last_s else [label for label in labels if label.host_s <= limit_s]
+
+    def finish_s(self, label: Label) -> float:
+        """When the outputs of the graph are on the CPU."""
+        host, gpu = label.host_s, label.gpu_s
+        for v in dict.fromkeys(self.costs.graph.outputs):
+            if not label.where.cpu_mask & self.values.bit[v]:
+                host = max(host, gpu) + self.costs.down_s[v]
+        return max(host, gpu)
+
+    def _start(self, chain: ChainTimes, state: State) -> ChainStart:
+        done = state.done | chain.mask
+        reads = self._chain_reads.get(id(chain))
+        if reads is None:
+            reads = self._chain_reads[id(chain)] = tuple(self.values.bit[v] for v in (*chain.outer, *chain.after))
+        return ChainStart(chain, done, self.live_after(state, done, chain.members), reads)
+
+    @staticmethod
+    def _sort_by_waiting(starts: list[ChainStart], where: Residency) -> tuple[list[ChainStart], list[ChainStart]]:
+        """Chains that read a value of the GPU at every cut, so that nothing happens before it is idle; and others."""
+        waiting, others = [], []
+        for start in starts:
+            read = zip(start.chain.outer.values(), where.places(start.reads), strict=False)
+            (waiting if any(p == ON_GPU and o.all_read for o, p in read) else others).append(start)
+        return waiting, others
+
+    def _ends(self, starts: list[ChainStart], where: Residency, backlog_s: float) -> list[ChainEnd]:
+        """Where chains lead to; of several that lead to the same state and places only the first to end is kept."""
+        found: dict[tuple, ChainEnd] = {}
+        for start in starts:
+            for o, made in self._outcomes(start.chain, where.places(start.reads), backlog_s):
+                to = (start.done, made.restrict(start.live), o.joules if self.counts_energy else 0.0)
+                if to not in found or o.end_s < found[to].outcome.end_s:
+                    step = RunChain(start.chain.members, start.chain.axis, o.cut)
+                    found[to] = ChainEnd(start, o, made, step)
+        return list(found.values())
+
+    def _outcomes(
+        self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float
+    ) -> list[tuple[Outcome, Residency]]:
+        """Outcomes of a chain, each with the values that are on a device because of it."""
+        outcomes = self.candidates.outcomes
+        if backlog_s:  # hardly ever the same twice
+            return [(o, self._made(o, chain.shift)) for o in outcomes.of(chain.origin or chain, places, backlog_s)]
+        key = (id(chain), places)
+        if key not in self._idle_ends:
+            first = chain.origin or chain
+            like = (id(first), places)
+            if like not in self._idle_outcomes:
+                self._idle_outcomes[like] = outcomes.of(first, places, 0.0)
+            self._idle_ends[key] = [(o, self._made(o, chain.shift)) for o in self._idle_outcomes[like]]
+        return self._idle_ends[key]
+
+    def _made(self, outcome: Outcome, shift: int) -> Residency:
+        cpu, gpu = ([v + shift if v >= 0 else v for v in values] for values in (outcome.on_cpu, outcome.on_gpu))
+        return Residency(self.values.mask(cpu), self.values.mask(gpu))
