@@ -35,8 +35,8 @@ def test_a_network_is_coexecuted_checked_and_timed():
     [
         (["--model", "resnet51"], r"demo: .*resnet51.*resnet50, vgg19"),
         (["--ratio", "1.5"], r"demo: ratio 1.5 must be"),
-        (["--ratio", "half"], r"'half' is neither auto nor a number"),
-        (["--repeats", "0"], r"'0' is no number from 1 on"),
+        (["--ratio", "half"], r"'half' must be auto or a number from 0 to 1"),
+        (["--repeats", "0"], r"'0' must be an integer >= 1"),
         (["--gpu", "nonsense"], r"demo: gpu target 'nonsense'"),
     ],
 )
