@@ -87,7 +87,7 @@ def test_another_pace_needs_another_file(measured, chain, tmp_path, monkeypatch)
     path.write_text(text.splitlines(keepends=True)[0] + slow + "".join(kernels))
     before = path.read_text()
     monkeypatch.setattr(pace, "REFERENCE_TRIES", 1)
-    with pytest.raises(CoExecError, match=r"s\.jsonl: the cpu takes [\d.]+ times as long .* begin another file"):
+    with pytest.raises(CoExecError, match=r"s\.jsonl: the cpu takes [\d.]+ times as long .* start a new file"):
         collect(chain, str(path), QUICK)
     assert path.read_text() == before
 
