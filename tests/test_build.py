@@ -69,7 +69,7 @@ def test_create_finds_the_devices(devices, tmp_path):
 
 def test_create_names_the_missing_device(devices):
     lib = tvm_coexec.build(models.fire_net(), ratio=0.5)
-    with pytest.raises(CoExecError, match="needs a device of type opencl too"):
+    with pytest.raises(CoExecError, match="the module also needs a device of type opencl"):
         tvm_coexec.create(lib, [tvm.cpu(0)])
     with pytest.raises(CoExecError, match=r"needs device opencl\(7\), which is not available"):
         tvm_coexec.create(lib, [tvm.cpu(0), tvm.opencl(7)])

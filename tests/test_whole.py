@@ -171,10 +171,10 @@ def by_data(kind: str):
     ("make", "words"),
     [
         (open_batch, ("the model's input 'x' has the shape [?,8]", "import the model with all of its input shapes")),
-        (lambda: by_data("argwhere"), ("operator argwhere returns depends on data",)),
-        (lambda: by_data("boolean"), ("operator argwhere returns depends on data",)),
-        (lambda: by_data("dyn.reshape"), ("operator dyn.reshape returns depends on data",)),
-        (lambda: by_data("dyn.full"), ("operator dyn.full returns depends on data",)),
+        (lambda: by_data("argwhere"), ("operator argwhere depends on data",)),
+        (lambda: by_data("boolean"), ("operator argwhere depends on data",)),
+        (lambda: by_data("dyn.reshape"), ("operator dyn.reshape depends on data",)),
+        (lambda: by_data("dyn.full"), ("operator dyn.full depends on data",)),
     ],
 )
 def test_dynamic_shapes_stay_whole_and_are_refused_by_build(make, words):
