@@ -83,5 +83,5 @@ def test_options_in_a_target():
     given = from_target(codegen_options("coexec -objective=energy -bandwidth=1e8 -strategy=neurosurgeon, opencl, llvm"))
     assert pass_options(given) == {"objective": "energy", "bandwidth": 1e8, "strategy": "neurosurgeon"}
     assert codegen_options("opencl, llvm") is None and codegen_options(None) is None
-    with pytest.raises(CoExecError, match="no option 'ratio' of this form"):
+    with pytest.raises(CoExecError, match="no option 'ratio'"):
         from_target({"ratio": True})
