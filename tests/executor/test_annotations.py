@@ -77,7 +77,7 @@ def test_segments_and_expectation_are_the_plan_s():
     sim, expected = made.report.simulated, told["expected"]
     assert expected["total_ns"] == round(sim.now_s * 1e9)
     assert expected["bytes_moved"] == round(sim.totals.bytes_moved)
-    assert expected["sync_points"] == sim.totals.sync_points
+    assert expected["sync_points"] == sim.sync_points
     assert [tuple(e) for e in expected["events"]] == [
         (e.lane, round(e.start_s * 1e9), round(e.end_s * 1e9), e.what, e.segment) for e in sim.events
     ]

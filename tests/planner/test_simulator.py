@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.planner import graphs
+from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.planner.simulator import Simulator, inner_slices, simulate
+from tvm_coexec.planner import make_plan
+from tvm_coexec.planner.chain_reads import inner_slices
+from tvm_coexec.planner.simulator import Simulator, simulate
+from tvm_coexec.planner.sync_points import count_sync_points
 
 
 def test_single_device_is_the_sum():
@@ -68,3 +74,46 @@ def test_value_is_uploaded_once():
     first = sim.run(Segment("gpu", (0,)))
     again = sim.run(Segment("gpu", (1,)))
     assert first["share_out"] > 0 and again["share_out"] == 0
+
+
+def test_sync_points_are_counted_without_costs():
+    """Two for a chain, one for a segment that needs the other device's values, one for outputs that the GPU has."""
+    g = graphs.straight(4)
+    plans = {
+        (Segment("cpu", (0, 1, 2, 3)),): 0,
+        (Segment("gpu", (0, 1, 2, 3)),): 2,
+        (Segment("gpu", (0, 1)), Segment("cpu", (2, 3))): 2,
+        (Segment("split", (0, 1), "h", 16), Segment("gpu", (2,)), Segment("cpu", (3,))): 4,
+        (Segment("gpu", (0,)), Segment("split", (1, 2), "h", 8), Segment("split", (3,), "oc", 4)): 5,
+    }
+    for segments, count in plans.items():
+        assert count_sync_points(g, segments) == count
+        for costs in (graphs.costs(copy_s=0.0), graphs.costs()):
+            sim = Simulator(g, costs)
+            for s in segments:
+                sim.run(s)
+            assert sim.sync_points == count
+
+
+def test_values_without_elements_are_no_sync_point():
+    g = graphs.straight(2)
+    empty = replace(g.kernels[0].outputs[0], shape=(0, 32, 32, 32))
+    first = replace(g.kernels[0], outputs=(empty,))
+    second = replace(g.kernels[1], in_tensors=(empty,))
+    g = replace(g, kernels=(first, second))
+    assert count_sync_points(g, [Segment("gpu", (0,)), Segment("cpu", (1,))]) == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sync_points_are_where_the_simulator_copies(seed):
+    """Counted by the simulator's copies: segments that copy anything, and two for a chain."""
+    g, c = random_graph(seed, 12), RandomCosts(seed)
+    for strategy in ("coexec", "mulayer", "layerwise"):
+        segments = make_plan(g, c, strategy=strategy, min_gain=0.0).segments
+        sim = Simulator(g, c)
+        for s in segments:
+            sim.run(s)
+        sim.finish()
+        copying = {e.segment for e in sim.events if e.what in ("upload", "download")}
+        chains = {n for n, s in enumerate(segments) if s.device == "split"}
+        assert sim.sync_points == 2 * len(chains) + len(copying - chains)

@@ -144,7 +144,7 @@ def _expected(report: Report) -> dict:
     return {
         "total_ns": _ns(sim.now_s),
         "bytes_moved": round(sim.totals.bytes_moved),
-        "sync_points": sim.totals.sync_points,
+        "sync_points": sim.sync_points,
         "events": [[e.lane, _ns(e.start_s), _ns(e.end_s), e.what, e.segment] for e in sim.events],
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,22 +12,12 @@ from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
+from .meeting import Meeting
+
 # A table of shares has at most so many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
 # Axes without halos: shares end where cuts do.
 _CHANNELS = ("oc", "n", "ic", "batch")
-
-
-@dataclass(frozen=True)
-class LinkTable:
-    """A link for arrays of bytes; nothing moves in no time."""
-
-    constant_s: float
-    per_byte_s: float
-
-    def seconds(self, nbytes: np.ndarray) -> np.ndarray:
-        """Seconds, shape of `nbytes`."""
-        return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
 
 
 def side_by_side(slow: dict[str, float], gpu_s, cpu_s, least: Callable = min) -> tuple:
@@ -70,6 +59,8 @@ class Tables:
         Class of each kernel.
     watts : dict of str to list of float
         What each device draws for each kernel, 0 without a power profile.
+    meeting : Meeting
+        What synchronisations cost.
     nbytes, up_s, down_s : dict of int to float
         Size of each value and seconds to copy it.
     enqueue_s : float
@@ -92,13 +83,12 @@ class Tables:
         self.kinds = [describe(k, "cpu").kind for k in graph.kernels]
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
-        self.up_s = {v: costs.upload.seconds(n) for v, n in self.nbytes.items()}
-        self.down_s = {v: costs.download.seconds(n) for v, n in self.nbytes.items()}
-        self.uploads, self.downloads, self.host_copies = (
-            LinkTable(link.constant_s, link.per_byte_s) for link in (costs.upload, costs.download, costs.host_copy)
-        )
-        self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
+        memory = getattr(costs, "memory", "copied")
+        self.meeting = Meeting(costs.upload, costs.download, costs.host_copy, self.enqueue_s, memory)
+        self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
+        self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
+        self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
     def alone_s(self, device: str, graph: KernelGraph) -> float | None:
@@ -137,14 +127,6 @@ class Tables:
             seconds = self.costs.shares_s(device, kernel, dim, _ranges(device, n, rows))
             self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self.plan_factor)
         return self._shares[key]
-
-    def gpu_slice_s(self, nbytes):
-        """Seconds of the GPU to take a part of that many bytes (a number or an array) out of a value.
-
-        Such kernels are too small to be worth a model: they copy as fast as the host, and take no less than it takes to
-        enqueue them.
-        """
-        return nbytes * self.host_copy.per_byte_s + self.enqueue_s * (nbytes > 0)
 
     def ask_all(self, dims: dict[int, list[int]]) -> None:
         """Ask for shares of many kernels at once, where the costs answer that: by kernel along which dimensions."""

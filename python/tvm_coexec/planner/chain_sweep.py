@@ -18,7 +18,6 @@ from tvm_coexec.core.access import Node, Region, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
 from .cached_costs import Tables, side_by_side
-from .simulator import ADD_PER_COPY
 
 
 class PerShare(NamedTuple):
@@ -217,14 +216,12 @@ class ChainSweep:
 
     def least_s(self) -> float:
         """Seconds that the chain takes at least from inputs on the CPU."""
-        tables = self.tables
-        copy, up = tables.host_copy, tables.upload
-        out = 0.0
+        tables, out = self.tables, 0.0
         for value, region in self.regions.items():
             if region.dim is None:
                 out += tables.up_s[value]
-            else:  # both slices together are at least the whole
-                out += 2 * copy.constant_s + up.constant_s + tables.nbytes[value] * copy.per_byte_s
+            else:
+                out += tables.meeting.least_scatter_s(tables.nbytes[value])
         return out + float(
             (np.maximum(*side_by_side(tables.slow, self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
         )
@@ -247,13 +244,8 @@ class ChainSweep:
 
     def _add_join(self, kernel: Kernel, axis: SplitAxis, cuts: np.ndarray) -> None:
         """Download and join of a value that leaves the chain."""
-        tables, nbytes = self.tables, kernel.out_bytes
         self.live_outs[kernel.index] = (cuts, axis.extent)
-        if axis.reduces:
-            part, copied = np.full(len(cuts), float(nbytes)), nbytes * ADD_PER_COPY
-        else:
-            part, copied = nbytes * cuts / axis.extent, float(nbytes)
-        joined = tables.downloads.seconds(part) + tables.host_copies.seconds(np.full(len(cuts), copied))
+        joined = sum(self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts))
         self.join_s = self.join_s + np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
 
     def _add_work(self, kernel: Kernel, axis: SplitAxis, region: Region) -> None:
@@ -277,8 +269,8 @@ class ChainSweep:
         for part in parts:
             is_slice = (part.lo < part.hi) & ((part.lo != region.lo) | (part.hi != region.hi))
             nbytes = PerShare(*((part.hi - part.lo) * row_bytes * is_slice))
-            self.gpu_s = self.gpu_s + tables.gpu_slice_s(nbytes.gpu)
-            self.cpu_s = self.cpu_s + tables.host_copies.seconds(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
+            self.gpu_s = self.gpu_s + tables.meeting.gpu_slice_s(nbytes.gpu)
+            self.cpu_s = self.cpu_s + tables.meeting.copy_s(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
 
 
 def _cut_in_two(axis: SplitAxis, cuts: np.ndarray, for_last: np.ndarray | None = None) -> Region:

@@ -82,7 +82,7 @@ def of_run(name: str, plan: Plan, sim: Simulator, planning_s: float = 0.0) -> Co
         plan,
         sim.now_s,
         energy_j(sim),
-        totals.sync_points,
+        sim.sync_points,
         len(plan.chains),
         totals.bytes_moved,
         planning_s,

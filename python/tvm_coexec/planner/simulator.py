@@ -1,8 +1,8 @@
 """The makespan of a plan: the let-ordered executor as two timelines, the host (CPU) and the GPU's queue.
 
 Uploads and downloads block the host, enqueuing a kernel takes it a moment, a download waits for the GPU's queue: what
-the stock executor does with the order that the place pass fixes. Planners that search do the same arithmetic on bare
-numbers (`search`, `cut_times`); a plan's times always come from here.
+the stock executor does with the order that `schedule_devices` fixes. What synchronisation costs is in `meeting`, which
+the search uses for many cuts at once; a plan's times always come from here.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tvm_coexec.core.access import Range
 from tvm_coexec.core.chains import Shares
-from tvm_coexec.core.kernel_graph import KernelGraph, Tensor
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Costs
 
 from .cached_costs import Tables, side_by_side
+from .chain_reads import inner_slices, outer_needs, read_after_join
+from .sync_points import count_sync_points
 
 _MEETING = ("upload", "download", "slice", "join")
-
-# An addition reads twice what a concatenation reads, and writes as much.
-ADD_PER_COPY = 1.5
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,8 @@ class Totals:
     ----------
     bytes_moved : float
         Uploaded and downloaded.
-    sync_points : int
-        Where the devices meet: two for a chain, one for a segment that needs values of the other device, one for the
-        model's outputs where the GPU has them.
     meetings_s : float
-        What these cost the CPU: copies, slices, joins, and waiting for the GPU.
+        What synchronisation costs the CPU: copies, slices, joins, and waiting for the GPU.
     busy_s : dict of str to float
         Seconds of work by device and kernel class (``gpu/conv``), for `Power.energy_j`.
     kernel_s : dict of int to dict of str to float
@@ -66,7 +61,6 @@ class Totals:
     """
 
     bytes_moved: float = 0.0
-    sync_points: int = 0
     meetings_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
     kernel_s: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -93,18 +87,24 @@ class Simulator:
     def __init__(self, graph: KernelGraph, costs: Costs):
         self.graph = graph
         self.costs = costs if isinstance(costs, Tables) else Tables(graph, costs)
+        self.meeting = self.costs.meeting
         self.host_s = 0.0
         self.gpu_s = 0.0
         self.where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
         self.events: list[Event] = []
         self.totals = Totals()
         self._segment = -1
-        self._ran = 0
+        self._segments: list[Segment] = []
 
     @property
     def now_s(self) -> float:
         """When both devices are done with what they were given."""
         return max(self.host_s, self.gpu_s)
+
+    @property
+    def sync_points(self) -> int:
+        """How often the devices meet, see `count_sync_points`."""
+        return count_sync_points(self.graph, self._segments)
 
     def copy(self) -> Simulator:
         """An independent continuation from here, without events and totals."""
@@ -115,8 +115,8 @@ class Simulator:
 
     def run(self, segment: Segment) -> dict[str, float]:
         """Appends a segment; returns its expected seconds by part."""
-        self._segment, before = self._ran, self.now_s
-        self._ran += 1
+        self._segment, before = len(self._segments), self.now_s
+        self._segments.append(segment)
         parts = self._chain(segment) if segment.device == "split" else self._single(segment)
         self._segment = -1
         parts["total"] = self.now_s - before
@@ -124,8 +124,8 @@ class Simulator:
 
     def finish(self) -> float:
         """Brings the model's outputs to the CPU; returns the makespan in seconds."""
-        moved = sum(self._to(value, "cpu") for value in dict.fromkeys(self.graph.outputs))
-        self.totals.sync_points += moved > 0
+        for value in dict.fromkeys(self.graph.outputs):
+            self._to(value, "cpu")
         self.host_s = self.now_s
         return self.host_s
 
@@ -137,13 +137,13 @@ class Simulator:
         """The host is busy for some time; returns it."""
         self._event("cpu", self.host_s, self.host_s + seconds, what)
         self.host_s += seconds
-        self.totals.bytes_moved += nbytes
+        self.totals.bytes_moved += nbytes if self.meeting.memory == "copied" else 0.0
         self.totals.meetings_s += seconds if what in _MEETING else 0.0
         return seconds
 
     def _wait(self) -> float:
         """The host waits for the GPU's queue; returns how long."""
-        waited = max(0.0, self.gpu_s - self.host_s)
+        waited = self.meeting.wait_s(self.host_s, self.gpu_s)
         self.host_s += waited
         self.totals.meetings_s += waited
         return waited
@@ -155,9 +155,9 @@ class Simulator:
         nbytes = self.graph.tensor(value).nbytes
         self.where[value].add(device)
         if device == "gpu":
-            return self._on_host(self.costs.upload.seconds(nbytes), "upload", nbytes)
+            return self._on_host(self.meeting.to_gpu_s(nbytes), "upload", nbytes)
         self._wait()
-        return self._on_host(self.costs.download.seconds(nbytes), "download", nbytes)
+        return self._on_host(self.meeting.to_cpu_s(nbytes), "download", nbytes)
 
     def _work(self, gpu_s: float, cpu_s: float) -> None:
         """Work for both devices from now on, the GPU's behind what its queue still holds."""
@@ -184,7 +184,6 @@ class Simulator:
         device, inside = segment.device, set(segment.kernels)
         values = dict.fromkeys(v for k in segment.kernels for v in self.graph.kernels[k].inputs if v not in inside)
         moved = sum(self._to(v, device) for v in values)
-        self.totals.sync_points += moved > 0
         work = 0.0
         for k in segment.kernels:
             seconds = self._busy(device, k, self.costs.whole_s(device, self.graph.kernels[k]))
@@ -200,15 +199,14 @@ class Simulator:
         out = sum(self._share_out(v, need) for v, need in outer_needs(self.graph, segment, shares).items())
         gpu, cpu = (self._share_work(device, segment, shares) for device in ("gpu", "cpu"))
         gpu_slices, cpu_slices = inner_slices(self.graph, segment, shares)
-        gpu += sum(map(self.costs.gpu_slice_s, gpu_slices))
-        cpu += sum(map(self.costs.host_copy.seconds, cpu_slices))
+        gpu += sum(map(self.meeting.gpu_slice_s, gpu_slices))
+        cpu += sum(map(self.meeting.copy_s, cpu_slices))
         begun = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
         begun += self.costs.enqueue_s * len(gpu_slices)
         self._work(gpu, cpu + begun)
-        self.totals.sync_points += 2
         waited = self._wait()
         join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
-        join += sum(self._to(v, "cpu") for v in after_join(self.graph, segment, shares))
+        join += sum(self._to(v, "cpu") for v in read_after_join(self.graph, segment, shares))
         return {"share_out": out, "enqueue": begun, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
 
     def _share_work(self, device: str, segment: Segment, shares: Shares) -> float:
@@ -222,23 +220,18 @@ class Simulator:
         )
 
     def _share_out(self, value: int, need: dict[str, float]) -> float:
-        before, nbytes = self.host_s, self.graph.tensor(value).nbytes
-        where, copy, paid = self.where[value], self.costs.host_copy, 0.0
-        had_gpu = "gpu" in where
-        if need.get("cpu"):
+        nbytes, cpu, gpu = self.graph.tensor(value).nbytes, need.get("cpu", 0.0), need.get("gpu", 0.0)
+        on_gpu, paid = "gpu" in self.where[value], 0.0
+        parts = self.meeting.scatter_s(nbytes, cpu, gpu, on_gpu)
+        if cpu:
             paid += self._to(value, "cpu")
-            if need["cpu"] < 1.0:
-                paid += self._on_host(copy.seconds(nbytes * need["cpu"]), "slice")
-        if had_gpu and 0.0 < need.get("gpu", 0.0) < 1.0:
-            paid += self._on_host(self.costs.enqueue_s, "enqueue")
-        if need.get("gpu") and not had_gpu:
-            if need["gpu"] < 1.0:  # the slice is of no use to others
-                part = nbytes * need["gpu"]
-                paid += self._on_host(copy.seconds(part), "slice")
-                paid += self._on_host(self.costs.upload.seconds(part), "upload", part)
-            else:
-                paid += self._to(value, "gpu")
-        assert self.host_s >= before
+            paid += self._on_host(parts.cpu_slice_s, "slice")
+        paid += self._on_host(parts.launch_s, "enqueue")
+        if gpu == 1.0:
+            paid += self._to(value, "gpu")
+        elif gpu and not on_gpu:  # the slice is of no use to others
+            paid += self._on_host(parts.gpu_slice_s, "slice")
+            paid += self._on_host(parts.upload_s, "upload", nbytes * gpu)
         return paid
 
     def _join(self, kernel: int, cut: int, dim: int) -> float:
@@ -249,73 +242,9 @@ class Simulator:
             self.where[kernel] = {"gpu" if cut else "cpu"}
             return 0.0
         self.where[kernel] = {"cpu"}
+        parts = self.meeting.gather_s(k.outputs[0], axis, cut)
         part = k.out_bytes * (1.0 if axis.reduces else cut / axis.extent)
-        paid = self._on_host(self.costs.download.seconds(part), "download", part)
-        return paid + self._on_host(join_copy_s(self.costs, k.out_bytes, axis.reduces), "join")
-
-
-def inner_slices(graph: KernelGraph, segment: Segment, shares: Shares) -> tuple[list[float], list[float]]:
-    """Bytes of the parts that shares take out of values of their own chain: on the GPU, and on the CPU.
-
-    A halo that one reader needs another one does not; and of a value that leaves each device gives its part alone.
-    """
-    found: tuple[list[float], list[float]] = ([], [])
-    for reader in segment.kernels:
-        axis = graph.kernels[reader].axis(shares.dims[reader])
-        for value, need in zip(graph.kernels[reader].inputs, axis.needs, strict=True):
-            if value in shares.gpu and need is not None and need.paths:
-                for taken, ranges in zip(found, (shares.gpu, shares.cpu), strict=True):
-                    _take(graph, shares, value, need.apply(*ranges[reader]), ranges[value], taken)
-    for value, cut in shares.cuts.items():
-        axis = graph.kernels[value].axis(shares.dims[value])
-        if not axis.reduces:
-            _take(graph, shares, value, (0, cut), shares.gpu[value], found[0])
-            _take(graph, shares, value, (cut, axis.extent), shares.cpu[value], found[1])
-    return found
-
-
-def _take(graph: KernelGraph, shares: Shares, value: int, part: Range, of: Range, taken: list[float]) -> None:
-    if part[0] < part[1] and part != of:
-        tensor = graph.tensor(value)
-        taken.append(tensor.nbytes * (part[1] - part[0]) / tensor.shape[shares.dims[value]])
-
-
-def join_copy_s(costs: Costs, nbytes: float, reduces: bool) -> float:
-    """Seconds on the CPU to put two parts together: written side by side, or added."""
-    return costs.host_copy.seconds(nbytes * (ADD_PER_COPY if reduces else 1.0))
-
-
-def outer_needs(graph: KernelGraph, segment: Segment, shares: Shares) -> dict[int, dict[str, float]]:
-    """Fraction of each value from outside a chain that each device's share reads."""
-    inside = set(segment.kernels)
-    needs: dict[int, dict[str, float]] = {}
-    for k in segment.kernels:
-        kernel = graph.kernels[k]
-        axis = kernel.axis(shares.dims[k])
-        for value, need in zip(kernel.inputs, axis.needs, strict=True):
-            if value in inside:
-                continue
-            for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
-                part = _fraction(graph.tensor(value), need, ranges[k])
-                entry = needs.setdefault(value, {})
-                entry[device] = max(entry.get(device, 0.0), part)
-    return needs
-
-
-def after_join(graph: KernelGraph, segment: Segment, shares: Shares) -> list[int]:
-    """Values that the CPU reads once the parts of a chain are added up."""
-    last = graph.kernels[segment.kernels[-1]]
-    axis = last.axis(shares.dims[last.index])
-    return [v for v, need in zip(last.inputs, axis.needs, strict=True) if need is not None and need.after_join]
-
-
-def _fraction(tensor: Tensor, need, r: Range) -> float:
-    if r[0] >= r[1]:
-        return 0.0
-    if need is None:
-        return 1.0
-    lo, hi = need.apply(*r)
-    return (hi - lo) / tensor.shape[need.dim]
+        return self._on_host(parts.download_s, "download", part) + self._on_host(parts.join_s, "join")
 
 
 def simulate(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> float:

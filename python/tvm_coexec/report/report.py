@@ -9,11 +9,12 @@ from tvm_coexec.core.chains import last_axis
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.texts import shorten
-from tvm_coexec.cost_models import AnalyticCosts, Costs
+from tvm_coexec.cost_models import Costs
 from tvm_coexec.planner import Simulator, ran
 from tvm_coexec.planner.cached_costs import Tables
 from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
+from tvm_coexec.planner.sync_points import count_sync_points
 
 from . import verified_text
 
@@ -63,9 +64,7 @@ class Report:
     @property
     def sync_points(self) -> int:
         """How often the devices meet; that is the same by whatever costs."""
-        if self.plan is None:
-            return 0
-        return (self.simulated or ran(self.graph, AnalyticCosts(), self.plan.segments)).totals.sync_points
+        return 0 if self.plan is None else count_sync_points(self.graph, self.plan.segments)
 
     @property
     def energy_j(self) -> float | None:

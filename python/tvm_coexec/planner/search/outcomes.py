@@ -8,6 +8,7 @@ import numpy as np
 
 from ..cached_costs import Tables, side_by_side
 from ..chain_sweep import ChainTimes, Outer
+from .residency import ON_CPU, ON_GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class Outcomes:
         ----------
         chain : ChainTimes
         places : tuple of int
-            Where the values that the chain reads are, in the order of ``(*chain.outer, *chain.after)``: 1 the CPU, 2
-            the GPU, 3 both.
+            Where the values that the chain reads are, in the order of ``(*chain.outer, *chain.after)``: `ON_CPU`,
+            `ON_GPU`, or the sum of both.
         backlog_s : float
             For how long the GPU is still busy with something else.
         """
@@ -75,7 +76,7 @@ class Outcomes:
         late = [
             v
             for v, place in zip(chain.after, places[len(chain.outer) :], strict=True)
-            if not place & 1 and v not in chain.outer
+            if not place & ON_CPU and v not in chain.outer
         ]
         if late:
             end = end + sum(self.tables.down_s[v] for v in late)
@@ -87,26 +88,17 @@ class Outcomes:
         """When the host is through with bringing a value to both shares."""
         tables = self.tables
         nbytes = tables.nbytes[value]
-        if not place & 1:
+        if not place & ON_CPU:
             arrived = np.maximum(out, backlog_s) + tables.down_s[value]
             out = arrived if outer.all_read else np.where(outer.cpu > 0, arrived, out)
+        on_gpu = bool(place & ON_GPU)
         if outer.whole:
-            return out if place & 2 else out + tables.up_s[value]
-        copy, up = tables.host_copy, tables.upload
-        if place & 2 and tables.enqueue_s:  # the GPU takes its part itself
-            out = out + tables.enqueue_s * ((outer.gpu > 0) & (outer.gpu < 1))
-        if outer.part:
-            fixed, per_cpu, per_gpu = copy.constant_s, nbytes * copy.per_byte_s, 0.0
-            if not place & 2:
-                fixed += copy.constant_s + up.constant_s
-                per_gpu = nbytes * (copy.per_byte_s + up.per_byte_s)
-            out = out + (fixed + per_cpu * outer.cpu)
-            return out + per_gpu * outer.gpu if per_gpu else out
-        out = out + tables.host_copies.seconds(nbytes * outer.cpu * (outer.cpu < 1))
-        if not place & 2:
-            part = nbytes * outer.gpu
-            out = out + tables.host_copies.seconds(part * (outer.gpu < 1)) + tables.uploads.seconds(part)
-        return out
+            return out if on_gpu else out + tables.up_s[value]
+        if outer.part:  # the same as below, in fewer steps
+            constant_s, per_cpu_s, per_gpu_s = tables.meeting.scatter_terms(nbytes, on_gpu)
+            out = out + (constant_s + per_cpu_s * outer.cpu)
+            return out + per_gpu_s * outer.gpu if per_gpu_s else out
+        return out + sum(tables.meeting.scatter_s(nbytes, outer.cpu, outer.gpu, on_gpu))
 
     def _best_cuts(self, end: np.ndarray, chain: ChainTimes) -> list[int]:
         fastest = int(end.argmin())
@@ -118,9 +110,9 @@ class Outcomes:
     def _outcome(self, chain: ChainTimes, places: tuple[int, ...], late: list[int], end: np.ndarray, i: int) -> Outcome:
         on_cpu, on_gpu = list(late), []
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
-            if not place & 1 and outer.cpu[i] > 0:
+            if not place & ON_CPU and outer.cpu[i] > 0:
                 on_cpu.append(v)
-            if not place & 2 and outer.gpu[i] == 1:
+            if not place & ON_GPU and outer.gpu[i] == 1:
                 on_gpu.append(v)
         for m, (cuts, extent) in chain.leaves.items():
             (on_gpu if cuts[i] == extent else on_cpu).append(m)

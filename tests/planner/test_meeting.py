@@ -1,0 +1,105 @@
+"""One model of what synchronisation costs, for numbers and arrays, and for each kind of memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.planner import graphs
+from tests.planner.random_graphs import RandomCosts, random_graph
+from tvm_coexec import CoExecError
+from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis, Tensor
+from tvm_coexec.core.plan import Segment
+from tvm_coexec.cost_models import Link
+from tvm_coexec.planner import make_plan
+from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts
+from tvm_coexec.planner.meeting import MEMORY, Meeting
+from tvm_coexec.planner.search.outcomes import Outcomes
+from tvm_coexec.planner.simulator import Simulator
+
+UP, DOWN, COPY = Link(5e-5, 2e-10), Link(7e-5, 3e-10), Link(1e-6, 1e-10)
+SIZE = 100_000
+
+
+def meeting(memory: str = "copied") -> Meeting:
+    return Meeting(UP, DOWN, COPY, 4e-6, memory)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_arrays_are_as_many_numbers(memory, on_gpu):
+    m = meeting(memory)
+    cpu, gpu = np.array([0.0, 0.25, 0.6, 1.0, 1.0]), np.array([1.0, 0.75, 0.5, 0.0, 1.0])
+    together = [np.broadcast_to(part, cpu.shape) for part in m.scatter_s(SIZE, cpu, gpu, on_gpu)]
+    for i, fractions in enumerate(zip(cpu.tolist(), gpu.tolist(), strict=True)):
+        alone = m.scatter_s(SIZE, *fractions, on_gpu)
+        assert [float(part[i]) for part in together] == list(alone)
+        constant_s, per_cpu_s, per_gpu_s = m.scatter_terms(SIZE, on_gpu)
+        if 0 < fractions[0] < 1 and 0 < fractions[1] < 1:
+            assert sum(alone) == pytest.approx(constant_s + per_cpu_s * fractions[0] + per_gpu_s * fractions[1])
+            if not on_gpu and sum(fractions) >= 1:
+                assert m.least_scatter_s(SIZE) <= sum(alone)
+
+
+def test_what_is_handed_over_takes_by_kind_of_memory():
+    copied, mapped, shared = (meeting(m) for m in MEMORY)
+    assert copied.to_gpu_s(SIZE) == pytest.approx(UP.seconds(SIZE)) and mapped.to_gpu_s(SIZE) == UP.constant_s
+    assert copied.to_cpu_s(SIZE) == pytest.approx(DOWN.seconds(SIZE)) and mapped.to_cpu_s(SIZE) == DOWN.constant_s
+    assert shared.to_gpu_s(SIZE) == shared.to_cpu_s(SIZE) == 0.0
+    for m in (copied, mapped, shared):
+        assert m.to_gpu_s(0) == m.to_cpu_s(0) == m.copy_s(0) == m.gpu_slice_s(0) == 0.0
+        assert m.wait_s(1.0, 3.0) == 2.0 and m.wait_s(3.0, 1.0) == 0.0
+
+
+def test_joins_in_place_only_where_parts_are_one_run_of_shared_memory():
+    image = Tensor((1, 8, 6, 6), "float32")
+    channels, rows = SplitAxis("oc", 1, 8, 1, 1, (None,), True), SplitAxis("h", 2, 6, 1, 1, (None,), False)
+    sums = SplitAxis("ic", REDUCED, 16, 1, 1, (None,), True)
+    for memory in MEMORY:
+        m, is_shared = meeting(memory), memory == "shared"
+        assert (m.gather_s(image, channels, 3).join_s == 0.0) == is_shared
+        assert m.gather_s(image, rows, 3).join_s == pytest.approx(COPY.seconds(image.nbytes))
+        assert m.gather_s(image, sums, 3).join_s == pytest.approx(COPY.seconds(1.5 * image.nbytes))
+        by_cut = m.gather_s(image, channels, np.arange(1, 8))
+        assert float(by_cut.download_s[2]) == m.gather_s(image, channels, 3).download_s
+    two_images = Tensor((2, 8, 6, 6), "float32")
+    assert meeting("shared").gather_s(two_images, channels, 3).join_s > 0.0
+
+
+def test_unknown_memory_is_refused_by_name():
+    with pytest.raises(CoExecError, match="memory 'paper' of the costs is unknown; use one of copied, mapped, shared"):
+        meeting("paper")
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_search_and_simulator_agree(memory):
+    checked = 0
+    for seed in range(4):
+        graph, costs = random_graph(seed, 10), RandomCosts(seed, 1.2)
+        costs.memory = memory
+        tables = Tables(graph, costs)
+        for kernel in graph.kernels:
+            for axis in kernel.axes:
+                chain = chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
+                if chain is None or len(chain.outer) != 1:
+                    continue
+                for place, devices in ((1, {"cpu"}), (2, {"gpu"}), (3, {"cpu", "gpu"})):
+                    places = (place,) * (len(chain.outer) + len(chain.after))
+                    (best,) = Outcomes(tables).of(chain, places, 0.0)
+                    sim = Simulator(graph, tables)
+                    sim.where.update({v: set(devices) for v in (*chain.outer, *chain.after)})
+                    sim.run(Segment("split", chain.members, chain.axis, best.cut))
+                    assert sim.host_s == pytest.approx(best.end_s)
+                    checked += 1
+    assert checked > 50
+
+
+def test_cheaper_memory_makes_no_worse_plans():
+    graph, expected = graphs.residual(), []
+    for memory in MEMORY:
+        costs = graphs.costs(copy_s=1e-3)
+        costs.memory = memory
+        plan = make_plan(graph, costs, min_gain=0.0)
+        expected.append(plan.expected_s)
+    assert expected == sorted(expected, reverse=True) and expected[2] < expected[0]
