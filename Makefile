@@ -1,10 +1,10 @@
-# Everything installs what it lacks into .venv first; the second time that takes no time. PYTHON=... chooses the interpreter.
+# Every target first installs missing packages into .venv, once. PYTHON=... selects the interpreter.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick lint typecheck format bench runtime clean distclean
 
 VENV_PYTHON := .venv/bin/python
 ARGS ?=
-# Tests run in so many processes. When one dies (a crash, a hang in C), the run ends there: xdist would wait for its tests.
+# Number of test processes. If one dies (a crash, a hang in C), the run ends, because xdist would wait for its tests.
 JOBS ?= 2
 PARALLEL = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile --max-worker-restart 0)
 
@@ -30,18 +30,18 @@ lint: setup ## Check style
 typecheck: setup ## Check types
 	@$(VENV_PYTHON) scripts/typecheck.py $(ARGS)
 
-format: setup ## Put the code into the one style
+format: setup ## Format the code
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
-bench: setup ## Run the benchmarks, quickly (NAME=chain for one, ARGS="--json out.json")
+bench: setup ## Run the benchmarks with few cases (NAME=chain for one, ARGS="--json out.json")
 	@$(VENV_PYTHON) scripts/bench.py $(NAME) $(if $(ARGS),$(ARGS),--quick)
 
 runtime: setup ## Rebuild the C++ runtime, if its sources changed
 
-clean: ## Remove what was built; .venv stays
+clean: ## Remove build results, but not .venv
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .pkl_memoize_py3 python/*.egg-info python/tvm_coexec/lib
 	find python relay_passes cost_models scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-distclean: clean ## Remove .venv, too
+distclean: clean ## Also remove .venv
 	rm -rf .venv

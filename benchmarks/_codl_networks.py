@@ -9,7 +9,7 @@ from tvm_coexec.core.access import AccessMap, InputAccess, identity
 from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.core.op_kinds import OpKind
 
-# As they are called in the tables of shapes, and in that of plans.
+# Names in the tables of shapes, and in the table of plans.
 NETWORKS = {
     "YOLO-V2": "Yolov2",
     "VGG-16": "Vgg16",
@@ -29,15 +29,15 @@ def networks(folder: Path) -> dict[str, KernelGraph]:
         Holds ``conv2d_shapes.csv``, ``pooling_shapes.csv`` and ``dense_shapes.csv`` (columns CNN, IH, IW, IC, OC, KH,
         KW, SH, SW and paddings), operators in order.
 
-    A pooling follows the first convolution whose output it fits; an operator whose input is not what the one before
-    it made (branches, crops and channel shuffles that the lists leave out) reads all of that.
+    A pooling follows the first convolution whose output it fits. If an operator's input is not its predecessor's output
+    (the lists leave out branches, crops and channel shuffles), the operator reads all of that output.
     """
     convs, pools, denses = (_rows(folder / f"{n}_shapes.csv") for n in ("conv2d", "pooling", "dense"))
     return {name: _Straight(name).built(convs, pools, denses) for name in NETWORKS}
 
 
 def published_sync_points(folder: Path) -> dict[str, int]:
-    """Least number of sync points of CoDL's published plans on Snapdragon phones: two a chain that is divided."""
+    """Minimum number of sync points of CoDL's published plans on Snapdragon phones: two per split chain."""
     found: dict[str, int] = {}
     names = {plan: name for name, plan in NETWORKS.items()}
     for row in _rows(folder / "published_plans.csv"):
@@ -116,7 +116,7 @@ class _Straight:
         )
 
     def _fits(self, read: Tensor, need: InputAccess) -> InputAccess | None:
-        """The need, if what is read is what was made; else all of it."""
+        """The need, if the input is the predecessor's output; otherwise all of it."""
         return need if self._last().shape == read.shape else None
 
     def _convolution(self, row: dict) -> None:

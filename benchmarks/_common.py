@@ -1,4 +1,4 @@
-"""What every benchmark shares: arguments, the test-bed and how it is told, the table, the JSON."""
+"""Shared code of the benchmarks: arguments, the test-bed and its description, the table, the JSON."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def parse(
     names: Sequence[str] = (),
     own: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> Arguments:
-    """Reads ``[--quick] [--json FILE]``, some of `names` (all if none is given), and what `own` adds to the parser."""
+    """Parse ``[--quick] [--json FILE]``, some of `names` (default: all), and the arguments that `own` adds."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(doc or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a few cases only")
-    parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to this file")
     if names:
         parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(names)}; default: all")
     if own:
@@ -48,14 +48,14 @@ def parse(
     args = parser.parse_args(arguments)
     chosen = getattr(args, "names", [])
     if unknown := [n for n in chosen if n not in names]:
-        parser.error(f"{unknown[0]} is unknown; choose from {', '.join(names)}")
+        parser.error(f"{unknown[0]} is not a benchmark case; choose from {', '.join(names)}")
     if args.json and not Path(args.json).absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist")
     return Arguments(name, args.quick, args.json, chosen or list(names), args)
 
 
-def kept_rows(args: Arguments, key: str) -> list[dict]:
-    """Rows of an earlier run in the same file that this run, of some names only, does not make anew."""
+def keep_rows(args: Arguments, key: str) -> list[dict]:
+    """Rows of an earlier run in the same file whose names this run does not measure again."""
     if args.quick or not args.json or not Path(args.json).exists():
         return []
     rows = json.loads(Path(args.json).read_text(encoding="utf-8"))["rows"]
@@ -77,16 +77,16 @@ class TestBed:
         self.bed = testbed.prepare()
 
     def pin(self) -> None:
-        """Moves the main thread off pocl's core; after both devices have been used once."""
+        """Move the main thread off pocl's core, after both devices have been used once."""
         self._testbed.pin_main_thread(self.bed)
 
     def wait(self, quiet: Quiet) -> None:
-        """Waits until nobody else takes a core of a pocl test-bed."""
+        """Wait until no other process uses a core of a pocl test-bed."""
         if self.bed.pocl and len(self.bed.cores) > 1:
             quiet.wait(self.bed.cores[1], self.bed.cores[0])
 
     def setting(self) -> dict[str, object]:
-        """What a reader must know to judge the numbers."""
+        """Properties of the machine that readers need to judge the numbers."""
         import tvm
 
         import tvm_coexec
@@ -120,18 +120,18 @@ def finish(
     columns: Sequence[str] | None = None,
     details: Sequence[dict] | Mapping[str, list[dict]] = (),
 ) -> None:
-    """Prints setting, table and notes, and writes the JSON if asked to.
+    """Print setting, table and notes, and write the JSON if requested.
 
     Parameters
     ----------
     rows : list of dict
-        One per line of the table; also what the JSON holds.
+        One per line of the table; also written to the JSON.
     notes : sequence of str
         Goals and caveats, printed below.
     columns : sequence of str, optional
         Keys to print; all of the first row if not given.
     details : sequence of dict, or dict of str to list of dict, optional
-        Rows of a table before, with other columns; or several tables by title. In the JSON, too.
+        Rows of a table with other columns, printed before; or several tables by title. Also in the JSON.
     """
     setting = bed.setting()
     text = table(rows, columns)
@@ -154,7 +154,7 @@ def write(
     notes: Sequence[str],
     details: Sequence[dict] | Mapping[str, list[dict]] = (),
 ) -> None:
-    """Writes the JSON, if asked to, whole or not at all."""
+    """Write the JSON atomically, if requested."""
     if not args.json:
         return
     content = {"benchmark": args.name, "quick": args.quick, "setting": setting, "notes": list(notes), "rows": rows}
@@ -165,7 +165,7 @@ def write(
 
 
 def table(rows: list[dict], columns: Sequence[str] | None = None) -> str:
-    """Rows as aligned text, numbers to the right."""
+    """Format rows as aligned text, with numbers right-aligned."""
     if not rows:
         return "(no rows)"
     keys = list(columns or rows[0])
@@ -200,7 +200,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """Short hash of the sources, `+` behind it when files differ from it."""
+    """Short hash of the sources' commit, followed by `+` if files differ from it."""
     root = Path(__file__).parent.parent
     try:
         done = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=root, capture_output=True, text=True)

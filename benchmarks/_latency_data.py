@@ -1,4 +1,4 @@
-"""Latencies that others measured, as workloads: the formats of RK3399 and phone files that benchmarks read."""
+"""Published latencies as workloads: readers for the formats of the RK3399 and phone files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Measured:
     workloads : list of Workload
     seconds : array, shape (n,)
     groups : array of int, shape (n,)
-        Equal for rows that must not be divided between training and test.
+        Equal for rows that must not be separated into training and test sets.
     """
 
     device: str
@@ -34,7 +34,7 @@ class Measured:
 
 
 def read_rk3399(path: Path) -> dict[str, Measured]:
-    """Convolutions on the CPU and the Mali GPU of one board, each shape a group of its own."""
+    """Convolutions on the CPU and the Mali GPU of one board, each shape in a separate group."""
     rows = _rows(path)
     workloads = [_rk3399_conv(r) for r in rows]
     groups = _numbered(workloads)
@@ -68,7 +68,7 @@ def conv(algorithm: str, batch, ic, ih, iw, oc, oh, ow, kh, kw, stride, groups) 
 
 
 def read_phones(path: Path) -> dict[str, Measured]:
-    """Convolutions on each phone's GPU that the header names, grouped by the network they are from."""
+    """Convolutions on the GPU of each phone in the header, grouped by network."""
     rows = [r for r in _rows(path) if "conv" in r["operation"].lower()]
     phones = [name.split("|")[0] for name in rows[0] if name.endswith("|gpu|float")]
     names = {m: i for i, m in enumerate(dict.fromkeys(r["model"] for r in rows))}
@@ -87,7 +87,7 @@ def _phone_conv(feature: dict, kernel: str) -> Workload:
     oc = int(low.get("filter", low.get("output_channel")))
     size, out = int(low["input_shape"]), int(low["output_shape"])
     k = int(low.get("kernel", low.get("kernel_size")))
-    # The kernel's name without its number in the network and without what was fused behind it.
+    # The kernel's name without its number in the network and without fused operators.
     algorithm = re.sub(r"_\d+$", "", kernel.split("_linked")[0].removeprefix("vulkan."))
     depthwise = "depthwise_conv" in algorithm or "_dw" in algorithm  # the file counts their groups as one
     groups = ic if depthwise else int(low.get("group", low.get("groups", 1)))

@@ -1,4 +1,4 @@
-"""The other measures of latency models: splits, whole networks, few samples, speed and size, own kernels."""
+"""Further measures of latency models: splits, whole networks, few samples, speed and size, own kernels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 
 from benchmarks import _common, _latency_data
 from benchmarks._latency_data import Measured
-from tvm_coexec.cost_models import AnalyticModel, NetworkCorrection, Workload, read_samples
+from tvm_coexec.cost_models import AnalyticModel, Workload, read_samples
 from tvm_coexec.cost_models.dataset import Sample
 from tvm_coexec.cost_models.features.workload import groups_of
-from tvm_coexec.cost_models.models.adjust import representative, transferred
+from tvm_coexec.cost_models.fit_profile import fit_network_correction
+from tvm_coexec.cost_models.models.adjust import representative, transfer_model
 
-# Own networks that nothing is fitted on.
+# Own networks that are in no training set.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet")
 _MIN_GAIN = 0.05
 _FEW = (10, 20, 50)
@@ -25,10 +26,10 @@ _WITHIN = 0.1
 
 
 def split_quality(cpu: np.ndarray, gpu: np.ndarray, true_cpu: np.ndarray, true_gpu: np.ndarray) -> dict:
-    """What splits by predicted times gain over the best single device, and how many operators they make slower.
+    """Gain of splits by predicted times over the best single device, and the number of operators that become slower.
 
-    Each operator is split in proportion to the predicted speeds where that promises 5 %, and else stays on the device
-    that is predicted to be faster.
+    Each operator is split in proportion to the predicted speeds if that promises a gain of 5 %; otherwise it stays on
+    the device that is predicted to be faster.
     """
     part = cpu / (cpu + gpu)  # the GPU's
     best = np.minimum(cpu, gpu)
@@ -45,7 +46,7 @@ def split_quality(cpu: np.ndarray, gpu: np.ndarray, true_cpu: np.ndarray, true_g
 
 
 def goals(args: _common.Arguments, details: list[dict]) -> list[dict]:
-    """One row a goal, with what was reached."""
+    """One row per goal, with the value reached."""
     rows: list[dict] = []
 
     def add(measure: str, value: float | None, goal: float, at_most: bool = False) -> None:
@@ -106,16 +107,16 @@ def _left_out_error(nets: np.ndarray) -> float:
     missed = []
     for i in range(len(nets)):
         rest = np.delete(nets, i, axis=0)
-        fitted = NetworkCorrection.fit(rest[:, 0], rest[:, 1], rest[:, 2])
+        fitted = fit_network_correction(rest[:, 0], rest[:, 1], rest[:, 2])
         missed.append(abs(fitted.seconds(nets[i, 0], nets[i, 1]) / nets[i, 2] - 1))
     return float(np.mean(missed))
 
 
 def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
-    """Number of samples; what a full fit reaches; how many points less the moved model does, mean over pairs of phones.
+    """Number of samples; accuracy of a full fit; loss of the transferred model in points, mean over pairs of phones.
 
-    Each phone is predicted from every other phone's model of the same framework and some kernels of its own, which are
-    of the networks that its full fit has, too. The tested networks are in neither phone's training.
+    Each phone is predicted from every other phone's model of the same framework and some of its own kernels, from the
+    networks of its full fit. The tested networks are in neither phone's training set.
     """
     reached: dict[int, list[float]] = {n: [] for n in _FEW}
     full: list[float] = []
@@ -131,7 +132,7 @@ def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
                 for n in _FEW:
                     picked = representative(train.workloads, n)
                     workloads = [train.workloads[i] for i in picked]
-                    reached[n].append(_hits(transferred(models[other], workloads, train.seconds[picked]), test))
+                    reached[n].append(_hits(transfer_model(models[other], workloads, train.seconds[picked]), test))
     base = statistics.mean(full)
     return [(n, base, base - statistics.mean(found)) for n, found in reached.items()]
 

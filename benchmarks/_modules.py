@@ -1,4 +1,4 @@
-"""Building the variants that benchmarks compare, and timing them in turns."""
+"""Build the variants that benchmarks compare, and time them in turns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_S = 40.0  # of all turns
 
 @dataclass
 class Network:
-    """A model, its weights, an input, and what an independent runtime makes of it (if one did)."""
+    """A model, its weights, an input, and the output of an independent runtime, if available."""
 
     name: str
     mod: object
@@ -68,7 +68,7 @@ def single(network: Network, name: str, target, device) -> tuple[Runner, object]
     return Runner(name, graph_executor.GraphModule(lib["default"](device)), network.inputs), lib
 
 
-def coexecuted(network: Network, name: str, cpu: str = CPU, gpu: str = GPU, **options) -> tuple[Runner, object]:
+def build_coexecuted(network: Network, name: str, cpu: str = CPU, gpu: str = GPU, **options) -> tuple[Runner, object]:
     """A co-executed build and its plan."""
     import tvm_coexec
 
@@ -84,10 +84,10 @@ def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options) -> o
     return tvm_coexec.plan_of(mod)
 
 
-def in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> dict[str, list[float]]:
-    """Seconds of each runner, one run of each after the other, so that a disturbance hits all alike.
+def time_in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> dict[str, list[float]]:
+    """Time the runners in turns, one run each, so that a disturbance affects all equally.
 
-    Every runner runs once before (the GPU's kernels are compiled then), and `warm` is called between.
+    Every runner runs once before (which compiles the GPU's kernels), and then `warm` is called.
     """
     for r in runners:
         r.once()
@@ -99,12 +99,13 @@ def in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> d
     return seconds
 
 
-def steadily(
+def time_steady_state(
     runners: list[Runner], turns: int, warm: Callable[[], None], ready: Callable[[], object], each: int = 3
 ) -> dict[str, list[list[float]]]:
-    """Seconds by runner and turn: in a turn each runs once untimed and then `each` times, as a model in use does.
+    """Time the runners in steady state: in each turn a runner runs once untimed and then `each` times.
 
-    Turns still go round, so that a disturbance hits all alike, and begin when `ready` returns. Slow models have fewer.
+    Runners alternate, so that a disturbance affects all equally; a turn starts when `ready` returns. Slow models have
+    fewer turns.
     """
     for r in runners:
         r.once()
@@ -126,7 +127,7 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
 
 
 def on_two_threads(lib, inputs: dict[str, np.ndarray], repeats: int) -> float:
-    """Best seconds of a CPU library on two threads, in a process of its own (TVM starts its threads once)."""
+    """Best seconds of a CPU library on two threads, in a separate process (TVM starts its threads only once)."""
     with tempfile.TemporaryDirectory() as folder:
         lib.export_library(f"{folder}/lib.so")
         np.savez(f"{folder}/inputs.npz", **inputs)

@@ -1,7 +1,7 @@
 """The operators that ``benchmarks.opencl_schedules`` compares schedules on.
 
 Shapes are those of ResNet-50, SqueezeNet, ShuffleNet, Inception v1 and DenseNet-121, and shares of them: odd numbers of
-channels, a part of the rows with its halo. Transposed, one- and three-dimensional convolutions and batched products,
+channels, some of the rows with their halo. Transposed, one- and three-dimensional convolutions and batched products,
 which these networks lack, have usual shapes of segmentation, audio, video and attention.
 """
 
@@ -19,9 +19,10 @@ class Case:
     Attributes
     ----------
     kind, label : str
-        Its class and how it is called in the table.
+        Its class and its name in the table.
     templates : tuple
-        The AutoTVM templates that implement it, with their arguments; first what TVM takes without tuning records.
+        The AutoTVM templates that implement it, with their arguments; first the one that TVM chooses without tuning
+        records.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """Compiles and times AutoTVM configurations on ``tvm.opencl(0)`` in a process that may be killed.
 
 A configuration can keep the OpenCL compiler busy for a minute or make it abort, so each is tried in a child process:
-`Worker.ask` sends it, waits for so long, and forks a fresh child where the old one hangs or has died. The process that
+`Worker.ask` sends it, waits up to a limit, and forks a new child if the old one hangs or has died. The process that
 forks must not have opened an OpenCL driver itself.
 """
 
@@ -32,7 +32,7 @@ class Worker:
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
-        # Kernels of random configurations are of no use later: keep them out of the user's caches.
+        # Kernels of random configurations are not used later: keep them out of the user's caches.
         self._cache = tempfile.mkdtemp(prefix="tvm_coexec_kernels")
         self._environment = environment | {"POCL_CACHE_DIR": self._cache, "TVM_COEXEC_CACHE_DIR": "off"}
         self._child: multiprocessing.Process | None = None
@@ -46,10 +46,10 @@ class Worker:
         shutil.rmtree(self._cache, ignore_errors=True)
 
     def ask(self, request: dict, limit_s: float) -> dict:
-        """Return the child's answer, or ``{"error": ...}`` if it has used up its time.
+        """Return the child's answer, or ``{"error": ...}`` if it exceeds its time limit.
 
-        The limit is one of processor time, so that a busy machine fails no configuration; one that does nothing at
-        all is given up after some minutes.
+        The limit is on processor time, so that no configuration fails on a busy machine; an idle child is abandoned
+        after some minutes.
         """
         if self._child is None or not self._child.is_alive():
             self._start()
@@ -72,7 +72,7 @@ class Worker:
         self._child = context.Process(target=_serve, args=(other, self._environment), daemon=True)
         self._child.start()
         other.close()
-        self._pipe.recv()  # it has opened the driver: that is on nobody's account
+        self._pipe.recv()  # the driver is open: this time is not charged to any request
 
     def _stop(self) -> None:
         if self._child is not None:
@@ -85,15 +85,15 @@ def _cpu_s(process: psutil.Process) -> float:
     try:
         times = process.cpu_times()
         return times.user + times.system
-    except psutil.Error:  # it has just died
+    except psutil.Error:  # the process has just ended
         return 0.0
 
 
 def _serve(pipe: Connection, environment: dict[str, str]) -> None:
-    """Answers requests until the pipe is closed."""
+    """Answer requests until the pipe is closed."""
     os.environ.update(environment)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)  # what compilers print is no answer
+    os.dup2(nowhere, 1)  # output of compilers must not mix with answers
     os.dup2(nowhere, 2)
     import tvm
     from tvm import autotvm
@@ -111,7 +111,7 @@ def _serve(pipe: Connection, environment: dict[str, str]) -> None:
             request = pipe.recv()
             try:
                 pipe.send(_times(request, target, tasks))
-            except Exception as error:  # whatever TVM raises for a configuration that it cannot compile
+            except Exception as error:  # TVM raises various errors for configurations that it cannot compile
                 lines = [line.strip() for line in str(error).splitlines() if line.strip()]
                 pipe.send({"error": (lines or [type(error).__name__])[-1][:160]})
 
@@ -146,8 +146,8 @@ def _entity(task, which: int | str, target):
 def _times(request: dict, target, tasks: dict) -> dict:
     """Seconds of each of the request's configurations, timed in turns.
 
-    A configuration is ``[[template, arguments], ..., which]``; of several templates the one of our least cost is taken.
-    One that TVM cannot compile has no seconds, unless it is the only one: then that is the answer.
+    A configuration is ``[[template, arguments], ..., which]``; of several templates the one with our lowest cost is
+    used. One that TVM cannot compile has no seconds, unless it is the only one: then that is the answer.
     """
     import tvm
 
@@ -179,7 +179,7 @@ def _times(request: dict, target, tasks: dict) -> dict:
 
 
 def _prepare(task, entity, target):
-    """Compile, run once, and return a function that takes the mean time of so many launches."""
+    """Compile, run once, and return a function that measures the mean time of a number of launches."""
     import numpy as np
     import tvm
 

@@ -1,8 +1,8 @@
-"""Waiting until both cores are free: what runs side by side can only be timed while nobody else takes a core.
+"""Wait until both cores are free: concurrent work can be timed only while no other process uses a core.
 
-On a virtual machine two cores may be two threads of one, or be lent to others, for seconds or minutes; a model on one
-core does not notice, one on two takes half as long again. A fixed loop is timed alone and beside the same loop on the
-other core: while they do not hinder each other, the machine is what it says it is.
+On a virtual machine two cores may be two threads of one core, or be used by others, for seconds or minutes. That does
+not affect a model on one core, but slows one on two cores by half. A fixed loop is timed alone and together with the
+same loop on the other core: if both take the same time, the two cores are independent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-_MOST = 1.12  # times as long beside the other core's loop
+_MOST = 1.12  # largest accepted slowdown by the other core's loop
 _PAUSE_S = 0.5
 _ROUNDS = 12
 
@@ -25,7 +25,7 @@ class Quiet:
     Parameters
     ----------
     patience_s : float
-        Wait no longer than that, all waits together.
+        Upper limit of all waits together.
     """
 
     def __init__(self, patience_s: float = 120.0):
@@ -43,7 +43,7 @@ class Quiet:
         self._child.join()
 
     def wait(self, core: int, other: int) -> bool:
-        """Wait until the loop takes as long beside the other core's as alone; `False` when patience has run out."""
+        """Wait until the other core's loop does not slow ours; return `False` if `patience_s` is used up."""
         while True:
             if self.hindrance(core, other) <= _MOST:
                 return True
@@ -54,23 +54,23 @@ class Quiet:
             self.waited_s += _PAUSE_S
 
     def hindrance(self, core: int, other: int) -> float:
-        """How many times as long the loop takes on a core while the other core runs it, too."""
+        """Slowdown of the loop on a core while the other core runs it as well."""
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {core})
         try:
             alone = min(_loop() for _ in range(_ROUNDS))
             self._own.send(other)
             self._own.recv()
-            beside = sorted(_loop() for _ in range(_ROUNDS))[_ROUNDS // 2]
+            together = sorted(_loop() for _ in range(_ROUNDS))[_ROUNDS // 2]
             self._own.send("rest")
             self._own.recv()
         finally:
             os.sched_setaffinity(0, before)
-        return beside / alone
+        return together / alone
 
 
 def _helper(pipe: Connection) -> None:
-    """Runs the loop on the core that is sent, until the next message."""
+    """Run the loop on the requested core until the next message."""
     pipe.send("ready")
     while (core := pipe.recv()) is not None:
         os.sched_setaffinity(0, {core})
@@ -89,5 +89,5 @@ def _loop() -> float:
     start = time.perf_counter()
     x = _X
     for _ in range(12):
-        x = np.sin(x)  # numpy has no threads for it
+        x = np.sin(x)  # numpy runs it on one thread
     return time.perf_counter() - start

@@ -1,8 +1,8 @@
 """Four 3x3 convolutions on 1x64x56x56: co-executed at several cuts against each device alone.
 
-``ideal`` is what a cut could give if sharing were free: the larger of the two devices' parts of their single-device
-time, ``max(part * gpu, (1 - part) * cpu)``, with ``part`` the GPU's part of the rows or channels; at the balanced cut
-it is ``1 / (1/cpu + 1/gpu)``. ``efficiency`` is that over the measured time.
+``ideal`` is the time of a cut without sync and co-run costs: ``max(fraction * gpu, (1 - fraction) * cpu)``, with the
+GPU's ``fraction`` of the rows or channels and both single-device times; at the balanced cut it is ``1 / (1/cpu +
+1/gpu)``. ``efficiency`` is the ideal over the measured time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def variants(quick: bool) -> list[dict]:
 
 
 def main() -> None:
-    """Times all variants in turns."""
+    """Time all variants in turns."""
     args = _common.parse("chain", __doc__)
     bed = _common.TestBed()
     import tvm
@@ -55,11 +55,11 @@ def main() -> None:
     want = cpu.once()[1][0]
     for options in _common.progress(variants(args.quick)):
         name = f"{options['axis']} {options['ratio']}"
-        runner, plan = _modules.coexecuted(net, name, **options)
+        runner, plan = _modules.build_coexecuted(net, name, **options)
         runners.append(runner)
         plans[name] = plan
     errors = {r.name: _modules.relative_error(r.once()[1][0], want) for r in runners}
-    seconds = _modules.in_turns(runners, 5 if args.quick else 25, bed.pin)
+    seconds = _modules.time_in_turns(runners, 5 if args.quick else 25, bed.pin)
     median = {name: statistics.median(times) for name, times in seconds.items()}
     alone = min(median["cpu"], median["gpu"])
     rows = [_row(name, median, errors, alone, plans.get(name)) for name in median]

@@ -1,8 +1,8 @@
-"""Latency models against each other: how near they are, how large, how fast, and what plans they lead to.
+"""Compare latency models: accuracy, size, speed, and the plans that they lead to.
 
 Models are fitted and tested on different shapes (RK3399), networks (phones, own test-bed): no shape or network of a
-test set is in its training set, nothing is filtered. Own samples are those of ``coexec profile``. A file of others'
-measurements that is not there is left out, with a note.
+test set is in its training set, nothing is filtered. Own samples come from ``coexec profile``. Missing files of
+published measurements are skipped, with a note.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def _codl(device: str) -> LatencyModel:
 
 
 def _is_pocl(device: str) -> bool:
-    """Own samples are of the devices ``cpu`` and ``gpu``, and this GPU is made of CPU cores; the others have names."""
+    """Whether samples are from the own test-bed, whose devices are ``cpu`` and ``gpu`` (pocl); others have names."""
     return device == "gpu"
 
 
-# In the order of the table: ours, then the others from the oldest on.
+# In the order of the table: ours, then the others by age.
 MODELS: dict[str, Make] = {
     "analytic": lambda device: AnalyticModel(work_groups=_is_pocl(device)),
     "analytic, 16 kB": lambda device: AnalyticModel(max_bytes=16384, work_groups=_is_pocl(device)),
@@ -56,7 +56,7 @@ QUICK = ("analytic", "boosted", "linear FLOPs", "CoDL")
 
 
 def main() -> None:
-    """All tables."""
+    """Print all tables."""
     args = _common.parse("cost_models", __doc__, own=_own_arguments)
     bed = _common.TestBed()
     details: list[dict] = []
@@ -64,14 +64,14 @@ def main() -> None:
     if args.own.rk3399:
         rows = list(_rk3399(args, [Path(p) for p in args.own.rk3399]))
         details += rows
-        notes.append("RK3399: speedup of the split that predictions lead to over the best single device, all together")
+        notes.append("RK3399: speedup of splits by predicted times over the best single device, over all kernels")
     for files in args.own.phones or []:
         details += _phones(args, [Path(p) for p in files])
     if args.own.samples:
         details += _latency_goals.own_samples(Path(args.own.samples), MODELS, QUICK if args.quick else None)
     goals = _latency_goals.goals(args, details)
     if not args.own.rk3399 or not args.own.phones:
-        notes.append("others' measurements are not here: give --rk3399 and --phones")
+        notes.append("published measurements are missing: give --rk3399 and --phones")
     _common.finish(args, bed, goals, notes, details=details)
 
 
@@ -128,7 +128,7 @@ def _phones(args: _common.Arguments, files: list[Path]) -> list[dict]:
 
 
 def _predictions(m: Measured, make: Make, test: Measured | None) -> tuple[np.ndarray, int]:
-    """Predictions for rows of the test set, or of each fold by the others, and the model's bytes."""
+    """Predictions for the test set, or by cross-validation, and the model's bytes."""
     if test is not None:
         model = make(m.device).fit(m.workloads, m.seconds)
         return _known(model, test, m), model.nbytes
@@ -146,7 +146,7 @@ def _predictions(m: Measured, make: Make, test: Measured | None) -> tuple[np.nda
 
 
 def _known(model: LatencyModel, test: Measured, train: Measured) -> np.ndarray:
-    """Predictions; a kernel of a class that training lacks is taken for the median kernel: no model knows it."""
+    """Predictions; kernels of classes that the training set lacks are predicted as the median kernel."""
     keys, kinds = {w.key for w in train.workloads}, {w.kind for w in train.workloads}
     by_key = model.name in ("codl", "lookup", "xgboost")
     known = [i for i, w in enumerate(test.workloads) if (w.key in keys if by_key else w.kind in kinds)]

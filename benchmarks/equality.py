@@ -1,8 +1,8 @@
 """Numeric equality: co-executed networks against onnxruntime, over ratios, axes and strategies.
 
 The error is the largest absolute difference over the largest absolute value of the reference's output; the weights are
-seeded random ones, which expose a slip anywhere. ``python -m benchmarks.equality NETWORK ...`` runs some networks and,
-with ``--json``, keeps the others' rows of that file.
+seeded random numbers, which expose any error. ``python -m benchmarks.equality NETWORK ...`` runs some networks and,
+with ``--json``, keeps the rows of the others in that file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ QUICK: list[Case] = [
 
 
 def full_grid(networks: list[str]) -> list[Case]:
-    """Network, ratio, axis, strategy; at 0 and 1 nothing is divided, so the axis says nothing there."""
+    """Network, ratio, axis, strategy; at ratios 0 and 1 nothing is split, so the axis has no effect."""
     grid: list[Case] = []
     for name in networks:
         grid += [(name, 0, "auto", "coexec"), (name, 1, "auto", "coexec"), (name, 0.5, "ic", "coexec")]
@@ -39,14 +39,14 @@ def full_grid(networks: list[str]) -> list[Case]:
 
 
 def main() -> None:
-    """Runs the grid and prints the table; a row that misses the goal says NO."""
+    """Run the grid and print the table; rows that miss the goal are marked NO."""
     args = _common.parse("equality", __doc__, names=NETWORKS)
     bed = _common.TestBed()
-    rows, network = _common.kept_rows(args, "network"), None
+    rows, network = _common.keep_rows(args, "network"), None
     for name, ratio, axis, strategy in _common.progress(QUICK if args.quick else full_grid(args.names)):
         if network is None or network.name != name:
             network = _modules.Network.load(name)
-        runner, plan = _modules.coexecuted(
+        runner, plan = _modules.build_coexecuted(
             network, "both", ratio=ratio, axis=axis, strategy=strategy, profile=PROFILE, min_gain=0.0
         )
         error = _modules.relative_error(runner.once()[1][0], network.reference)

@@ -1,7 +1,7 @@
-"""What it costs that two devices meet: on shared memory, and with copies as the stock executor makes them.
+"""Cost of a sync point: on shared memory, and with the copies of the stock executor.
 
-Three tables: one meeting (share-out and join around one cheap kernel) by tensor size; how long the host takes to notice
-that a kernel has ended, by way to wait; and whole networks on shared memory against the same files with copies.
+Three tables: scatter and join of one cheap kernel by tensor size; the host's delay in noticing the end of a kernel, by
+wait method; and whole networks on shared memory against the same files with copies.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def copy_heavy(layers: int = 4, channels: int = 16, size: int = 224) -> tuple[_m
 
 
 def stock(lib: object, wrap: Callable | None = None) -> object:
-    """The same file in the executor as TVM makes it."""
+    """Load the same file in TVM's own executor."""
     import tvm
     from tvm.contrib import graph_executor
 
@@ -77,7 +77,7 @@ def stock(lib: object, wrap: Callable | None = None) -> object:
 
 
 def meetings(bed: _common.TestBed, quick: bool) -> list[dict]:
-    """One row per size and path: what a run takes beyond the longer one of the two shares."""
+    """One row per size and path: time of a run beyond the longer one of the two shares."""
     import tvm_coexec
     from tvm_coexec.tracing import Tracer, numbers
     from tvm_coexec.tracing.timeline import measured_timeline
@@ -114,7 +114,7 @@ def meetings(bed: _common.TestBed, quick: bool) -> list[dict]:
 
 
 def _launched(timeline: object) -> float:
-    """When the host had handed the first kernel over."""
+    """Time at which the host had launched the first kernel."""
     return next(e.end_s for e in timeline.lane("cpu") if e.what == "enqueue")
 
 
@@ -152,12 +152,12 @@ def latency(runs: int) -> dict:
         "p90_us": sorted(found)[int(0.9 * len(found))] * 1e6,
         "uncertainty_us": max(uncertainty) * 1e6,
         "waits": len(found),
-        "chosen": runtime.waiting()["method"],
+        "chosen": runtime.wait_method()["method"],
     }
 
 
 def latencies(quick: bool) -> list[dict]:
-    """One row per way to wait, each in a process of its own; and what is chosen where nothing is said."""
+    """One row per way to wait, each in a separate process; and the default method."""
     rows = []
     for way in (*WAYS, "auto"):
         environment = dict(os.environ, TVM_COEXEC_OPENCL_WAIT=way)
@@ -188,7 +188,7 @@ def network(name: str, bed: _common.TestBed, turns: int, quiet: _quiet.Quiet, pr
     copies.once()
     stats = runtime.stats()
     moved = stats["upload_bytes"] + stats["download_bytes"]
-    times = _modules.steadily([shared, copies], turns, bed.pin, lambda: bed.wait(quiet), each=5)
+    times = _modules.time_steady_state([shared, copies], turns, bed.pin, lambda: bed.wait(quiet), each=5)
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in times.items()}
     pairs = zip(times["copies"], times["shared"], strict=True)
@@ -204,12 +204,12 @@ def network(name: str, bed: _common.TestBed, turns: int, quiet: _quiet.Quiet, pr
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="test_bed", help="what resnet50 is planned with (default: %(default)s)")
+    parser.add_argument("--profile", default="test_bed", help="profile for the plan of resnet50 (default: %(default)s)")
     parser.add_argument("--latency", type=int, metavar="RUNS", help=argparse.SUPPRESS)
 
 
 def main() -> None:
-    """Measures all three."""
+    """Measure all three tables."""
     args = _common.parse("meeting", __doc__, names=NETWORKS, own=_own_arguments)
     if args.own.latency:
         print(json.dumps(latency(args.own.latency)))
@@ -222,15 +222,15 @@ def main() -> None:
         for name in _common.progress([n for n in args.names if n != "resnet50"] if args.quick else args.names):
             rows.append(network(name, bed, 3 if args.quick else 15, quiet, args.own.profile))
     notes = [
-        "one meeting: what a run takes beyond the longer one of the two shares (the kernel's time alone on the GPU's "
+        "one sync: time of a run beyond the longer one of the two shares (the kernel's time alone on the GPU's "
         f"side), median; goal {GOALS['meeting_us']:g} us for 0.8 MB on shared memory; of it launching is the host's "
-        "time for handing the kernel over, starting the device's from there to the kernel's begin",
+        "time for launching the kernel, starting the device's time from there to the kernel's start",
         f"wait: from the kernel's end to the end of the wait, goal {GOALS['latency_us']:g} us; the devices' clocks are "
         "mapped onto each other with the uncertainty given",
         "networks: gain of shared memory over copies, the median over turns, and of the shortest runs; goals: never "
         f"below 1, {GOALS['copy-heavy']:g} for the copy-heavy one",
     ]
-    _common.finish(args, bed, rows, notes, details={"one meeting": one, "noticing a kernel's end": waits})
+    _common.finish(args, bed, rows, notes, details={"one sync": one, "noticing a kernel's end": waits})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Networks of the zoo: the CPU alone, the GPU alone, co-executed; a two-thread CPU build beside them.
+"""Networks of the zoo: the CPU alone, the GPU alone, and co-executed, compared with a two-thread CPU build.
 
-``python -m benchmarks.models NETWORK ...`` runs some networks and, with ``--json``, keeps the others' rows.
+``python -m benchmarks.models NETWORK ...`` runs some networks and, with ``--json``, keeps the rows of the others.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
     cpu_target, gpu_target = tvm_coexec.targets(target, _modules.GPU)
     cpu, lib = _modules.single(net, "cpu", cpu_target, tvm.cpu())
     gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.opencl())
-    both, plan = _modules.coexecuted(net, "both", cpu=target, profile=profile)
+    both, plan = _modules.build_coexecuted(net, "both", cpu=target, profile=profile)
     alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
     error = _modules.relative_error(both.once()[1][0], net.reference)
     with _quiet.Quiet() as quiet:
-        turns = _modules.steadily([cpu, gpu, both], repeats, bed.pin, lambda: bed.wait(quiet))
+        turns = _modules.time_steady_state([cpu, gpu, both], repeats, bed.pin, lambda: bed.wait(quiet))
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in turns.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in turns.items()}
     better = min(("cpu", "gpu"), key=median.__getitem__)
-    # the runs of a turn are equally disturbed by what else the host of a virtual machine does
+    # other load on the host of a virtual machine disturbs the runs of a turn equally
     pairs = zip(turns[better], turns["both"], strict=True)
     speed_up = statistics.median(statistics.median(a) / statistics.median(b) for a, b in pairs)
     expected = alone_plan.expected_s / plan.expected_s
@@ -48,7 +48,7 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
         "expected_speed_up": expected,
         "speed_up_off_%": 100 * (expected * best["both"] / best[better] - 1),
         "expected_ms": plan.expected_s * 1e3,
-        # kernels are measured by their shortest times, too: what else a machine does only ever adds
+        # as for kernels, the shortest time counts: other load can only add time
         "expected_off_%": 100 * (plan.expected_s / best["both"] - 1),
         "alone_off_%": 100 * (alone_plan.expected_s / best[better] - 1),
         "chains": len(plan.chains),
@@ -60,15 +60,15 @@ def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target:
 
 
 def main() -> None:
-    """Measures all networks."""
+    """Measure all networks."""
     args = _common.parse("models", __doc__, names=NETWORKS, own=_own_arguments)
     bed = _common.TestBed()
     names = ("squeezenet", "shufflenet") if args.quick else args.names
-    rows = _common.kept_rows(args, "network")
+    rows = _common.keep_rows(args, "network")
     for name in _common.progress(names):
         rows.append(measure(name, bed, 3 if args.quick else 15, args.own.profile, args.own.cpu))
         print(_common.table(rows[-1:]), flush=True)
-        _common.write(args, bed.setting(), rows, _notes(args, rows))  # a long run that is cut off keeps what it had
+        _common.write(args, bed.setting(), rows, _notes(args, rows))  # an interrupted run keeps its results
     _common.finish(args, bed, rows, _notes(args, rows))
 
 
@@ -80,15 +80,15 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
         "the shortest runs (best_runs)",
         f"geometric mean of speed_up: {mean:.2f}, the least {min(r['speed_up'] for r in rows):.2f}",
         f"the CPU's target is '{args.own.cpu}'",
-        f"planned with the profile '{args.own.profile}'; expected_off_%: what the plan promised against its "
+        f"planned with the profile '{args.own.profile}'; expected_off_%: error of the plan's expected time against the "
         "shortest run; alone_off_%: the same for the better single device",
         "two CPU threads use both cores, as co-execution does on a pocl test-bed",
-        "a turn begins when the two cores do not hinder each other; waited_s: what that took",
+        "a turn starts when the two cores do not slow each other; waited_s: time spent waiting for it",
     ]
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
-    text = "what plans are made with: 'measure' (default), a profile's name or file"
+    text = "costs for planning: 'measure' (default), a profile's name or file"
     parser.add_argument("--profile", default="measure", metavar="PROFILE", help=text)
     text = "its target; plain llvm (default) is about as fast as pocl, 'llvm -mcpu=skylake-avx512' is much faster"
     parser.add_argument("--cpu", default=_modules.CPU, metavar="TARGET", help=text)

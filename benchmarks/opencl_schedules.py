@@ -3,8 +3,8 @@
 For each operator three kernels are timed in turns: ours, the one that stock TVM makes without tuning records, and the
 best of a random search. A search takes minutes for one operator, since most configurations take the OpenCL compiler
 seconds, so its winners are kept in ``results/opencl_schedules_search.json`` and timed again each time; ``--search``
-does it anew for all operators, and operators that are not in the file are searched in any case. A configuration that
-needs more than ``COMPILE_LIMIT_S`` to compile, or that the compiler dies of, counts as tried: nobody would use it.
+repeats it for all operators; operators that are not in the file are always searched. A configuration that needs more
+than ``COMPILE_LIMIT_S`` to compile, or that crashes the compiler, counts as tried, because it is of no practical use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _QUICK_PER_KIND = 2
 
 
 def main() -> None:
-    """Searches what has not been searched, then times all."""
+    """Search operators that have no result yet, then time all."""
     again = "--search" in sys.argv
     args = _common.parse("opencl_schedules", __doc__, [a for a in sys.argv[1:] if a != "--search"])
     bed = _common.TestBed()
@@ -60,7 +60,7 @@ def _search_all(cases: list[Case], known: dict[str, dict]) -> None:
 
 
 def save(known: dict[str, dict]) -> None:
-    """Write what searches have found, whole or not at all."""
+    """Write the results of searches atomically."""
     _SEARCH_FILE.parent.mkdir(exist_ok=True)
     temporary = _SEARCH_FILE.with_suffix(".part")
     temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
@@ -111,7 +111,7 @@ def search(case: Case, worker: Worker) -> dict:
 
 
 def _computes_right(template: str, entity) -> bool:
-    """TVM's template for dense layers of many rows copies to local memory rightly only with a square of work-items."""
+    """Whether a configuration is correct: TVM's template for dense layers of many rows needs a square of work-items."""
     if template != "dense_large_batch.gpu":
         return True
     return entity._entity_map["tile_x"].size[2] == entity._entity_map["tile_y"].size[2]

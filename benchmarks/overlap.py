@@ -1,7 +1,7 @@
-"""How much of the time both devices work, and how much memory that takes.
+"""Overlap of the devices' work, and the memory that co-execution takes.
 
 ``over_shares`` is the run's time over the time that the busier device spends on its own kernels, both of the same
-recorded run: 1 would be shares that do not wait for anything. ``memory`` is the bytes of tensors (no weights) over
+recorded run: 1 means that shares never wait. ``memory`` is the bytes of tensors (no weights) over
 those of TVM's own plan for the unsplit model on one device.
 """
 
@@ -70,14 +70,14 @@ def measure(name: str, bed: _common.TestBed, quiet: _quiet.Quiet, runs: int, pro
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="test_bed", help="what networks are planned with (default: %(default)s)")
+    parser.add_argument("--profile", default="test_bed", help="profile for plans of networks (default: %(default)s)")
 
 
 def main() -> None:
-    """Measures the chain and the networks."""
+    """Measure the chain and the networks."""
     args = _common.parse("overlap", __doc__, names=(*CHAINS, *NETWORKS), own=_own_arguments)
     bed = _common.TestBed()
-    rows = _common.kept_rows(args, "network")
+    rows = _common.keep_rows(args, "network")
     with _quiet.Quiet() as quiet:
         for name in _common.progress((*CHAINS, "squeezenet") if args.quick else args.names):
             rows.append(measure(name, bed, quiet, 10 if args.quick else 60, args.own.profile))
@@ -89,7 +89,7 @@ def main() -> None:
 def _notes() -> list[str]:
     return [
         "run, cpu (kernels), gpu (kernels): median ms of recorded runs; over_shares: the run over the larger of both; "
-        "waiting: the CPU's for the GPU, idle_wait: the part of it in which the GPU is at nothing",
+        "waiting: the CPU's for the GPU, idle_wait: the fraction of it in which the GPU is idle",
         "memory: bytes of tensors on shared memory over those of TVM's plan for the unsplit model on the CPU; "
         "memory_copies: those of the split model in the stock executor",
         f"goals: over_shares <= {GOALS['over_shares']:g} for the chain, memory <= {GOALS['memory']:g}",

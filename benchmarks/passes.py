@@ -1,6 +1,6 @@
-"""The passes' own time beside relay.build's.
+"""Time of the passes compared with relay.build.
 
-``relay.build`` is timed on the co-executed module (both targets) and, as a second yardstick, on the unsplit model for
+``relay.build`` is timed on the co-executed module (both targets) and, as a second reference, on the unsplit model for
 the CPU alone: the passes take over some of what it does there (constant folding, layouts).
 """
 
@@ -15,7 +15,7 @@ GOAL = 0.10
 
 
 def measure(name: str) -> dict:
-    """One row of the table: CPU seconds of this process, which others' load disturbs least."""
+    """One row of the table: CPU seconds of this process, which load of other processes disturbs least."""
     import tvm
     from tvm import relay
 
@@ -27,7 +27,7 @@ def measure(name: str) -> dict:
     seconds = {}
     with tvm.transform.PassContext(opt_level=3):
         start = time.process_time()
-        # costs as given: measuring kernels is not the passes' work
+        # with fixed costs, because measuring kernels is not part of the passes
         split = tvm_coexec.partition_for_coexec(net.mod, net.params, profile=AnalyticCosts())
         seconds["passes"] = time.process_time() - start
         start = time.process_time()
@@ -46,10 +46,10 @@ def measure(name: str) -> dict:
 
 
 def main() -> None:
-    """Measures all networks."""
+    """Measure all networks."""
     args = _common.parse("passes", __doc__, names=NETWORKS)
     bed = _common.TestBed()
-    rows = _common.kept_rows(args, "network")
+    rows = _common.keep_rows(args, "network")
     rows += [measure(name) for name in _common.progress(("squeezenet",) if args.quick else args.names)]
     _common.finish(args, bed, rows, [f"goal: passes_over_build <= {GOAL:g}"])
 

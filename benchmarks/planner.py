@@ -1,4 +1,4 @@
-"""Planning: how near the best plan, how much better than CoDL's greedy search, how quick, over all strategies.
+"""Planning: distance from the best plan, gain over CoDL's greedy search, and planning time, for all strategies.
 
 Everything here is predicted, by one profile for all strategies. ``python -m benchmarks.models`` measures.
 """
@@ -31,7 +31,7 @@ Tables = dict[str, list[dict]]
 
 
 def main() -> None:
-    """All tables."""
+    """Print all tables."""
     args = _common.parse("planner", __doc__, own=_own_arguments)
     bed = _common.TestBed()
     profiles = {Path(p).stem: Profile.load(p) for p in args.own.profiles}
@@ -47,14 +47,14 @@ def main() -> None:
     _times(args, profile, graphs, goals, tables)
     notes = [f"times to plan by the profile '{name}', the shortest of five, costs included"]
     if not args.own.codl:
-        notes.append("CoDL's tables are not here: give --codl FOLDER")
+        notes.append("CoDL's tables are missing: give --codl FOLDER")
     _common.finish(args, bed, goals, notes, details=tables)
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
     shipped = [p for n in ("test_bed", "generic") if (p := PROFILES / f"{n}.json").exists()]
     parser.add_argument("--codl", metavar="FOLDER", default=DATA if DATA.is_dir() else None, help="CoDL's tables")
-    parser.add_argument("--profiles", nargs="+", metavar="FILE", default=shipped, help="of which plans are made")
+    parser.add_argument("--profiles", nargs="+", metavar="FILE", default=shipped, help="profiles to plan with")
     parser.add_argument("--plot", metavar="FILE", help="draw the time to plan over the number of kernels (PNG)")
 
 
@@ -64,13 +64,14 @@ def _goal(goals: list[dict], measure: str, value: float, goal: float, at_most: b
 
 
 def _oracle(args: _common.Arguments, goals: list[dict]) -> None:
-    """Against every plan there is, on random graphs."""
+    """Compare with exhaustive search on random graphs."""
     near = worse = 0
     count, gaps = (60 if args.quick else 500), []
     for seed in _common.progress(range(count), "random graphs"):
         graph, costs = random_graph(seed, 2 + seed % (LARGEST_RANDOM - 1)), RandomCosts(seed, 1.0 + 0.2 * (seed % 2))
+        cached = planner.CachedCosts(graph, costs)
         best, ours, single = (
-            planner.simulate(graph, costs, planner.make_plan(graph, costs, strategy=s, min_gain=0.0).segments)
+            planner.makespan_s(graph, cached, planner.make_plan(graph, costs, strategy=s, min_gain=0.0).segments)
             for s in ("exhaustive", "coexec", "single")
         )
         gaps.append(ours / best - 1)
@@ -82,7 +83,7 @@ def _oracle(args: _common.Arguments, goals: list[dict]) -> None:
 
 
 def _codl(folder: Path, profiles: dict[str, Profile], goals: list[dict], tables: Tables) -> None:
-    """CoDL's own networks, its search and ours by the same profile."""
+    """Compare CoDL's search with ours on its own networks, with the same profile."""
     published = _codl_networks.published_sync_points(folder)
     for name, profile in profiles.items():
         rows = []
@@ -124,7 +125,7 @@ def _graphs(names: tuple[str, ...]) -> dict[str, KernelGraph]:
 
 
 def _strategies(name: str, profile: Profile, graphs: dict[str, KernelGraph], tables: Tables) -> None:
-    """All strategies on all networks."""
+    """Run all strategies on all networks."""
     rows = []
     for network, graph in graphs.items():
         for c in planner.compare(graph, profile):
@@ -147,7 +148,7 @@ def _strategies(name: str, profile: Profile, graphs: dict[str, KernelGraph], tab
 def _times(
     args: _common.Arguments, profile: Profile, graphs: dict[str, KernelGraph], goals: list[dict], tables: Tables
 ) -> None:
-    """How long planning takes, and how it grows."""
+    """Measure planning time and its growth with the number of kernels."""
     for name, limit in LIMIT_MS.items():
         if name in graphs:
             _goal(goals, f"time to plan {name}, ms", _plan_s(graphs[name], profile) * 1e3, limit, True)
@@ -157,7 +158,7 @@ def _times(
         rows.append({"kernels": n, "plan_ms": seconds * 1e3, "ms_a_kernel": seconds * 1e3 / n})
     tables[f"random graphs of many kernels, in blocks of {BLOCK}"] = rows
     growth = rows[-1]["ms_a_kernel"] / rows[0]["ms_a_kernel"]
-    _goal(goals, f"time a kernel, {rows[-1]['kernels']} kernels against {rows[0]['kernels']}", growth, 1.5, True)
+    _goal(goals, f"time per kernel, {rows[-1]['kernels']} kernels against {rows[0]['kernels']}", growth, 1.5, True)
     _lstms(args, profile, goals, tables)
     if args.own.plot:
         _plot(rows, args.own.plot)

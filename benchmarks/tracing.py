@@ -1,4 +1,4 @@
-"""What recording a run costs: networks of the zoo with the recorder on, with it off, and without it, in turns."""
+"""Overhead of recording: networks of the zoo with the recorder on, with it off, and without it, in turns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def measure(name: str, bed: _common.TestBed, turns: int) -> dict:
     import tvm_coexec
     from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer
-    from tvm_coexec.tracing.spans import spans_of
+    from tvm_coexec.tracing.spans import parse_spans
 
     net = _modules.Network.load(name)
     plain, lib = _built(net)
@@ -35,12 +35,12 @@ def measure(name: str, bed: _common.TestBed, turns: int) -> dict:
                 seconds[runner.name].append(_runs(runner))
             runtime.trace_start()
             seconds["on"].append(_runs(on))
-            spans = len(spans_of(runtime.trace_take()).spans)
+            spans = len(parse_spans(runtime.trace_take()).spans)
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in seconds.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in seconds.items()}
 
     def more(kind: str) -> float:
-        """Per cent; the runs of a turn are equally disturbed by what else the machine does."""
+        """Overhead in per cent; other load disturbs the runs of a turn equally."""
         pairs = zip(seconds[kind], seconds["plain"], strict=True)
         return 100 * (statistics.median(statistics.median(a) / statistics.median(b) for a, b in pairs) - 1)
 
@@ -65,25 +65,25 @@ def _built(net: _modules.Network) -> tuple[_modules.Runner, object]:
 
 
 def _runs(runner: _modules.Runner) -> list[float]:
-    """Seconds of some runs behind one that is not timed."""
+    """Seconds of some runs after an untimed one."""
     runner.once()
     return [runner.once()[0] for _ in range(EACH)]
 
 
 def main() -> None:
-    """Measures all networks."""
+    """Measure all networks."""
     args = _common.parse("tracing", __doc__, names=NETWORKS)
     bed = _common.TestBed()
-    rows = _common.kept_rows(args, "network")
+    rows = _common.keep_rows(args, "network")
     for name in _common.progress(("squeezenet",) if args.quick else args.names):
         rows.append(measure(name, bed, 3 if args.quick else 25))
     most = max(r["on_%"] for r in rows)
     notes = [
-        "median wall-clock ms: without the recorder (plain), with functions that it could record (off), while it "
+        "median wall-clock ms: without the recorder (plain), with recordable functions (off), while it "
         f"records (on); in each turn a module runs once untimed and {EACH} times timed",
-        f"on_%, off_%: more than plain, the median over turns; the most is {most:.1f} %, the goal {LIMIT:g} %",
+        f"on_%, off_%: overhead over plain, the median over turns; the largest is {most:.1f} %, the goal {LIMIT:g} %",
         "recording includes the driver's profiling of the GPU's commands",
-        "a turn begins when the two cores do not hinder each other; waited_s: what that took",
+        "a turn starts when the two cores do not slow each other; waited_s: time spent waiting for it",
     ]
     _common.finish(args, bed, rows, notes)
 

@@ -4,13 +4,15 @@ from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples
 from .features.describe import describe, describe_shares
 from .features.workload import Workload
+from .fit_profile import fit_profile, refine_profile, transfer_profile
 from .measured import MeasuredCosts
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel
 from .models.boosted import BoostedModel
 from .models.registry import MODELS, load_model
 from .power import Power, Reading
-from .profile import NetworkCorrection, Profile, load_costs
+from .profile import Profile, load_costs
+from .profile_costs import NetworkCorrection
 
 __all__ = [
     "MODELS",
@@ -31,7 +33,10 @@ __all__ = [
     "Workload",
     "describe",
     "describe_shares",
+    "fit_profile",
     "load_costs",
     "load_model",
     "read_samples",
+    "refine_profile",
+    "transfer_profile",
 ]

@@ -36,6 +36,19 @@ DISTURBED_SPREAD, DISTURBED_PACE = 0.2, 1.2
 Key = tuple[str, str, int, "tuple[int, int] | None"]
 
 
+def is_disturbed(spread: float, pace: float) -> bool:
+    """Whether something else may have slowed a measurement down.
+
+    Parameters
+    ----------
+    spread : float
+        Median of the repeats over the shortest, less 1.
+    pace : float
+        How many times its shortest time the reference kernel took.
+    """
+    return spread > DISTURBED_SPREAD or pace > DISTURBED_PACE
+
+
 @dataclass(frozen=True)
 class Sample:
     """One kernel, or one device's share of it, as measured.
@@ -92,7 +105,7 @@ class Sample:
     @property
     def disturbed(self) -> bool:
         """Whether something else may have slowed it down: the repeats differ, or the device was not at its pace."""
-        return not self.error and (self.spread > DISTURBED_SPREAD or self.pace > DISTURBED_PACE)
+        return not self.error and is_disturbed(self.spread, self.pace)
 
     def shorter(self, other: Sample) -> Sample:
         """The better of two measurements of the same: one that has a time, and of two times the shorter."""

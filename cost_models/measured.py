@@ -19,10 +19,10 @@ WHOLE = -2  # stands for the dimension of an undivided kernel (-1 is the reducti
 UNUSABLE_S = 1e3  # recorded for a kernel that a device can't run; never written to a file
 
 
-class MeasuredCosts:
+class MeasuredCosts(Costs):
     """Measured seconds by kernel signature, device, dimension and rows.
 
-    A share is interpolated between measured shares of the same kernel. A kernel that was never measured is answered
+    A share is interpolated between measured shares of the same kernel. A kernel that was never measured is predicted
     by `fallback`, and its name is kept in `unmeasured`, so that a report can say so.
 
     Parameters
@@ -30,7 +30,14 @@ class MeasuredCosts:
     upload, download, host_copy : Link
     fallback : Costs, optional
     description : str
-    enqueue_s : float
+    sync_s, enqueue_s : float
+        See `Costs`. Files of before `sync_s` have it in the download's constant, which costs the same.
+
+    Attributes
+    ----------
+    unmeasured : set of str
+    references : dict of str to float
+        Seconds of the kernel that is always the same, by device, when measuring started.
     """
 
     def __init__(
@@ -40,14 +47,16 @@ class MeasuredCosts:
         host_copy: Link,
         fallback: Costs | None = None,
         description: str = "measured on these devices",
+        sync_s: float = 0.0,
         enqueue_s: float = 0.0,
     ):
         self.upload, self.download, self.host_copy = upload, download, host_copy
         self.fallback = fallback or AnalyticCosts()
-        self.description, self.enqueue_s = description, enqueue_s
+        self.description, self.sync_s, self.enqueue_s = description, sync_s, enqueue_s
         self.table: dict[tuple[str, str, int], dict[int, float]] = {}
         self.unmeasured: set[str] = set()
         self.networks: dict[tuple[str, str], float] = {}
+        self.references: dict[str, float] = {}
 
     def add(self, device: Device, signature: str, dim: int, rows: int, seconds: float) -> None:
         """Records one measurement; ``dim`` is `WHOLE` for the undivided kernel (``rows`` then 0)."""
@@ -61,11 +70,12 @@ class MeasuredCosts:
         """Records how long a whole network takes on a device alone."""
         self.networks[device, graph.fingerprint()] = seconds
 
-    def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
-        """Measured seconds of a whole network on a device alone; `None` where that was not measured.
+    def has_failed(self, device: Device, kernel: Kernel) -> bool:
+        """See `Costs.has_failed`."""
+        return self.table.get((device, kernel.signature(), WHOLE), {}).get(0, 0.0) >= UNUSABLE_S
 
-        Less than its kernels one by one, where neighbours agree on a layout.
-        """
+    def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
+        """See `Costs.alone_s`; less than the sum of its kernels, where neighbours agree on a layout."""
         return self.networks.get((device, graph.fingerprint()))
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
@@ -88,7 +98,7 @@ class MeasuredCosts:
         return np.where(rows > 0, np.interp(rows, [0, *known], seconds), 0.0)
 
     def slowdown(self, device: Device) -> float:
-        """See `Costs.slowdown`; it is not measured here."""
+        """See `Costs.slowdown`; it is not measured."""
         return 1.0
 
     def save(self, path: str) -> None:
@@ -103,7 +113,8 @@ class MeasuredCosts:
             n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")
         }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
-        head |= {"enqueue": self.enqueue_s, "networks": [[*key, s] for key, s in sorted(self.networks.items())]}
+        head |= {"sync": self.sync_s, "enqueue": self.enqueue_s, "references": self.references}
+        head |= {"networks": [[*key, s] for key, s in sorted(self.networks.items())]}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
         write_atomically(path, json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n')
 
@@ -113,9 +124,10 @@ class MeasuredCosts:
         d = read_json(path, "measured", "profile")
         try:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
-            enqueue_s = float(d.get("enqueue", 0.0))
-            costs = MeasuredCosts(**links, description=str(d["description"]), enqueue_s=enqueue_s)
+            more = {"sync_s": float(d.get("sync", 0.0)), "enqueue_s": float(d.get("enqueue", 0.0))}
+            costs = MeasuredCosts(**links, description=str(d["description"]), **more)
             costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
+            costs.references = {str(device): float(s) for device, s in d.get("references", {}).items()}
             for e in d["entries"]:
                 rows = int(e["rows"])
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there

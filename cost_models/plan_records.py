@@ -72,17 +72,17 @@ class PlanRecord:
         return self.measured_s / self.predicted_s
 
 
-def plan_factor(records: Iterable[PlanRecord]) -> float | None:
-    """How many times longer plans with chains take than predicted, beyond what single devices do.
+def fit_plan_factor(records: Iterable[PlanRecord]) -> float | None:
+    """Co-run calibration: how many times longer plans with chains take than predicted, beyond single devices.
 
     Median over the plans with chains of their measured over their predicted seconds, each relative to the geometric
-    mean of the same ratio of the single devices that were measured in turns with it. What the costs get wrong of a
-    model as a whole so cancels, and what remains is what working side by side costs.
+    mean of the same ratio of the single devices that were measured in turns with it. So an error of the costs that a
+    model's kernels have in common cancels, and what remains is the cost of co-execution.
 
     Returns
     -------
     float or None
-        `None` where no plan with chains was measured beside a single device.
+        `None` where no plan with chains was measured alongside a single device.
     """
     runs: dict[tuple[str, str, str], list[PlanRecord]] = {}
     for r in records:

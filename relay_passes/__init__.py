@@ -1,1 +1,1 @@
-"""Relay passes, in the order in which a model goes through them: prepare, extract, annotate, split, layout, place."""
+"""Relay passes, in order of execution: prepare, extract, outline, split, layout, schedule_devices."""

@@ -1,8 +1,8 @@
-"""What passes write on the functions of a divided module, and how later passes read it.
+"""Attributes that passes write on the functions of a divided module, and that later passes read.
 
 `outline` makes one global function of every segment, `split` two of every chain, and `schedule_devices` inlines them
-all. In between, the attributes of each function say what was decided, and main holds nothing but calls of these
-functions, and what `split` put between them: slices, concatenations of parts and additions of partial sums.
+all. In between, the attributes of each function state the decision, and main holds only calls of these functions and
+the slices, concatenations of parts and additions of partial sums that `split` puts between them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tvm import relay
 from tvm_coexec.core.kernel_graph import REDUCED
 
 _KEY = "coexec."
-# What a function is: a segment on one device, a chain to be split, one device's share of a chain, or what follows a
-# chain split along its reduction and reads the sum of its parts.
+# Roles of functions: a segment on one device, a chain to be split, one device's share of a chain, or the operators
+# after a chain split along its reduction, which read the sum of its parts.
 WHOLE, CHAIN, SHARE, JOIN = "whole", "chain", "share", "join"
 
 
@@ -36,10 +36,10 @@ class SegmentAttrs:
     kernels : tuple of int
         Kernels inside, as in the plan.
     axis, dim, cut, extent : str, int, int, int
-        Of a chain and its shares: the axis of the last kernel, its output dimension (or `REDUCED`), where the GPU's
-        range ends, and the size of the axis.
+        Of a chain and its shares: the axis of the last kernel, its output dimension (or `REDUCED`), the end of the
+        GPU's range, and the size of the axis.
     result_dims, result_cuts : tuple of int
-        Of a chain: for each result, in order of kernels, the dimension that is cut and where.
+        Of a chain: for each result, in order of kernels, the split dimension and the cut.
     """
 
     segment: int
@@ -59,15 +59,15 @@ class SegmentAttrs:
         return self.role in (CHAIN, SHARE) and self.dim == REDUCED
 
     def of_share(self, device: str) -> SegmentAttrs:
-        """The attributes of one device's share of this chain."""
+        """Return the attributes of one device's share of this chain."""
         return replace(self, role=SHARE, device=device, result_dims=(), result_cuts=())
 
     def of_join(self, kernel: int) -> SegmentAttrs:
-        """The attributes of the function that follows this chain: the rest of its last kernel, on the CPU."""
+        """Return the attributes of the function after this chain: the rest of its last kernel, on the CPU."""
         return SegmentAttrs(self.segment, JOIN, "cpu", (kernel,))
 
     def to_attrs(self) -> tvm.ir.DictAttrs:
-        """As Relay keeps them; what does not apply to the role is left out."""
+        """Return Relay's representation, without attributes that do not apply to the role."""
         names = ["segment", "role", "device", "kernels"]
         if self.role in (CHAIN, SHARE):
             names += ["axis", "dim", "cut", "extent"]
@@ -77,7 +77,7 @@ class SegmentAttrs:
 
     @staticmethod
     def read(func: object) -> SegmentAttrs | None:
-        """The attributes of a function; `None` for anything that `outline` or `split` did not make."""
+        """Read the attributes of a function; `None` for anything that `outline` or `split` did not make."""
         if not isinstance(func, relay.Function) or func.attrs is None or f"{_KEY}segment" not in func.attrs.keys():  # noqa: SIM118
             return None
         have = set(func.attrs.keys())
@@ -88,35 +88,35 @@ class SegmentAttrs:
 
 
 def attrs_of(func: relay.Function) -> SegmentAttrs:
-    """`SegmentAttrs.read` of a function that must have them."""
+    """Read the attributes of a function that must have them."""
     found = SegmentAttrs.read(func)
     assert found is not None, "main calls functions of segments only"
     return found
 
 
 def device_of(func: object) -> str | None:
-    """The device of a function, `None` for one without attributes."""
+    """Return the device of a function, `None` for a function without attributes."""
     found = SegmentAttrs.read(func)
     return None if found is None else found.device
 
 
 def is_operator(expr: relay.Expr, name: str) -> bool:
-    """Whether an expression is a call of the operator of that name."""
+    """Whether an expression is a call of the named operator."""
     return isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op) and expr.op.name == name
 
 
 def is_slice(expr: relay.Expr) -> bool:
-    """Whether an expression of main, after `split`, cuts out what a share needs of a value."""
+    """Whether an expression of main, after `split`, slices the input of a share."""
     return is_operator(expr, "strided_slice")
 
 
 def is_concatenation(expr: relay.Expr) -> bool:
-    """Whether an expression of main, after `split`, puts the parts of a result side by side."""
+    """Whether an expression of main, after `split`, joins the parts of a result."""
     return is_operator(expr, "concatenate")
 
 
 def is_sum(expr: relay.Expr) -> bool:
-    """Whether an expression of main, after `split`, adds partial sums up."""
+    """Whether an expression of main, after `split`, adds partial sums."""
     return is_operator(expr, "add")
 
 

@@ -1,11 +1,11 @@
-"""Branches: keep TVM from merging parallel operators of a let chain.
+"""Prevent TVM from merging parallel operators of a let chain.
 
 At optimisation level 4 relay.build combines three or more convolutions or matrix products that read the same value
 into one. After the split these may be shares of different chains, which the plan runs at different times; and the
-merged weights are a new constant expression, which TVM can't fold where it lives on the GPU. TVM recognises such a
+merged weights are a new constant expression, which TVM can't fold on the GPU. TVM recognises such a
 group by its common argument, and does not look through the variables of a let. So each member reads the value through a
 variable of its own, ``let mine = common``, for which the executor runs nothing. A common argument that has no variable
-yet is bound to one; it ends a fused kernel in any case, since several operators that TVM does not fuse it with read it.
+yet is bound to one; it ends a fused kernel anyway, because several operators read it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from tvm import relay
 Binding = tuple[relay.Var, relay.Expr]
 
 _MERGED_OPS = ("nn.conv2d", "nn.dense", "nn.batch_matmul")
-# Fewer branches TVM leaves alone.
+# TVM does not merge fewer branches.
 _MIN_BRANCHES = 3
 
 
 def keep_apart(binds: Sequence[Binding]) -> list[Binding]:
-    """Give parallel convolutions and matrix products arguments of their own.
+    """Give each of several parallel convolutions or matrix products its own argument variable.
 
     Parameters
     ----------
     binds : sequence of (relay.Var, relay.Expr)
-        The variables of a let chain, in order, and what they are bound to; work of one device in one ``on_device``.
+        The variables of a let chain, in order, and their values; each ``on_device`` holds work of one device.
 
     Returns
     -------
     list of (relay.Var, relay.Expr)
-        The same computation, with more variables where there are such branches.
+        The same computation, with additional variables for such branches.
     """
     branches: Counter[tuple[str, relay.Expr]] = Counter()
     for _, value in binds:
@@ -57,7 +57,7 @@ def _merges(node: relay.Expr) -> bool:
 
 
 class _Apart(relay.ExprMutator):
-    """Rewrites what one variable is bound to; `binds` has what must be bound before it."""
+    """Rewrites the value of one variable; `binds` collects the bindings that must precede it."""
 
     def __init__(self, common: set[tuple[str, relay.Expr]], name: str, value: relay.Expr):
         super().__init__()
@@ -68,7 +68,7 @@ class _Apart(relay.ExprMutator):
     def visit(self, expr: relay.Expr) -> relay.Expr:
         if expr not in self.args or expr in self.memo_map:
             return super().visit(expr)
-        # bound on the same device as the value that it is part of, for whatever else reads it, too
+        # bound on the same device as the value that contains it, for all its readers
         bound = self._bind(relay.Call(self.outer.op, [super().visit(expr)], self.outer.attrs))
         self.memo_map[expr] = bound
         return bound

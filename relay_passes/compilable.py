@@ -1,10 +1,10 @@
-"""Ask TVM which functions of the GPU it can compile, before anything is built.
+"""Check which functions of the GPU TVM can compile, before anything is built.
 
-TVM refuses an operator on a GPU in several places: no implementation for a layout, no schedule for the target, a
-schedule that does not fit the shape (that of a share, often), threads that are not bound. All of them are at the
-beginning of compiling a kernel: an implementation is chosen, scheduled, and written as loops. So this is what is asked
-for, by the same calls that `relay.build` makes, with the same tuning records; the passes after it and code generation,
-where most of the time goes, are left out. The answer is remembered for every kernel, by its structure, in this process.
+TVM rejects an operator on a GPU for several reasons: no implementation for a layout, no schedule for the target, a
+schedule that does not fit the shape (often a share's), loops not bound to threads. All of these occur in the first
+steps of compiling a kernel: an implementation is selected, scheduled, and lowered to loops. The check runs these steps
+with the same calls and tuning records as `relay.build`, and skips the later passes and code generation, which take most
+of the time. The answer for each kernel is cached by its structure in this process.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.pass_context import change_context
 
 from .attrs import attrs_of, device_of
 from .extract import anchor_attrs
@@ -33,17 +34,17 @@ _NOT_BOUND = "its schedule leaves a loop outside the GPU's threads"
 _CLASS = re.compile(r"^(?:[\w.]*Error: )+")
 
 _Key = tuple[int, str, str]
-# By the context that tuning records come from: with others TVM may choose another schedule.
+# Keyed by the context of tuning records: with other records TVM may choose another schedule.
 _answers: WeakKeyDictionary[autotvm.task.DispatchContext, dict[_Key, str]] = WeakKeyDictionary()
 
 
 class Uncompilable(CoExecError):
-    """A plan has work for the GPU that TVM can't compile for it.
+    """A plan assigns work to the GPU that TVM can't compile for it.
 
     Attributes
     ----------
     refusals : tuple of Refusal
-        What of it; never empty.
+        The kernels and shares concerned; never empty.
     """
 
     def __init__(self, graph: KernelGraph, refusals: Sequence[Refusal]):
@@ -68,7 +69,7 @@ class _Refused:
     inputs, outputs : frozenset of tuple of int
         Shapes; weights are among the inputs.
     place : tuple of int
-        Its number among the function's kernels with the same anchor, and how many these are.
+        Its number among the function's kernels with the same anchor, and the number of these.
     why : str
     """
 
@@ -82,7 +83,7 @@ class _Refused:
 
     @staticmethod
     def of(kernels: list[relay.Function], number: int, segment: int, why: str) -> _Refused:
-        """The kernel of that number among those of a function."""
+        """Describe one of the kernels of a function, by its number."""
         kernel, calls = kernels[number], _calls(kernels[number])
         anchor = anchor_of(calls)
         alike = [n for n, k in enumerate(kernels) if anchor_of(_calls(k)).op == anchor.op]
@@ -98,21 +99,21 @@ class _Refused:
 
 
 def check_compilable(mod: tvm.IRModule, plan: Plan, graph: KernelGraph, gpu: Target) -> None:
-    """Ask for all functions of the GPU.
+    """Check all functions of the GPU.
 
     Parameters
     ----------
     mod : IRModule
         After `AlterShareLayouts`.
     plan : Plan
-        What it was divided by.
+        The plan that the module was divided by.
     graph : KernelGraph
     gpu : Target
 
     Raises
     ------
     Uncompilable
-        When TVM refuses some of them.
+        If TVM can't compile some of them.
     """
     found: dict[tuple[int, str], Refusal] = {}
     for refused in _refused(mod, gpu):
@@ -126,7 +127,9 @@ def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
     number = {v: attrs_of(f).segment for v, f in mod.functions.items() if device_of(f) == "gpu"}
     if not number:
         return []
-    context = autotvm.DispatchContext.current  # before that of TopHub's records, which is another one each time
+    context = (
+        autotvm.DispatchContext.current
+    )  # read before TopHub's context is entered, which is a new object each time
     plain = tvm.IRModule({v: relay.Function(mod[v].params, mod[v].body, mod[v].ret_type) for v in number})
     with gpu:
         fused = tvm.transform.Sequential(
@@ -143,7 +146,7 @@ def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
 
 
 def _primitives(func: relay.Function) -> list[relay.Function]:
-    """Fused kernels in the order in which they are called."""
+    """Return fused kernels in the order of their calls."""
     found: list[relay.Function] = []
 
     def visit(node: relay.Expr) -> None:
@@ -156,7 +159,7 @@ def _primitives(func: relay.Function) -> list[relay.Function]:
 
 
 def _why_not(kernel: relay.Function, gpu: Target, context: autotvm.task.DispatchContext) -> str:
-    """Why TVM can't compile a fused kernel; empty when it can."""
+    """Return why TVM can't compile a fused kernel; empty if it can."""
     config = {k: v for k, v in tvm.transform.PassContext.current().config.items() if "schedule" in k}
     key = (tvm.ir.structural_hash(kernel, map_free_vars=True), str(gpu), str(config))
     answers = _answers.setdefault(context, {})
@@ -170,30 +173,23 @@ def _ask(kernel: relay.Function, gpu: Target) -> str:
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)
     def look(func, mod, ctx):
-        """Looks at a kernel's loops, and empties it, so that the passes behind have nothing to do."""
+        """Inspect a kernel's loops, then empty it, so that later passes are no-ops."""
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
         return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
 
-    current = tvm.transform.PassContext.current()
-    config = {**dict(current.config.items()), "tir.add_lower_pass": [(0, look)]}
     compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
-    asking = tvm.transform.PassContext(
-        opt_level=current.opt_level,
-        required_pass=list(current.required_pass),
-        disabled_pass=list(current.disabled_pass),
-        config=config,
-    )
+    asking = change_context(instruments=(), config={"tir.add_lower_pass": [(0, look)]})
     compiler.clear()
     try:
         with asking, gpu, _libinfo_read_once():
             compiler.lower(kernel, gpu)
-    except Exception as err:  # whatever it is, relay.build would end with it
-        cause = err.__context__ or err  # TVM's wrapper has the stack in its text
-        # targets are written with all their options
+    except Exception as err:  # relay.build would fail with the same error, of any class
+        cause = err.__context__ or err  # the text of TVM's wrapper holds a stack trace
+        # TVM prints targets with all their options
         return re.sub(rf"\b{gpu.kind.name} -[^'\"]*", gpu.kind.name, _CLASS.sub("", one_line(cause)))
     finally:
-        compiler.clear()  # others must not get kernels that were emptied
-        autotvm.GLOBAL_SCOPE.silent = silent  # stays set when an implementation raises
+        compiler.clear()  # later compilations must not get the emptied kernels
+        autotvm.GLOBAL_SCOPE.silent = silent  # stays set if an implementation raises
     return "" if all(bound) else _NOT_BOUND
 
 
@@ -202,7 +198,7 @@ _verify_memory = tvm.get_global_func("tir.analysis.verify_memory")
 
 @contextmanager
 def _libinfo_read_once() -> Iterator[None]:
-    """TVM reads all of its build options again for each dimension of each shape: more than half of the time."""
+    """Cache TVM's build options, which it reads again for each dimension of each shape (over half of the time)."""
     stock = te_compiler.libinfo
     options = stock()
     te_compiler.libinfo = lambda: options
@@ -213,7 +209,7 @@ def _libinfo_read_once() -> Iterator[None]:
 
 
 def _calls(kernel: relay.Function) -> list[relay.Call]:
-    """Calls of operators, in post order."""
+    """Return calls of operators, in post order."""
     calls: list[relay.Call] = []
 
     def visit(node: relay.Expr) -> None:
@@ -231,11 +227,11 @@ def _shapes(ty: tvm.ir.Type) -> frozenset[tuple[int, ...]]:
 
 
 def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Target) -> list[Refusal]:
-    """What of the graph a refused kernel stands for.
+    """Map a refused kernel to the kernels of the graph that it comes from.
 
-    A share's kernels carry no numbers: layouts are altered by then, slices added. They are known by their operators,
-    those of the same operators by their order, or else by shapes and attributes. Where that does not tell, all are
-    meant.
+    A share's kernels carry no numbers, and at this point layouts are altered and slices added. They are matched by
+    their operators, among equal operators by their order, or else by shapes and attributes. If the match is ambiguous,
+    all candidates are refused.
     """
     shares = segment.shares(graph) if segment.device == "split" else None
     fits: dict[int, tuple[int, ...]] = {}

@@ -1,7 +1,7 @@
 """Inline: put segment functions back into main.
 
-After `annotate` or `split` main calls one global function per segment or share. Inlining gives a plain main again, for
-tests, for a build on a single device, and for reading.
+After `outline` or `split` main calls one global function per segment or share. Inlining restores a plain main, for
+tests, for a build on a single device, and for readable output.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from tvm import relay
 
 
 def inline_functions(mod: tvm.IRModule) -> tvm.IRModule:
-    """The module with every call of a global function replaced by the function's body.
+    """Replace every call of a global function by the function's body.
 
     Parameters
     ----------
     mod : tvm.IRModule
-        Its functions must not call themselves.
+        A module without recursive functions.
 
     Returns
     -------
     tvm.IRModule
-        A module with main alone; types are inferred.
+        A module with only main; types are inferred.
     """
     main = mod["main"]
     body = _Inliner(mod).visit(main.body)
@@ -39,7 +39,7 @@ class _Inliner(relay.ExprMutator):
         if not isinstance(call.op, relay.GlobalVar):
             return super().visit_call(call)
         func = self.mod[call.op]
-        # The body is visited before the arguments go in: a mutator would copy them, and shared values with them.
+        # The body is visited before arguments are substituted: a mutator would duplicate shared values in them.
         args = [self.visit(a) for a in call.args]
         return relay.bind(self.visit(func.body), dict(zip(func.params, args, strict=True)))
 

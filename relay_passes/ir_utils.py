@@ -1,4 +1,4 @@
-"""What several passes need: the base of passes, and running TVM's passes one after the other."""
+"""Utilities of several passes: the base class of passes, and running TVM's passes in sequence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tvm
 
 
 class ModulePass:
-    """Base of passes that are written as classes: says to type checkers what TVM's `module_pass` decorator adds."""
+    """Base of passes that are written as classes: declares what TVM's `module_pass` decorator adds."""
 
     if TYPE_CHECKING:
 
@@ -21,16 +21,16 @@ class ModulePass:
 def run_in_order(
     mod: tvm.IRModule, passes: Sequence[tvm.transform.Pass], ctx: tvm.transform.PassContext
 ) -> tvm.IRModule:
-    """What `tvm.transform.Sequential` does, on a typed module, without inferring types before every pass.
+    """Run passes in order as `tvm.transform.Sequential` does, but without inferring types before every pass.
 
-    Relay's function passes leave their result typed; `Sequential` nevertheless resolves the `InferType` that each of
-    them requires, which for a large network takes longer than the passes. Passes above the context's level or disabled
-    in it are left out, as there.
+    Relay's function passes leave their result typed, but `Sequential` still runs the `InferType` that each of them
+    requires, which takes longer than the passes for large networks. Passes above the context's level or disabled in it
+    are skipped, as in `Sequential`.
 
     Parameters
     ----------
     mod : IRModule
-        Typed.
+        A module with types inferred.
     passes : sequence of Pass
     ctx : PassContext
 

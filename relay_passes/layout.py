@@ -1,8 +1,7 @@
-"""Layout: give every device's functions the data layout that device likes.
+"""Layout: give each device's functions the data layout that the device prefers.
 
-In a build for several targets TVM skips layout alteration altogether. Here each function marked for a device goes
-through it alone, under that device's own target; its parameters and results keep the model's layout, so that the
-shares still meet.
+In a build for several targets TVM skips layout alteration. This pass runs it on the functions of each device under that
+device's target; their parameters and results keep the model's layout, so that shares fit together.
 """
 
 from __future__ import annotations
@@ -30,31 +29,31 @@ class AlterShareLayouts(ModulePass):
         self.targets = {"cpu": cpu, "gpu": gpu}
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the module with altered functions."""
+        """Return the module with altered functions."""
         out = tvm.IRModule(mod.functions, mod.type_definitions)
         with tuned_records(list(self.targets.values())):
             for device, target in self.targets.items():
                 own = {v: f for v, f in mod.functions.items() if device_of(f) == device}
-                alter = _altered if device == "cpu" else _altered_if_possible
+                alter = _alter if device == "cpu" else _alter_if_possible
                 for var, func in alter(own, target, ctx).items():
                     out[var] = func
         return out
 
 
 def tuned_records(targets: list[tvm.target.Target]) -> AbstractContextManager:
-    """The records that relay.build will use: layouts must be chosen with the same ones."""
+    """Enter the tuning records that relay.build will use, with which layouts must be chosen as well."""
     if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
         return autotvm.tophub.context(targets)
     return autotvm.utils.EmptyContext()
 
 
-def _altered(
+def _alter(
     functions: dict, target: tvm.target.Target, ctx: tvm.transform.PassContext
 ) -> dict[tvm.ir.GlobalVar, relay.Function]:
-    """A device's functions after layout alteration, all in one module: inferring types anew costs most here.
+    """Alter layouts of a device's functions, all in one module, because type inference takes most of the time.
 
-    Biases are expanded for addition whatever the level is: `relay.build`, perhaps at a higher one, would do so too late
-    to fold them where they live on the GPU.
+    Bias additions are canonicalised at every opt_level: `relay.build`, perhaps at a higher level, would do it too late
+    to fold biases that live on the GPU.
     """
     mod = tvm.IRModule(functions)
     if any(_has_bias(f) for f in functions.values()):
@@ -79,19 +78,19 @@ def _has_bias(func: relay.Function) -> bool:
     return bool(found)
 
 
-def _altered_if_possible(
+def _alter_if_possible(
     functions: dict, target: tvm.target.Target, ctx: tvm.transform.PassContext
 ) -> dict[tvm.ir.GlobalVar, relay.Function]:
-    """`_altered`; functions with an operator that the target can't run stay as they are (see `compilable`).
+    """Do what `_alter` does, but keep functions with an operator that the target can't run (see `compilable`).
 
-    TVM chooses an implementation to choose a layout, and raises where there is none.
+    To choose a layout TVM selects an implementation, and raises an error if there is none.
     """
     try:
-        return _altered(functions, target, ctx)
-    except Exception:  # TVM's and Python's own: strategies raise what they like
+        return _alter(functions, target, ctx)
+    except Exception:  # of any class: strategies raise various errors
         if len(functions) == 1:
             return functions
     found: dict[tvm.ir.GlobalVar, relay.Function] = {}
     for var, func in functions.items():
-        found |= _altered_if_possible({var: func}, target, ctx)
+        found |= _alter_if_possible({var: func}, target, ctx)
     return found

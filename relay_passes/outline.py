@@ -1,13 +1,13 @@
-"""Annotate: write the plan's decisions into the IR.
+"""Outline: write the plan's decisions into the IR.
 
-Every segment becomes a global function that main calls, and the function's attributes say what was decided
+Every segment becomes a global function that main calls, and the function's attributes state the decision
 (`attrs.SegmentAttrs`).
 
-A chain split along the reduction ends with its last kernel's anchor. What that kernel does to the result (bias,
-activation, residual) is a function of its own on the CPU, whose role is ``join``: `split` adds the parts up there.
+A chain split along the reduction ends with its last kernel's anchor. The rest of that kernel (bias, activation,
+residual) becomes a separate function on the CPU with the role ``join``, in which `split` adds the parts.
 
-Constants stay inside the functions. A function whose values are read in several places returns a tuple. The module
-computes the same as before; only its calls are grouped.
+Constants stay inside the functions. A function with several live-outs returns a tuple. The module computes the same as
+before; only its calls are grouped.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from .extract.kernel_axes import anchor_of
 from .ir_utils import ModulePass
 
 
-@tvm.transform.module_pass(opt_level=0, name="CoExecAnnotate")
-class Annotate(ModulePass):
+@tvm.transform.module_pass(opt_level=0, name="CoExecOutline")
+class OutlineSegments(ModulePass):
     """Group a prepared module's calls into one global function per segment of `plan`.
 
     Parameters
     ----------
     plan : Plan
-        Must fit the module (`Plan.check` is called).
+        A plan that fits the module (`Plan.check` is called).
     extracted : Extracted, optional
-        The module's kernels, where the caller has extracted them already.
+        The module's kernels, if the caller has already extracted them.
     """
 
     def __init__(self, plan: Plan, extracted: Extracted | None = None):
         self.plan, self.extracted = plan, extracted
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the annotated module."""
+        """Return the outlined module."""
         extracted = self.extracted or extract_with_calls(mod)
         self.plan.check(extracted.graph)
         return _Outliner(mod, self.plan, extracted).run()
@@ -64,7 +64,7 @@ class _Outliner:
         return relay.transform.InferType()(out)
 
     def _in_main(self, expr: relay.Expr) -> relay.Expr:
-        """An old expression outside all segments (parameter, tuple, constant) as an expression of the new main."""
+        """Translate an old expression outside all segments (parameter, tuple, constant) to the new main."""
         if expr not in self.new:
             if isinstance(expr, relay.Tuple):
                 self.new[expr] = relay.Tuple([self._in_main(f) for f in expr.fields])
@@ -90,15 +90,15 @@ class _Outliner:
             self._function(out, function_name(number, "join"), after, attrs.of_join(segment.kernels[-1]))
 
     def _function(self, out: tvm.IRModule, name: str, calls: list[relay.Call], attrs: SegmentAttrs) -> None:
-        """A function of some calls, and their values in main: fields of a call of it."""
+        """Make a function of some calls, and bind their values to fields of its call in main."""
         inside = set(calls)
-        arguments: list[tuple[relay.Expr, int | None]] = []  # old expression, and which field of it
+        arguments: list[tuple[relay.Expr, int | None]] = []  # old expression, and the index of its field
         params: list[relay.Var] = []
         local: dict[relay.Expr, relay.Expr] = {}
 
         def parameter(expr: relay.Expr, field: int | None, ty: tvm.ir.Type) -> relay.Var:
             if field is None and isinstance(expr, relay.TupleGetItem):
-                expr, field = expr.tuple_value, expr.index  # models write a field down anew for every reader
+                expr, field = expr.tuple_value, expr.index  # models repeat the field expression for every reader
             if (expr, field) not in arguments:
                 arguments.append((expr, field))
                 params.append(relay.var(f"in{len(params)}", ty))  # relay.build calls constants p0, p1...
@@ -143,7 +143,7 @@ class _Outliner:
 
 
 def _fields(expr: relay.Expr, ty: tvm.ir.Type) -> list[tuple[relay.Expr, tvm.ir.Type]]:
-    """A value as tensors: what crosses between segments is never a tuple, so that each tensor is copied on its own."""
+    """Return a value as tensors: tuples never cross between segments, so that each tensor is copied separately."""
     if isinstance(ty, tvm.ir.TupleType):
         return [(relay.TupleGetItem(expr, i), t) for i, t in enumerate(ty.fields)]
     return [(expr, ty)]
@@ -164,7 +164,7 @@ def _attrs(number: int, segment: Segment, graph: KernelGraph) -> SegmentAttrs:
 
 
 def _readers(main: relay.Function) -> dict[relay.Expr, list[relay.Expr | None]]:
-    """Calls that read each call's value, looking through tuples; `None` stands for the result of main."""
+    """Return the calls that read each call's value, through tuples; `None` stands for the result of main."""
     readers: dict[relay.Expr, list[relay.Expr | None]] = {}
 
     def read(expr: relay.Expr, by: relay.Expr | None) -> None:

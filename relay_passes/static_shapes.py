@@ -1,4 +1,4 @@
-"""Why a model has no static shapes, which the graph executor and all planning need."""
+"""Detection of dynamic shapes, which the graph executor and planning don't support."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tvm import relay
 
 
 def open_input(mod: tvm.IRModule) -> str:
-    """The first input of main with an open extent, as a clause; empty when all are static."""
+    """Describe the first input of main with an open extent; empty if all are static."""
     for param in mod["main"].params:
         shape = getattr(param.type_annotation, "shape", ())
         if any(_is_open(d) for d in shape):
@@ -17,7 +17,7 @@ def open_input(mod: tvm.IRModule) -> str:
 
 
 def why_dynamic(mod: tvm.IRModule) -> str:
-    """Why a prepared module has dynamic shapes, and what to do, in one sentence; empty when all shapes are static."""
+    """Say in one sentence why a prepared module has dynamic shapes and what to do; empty if all shapes are static."""
     if found := open_input(mod):
         return f"{found}: import the model with all of its input shapes"
     dynamic: list[relay.Call] = []
@@ -25,7 +25,7 @@ def why_dynamic(mod: tvm.IRModule) -> str:
     if not dynamic:
         return ""
     return (
-        f"the shape of what operator {dynamic[0].op.name} returns depends on data, which TVM's graph executor can't "
+        f"the result shape of operator {dynamic[0].op.name} depends on data, which TVM's graph executor can't "
         "run: replace that operator, or build the model for TVM's virtual machine"
     )
 

@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other, each in a process of its own; ``make bench``.
+"""Run the benchmarks in sequence, each in a separate process; ``make bench``.
 
 scripts/bench.py                     all of them
 scripts/bench.py chain --quick       one of them, with its options
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     chosen = [argument for argument in arguments if not argument.startswith("-")][:1]
     rest = [argument for argument in arguments if argument not in chosen]
     if chosen and chosen[0] not in names():
-        print(f"bench: no benchmark {chosen[0]!r}; there are: {', '.join(names())}", file=sys.stderr)
+        print(f"bench: unknown benchmark {chosen[0]!r}; choose from {', '.join(names())}", file=sys.stderr)
         return 2
     failed = []
     for name in chosen or names():

@@ -1,8 +1,8 @@
-"""The main job on one page: a real network, co-executed on CPU and GPU, checked, and timed against each device alone.
+"""Demo: co-execute a real network on CPU and GPU, check its result, and time it against each device alone.
 
 make demo                                  ResNet-50
 make demo ARGS="--model squeezenet"        something smaller
-make demo ARGS="--ratio 0.5 --axis oc"     a split of one's own instead of the planned one
+make demo ARGS="--ratio 0.5 --axis oc"     a given split instead of the planned one
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ def ratio(text: str) -> float | str:
     try:
         return text if text == "auto" else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 0 to 1") from None
+        raise argparse.ArgumentTypeError(f"{text!r} must be auto or a number from 0 to 1") from None
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= 1")
     return int(text)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description="Co-execute a network on CPU and GPU.")
     parser.add_argument("--model", default="resnet50", help="a network of the zoo (default: resnet50)")
-    parser.add_argument("--cpu", help="the CPU target; default: plain llvm beside pocl, else this CPU's own")
+    parser.add_argument("--cpu", help="the CPU target (default: plain llvm if pocl is the GPU, else this CPU's own)")
     parser.add_argument("--gpu", default="opencl", help="the GPU target (default: opencl)")
-    parser.add_argument("--ratio", type=ratio, default="auto", help="the GPU's part, 0 to 1, or auto (default)")
-    parser.add_argument("--axis", default="auto", help="the axis to divide: oc, h, or auto (default)")
-    parser.add_argument("--repeats", type=positive, default=7, help="timed runs of each (default: 7)")
+    parser.add_argument("--ratio", type=ratio, default="auto", help="the GPU's fraction, 0 to 1, or auto (default)")
+    parser.add_argument("--axis", default="auto", help="the axis to split: oc, h, or auto (default)")
+    parser.add_argument("--repeats", type=positive, default=7, help="timed runs of each variant (default: 7)")
     parser.add_argument("--report", action="store_true", help="print the whole report, kernel by kernel")
-    # How this script times two threads, in a process of its own.
+    # Used internally to time two threads in a separate process.
     parser.add_argument("--time-library", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
 def cpu_target(bed) -> str:
-    """Return this machine's CPU target; beside pocl plain llvm, which is about as fast as pocl on one core."""
+    """Return this machine's CPU target; with pocl it is plain llvm, which is about as fast as pocl on one core."""
     import tvm
 
     if bed.pocl:
@@ -69,7 +69,7 @@ def time_once(module, image: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
 
 
 def time_library(file: str, image_file: str, repeats: int) -> int:
-    """Time an exported one-device library and print the best seconds; run in a process with its own thread count."""
+    """Time an exported one-device library and print the best seconds; runs in a process with its own thread count."""
     import tvm
     from tvm.contrib import graph_executor
 
@@ -108,7 +108,7 @@ def demo(options: argparse.Namespace) -> int:
     bed = testbed.prepare()
     cpu = options.cpu or cpu_target(bed)
     choices = {"ratio": options.ratio, "axis": options.axis}
-    coexec = relay.transform.CoExecPartition(cpu, options.gpu, **choices)  # refuses wrong options before anything runs
+    coexec = relay.transform.CoExecPartition(cpu, options.gpu, **choices)  # checks the options before anything runs
     gpu_target = tvm_coexec.targets(cpu, options.gpu)[1]
     gpu_device = tvm.device(gpu_target.kind.name)
     if not gpu_device.exist:
@@ -148,7 +148,7 @@ def demo(options: argparse.Namespace) -> int:
         errors[name] = float(np.abs(answer - reference).max() / np.abs(reference).max())
     print(f"[{time.perf_counter() - start:5.1f} s] ran once each")
     testbed.pin_main_thread(bed)
-    for _ in range(options.repeats):  # in turns: what else the machine does then hits all alike
+    for _ in range(options.repeats):  # in turns, so that disturbances affect all variants equally
         for name, module in modules.items():
             seconds[name].append(time_once(module, image)[0])
     both_cores = two_threads(libraries["CPU"], image, options.repeats) if bed.pocl else None
@@ -173,7 +173,7 @@ def print_table(model: str, errors: dict, seconds: dict, both_cores: float | Non
         print(f"{'CPU alone, two threads':26} {both_cores * 1e3:9.1f} {'':10} {alone / both_cores:8.2f}x")
     print("Speed-up: over the better single device. Error: against onnxruntime.")
     if both_cores is not None:
-        print("pocl computes on a CPU core, so two CPU threads use the same hardware: the honest comparison here.")
+        print("pocl computes on a CPU core, so two CPU threads use the same hardware: the fair comparison here.")
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-"""Turn a table of RK3399 convolutions into samples that ``coexec fit`` reads: what the generic profile is made from.
+"""Turn a table of RK3399 convolutions into samples that ``coexec fit`` reads: the source of the generic profile.
 
     python scripts/rk3399_samples.py conv2d_cpu_gpu.csv -o rk3399.jsonl
     coexec fit rk3399.jsonl -o cost_models/shipped/generic.json --description "..."
 
-The table has the best records of TVM's public TopHub logs for the CPU and the Mali-T860 of that board, one shape a row:
-``N, IC, IH, IW, OC, KH, KW, stride, pad, depthwise, cpu_ms, mali_ms``.
+The table has the best records of TVM's public TopHub logs for the CPU and the Mali-T860 of that board, one shape per
+row: ``N, IC, IH, IW, OC, KH, KW, stride, pad, depthwise, cpu_ms, mali_ms``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEVICES = {
     "cpu": {"target": "llvm", "name": "RK3399 CPU"},
     "gpu": {"target": "opencl", "name": "RK3399 Mali-T860"},
 }
-# What TVM's strategies take without records; the table does not say what its records ran.
+# The algorithms that TVM's strategies choose without records; the table does not name those of its records.
 ALGORITHMS = {"cpu": "nchwc", "gpu": "direct"}
 
 

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Set up .venv: find a Python that can run the set-up proper (scripts/setup_env), then hand over to it.
-# PYTHON=... chooses the interpreter.
+# Set up .venv: find a Python for the actual set-up (scripts/setup_env) and run it.
+# PYTHON=... selects the interpreter.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; }
 
-# The quick way, taken every time but the first.
+# Fast path, taken on all runs but the first.
 if [ -x .venv/bin/python ] && .venv/bin/python -S -m scripts.setup_env --check 2>/dev/null; then
     exit 0
 fi

@@ -1,7 +1,7 @@
 """Check types with mypy: ``python scripts/typecheck.py [MYPY OPTIONS]``; settings are in pyproject.toml.
 
-The installed package is made of three folders (see setup.py) and mypy knows only one folder per package, so it checks a
-tree of links under ``build/typecheck`` that looks as the installed package does. Messages name the real files.
+The package is installed from three folders (see setup.py), but mypy supports one folder per package, so it checks a
+tree of links under ``build/typecheck`` with the layout of the installed package. Messages name the real files.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def link_package() -> None:
             (package / target.name).symlink_to(os.path.relpath(target, package))
 
 
-def with_real_paths(line: str) -> str:
-    """The message with the path of the source file instead of that of the link."""
+def restore_paths(line: str) -> str:
+    """Replace the path of the link in a message by that of the source file."""
     found = re.match(r"build/typecheck/[^:]+", line)
     if found is None:
         return line
@@ -38,12 +38,12 @@ def with_real_paths(line: str) -> str:
 
 
 def main() -> int:
-    """Run mypy on the package; the result is mypy's exit status."""
+    """Run mypy on the package, and return mypy's exit status."""
     link_package()
     command = [sys.executable, "-m", "mypy", *sys.argv[1:], "-p", "tvm_coexec"]
     environment = dict(os.environ, MYPYPATH=str(TREE.relative_to(ROOT)))
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    print("\n".join(map(with_real_paths, done.stdout.splitlines())))
+    print("\n".join(map(restore_paths, done.stdout.splitlines())))
     return done.returncode
 
 

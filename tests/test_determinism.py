@@ -21,7 +21,7 @@ import tvm
 from tvm import relay
 from ir_text import ir_text
 from tvm_coexec import planner
-from tvm_coexec.relay_passes.outline import Annotate
+from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains
@@ -43,7 +43,7 @@ print(graph.to_json())
 for axis in ("h", "oc"):
     plan = planner.make_plan(graph, axis=axis, ratio=0.5)
     print(plan.to_json())
-    annotated = Annotate(plan)(mod)
+    annotated = OutlineSegments(plan)(mod)
     print(ir_text(annotated), ir_text(SplitChains()(annotated)))
 """
 

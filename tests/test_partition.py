@@ -9,6 +9,7 @@ from tvm import relay
 import tvm_coexec
 from tests import models
 from tvm_coexec import CoExecError
+from tvm_coexec.cost_models import AnalyticCosts
 from tvm_coexec.partition import PLAN_ATTR
 
 pytestmark = pytest.mark.llvm
@@ -91,8 +92,24 @@ def test_bad_profile_is_one_sentence(tmp_path):
         path.write_text(content)
         with pytest.raises(CoExecError, match=text):
             relay.transform.CoExecPartition(profile=str(path))(models.conv_chain())
-    with pytest.raises(CoExecError, match="profile must be a file, a name or a cost model, not int"):
-        relay.transform.CoExecPartition(profile=7)(models.conv_chain())
+
+
+class LooksLikeCosts:
+    """Has every method of a cost model and is none."""
+
+    upload = download = host_copy = None
+
+    def whole_s(self, device, kernel): ...
+
+    def shares_s(self, device, kernel, dim, ranges): ...
+
+    def slowdown(self, device): ...
+
+
+@pytest.mark.parametrize("profile", [7, {"cpu": 1.0}, LooksLikeCosts(), AnalyticCosts])
+def test_what_is_no_cost_model_is_refused(profile):
+    with pytest.raises(CoExecError, match=rf"profile must be .*Costs\), not {type(profile).__name__}$"):
+        relay.transform.CoExecPartition(profile=profile)(models.conv_chain())
 
 
 def test_control_flow_stays_whole_with_a_reason():
@@ -118,12 +135,12 @@ def test_let_bound_models_are_understood():
 
 
 def test_decisions_can_be_read_in_the_annotated_ir():
-    from tvm_coexec.relay_passes.outline import Annotate
+    from tvm_coexec.relay_passes.outline import OutlineSegments
     from tvm_coexec.relay_passes.prepare import Prepare
 
     mod = models.fire_net()
     plan = tvm_coexec.plan_of(relay.transform.CoExecPartition(ratio=0.5, axis="h")(mod))
-    annotated = Annotate(plan)(Prepare()(mod))
+    annotated = OutlineSegments(plan)(Prepare()(mod))
     chain = annotated["coexec_0_split"]
     assert str(chain.attrs["coexec.axis"]) == "h"
     assert int(chain.attrs["coexec.cut"]) == plan.segments[0].cut

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.opencl
 
 
 def test_textures_are_refused_where_the_runtime_is_ours():
-    with pytest.raises(CoExecError, match="leave -device=adreno out, or use a TVM built with USE_OPENCL=ON"):
+    with pytest.raises(CoExecError, match="omit -device=adreno, or use a TVM built with USE_OPENCL=ON"):
         tvm_coexec.CoExecPartition(gpu=ADRENO)
     with pytest.raises(CoExecError, match="this package's is in use here"):
         tvm_coexec.build(models.conv_chain(1), cpu="llvm -mtriple=x86_64-unknown-linux-gnu", gpu=ADRENO, ratio=1.0)

@@ -68,8 +68,8 @@ def without_heavy_operators():
 # module, options of the pass, what the report says
 CASES = {
     "fused before": (lambda: relay.transform.FuseOps(2)(plain()), {"ratio": 0.5}, "control flow or closures"),
-    "functions": (with_a_function, {"ratio": 0.5}, "functions beside main (helper)"),
-    "pinned": (lambda: pinned(tvm.cpu()), {"ratio": 0.5}, "says where parts of it run (on_device)"),
+    "functions": (with_a_function, {"ratio": 0.5}, "other functions than main (helper)"),
+    "pinned": (lambda: pinned(tvm.cpu()), {"ratio": 0.5}, "itself assigns devices (on_device)"),
     "nothing heavy": (without_heavy_operators, {"ratio": 0.5}, "no convolution or matrix product"),
     "an axis that it lacks": (plain, {"ratio": 0.5, "axis": "w"}, "no axis 'w'"),
     "ratio 0": (plain, {"ratio": 0.0}, "all on the cpu"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def describe(kernel: Kernel, device: str) -> Workload:
         ``cpu`` or ``gpu``: they run different algorithms.
     """
     op = kernel.op.split(".")[-1]
-    common = dict(
+    common: dict[str, Any] = dict(
         in_bytes=kernel.in_bytes,
         out_bytes=kernel.out_bytes,
         weight_bytes=kernel.weight_bytes,
@@ -90,7 +91,9 @@ def describe_shares(
     return replace(whole, **changed, **_extents(kernel, whole, axis, lo, hi, part))
 
 
-def _partial_sums(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part) -> Workload:
+def _partial_sums(
+    kernel: Kernel, whole: Workload, axis: SplitAxis, lo: np.ndarray, hi: np.ndarray, part: np.ndarray
+) -> Workload:
     """Shares of the sum that a convolution or matrix product takes."""
     constants = prod(kernel.attrs["weight_shape"]) * dtype_bytes(kernel.in_tensors[0].dtype) if axis.weights else 0
     made = replace(
@@ -104,7 +107,9 @@ def _partial_sums(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part
     return replace(made, flops=2.0 * made.macs)
 
 
-def _extents(kernel: Kernel, whole: Workload, axis: SplitAxis, lo, hi, part) -> dict:
+def _extents(
+    kernel: Kernel, whole: Workload, axis: SplitAxis, lo: np.ndarray, hi: np.ndarray, part: np.ndarray
+) -> dict:
     """The extents that a cut along an axis makes smaller."""
     kind = whole.kind
     if kind in ("dense", "batch_matmul"):
@@ -138,7 +143,7 @@ def _rows_read(need: InputAccess, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
     return high - low
 
 
-def _bytes_read(kernel: Kernel, axis: SplitAxis, lo, hi, part) -> np.ndarray:
+def _bytes_read(kernel: Kernel, axis: SplitAxis, lo: np.ndarray, hi: np.ndarray, part: np.ndarray) -> np.ndarray:
     if len(kernel.in_tensors) != len(axis.needs):  # a tuple's fields: what they are divided by is not told apart
         return kernel.in_bytes * part
     total = np.zeros_like(part)

@@ -25,7 +25,7 @@ _PRIOR = 3.0
 _MOST_PRIOR = 50.0
 
 
-def transferred(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> AnalyticModel:
+def transfer_model(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> AnalyticModel:
     """The model of a new device from that of another and a few kernels measured on the new one.
 
     For each kind of kernel: seconds = g x what the other device's model says + a sum of terms, all coefficients not
@@ -80,7 +80,7 @@ def _beside_the_other(
     return general * scale, {n: v for n, v in zip(names, added, strict=True) if v > 0}
 
 
-def refined(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> AnalyticModel:
+def refine_model(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> AnalyticModel:
     """The model with new measurements of the same device taken in, without those it was fitted on.
 
     A class moves towards its new measurements by their number against those that it was fitted on, of which at most

@@ -92,8 +92,7 @@ class AnalyticModel(LatencyModel):
     """
 
     name: ClassVar[str] = "analytic"
-    # What it is a model of, for warnings; a profile says so.
-    device: str = ""
+    _device = ""
     _is_quiet = False
 
     def __init__(
@@ -148,9 +147,15 @@ class AnalyticModel(LatencyModel):
         """See `LatencyModel.predict_stacked`."""
         return self.class_of(w).seconds(w)
 
-    def quiet(self) -> None:
-        """Warn no more of classes that were not measured."""
+    def for_device(self, device: str) -> Self:
+        """See `LatencyModel.for_device`."""
+        self._device = device
+        return self
+
+    def quiet(self) -> Self:
+        """See `LatencyModel.quiet`."""
         self._is_quiet = True
+        return self
 
     def class_of(self, w: Workload) -> ClassModel:
         """What predicts a workload; raises like `predict`."""
@@ -165,7 +170,7 @@ class AnalyticModel(LatencyModel):
             raise unknown_class(self, w.key, list(self.classes_))
         if w.key not in self._warned and not self._is_quiet:
             self._warned.add(w.key)
-            where = f" on the {self.device}" if self.device else ""
+            where = f" on the {self._device}" if self._device else ""
             logger.warning("no measured kernels of class %s%s: predicted by a roofline over all classes", w.key, where)
         return self.roofline_
 

@@ -51,6 +51,14 @@ class LatencyModel(ABC):
             Itself.
         """
 
+    def for_device(self, device: str) -> Self:
+        """Name the device in warnings, where the model has any; returns itself."""
+        return self
+
+    def quiet(self) -> Self:
+        """Stop warnings of classes that were not measured, where the model has any; returns itself."""
+        return self
+
     def predict(self, kernels: Workloads) -> np.ndarray:
         """Predicted seconds.
 

@@ -127,6 +127,16 @@ class BoostedModel(LatencyModel):
         rest = np.stack([np.full(n, float(key)), np.log(base), np.log((w.macs + 1) / base)], 1)
         return np.hstack([logarithms(w), remainders(w), plain, blocks, rest]).astype(np.float32)
 
+    def for_device(self, device: str) -> Self:
+        """See `LatencyModel.for_device`."""
+        self.base_.for_device(device)
+        return self
+
+    def quiet(self) -> Self:
+        """See `LatencyModel.quiet`."""
+        self.base_.quiet()
+        return self
+
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
         names = ("max_bytes", "trees", "depth", "rate", "fallback", "work_groups")

@@ -27,8 +27,14 @@ def path_of(name: str) -> Path | None:
     return path if name in names() else None
 
 
-def find(name: str) -> Path:
+def find(name: str, also: tuple[str, ...] = ()) -> Path:
     """The file of a profile by its path or its name.
+
+    Parameters
+    ----------
+    name : str
+    also : tuple of str
+        Other words that the error should offer.
 
     Raises
     ------
@@ -37,7 +43,7 @@ def find(name: str) -> Path:
     """
     found = Path(name) if Path(name).exists() else path_of(name)
     if found is None:
-        known = ", ".join(names())
+        known = ", ".join((*also, *names()))
         raise CoExecError(f"there is no profile {name}: give a file of `coexec fit`, or one of {known}")
     return found
 

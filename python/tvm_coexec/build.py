@@ -1,4 +1,4 @@
-"""What build scripts call."""
+"""Functions for build scripts: partition a module, or partition and build it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
-from .executor.annotations import described
+from .executor.annotations import annotate_graph
 from .partition import CoExecPartition, plan_of
-from .pass_context import deployed
+from .pass_context import deployment_context
 from .targets import targets
 from .whole import check_buildable, target_of_whole
 
@@ -52,7 +52,7 @@ def build(
     Parameters
     ----------
     mod, params
-        Module and weights.
+        The module and its weights.
     cpu, gpu : str or Target
         See `tvm_coexec.targets`.
     **opts
@@ -61,20 +61,20 @@ def build(
     Returns
     -------
     GraphExecutorFactoryModule
-        Stock; ``export_library`` works, and so does ``GraphModule(lib["default"](cpu_device, gpu_device))``. A model
-        that stays whole is built for the CPU alone.
+        TVM's own class; ``export_library`` and ``GraphModule(lib["default"](cpu_device, gpu_device))`` work as usual. A
+        model that stays whole is built for the CPU alone.
 
     Raises
     ------
     CoExecError
-        For an option that can't be used, and for a model that TVM's graph executor can't run: one with an input of
-        open shape, with shapes that depend on data, or with control flow.
+        For an invalid option, and for a model that TVM's graph executor can't run: one with inputs of open shape,
+        data-dependent shapes, or control flow.
     """
-    with deployed():
+    with deployment_context():
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         split = partition(mod)
         both, plan = targets(cpu, gpu), plan_of(split)
         if plan is None:
             check_buildable(split)
             return relay.build(split, target=target_of_whole(split, cpu, gpu))
-        return described(lambda: relay.build(split, target=both), plan, partition.report)
+        return annotate_graph(lambda: relay.build(split, target=both), plan, partition.report)

@@ -1,4 +1,4 @@
-"""CoExecPartition: the whole sequence as one module pass."""
+"""CoExecPartition: all steps from a Relay module to a co-executed one, as one module pass."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from . import planner
 from .core.errors import CoExecError
 from .core.kernel_graph import KernelGraph, Refusal
 from .core.plan import Plan, Segment
-from .cost_models import Costs, MeasuredCosts
-from .cost_models.measured import UNUSABLE_S
+from .cost_models import Costs
 from .partition_options import check_partition_options
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.ir_utils import ModulePass
 from .relay_passes.layout import AlterShareLayouts
-from .relay_passes.outline import Annotate
+from .relay_passes.outline import OutlineSegments
 from .relay_passes.prepare import Prepare, bind_params
-from .relay_passes.schedule_devices import Place
+from .relay_passes.schedule_devices import ScheduleDevices
 from .relay_passes.split import SplitChains
 from .relay_passes.static_shapes import why_dynamic
 from .report.report import Report
@@ -32,31 +31,31 @@ from .targets import check_textures, targets
 logger = logging.getLogger("tvm_coexec")
 
 PLAN_ATTR = "coexec.plan"
-_NO_KERNELS = "it has no operators, or none that gives elements"
+_NO_KERNELS = "it has no operators, or only operators whose results are empty"
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecPartition")
 class CoExecPartition(ModulePass):
-    """Split a model's heavy operators between a CPU and a GPU.
+    """Split a model's compute-intensive operators between a CPU and a GPU.
 
     The result is built with both targets, ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``, and runs in the
-    stock graph executor. The pass is idempotent: a module that carries a plan is returned as it is.
+    stock graph executor. The pass is idempotent: a module that carries a plan is returned unchanged.
 
     Parameters
     ----------
     cpu, gpu : str or Target
         See `tvm_coexec.targets`.
     params : dict of str to NDArray, optional
-        Weights; bound as constants, so that each device gets only its slice. They are in the result even where the
-        model stays whole or was divided before.
+        Weights; bound as constants, so that each device gets only its slice. They are in the result even if the model
+        stays whole or was already divided.
     **options
         Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, profile, plan, verify. Each
-        may be given as a Python value or as the text that a command line takes.
+        may be a Python value or the text of a command-line option.
 
     Raises
     ------
     CoExecError
-        For an option, target, plan or profile that can't be used; the text is one sentence.
+        For an invalid option, target, plan or profile; the text is one sentence.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class CoExecPartition(ModulePass):
         self.report: Report | None = None
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the co-executed module; `report` then tells what was decided."""
+        """Return the co-executed module, and set `report`."""
         mod = bind_params(mod, self.params)
         if plan_of(mod) is not None:
             return mod
@@ -87,35 +86,35 @@ class CoExecPartition(ModulePass):
         if reason:
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
-            # without kernels what is left are inputs and constants, which any device can have
+            # without kernels only inputs and constants are left, which any device can hold
             return prepared if reason == _NO_KERNELS else mod
-        costs = self._costs(prepared, graph)
+        costs = self._costs(prepared)
         both = (self.cpu, self.gpu)
         extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
-            placed = Place(*both)(shares)
+            placed = ScheduleDevices(*both)(shares)
         else:
-            from .measuring.verify.run import verified  # measuring needs the runtime; planning alone does not
+            from .measuring.verify.run import verify_plans  # measuring needs the runtime; planning alone does not
 
             def divide(plan: Plan) -> tvm.IRModule:
-                return Place(*both)(_shares(prepared, extracted, plan, both))
+                return ScheduleDevices(*both)(_shares(prepared, extracted, plan, both))
 
-            plan, placed = verified(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
+            plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
         self.report = Report(extracted.graph, plan, costs=costs)
         logger.info("%s", self.report.summary())
         placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
         return placed
 
-    def _costs(self, prepared: tvm.IRModule, graph: KernelGraph) -> Costs | None:
+    def _costs(self, prepared: tvm.IRModule) -> Costs | None:
         if self.options.plan is not None or not (planner.needs_costs(self.options) or self.options.profile is not None):
             return None
-        from .measuring.on_the_spot import costs_for  # measuring needs the runtime; planning alone does not
+        from .measuring.choose_costs import choose_costs  # measuring needs the runtime; planning alone does not
 
-        return costs_for(prepared, graph, self.cpu, self.gpu, self.options.profile, self.options.axis)
+        return choose_costs(prepared, self.cpu, self.gpu, self.options.profile, self.options.axis).costs
 
     def _plan(self, graph: KernelGraph, costs: Costs | None) -> Plan:
-        """A plan for the graph; one that was given is checked against it, and with it what TVM can compile."""
+        """Make a plan for the graph, or check the given plan against it and against what TVM can compile."""
         if self.options.plan is None:
             return planner.make_plan(graph, costs, self.options)
         try:
@@ -128,7 +127,7 @@ class CoExecPartition(ModulePass):
 def divide_compilably(
     prepared: tvm.IRModule, extracted: Extracted, plan: Callable[[KernelGraph], Plan], targets: Sequence[Target]
 ) -> tuple[Plan, Extracted, tvm.IRModule]:
-    """Plan a module, and plan again as long as TVM can't compile what the plan gives to the GPU.
+    """Plan a module, and plan again as long as TVM can't compile the plan's work for the GPU.
 
     Parameters
     ----------
@@ -137,8 +136,8 @@ def divide_compilably(
     extracted : Extracted
         Its kernels.
     plan : callable
-        Makes a plan for a graph, or raises `CoExecError`. It is called again with the graph without what was refused,
-        so it must respect that (`Plan.check`).
+        Makes a plan for a graph, or raises `CoExecError`. It is called again with a graph restricted by the refusals,
+        which the plan must respect (`Plan.check`).
     targets : (Target, Target)
         CPU and GPU.
 
@@ -146,9 +145,9 @@ def divide_compilably(
     -------
     plan : Plan
     extracted : Extracted
-        With the graph that the plan was made for.
+        Holds the graph that the plan was made for.
     shares : IRModule
-        The functions of both devices, layouts chosen.
+        The functions of both devices, with data layouts chosen.
     """
     while True:
         made = plan(extracted.graph)
@@ -163,22 +162,22 @@ def divide_compilably(
 def restrict_to_measured(
     prepared: tvm.IRModule, extracted: Extracted, costs: Costs | None, targets: Sequence[Target]
 ) -> Extracted:
-    """The kernels without those on the GPU that failed when they were measured there, with what TVM says of them.
+    """Restrict kernels that failed when measured on the GPU to the CPU, with TVM's reason.
 
     Parameters
     ----------
     prepared, extracted, targets
         See `divide_compilably`.
     costs : Costs or None
-        Only measured ones know of failures; with others nothing changes.
+        Only measured costs record failures; with other costs nothing changes.
     """
     graph = extracted.graph
-    if not isinstance(costs, MeasuredCosts):
+    if costs is None:
         return extracted
-    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.whole_s("gpu", k) >= UNUSABLE_S}
+    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.has_failed("gpu", k)}
     if not failed:
         return extracted
-    reasons = dict.fromkeys(failed, "it failed when it was measured on the GPU")
+    reasons = dict.fromkeys(failed, "it failed when measured on the GPU")
     segments = tuple(Segment("gpu" if k.index in failed else "cpu", (k.index,)) for k in graph.kernels)
     try:
         _shares(prepared, extracted, Plan(graph.fingerprint(), segments), targets)
@@ -188,15 +187,15 @@ def restrict_to_measured(
 
 
 def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:
-    """A plan's functions of both devices; raises `Uncompilable`."""
-    annotated = Annotate(plan, extracted)(prepared)
-    altered = AlterShareLayouts(*targets)(SplitChains()(annotated))
+    """Make a plan's functions of both devices; raise `Uncompilable` if TVM can't compile one."""
+    outlined = OutlineSegments(plan, extracted)(prepared)
+    altered = AlterShareLayouts(*targets)(SplitChains()(outlined))
     check_compilable(altered, plan, extracted.graph, targets[1])
     return altered
 
 
 def plan_of(mod: tvm.IRModule) -> Plan | None:
-    """The plan that a co-executed module carries, `None` for any other module."""
+    """Return the plan that a co-executed module carries; `None` for any other module."""
     if "main" not in [g.name_hint for g in mod.get_global_vars()]:
         return None
     attrs = mod["main"].attrs
@@ -206,6 +205,6 @@ def plan_of(mod: tvm.IRModule) -> Plan | None:
 
 
 def register() -> None:
-    """Makes the pass available as ``relay.transform.CoExecPartition`` and by name in ``required=[...]``."""
+    """Make the pass available as ``relay.transform.CoExecPartition`` and by name in ``required=[...]``."""
     relay.transform.CoExecPartition = CoExecPartition
     tvm.register_func("relay._transform.CoExecPartition", lambda: CoExecPartition(), override=True)

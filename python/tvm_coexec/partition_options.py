@@ -1,4 +1,4 @@
-"""Options of `CoExecPartition`: those of planning, and where costs and plans come from."""
+"""Options of `CoExecPartition`: those of planning, and the sources of costs and plans."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def _read_plan(plan: object) -> Plan:
 def _check_profile(profile: object) -> object:
     names = ("measure", *shipped.names())
     if isinstance(profile, str) and profile not in names and not os.path.isfile(profile):
-        raise ValueError(f"is not a file; it may also be one of {', '.join(names)}")
+        raise ValueError(f"is not a file; give a file or one of {', '.join(names)}")
     return profile
 
 
 @dataclass(frozen=True)
 class PartitionOptions(Options):
-    """Options of one partitioning, checked.
+    """Checked options of `CoExecPartition`.
 
     Attributes
     ----------
     profile : str, path, Costs or None
-        What plans are costed with: a file, a shipped profile's name, ``measure``, or a cost model; see
+        Source of the costs: a file, a shipped profile's name, ``measure``, or a cost model; see
         `measuring.choose_costs`.
     plan : Plan or None
         A plan to replay instead of planning.
@@ -51,15 +51,15 @@ class PartitionOptions(Options):
     profile: object | None = option(
         None,
         "FILE",
-        "the devices' costs: a file, the name of a profile that comes with tvm-coexec, or measure, which measures the "
-        "model's kernels on this machine's devices (default: such a profile if it is of these devices, else measure)",
+        "the devices' costs: a file, the name of a shipped profile, or measure, which measures the model's kernels on "
+        "this machine's devices (default: a shipped profile of these devices, else measure)",
         _check_profile,
     )
     plan: Plan | None = option(None, "FILE", "a plan to replay instead of planning", _read_plan)
     verify: Verify | None = option(
         None,
         "PLANS",
-        "build and time the best few plans on this machine's devices, each device alone among them, and keep the "
+        "build and time the best few plans on this machine's devices, including each device alone, and keep the "
         f"fastest; without a number {DEFAULT_PLANS} plans",
         check_verify,
         implied=str(DEFAULT_PLANS),
@@ -67,14 +67,14 @@ class PartitionOptions(Options):
 
 
 def check_partition_options(given: Mapping[str, object], label: Callable[[str], str] = str) -> PartitionOptions:
-    """Options from what the user gave.
+    """Check the options that the user gave.
 
     Parameters
     ----------
     given : mapping of str to object
         Values by name; `None`, and a `verify` that is false, stand for the default.
     label : callable
-        What error messages call an option.
+        Name of an option in error messages.
 
     Raises
     ------
@@ -84,10 +84,10 @@ def check_partition_options(given: Mapping[str, object], label: Callable[[str], 
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     if "plan" in given and (others := [name for name in given if name != "plan"]):
         idle = ", ".join(map(label, others))
-        raise CoExecError(f"{label('plan')} replays a plan as it is, so {idle} would have no effect: leave one out")
+        raise CoExecError(f"{label('plan')} replays a plan unchanged, so {idle} would have no effect: leave one out")
     options = checked(PartitionOptions, given, label)
     if options.verify is not None and options.objective != "latency":
         raise CoExecError(
-            f"{label('verify')} measures time and can't tell which plan has the least {options.objective}: leave it out"
+            f"{label('verify')} measures time and can't compare plans by {options.objective}: leave it out"
         )
     return options

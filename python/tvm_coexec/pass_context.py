@@ -1,8 +1,8 @@
-"""The pass context of deployment builds, and a progress bar for what passes do."""
+"""Pass contexts made from the current one, and a progress bar for what passes do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import tvm
@@ -11,29 +11,46 @@ from tqdm import tqdm
 from tvm_coexec.core.progress import progress
 
 
-def deployed(instruments: bool = True) -> tvm.transform.PassContext:
-    """The current context at level 3, where layouts and fusion of both devices are chosen, or above.
+def change_context(
+    least_level: int = 0, instruments: Sequence | None = None, config: dict | None = None
+) -> tvm.transform.PassContext:
+    """The current context with some of it replaced.
+
+    Parameters
+    ----------
+    least_level : int
+        The level is at least this one.
+    instruments : sequence of PassInstrument, optional
+        Instead of the context's.
+    config : dict, optional
+        Options beyond the context's, or in place of them.
+    """
+    context = tvm.transform.PassContext.current()
+    return tvm.transform.PassContext(
+        opt_level=max(least_level, context.opt_level),
+        required_pass=list(context.required_pass),
+        disabled_pass=list(context.disabled_pass),
+        instruments=list(context.instruments) if instruments is None else list(instruments),
+        config={**dict(context.config.items()), **(config or {})},
+    )
+
+
+def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
+    """The context of deployment builds: level 3, where layouts and fusion of both devices are chosen, or above.
 
     Parameters
     ----------
     instruments : bool
-        Keep the context's instruments, too.
+        Keep the current context's instruments, too.
     """
-    context = tvm.transform.PassContext.current()
-    return tvm.transform.PassContext(
-        opt_level=max(3, context.opt_level),
-        required_pass=list(context.required_pass),
-        disabled_pass=list(context.disabled_pass),
-        instruments=list(context.instruments) if instruments else [],
-        config=dict(context.config.items()),
-    )
+    return change_context(3, None if instruments else ())
 
 
 @tvm.instrument.pass_instrument
 class PassProgress:
-    """A pass instrument that counts the passes that ran, on a bar.
+    """A pass instrument that counts executed passes on a progress bar.
 
-    The total is unknown: lowering runs some for every kernel.
+    The total is unknown: lowering runs several passes per kernel.
 
     Parameters
     ----------
@@ -50,6 +67,17 @@ class PassProgress:
 
 @contextmanager
 def show_passes(what: str) -> Iterator[list[PassProgress]]:
-    """Instruments for a pass context that show a progress bar; none where no bar would be seen."""
+    """Show a progress bar while passes run.
+
+    Parameters
+    ----------
+    what : str
+        Title of the bar.
+
+    Yields
+    ------
+    list of PassProgress
+        Instruments for a pass context; empty if no bar is shown.
+    """
     with progress(what=what, unit="pass") as bar:
         yield [] if bar.disable else [PassProgress(bar)]

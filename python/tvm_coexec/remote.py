@@ -1,4 +1,4 @@
-"""Sessions on other machines, by TVM's RPC."""
+"""Sessions on other machines by TVM's RPC."""
 
 from __future__ import annotations
 
@@ -9,43 +9,48 @@ import tvm
 
 from .core.errors import CoExecError
 
-CONNECT_S = 10
+CONNECT_TIMEOUT_S = 10
 
 
 def connect(address: str | None = None, tracker: str | None = None, key: str = "") -> tvm.rpc.RPCSession:
-    """A session on a TVM RPC server.
+    """Open a session on a TVM RPC server.
 
     Parameters
     ----------
     address : str, optional
         ``HOST:PORT`` of the server itself.
     tracker : str, optional
-        ``HOST:PORT`` of a tracker that knows it by `key`; by default ``TVM_TRACKER_HOST`` and ``TVM_TRACKER_PORT``.
+        ``HOST:PORT`` of a tracker; by default from ``TVM_TRACKER_HOST`` and ``TVM_TRACKER_PORT``.
     key : str
+        The server's key at the tracker.
+
+    Returns
+    -------
+    tvm.rpc.RPCSession
 
     Raises
     ------
     CoExecError
-        When nothing is named, or what is named can't be reached.
+        If no server is named, or if the server or tracker cannot be reached.
     """
     from tvm import rpc
 
     if address is not None and (tracker is not None or key):
-        raise CoExecError(f"the server {address} is named directly: leave tracker and key out")
+        raise CoExecError(f"the server {address} is named directly; omit tracker and key")
     if address is not None:
-        host, port = _reachable("RPC server", address)
+        host, port = _parse_reachable("RPC server", address)
         return rpc.connect(host, port, session_timeout=0)
     if tracker is None:
         parts = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
         if not all(parts):
             raise CoExecError(
-                "no other machine is named: give the HOST:PORT of its RPC server, or of a tracker (which "
-                "TVM_TRACKER_HOST and TVM_TRACKER_PORT name as well)"
+                "no other machine is named; give the HOST:PORT of its RPC server or of a tracker, or set "
+                "TVM_TRACKER_HOST and TVM_TRACKER_PORT"
             )
         tracker = f"{parts[0]}:{parts[1]}"
     if not key:
-        raise CoExecError(f"the tracker {tracker} needs the device's key, too")
-    connection = rpc.connect_tracker(*_reachable("tracker", tracker))
+        raise CoExecError(f"the tracker {tracker} needs the device's key; give it as well")
+    connection = rpc.connect_tracker(*_parse_reachable("tracker", tracker))
     known = sorted(connection.summary()["queue_info"])
     if key not in known:
         raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(known) or 'none'}")
@@ -53,10 +58,9 @@ def connect(address: str | None = None, tracker: str | None = None, key: str = "
 
 
 def close(session: tvm.rpc.RPCSession) -> None:
-    """End a session, so that its server takes the next one; modules and arrays of it can't be used any more.
+    """Close a session, so that its server accepts the next one; its modules and arrays become invalid.
 
-    Without this a session lasts until Python has collected every object that came from it, and whoever connects next
-    waits for that.
+    Without this a session lasts until Python has collected every object that came from it, and the next client waits.
 
     Parameters
     ----------
@@ -65,12 +69,12 @@ def close(session: tvm.rpc.RPCSession) -> None:
     session.get_function("CloseRPCConnection")()
 
 
-def _reachable(what: str, text: str) -> tuple[str, int]:
+def _parse_reachable(what: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
-        raise CoExecError(f"{what} {text} is not HOST:PORT")
+        raise CoExecError(f"{what} {text} is not of the form HOST:PORT")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()  # TVM itself would try for a minute
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # TVM would retry for a minute
     except (OSError, OverflowError) as err:
-        raise CoExecError(f"the {what} {text} can't be reached ({err}); start it, or mend the address") from None
+        raise CoExecError(f"the {what} {text} cannot be reached ({err}); start it, or check the address") from None
     return host, int(port)

@@ -1,7 +1,8 @@
 """TVM's RPC server with this package's OpenCL runtime: ``python -m tvm_coexec.rpc_server``.
 
-Arguments are those of ``python -m tvm.exec.rpc_server``. That one serves what its TVM was built with, and it serves
-from processes of its own, so importing `tvm_coexec` before starting it is not enough: each of them must do that.
+Arguments are those of ``python -m tvm.exec.rpc_server``, which serves only the devices that its TVM was built with. It
+serves each session from a separate process, so it is not enough to import `tvm_coexec` in the server's own process:
+every session's process has to import it.
 """
 
 from __future__ import annotations
@@ -12,27 +13,28 @@ import sys
 
 import tvm.rpc.server
 
-import tvm_coexec  # noqa: F401  importing registers the runtime, in whatever process reads this module
+import tvm_coexec  # noqa: F401  importing registers the runtime in every process that imports this module
 
 _stock_serve_loop = tvm.rpc.server._serve_loop
 
 
 def _serve_loop(*args: object) -> None:
-    """What a session's process runs. It is found by this module's name there, so the runtime is registered first.
+    """Entry point of a session's process, which finds it by this module's name and so registers the runtime first.
 
-    A forked process has it already; with ``--no-fork`` the process is a new one.
+    A forked process has the runtime already; with ``--no-fork`` the process is a new one.
     """
     _stock_serve_loop(*args)
 
 
 def _init_server() -> None:
-    """Runs in the server's process, before it listens."""
+    """Replace TVM's loop; called in the server's process before it listens."""
     tvm.rpc.server._serve_loop = _serve_loop
 
 
 def main() -> None:
-    """Run the server until it is stopped; SIGTERM stops the processes that it started, too."""
-    stock, started = tvm.rpc.Server, []
+    """Run the server until it is stopped; SIGTERM also stops the processes that it started."""
+    stock = tvm.rpc.Server
+    started: list[tvm.rpc.Server] = []
 
     def start(*args: object, **kwargs: object) -> tvm.rpc.Server:
         started.append(stock(*args, **kwargs, server_init_callback=_init_server))
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # functions of this module travel to the server's processes by name, and __main__ is another module there
+    # Functions of this module are pickled by name for the server's processes, where __main__ is another module.
     from .rpc_server import main as run
 
     run()

@@ -9,7 +9,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
-from .core.errors import CoExecError
+from .core.errors import CoExecError, one_line
 from .opencl import runtime
 
 logger = logging.getLogger("tvm_coexec")
@@ -18,11 +18,11 @@ CPU_TYPES = (1,)  # kDLCPU
 
 
 def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Target]:
-    """Targets for a plain ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``.
+    """Return the targets for a plain ``relay.build(mod, target=tvm_coexec.targets(cpu, gpu))``.
 
     In a build for two targets TVM compiles the CPU's kernels for the GPU target's *host*. A host without the CPU
-    target's ``-mcpu``/``-mattr`` makes the CPU's part several times slower without a word, so the host is always the
-    CPU target itself.
+    target's ``-mcpu``/``-mattr`` silently makes the CPU's shares several times slower, so the host is always the CPU
+    target itself.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     Returns
     -------
     list of Target
-        CPU target, GPU target.
+        CPU target and GPU target.
 
     Raises
     ------
     CoExecError
-        When a text is not a target or is of the wrong kind.
+        If a text is not a target, or is a target of the wrong kind.
     """
     cpu_target = _parse("cpu", cpu)
     gpu_target = _parse("gpu", gpu)
@@ -56,11 +56,11 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
 
 
 def _check_processor(text: str | Target, target: Target) -> None:
-    """LLVM takes an unknown processor for a plain one, and says so a hundred times."""
+    """Raise for an unknown processor, for which LLVM would compile generic code with a warning per function."""
     name = str(target.attrs.get("mcpu", "")) if target.kind.name == "llvm" else ""
     try:
         known = [str(a) for a in llvm_get_cpu_archlist(target)] if name else []
-    except tvm.TVMError:  # an LLVM that lacks the architecture says so when it compiles
+    except tvm.TVMError:  # an LLVM without the architecture raises when it compiles
         return
     if known and name not in known:
         near = difflib.get_close_matches(name, known, 3)
@@ -69,15 +69,19 @@ def _check_processor(text: str | Target, target: Target) -> None:
 
 
 def check_textures(cpu: Target, gpu: Target) -> None:
-    """Refuse to compile for textures that this package's OpenCL runtime would have to run.
+    """Refuse to compile for textures if this package's OpenCL runtime has to run the result.
 
-    For an Adreno, TVM puts the tensors of convolutions into textures, which TVM's own OpenCL runtime knows and ours
-    does not. Which runtime another machine has can't be seen from here: compiling for one is allowed, with a warning.
+    For an Adreno, TVM puts the tensors of convolutions into textures, which TVM's own OpenCL runtime supports and this
+    package's does not. The runtime of another machine is unknown: compiling for one is allowed, with a warning.
+
+    Parameters
+    ----------
+    cpu, gpu : Target
 
     Raises
     ------
     CoExecError
-        When the module is compiled for this machine, where the OpenCL runtime is ours.
+        If the module is compiled for this machine, and this package's OpenCL runtime is in use.
     """
     if gpu.kind.name != "opencl" or "adreno" not in (*gpu.keys, gpu.attrs.get("device", "")) or not runtime.is_ours():
         return
@@ -86,12 +90,12 @@ def check_textures(cpu: Target, gpu: Target) -> None:
         logger.warning("%s (a TVM built with USE_OPENCL=ON), not this package's: load the module there", what)
         return
     raise CoExecError(
-        f"{what}, and this package's is in use here: leave -device=adreno out, or use a TVM built with USE_OPENCL=ON"
+        f"{what}, and this package's is in use here; omit -device=adreno, or use a TVM built with USE_OPENCL=ON"
     )
 
 
 def _is_for_another_machine(cpu: Target) -> bool:
-    """Whether the processor, or what it runs (gnu, android), differs from this machine's."""
+    """Return whether the processor or the system (gnu, android) differs from this machine's."""
     wanted = str(cpu.attrs.get("mtriple", ""))
     here = llvm_get_system_triple()
 
@@ -103,7 +107,16 @@ def _is_for_another_machine(cpu: Target) -> bool:
 
 
 def target_text(target: Target) -> str:
-    """A target as profiles name it: without its host and tag, which say nothing of the device."""
+    """Return the text of a target as profiles store it: without host and tag, which do not identify the device.
+
+    Parameters
+    ----------
+    target : Target
+
+    Returns
+    -------
+    str
+    """
     bare = {k: v for k, v in target.export().items() if k not in ("host", "tag")}
     return " ".join(str(Target(bare)).split())
 
@@ -112,6 +125,4 @@ def _parse(which: str, target: str | Target) -> Target:
     try:
         return target if isinstance(target, Target) else Target(target)
     except (ValueError, TypeError, tvm.TVMError) as err:
-        lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-        last = lines[-1] if lines else type(err).__name__
-        raise CoExecError(f"{which} target '{target}' is not a TVM target ({last[:160]})") from None
+        raise CoExecError(f"{which} target '{target}' is not a TVM target ({one_line(err, 160)})") from None

@@ -1,10 +1,10 @@
-"""A network at two places: Neurosurgeon's partition, really running.
+"""Run one network on two machines, divided as Neurosurgeon does.
 
-A plan of the strategy ``neurosurgeon`` cuts the network once, between two places, the ``cpu`` and the ``gpu``. Here the
-first is this machine and the second another one, behind TVM's RPC: `split_at` makes a module of each of the plan's
-segments, and `Places` builds each for its own target, keeps it where it belongs, and runs one after the other. What
-the second reads of the first is the one's output and the other's input, in a fixed order, so that any number of values
-may cross (a residual beside its branch).
+A plan of the strategy ``neurosurgeon`` has one cut, between its devices ``cpu`` and ``gpu``. ``cpu`` stands for this
+machine and ``gpu`` for a remote one, reached through TVM's RPC. `split_at` makes a module of each segment of the plan;
+`TwoMachineRunner` builds each module for its own target, loads it on its machine, and runs them in order. Values that
+cross are outputs of the first module and inputs of the second, in a fixed order, so that any number of values may cross
+(a residual in addition to its branch).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tvm.contrib import graph_executor
 from tvm.target import Target
 
 from . import remote
-from .core.errors import CoExecError
+from .core.errors import CoExecError, one_line
 from .core.naming import function_name
 from .core.plan import Plan
-from .pass_context import deployed
+from .pass_context import deployment_context
 from .relay_passes.extract.extractor import Extracted, extract_with_calls
-from .relay_passes.outline import Annotate
+from .relay_passes.outline import OutlineSegments
 from .relay_passes.prepare import Prepare
 
 HERE, THERE = "here", "there"
-_PLACE_OF = {"cpu": HERE, "gpu": THERE}
+_MACHINE_OF = {"cpu": HERE, "gpu": THERE}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Source:
     output : int
         Number of the part's output.
     name : str
-        Of a model input.
+        Name of the model input.
     """
 
     part: int = -1
@@ -54,11 +54,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """What one place computes in one go.
+    """The part of the model that one machine computes.
 
     Attributes
     ----------
-    place : str
+    machine : str
         ``here`` (the plan's ``cpu``) or ``there`` (its ``gpu``).
     mod : IRModule
         Its inputs are model inputs under their own names, and ``coexec_cross0``, ``coexec_cross1``... for values of
@@ -66,10 +66,10 @@ class Part:
     inputs : dict of str to Source
         In the order of the module's parameters.
     kernels : tuple of int
-        Of the plan.
+        Indices in the plan.
     """
 
-    place: str
+    machine: str
     mod: tvm.IRModule
     inputs: Mapping[str, Source]
     kernels: tuple[int, ...]
@@ -82,7 +82,7 @@ class Partition:
     Attributes
     ----------
     parts : tuple of Part
-        In execution order: prefix and suffix, or one part where everything is at one place.
+        In execution order: prefix and suffix, or a single part if one machine computes everything.
     outputs : tuple of Source
         The model's outputs.
     """
@@ -101,23 +101,23 @@ def split_at(mod: tvm.IRModule, params: dict | None, plan: Plan) -> Partition:
     params : dict of str to NDArray, optional
         Its weights.
     plan : Plan
-        Made for this model; of at most two segments without chains, as those of the strategy ``neurosurgeon`` are.
+        A plan for this model with at most two segments and no chains, as the strategy ``neurosurgeon`` makes them.
 
     Raises
     ------
     CoExecError
-        When the plan is of another model, divides kernels, or changes places more than once.
+        If the plan is for another model, splits kernels, or changes machines more than once.
     """
     prepared, extracted = prepare(mod, params)
     return split_prepared(prepared, extracted, plan)
 
 
 def prepare(mod: tvm.IRModule, params: dict | None = None) -> tuple[tvm.IRModule, Extracted]:
-    """A model as plans see it, and its kernels."""
-    with deployed():
+    """Prepare a model for planning, and extract its kernels."""
+    with deployment_context():
         prepared = Prepare(params)(mod)
         extracted = extract_with_calls(prepared)
-    # a plan's devices stand for places here, whose targets may be of any kind
+    # the plan's devices stand for machines here, whose targets may be of any kind
     extracted.graph = extracted.graph.lift_restrictions()
     if not extracted.graph.kernels:
         raise CoExecError(f"the model can't be cut: {extracted.graph.reason or 'it has no operators'}")
@@ -125,17 +125,17 @@ def prepare(mod: tvm.IRModule, params: dict | None = None) -> tuple[tvm.IRModule
 
 
 def split_prepared(prepared: tvm.IRModule, extracted: Extracted, plan: Plan) -> Partition:
-    """`split_at` for what `prepare` made."""
+    """Do what `split_at` does, for results of `prepare`."""
     if plan.chains or len(plan.segments) > 2:
         raise CoExecError(
             f"the plan (strategy {plan.strategy}) has {len(plan.segments)} segments and {len(plan.chains)} chains; two "
-            "places far apart take one segment each: plan with strategy neurosurgeon"
+            "machines take one segment each: plan with strategy neurosurgeon"
         )
-    with deployed():
-        return _Cutter(Annotate(plan, extracted)(prepared), plan).run()
+    with deployment_context():
+        return _ModuleSplitter(OutlineSegments(plan, extracted)(prepared), plan).run()
 
 
-class _Cutter:
+class _ModuleSplitter:
     def __init__(self, annotated: tvm.IRModule, plan: Plan):
         self.mod, self.plan = annotated, plan
         self.number = {function_name(n, s.device): n for n, s in enumerate(plan.segments)}
@@ -163,7 +163,7 @@ class _Cutter:
             inputs[name] = source
         body = relay.bind(func.body, dict(zip(func.params, params, strict=True)))
         mod = relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(params, body)))
-        return Part(_PLACE_OF[segment.device], mod, inputs, segment.kernels)
+        return Part(_MACHINE_OF[segment.device], mod, inputs, segment.kernels)
 
     def _sources(self, expr: relay.Expr) -> Iterator[Source]:
         if isinstance(expr, relay.Var):
@@ -176,22 +176,22 @@ class _Cutter:
             for f in expr.fields:
                 yield from self._sources(f)
         else:
-            raise CoExecError("the model returns a constant, which no place computes; leave that output out")
+            raise CoExecError("the model returns a constant, which no machine computes; leave that output out")
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A run at both places.
+class RunResult:
+    """Outputs and times of a run on both machines.
 
     Attributes
     ----------
     outputs : list of array
     part_s : list of float
-        Seconds that each part computed; of a part there, with the round trip of the call.
+        Seconds of each part; for a remote part including the round trip of the call.
     link_s : float
-        Seconds of sending and receiving.
+        Seconds spent on sending and receiving.
     sent_bytes, received_bytes : int
-        From here to there, and back.
+        Bytes sent to the remote machine, and received from it.
     """
 
     outputs: list[np.ndarray]
@@ -206,25 +206,25 @@ class Ran:
         return sum(self.part_s) + self.link_s
 
 
-class Places:
-    """A partition's parts built, and loaded where they belong.
+class TwoMachineRunner:
+    """Builds a partition's parts, loads each on its machine, and runs them.
 
-    `close`, or leaving a ``with`` block, ends the session: an RPC server takes one at a time.
+    `close`, or leaving a ``with`` block, ends the session: an RPC server accepts one session at a time.
 
     Parameters
     ----------
     partition : Partition
     here, there : str or Target
-        What each place computes on: ``llvm -mcpu=...``, or a GPU such as ``opencl``.
+        Targets of this and the remote machine: ``llvm -mcpu=...``, or a GPU such as ``opencl``.
     session : tvm.rpc.RPCSession
-        See `remote.connect`; needed where a part is there.
+        See `remote.connect`; required if a part is remote.
     host_there : str or Target
-        The CPU beside a GPU there, such as ``llvm -mtriple=aarch64-linux-gnu``.
+        Target of the remote CPU if `there` is a GPU, such as ``llvm -mtriple=aarch64-linux-gnu``.
 
     Raises
     ------
     CoExecError
-        When a target can't be built for, or a device is missing.
+        If a target is invalid, or a device is missing.
     """
 
     def __init__(
@@ -237,72 +237,72 @@ class Places:
     ):
         self.partition, self.session = partition, session
         targets = {HERE: _target(HERE, here, "llvm"), THERE: _target(THERE, there, host_there)}
-        self.devices = {place: self._device(place, targets[place]) for place in {p.place for p in partition.parts}}
-        self.modules = [self._load(part, targets[part.place]) for part in partition.parts]
+        self.devices = {m: self._device(m, targets[m]) for m in {p.machine for p in partition.parts}}
+        self.modules = [self._load(part, targets[part.machine]) for part in partition.parts]
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Ran:
+    def run(self, inputs: Mapping[str, np.ndarray]) -> RunResult:
         """Run all parts in order.
 
         Parameters
         ----------
         inputs : mapping of str to array
-            Of the model.
+            The model's inputs by name.
         """
         values = {Source(name=name): value for name, value in inputs.items()}
         part_s, link_s, sent, received = [], 0.0, 0, 0
         for number, (part, module) in enumerate(zip(self.partition.parts, self.modules, strict=True)):
-            device, start = self.devices[part.place], time.perf_counter()
+            device, start = self.devices[part.machine], time.perf_counter()
             for name, source in part.inputs.items():
                 value = _value(values, source)
                 module.set_input(name, value)
-                sent += value.nbytes * (part.place == THERE)
+                sent += value.nbytes * (part.machine == THERE)
             device.sync()
-            begun = time.perf_counter()
+            start_run = time.perf_counter()
             module.run()
             device.sync()
             done = time.perf_counter()
             for i in range(module.get_num_outputs()):
                 values[Source(number, i)] = value = module.get_output(i).numpy()
-                received += value.nbytes * (part.place == THERE)
-            part_s.append(done - begun)
-            if part.place == THERE:
-                link_s += begun - start + time.perf_counter() - done
-        return Ran([_value(values, s) for s in self.partition.outputs], part_s, link_s, sent, received)
+                received += value.nbytes * (part.machine == THERE)
+            part_s.append(done - start_run)
+            if part.machine == THERE:
+                link_s += start_run - start + time.perf_counter() - done
+        return RunResult([_value(values, s) for s in self.partition.outputs], part_s, link_s, sent, received)
 
     def close(self) -> None:
-        """End the session; parts there can't run any more."""
+        """End the session; remote parts can't run afterwards."""
         self.modules = []
         if self.session is not None:
             remote.close(self.session)
             self.session = None
 
-    def __enter__(self) -> Places:
+    def __enter__(self) -> TwoMachineRunner:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _device(self, place: str, target: Target) -> tvm.runtime.Device:
+    def _device(self, machine: str, target: Target) -> tvm.runtime.Device:
         kind = target.get_target_device_type()
         name = tvm.runtime.Device.MASK2STR.get(kind, str(kind))
-        if place == HERE:
+        if machine == HERE:
             device = tvm.runtime.Device(kind, 0)
         elif self.session is None:
-            raise CoExecError("the plan has work for the second place: give a session (see remote.connect)")
+            raise CoExecError("the plan has work for the remote machine: give a session (see remote.connect)")
         else:
             device = self.session.device(name, 0)
         if not device.exist:
-            hint = "; `python -m tvm_coexec.rpc_server` is a server with OpenCL" if place == THERE else ""
-            raise CoExecError(f"there is no {name} device {place}{hint}")
+            hint = "; `python -m tvm_coexec.rpc_server` is a server with OpenCL" if machine == THERE else ""
+            raise CoExecError(f"there is no {name} device {machine}{hint}")
         return device
 
     def _load(self, part: Part, target: Target) -> graph_executor.GraphModule:
-        with deployed():
+        with deployment_context():
             lib = relay.build(part.mod, target=target)
-        if part.place == HERE:
+        if part.machine == HERE:
             return graph_executor.GraphModule(lib["default"](self.devices[HERE]))
         assert self.session is not None
-        with tempfile.TemporaryDirectory(prefix="coexec-places-") as folder:
+        with tempfile.TemporaryDirectory(prefix="coexec-parts-") as folder:
             path = os.path.join(folder, f"part{part.kernels[0]}.tar")
             lib.export_library(path)
             self.session.upload(path)
@@ -312,17 +312,16 @@ class Places:
         return graph_executor.GraphModule(loaded["default"](self.devices[THERE]))
 
 
-def _target(place: str, target: str | Target, host: str | Target) -> Target:
+def _target(machine: str, target: str | Target, host: str | Target) -> Target:
     try:
         made = Target(target)
         return made if made.get_target_device_type() == 1 or made.host else Target(made, host=Target(host))
     except (ValueError, TypeError, tvm.TVMError) as err:
-        last = (str(err).strip().splitlines() or [type(err).__name__])[-1].strip()
-        raise CoExecError(f"the target {place}, '{target}', is not a TVM target ({last[:160]})") from None
+        raise CoExecError(f"the target {machine}, '{target}', is not a TVM target ({one_line(err, 160)})") from None
 
 
 def _value(values: Mapping[Source, np.ndarray], source: Source) -> np.ndarray:
     if source not in values:
         given = ", ".join(s.name for s in values if s.part < 0) or "none"
-        raise CoExecError(f"the model's input '{source.name}' is missing; given are: {given}")
+        raise CoExecError(f"the model's input '{source.name}' is missing (given: {given}); give it")
     return values[source]

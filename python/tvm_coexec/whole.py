@@ -19,7 +19,7 @@ _CONTROL_FLOW = (relay.If, relay.Match, relay.RefCreate, relay.RefRead, relay.Re
 
 
 def target_of_whole(mod: tvm.IRModule, cpu: str | Target, gpu: str | Target) -> Target | list[Target]:
-    """What to build an undivided model for.
+    """Return the target for a model that stays whole.
 
     Parameters
     ----------
@@ -30,25 +30,25 @@ def target_of_whole(mod: tvm.IRModule, cpu: str | Target, gpu: str | Target) -> 
     Returns
     -------
     Target or list of Target
-        The CPU alone, since a build for two devices would lose the layouts that the CPU likes; both for a model that
-        says itself which device runs what.
+        The CPU alone, because a build for two devices would lose the CPU's preferred layouts; both for a model that
+        assigns devices itself.
     """
     both = targets(cpu, gpu)
     return both if any(_any_node(f, _is_placed) for f in mod.functions.values()) else both[0]
 
 
 def check_buildable(mod: tvm.IRModule) -> None:
-    """Find what TVM's graph executor can't run before TVM does, whose message would not say what to do.
+    """Raise an error for models that TVM's graph executor can't run; TVM's own message would not say what to do.
 
     Parameters
     ----------
     mod : IRModule
-        With its weights bound.
+        The module with its weights bound.
 
     Raises
     ------
     CoExecError
-        For dynamic shapes, control flow and closures; one sentence that names the input or operator, if it is one.
+        For dynamic shapes, control flow and closures; one sentence that names the input or operator, if known.
     """
     prepared = Prepare()(mod)
     if dynamic := why_dynamic(prepared):
@@ -71,7 +71,7 @@ def _is_placed(node: relay.Expr) -> bool:
 
 
 def _is_closure(node: relay.Expr) -> bool:
-    """Fused functions are primitive, and so are those for external code generators."""
+    """Whether a node is a function other than a fused or external one; those are marked as primitive."""
     is_function = isinstance(node, relay.Function)
     return is_function and (node.attrs is None or "Primitive" not in node.attrs.keys())  # noqa: SIM118 (not a dict)
 

@@ -1,8 +1,8 @@
 """Extract: the fused kernels of a prepared module, as plain data for the planner.
 
-Which operators become one kernel is asked of TVM itself: a copy of the module, every call tagged with its number in
-its source span, goes through `FuseOps`, and the tags found inside a fused function name the calls of that kernel. How
-a kernel's output can be divided follows by running the operators' split rules backwards from its last operator.
+TVM itself decides which operators form a kernel: a copy of the module, with every call's number in its source span,
+goes through `FuseOps`, and the numbers inside a fused function identify the calls of that kernel. The axes along which
+a kernel can be split follow from applying the operators' rules backwards from its last operator.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
 
 @dataclass
 class Extracted:
-    """A kernel graph and the Relay calls behind each kernel.
+    """A kernel graph, and the Relay calls of each kernel.
 
     Attributes
     ----------
     graph : KernelGraph
     calls : list of list of relay.Call
-        Per kernel its calls in post order; the last one makes the kernel's value.
+        Calls of each kernel in post order; the last one computes the kernel's value.
     """
 
     graph: KernelGraph
@@ -36,14 +36,14 @@ class Extracted:
 
 
 def extract(mod: tvm.IRModule) -> KernelGraph:
-    """The kernel graph of a prepared module (see `relay_passes.prepare`)."""
+    """Extract the kernel graph of a prepared module (see `relay_passes.prepare`)."""
     return extract_with_calls(mod).graph
 
 
 def extract_with_calls(mod: tvm.IRModule) -> Extracted:
-    """The kernel graph together with the calls that each kernel stands for.
+    """Extract the kernel graph together with the calls of each kernel.
 
-    The module's calls must be the very objects that the caller goes on to rewrite; types must be inferred.
+    The calls are those of the given module object, which callers must rewrite without a copy; types must be inferred.
     """
     main = mod["main"]
     inputs = tuple((p.name_hint, _tensor(p.checked_type)) for p in main.params)
@@ -58,7 +58,7 @@ def extract_with_calls(mod: tvm.IRModule) -> Extracted:
     param_value = {p: -1 - i for i, p in enumerate(main.params)}
 
     def value_of(expr: relay.Expr) -> list[int]:
-        """Values that an expression reads, looking through tuples; constants are none."""
+        """Return the values that an expression reads, through tuples; constants are not values."""
         if isinstance(expr, relay.Var):
             return [param_value[expr]]
         if isinstance(expr, relay.Call):
@@ -79,10 +79,10 @@ def extract_with_calls(mod: tvm.IRModule) -> Extracted:
 
 
 def _obstacle(mod: tvm.IRModule) -> str:
-    """Why the module as a whole can't be planned; empty when it can."""
+    """Return why the module can't be planned; empty if it can."""
     if len(mod.get_global_vars()) > 1:
         names = ", ".join(sorted(g.name_hint for g in mod.get_global_vars() if g.name_hint != "main"))
-        return f"the module has functions beside main ({names})"
+        return f"the module has other functions than main ({names})"
     kinds: set[str] = set()
     placed: set[str] = set()
 
@@ -97,12 +97,12 @@ def _obstacle(mod: tvm.IRModule) -> str:
     relay.analysis.post_order_visit(mod["main"].body, visit)
     if placed:
         names = " and ".join(sorted(placed))
-        return f"the model itself says where parts of it run ({names}): remove these for a plan to decide"
+        return f"the model itself assigns devices ({names}): remove these operators so that a plan can decide"
     return f"the model has control flow or closures ({', '.join(sorted(kinds))})" if kinds else ""
 
 
 class _Tagger(relay.ExprMutator):
-    """Writes each call's number into its span."""
+    """Writes each call's number into its source span."""
 
     def __init__(self, number: dict[relay.Call, int]):
         super().__init__()
@@ -116,7 +116,7 @@ class _Tagger(relay.ExprMutator):
 
 
 def _fused_groups(main: relay.Function, number: dict[relay.Call, int]) -> list[list[relay.Call]]:
-    """Calls of each fused function, functions in execution order."""
+    """Return the calls of each fused function, functions in execution order."""
     by_number = {n: call for call, n in number.items()}
     tagged = tvm.IRModule.from_expr(relay.Function(main.params, _Tagger(number).visit(main.body)))
     fused = tvm.transform.Sequential([relay.transform.InferType(), relay.transform.FuseOps()])(tagged)
@@ -133,7 +133,7 @@ def _fused_groups(main: relay.Function, number: dict[relay.Call, int]) -> list[l
     relay.analysis.post_order_visit(fused["main"].body, visit)
     found = sum(len(g) for g in groups)
     if found != len(number):
-        # opt_level 0 leaves calls unfused: each is a kernel of its own
+        # opt_level 0 leaves calls unfused: each is a separate kernel
         inside = {c for g in groups for c in g}
         groups += [[c] for c in number if c not in inside]
         groups.sort(key=lambda g: number[g[-1]])
@@ -141,7 +141,7 @@ def _fused_groups(main: relay.Function, number: dict[relay.Call, int]) -> list[l
 
 
 def _tensor(ty: tvm.ir.Type) -> Tensor:
-    """Shape and dtype of a tensor type; a dynamic dimension counts as -1."""
+    """Convert a tensor type; a dynamic dimension becomes -1."""
     if isinstance(ty, relay.TensorType):
         return Tensor(tuple(int(d) if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape), str(ty.dtype))
     return Tensor((), "float32")
@@ -175,7 +175,7 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
         name="+".join(c.op.name for c in calls),
         op=anchor.op.name,
         attrs=anchor_attrs(anchor),
-        # One entry per distinct value; an input read through several expressions (tuple fields) is one value.
+        # One entry per distinct value; several expressions (tuple fields) may read the same value.
         inputs=tuple(dict.fromkeys(args.values())),
         in_tensors=tuple(t for a in args for t in _tensors(a.checked_type)),
         outputs=_tensors(root.checked_type),
@@ -196,12 +196,12 @@ def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimN
     return Kernel(**base, axes=axes, reason=reason)
 
 
-# Attributes that say nothing about cost, or that appear in some TVM versions only.
+# Attributes that do not affect cost, or that exist only in some TVM versions.
 _NOT_COST = ("out_layout", "out_dtype", "auto_scheduler_rewritten_layout", "meta_schedule_original_shape")
 
 
 def anchor_attrs(call: relay.Call) -> dict:
-    """The anchor's attributes as plain JSON values, with its kernel shape."""
+    """Return the anchor's attributes as plain JSON values, with its kernel shape."""
     out: dict = {}
     for key in attr_names(call):
         value = getattr(call.attrs, key)

@@ -1,9 +1,9 @@
-"""How a fused kernel divides: the operators' split rules run backwards from its last operator.
+"""The axes of a fused kernel: the operators' rules, applied backwards from its last operator.
 
-An axis is offered when a range of the kernel's output leads to one range of every value inside it. What it needs of
-each kernel input is kept as the paths of access maps from the output to that input, so that halo rows can be worked out
-for any range later, without TVM. The sum that a convolution or matrix product takes is an axis as well: its shares are
-partial sums of the anchor alone, and whatever the kernel does to the result comes after they have been added up.
+An axis is valid if a range of the kernel's output maps to one range of every value inside the kernel. The access to
+each kernel input is stored as paths of access maps from the output to that input, so that halo rows can be computed
+later for any range, without TVM. The reduction of a convolution or matrix product is an axis as well: its shares are
+partial sums of the anchor, and the kernel's other operators run after the partial sums have been added.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, kin
 Path = tuple[AccessMap, ...]
 DimNames = dict[int, str]
 
-# "h" is the outermost spatial axis, whatever the rank: its slices are the most contiguous ones.
+# "h" is the outermost spatial axis for every rank, because its slices are the most contiguous.
 _SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
 
 
 @dataclass
 class _Backwards:
-    """Where an axis leads: dimension and paths per call of the kernel and per argument (`None`: the whole of it)."""
+    """Result of tracing an axis: dimension and paths per call and per argument of the kernel (`None`: all of it)."""
 
     calls: dict[relay.Call, tuple[int, list[Path]]] = field(default_factory=dict)
     args: dict[relay.Expr, tuple[int, list[Path]] | None] = field(default_factory=dict)
@@ -39,16 +39,16 @@ class _Backwards:
 def kernel_axes(
     calls: list[relay.Call], args: dict[relay.Expr, int], names: dict[int, DimNames], memo: SplitMemo
 ) -> tuple[tuple[SplitAxis, ...], str]:
-    """Every axis along which the whole kernel divides, the sum last, and the reason when there is none.
+    """Return all axes along which a kernel can be split, the reduction last, and the reason if there is none.
 
     Parameters
     ----------
     calls : list of relay.Call
         The kernel's calls in post order.
     args : dict of relay.Expr to int
-        Expressions that the kernel reads, and the values that they stand for.
+        Expressions that the kernel reads, and their values.
     names : dict of int to dict of int to str
-        Axis names by value and dimension, as far as they are known.
+        Known axis names by value and dimension.
     memo : SplitMemo
     """
     root = calls[-1]
@@ -76,12 +76,12 @@ def kernel_axes(
 
 
 def anchor_of(calls: list[relay.Call]) -> relay.Call:
-    """The call that decides a kernel's cost: its convolution or matrix product, else the last one."""
+    """Return the anchor: the kernel's convolution or matrix product, else its last call."""
     return next((c for c in calls if kind_of(c).is_compute_intensive), calls[-1])
 
 
 def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: SplitMemo) -> list[SplitAxis]:
-    """The sum of the anchor as an axis, where nothing in the kernel comes before the anchor."""
+    """Return the anchor's reduction axis, if no operator of the kernel precedes the anchor."""
     anchor = anchor_of(calls)
     split = memo[anchor].get(REDUCED)
     factors = flat_args(anchor)
@@ -108,7 +108,7 @@ def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: Split
 
 
 def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards:
-    """Follows one output dimension; raises `Refusal` where an inner value would be needed whole or two ways at once."""
+    """Trace one output dimension; raise `Refusal` if an inner value is needed whole or along two dimensions."""
     inside = set(calls)
     back = _Backwards({calls[-1]: (dim, [()])})
     for call in reversed(calls):
@@ -135,14 +135,14 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
                 back.args[arg] = None
                 continue
             if len(paths) > 1 and _is_partial(need.map, unchanged.extent):
-                # Two ranges are read, and the operator will be computed on all between them; paths can't tell what of
-                # that falls on this field of a concatenation.
+                # Two ranges are read, and the operator is computed on everything between them; paths can't express
+                # which rows of that fall on this field of a concatenation.
                 if arg in inside:
                     raise Refusal(f"several parts of {call.op.name} are read at once")
                 back.args[arg] = None
                 continue
             target = back.calls if arg in inside else back.args
-            # A map that changes nothing is left out: fewer paths, and equal ones are seen to be equal.
+            # Identity maps are left out, which gives fewer paths and makes equal paths compare equal.
             new = paths if need.map == unchanged else [(*p, need.map) for p in paths]
             known = target.setdefault(arg, (need.dim, []))
             if known is None:
@@ -154,33 +154,33 @@ def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards
 
 
 def _is_partial(access: AccessMap, extent: int) -> bool:
-    """Whether some rows of the output need nothing of this argument."""
+    """Whether some output rows read nothing of this argument."""
     return (0, 0) in (access.apply(0, 1), access.apply(extent - 1, extent))
 
 
 def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[InputAccess | None, ...]:
-    """One entry per value that the kernel reads."""
+    """Return one entry per value that the kernel reads."""
     needs: list[InputAccess | None] = []
     for value in dict.fromkeys(args.values()):
         exprs = [a for a, v in args.items() if v == value]
-        found = [back.args.get(a) for a in exprs]
+        found = [f for a in exprs if (f := back.args.get(a)) is not None]
         is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
-        if is_field or any(f is None for f in found) or len({f[0] for f in found}) > 1:
+        if is_field or len(found) < len(exprs) or len({dim for dim, _ in found}) > 1:
             needs.append(None)
         else:
-            needs.append(InputAccess(found[0][0], tuple(dict.fromkeys(p for f in found for p in f[1]))))
+            needs.append(InputAccess(found[0][0], tuple(dict.fromkeys(p for _, paths in found for p in paths))))
     return tuple(needs)
 
 
 def tuple_of(expr: relay.Expr) -> relay.Expr:
-    """The expression that makes the tuple of which `expr` is a field (of a field...)."""
+    """Return the tuple expression of which `expr` is a (nested) field."""
     while isinstance(expr, relay.TupleGetItem):
         expr = expr.tuple_value
     return expr
 
 
 def _axis_name(calls, dim: int, back: _Backwards, needs, args, names: dict[int, DimNames]) -> str:
-    """Name of an output dimension: as the nearest operator with a layout has it, else as the producer has it."""
+    """Name an output dimension: as in the nearest operator with a layout, else as in the producer."""
     for call in reversed(calls):
         d = back.calls[call][0]
         if kind_of(call) in (OpKind.DENSE, OpKind.BATCH_MATMUL):
@@ -197,7 +197,7 @@ def _axis_name(calls, dim: int, back: _Backwards, needs, args, names: dict[int, 
 
 
 def rank_names(rank: int) -> list[str]:
-    """Names of a tensor's dimensions when nothing but its rank is known: matrices, then NCHW and its kin."""
+    """Name a tensor's dimensions if only its rank is known: matrices, then NCHW and similar layouts."""
     if rank <= 2:
         return ["m", "n"][2 - rank :] if rank else []
     if rank == 3:
@@ -211,6 +211,6 @@ def _layout_names(layout: str) -> list[str]:
 
 
 def _align(name: str, extent: int) -> int:
-    """What cuts are aligned to: channel blocks as CPU schedules pack them, rows as GPU tiles take them."""
+    """Return the tile alignment: channel blocks of CPU schedules, rows of GPU tiles."""
     steps, pieces = ((8, 4, 2), 8) if name in ("oc", "n") else ((4, 2), 8)
     return next((s for s in steps if extent % s == 0 and extent // s >= pieces), 1)

@@ -1,10 +1,10 @@
-"""Prepare: the model as both devices will see it, before anything is decided.
+"""Prepare: normalise the model for both devices, before planning.
 
-Parameters become constants and the rewrites that do not depend on a device are done once on the whole model: batch
-norm folded into scales, quantised (qnn) operators lowered, constants folded. TVM would do these itself in a
+Parameters become constants, and rewrites that do not depend on a device are done once on the whole model: batch norm is
+folded into scales, quantised (qnn) operators are lowered, constants are folded. TVM would do this itself in a
 single-target build; after the split it would see only shares, and constants that live on a GPU, which it can't fold.
-Tensors without elements are dropped as well. Layouts are left alone: they are each device's choice.
-`SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types anew for every pattern
+Tensors without elements are dropped as well. Data layouts are not changed, because each device has its own.
+`SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types again for every pattern
 and would cost more than all passes here together.
 """
 
@@ -18,15 +18,15 @@ from tvm_coexec.core.op_kinds import OpKind
 
 from ..ir_utils import ModulePass, run_in_order
 from ..rules import kind_of
-from .conv_attrs import ConvAttrs, leaves_out
+from .conv_attrs import CompleteConvAttrs, is_incomplete
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
-from .merge_reshapes import MergeViews
+from .merge_reshapes import MergeReshapes
 from .prelu import UnflattenPRelu
 from .split_to_slices import SplitFieldsToSlices
 from .type_only import TYPE_ONLY_OPS, ConcretizeTypes
 
-# With these a model itself says where its values live.
+# Operators by which a model itself assigns devices.
 DEVICE_OPS = frozenset(["on_device", "device_copy"])
 
 
@@ -37,22 +37,22 @@ class Prepare(ModulePass):
     Parameters
     ----------
     params : dict of str to NDArray, optional
-        Weights to bind as constants; the splitter can slice constants at compile time.
+        Weights to bind as constants, which the split pass slices at compile time.
     """
 
     def __init__(self, params: dict | None = None):
         self.params = params
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the prepared module; the input is not changed."""
+        """Return the prepared module; the input is not changed."""
         mod = bind_params(mod, self.params)
         mod = tvm.IRModule(mod.functions, mod.type_definitions)
         ops = _operators(mod["main"])
         if ops & DEVICE_OPS:
-            return relay.transform.InferType()(mod)  # stays whole; folding would meet constants of other devices
+            return relay.transform.InferType()(mod)  # stays whole; folding would fail on constants of other devices
         if "incomplete convolution" in ops:
-            mod = run_in_order(mod, [relay.transform.InferType(), ConvAttrs()], ctx)
-        # Every function pass infers all types anew; so a pass is run only where it has something to do.
+            mod = run_in_order(mod, [relay.transform.InferType(), CompleteConvAttrs()], ctx)
+        # Every function pass infers all types again, so a pass runs only if it has something to rewrite.
         passes: list[tvm.transform.Pass] = [relay.transform.InferType()]
         if "let" in ops:
             passes += [relay.transform.ToGraphNormalForm(), relay.transform.InferType()]
@@ -67,25 +67,27 @@ class Prepare(ModulePass):
             passes.append(UnflattenPRelu())
         if ops & TYPE_ONLY_OPS:
             passes += [ConcretizeTypes(), FoldConstants()]
-        # The two halves of FoldScaleAxis, which itself would fold each constant by a compilation of its own.
+        # The two halves of FoldScaleAxis, which itself would compile a function for each constant.
         passes += [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis(), FoldConstants()]
         if "several views" in ops:
-            passes.append(MergeViews())
+            passes.append(MergeReshapes())
         if "split" in ops:
             passes.append(SplitFieldsToSlices())
         return run_in_order(mod, passes, ctx)
 
 
 def bind_params(mod: tvm.IRModule, params: dict | None) -> tvm.IRModule:
-    """The module with parameters of main as constants; without any the module as it is.
+    """Return the module with parameters of main as constants; without parameters the module itself.
 
     Raises
     ------
     CoExecError
-        When the module has no main.
+        If the module has no main.
     """
     if "main" not in [g.name_hint for g in mod.get_global_vars()]:
-        raise CoExecError("the module has no function 'main': co-execution divides what main computes")
+        raise CoExecError(
+            "the module has no function 'main', which co-execution divides: name the model's function main"
+        )
     if not params:
         return mod
     bound = tvm.IRModule(mod.functions, mod.type_definitions, mod.attrs)
@@ -94,9 +96,9 @@ def bind_params(mod: tvm.IRModule, params: dict | None) -> tvm.IRModule:
 
 
 def _operators(func: relay.Function) -> set[str]:
-    """Names of the operators in a function; ``let``, ``incomplete convolution`` and ``several views`` if it has any.
+    """Return the names of a function's operators, and the markers of other rewrites that it needs.
 
-    ``several views`` are reshapes of one value.
+    Markers are ``let``, ``incomplete convolution``, and ``several views`` (several reshapes of one value).
     """
     found: set[str] = set()
     viewed: set[relay.Expr] = set()
@@ -106,7 +108,7 @@ def _operators(func: relay.Function) -> set[str]:
             found.add("let")
         elif isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op):
             found.add(node.op.name)
-            if leaves_out(node):
+            if is_incomplete(node):
                 found.add("incomplete convolution")
             if kind_of(node) == OpKind.VIEW:
                 if node.args[0] in viewed:

@@ -1,9 +1,9 @@
-"""Tensors without elements become constants.
+"""Replace tensors without elements by constants.
 
-A value of which nothing is stored is known at compile time: a constant of its shape. So whatever computes only such
-values disappears, and no kernel, copy or join has to deal with them. Fields without elements are left out of
-concatenations. What is left are operators that read an empty tensor and still return elements; of constants alone TVM
-folds them (the sum of nothing is zero), others stay whole.
+An empty value is known at compile time: a constant of its shape. So operators that compute only such values disappear,
+and no kernel, copy or join has to handle them. Empty fields are removed from concatenations. Operators that read an
+empty tensor and return elements remain; if they read only constants TVM folds them (an empty sum is zero), and
+otherwise they stay whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class DropEmptyTensors(ModulePass):
     """Replace the values of main that have no elements by constants; its parameters stay."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the module without them; one that has none is returned as it is. Types must be inferred."""
+        """Return the module without them, or the module itself if it has none. Types must be inferred."""
         main, found = mod["main"], []
         relay.analysis.post_order_visit(main.body, lambda n: found.append(n) if is_empty(n) else None)
         if all(isinstance(n, relay.Constant) for n in found):
@@ -52,7 +52,7 @@ class _Dropper(relay.ExprMutator):
         return super().visit_call(call)
 
     def visit_function(self, fn: relay.Function) -> relay.Function:
-        return fn  # its parameters must stay variables; a model with closures stays whole
+        return fn  # parameters must stay variables; a model with closures stays whole
 
     def visit_let(self, let: relay.Let) -> relay.Let:
-        return let  # likewise: those that are left after `ToGraphNormalForm` are in branches of an `If`
+        return let  # lets that remain after `ToGraphNormalForm` are in branches of an `If`; such models stay whole

@@ -1,8 +1,8 @@
 """Constant folding in numpy.
 
 TVM folds a constant expression by compiling and running it, about a tenth of a second each; a network with batch norm
-and packed weights has hundreds. The few operators that weight preparation is made of are folded here in the same
-precision; whatever else is constant is left to `relay.transform.FoldConstant`.
+and packed weights has hundreds. The few operators of weight preparation are folded here in the same precision;
+other constant expressions are left to `relay.transform.FoldConstant`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _layout_transform(a: np.ndarray, attrs: tvm.ir.Attrs) -> np.ndarray | None:
 
 
 def pack(a: np.ndarray, source: str, target: str) -> np.ndarray | None:
-    """Data in layout `target` (such as ``OIHW8i16o``) from plain `source` (``OIHW``); `None` for other cases."""
+    """Convert data from plain layout `source` (``OIHW``) to `target` (such as ``OIHW8i16o``); `None` in other cases."""
     if not (source.isalpha() and source.isupper()):
         return None
     parts = re.findall(r"(\d*)([A-Za-z])", target)
@@ -86,10 +86,10 @@ FOLDERS: dict[str, Folder] = {
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecFoldConstant")
 class FoldConstants(ModulePass):
-    """Fold constants: in numpy where possible, by TVM where not."""
+    """Fold constants, in numpy if possible, otherwise with TVM."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the folded module, types inferred."""
+        """Return the folded module, types inferred."""
         out = tvm.IRModule(mod.functions, mod.type_definitions)
         mutator = _Mutator()
         for var, func in mod.functions.items():
@@ -99,7 +99,7 @@ class FoldConstants(ModulePass):
 
 
 class _Mutator(relay.ExprMutator):
-    """Folds what numpy can; `left_over` tells whether other constant calls remain."""
+    """Folds calls that numpy supports; `left_over` is true if other constant calls remain."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,18 +114,18 @@ class _Mutator(relay.ExprMutator):
         if name in FOLDERS and all(isinstance(a, relay.Constant) for a in new.args):
             arrays = [a.data.numpy() for a in new.args]
             folded = FOLDERS[name](*arrays, new.attrs)
-            # These operators keep the type; numpy widens some (the root of an integer).
+            # Relay's operators keep the dtype; numpy widens some (the square root of an integer).
             if folded is not None and folded.dtype != arrays[0].dtype:
                 folded = None
         if folded is None:
             self.left_over = self.left_over or is_constant(new)
             return new
-        # Not `ascontiguousarray`, which gives a scalar a dimension; numpy's own arithmetic gives it none.
+        # Not `ascontiguousarray`, which turns scalars into arrays of rank 1.
         return relay.const(np.asarray(folded, order="C"), dtype=str(folded.dtype))
 
 
 def is_constant(expr: relay.Expr) -> bool:
-    """Whether an expression is built from constants by operators alone, so that it folds."""
+    """Whether an expression consists only of constants and operators, so that it folds."""
     if isinstance(expr, relay.Tuple):
         return all(is_constant(f) for f in expr.fields)
     if isinstance(expr, relay.Call):

@@ -1,8 +1,8 @@
-"""Views: one reshape for all who read a value in the same shape.
+"""Merge equal reshapes of one value (common subexpression elimination).
 
-The ONNX importer flattens a value anew for every matrix product that reads it, so attention would send the same tokens
-to a device three times: for queries, keys and values. TVM merges equal expressions at its highest levels only, and
-after the split, where it is too late.
+The ONNX importer flattens a value separately for every matrix product that reads it, so attention would copy the same
+tokens to a device three times, for queries, keys and values. TVM merges equal expressions only at its highest levels,
+and after the split, which is too late.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..ir_utils import ModulePass
 from ..rules import kind_of
 
 
-@tvm.transform.module_pass(opt_level=0, name="CoExecMergeViews")
-class MergeViews(ModulePass):
+@tvm.transform.module_pass(opt_level=0, name="CoExecMergeReshapes")
+class MergeReshapes(ModulePass):
     """Replace reshapes of one value to one shape in main by the first of them."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the module without such twins; one that has none is returned as it is. Types must be inferred."""
+        """Return the module without duplicates, or the module itself if it has none. Types must be inferred."""
         merger = _Merger()
         main = merger.visit(mod["main"])
         if not merger.merged:

@@ -1,8 +1,8 @@
 """PReLU: undo the flattening that TVM's ONNX importer wraps around it.
 
 The importer writes PRelu as a flattening of the data, an equally long array of slopes, `nn.prelu` over the one flat
-axis, and a reshape back. Rows and channels are mixed by that, so nothing would divide. Slopes that differ along one
-axis only (one a channel, as all networks have them) are what `nn.prelu` takes anyway.
+axis, and a reshape back. This mixes rows and channels, so that no axis could be split. If slopes differ along one
+axis only (one per channel, as in all common networks), `nn.prelu` supports them directly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class UnflattenPRelu(ModulePass):
     """Rewrite flattened PReLUs of main with constant slopes as `nn.prelu` along their axis."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the module without them; one that has none is returned as it is. Types must be inferred."""
+        """Return the module without them, or the module itself if it has none. Types must be inferred."""
         found: list[relay.Call] = []
         relay.analysis.post_order_visit(mod["main"].body, lambda n: found.append(n) if _match(n) else None)
         if not found:
@@ -34,7 +34,7 @@ def _calls(node: relay.Expr, name: str) -> bool:
 
 
 def _match(node: relay.Expr) -> tuple[relay.Expr, np.ndarray, int] | None:
-    """Data, slopes and axis of ``reshape(prelu(reshape(data), reshape(broadcast_to_like(slopes, ...))))``."""
+    """Return data, slopes and axis of ``reshape(prelu(reshape(data), reshape(broadcast_to_like(slopes, ...))))``."""
     if not (_calls(node, "reshape") and _calls(node.args[0], "nn.prelu")):
         return None
     flat, slopes = node.args[0].args

@@ -1,7 +1,7 @@
-"""Tuples: write fields of `split` as slices.
+"""Rewrite fields of `split` as slices.
 
-A kernel that returns a tuple can't be divided, and `split` would be one. A field of it is a strided slice of its
-argument, which divides like any operator and fuses into what reads it.
+A kernel that returns a tuple, such as `split`, is not splittable. A field of `split` is a strided slice of its
+argument, which can be split like other operators and fuses into its readers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class SplitFieldsToSlices(ModulePass):
     """Rewrite every ``split(x)[i]`` of static shape in main."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the module without such fields; one that has none is returned as it is. Types must be inferred."""
+        """Return the module without such fields, or the module itself if it has none. Types must be inferred."""
         fields: list[relay.TupleGetItem] = []
         relay.analysis.post_order_visit(mod["main"].body, lambda n: fields.append(n) if _is_field(n) else None)
         if not fields:

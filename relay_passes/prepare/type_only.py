@@ -1,4 +1,4 @@
-"""Operators that read nothing of an argument but its type, written with the type itself.
+"""Rewrite operators that read only the type of an argument, using the type itself.
 
 ``full_like(x, value)`` needs the shape of ``x`` alone. Once that is static, the call depends on ``value`` only and
 folds if ``value`` is constant. TVM's `SimplifyExpr` does the same, but in `relay.build`, after devices have been
@@ -25,7 +25,7 @@ def _slice_like(call: relay.Call, value: relay.Expr, shape: list[int], dtype: st
     return relay.strided_slice(value, [0] * len(axes), [shape[a] for a in axes], [1] * len(axes), axes)
 
 
-# From the call, the argument whose elements it reads, and the shape and dtype of its result.
+# Arguments: the call, the argument whose elements it reads, and the shape and dtype of its result.
 REWRITES: dict[str, Callable[[relay.Call, relay.Expr, list[int], str], relay.Expr]] = {
     "full_like": lambda call, value, shape, dtype: relay.full(value, shape, dtype),
     "broadcast_to_like": lambda call, value, shape, dtype: relay.broadcast_to(value, shape),
@@ -34,7 +34,7 @@ REWRITES: dict[str, Callable[[relay.Call, relay.Expr, list[int], str], relay.Exp
     "cast_like": lambda call, value, shape, dtype: relay.cast(value, dtype),
     "slice_like": _slice_like,
 }
-# They read no elements at all.
+# These read no elements at all.
 _OF_SHAPES: dict[str, Callable[[list[int]], object]] = {"shape_of": list, "ndarray_size": np.prod}
 
 TYPE_ONLY_OPS = frozenset([*REWRITES, *_OF_SHAPES])
@@ -45,7 +45,7 @@ class ConcretizeTypes(ModulePass):
     """Rewrite the `TYPE_ONLY_OPS` of main that depend on constants and static shapes alone."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the module with constant expressions in their place; types must be inferred, and are."""
+        """Return the module with constant expressions in their place. Types must be inferred, and are in the result."""
         out = tvm.IRModule(mod.functions, mod.type_definitions)
         out.update_func(mod.get_global_var("main"), _Concretizer().visit(mod["main"]))
         return relay.transform.InferType()(out)
@@ -69,7 +69,7 @@ class _Concretizer(relay.ExprMutator):
 
 
 def _static_shape(expr: relay.Expr) -> list[int] | None:
-    """The shape of a tensor; `None` for tuples and dynamic shapes."""
+    """Return the shape of a tensor; `None` for tuples and dynamic shapes."""
     ty = expr.checked_type
     if not isinstance(ty, relay.TensorType) or not all(isinstance(d, tvm.tir.IntImm) for d in ty.shape):
         return None

@@ -7,13 +7,6 @@ from tvm_coexec.core.op_kinds import OpKind
 from .base import Rule, rule
 
 
-@rule("nn.group_norm", "nn.instance_norm", "nn.l2_normalize", "nn.layer_norm")
-class Normalization(Rule):
-    """Normalisations that TVM keeps as one operator."""
-
-    kind = OpKind.REDUCE
-
-
 @rule(
     *("gather_nd", "reverse", "split", "nn.batch_to_space_nd", "nn.space_to_batch_nd", "dyn.broadcast_to"),
     *("dyn.expand_dims", "dyn.image.resize2d", "dyn.nn.pad", "dyn.nn.upsampling", "dyn.nn.upsampling3d"),

@@ -1,4 +1,4 @@
-"""Both shares of every chain written out, and their join."""
+"""Split chains into both devices' shares, and join their results."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Join: main after the split.
 
-A call of a chain becomes the calls of its shares and one expression that puts their parts together: a concatenation, or
-the addition of partial sums. If one CPU function alone reads a sum, and does so next (what the chain's last kernel does
-to its result, or else the segment behind the chain), the addition moves into it, and TVM makes one kernel of both.
+A call of a chain becomes calls of its shares and one expression that joins their parts: a concatenation, or the
+addition of partial sums. If a CPU function is the only reader of a sum and runs next (the rest of the chain's last
+kernel, or else the segment after the chain), the addition moves into it, and TVM fuses both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..rules import shape_of, slice_expr
 
 @dataclass
 class Share:
-    """One device's function, which inputs it takes (index, dim, range), and which results it gives."""
+    """One device's function, its inputs (index, dim, range), and the results that it computes."""
 
     var: relay.GlobalVar
     func: relay.Function
@@ -32,7 +32,7 @@ class Share:
 
 
 class Divided(Protocol):
-    """What the joiner knows of a chain."""
+    """The joiner's view of a chain."""
 
     func: relay.Function
     dims: list[int]
@@ -47,7 +47,7 @@ class Joiner(relay.ExprMutator):
     main : relay.Function
     chains : dict of GlobalVar to Divided
     others : dict of GlobalVar to relay.Function
-        The other functions that main calls. `functions` has them in the end, some with an addition inside.
+        The other functions that main calls. Afterwards `functions` holds them, some with an addition inside.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Joiner(relay.ExprMutator):
             made = relay.Call(share.var, given)
             for n, result in enumerate(share.results):
                 parts.setdefault(result, []).append(made if len(share.results) == 1 else relay.TupleGetItem(made, n))
-        self.joined[call] = [_joined(p, chain.dims[i]) for i, p in sorted(parts.items())]
+        self.joined[call] = [_join_parts(p, chain.dims[i]) for i, p in sorted(parts.items())]
         return self.joined[call]
 
     def _add_inside(self, call: relay.Call) -> relay.Call:
-        """The call of a function; of one that alone reads a sum, given the sum's parts."""
+        """Rewrite the call of a function; if it is the only reader of a sum, move the addition into it."""
         func = self.others[call.op]
         params: list[relay.Var] = []
         given: list[relay.Expr] = []
@@ -115,16 +115,16 @@ class Joiner(relay.ExprMutator):
     def _may_add(self, expr: relay.Expr, func: relay.Function) -> bool:
         """Whether a CPU function is the sum's only reader and runs next, so that fusing the addition delays nothing."""
         chain, reader = attrs_of(self.chains[tuple_of(expr).op].func), attrs_of(func)
-        return self.readers[_name(expr)] == 1 and reader.device == "cpu" and reader.segment - chain.segment <= 1
+        return self.readers[_value_key(expr)] == 1 and reader.device == "cpu" and reader.segment - chain.segment <= 1
 
 
-def _name(expr: relay.Expr) -> tuple[relay.Expr, int]:
-    """A value of main, however often its field of a tuple is written down."""
+def _value_key(expr: relay.Expr) -> tuple[relay.Expr, int]:
+    """Return a key for a value of main: equal for repeated field expressions of one tuple."""
     return (expr.tuple_value, expr.index) if isinstance(expr, relay.TupleGetItem) else (expr, 0)
 
 
 def _count_readers(main: relay.Function) -> dict[tuple[relay.Expr, int], int]:
-    """How many calls read each value of main; its result counts as one, too."""
+    """Count the calls that read each value of main; main's result counts as one reader."""
     count: dict[tuple[relay.Expr, int], int] = {}
 
     def read(expr: relay.Expr) -> None:
@@ -132,7 +132,7 @@ def _count_readers(main: relay.Function) -> dict[tuple[relay.Expr, int], int]:
             for f in expr.fields:
                 read(f)
         else:
-            count[_name(expr)] = count.get(_name(expr), 0) + 1
+            count[_value_key(expr)] = count.get(_value_key(expr), 0) + 1
 
     def visit(node: relay.Expr) -> None:
         if isinstance(node, relay.Call):
@@ -144,8 +144,8 @@ def _count_readers(main: relay.Function) -> dict[tuple[relay.Expr, int], int]:
     return count
 
 
-def _joined(parts: list[relay.Expr], dim: int) -> relay.Expr:
-    """The parts of a result in one piece."""
+def _join_parts(parts: list[relay.Expr], dim: int) -> relay.Expr:
+    """Join the parts of a result."""
     if len(parts) == 1:
         return parts[0]
     return relay.add(*parts) if dim == REDUCED else relay.concatenate(parts, axis=dim)

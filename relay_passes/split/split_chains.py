@@ -1,11 +1,10 @@
-"""Split: turn every annotated chain into two shares and a join.
+"""Split: turn every outlined chain into two shares and a join.
 
 A chain function becomes `..._gpu`, which computes the range [0, cut) of each result, and `..._cpu`, which computes the
-rest. Ranges are first worked out backwards from the results (a value read by several operators is computed once, on
-the union of what they need), then the operators are written again forwards, each for its range; halo rows and slices
-fall out of that. Constants are sliced here; inputs are sliced in main, so that only what a share needs travels. Main
-joins the parts (see `join`). The module still computes the same on any single device, which makes the pass testable
-alone.
+rest. Ranges are first propagated backwards from the results (a value that several operators read is computed once, on
+the union of their ranges), then the operators are rewritten forwards, each for its range; halo rows and slices follow
+from that. Constants are sliced here; inputs are sliced in main, so that only the needed rows are copied. Main joins the
+parts (see `join`). The module still computes the same on any single device, so the pass can be tested alone.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ Regions = dict[relay.Expr, Region]
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplit")
 class SplitChains(ModulePass):
-    """Divide all functions whose role is ``chain``."""
+    """Split all functions whose role is ``chain``."""
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Returns the split module; without chains the module as it is."""
+        """Return the split module, or the module itself if it has no chains."""
         mod = relay.transform.InferType()(mod)
         out = tvm.IRModule({}, mod.type_definitions)
         functions = {v: f for v, f in mod.functions.items() if v.name_hint != "main"}
@@ -70,7 +69,7 @@ class _Chain:
         return extent_along(call, dim, self.splits[call][dim])
 
     def _regions(self, ranges: list[Range]) -> Regions:
-        """What one share computes of each call and reads of each parameter; what it does not need is left out."""
+        """Return the regions that one share computes of each call and reads of each parameter, without empty ones."""
         regions: Regions = {}
         for result, dim, r in zip(self.results, self.dims, ranges, strict=True):
             wanted = Region(dim, *r)
@@ -79,12 +78,12 @@ class _Chain:
         return {e: r for e, r in regions.items() if not r.is_empty}
 
     def _nodes(self, regions: Regions) -> Iterator[Node]:
-        """The calls that a share needs, backwards; along which dimension is known by the time that one is reached."""
+        """Iterate backwards over the calls that a share needs; a call's dimension is known when it is reached."""
         for call in reversed(self.calls):
             if call not in regions or regions[call].is_empty:
                 continue
             dim = regions[call].dim
-            assert dim is not None, "outline lets no chain through that needs a whole inner value"
+            assert dim is not None, "plans with a chain that needs a whole inner value are refused"
             split = self.splits[call][dim]
             reads = [
                 (arg, need)
@@ -114,7 +113,7 @@ class _Chain:
         values = self._write(regions, params)
         parts = []
         for i in results:
-            dim, have, want = regions[self.results[i]].dim, regions[self.results[i]].range, ranges[i]
+            dim, have, want = self.dims[i], regions[self.results[i]].range, ranges[i]
             if dim == REDUCED:
                 parts.append(values[self.results[i]])
                 continue
@@ -133,28 +132,36 @@ class _Chain:
         return relay.TensorType(shape, ty.dtype)
 
     def _write(self, regions: Regions, params: dict[relay.Var, relay.Var]) -> dict[relay.Expr, relay.Expr]:
-        """The chain's operators again, each for its range."""
+        """Rewrite the chain's operators, each for its range."""
         values: dict[relay.Expr, relay.Expr] = {}
         for call in self.calls:
             if call not in regions:
                 continue
             dim, r = regions[call].dim, regions[call].range
+            assert dim is not None, "a call that is computed is divided along a dimension"
             args: list[relay.Expr | None] = []
             got: list[Range | None] = []
             for arg, need in zip(flat_args(call), self.splits[call][dim].needs, strict=True):
-                want = None if need is None else need.apply(*r)
-                got.append(want)
                 if need is None:
+                    got.append(None)
                     args.append(params.get(arg, arg) if isinstance(arg, relay.Var) else arg)
-                elif want == (0, 0):
-                    args.append(None)
-                else:
-                    args.append(self._at(arg, need.dim, want, regions, params, values))
+                    continue
+                want = need.apply(*r)
+                got.append(want)
+                args.append(None if want == (0, 0) else self._at(arg, need.dim, want, regions, params, values))
             values[call] = rule_for(call).rebuild(call, dim, r, args, got)
         return values
 
-    def _at(self, arg, dim: int, want: Range, regions: Regions, params, values) -> relay.Expr:
-        """An argument's range `want`, cut out of what the share holds of it."""
+    def _at(
+        self,
+        arg: relay.Expr,
+        dim: int,
+        want: Range,
+        regions: Regions,
+        params: dict[relay.Var, relay.Var],
+        values: dict[relay.Expr, relay.Expr],
+    ) -> relay.Expr:
+        """Slice an argument's range `want` from the region that the share holds."""
         have, base = (0, shape_of(arg)[dim]), arg
         if isinstance(arg, (relay.Call, relay.Var)):
             base = values[arg] if isinstance(arg, relay.Call) else params[arg]

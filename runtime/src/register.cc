@@ -1,4 +1,4 @@
-// What happens when this library is loaded, and its one exported function.
+// Registration when this library is loaded, and its one exported function.
 #include <string>
 
 #include "cl/affinity.h"
@@ -33,16 +33,16 @@ std::string register_with_tvm() {
 }  // namespace coexec
 
 // Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null
-// when that was done (or is not needed, because TVM has an OpenCL runtime already), else the reason, a string that
-// stays valid. Opens no OpenCL driver: that happens at the first use of a device.
+// if that succeeded (or is not needed, because TVM has an OpenCL runtime), else the reason, a string that stays
+// valid. Opens no OpenCL driver: that happens at the first use of a device.
 extern "C" __attribute__((visibility("default"))) const char* tvm_coexec_runtime_register() {
   static const std::string& message = *new std::string(coexec::register_with_tvm());
   return message.empty() ? nullptr : message.c_str();
 }
 
-// Loading is enough, so that programs that know nothing of us (an RPC server with --load-library, a C++ application
-// with dlopen) get the device, too. Other files' statics may not be there yet: nothing on this way uses any that is not
-// made at compile time or at its first use.
+// Loading registers the device, so that programs unaware of this package (an RPC server with --load-library, a C++
+// application with dlopen) get it, too. Other files' statics may not be initialised yet: this path only uses those that
+// are initialised at compile time or at first use.
 __attribute__((constructor)) static void register_when_loaded() {
   tvm_coexec_runtime_register();
 }

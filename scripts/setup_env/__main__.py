@@ -1,7 +1,7 @@
-"""``python -m scripts.setup_env``: set up ``.venv``. ``--check`` only says (exit status) whether nothing is to be done.
+"""``python -m scripts.setup_env``: set up ``.venv``. ``--check`` only tests (exit status) if it is current.
 
-Done once, it is skipped until something that it depends on changes: the package's requirements, this folder, TVM_HOME.
-A change of the C++ sources alone only rebuilds the runtime.
+The set-up is repeated only when something that it depends on changes: the package's requirements, this folder,
+TVM_HOME. A change of only the C++ sources just rebuilds the runtime.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "tvm-coexec-setup.json"
 LIBRARY = ROOT / "python/tvm_coexec/lib/libtvm_coexec_runtime.so"
-BUILD_TOOLS = ["setuptools>=70.1,<81", "cmake>=3.18"]  # as in pyproject.toml; kept, to rebuild the runtime quickly
+BUILD_TOOLS = ["setuptools>=70.1,<81", "cmake>=3.18"]  # as in pyproject.toml; kept for quick rebuilds of the runtime
 
 
 def digest(files: list[Path]) -> str:
-    """Hash files, and the variables that choose a TVM."""
+    """Hash files, and the environment variables that select a TVM."""
     found = hashlib.sha256()
     for name in ("TVM_HOME", "TVM_LIBRARY_PATH"):
         found.update(f"{name}={os.environ.get(name, '')}\n".encode())
@@ -34,7 +34,7 @@ def digest(files: list[Path]) -> str:
 
 
 def wanted() -> dict[str, str]:
-    """Return what the stamp says when everything is up to date."""
+    """Return the stamp of an up-to-date environment."""
     here = [file for file in Path(__file__).parent.rglob("*") if file.suffix in (".py", ".c", ".json")]
     runtime = [file for file in (ROOT / "runtime").rglob("*") if file.suffix in (".cc", ".h")]
     return {
@@ -44,7 +44,7 @@ def wanted() -> dict[str, str]:
 
 
 def stamped() -> dict[str, str]:
-    """Return what the last set-up left; nothing if its interpreter or library is gone."""
+    """Return the stamp of the last set-up; empty if its interpreter or library is missing."""
     if not PYTHON.exists():
         return {}
     try:
@@ -55,7 +55,7 @@ def stamped() -> dict[str, str]:
 
 
 def interpreters() -> list[str]:
-    """Return the user's interpreters, the likeliest first, each once."""
+    """Return the user's interpreters without duplicates, in order of preference."""
     if os.environ.get("PYTHON"):
         return [os.environ["PYTHON"]]
     names = [f"{os.environ[name]}/bin/python" for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
@@ -75,7 +75,7 @@ def version(interpreter: str) -> tuple[int, int]:
 def venv_version() -> tuple[int, int]:
     """Return the version of the environment's Python; (0, 0) if there is none.
 
-    It must know that it is one: else what is installed into it would go to the interpreter that it stands for.
+    It must identify itself as an environment; otherwise packages would be installed into its base interpreter.
     """
     command = [str(PYTHON), "-c", "import sys; print(sys.prefix)"]
     if not PYTHON.exists() or not (VENV / "pyvenv.cfg").exists():
@@ -85,7 +85,7 @@ def venv_version() -> tuple[int, int]:
 
 
 def make_venv(console, interpreter: str) -> None:
-    """Make the virtual environment, unless there is one of the same Python."""
+    """Create the virtual environment, unless one of the same Python exists."""
     from scripts.setup_env import system
     from scripts.setup_env.console import SetupError
 
@@ -97,7 +97,7 @@ def make_venv(console, interpreter: str) -> None:
     command = [interpreter, "-m", "venv", str(VENV)]
     if console.attempt(command):
         return
-    package = f"python{number[0]}.{number[1]}-venv"  # Debian's Python comes without
+    package = f"python{number[0]}.{number[1]}-venv"  # not part of Debian's Python package
     shutil.rmtree(VENV, ignore_errors=True)
     if not system.install(console, [package], "venv") or not console.attempt(command):
         shutil.rmtree(VENV, ignore_errors=True)
@@ -116,13 +116,13 @@ def install_everything(console) -> None:
 
     home = os.environ.get("TVM_HOME")
     if home:
-        relay_tvm.home_python(home)  # a wrong one is better refused before anything is made
+        relay_tvm.home_python(home)  # refuse a wrong one before anything is created
     system.ensure_compiler(console)
     own = None if home else relay_tvm.users_own(console, interpreters())
     fitting = [name for name in interpreters() if version(name) in ((3, 10), (3, 11))]
     if own is not None and version(own.interpreter) >= (3, 10):
         fitting = [own.interpreter]
-    elif not os.environ.get("PYTHON"):  # an environment that is there and fits is kept
+    elif not os.environ.get("PYTHON"):  # an existing environment of a supported Python is kept
         fitting.sort(key=lambda name: version(name) != venv_version())
     if not fitting:
         raise SetupError("Python 3.10 or 3.11 is needed; install one, or: make setup PYTHON=/path/to/python3.11")
@@ -147,14 +147,14 @@ def install_everything(console) -> None:
     relay_tvm.connect(tvm, packages, share, stubs)
     reason = relay_tvm.unfit(relay_tvm.probe(str(PYTHON)))
     if not stubs and any(soname in (reason or "") for soname in relay_tvm.STUBS):
-        # Where the user's Python imports it, something else provides CUDA's libraries.
+        # If the user's Python imports it, CUDA's libraries are already available.
         relay_tvm.connect(tvm, packages, share, relay_tvm.build_stubs(console, share / "cuda_stubs"))
         reason = relay_tvm.unfit(relay_tvm.probe(str(PYTHON)))
     if reason is not None:
         raise SetupError(f"the TVM in {tvm.python_dir} does not work in .venv: {reason}")
     console.step(f"Relay TVM: {tvm.version} ({tvm.python_dir})")
     system.ensure_opencl(console)
-    console.run([str(PYTHON), "-c", "import tvm_coexec"], "the package was installed but does not import")
+    console.run([str(PYTHON), "-c", "import tvm_coexec"], "the package is installed but can't be imported")
 
 
 def build_runtime(console) -> None:

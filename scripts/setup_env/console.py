@@ -1,4 +1,4 @@
-"""Short output: one line a step on the terminal, everything else in a log file that is shown only if a step fails."""
+"""Short output: one line per step on the terminal, and a log file for the rest, shown only if a step fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TAIL_LINES = 25
 
 
 class SetupError(Exception):
-    """A step failed in a way that the user can mend; the message is one line that says how."""
+    """A step failed in a way that the user can fix; the message is one line that says how."""
 
 
 class Console:
@@ -20,7 +20,7 @@ class Console:
     Parameters
     ----------
     log : pathlib.Path
-        The log file; its folder is made and what is in it is lost.
+        The log file; its folder is created and an existing file is overwritten.
     """
 
     def __init__(self, log: Path):

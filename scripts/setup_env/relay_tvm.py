@@ -1,7 +1,7 @@
 """Finds a TVM that still has Relay (0.13 to 0.19), or installs the one prebuilt package that has it.
 
-In this order: the source tree in ``TVM_HOME``; the tvm that the user's own Python imports; the pinned package. The
-package is installed with ``--no-deps``: it carries TVM inside something larger whose other needs are of no use here.
+In this order: the source tree in ``TVM_HOME``; the tvm that the user's own Python imports; the pinned package, which
+bundles TVM. It is installed with ``--no-deps``, because its other dependencies are not needed here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACKAGE_TVM = "bitblas/3rdparty/tvm"  # inside site-packages
 OLDEST, NEWEST = (0, 13), (0, 19)
 HERE = Path(__file__).parent.resolve()
 
-# soname -> (source, symbol version or None), as the package's libtvm.so wants them.
+# soname -> (source, symbol version or None), as the package's libtvm.so requires them.
 STUBS = {
     "libcuda.so.1": ("cuda.c", None),
     "libcudart.so.12": ("cudart.c", "libcudart.so.12"),
@@ -36,7 +36,7 @@ _PROBE = """
 import json, os, sys
 try:
     import tvm
-except Exception as error:  # OSError if a library is missing, RuntimeError, whatever its initialisation raises
+except Exception as error:  # OSError if a library is missing, RuntimeError, or any other error of its initialisation
     print(json.dumps({"error": f"it cannot be imported: {error}"})); sys.exit()
 found = {"version": getattr(tvm, "__version__", "?"), "file": getattr(tvm, "__file__", None)}
 try:
@@ -63,7 +63,7 @@ class FoundTvm:
 
 
 def probe(interpreter: str, environment: dict[str, str] | None = None) -> dict:
-    """Import tvm in an interpreter and return what it is; ``{"error": ...}`` if that fails."""
+    """Import tvm in an interpreter and return its properties; ``{"error": ...}`` if that fails."""
     command = [interpreter, "-c", _PROBE]
     env = dict(os.environ, **(environment or {}))
     try:
@@ -115,7 +115,7 @@ def from_home(tvm_home: str, interpreter: str) -> FoundTvm:
     Raises
     ------
     SetupError
-        If there is none or it does not do.
+        If there is none, or it can't be used.
     """
     python_dir = home_python(tvm_home)
     found = probe(interpreter, {"PYTHONPATH": str(python_dir)})

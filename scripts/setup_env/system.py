@@ -1,6 +1,6 @@
 """What the operating system has to provide: a C++ compiler, an OpenCL device, Python's venv module.
 
-Missing packages are installed with apt-get where that needs no password; elsewhere the user is told what to type.
+Missing packages are installed with apt-get where that needs no password; otherwise a message names the command to type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scripts.setup_env.console import Console, SetupError
 
 OPENCL_PACKAGES = ["pocl-opencl-icd", "ocl-icd-libopencl1"]
 
-# Run in a process of its own: a broken driver may crash.
+# Run in a separate process: a broken driver may crash.
 _LIST_DEVICES = """
 import ctypes, sys
 cl = ctypes.CDLL("libOpenCL.so.1")
@@ -46,7 +46,7 @@ def opencl_devices() -> list[str]:
 
 @cache
 def root_prefix() -> tuple[str, ...] | None:
-    """Return what to put in front of a command to run it as root without a password; None if that is not possible."""
+    """Return the prefix that runs a command as root without a password; None if that is not possible."""
     if os.geteuid() == 0:
         return ()
     if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
@@ -70,8 +70,8 @@ def install(console: Console, packages: list[str], purpose: str) -> bool:
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     if prefix:
         prefix = (*prefix, "env", "DEBIAN_FRONTEND=noninteractive")
-    # First the lists, which a fresh machine has not: without them apt-get takes "g++" for a regular expression and is
-    # content with the packages that match. That one of several sources fails does not matter if the packages are found.
+    # First the package lists, which a fresh machine lacks: without them apt-get reads "g++" as a regular expression and
+    # installs the packages that match. A failing source does not matter if the packages are found in others.
     console.attempt([*prefix, "apt-get", "update"], environment)
     return console.attempt(
         [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *packages], environment
@@ -104,7 +104,7 @@ def c_compiler() -> str | None:
 def ensure_opencl(console: Console) -> list[str]:
     """Return the OpenCL devices, after installing pocl if there was none and that is possible.
 
-    Without a device everything but the GPU side works, so that is no error: the user is told what to type.
+    Without a device everything but the GPU works, so this is not an error: a message names the command to type.
     """
     found, installed = opencl_devices(), False
     if not found:
@@ -113,7 +113,7 @@ def ensure_opencl(console: Console) -> list[str]:
     if found:
         console.step(f"OpenCL: {', '.join(found)}")
     elif installed:
-        console.step("OpenCL: no device, although pocl is installed; clinfo may tell why (OCL_ICD_VENDORS, /sys)")
+        console.step("OpenCL: no device, although pocl is installed; run clinfo to see why (OCL_ICD_VENDORS, /sys)")
     else:
         console.step(f"OpenCL: no device, nothing can run on a GPU; type: {how_to_install(OPENCL_PACKAGES)}")
     return found

@@ -39,7 +39,7 @@ def factor(coexec, tmp_path, *options: object) -> tuple[float, str]:
 
 def test_plans_of_the_same_devices_are_learnt_from(coexec, samples_file, kept, tmp_path):
     found, out = factor(coexec, tmp_path, samples_file)
-    assert found == 1.5 and "2 verified plans: with chains they take 1.50 times the predicted" in out
+    assert found == 1.5 and "2 verified plans: those with chains take 1.50 times as long as predicted" in out
     assert factor(coexec, tmp_path, samples_file, "--plans", "none")[0] == 1.0
     other = tmp_path / "other.jsonl"
     text = kept.read_text().replace('"measured_s":0.75', '"measured_s":1.0')

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from tests.measuring.meters import quick
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.cost_models import Power
+from tvm_coexec.cost_models import Power, shipped
 from tvm_coexec.cost_models.profile import Profile
+from tvm_coexec.measuring import choose_costs
+from tvm_coexec.measuring.choose_costs import load_generic
 from tvm_coexec.planner import STRATEGIES
 
 pytestmark = pytest.mark.llvm
@@ -48,8 +53,7 @@ def model_file(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def power_file(profile_file, tmp_path_factory) -> str:
     """The profile with watts."""
-    profile = Profile.load(profile_file)
-    profile.power = Power(0.5, {"cpu": 2.0, "gpu": 1.0})
+    profile = replace(Profile.load(profile_file), power=Power(0.5, {"cpu": 2.0, "gpu": 1.0}))
     path = tmp_path_factory.mktemp("power") / "power.json"
     profile.save(path)
     return str(path)
@@ -74,8 +78,8 @@ def edited(path: Path, **changes: object) -> Path:
 
 def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
     from tvm_coexec import CoExecPartition, plan_of
-    from tvm_coexec.measuring.pieces import opt_level_3
     from tvm_coexec.measuring.read_model import load_model
+    from tvm_coexec.pass_context import deployment_context
 
     path, done = planned
     plan = Plan.load(str(path))
@@ -86,7 +90,7 @@ def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
     assert lines[0] == f"profile: {profile_file}"
     assert "kernels split in" in lines[1] and "expected" in lines[1] and "mJ" not in lines[1]
     assert lines[2] == "strategy coexec; costs: two made-up devices" and lines[-1] == f"{path}: the plan"
-    with opt_level_3():
+    with deployment_context(instruments=False):
         replayed = CoExecPartition(params=model.params, plan=str(path))(model.mod)
     assert plan_of(replayed) == plan
 
@@ -119,7 +123,7 @@ def test_strategies_side_by_side(coexec, model_file, profile_file, tmp_path):
     told = json.loads(out.read_text())
     rows = {r["strategy"]: r for r in told["strategies"]}
     assert list(rows) == list(STRATEGIES) and all("expected_s" in r for r in rows.values())
-    table = done.out[done.out.index("strategies, by the same costs") :].splitlines()
+    table = done.out[done.out.index("strategies, all with the same costs") :].splitlines()
     assert table[1].split("  ")[0] == "strategy" and "energy" not in table[1] and "sync points" in table[1]
     printed = {line.split()[0]: line.split() for line in table[3:]}
     alone = min(told["alone_s"].values())
@@ -166,7 +170,7 @@ def test_a_plan_edited_by_hand_is_checked(planned, coexec, model_file, profile_f
     base = ("plan", model_file, "--profile", profile_file, "--check", path)
     done = coexec(*base, "--json", out, "-o", again, "--compare")
     assert done.code == 0, done.err
-    assert f"{path}: OK, it fits {model_file}" in done.out and f" {chain.cut - 4}/" in done.out
+    assert f"{path}: OK, the plan fits {model_file}" in done.out and f" {chain.cut - 4}/" in done.out
     told = json.loads(out.read_text())
     checked, *others = told["strategies"]
     assert checked["strategy"] == "plan.json" and checked["expected_s"] == told["expected_s"]
@@ -187,8 +191,8 @@ def test_plans_that_are_stale_foreign_or_damaged_are_refused(planned, coexec, mo
         (other, good, "was made for another model or other shapes"),
         (model_file, good[: len(good) // 2], "is not JSON"),
         (model_file, good.replace('"version": 1', '"version": 99'), "has plan version 99"),
-        (model_file, dropped, "the plan leaves out kernels"),
-        (model_file, good.replace('"cut"', '"cutt"'), "has 'cutt', which means nothing"),
+        (model_file, dropped, "the plan has no segment for kernels"),
+        (model_file, good.replace('"cut"', '"cutt"'), "has the unknown key 'cutt'"),
         (model_file, "[]", "is not a co-execution plan"),
     ]
     for model, text, says in cases:
@@ -219,46 +223,23 @@ def test_drawings(planned, coexec, model_file, profile_file, tmp_path):
     assert done.out.splitlines()[2] in text  # the report
 
 
-def test_without_a_profile_nothing_is_measured(coexec, model_file, monkeypatch):
-    from tvm_coexec.measuring import on_the_spot as profiling
-
-    monkeypatch.setattr(profiling, "measure", lambda *args: pytest.fail("it measured"))
-    monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: None)
-    done = coexec("plan", model_file)
-    assert done.code == 0, done.err
-    assert done.out.startswith("profile: generic, of another board, since none")
-    generic = profiling.generic()
-    assert f"costs: {generic.description}" in done.out
-    monkeypatch.setattr(profiling, "shipped", lambda cpu, gpu: ("this_one", generic))
+def test_without_a_profile_the_costs_are_those_of_the_pass(coexec, model_file, monkeypatch):
+    """The package's profile of these devices; where no kernel can run, the generic one."""
+    mine = replace(load_generic(), description="of this machine")
+    done = coexec("plan", model_file, "--cpu", "llvm -mtriple=riscv64-linux-gnu")
+    assert done.code == 0 and done.out.startswith("profile: generic, of another board, since")
+    assert "kernels can't be measured here (" in done.err and f"costs: {load_generic().description}" in done.out
+    monkeypatch.setattr(shipped, "matching", lambda targets, devices: ("this_one", mine))
+    monkeypatch.setattr(choose_costs, "why_not_here", lambda cpu, gpu: "")
     assert coexec("plan", model_file).out.startswith("profile: this_one, which comes with tvm-coexec")
     assert coexec("plan", model_file, "--profile", "generic").out.startswith("profile: generic\n")
-
-
-def test_the_shipped_profile_is_that_of_the_devices(monkeypatch):
-    from tvm_coexec import targets
-    from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.measuring import on_the_spot as profiling
-
-    profile = profiling.generic()
-    asked = {}
-
-    def matching(found_targets, devices):
-        asked.update(found_targets)
-        return "x", profile
-
-    monkeypatch.setattr(profiles, "matching", matching)
-    monkeypatch.setattr(profiling, "why_not_here", lambda cpu, gpu: "")
-    monkeypatch.setattr(profiling, "_device_name", lambda device: "some GPU")
-    assert profiling.shipped(*targets("llvm", "opencl")) == ("x", profile)
-    assert asked["cpu"].startswith("llvm") and asked["gpu"].startswith("opencl")
-    monkeypatch.setattr(profiling, "why_not_here", lambda cpu, gpu: "no device")
-    assert profiling.shipped(*targets("llvm", "opencl")) is None
 
 
 @pytest.mark.opencl
 def test_measuring_when_asked_for(coexec, model_file, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path))
-    done = coexec("plan", model_file, "--profile", "measure")
+    monkeypatch.setattr(choose_costs, "measure", functools.partial(choose_costs.measure, make_meter=quick))
+    done = coexec("plan", save_model(tmp_path / "one.onnx", 1), "--profile", "measure")
     assert done.code == 0, done.err
     assert done.out.startswith("profile: measured here\n") and list((tmp_path / "profiles").glob("*.json"))
 
@@ -267,7 +248,10 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
     base = (model_file, "--profile", profile_file)
     cases = [
         ((tmp_path / "none.onnx",), "there is no model"),
-        ((model_file, "--profile", "nowhere"), "--profile: there is no file nowhere; it may also be one of: measure"),
+        (
+            (model_file, "--profile", "nowhere"),
+            "there is no profile nowhere: give a file of `coexec fit`, or one of measure, generic",
+        ),
         ((model_file, "--profile", model_file), "small.onnx"),
         ((*base, "--strategy", "best"), "strategy 'best' is unknown; use one of coexec"),
         ((*base, "--axis", "depth"), "axis 'depth' is unknown"),

@@ -19,12 +19,12 @@ def test_a_model_and_designed_kernels(coexec, model_file, tmp_path):  # noqa: F8
     assert done.code == 0, done.err
     samples = read_samples(path)
     assert {s.network for s in samples.samples} == {"small"} and len(samples.usable) == 4  # equal convolutions: once
-    assert len(samples.networks) == 2 and "4 measured" in done.out and "0 were there before" in done.out
+    assert len(samples.networks) == 2 and "4 measured" in done.out and "0 were already in the file" in done.out
     done = coexec("profile", model_file, "--designed", 1, *quick, "--budget", 1e-6, "-o", path)
-    assert done.code == 0 and "0 measured" in done.out and "4 were there before" in done.out
+    assert done.code == 0 and "0 measured" in done.out and "4 were already in the file" in done.out
     assert "are left: run the same command again" in done.err
     done = coexec("profile", model_file, "--describe-again", "-o", path)
-    assert done.code == 0 and "0 samples are described anew, 0 are of other models" in done.out
+    assert done.code == 0 and "updated the descriptions of 0 samples; 0 belong to other models" in done.out
 
 
 def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa: F811
@@ -41,7 +41,7 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
         ((model_file, "--cpu", "nonsense", "-o", out), "cpu target 'nonsense'"),
         ((model_file, "--rpc-tracker", "127.0.0.1:1", "-o", out), "needs --rpc-key"),
         ((model_file, "--rpc-key", "board", "-o", out), "TVM_TRACKER_HOST"),
-        ((model_file, "--rpc-key", "board", "--rpc-tracker", "nowhere", "-o", out), "is not HOST:PORT"),
+        ((model_file, "--rpc-key", "board", "--rpc-tracker", "nowhere", "-o", out), "is not of the form HOST:PORT"),
         ((model_file, "--rpc-key", "board", "--rpc-tracker", "127.0.0.1:1", "-o", out), "can't be reached"),
     ]
     for argv, text in cases:
@@ -68,8 +68,8 @@ def test_a_file_of_something_else_is_left_alone(coexec, model_file, tmp_path):  
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["--cuts", "-1"], "is not a whole number"),
-        (["--repeats", "0"], "must be at least 1"),
+        (["--cuts", "-1"], "is not an integer >= 0"),
+        (["--repeats", "0"], "must be an integer >= 1"),
         (["--budget", "soon"], "is not a positive number"),
         (["--budget", "inf"], "is not a positive number"),
     ],

@@ -28,7 +28,7 @@ def test_a_graph_is_planned_and_its_plan_checked(coexec, profile_file, tmp_path)
     assert json.loads(numbers.read_text())["model"] == str(GRAPH)
     assert again.read_text() == GRAPH.read_text() and "squeezenet" in page.read_text()
     checked = coexec("plan", again, "--profile", profile_file, "--check", plan)
-    assert checked.code == 0 and f"{plan}: OK, it fits {again}" in checked.out
+    assert checked.code == 0 and f"{plan}: OK, the plan fits {again}" in checked.out
     assert coexec("plan", goldens.graph_path("alexnet"), "--check", plan).err.count("another model") == 1
 
 
@@ -87,7 +87,7 @@ for command in {commands!r}:
     assert main(command) == 0, command
 assert sys.modules["tvm"] is None and not any(m.startswith("tvm.") for m in sys.modules)
 """)
-    assert f"{plan}: OK, it fits {GRAPH}" in text and "neurosurgeon" in text
+    assert f"{plan}: OK, the plan fits {GRAPH}" in text and "neurosurgeon" in text
     assert "fitted in" in text and "conv" in text
 
 

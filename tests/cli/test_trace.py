@@ -54,9 +54,9 @@ def test_inputs_of_a_file(coexec, model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--runs", "0"], "must be at least 1"),
-        (["--warm-up", "-1"], "not a whole number"),
-        (["--inputs", "none.npz"], "none.npz is no complete .npz file"),
+        (["--runs", "0"], "must be an integer >= 1"),
+        (["--warm-up", "-1"], "not an integer >= 0"),
+        (["--inputs", "none.npz"], "none.npz is not a complete .npz file"),
         (["--inputs", "none.npz", "--seed", "1"], "leave one out"),
         (["--trace", "no/t.json"], "there is no folder"),
         (["--html", "."], "it is a folder"),

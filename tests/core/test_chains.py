@@ -35,12 +35,12 @@ def test_residual_block_is_one_chain():
 
 
 def test_channels_do_not_travel_through_a_convolution():
-    with pytest.raises(CoExecError, match=r"kernel 1 .* needs the whole of kernel 0"):
+    with pytest.raises(CoExecError, match=r"kernel 1 .* needs all of kernel 0"):
         chain_dims(graphs.straight(2), [0, 1], "oc")
 
 
 def test_unknown_axis_names_the_known_ones():
-    with pytest.raises(CoExecError, match="no axis 'batch' to split; it has: oc, h"):
+    with pytest.raises(CoExecError, match=r"no axis 'batch' \(available: oc, h"):
         chain_dims(graphs.straight(1), [0], "batch")
 
 
@@ -82,7 +82,7 @@ def test_cut_of_a_reduction_is_in_input_channels():
 
 def test_partial_sums_feed_nobody_in_the_chain():
     g = graphs.graph(reducing(0, (-1,)), reducing(1, (0,)), reducing(2, (1,)))
-    with pytest.raises(CoExecError, match=r"kernel 1 .* needs the whole of kernel 0"):
+    with pytest.raises(CoExecError, match=r"kernel 1 .* needs all of kernel 0"):
         chain_dims(g, [0, 1, 2], "ic")
     with pytest.raises(CoExecError, match=r"kernel 0 .* only the last kernel of a chain can be split along 'ic'"):
         chain_dims(graphs.graph(reducing(0, (-1,)), reducing(1, (-1,))), [0, 1], "ic")

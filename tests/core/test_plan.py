@@ -178,11 +178,11 @@ def test_text_that_is_no_plan(text, says):
         ),
         (
             {"segments": (Segment("cpu", (0, 1)),)},
-            "the plan leaves out kernels [2, 3]: every kernel must be in a segment",
+            "the plan has no segment for kernels [2, 3]: put every kernel into a segment",
         ),
         (
             {"segments": (Segment("split", (0,), "w", 4), Segment("cpu", (1, 2, 3)))},
-            "segment 0 of the plan can't be split: kernel 0 (nn.conv2d) has no axis 'w' to split; it has: oc, h",
+            "segment 0 of the plan can't be split: kernel 0 (nn.conv2d) has no axis 'w' (available: oc, h",
         ),
         (
             {"segments": (Segment("split", (0,), "oc", 6), Segment("cpu", (1, 2, 3)))},
@@ -194,11 +194,11 @@ def test_text_that_is_no_plan(text, says):
         ),
         (
             {"segments": (Segment("split", (0, 1), "oc", 4), Segment("cpu", (2, 3)))},
-            "can't be split: kernel 1 (nn.conv2d) needs the whole of kernel 0, which would be split",
+            "can't be split: kernel 1 (nn.conv2d) needs all of kernel 0, which the chain would split",
         ),
         (
             {"segments": (Segment("cpu", (0, 1, 2)), Segment("split", (3,), "h", 4))},
-            "kernel 3 (nn.softmax) has no axis 'h' to split; it has: it mixes everything",
+            "kernel 3 (nn.softmax) can't be split: it mixes everything",
         ),
     ],
 )
@@ -234,7 +234,7 @@ def test_save_replaces_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_unwritable_and_unreadable_places(tmp_path):
-    with pytest.raises(CoExecError, match=r"can't write .*nowhere.*: No such file or directory; choose another place"):
+    with pytest.raises(CoExecError, match=r"can't write .*nowhere.*: No such file or directory; choose another path"):
         plan().save(str(tmp_path / "nowhere" / "plan.json"))
     with pytest.raises(CoExecError, match=r"can't read plan .*none\.json: No such file or directory"):
         Plan.load(str(tmp_path / "none.json"))

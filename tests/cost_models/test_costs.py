@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 
 from tests.planner import graphs
@@ -18,7 +19,7 @@ LINK = Link(1e-5, 1e-10)
 
 
 def measured() -> MeasuredCosts:
-    costs = MeasuredCosts(LINK, LINK, LINK, description="a test")
+    costs = MeasuredCosts(LINK, LINK, LINK, description="a test", sync_s=3e-5, enqueue_s=2e-6)
     costs.add("cpu", KERNEL.signature(), WHOLE, 0, 8e-3)
     costs.add("cpu", KERNEL.signature(), 2, 16, 5e-3)
     return costs
@@ -27,6 +28,7 @@ def measured() -> MeasuredCosts:
 def test_link_is_linear_and_nothing_is_free():
     assert LINK.seconds(0) == 0
     assert LINK.seconds(1000) == pytest.approx(1e-5 + 1e-7)
+    assert LINK.seconds(np.array([0, 1000, 0])).tolist() == [0, LINK.seconds(1000), 0]
 
 
 @pytest.mark.parametrize("costs", [AnalyticCosts(), measured()])
@@ -55,6 +57,7 @@ def test_file_round_trip_and_failures_left_out(tmp_path):
     loaded = MeasuredCosts.load(path)
     assert loaded.table == measured().table
     assert (loaded.upload, loaded.description) == (LINK, "a test")
+    assert (loaded.sync_s, loaded.enqueue_s) == (3e-5, 2e-6)
 
 
 def test_partial_sums_are_not_taken_for_whole_kernels(tmp_path):

@@ -11,7 +11,8 @@ from tests.cost_models.test_profile import samples
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import Profile
 from tvm_coexec.cost_models.dataset import Samples, SampleWriter, read_samples
-from tvm_coexec.cost_models.plan_records import PlanRecord, plan_factor
+from tvm_coexec.cost_models.fit_profile import fit_profile, refine_profile
+from tvm_coexec.cost_models.plan_records import PlanRecord, fit_plan_factor
 
 HEADER = {**DEVICES, "tvm": "0", "schedules": "s"}
 
@@ -27,16 +28,16 @@ ALONE = [record("cpu", 0, 1.0, 1.2), record("gpu", 0, 2.0, 2.4)]
 def test_a_factor_is_relative_to_the_single_devices():
     # the costs are 20 % off for the model as a whole; its plans take 1.2 and 1.5 times as long beyond that
     found = [*ALONE, record("both", 2, 0.5, 0.72), record("both", 1, 0.5, 0.9), record("both", 0, 0.5, 9.0)]
-    assert plan_factor(found) == pytest.approx(1.35)
+    assert fit_plan_factor(found) == pytest.approx(1.35)
     # another run, in which the machine was half as fast, says the same
     slow = [record("cpu", 0, 1.0, 2.4, "tuesday"), record("both", 2, 0.5, 1.62, "tuesday")]
-    assert plan_factor([*found, *slow]) == pytest.approx(1.35)
+    assert fit_plan_factor([*found, *slow]) == pytest.approx(1.35)
 
 
 def test_nothing_is_learnt_from_plans_without_chains_or_alone():
-    assert plan_factor([]) is None
-    assert plan_factor([*ALONE, record("both", 0, 0.5, 0.72)]) is None
-    assert plan_factor([record("both", 2, 0.5, 0.72)]) is None
+    assert fit_plan_factor([]) is None
+    assert fit_plan_factor([*ALONE, record("both", 0, 0.5, 0.72)]) is None
+    assert fit_plan_factor([record("both", 2, 0.5, 0.72)]) is None
 
 
 def test_files_keep_them(tmp_path):
@@ -65,25 +66,26 @@ def test_damage_names_file_and_line(tmp_path, change, text):
 
 def test_a_profile_learns_and_keeps_the_factor(tmp_path):
     learnt = samples()
-    bare = Profile.fit(learnt)
+    bare = fit_profile(learnt)
     assert bare.plan_factor == 1.0 and '"plans"' not in bare.to_json()
     learnt.plans = [*ALONE, record("both", 2, 0.5, 0.72)]
-    profile = Profile.fit(learnt)
+    profile = fit_profile(learnt)
     assert profile.plan_factor == pytest.approx(1.2)
     path = tmp_path / "p.json"
     profile.save(path)
     assert Profile.load(path).to_json() == profile.to_json()
     # verified plans alone refine a profile, and kernels alone leave the factor as it is
     newer = Samples(HEADER, plans=[*ALONE, record("both", 2, 0.5, 0.9)])
-    assert profile.refined(newer).plan_factor == pytest.approx(1.5)
-    assert profile.refined(samples(30)).plan_factor == profile.plan_factor
-    kernel_s = [p.devices["cpu"].predict([learnt.samples[0].workload])[0] for p in (profile, profile.refined(newer))]
+    assert refine_profile(profile, newer).plan_factor == pytest.approx(1.5)
+    assert refine_profile(profile, samples(30)).plan_factor == profile.plan_factor
+    both = profile, refine_profile(profile, newer)
+    kernel_s = [p.devices["cpu"].predict([learnt.samples[0].workload])[0] for p in both]
     assert kernel_s[0] == kernel_s[1]
 
 
 @pytest.mark.parametrize("factor", [0, -1, "fast", float("nan")])
 def test_a_damaged_factor_is_refused(tmp_path, factor):
     path = tmp_path / "p.json"
-    path.write_text(json.dumps({**json.loads(Profile.fit(samples()).to_json()), "plans": factor}))
+    path.write_text(json.dumps({**json.loads(fit_profile(samples()).to_json()), "plans": factor}))
     with pytest.raises(CoExecError, match=r"p\.json is damaged"):
         Profile.load(path)

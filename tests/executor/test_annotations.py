@@ -1,4 +1,4 @@
-"""What a built module says of its plan."""
+"""The plan in a built module's graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tvm import relay
 
 import tvm_coexec
 from tests.models import conv_chain, fire_net, input_of, reference, residual_net, run
-from tvm_coexec.executor.annotations import metadata_of, roles_of, with_metadata
+from tvm_coexec.executor.annotations import find_roles, read_metadata, with_metadata
 from tvm_coexec.executor.graph_json import Graph
 
 pytestmark = pytest.mark.llvm
@@ -40,13 +40,13 @@ def op_nodes(text: str) -> list[tuple[str, str, str]]:
 )
 def test_roles_fit_what_the_nodes_do(net, axis):
     lib = tvm_coexec.build(net(), ratio=0.5, axis=axis)
-    told = metadata_of(Graph(lib.get_graph_json()))
+    content = read_metadata(Graph(lib.get_graph_json()))
     nodes = op_nodes(lib.get_graph_json())
-    assert list(told["nodes"]) == [name for name, _, _ in nodes]
-    chains = {s for s, row in enumerate(told["segments"]) if row["device"] == "split"}
-    assert chains and [told["segments"][s]["chain"] for s in sorted(chains)] == list(range(len(chains)))
+    assert list(content["nodes"]) == [name for name, _, _ in nodes]
+    chains = {s for s, row in enumerate(content["segments"]) if row["device"] == "split"}
+    assert chains and [content["segments"][s]["chain"] for s in sorted(chains)] == list(range(len(chains)))
     for name, function, device in nodes:
-        segment, role = told["nodes"][name]
+        segment, role = content["nodes"][name]
         assert (function == "__copy") == (role in ("upload", "download")), name
         assert role != "upload" or device == "gpu"
         assert role != "download" or device == "cpu"
@@ -58,23 +58,23 @@ def test_roles_fit_what_the_nodes_do(net, axis):
             continue
         assert role in ("upload", "download", "slice")
     for segment in chains:  # both devices have their share, in the let chain's order: launches first
-        own = [(device, told["nodes"][name][1]) for name, _, device in nodes if told["nodes"][name][0] == segment]
+        own = [(device, content["nodes"][name][1]) for name, _, device in nodes if content["nodes"][name][0] == segment]
         assert ("gpu", "work") in own and ("cpu", "work") in own
         assert own.index(("gpu", "work")) < own.index(("cpu", "work"))
-    numbers = [told["nodes"][name][0] for name, _, _ in nodes if told["nodes"][name][1] == "work"]
+    numbers = [content["nodes"][name][0] for name, _, _ in nodes if content["nodes"][name][1] == "work"]
     assert numbers == sorted(numbers)  # segments run one after the other
 
 
-def test_segments_and_expectation_are_the_plan_s():
+def test_segments_and_expected_times_match_the_plan():
     made = relay.transform.CoExecPartition(ratio=0.5, profile="generic")
     with tvm.transform.PassContext(opt_level=3):
         made(residual_net())
-    told = metadata_of(Graph(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json()))
-    for row, segment in zip(told["segments"], made.report.plan.segments, strict=True):
+    content = read_metadata(Graph(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json()))
+    for row, segment in zip(content["segments"], made.report.plan.segments, strict=True):
         assert row["device"] == segment.device
         if segment.device == "split":
             assert (row["axis"], row["cut"]) == (segment.axis, segment.cut) and row["cut"] < row["extent"]
-    sim, expected = made.report.simulated, told["expected"]
+    sim, expected = made.report.simulated, content["expected"]
     assert expected["total_ns"] == round(sim.now_s * 1e9)
     assert expected["bytes_moved"] == round(sim.totals.bytes_moved)
     assert expected["sync_points"] == sim.sync_points
@@ -84,13 +84,13 @@ def test_segments_and_expectation_are_the_plan_s():
 
 
 def test_without_costs_nothing_is_expected():
-    assert "expected" not in metadata_of(Graph(tvm_coexec.build(conv_chain(), ratio=0.5).get_graph_json()))
+    assert "expected" not in read_metadata(Graph(tvm_coexec.build(conv_chain(), ratio=0.5).get_graph_json()))
 
 
 def test_a_whole_model_on_the_cpu_is_one_segment():
-    told = metadata_of(Graph(tvm_coexec.build(conv_chain(), ratio=0.0).get_graph_json()))
-    assert told["segments"] == [{"device": "cpu", "chain": -1}]
-    assert told["nodes"] and set(map(tuple, told["nodes"].values())) == {(0, "work")}
+    content = read_metadata(Graph(tvm_coexec.build(conv_chain(), ratio=0.0).get_graph_json()))
+    assert content["segments"] == [{"device": "cpu", "chain": -1}]
+    assert content["nodes"] and set(map(tuple, content["nodes"].values())) == {(0, "work")}
 
 
 @pytest.mark.opencl
@@ -126,8 +126,8 @@ def test_a_user_s_instruments_see_the_build():
 def test_any_other_graph_has_none():
     with tvm.transform.PassContext(opt_level=3):
         text = relay.build(conv_chain(), "llvm").get_graph_json()
-    assert metadata_of(Graph(text)) is None
-    assert metadata_of(Graph(with_metadata(text, {"coexec": {"version": 99}}))) is None
+    assert read_metadata(Graph(text)) is None
+    assert read_metadata(Graph(with_metadata(text, {"coexec": {"version": 99}}))) is None
     assert list(json.loads(with_metadata(text, {})))[-1] == "metadata"  # the executor reads no further
 
 
@@ -137,7 +137,7 @@ def test_a_let_chain_of_other_names_is_work():
     a, b = relay.var("a"), relay.var("coexec_4_npu")
     body = relay.Let(a, relay.nn.relu(x), relay.Let(b, relay.tanh(relay.nn.relu(a)), b))
     lowered = relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function([x], body)))
-    assert roles_of(lowered) == [(-1, "work"), (4, "work"), (4, "work")]
+    assert find_roles(lowered) == [(-1, "work"), (4, "work"), (4, "work")]
 
 
 SCRIPT = """

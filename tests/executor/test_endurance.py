@@ -23,6 +23,7 @@ import tvm_coexec
 from tests import models
 from tests.executor.threads import N_THREADS, in_threads
 from tests.runtime import process
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.opencl import runtime
 from tvm_coexec.partition import CoExecPartition
@@ -39,7 +40,7 @@ RSS_LIMIT = 24 << 20
 
 @functools.cache
 def library(axis: str):
-    """Four convolutions: one chain along rows, or each divided by channels, with an exchange behind each."""
+    """Four convolutions: one chain along rows, or each divided by channels, with an exchange after each."""
     if folder := os.environ.get("TVM_COEXEC_ENDURANCE_LIBRARIES"):
         return tvm.runtime.load_module(f"{folder}/{axis}.so")
     mod = models.conv_chain(length=4, channels=8, size=20)
@@ -90,7 +91,7 @@ def ours() -> Iterator[None]:
         pytest.skip("TVM's own OpenCL runtime, which knows no faults")
     for axis in ("h", "oc"):
         expected(axis)
-    runtime.waiting()  # what it takes to measure that stays for good
+    runtime.wait_method()  # what it takes to measure that stays for good
     yield
     runtime.clear_faults()
 
@@ -135,7 +136,7 @@ def test_many_modules_at_once() -> None:
     assert live_bytes() == before
 
 
-def test_made_and_dropped_again_and_again() -> None:
+def test_repeated_creation_and_destruction() -> None:
     before, rss = live_bytes(), 0
     for k in range(RUNS):
         check(tvm_coexec.create(library("oc")), k, "oc")
@@ -180,26 +181,26 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("what", "count", "said"), FAULTS)
-def test_an_error_in_between(what: str, count: int, said: str) -> None:
+def test_an_error_between_runs(what: str, count: int, said: str) -> None:
     before = live_bytes()
     module, other = tvm_coexec.create(library("oc")), tvm_coexec.create(library("h"))
     check(module, 0, "oc")
     check(other, 0, "h")
     alive = live_bytes()
-    told = 0
+    reported = 0
     for k in range(max(RUNS // 8, 5)):
         runtime.inject_fault(what, nth=1 + k % 4, count=count)
         try:
             check(module, k, "oc")
         except tvm.TVMError as err:
-            text = runtime.error_text(err)
+            text = one_line(err)
             assert "opencl(0)" in text and "CL_" in text and "\n" not in text, text
             assert said in text or "mapping" in text, text
-            told += 1
+            reported += 1
         runtime.clear_faults()
         check(other, k, "h")  # another module is not concerned
         check(module, k + 1, "oc")  # and this one goes on
-    assert told > 0 or runtime.fault_hits(what) == 0
+    assert reported > 0 or runtime.fault_hits(what) == 0
     assert live_bytes() == alive
     del module, other
     assert live_bytes() == before
@@ -233,7 +234,7 @@ def test_kernels_that_are_not_built() -> None:
     for _ in range(2):
         with pytest.raises(tvm.TVMError) as info:
             module.run()
-        assert runtime.error_text(info.value).startswith("building the kernel '")
+        assert one_line(info.value, 1 << 20).startswith("building the kernel '")
         assert "for opencl(0) (" in str(info.value) and "CL_BUILD_PROGRAM_FAILURE (-11)" in str(info.value)
     del info
     module.run()
@@ -262,7 +263,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run_threads_with_delays_and_errors() -> dict[str, int]:
     """What the test below runs in a process of its own, per memory mode."""
     before = live_bytes()
-    told = []
+    reported = []
 
     modules = [tvm_coexec.create(library(("h", "oc")[i % 2])) for i in range(N_THREADS)]
 
@@ -271,21 +272,21 @@ def run_threads_with_delays_and_errors() -> dict[str, int]:
             try:
                 check(modules[i], i + k, ("h", "oc")[i % 2])
             except tvm.TVMError as err:
-                told.append(runtime.error_text(err))
+                reported.append(one_line(err))
 
     for seed in range(2):
         runtime.inject_delays(300, seed)
         in_threads(work)
-    assert not told, told
+    assert not reported, reported
     for what in ("launch", "event", "copy"):
         for nth in (1, 5, 18):
             runtime.inject_fault(what, nth=nth, count=2)
             in_threads(work)  # a run that tells of no error has the right result
-    assert all("opencl(0)" in text and "CL_" in text for text in told), told
+    assert all("opencl(0)" in text and "CL_" in text for text in reported), reported
     hits = {what: runtime.fault_hits(what) for what in ("launch", "event", "copy", "delay")}
     runtime.clear_faults()
     modules.clear()
-    return {"told": len(told), "left": live_bytes() - before, **hits}
+    return {"reported": len(reported), "left": live_bytes() - before, **hits}
 
 
 @pytest.mark.parametrize("mode", ["buffer", "coarse", "fine", "hostptr"])
@@ -295,24 +296,25 @@ def test_threads_with_delays_and_errors_in_memory_mode(mode: str, exported: str)
 from tests.executor import test_endurance as t
 for axis in ("h", "oc"):
     t.expected(axis)
-t.runtime.waiting()
+t.runtime.wait_method()
 report(t.run_threads_with_delays_and_errors())
 """
     env = {"TVM_COEXEC_OPENCL_MEMORY": mode, "TVM_COEXEC_ENDURANCE_LIBRARIES": exported}
     got = process.run(code, timeout_s=7200, POCL_MAX_PTHREAD_COUNT="3", POCL_AFFINITY="0", **env)
-    assert got["left"] == 0 and got["told"] > 0, got
+    assert got["left"] == 0 and got["reported"] > 0, got
     assert got["launch"] > 0 and got["event"] > 0 and got["delay"] > 0, got
 
 
 def test_faults_by_the_environment() -> None:
     code = """
 import numpy as np, tvm
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 try:
     tvm.nd.array(np.zeros(16, "float32"), tvm.opencl(0))
     report("nothing")
 except tvm.TVMError as err:
-    report(runtime.error_text(err))
+    report(one_line(err))
 """
     text = process.run(code, TVM_COEXEC_OPENCL_FAULTS="allocate:1:1:-6")
     # shared virtual memory has no error code of its own

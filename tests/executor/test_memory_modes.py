@@ -16,7 +16,7 @@ pytestmark = pytest.mark.opencl
 CODE = """
 from tests.executor import memory_checks
 from tvm_coexec.opencl import runtime
-mode, waiting = runtime.devices()[0].memory_mode, runtime.waiting()["method"]
+mode, waiting = runtime.devices()[0].memory_mode, runtime.wait_method()["method"]
 report({{"mode": mode, "waiting": waiting, "results": memory_checks.run_all({folder!r})}})
 """
 # With several workers pocl takes every liberty that the order of commands leaves it.

@@ -1,4 +1,4 @@
-"""Running something in several threads at once."""
+"""Run a function in several threads at once."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_names_and_ranks_that_do_not_fit():
     x, y = ModelInput("x", ("n", 3)), ModelInput("net/a-in", (2,))
     with pytest.raises(CoExecError, match=r"no input 'z'; its inputs are: 'x' \[n,3\], 'net/a-in' \[2\]"):
         resolve({"z": [1]}, x, y)
-    with pytest.raises(CoExecError, match=r"'x' of net\.onnx has 2 dimensions, \[n,3\], and 3 sizes are given"):
+    with pytest.raises(CoExecError, match=r"'x' of net\.onnx has 2 dimensions, \[n,3\], but 3 sizes are given"):
         resolve({"x": [1, 3, 3]}, x, y)
     # TVM's parser reads no dash and no more than one slash
     assert resolve({"in": [4], "x": [1, 3]}, x, y)["net/a-in"] == (4,)

@@ -45,7 +45,7 @@ def test_operators_that_the_importer_lacks_are_named_with_their_domain_also_in_b
 @pytest.mark.parametrize("proto", [onnx_models.branch(), onnx_models.branch(inner="Abs"), onnx_models.loop()])
 def test_branches_and_loops_are_the_executors_limit(proto):
     text = refuse(proto)
-    assert text.startswith("TVM's graph executor runs no branches or loops")
+    assert text.startswith("TVM's graph executor can't run branches or loops")
     assert "If (node 'choose')" in text or "Loop (node 'repeat')" in text
 
 
@@ -85,7 +85,7 @@ def test_the_operator_that_can_t_be_converted_is_named():
 
 def test_a_value_that_nothing_makes_is_named():
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Mul", ["r", "lost"], ["y"])]
-    text = "the operator Mul in net.onnx reads 'lost', which is no input, no weight and no result"
+    text = "the operator Mul in net.onnx reads 'lost', which is not an input, weight or result"
     with pytest.raises(CoExecError, match=text):
         import_onnx(onnx_models.model(nodes, [onnx_models.value("x", [2])], [onnx_models.value("y", [2])]), "net.onnx")
 

@@ -1,4 +1,4 @@
-"""Measured costs: what is measured, kept, reused, and how failures are treated."""
+"""``profile="measure"``: what is measured, kept, reused, and how failures and noise are treated."""
 
 from __future__ import annotations
 
@@ -9,73 +9,66 @@ import tvm
 
 import tvm_coexec
 from tests import models
-from tvm_coexec import CoExecError
+from tests.measuring.meters import MadeUp, quick
 from tvm_coexec.cost_models import MeasuredCosts
-from tvm_coexec.cost_models import shipped as profiles
 from tvm_coexec.cost_models.measured import WHOLE
-from tvm_coexec.measuring import on_the_spot as profiling
+from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
+from tvm_coexec.measuring.on_the_spot import Effort, measure
+from tvm_coexec.measuring.pieces import KernelBuilder, Piece
+from tvm_coexec.measuring.timer import Timed
 from tvm_coexec.planner import make_plan
-from tvm_coexec.relay_passes.extract import extract
+from tvm_coexec.relay_passes.extract import extract, extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path))
-    return tmp_path / "profiles"
+def never(builder: KernelBuilder) -> KernelMeter:
+    """A meter that must not be used."""
+
+    class Never(MadeUp):
+        def time_pieces(self, pieces):
+            pytest.fail("measured again")
+
+        time_network = time_reference = measure_links = time_pieces
+
+    return Never(builder)
 
 
-def test_every_kernel_is_measured_once_on_both_devices(cache, monkeypatch):
-    prepared = Prepare()(models.residual_net())
-    cpu, gpu = tvm_coexec.targets()
-    costs = profiling.measure(prepared, cpu, gpu)
-    for kernel in extract(prepared).kernels:
+def test_kernels_and_networks_are_measured_once_and_kept(cache):
+    """A plan must beat the network itself: kernels one by one pack and unpack what neighbours hand on as it is."""
+    prepared = Prepare()(models.conv_chain(2))
+    both, graph = tvm_coexec.targets(), extract(prepared)
+    costs = measure(prepared, *both, make_meter=quick)
+    for kernel in graph.kernels:
         for device in ("cpu", "gpu"):
             assert costs.has(device, kernel.signature(), WHOLE, 0)
             assert 0 < costs.whole_s(device, kernel) < 10
-    assert not costs.unmeasured
-
-    def again(self, job):
-        raise AssertionError("measured a second time")
-
-    monkeypatch.setattr(profiling._Meter, "_measure", again)
-    from_file = profiling.measure(prepared, cpu, gpu)
-    assert from_file.table == costs.table
-
-
-def test_a_network_is_measured_as_a_whole(cache, monkeypatch):
-    """Kernels one by one pack and unpack what neighbours hand on as it is: a plan must beat the network itself."""
-    prepared = Prepare()(models.conv_chain(2))
-    costs = profiling.measure(prepared, *tvm_coexec.targets())
-    graph = extract(prepared)
-    assert all(0 < costs.alone_s(d, graph) < 10 for d in ("cpu", "gpu"))
+    assert not costs.unmeasured and all(0 < costs.alone_s(d, graph) < 10 for d in ("cpu", "gpu"))
+    assert costs.enqueue_s > 0 and costs.upload.seconds(1 << 20) > 0 and set(costs.references) == {"cpu", "gpu"}
+    again = measure(prepared, *both, effort=Effort(rounds=0), make_meter=never)
+    assert (again.table, again.networks, again.references) == (costs.table, costs.networks, costs.references)
     (file,) = cache.glob("*.json")
-    again = MeasuredCosts.load(str(file))
-    assert again.networks == costs.networks
+    split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile=str(file))
+    assert tvm_coexec.plan_of(split).costs == costs.description and costs.description.startswith("measured here")
     again.networks = {key: 1e-9 for key in again.networks}
     assert not make_plan(graph, again).chains, "nothing is faster than the network alone"
 
 
-def test_shares_are_measured_where_a_split_may_pay(cache, monkeypatch):
-    monkeypatch.setattr(profiling, "WORTH_GAIN", 0.0)
-    monkeypatch.setattr(profiling, "WORTH_PART", 0.0)
+@pytest.mark.parametrize(("worth_gain", "dims"), [(0.0, {WHOLE, 1, 2}), (1.0, {WHOLE})])
+def test_shares_are_measured_where_a_split_may_pay(worth_gain, dims):
     prepared = Prepare()(models.conv_chain(1))
-    cpu, gpu = tvm_coexec.targets()
-    costs = profiling.measure(prepared, cpu, gpu)
-    dims = {(device, dim) for device, _, dim in costs.table}
-    assert dims >= {("cpu", WHOLE), ("gpu", WHOLE), ("cpu", 1), ("gpu", 1), ("cpu", 2), ("gpu", 2)}
+    costs = measure(prepared, *tvm_coexec.targets(), effort=Effort(worth_gain, 0.0, rounds=0), make_meter=MadeUp)
+    for device in ("cpu", "gpu"):
+        found = {dim for d, _, dim in costs.table if d == device}
+        assert found == dims if worth_gain else found >= dims
 
 
-def test_the_shares_of_the_best_plan_are_measured(cache, monkeypatch):
+def test_the_shares_of_the_best_plan_are_measured():
     """Not only what lies on lines between measured ones; here a share takes less than its part of the whole."""
-    monkeypatch.setattr(profiling, "WORTH_GAIN", 1.0)
-    monkeypatch.setattr(profiling._Meter, "_measure", lambda self, job: 1.0 if job.dim == WHOLE else 0.1)
-    monkeypatch.setattr(profiling._Meter, "networks", lambda self, graph: None)  # really measured, it would be faster
-    monkeypatch.setattr(profiling, "ROUNDS", 50)
     prepared = Prepare()(models.conv_chain(2))
-    costs = profiling.measure(prepared, *tvm_coexec.targets())
+    effort = Effort(worth_gain=1.0, rounds=50)
+    costs = measure(prepared, *tvm_coexec.targets(), effort=effort, make_meter=MadeUp)
     graph = extract(prepared)
     chains = make_plan(graph, costs, min_gain=0.0).chains
     assert chains
@@ -87,92 +80,80 @@ def test_the_shares_of_the_best_plan_are_measured(cache, monkeypatch):
                 assert costs.has(device, graph.kernels[k].signature(), shares.dims[k], rows)
 
 
-def test_a_kernel_that_fails_is_named_and_not_kept(cache, monkeypatch, caplog):
-    measure = profiling._Meter._measure
+def test_a_kernel_that_fails_is_named_and_not_kept(cache, caplog):
+    class FailsOnGpu(KernelMeter):
+        def build(self, piece):
+            if piece.device == "gpu":
+                raise tvm.TVMError("Traceback:\n  File x.cc\nTVMError: no such instruction")
+            return super().build(piece)
 
-    def fails_on_gpu(self, job):
-        if job.device == "gpu":
-            raise tvm.TVMError("first line\nno such instruction")
-        return measure(self, job)
+    def make(builder):
+        return FailsOnGpu(builder, Timing(2, 1, 0.0))
 
-    monkeypatch.setattr(profiling._Meter, "_measure", fails_on_gpu)
+    prepared = Prepare()(models.conv_chain(1))
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
-        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(models.conv_chain(1), profile="measure"))
+        costs = measure(prepared, *tvm_coexec.targets(), make_meter=make)
     assert "can't run on the gpu: no such instruction" in caplog.text
-    assert [s.device for s in plan.segments] == ["cpu"]
+    costs.networks.clear()
+    assert [s.device for s in make_plan(extract(prepared), costs).segments] == ["cpu"]
     (file,) = cache.glob("*.json")
     assert {d for d, _, _ in MeasuredCosts.load(str(file)).table} == {"cpu"}
+
+
+def test_a_process_that_dies_costs_one_kernel_only(caplog):
+    class Dies(KernelMeter):
+        killed = 0
+
+        def build(self, piece):
+            built = super().build(piece)
+            if piece.device == "gpu" and not self.killed:
+                self.killed += 1
+                self.worker._child._process.kill()
+            return built
+
+    prepared = Prepare()(models.conv_chain(2))
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        costs = measure(prepared, *tvm_coexec.targets(), "h", make_meter=lambda b: Dies(b, Timing(2, 1, 0.0)))
+    assert caplog.text.count("can't run on the gpu") == 1 and "SIGKILL" in caplog.text
+    kernels = {k.signature(): k for k in extract(prepared).kernels}.values()
+    assert all(costs.whole_s("cpu", k) < 10 for k in kernels)
+
+
+def test_what_was_disturbed_is_timed_again_and_the_shorter_counts():
+    prepared = Prepare()(models.conv_chain(1))
+    times = iter([Timed((2.0, 9.0), 1.0, 0.0, 0.0), Timed((3.0,), 1.0, 0.0, 0.0), Timed((1.0,), 1.0, 0.0, 0.0)])
+
+    class Noisy(KernelMeter):
+        def build(self, piece):
+            return piece
+
+        def _time(self, built, timeout_s, min_repeat_ms):
+            return next(times)
+
+    meter = Noisy(KernelBuilder(prepared, extract_with_calls(prepared), *tvm_coexec.targets()))
+    try:
+        found = {p.device: t.best_s for p, t in meter.time_pieces([Piece("cpu", 0), Piece("gpu", 0)])}
+    finally:
+        meter.close()
+    assert found == {"gpu": 3.0, "cpu": 1.0}
+
+
+def test_drift_and_load_are_told(cache, caplog, monkeypatch):
+    monkeypatch.setattr("tvm_coexec.measuring.pace.PAUSE_S", 0.0)
+
+    class Slower(MadeUp):
+        reference_s, loads = 2e-3, 0.9
+
+    both = tvm_coexec.targets()
+    measure(Prepare()(models.conv_chain(1)), *both, make_meter=MadeUp)
+    assert not caplog.text
+    measure(Prepare()(models.conv_chain(1, channels=24)), *both, make_meter=Slower)
+    assert "the cpu takes 2.00 times as long for the same kernel" in caplog.text
+    assert "other processes used 0.9 cores while kernels were measured" in caplog.text
 
 
 def test_cache_can_be_off(monkeypatch, tmp_path):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", "off")
     monkeypatch.chdir(tmp_path)
-    tvm_coexec.partition_for_coexec(models.conv_chain(1), profile="measure")
+    measure(Prepare()(models.conv_chain(1)), *tvm_coexec.targets(), make_meter=MadeUp)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_targets_of_other_machines_are_planned_with_a_warning(caplog):
-    with caplog.at_level(logging.WARNING, "tvm_coexec"):
-        split = tvm_coexec.partition_for_coexec(models.conv_chain(), cpu="llvm -mtriple=riscv64-linux-gnu")
-    assert "the CPU target is for riscv64-linux-gnu" in caplog.text
-    assert tvm_coexec.plan_of(split).costs.startswith("generic: ")
-
-
-def test_measuring_on_request_only_where_the_devices_are(cache):
-    with pytest.raises(CoExecError, match=r"profile 'measure'.*riscv64"):
-        tvm_coexec.partition_for_coexec(models.conv_chain(), cpu="llvm -mtriple=riscv64-linux-gnu", profile="measure")
-    split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="measure")
-    assert tvm_coexec.plan_of(split).costs.startswith("measured here")
-
-
-def test_profiles_that_come_with_the_package(monkeypatch, caplog):
-    assert "generic" in profiles.names() and profiles.path_of("nobody's") is None
-    split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")
-    assert tvm_coexec.plan_of(split).costs.startswith("generic: ")
-    for name in profiles.names():
-        assert profiles.path_of(name).stat().st_size < 2 * 4096 + 2048
-    # one of these very devices is taken without measuring, and says so
-    mine = profiles.Profile.load(profiles.path_of("generic"))
-    mine.description = "of this machine"
-    monkeypatch.setattr(profiles, "matching", lambda targets, devices: ("mine", mine))
-    monkeypatch.setattr(profiling, "measure", lambda *a, **k: pytest.fail("measured"))
-    with caplog.at_level(logging.INFO, "tvm_coexec"):
-        split = tvm_coexec.partition_for_coexec(models.conv_chain(2))
-    assert tvm_coexec.plan_of(split).costs == "of this machine" and "'mine'" in caplog.text
-
-
-def test_a_profile_of_other_devices_plans_with_a_warning(caplog):
-    with caplog.at_level(logging.WARNING, "tvm_coexec"):
-        tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")
-        assert "other devices" not in caplog.text
-        tvm_coexec.partition_for_coexec(models.conv_chain(2), cpu="llvm -mcpu=core-avx2", profile="test_bed")
-    assert "the profile test_bed is of other devices (cpu target 'llvm -keys=cpu " in caplog.text
-    with pytest.raises(CoExecError, match="there is no profile genric: give a file of `coexec fit`, or one of generic"):
-        tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="genric")
-
-
-def test_measuring_that_nobody_asked_for_is_said(cache, monkeypatch, caplog):
-    monkeypatch.setattr(profiles, "matching", lambda targets, devices: None)
-    for words in (True, False):  # the second time nothing is measured
-        caplog.clear()
-        with caplog.at_level(logging.WARNING, "tvm_coexec"):
-            tvm_coexec.partition_for_coexec(models.conv_chain(1))
-        assert ("are measured on both devices now" in caplog.text) == words
-
-
-def test_a_profile_matches_by_targets_and_devices():
-    for name in profiles.names():
-        profile = profiles.Profile.load(profiles.path_of(name))
-        found = profiles.matching(profile.targets, profile.names)
-        assert (found is None) == (name == "generic") and (found is None or found[0] == name)
-        assert profiles.matching(profile.targets, {**profile.names, "gpu": "another"}) is None
-
-
-def test_profile_file_is_used(cache, tmp_path):
-    mod = models.conv_chain(2)
-    prepared = Prepare()(mod)
-    costs = profiling.measure(prepared, *tvm_coexec.targets())
-    path = str(tmp_path / "own.json")
-    costs.save(path)
-    split = tvm_coexec.partition_for_coexec(mod, profile=path)
-    assert tvm_coexec.plan_of(split).costs == costs.description

@@ -21,7 +21,7 @@ TINY = Encoder(layers=2, hidden=24, heads=3, ffn=40, sequence=9, masked=True)
 
 
 def plan_of_layers(graph: KernelGraph, part: float) -> Plan:
-    """Of each layer two chains: queries, keys and values to the projection behind them; the feed-forward block."""
+    """Each layer has two chains: queries, keys and values up to the projection after them; the feed-forward block."""
     products = [k.index for k in graph.kernels if k.op == "nn.dense"]
     chains = [c for i in range(0, len(products), 6) for c in (products[i : i + 4], products[i + 4 : i + 6])]
     segments, done = [], 0
@@ -53,7 +53,7 @@ def test_layers_equal_onnxruntime(shape, part):
 
 @pytest.mark.parametrize("shape", [TINY, Encoder(hidden=48, heads=4, ffn=96, sequence=20)])
 def test_answers_depend_on_inputs_and_on_every_token(shape):
-    """What equality is worth: also behind twelve layers, and a change of the first token is seen in the last one's."""
+    """The comparison is sensitive: a change of the first token is visible in the last one after twelve layers."""
     model = shape.model()
     inputs = zoo.inputs(model)
     first = zoo.reference(model, inputs)[0]
@@ -71,5 +71,5 @@ def test_same_weights_for_the_same_seed():
 
 
 def test_heads_must_divide_features():
-    with pytest.raises(ValueError, match="768 features can't be divided among 7 heads"):
+    with pytest.raises(ValueError, match="768 features cannot be divided among 7 heads"):
         Encoder(heads=7)

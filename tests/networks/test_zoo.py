@@ -1,4 +1,4 @@
-"""The zoo's weights: the same everywhere, and such that the answer depends on the input."""
+"""The zoo's weights: identical on every machine, and the output depends on the input."""
 
 from __future__ import annotations
 
@@ -129,4 +129,9 @@ def test_names_by_kind():
 
 
 def test_rounding_keeps_ten_bits():
-    assert _weights.rounded([1023.4, -2047.0, 0.0, 3.0 / 1024 + 1e-9]).tolist() == [1023.0, -2048.0, 0.0, 3.0 / 1024]
+    assert _weights.round_to_ten_bits([1023.4, -2047.0, 0.0, 3.0 / 1024 + 1e-9]).tolist() == [
+        1023.0,
+        -2048.0,
+        0.0,
+        3.0 / 1024,
+    ]

@@ -10,13 +10,13 @@ import numpy as np
 from tvm_coexec.core.access import AccessMap, InputAccess, Range, identity
 from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.core.op_kinds import OpKind
-from tvm_coexec.cost_models.costs import Link
+from tvm_coexec.cost_models.costs import Costs, Link
 
 SIZE = 12
 CHANNELS = 12
 
 
-class RandomCosts:
+class RandomCosts(Costs):
     """Costs in which every kernel has its own speed on each device; a share takes its part of the time and a launch.
 
     Parameters

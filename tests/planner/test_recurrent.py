@@ -9,7 +9,7 @@ from tests.planner.random_graphs import RandomCosts, random_graph
 from tests.planner.recurrent_graphs import lstm_graph
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.planner import make_plan
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts
 from tvm_coexec.planner.search.blocks import bits
 from tvm_coexec.planner.search.candidates import Candidates
@@ -19,7 +19,7 @@ from tvm_coexec.planner.search.search import Search
 
 def searched(graph: KernelGraph, seed: int = 3) -> Search:
     """A search that has run."""
-    costs = Tables(graph, RandomCosts(seed, 1.2, 1e-9))
+    costs = CachedCosts(graph, RandomCosts(seed, 1.2, 1e-9))
     search = Search(graph, costs, Candidates(costs, Outcomes(costs)))
     search.run()
     return search
@@ -50,7 +50,7 @@ def states(candidates: Candidates, many: int):
         yield done, sum(1 << k for k in range(n) if not done >> k & 1 and not candidates.producers[k] & ~done)
 
 
-def listed(candidates: Candidates, costs: Tables, done: int, ready: int, stop: int, inside: int) -> set:
+def listed(candidates: Candidates, costs: CachedCosts, done: int, ready: int, stop: int, inside: int) -> set:
     """Chains along branches and of all that is left of a block, each set swept on its own, however it ends."""
     graph, sets = costs.graph, [inside & ~done]
     for k in bits(ready):
@@ -90,7 +90,7 @@ def listed(candidates: Candidates, costs: Tables, done: int, ready: int, stop: i
     ids=["bidirectional", "batch", "branches", "more branches"],
 )
 def test_no_chain_is_lost_where_states_share_their_sets(graph, s_per_flop):
-    costs = Tables(graph, RandomCosts(7, 1.2, s_per_flop))
+    costs = CachedCosts(graph, RandomCosts(7, 1.2, s_per_flop))
     candidates = Candidates(costs, Outcomes(costs))
     seen = 0
     for done, ready in states(candidates, 60):
@@ -126,7 +126,7 @@ def test_graphs_are_as_relay_fuses_them(layers, batch):
     onnx = pytest.importorskip("onnx")
     from tvm import relay
 
-    from tvm_coexec.measuring.pieces import opt_level_3
+    from tvm_coexec.pass_context import change_context
     from tvm_coexec.relay_passes.extract import extract_with_calls
     from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -150,7 +150,7 @@ def test_graphs_are_as_relay_fuses_them(layers, batch):
     proto = onnx.helper.make_graph(nodes, "lstm", ends[:1], ends[1:], weights)
     model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", 14)])
     mod, params = relay.frontend.from_onnx(model, {"x": (steps, batch, inputs)})
-    with opt_level_3():
+    with change_context(3):
         real = extract_with_calls(Prepare(params)(mod)).graph
 
     def outline(graph: KernelGraph):

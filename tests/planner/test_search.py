@@ -11,8 +11,8 @@ from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.planner import make_plan, simulate
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import make_plan, makespan_s
+from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts, intervals
 from tvm_coexec.planner.search.blocks import blocks_of
 from tvm_coexec.planner.search.candidates import Candidates
@@ -24,8 +24,8 @@ from tvm_coexec.planner.simulator import Simulator
 def test_no_plan_of_a_small_graph_is_better(seed):
     kernels = 2 + seed % 5
     g, c = random_graph(seed, kernels), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
-    best = simulate(g, c, make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
-    ours = simulate(g, c, make_plan(g, c, strategy="coexec", min_gain=0.0).segments)
+    best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    ours = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="coexec", min_gain=0.0).segments)
     assert best <= ours * (1 + 1e-12), "the oracle missed a plan"
     assert ours <= best * 1.01
 
@@ -33,21 +33,21 @@ def test_no_plan_of_a_small_graph_is_better(seed):
 @pytest.mark.parametrize("seed", (11, 112, 142, 148, 250, 400))
 def test_chains_that_end_where_branches_join_and_such_that_only_pay_as_a_whole(seed):
     g, c = random_graph(seed, 2 + seed % 6), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
-    best = simulate(g, c, make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
-    assert simulate(g, c, make_plan(g, c, min_gain=0.0).segments) <= best * 1.005
+    best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    assert makespan_s(g, CachedCosts(g, c), make_plan(g, c, min_gain=0.0).segments) <= best * 1.005
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_never_worse_than_a_single_device(seed):
     g, c = random_graph(seed, 30), RandomCosts(seed)
-    single = simulate(g, c, make_plan(g, c, strategy="single").segments)
-    assert simulate(g, c, make_plan(g, c).segments) <= single * (1 + 1e-12)
+    single = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="single").segments)
+    assert makespan_s(g, CachedCosts(g, c), make_plan(g, c).segments) <= single * (1 + 1e-12)
 
 
 def _chains(seed: int):
     """Chains of a random graph as the search sees them, each with its axis."""
     g = random_graph(seed, 12)
-    tables = Tables(g, RandomCosts(seed, slowdown=1.3))
+    tables = CachedCosts(g, RandomCosts(seed, slowdown=1.3))
     for last in range(len(g.kernels)):
         for axis in g.kernels[last].axes:
             for walk in intervals(tables, last, axis, inner_cuts(axis, None), 8):
@@ -93,7 +93,7 @@ def test_outcome_is_what_the_simulator_makes_of_it(place, backlog_s):
 
 def test_chain_of_kernels_that_are_not_consecutive():
     g = graphs.residual()
-    tables = Tables(g, graphs.costs())
+    tables = CachedCosts(g, graphs.costs())
     axis = g.kernels[4].named_axis("h")
     times = chain_times(tables, (0, 3, 4), axis, np.array([16]))
     assert times is not None and set(times.outer) == {-1, 2}
@@ -118,9 +118,8 @@ def test_an_output_in_the_middle_does_not_hold_the_blocks_together():
     g = type(graphs.straight(1))(tuple(kernels), graphs.straight(1).inputs, (3, 5))
     assert [(b.start, b.stop) for b in blocks_of(g)][-1] == (5, 6)
     c = graphs.costs()
-    assert simulate(g, c, make_plan(g, c, min_gain=0.0).segments) <= simulate(
-        g, c, make_plan(g, c, strategy="exhaustive").segments
-    ) * (1 + 1e-9)
+    ours, best = (make_plan(g, c, strategy=s, min_gain=0.0).segments for s in ("coexec", "exhaustive"))
+    assert makespan_s(g, CachedCosts(g, c), ours) <= makespan_s(g, CachedCosts(g, c), best) * (1 + 1e-9)
 
 
 def test_layers_that_repeat_are_planned_alike():
@@ -131,7 +130,7 @@ def test_layers_that_repeat_are_planned_alike():
         kernels += [graphs.conv_kernel(0, (a - 1,)), graphs.conv_kernel(0, (a,)), graphs.conv_kernel(0, (a,))]
         kernels.append(graphs.add_kernel(0, (a + 1, a + 2)))
     g = graphs.graph(*(replace(k, index=i, attrs=k.attrs | {"n": 0}) for i, k in enumerate(kernels)))
-    tables = Tables(g, graphs.costs(gpu_gflops=14.0))
+    tables = CachedCosts(g, graphs.costs(gpu_gflops=14.0))
     found = Candidates(tables, Outcomes(tables))
     repeated = 0
     for k in g.kernels:

@@ -10,26 +10,27 @@ from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import make_plan
+from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_reads import inner_slices
-from tvm_coexec.planner.simulator import Simulator, simulate
+from tvm_coexec.planner.simulator import Simulator, makespan_s
 from tvm_coexec.planner.sync_points import count_sync_points
 
 
 def test_single_device_is_the_sum():
     g, c = graphs.straight(3), graphs.costs()
-    assert simulate(g, c, [Segment("cpu", (0, 1, 2))]) == pytest.approx(3 * 1e8 / 1e10)
+    assert makespan_s(g, CachedCosts(g, c), [Segment("cpu", (0, 1, 2))]) == pytest.approx(3 * 1e8 / 1e10)
 
 
 def test_gpu_adds_upload_and_download():
     g, c = graphs.straight(3), graphs.costs(gpu_gflops=20.0)
     nbytes = g.kernels[0].out_bytes
     want = 3 * 1e8 / 2e10 + c.upload.seconds(nbytes) + c.download.seconds(nbytes)
-    assert simulate(g, c, [Segment("gpu", (0, 1, 2))]) == pytest.approx(want)
+    assert makespan_s(g, CachedCosts(g, c), [Segment("gpu", (0, 1, 2))]) == pytest.approx(want)
 
 
 def test_chain_takes_the_larger_sum_and_both_meetings():
     g, c = graphs.straight(1), graphs.costs()
-    parts = Simulator(g, c).run(Segment("split", (0,), "oc", 8))
+    parts = Simulator(g, CachedCosts(g, c)).run(Segment("split", (0,), "oc", 8))
     assert parts["gpu"] == pytest.approx(0.25e8 / 1e10)
     assert parts["cpu"] == pytest.approx(0.75e8 / 1e10)
     assert parts["share_out"] > 0 and parts["join"] > 0
@@ -39,10 +40,10 @@ def test_chain_takes_the_larger_sum_and_both_meetings():
 def test_enqueuing_takes_the_host_a_moment():
     g, c = graphs.straight(3), graphs.costs(copy_s=0.0)
     segments = [Segment("gpu", (0,)), Segment("cpu", (1, 2))]
-    without = simulate(g, c, segments)
+    without = makespan_s(g, CachedCosts(g, c), segments)
     c.enqueue_s = 1e-3
-    assert simulate(g, c, segments) == pytest.approx(without + 1e-3)
-    parts = Simulator(graphs.straight(1), c).run(Segment("split", (0,), "oc", 8))
+    assert makespan_s(g, CachedCosts(g, c), segments) == pytest.approx(without + 1e-3)
+    parts = Simulator(graphs.straight(1), CachedCosts(graphs.straight(1), c)).run(Segment("split", (0,), "oc", 8))
     assert parts["enqueue"] == 1e-3 and parts["cpu"] == pytest.approx(0.75e8 / 1e10)
     assert parts["total"] == pytest.approx(parts["cpu"] + 1e-3 + parts["share_out"] + parts["join"])
 
@@ -51,7 +52,7 @@ def test_cpu_segment_runs_while_the_gpu_works():
     """Branches on both devices: nothing waits until somebody reads across."""
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (-1,)), graphs.add_kernel(2, (0, 1)))
     c = graphs.costs(copy_s=0.0)
-    both = simulate(g, c, [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
+    both = makespan_s(g, CachedCosts(g, c), [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
     assert both < 1.05 * 1e8 / 1e10
 
 
@@ -65,12 +66,12 @@ def test_halo_that_only_one_reader_needs_is_cut_off_for_the_other():
     row_bytes = g.kernels[0].out_bytes / 32
     assert inner_slices(g, segment, shares) == ([16 * row_bytes], [16 * row_bytes])
     c.enqueue_s = 1e-4  # three kernels and the part
-    assert Simulator(g, c).run(segment)["enqueue"] == pytest.approx(4e-4)
+    assert Simulator(g, CachedCosts(g, c)).run(segment)["enqueue"] == pytest.approx(4e-4)
 
 
 def test_value_is_uploaded_once():
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (0,)), graphs.conv_kernel(2, (0,)))
-    sim = Simulator(g, graphs.costs())
+    sim = Simulator(g, CachedCosts(g, graphs.costs()))
     first = sim.run(Segment("gpu", (0,)))
     again = sim.run(Segment("gpu", (1,)))
     assert first["share_out"] > 0 and again["share_out"] == 0
@@ -89,7 +90,7 @@ def test_sync_points_are_counted_without_costs():
     for segments, count in plans.items():
         assert count_sync_points(g, segments) == count
         for costs in (graphs.costs(copy_s=0.0), graphs.costs()):
-            sim = Simulator(g, costs)
+            sim = Simulator(g, CachedCosts(g, costs))
             for s in segments:
                 sim.run(s)
             assert sim.sync_points == count
@@ -110,7 +111,7 @@ def test_sync_points_are_where_the_simulator_copies(seed):
     g, c = random_graph(seed, 12), RandomCosts(seed)
     for strategy in ("coexec", "mulayer", "layerwise"):
         segments = make_plan(g, c, strategy=strategy, min_gain=0.0).segments
-        sim = Simulator(g, c)
+        sim = Simulator(g, CachedCosts(g, c))
         for s in segments:
             sim.run(s)
         sim.finish()

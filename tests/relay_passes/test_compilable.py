@@ -242,7 +242,7 @@ def test_what_failed_when_it_was_measured_is_not_planned_for_the_gpu():
     report = partition.report
     assert whole_on_gpu(report.plan) == {0, 2} and max(report.alone_s().values()) < 1.0
     assert report.plan.notes["1"] == f"TVM can't compile it for opencl ({UNSUPPORTED})"
-    assert report.plan.notes["3"] == "it failed when it was measured on the GPU"
+    assert report.plan.notes["3"] == "it failed when measured on the GPU"
 
 
 def test_a_rule_can_keep_an_operator_off_the_gpu(monkeypatch):

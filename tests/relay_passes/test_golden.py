@@ -18,7 +18,7 @@ relay = pytest.importorskip("tvm.relay")
 from tests.relay_passes.ir_text import ir_text  # noqa: E402
 from tvm_coexec.core.plan import Plan, Segment  # noqa: E402
 from tvm_coexec.relay_passes.extract import extract  # noqa: E402
-from tvm_coexec.relay_passes.outline import Annotate  # noqa: E402
+from tvm_coexec.relay_passes.outline import OutlineSegments  # noqa: E402
 from tvm_coexec.relay_passes.prepare import Prepare  # noqa: E402
 from tvm_coexec.relay_passes.split import SplitChains  # noqa: E402
 
@@ -109,7 +109,7 @@ def test_annotated_and_split_text(name):
     mod = prepared(function)
     graph = extract(mod)
     plan = Plan(graph.fingerprint(), tuple(segments(len(graph.kernels))))
-    annotated = Annotate(plan)(mod)
+    annotated = OutlineSegments(plan)(mod)
     check(f"{name}.annotated.txt", ir_text(annotated))
     check(f"{name}.split.txt", ir_text(SplitChains()(annotated)))
     check(f"{name}.plan.json", plan.to_json())
@@ -118,7 +118,7 @@ def test_annotated_and_split_text(name):
 @pytest.mark.llvm
 @pytest.mark.parametrize("function", [straight, residual, fire, bottleneck])
 def test_kernel_graph_json(function):
-    check(f"{function.__name__}.graph.json", extract(prepared(function)).to_json() + "\n")
+    check(f"{function.__name__}.graph.json", extract(prepared(function)).to_json())
 
 
 @pytest.mark.llvm
@@ -126,7 +126,9 @@ def test_decisions_are_in_tvm_s_own_text():
     """Whoever prints the annotated module reads the plan in it."""
     mod = prepared(straight)
     graph = extract(mod)
-    text = Annotate(Plan(graph.fingerprint(), (Segment("split", (0, 1, 2), "h", 2),)))(mod).astext(show_meta_data=False)
+    text = OutlineSegments(Plan(graph.fingerprint(), (Segment("split", (0, 1, 2), "h", 2),)))(mod).astext(
+        show_meta_data=False
+    )
     for part in ("coexec_0_split", 'coexec.device="split"', 'coexec.axis="h"', "coexec.kernels=[0"):
         assert part in text, text
 
@@ -136,7 +138,9 @@ def test_passes_leave_their_input_alone():
     mod = prepared(residual)
     before = ir_text(mod)
     graph = extract(mod)
-    annotated = Annotate(Plan(graph.fingerprint(), (Segment("split", tuple(range(len(graph.kernels))), "h", 6),)))(mod)
+    annotated = OutlineSegments(
+        Plan(graph.fingerprint(), (Segment("split", tuple(range(len(graph.kernels))), "h", 6),))
+    )(mod)
     kept = ir_text(annotated)
     SplitChains()(annotated)
     assert ir_text(mod) == before

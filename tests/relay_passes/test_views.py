@@ -7,7 +7,7 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.relay_passes.prepare import Prepare
-from tvm_coexec.relay_passes.prepare.merge_reshapes import MergeViews
+from tvm_coexec.relay_passes.prepare.merge_reshapes import MergeReshapes
 
 pytestmark = pytest.mark.llvm
 
@@ -16,7 +16,7 @@ def merged(*values) -> list[str]:
     """Names of the operators that are left, in order."""
     x = relay.analysis.free_vars(relay.Tuple(values))
     mod = relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(x, relay.Tuple(values))))
-    out = MergeViews()(mod)
+    out = MergeReshapes()(mod)
     names: list[str] = []
     relay.analysis.post_order_visit(
         out["main"].body, lambda n: names.append(n.op.name) if isinstance(n, relay.Call) else None

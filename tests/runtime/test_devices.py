@@ -1,4 +1,4 @@
-"""More than one device: pocl makes two of one machine."""
+"""Several devices: pocl provides two on one machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.runtime import process
 TWO = {"POCL_DEVICES": "pthread basic"}
 PRELUDE = """
 import numpy as np, tvm
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 ADD = "__kernel void add(__global float* a, __global float* b) { int i = get_global_id(0); b[i] = a[i] + 1.0f; }"
 add = runtime.source_module(ADD, "add", ["handle", "handle"])["add"]
@@ -55,11 +56,11 @@ a, b = tvm.nd.array(x, tvm.opencl(0)), tvm.nd.array(x, tvm.opencl(1))
 try:
     add(a, b, 1, 64)
 except tvm.TVMError as err:
-    out.append(runtime.error_text(err))
+    out.append(one_line(err))
 try:
     tvm.nd.empty((4,), "float32", tvm.opencl(2))
 except tvm.TVMError as err:
-    out.append(runtime.error_text(err))
+    out.append(one_line(err))
 out.append([tvm.opencl(i).exist for i in range(3)])
 report(out)
 """,
@@ -79,6 +80,7 @@ def test_graph_executor_on_the_second_device() -> None:
 import numpy as np, tvm
 from tvm import relay
 from tvm.contrib import graph_executor
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 from tests.runtime import device_checks
 mod, params = device_checks.conv_net()

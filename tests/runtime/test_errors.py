@@ -1,4 +1,4 @@
-"""What goes wrong is said in one sentence that names the OpenCL error, the kernel or the variable."""
+"""Errors are one sentence that names the OpenCL error, the kernel or the variable."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tvm import te
 
 from tests.runtime import process
 from tvm_coexec import CoExecError
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 
 
@@ -16,7 +17,7 @@ def error_of(*call: object) -> str:
     f, *args = call
     with pytest.raises(tvm.TVMError) as info:
         f(*args)
-    return runtime.error_text(info.value)
+    return one_line(info.value, 1 << 20)
 
 
 @pytest.mark.opencl
@@ -111,6 +112,7 @@ def test_wrong_values_of_variables(variable: str, value: str, text: str) -> None
     code = """
 import tvm
 from tvm_coexec import CoExecError
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 out = [runtime.why_unavailable(), tvm.opencl(0).exist]
 try:
@@ -120,7 +122,7 @@ except CoExecError as err:
 try:
     tvm.nd.empty((4,), "float32", tvm.opencl(0))
 except tvm.TVMError as err:
-    out.append(runtime.error_text(err))
+    out.append(one_line(err))
 report(out)
 """
     reason, exists, from_devices, from_array = process.run(code, **{variable: value})
@@ -132,12 +134,13 @@ report(out)
 def test_no_opencl_library() -> None:
     code = """
 import tvm
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl import runtime
 out = [runtime.install(), runtime.why_unavailable(), tvm.opencl(0).exist]
 try:
     tvm.nd.empty((4,), "float32", tvm.opencl(0))
 except tvm.TVMError as err:
-    out.append(runtime.error_text(err))
+    out.append(one_line(err))
 from tvm import te
 a = te.placeholder((16,), name="a")
 b = te.compute((16,), lambda i: a[i] + 1, name="b")

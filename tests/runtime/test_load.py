@@ -1,4 +1,4 @@
-"""Finding and loading the library."""
+"""Find and load the library."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ report([loaded, mapped("libtvm_coexec_runtime"), mapped("libOpenCL")])
 
 
 @pytest.mark.llvm
-def test_missing_library_is_a_reason_and_no_error(tmp_path: Path) -> None:
+def test_a_missing_library_does_not_raise(tmp_path: Path) -> None:
     code = f"""
 import pathlib
 from tvm_coexec import CoExecError
-from tvm_coexec.opencl import runtime
-runtime._state = runtime._State()
-runtime.library_path = lambda: pathlib.Path({str(tmp_path)!r}) / "missing.so"
+from tvm_coexec.opencl import load, runtime
+load._state = load._State()
+load.library_path = lambda: pathlib.Path({str(tmp_path)!r}) / "missing.so"
 import tvm
 tvm._ffi.registry.remove_global_func("device_api.opencl")
 out = [runtime.install(), runtime.why_unavailable()]
@@ -46,7 +46,7 @@ report(out)
 
 
 @pytest.mark.llvm
-def test_stands_aside_where_tvm_has_an_opencl_runtime() -> None:
+def test_tvms_own_opencl_runtime_has_priority() -> None:
     code = """
 import tvm
 marker = tvm.register_func("device_api.opencl", lambda: 0)
@@ -65,7 +65,7 @@ report(out)
         True,
         True,
         True,
-        "tvm_coexec.opencl.runtime.stats is not available with TVM's own OpenCL runtime",
+        "'stats' of this package's OpenCL runtime is not available with TVM's own one; use a TVM built without OpenCL",
     ]
 
 

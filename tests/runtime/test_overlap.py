@@ -1,4 +1,4 @@
-"""What runs at the same time.
+"""Concurrency of kernels, copies and the host.
 
 No clock is needed: a kernel spins until the host sets a flag in memory that both see. So everything that the host does
 before is done while the kernel runs, or it never returns (and the time limit of the process strikes).
@@ -116,7 +116,7 @@ report([before, values[0]])
 
 
 @pytest.mark.opencl
-def test_handing_over_shared_memory_waits_for_the_writer_only() -> None:
+def test_copies_in_shared_memory_wait_only_for_the_writer() -> None:
     got = run("""
 add(a, b, c, 1, 64)
 c_view = runtime.host_view(c)

@@ -60,7 +60,7 @@ def test_scalars_by_hand(dtype: str) -> None:
     check_fp64(dtype)
     c_type, out_type = C_TYPES[dtype], "uint8" if dtype == "bool" else dtype
     out_c = "uchar" if dtype == "bool" else c_type
-    # A scalar before and one behind: neighbours must not be touched.
+    # One scalar before and one after: neighbours must not be changed.
     source = f"__kernel void k(int a, {c_type} s, __global {out_c}* out, int b) {{ out[0] = s; out[1] = a + b; }}"
     f = runtime.source_module(source, "k", ["int32", dtype, "handle", "int32"])["k"]
     there = tvm.nd.empty((2,), out_type, tvm.opencl(0))

@@ -1,4 +1,4 @@
-"""The timer behind time_evaluator and profilers, and the times of single kernels."""
+"""The timer of time_evaluator and profilers, and the times of individual kernels."""
 
 from __future__ import annotations
 

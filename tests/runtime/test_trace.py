@@ -1,4 +1,4 @@
-"""What the recorder records of copies, kernels, and functions that a traced module gives."""
+"""Spans of copies, kernels, and functions of a traced module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tvm import te, topi
 from tests.runtime import device_checks
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
-from tvm_coexec.tracing.spans import Span, Spans, spans_of
+from tvm_coexec.tracing.spans import Span, Spans, parse_spans
 
 pytestmark = pytest.mark.opencl
 
@@ -28,7 +28,7 @@ def recorded(run) -> tuple[Spans, int, int]:
         end = time.monotonic_ns()
     finally:
         taken = runtime.trace_take()
-    return spans_of(taken), begin, end
+    return parse_spans(taken), begin, end
 
 
 def of_kind(spans: Spans, *kinds: str) -> list[Span]:
@@ -164,7 +164,7 @@ def test_a_function_that_fails_says_why(functions, on):
     finally:
         if on:
             taken = runtime.trace_take()
-    assert not on or [s.name for s in spans_of(taken).spans] == ["one"]
+    assert not on or [s.name for s in parse_spans(taken).spans] == ["one"]
 
 
 def test_a_traced_module_is_not_to_be_saved(functions, tmp_path):

@@ -60,8 +60,8 @@ def graph_json(described: bool = True, nodes: list[tuple] = NODES) -> str:
     if not described:
         return text
     segments = [{"device": "split", "chain": 0, "axis": "oc", "cut": 8, "extent": 16}, {"device": "cpu", "chain": -1}]
-    told = {"version": 1, "segments": segments, "nodes": {n: [s, r] for n, _, _, s, r in NODES}, "expected": EXPECTED}
-    return with_metadata(text, {"coexec": told})
+    plan = {"version": 1, "segments": segments, "nodes": {n: [s, r] for n, _, _, s, r in NODES}, "expected": EXPECTED}
+    return with_metadata(text, {"coexec": plan})
 
 
 def span(kind: str, begin: int, end: int, name="", call=-1, nbytes=0, device=-1, on_device=(0, 0), thread=0) -> Span:

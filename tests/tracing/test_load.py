@@ -69,7 +69,7 @@ def test_incomplete_archives(archive, tmp_path, missing):
 @pytest.mark.parametrize("name", ["text.so", "text.tar", "text.onnx"])
 def test_files_that_are_no_models(tmp_path, name):
     (tmp_path / name).write_text("text")
-    with pytest.raises(CoExecError, match="is no compiled model"):
+    with pytest.raises(CoExecError, match="is not a compiled model"):
         open_model(str(tmp_path / name))
     with pytest.raises(CoExecError, match="there is no file"):
         open_model(str(tmp_path / "none.so"))
@@ -124,5 +124,5 @@ def test_inputs_that_do_not_fit(lib, tmp_path, stored, words):
 def test_no_npz(lib, tmp_path):
     (tmp_path / "in.npz").write_text("text")
     for name in ("in.npz", "none.npz"):
-        with pytest.raises(CoExecError, match=r"is no complete \.npz file"):
+        with pytest.raises(CoExecError, match=r"is not a complete \.npz file"):
             read_inputs(str(tmp_path / name), lib)

@@ -1,4 +1,4 @@
-"""Runs recorded on both devices. Nothing here depends on how long anything takes, only on what must come first."""
+"""Runs recorded on both devices. Nothing here depends on durations, only on order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import tvm_coexec
 from tests.models import conv_chain, input_of, residual_net
 from tests.runtime import process
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.opencl import runtime
+from tvm_coexec.opencl import load, runtime
 from tvm_coexec.tracing import Recording, Tracer, numbers, record, table
 from tvm_coexec.tracing.timeline import COMPUTING, Timeline
 
@@ -61,13 +61,13 @@ def test_every_node_has_its_events(lib, recording):
     nodes, measured = recording.graph.nodes, recording.measured
     computed = [e for e in measured.lane("cpu") if e.what in COMPUTING]
     assert [(e.name, e.what, e.segment) for e in computed] == [
-        (n.function, n.role, n.segment) for n in nodes if n.called and n.device == "cpu"
+        (n.function, n.role, n.segment) for n in nodes if n.is_call and n.device == "cpu"
     ]
     launched = [e for e in measured.lane("cpu") if e.what == "enqueue"]
     assert [(e.name, e.segment) for e in launched] == [
-        (n.function, n.segment) for n in nodes if n.called and n.device == "gpu"
+        (n.function, n.segment) for n in nodes if n.is_call and n.device == "gpu"
     ]
-    functions = [n for n in nodes if n.called and n.device == "gpu"]
+    functions = [n for n in nodes if n.is_call and n.device == "gpu"]
     kernels = measured.lane("gpu")
     assert len(kernels) >= len(functions)
     assert [k.segment for k in kernels] == sorted(k.segment for k in kernels)
@@ -123,7 +123,7 @@ def test_a_module_of_plain_relay_build():
     with tvm.transform.PassContext(opt_level=3):
         lib = relay.build(mod, tvm_coexec.targets("llvm", "opencl"))
     made = record(lib, input_of(conv_chain()), runs=1, warm_up=1)
-    assert made.expected is None and made.measured.lane("gpu") and not made.graph.described
+    assert made.expected is None and made.measured.lane("gpu") and not made.graph.is_annotated
     assert "tvm_coexec.build" in table(made)
 
 
@@ -146,8 +146,8 @@ def test_another_executor_of_a_wrapped_module(lib):
 
 
 def test_tvm_s_own_opencl_is_named(lib, monkeypatch):
-    monkeypatch.setattr(runtime._state, "ours", False)
-    with pytest.raises(CoExecError, match="OpenCL is TVM's own"):
+    monkeypatch.setattr(load._state, "ours", False)
+    with pytest.raises(CoExecError, match="TVM's own OpenCL runtime is in use"):
         Tracer().wrap(lib.get_graph_json(), lib.get_lib())
 
 

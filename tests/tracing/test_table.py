@@ -17,7 +17,7 @@ from tvm_coexec.tracing.table import expected_numbers, segment_rows
 pytestmark = pytest.mark.llvm
 
 
-def test_what_a_run_adds_up_to():
+def test_sums_of_a_run():
     found = numbers(made.recording().measured)
     micro = {key: round(value * 1e6, 3) for key, value in found.items() if key.endswith("_s")}
     assert micro == {
@@ -41,7 +41,7 @@ def test_the_host_s_times_fill_the_run():
     assert sum(found[key] for key in host) == pytest.approx(found["run_s"])
 
 
-def test_expected_beside_measured():
+def test_expected_next_to_measured():
     found = expected_numbers(made.recording())
     assert found["run_s"] == pytest.approx(90e-6) and found["wait_s"] == pytest.approx(10e-6)
     assert found["both_s"] == pytest.approx(40e-6) and found["moved_bytes"] == 96 and found["sync_points"] == 2
@@ -51,7 +51,7 @@ def test_expected_beside_measured():
     assert rest["measured"]["cpu_s"] == pytest.approx(8e-6)
 
 
-def test_the_table_tells_all_of_it():
+def test_table_has_all_numbers():
     text = table(made.recording(), "small")
     assert text.startswith("small: 0.100 ms, the median of 3 runs (0.050 to 0.220 ms); the plan expected 0.090 ms\n")
     lines = {line[:34].strip(): line[34:].split() for line in text.splitlines()}
@@ -61,14 +61,14 @@ def test_the_table_tells_all_of_it():
     assert "8/16" in text and "may be off by 2.0 us" in text
 
 
-def test_without_a_plan_there_is_one_column_and_a_word_of_why():
+def test_table_without_a_plan_has_one_column_and_a_note():
     text = table(made.recording(described=False), "small")
     assert "expected" not in text.splitlines()[2] and "segment device" not in text
     assert "tvm_coexec.build" in text
     assert numbers(made.recording(described=False).measured)["sync_points"] == 2
 
 
-def test_runs_that_are_not_whole_are_not_shown():
+def test_incomplete_runs_are_not_shown():
     whole = made.recording()
     assert whole.chosen == (made.START, made.START + 100 * made.US)
     late = made.span("wait", 10_000, 10_001)

@@ -1,4 +1,4 @@
-"""Spans as events: what belongs to which node, and what the host is at when."""
+"""Spans as events: their nodes, and the activity of the host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("tvm.relay")
 from tests.tracing import made
 from tvm_coexec.tracing.segments import TracedGraph
 from tvm_coexec.tracing.spans import Spans
-from tvm_coexec.tracing.timeline import Event, expected_timeline, measured_timeline
+from tvm_coexec.tracing.timeline import TraceEvent, expected_timeline, measured_timeline
 
 pytestmark = pytest.mark.llvm
 
@@ -23,7 +23,7 @@ def events(graph: TracedGraph, spans, lane: str) -> list[tuple]:
     return [(round(e.start_s * 1e6, 3), round(e.end_s * 1e6, 3), e.what, e.segment) for e in timeline.lane(lane)]
 
 
-def test_every_span_gets_its_place():
+def test_every_span_becomes_an_event():
     graph = TracedGraph.from_json(made.graph_json())
     assert events(graph, made.run_spans(), "cpu") == [
         (2, 8, "slice", 0),
@@ -52,15 +52,15 @@ def test_kernels_know_when_they_were_launched_and_copies_where_they_go():
     ]
 
 
-def test_a_graph_that_says_nothing_still_gives_kinds():
-    told = events(TracedGraph.from_json(made.graph_json(described=False)), made.run_spans(), "cpu")
-    assert [what for _, _, what, _ in told] == [
+def test_a_graph_without_annotations_has_kinds():
+    found = events(TracedGraph.from_json(made.graph_json(described=False)), made.run_spans(), "cpu")
+    assert [what for _, _, what, _ in found] == [
         *("work", "upload", "enqueue", "work", "download", "wait", "download", "work", "work"),
     ]
-    assert {segment for *_, segment in told} == {-1}
+    assert {segment for *_, segment in found} == {-1}
 
 
-def test_a_rewritten_graph_is_read_by_what_it_says():
+def test_a_rewritten_graph_keeps_its_annotations():
     """Copies may be gone, joins may write in place, and helpers may wait or copy inside of a call."""
     nodes = [
         ("slice", "f_slice", 1),
@@ -101,12 +101,12 @@ def test_a_rewritten_graph_is_read_by_what_it_says():
     ]
 
 
-def test_copies_that_no_node_makes_belong_to_none():
+def test_copies_without_a_node_have_no_segment():
     """An executor's own reads and writes, between calls."""
     spans = [*made.run_spans()[:1], made.span("download", 9, 10, nbytes=8, device=0), *made.run_spans()[4:6]]
     nodes = [made.NODES[0], *made.NODES[2:]]
-    told = events(TracedGraph.from_json(made.graph_json(nodes=nodes)), spans, "cpu")
-    assert told[1] == (9, 10, "download", -1)
+    found = events(TracedGraph.from_json(made.graph_json(nodes=nodes)), spans, "cpu")
+    assert found[1] == (9, 10, "download", -1)
 
 
 def test_other_threads_and_other_runs_are_not_the_host():
@@ -120,11 +120,11 @@ def test_other_threads_and_other_runs_are_not_the_host():
     assert (30, 40, "upload", -1) in events(graph, spans, "transfers")
 
 
-def test_where_a_plan_has_the_host_at_nothing_it_waits():
+def test_an_idle_host_waits_in_the_expected_timeline():
     timeline = expected_timeline(TracedGraph.from_json(made.graph_json()))
     assert timeline.total_s == pytest.approx(90e-6)
     waits = [e for e in timeline.lane("cpu") if e.what == "wait"]
     assert [(e.segment, round(e.start_s * 1e6), round(e.end_s * 1e6)) for e in waits] == [(0, 50, 60)]
     host = timeline.lane("cpu")
     assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(host))
-    assert isinstance(host[0], Event)
+    assert isinstance(host[0], TraceEvent)

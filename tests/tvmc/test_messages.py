@@ -35,13 +35,13 @@ InternalError: Check failed: (ok) is false: XYZ is no layout"""
     ],
 )
 def test_one_line(text, line):
-    from tvm_coexec.core.texts import one_line
+    from tvm_coexec.core.errors import one_line
 
     assert one_line(ValueError(text)) == line
 
 
 def test_long_lists_are_cut():
-    from tvm_coexec.core.texts import LONGEST, one_line
+    from tvm_coexec.core.errors import LONGEST, one_line
 
     text = one_line(ValueError("known: " + "name " * 1000))
     assert text.startswith("known: name") and text.endswith(" ...") and len(text) <= LONGEST

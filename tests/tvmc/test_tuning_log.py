@@ -53,22 +53,22 @@ def test_good_logs(check, lines):
 def test_a_log_without_records(check, text, caplog):
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
         assert not check(text)
-    assert "holds no records: kernels are not tuned" in caplog.text
+    assert "has no records: kernels are not tuned" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("lines", "number", "why"),
     [
-        ([AUTOTVM, AUTOTVM[:90]], 2, "it is not JSON, or cut off"),
+        ([AUTOTVM, AUTOTVM[:90]], 2, "it is not JSON, or truncated"),
         (["# a note", AUTOTVM, "", AUTOTVM], 3, "it is empty"),
         (["tuned by hand", AUTOTVM], 1, "it is not JSON"),
         ([AUTOTVM, json.dumps({"i": 1})], 2, "it has no 'input'"),
-        (["[1, 2]"], 1, "it has another form"),
+        (["[1, 2]"], 1, "it has an unknown structure"),
         ([AUTOTVM.replace("llvm", "nonsense")], 1, 'Target kind "nonsense" is not defined'),
         ([AUTOTVM.replace('"sp"', '"zz"')], 1, "Invalid config knob type: zz"),
         ([AUTOTVM, AUTOTVM.replace("[0.1], 0", '[["a"]], 0')], 2, ""),
         ([AUTOTVM, SCHEDULER], 2, "it has no 'input'"),
-        ([SCHEDULER, SCHEDULER[:40]], 2, "it is not JSON, or cut off"),
+        ([SCHEDULER, SCHEDULER[:40]], 2, "it is not JSON, or truncated"),
         ([SCHEDULER, AUTOTVM], 2, "Invalid key in json log: input"),
     ],
 )
@@ -76,12 +76,12 @@ def test_damaged_logs(check, lines, number, why):
     with pytest.raises(CoExecError) as caught:
         check("\n".join(lines) + "\n")
     text = str(caught.value)
-    assert text.startswith(f"--tuning-records: line {number} of ") and "records.log is no tuning record: " in text
+    assert text.startswith(f"--tuning-records: line {number} of ") and "records.log is not a tuning record: " in text
     assert why in text and "\n" not in text and "line 1 column" not in text
 
 
 def test_what_is_no_text(check, tmp_path):
-    with pytest.raises(CoExecError, match=r"records\.log is no text file"):
+    with pytest.raises(CoExecError, match=r"records\.log is not a text file"):
         check(b"\xff\xfe\0\0")
 
 

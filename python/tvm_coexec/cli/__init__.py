@@ -1,4 +1,4 @@
-"""The command ``coexec``: measure devices, fit cost models to them, look at both."""
+"""The command ``coexec``: measure devices, fit cost models, plan models and show the results."""
 
 from .main import main
 

@@ -21,7 +21,7 @@ _LARGE_ERROR = 0.3
 
 @dataclass(frozen=True)
 class Compared:
-    """Measured samples of one device beside their predictions.
+    """Measured samples of one device, with their predictions.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Compared:
         Those that the profile can predict.
     predicted_s : array, shape (n,)
     unknown : dict of str to int
-        Classes that the profile knows nothing of, and how many samples they have.
+        Kernel classes that are not in the profile, and the number of samples of each.
     """
 
     device: str
@@ -40,12 +40,12 @@ class Compared:
 
     @property
     def measured_s(self) -> np.ndarray:
-        """Shape (n,)."""
+        """Measured seconds; shape (n,)."""
         return np.array([s.seconds for s in self.samples])
 
     @property
     def errors(self) -> np.ndarray:
-        """Predicted over measured, less 1; shape (n,)."""
+        """Relative errors, predicted / measured - 1; shape (n,)."""
         return self.predicted_s / self.measured_s - 1.0
 
     def of_class(self, key: str) -> np.ndarray:
@@ -53,12 +53,12 @@ class Compared:
         return self.where(lambda s: s.workload.key == key)
 
     def where(self, keep: Callable[[Sample], bool]) -> np.ndarray:
-        """Errors of some of the samples."""
+        """Relative errors of the samples for which `keep` holds."""
         return self.errors[np.array([keep(s) for s in self.samples], bool)]
 
 
 def compare(profile: Profile, samples: Iterable[Sample]) -> list[Compared]:
-    """Predictions for all samples that have a time, by device."""
+    """Compare predictions with all samples that have a measured time, one `Compared` per device."""
     found = []
     samples = [s for s in samples if not s.error]
     for device in DEVICES:
@@ -71,14 +71,14 @@ def compare(profile: Profile, samples: Iterable[Sample]) -> list[Compared]:
             try:
                 predicted.append(profile.devices[device].predict([s.workload for s in members]))
                 known += members
-            except CoExecError:  # the table says so; the other classes are still worth a look
+            except CoExecError:  # the table shows it; the other classes can still be compared
                 unknown[key] = len(members)
         found.append(Compared(device, known, np.concatenate(predicted) if predicted else np.zeros(0), unknown))
     return found
 
 
 def figures(errors: np.ndarray) -> dict[str, float | None]:
-    """Part within 10 %, mean and median of the absolute relative errors, all in per cent."""
+    """Fraction of samples within 10 %, mean and median of the absolute relative errors, all in per cent."""
     if not len(errors):
         return {"within 10 %": None, "MAPE %": None, "median %": None}
     size = np.abs(errors) * 100
@@ -90,7 +90,7 @@ def figures(errors: np.ndarray) -> dict[str, float | None]:
 
 
 def rows_of(compared: Compared) -> list[dict[str, object]]:
-    """Rows of a table: each class, whole kernels, shares, and all."""
+    """Rows of a table: one per kernel class, then whole kernels, shares, and all samples."""
 
     def row(name: str, errors: np.ndarray) -> dict[str, object]:
         return {"device": compared.device, "class": name, "kernels": len(errors), **figures(errors)}
@@ -106,7 +106,7 @@ def rows_of(compared: Compared) -> list[dict[str, object]]:
 
 
 def rows_by_network(compared: Compared) -> list[dict[str, object]]:
-    """Rows of a table: the samples of each network."""
+    """Rows of a table: one per network, of the samples of its kernels."""
     rows: list[dict[str, object]] = []
     for name in sorted({s.network for s in compared.samples}):
         errors = np.array([e for s, e in zip(compared.samples, compared.errors, strict=True) if s.network == name])
@@ -115,7 +115,7 @@ def rows_by_network(compared: Compared) -> list[dict[str, object]]:
 
 
 def whole_networks(profile: Profile, samples: Samples) -> list[dict[str, object]]:
-    """Rows of a table: networks end to end, beside what the profile makes of the sums of their kernels' times."""
+    """Rows of a table: whole networks, measured, and predicted from the sums of kernel times."""
     rows = []
     for n in samples.networks:
         correction = profile.networks.get(n["device"])
@@ -129,13 +129,17 @@ def whole_networks(profile: Profile, samples: Samples) -> list[dict[str, object]
 
 
 def weak_classes(compared: Iterable[Compared]) -> list[str]:
-    """What to tell of classes with few samples or large errors, a line each."""
+    """Notes on kernel classes with few samples or large errors, one line each."""
     lines = []
     for c in compared:
         for key in sorted({s.workload.key for s in c.samples}):
             errors = np.abs(c.of_class(key))
             if len(errors) < _FEW_SAMPLES:
-                lines.append(f"note: {c.device} {key} has {len(errors)} samples only; add some with --designed")
+                lines.append(
+                    f"note: {c.device} {key} has only {len(errors)} samples; add some with coexec profile --designed"
+                )
             elif errors.mean() > _LARGE_ERROR:
-                lines.append(f"note: {c.device} {key} is off by {errors.mean():.0%}; plans of such kernels may be poor")
+                lines.append(
+                    f"note: {c.device} {key} has a mean error of {errors.mean():.0%}; plans with them may be poor"
+                )
     return lines

@@ -1,4 +1,4 @@
-"""Arguments that several commands check alike."""
+"""Checks of arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from tvm_coexec.core.errors import CoExecError
 
 
 def count(text: str) -> int:
-    """A whole number, 0 or more."""
+    """Parse an integer >= 0."""
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+        raise argparse.ArgumentTypeError(f"'{text}' is not an integer >= 0")
     return int(text)
 
 
 def at_least_one(text: str) -> int:
-    """A whole number above 0."""
+    """Parse an integer >= 1."""
     value = count(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be at least 1")
+        raise argparse.ArgumentTypeError(f"'{text}' must be an integer >= 1")
     return value
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Parse a number > 0."""
     try:
         value = float(text)
     except ValueError:
@@ -35,9 +35,9 @@ def positive(text: str) -> float:
 
 
 def folder_of(path: str) -> None:
-    """Raise `CoExecError` when a file can't be written there: better before measuring than after."""
+    """Raise `CoExecError` if a file can't be written to that path, so that it fails before the measuring, not after."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
-        raise CoExecError(f"can't write {path}: there is no folder {folder}; make it or choose another place")
+        raise CoExecError(f"can't write {path}: there is no folder {folder}; create it or choose another path")
     if os.path.isdir(path):
         raise CoExecError(f"can't write {path}: it is a folder; name a file in it")

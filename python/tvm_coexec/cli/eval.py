@@ -1,4 +1,4 @@
-"""``coexec eval``: how far a profile's predictions are from measurements."""
+"""``coexec eval``: compare a profile's predictions with measurements."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ logger = logging.getLogger("tvm_coexec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote, or a shipped profile's name")
-    parser.add_argument("samples", metavar="SAMPLES", help="what `coexec profile` wrote")
+    """Add the command's arguments."""
+    parser.add_argument(
+        "profile", metavar="PROFILE", help="a file that `coexec fit` wrote, or a shipped profile's name"
+    )
+    parser.add_argument("samples", metavar="SAMPLES", help="a file that `coexec profile` wrote")
     parser.add_argument("--by", choices=("class", "network"), default="class", help="rows of the table")
-    parser.add_argument("--plots", metavar="FOLDER", help="draw predictions, errors and a learning curve there")
-    parser.add_argument("--json", metavar="FILE", help="write table and single predictions there")
+    parser.add_argument(
+        "--plots", metavar="FOLDER", help="write plots of predictions, errors and a learning curve to this folder"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the table and all predictions to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, and show it."""
+    """Compare and print the tables."""
     from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.fit_profile import find_other_device
     from tvm_coexec.cost_models.profile import Profile
 
     if args.json:
@@ -38,20 +43,20 @@ def run(args: argparse.Namespace) -> int:
         require_matplotlib()
     profile = Profile.load(profiles.find(args.profile))
     samples = read_samples(args.samples)
-    if other := profile.other_devices(samples):
-        logger.warning("%s and %s are not of the same devices (%s)", args.profile, args.samples, other)
+    if other := find_other_device(profile, samples):
+        logger.warning("%s and %s are of different devices (%s)", args.profile, args.samples, other)
     if not samples.usable:
-        raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")
+        raise CoExecError(f"{args.samples} has no measured kernels; run `coexec profile` first")
     compared = accuracy.compare(profile, samples.samples)
     rows = [r for c in compared for r in (accuracy.rows_of(c) if args.by == "class" else accuracy.rows_by_network(c))]
     print_table(rows)
     networks = accuracy.whole_networks(profile, samples)
     if networks:
         print()
-        print_table(networks, "whole networks, from the times of their kernels")
+        print_table(networks, "whole networks, predicted from the times of their kernels")
     failed = len(samples.samples) - len(samples.usable)
     if failed:
-        print(f"{failed} of {len(samples.samples)} could not be measured and are left out")
+        print(f"{failed} of {len(samples.samples)} samples could not be measured and are left out")
     if args.json:
         kernels = [
             {"device": c.device, "network": s.network, "kernel": s.kernel, "class": s.workload.key, "dim": s.dim,

@@ -1,10 +1,11 @@
-"""``coexec fit``: a profile of both devices from samples."""
+"""``coexec fit``: fit a profile of both devices to samples."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import time
+from dataclasses import replace
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import Samples, read_samples
@@ -17,55 +18,62 @@ from .tables import print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("samples", metavar="SAMPLES", help="what `coexec profile` wrote")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the profile (JSON)")
+    """Add the command's arguments."""
+    parser.add_argument("samples", metavar="SAMPLES", help="a file that `coexec profile` wrote")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="write the profile to this file (JSON)")
     parser.add_argument("--boosted", action="store_true", help="add boosted residuals (larger; needs xgboost)")
-    parser.add_argument("--description", default="", metavar="TEXT", help="what plans say of the profile")
-    parser.add_argument("--meter", metavar="CSV", help="readings of a power meter: seconds, joules, cpu, gpu...")
     parser.add_argument(
-        "--plans", metavar="FILE", help="verified plans, or 'none' (default: those kept for the same devices)"
+        "--description", default="", metavar="TEXT", help="text by which plans and reports name the profile"
+    )
+    parser.add_argument(
+        "--meter", metavar="CSV", help="readings of a power meter, columns seconds, joules, cpu, gpu..."
+    )
+    parser.add_argument(
+        "--plans", metavar="FILE", help="verified plans, or 'none' (default: those in the cache for the same devices)"
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from", dest="other", metavar="FILE", help="another device's profile; few samples are enough")
-    start.add_argument("--refine", metavar="FILE", help="this device's profile, to be refined by new samples")
+    start.add_argument(
+        "--from", dest="other", metavar="FILE", help="start from another device's profile; few samples are enough"
+    )
+    start.add_argument("--refine", metavar="FILE", help="refine this device's profile with new samples")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, write, and show how well it fits."""
+    """Fit, write the profile, and print how well it fits."""
     from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.fit_profile import find_other_device, fit_profile, refine_profile, transfer_profile
     from tvm_coexec.cost_models.profile import Profile
 
     checks.folder_of(args.output)
     samples = read_samples(args.samples)
     samples.plans += _plans(args.plans, samples)
     if not samples.usable and not (args.refine and samples.plans):
-        raise CoExecError(f"{args.samples} has no measured kernel; run `coexec profile` first")
+        raise CoExecError(f"{args.samples} has no measured kernels; run `coexec profile` first")
     if args.boosted and (args.other or args.refine):
-        raise CoExecError("--boosted fits anew; leave out --from and --refine, or --boosted")
+        raise CoExecError("--boosted can't start from another profile: leave out --from and --refine, or --boosted")
     power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
     if args.other:
-        profile = Profile.load(profiles.find(args.other)).transferred(samples)
+        profile = transfer_profile(Profile.load(profiles.find(args.other)), samples)
     elif args.refine:
         old = Profile.load(profiles.find(args.refine))
-        if other := old.other_devices(samples):
-            raise CoExecError(f"--refine {args.refine} is not of the devices of {args.samples} ({other}): use --from")
-        profile = old.refined(samples)
+        if other := find_other_device(old, samples):
+            raise CoExecError(f"--refine {args.refine} is of other devices than {args.samples} ({other}): use --from")
+        profile = refine_profile(old, samples)
     else:
-        profile = Profile.fit(samples, boosted=args.boosted, description=args.description)
+        profile = fit_profile(samples, boosted=args.boosted, description=args.description)
     seconds = time.perf_counter() - start
-    profile.power = power or profile.power
+    profile = replace(profile, power=power or profile.power)
     profile.save(args.output)
     compared = accuracy.compare(profile, samples.samples)
     print_table([r for c in compared for r in accuracy.rows_of(c)])
     for line in accuracy.weak_classes(compared):
         print(line)
     size, count = os.path.getsize(args.output), len(samples.usable)
-    print(f"{args.output}: {size} bytes, fitted in {seconds:.2f} s to {count} samples, whose errors these are")
+    print(f"{args.output}: {size} bytes, fitted in {seconds:.2f} s to {count} samples; errors on these samples")
     if samples.plans:
         count, factor = len(samples.plans), profile.plan_factor
-        print(f"{count} verified plans: with chains they take {factor:.2f} times the predicted")
+        print(f"{count} verified plans: those with chains take {factor:.2f} times as long as predicted")
     return 0
 
 
@@ -73,6 +81,6 @@ def _plans(given: str | None, samples: Samples) -> list[PlanRecord]:
     """Verified plans from a file, or else from the user's cache."""
     if given is not None:
         return [] if given == "none" else read_samples(given).plans
-    if samples.plans:  # it is such a file itself
+    if samples.plans:  # the samples file itself holds verified plans
         return []
     return read_records(samples.header)

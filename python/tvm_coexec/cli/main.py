@@ -1,7 +1,7 @@
 """The table of commands.
 
 A command is a module with a docstring (its first line is the help), ``add_arguments(parser)`` and ``run(args) -> int``.
-It is imported when it is used, so that one command does not wait for what another needs.
+It is imported on use, so that no command waits for the imports of another.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ COMMANDS = {
     "eval": "compare a profile's predictions with samples",
     "predict": "predict a model's kernels and its latency on each device",
     "plan": "plan a model, compare strategies, check and draw plans",
-    "trace": "run a compiled model and show what both devices do when, beside what the plan expected",
-    "places": "cut a network between this machine and another one, and run it",
+    "trace": "run a compiled model and show the measured and the expected timelines of both devices",
+    "places": "divide a network between this machine and a remote one, and run it",
 }
 USER_ERROR, INTERRUPTED = 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is a page of its own."""
+    """A parser that reports an error in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 2 after one line on standard error that says what the user can mend.
+        Exit status: 0, or 2 after one line on standard error that says what to do.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(prog="coexec", description="Cost models and plans for co-execution.")
+    parser = _Parser(prog="coexec", description="Fit cost models and make plans for co-execution.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((a for a in argv if not a.startswith("-")), None)
     for name, text in COMMANDS.items():
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == chosen:
             module = importlib.import_module(f".{name}", __package__)
             module.add_arguments(sub)
-            sub.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+            sub.add_argument("-v", "--verbose", action="store_true", help="log progress")
             sub.set_defaults(run=module.run)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Standard output is for results."""
+    """Log to standard error: standard output is for results."""
     logger = logging.getLogger("tvm_coexec")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("coexec: %(message)s"))

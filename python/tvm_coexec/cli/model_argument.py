@@ -1,4 +1,4 @@
-"""The argument MODEL of several commands, and the shapes of its inputs."""
+"""The argument MODEL that several commands share, and the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def add_model(parser: argparse.ArgumentParser, **kwargs: object) -> None:
     ----------
     parser : ArgumentParser
     **kwargs
-        Of ``add_argument`` for MODEL, in place of what is for one model.
+        Arguments of ``add_argument`` for MODEL that replace those for a single model.
     """
-    options = {"metavar": "MODEL", "help": "ONNX file, or name of a network of the zoo", **kwargs}
+    options = {"metavar": "MODEL", "help": "an ONNX file, or the name of a network of the zoo", **kwargs}
     parser.add_argument(options.pop("dest", "model"), **options)  # type: ignore[arg-type]
     parser.add_argument(
         OPTION,
         type=_input_shapes,
         metavar="SHAPES",
-        help='sizes of inputs, as tvmc takes them: "x:[1,3,224,224] y:[1,10]" (default: those of the file)',
+        help='shapes of inputs, as in tvmc: "x:[1,3,224,224] y:[1,10]" (default: those in the file)',
     )
 
 
 def _input_shapes(text: str) -> dict:
-    """TVM's parser, so that both commands take the same texts."""
+    """Parse shapes with TVM's parser, so that coexec and tvmc accept the same text."""
     from tvm.driver.tvmc.shape_parser import parse_shape_string
 
     return parse_shape_string(text)

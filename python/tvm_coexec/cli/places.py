@@ -1,4 +1,4 @@
-"""``coexec places``: a network cut between this machine and another one, and run there."""
+"""``coexec places``: divide a network between this machine and a remote one, and run it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.progress import progress
+from tvm_coexec.core.random_inputs import random_tensor
 
 from . import checks
 from .model_argument import add_model
@@ -20,55 +21,81 @@ from .tables import print_table
 
 if TYPE_CHECKING:
     from tvm_coexec.core.kernel_graph import KernelGraph
-    from tvm_coexec.two_machines import Partition, Ran
+    from tvm_coexec.two_machines import Partition, RunResult
 
 _BACK = {"cpu": "gpu", "gpu": "cpu"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the command's arguments."""
     add_model(parser)
     add = parser.add_argument_group("where to cut").add_argument
-    add("--profile", metavar="FILE", help="costs: a file or a shipped profile's name; its cpu is here, its gpu there")
-    add("--bandwidth", type=checks.positive, metavar="BYTES", help="of the link, bytes a second; needed with --profile")
-    add("--plan", metavar="FILE", help="a plan of the strategy neurosurgeon instead")
-    add("--cut", type=checks.at_least_one, metavar="N", help="instead, so many kernels at the first place")
-    add("--first", choices=("here", "there"), default="here", help="the first place, with --cut (default: %(default)s)")
-    add = parser.add_argument_group("the places").add_argument
-    add("--here", default="llvm", metavar="TARGET", help="what computes here (default: %(default)s)")
-    add("--there", default="llvm", metavar="TARGET", help="what computes there (default: %(default)s)")
-    add("--host-there", default="llvm", metavar="TARGET", help="the CPU beside a GPU there (default: %(default)s)")
-    add("--remote", metavar="HOST:PORT", help="the other machine's RPC server")
-    add("--tracker", metavar="HOST:PORT", help="or its tracker; else TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-    add("--key", default="", metavar="KEY", help="the machine's key at the tracker")
+    add(
+        "--profile",
+        metavar="FILE",
+        help="costs: a file or a shipped profile's name; its cpu stands for this machine, its gpu for the remote one",
+    )
+    add(
+        "--bandwidth",
+        type=checks.positive,
+        metavar="BYTES",
+        help="bandwidth of the link, bytes per second; required with --profile",
+    )
+    add("--plan", metavar="FILE", help="replay a plan of the strategy neurosurgeon instead")
+    add("--cut", type=checks.at_least_one, metavar="N", help="run the first N kernels on the first machine instead")
+    add(
+        "--first",
+        choices=("here", "there"),
+        default="here",
+        help="the first machine, with --cut (default: %(default)s)",
+    )
+    add = parser.add_argument_group("the machines").add_argument
+    add("--here", default="llvm", metavar="TARGET", help="target of this machine (default: %(default)s)")
+    add("--there", default="llvm", metavar="TARGET", help="target of the remote machine (default: %(default)s)")
+    add(
+        "--host-there",
+        default="llvm",
+        metavar="TARGET",
+        help="target of the remote CPU if --there is a GPU (default: %(default)s)",
+    )
+    add("--remote", metavar="HOST:PORT", help="the remote machine's RPC server")
+    add("--tracker", metavar="HOST:PORT", help="or its tracker (default: TVM_TRACKER_HOST and TVM_TRACKER_PORT)")
+    add("--key", default="", metavar="KEY", help="the remote machine's key at the tracker")
     add = parser.add_argument_group("what to run").add_argument
-    add("--inputs", metavar="FILE", help="inputs by name (.npz); random ones otherwise")
-    add("--repeats", type=checks.at_least_one, default=3, metavar="N", help="runs; the shortest counts (default: 3)")
+    add("--inputs", metavar="FILE", help="inputs by name, .npz (default: random ones)")
+    add(
+        "--repeats",
+        type=checks.at_least_one,
+        default=3,
+        metavar="N",
+        help="number of runs, of which the shortest counts (default: 3)",
+    )
     add("-o", "--outputs", metavar="FILE", help="write the outputs (.npz)")
-    add("--json", metavar="FILE", help="write what is printed")
+    add("--json", metavar="FILE", help="write the printed numbers to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cut, build, run, and say what took how long."""
+    """Divide, build and run the network, and print the times."""
     if sum(v is not None for v in (args.profile, args.plan, args.cut)) != 1:
-        raise CoExecError("say where to cut: give one of --profile, --plan and --cut")
+        raise CoExecError("no cut is given: give one of --profile, --plan and --cut")
     if (args.profile is None) != (args.bandwidth is None):
-        raise CoExecError("--profile needs --bandwidth, the link's bytes a second, and goes with nothing else")
+        raise CoExecError(
+            "--profile needs --bandwidth (bytes per second), and no other option takes it: give both or neither"
+        )
     for path in (args.outputs, args.json):
         if path:
             checks.folder_of(path)
-    from tvm_coexec import remote
-    from tvm_coexec import two_machines as places
+    from tvm_coexec import remote, two_machines
     from tvm_coexec.measuring.read_model import load_model
 
     model = load_model(args.model, args.input_shapes)
-    prepared, extracted = places.prepare(model.mod, model.params)
+    prepared, extracted = two_machines.prepare(model.mod, model.params)
     plan, expected_s = _plan(extracted.graph, args)
-    partition = places.split_prepared(prepared, extracted, plan)
+    partition = two_machines.split_prepared(prepared, extracted, plan)
     session = None
-    if any(p.place == places.THERE for p in partition.parts):
+    if any(p.machine == two_machines.THERE for p in partition.parts):
         session = remote.connect(args.remote, args.tracker, args.key)
-    with places.Places(partition, args.here, args.there, session, args.host_there) as both:
+    with two_machines.TwoMachineRunner(partition, args.here, args.there, session, args.host_there) as both:
         inputs = _inputs(args.inputs, prepared["main"].params)
         both.run(inputs)  # drivers compile GPU kernels when they are first launched
         best = min((both.run(inputs) for _ in progress(range(args.repeats), "running", "run")), key=lambda r: r.total_s)
@@ -84,35 +111,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | None]:
-    """The plan, and what it is expected to take."""
+    """Return the plan and its expected seconds, if known."""
     if args.plan:
         return Plan.load(args.plan), None
     if args.cut:
         n, first = len(graph.kernels), {"here": "cpu", "there": "gpu"}[args.first]
         if args.cut > n:
-            raise CoExecError(f"--cut {args.cut}: the model has {n} kernels")
+            raise CoExecError(f"--cut {args.cut}: the model has only {n} kernels; give a smaller number")
         halves = ((first, range(args.cut)), (_BACK[first], range(args.cut, n)))
         segments = tuple(Segment(device, tuple(kernels)) for device, kernels in halves if kernels)
         return Plan(graph.fingerprint(), segments, "neurosurgeon"), None
     from tvm_coexec.cost_models import load_costs
     from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.planner import check_options, make_plan, simulate
-    from tvm_coexec.planner.options import linked
+    from tvm_coexec.planner import CachedCosts, check_options, make_plan, makespan_s
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
     plan = make_plan(graph, costs, options)
-    return plan, simulate(graph, linked(costs, options), plan.segments)
+    return plan, makespan_s(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)
 
 
 def _inputs(path: str | None, params: Sequence[Any]) -> dict[str, np.ndarray]:
     types = {p.name_hint: p.checked_type for p in params}
     if path is None:
         rng = np.random.default_rng(0)
-        return {
-            name: (rng.standard_normal if "float" in t.dtype else rng.random)([int(d) for d in t.shape]).astype(t.dtype)
-            for name, t in types.items()
-        }
+        return {name: random_tensor([int(d) for d in t.shape], t.dtype, rng) for name, t in types.items()}
     try:
         with np.load(path) as given:
             found = {name: given[name] for name in given.files}
@@ -127,9 +150,9 @@ def _inputs(path: str | None, params: Sequence[Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def _numbers(partition: Partition, ran: Ran, expected_s: float | None, args: argparse.Namespace) -> dict:
+def _numbers(partition: Partition, ran: RunResult, expected_s: float | None, args: argparse.Namespace) -> dict:
     parts = [
-        {"place": p.place, "target": getattr(args, p.place), "kernels": len(p.kernels), "seconds": s}
+        {"place": p.machine, "target": getattr(args, p.machine), "kernels": len(p.kernels), "seconds": s}
         for p, s in zip(partition.parts, ran.part_s, strict=True)
     ]
     link = {"sent_bytes": ran.sent_bytes, "received_bytes": ran.received_bytes, "seconds": ran.link_s}
@@ -145,5 +168,5 @@ def _print(numbers: Mapping, model: str) -> None:
     link = numbers["link"]
     print(f"link: {link['sent_bytes']} bytes sent, {link['received_bytes']} received, {link['seconds'] * 1e3:.3f} ms")
     expected = numbers["expected_s"]
-    told = f", {expected * 1e3:.3f} ms expected" if expected is not None else ""
-    print(f"together: {numbers['seconds'] * 1e3:.3f} ms{told}")
+    suffix = f", {expected * 1e3:.3f} ms expected" if expected is not None else ""
+    print(f"together: {numbers['seconds'] * 1e3:.3f} ms{suffix}")

@@ -1,4 +1,4 @@
-"""``coexec plan``: which device computes what; strategies side by side, plans checked and drawn."""
+"""``coexec plan``: plan a model, compare strategies, check and draw plans."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import Options, compare, make_plan, with_times
-from tvm_coexec.planner.cached_costs import Tables
-from tvm_coexec.planner.compare import Compared, of_run
+from tvm_coexec.planner import CachedCosts, Options, compare, make_plan, with_times
+from tvm_coexec.planner.compare import Compared, from_simulation
 from tvm_coexec.report.report import Report
 
 from . import checks
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
 
     from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.cost_models import Costs
+    from tvm_coexec.measuring.choose_costs import Chosen
     from tvm_coexec.measuring.pieces import KernelBuilder
 
 
 class _Made(NamedTuple):
-    """A plan, the graph and the costs that it was made with, and in words where the costs come from."""
+    """A plan with its graph and costs, and a description of the costs' source."""
 
     profile: str
     costs: Costs
@@ -43,36 +43,43 @@ class _Made(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_model(parser, help="ONNX file, name of a network of the zoo, or a kernel graph that --save-graph wrote (.json)")
+    """Add the command's arguments."""
+    add_model(
+        parser, help="an ONNX file, the name of a network of the zoo, or a kernel graph that --save-graph wrote (.json)"
+    )
     parser.add_argument("--profile", metavar="FILE", help="costs: a file, a shipped profile's name, or 'measure'")
     parser.add_argument("--cpu", metavar="TARGET", help=f"CPU target (default: {_CPU})")
     parser.add_argument("--gpu", metavar="TARGET", help=f"GPU target (default: {_GPU})")
     add = parser.add_argument_group("how to plan").add_argument
     add_flags(add, Options)
-    add("--check", metavar="PLAN", help="do not plan: check this plan, as written or edited by hand, for MODEL")
+    add(
+        "--check",
+        metavar="PLAN",
+        help="check this plan (written by coexec or edited by hand) against MODEL instead of planning",
+    )
     add = parser.add_argument_group("what to show").add_argument
     add("-o", "--output", metavar="FILE", help="write the plan (JSON)")
     add("--save-graph", metavar="FILE", help="write the model's kernel graph (JSON), to plan it again without TVM")
-    add("--compare", action="store_true", help="a table of all strategies")
+    add("--compare", action="store_true", help="print a table of all strategies")
     add("--png", metavar="FILE", help="draw the network and both timelines as an image")
-    add("--html", metavar="FILE", help="draw them as a page, with details where the mouse points")
-    add("--json", metavar="FILE", help="write what is printed")
+    add("--html", metavar="FILE", help="draw them as an HTML page with tooltips")
+    add("--json", metavar="FILE", help="write the printed numbers to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plan or check, and show it."""
+    """Make or check a plan, and print it."""
     options = _options(args)
     given = Plan.load(args.check) if args.check else None
     make = _make_from_graph if args.model.endswith(GRAPH_SUFFIX) else _make_from_model
-    profile, costs, plan, graph = make(args, options, given)
-    costs = Tables(graph, costs)
+    made = make(args, options, given)
+    plan, graph = made.plan, made.graph
+    costs = CachedCosts(graph, made.costs)
     if given is not None:
         plan = with_times(graph, costs, given)
     report = Report(graph, plan, costs=costs)
-    print(f"profile: {profile}")
+    print(f"profile: {made.profile}")
     if given is not None:
-        print(f"{args.check}: OK, it fits {args.model}")
+        print(f"{args.check}: OK, the plan fits {args.model}")
     print(report.to_text(), end="")
     compared = _compare(report, options, args) if args.compare else []
     if args.output:
@@ -83,16 +90,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.save_graph}: the kernel graph")
     _draw(report, args)
     if args.json:
-        write_atomically(args.json, json.dumps(_numbers(report, profile, compared, args), indent=1) + "\n")
+        write_atomically(args.json, json.dumps(_numbers(report, made.profile, compared, args), indent=1) + "\n")
     return 0
 
 
 def _options(args: argparse.Namespace) -> Options:
-    """Options of planning, and what can be said of the others before the model is read."""
+    """Check all options that can be checked before the model is read, and return those of planning."""
     given = {name: getattr(args, name) for name in options_of(Options) if getattr(args, name) is not None}
     if args.check and (idle := [n for n in given if n == "strategy" or not args.compare]):
-        told = ", ".join(map(flag, idle))
-        raise CoExecError(f"--check takes the plan as it is, so {told} would have no effect: leave one out")
+        names = ", ".join(map(flag, idle))
+        raise CoExecError(f"--check does not change the plan, so {names} would have no effect: leave one out")
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
     options = checked(Options, given, flag)
@@ -107,7 +114,7 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
-    """A plan for a saved kernel graph: nothing is compiled or measured, and no TVM is needed."""
+    """Make a plan for a saved kernel graph, without compiling or measuring; TVM is not needed."""
     from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.cost_models import load_costs
     from tvm_coexec.cost_models import shipped as profiles
@@ -126,11 +133,11 @@ def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | N
     if given is not None:
         _check(given, graph, args)
     plan = given or make_plan(graph, costs, options)
-    return _Made(origin or "generic, since a saved graph names no devices; give --profile", costs, plan, graph)
+    return _Made(origin or "generic, because a saved graph names no devices; give --profile", costs, plan, graph)
 
 
 def _make_from_model(args: argparse.Namespace, options: Options, given: Plan | None) -> _Made:
-    """A plan for a model whose work for the GPU TVM can compile."""
+    """Make a plan for a model, such that TVM can compile the GPU's work."""
     from tvm_coexec.measuring.read_model import load_model
     from tvm_coexec.targets import targets
 
@@ -139,8 +146,8 @@ def _make_from_model(args: argparse.Namespace, options: Options, given: Plan | N
     builder = load_model(args.model, args.input_shapes).builder(cpu, gpu)
     if given is not None:
         _check(given, builder.graph, args)
-    profile, costs = _costs(args, builder, *both)
-    return _Made(profile, costs, *_plan(args, builder, costs, options, given, both))
+    chosen = _choose_costs(args, builder)
+    return _Made(chosen.origin, chosen.costs, *_plan(args, builder, chosen.costs, options, given, both))
 
 
 def _plan(
@@ -151,9 +158,9 @@ def _plan(
     given: Plan | None,
     targets: Sequence[Target],
 ) -> tuple[Plan, KernelGraph]:
-    """A plan whose work for the GPU TVM can compile, and the graph that it was made for."""
-    from tvm_coexec.measuring.pieces import opt_level_3
+    """Make a plan whose GPU work TVM can compile; return it with the graph that it was made for."""
     from tvm_coexec.partition import divide_compilably, restrict_to_measured
+    from tvm_coexec.pass_context import deployment_context
 
     def make(graph: KernelGraph) -> Plan:
         if given is None:
@@ -161,7 +168,7 @@ def _plan(
         _check(given, graph, args)
         return given
 
-    with opt_level_3():
+    with deployment_context(instruments=False):
         extracted = restrict_to_measured(builder.prepared, builder.extracted, costs, targets)
         plan, extracted, _ = divide_compilably(builder.prepared, extracted, make, targets)
     return plan, extracted.graph
@@ -174,32 +181,17 @@ def _check(plan: Plan, graph: KernelGraph, args: argparse.Namespace) -> None:
         raise CoExecError(f"{args.check} does not fit {args.model}: {err}") from None
 
 
-def _costs(args: argparse.Namespace, builder: KernelBuilder, cpu: Target, gpu: Target) -> tuple[str, Costs]:
-    """What the plan is made with, and what to say of it; nothing is measured unless the user says so."""
-    from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.measuring import on_the_spot as profiling
+def _choose_costs(args: argparse.Namespace, builder: KernelBuilder) -> Chosen:
+    """Choose the costs by the same rules as the pass."""
+    from tvm_coexec.measuring.choose_costs import choose_costs
+    from tvm_coexec.pass_context import deployment_context
 
-    name = args.profile
-    if name is None:
-        found = profiling.shipped(cpu, gpu)
-        if found is not None:
-            return f"{found[0]}, which comes with tvm-coexec and is of these devices", found[1]
-        text = "generic, of another board, since none that comes with tvm-coexec is of these devices; give --profile"
-        return text, profiling.generic()
-    if name == profiling.MEASURE:
-        from tvm_coexec.measuring.pieces import opt_level_3
-
-        with opt_level_3():
-            costs = profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name, args.axis or "auto")
-        return "measured here", costs
-    if not os.path.exists(name) and profiles.path_of(name) is None:
-        known = ", ".join((profiling.MEASURE, *profiles.names()))
-        raise CoExecError(f"--profile: there is no file {name}; it may also be one of: {known}")
-    return name, profiling.costs_for(builder.prepared, builder.graph, cpu, gpu, name)
+    with deployment_context(instruments=False):
+        return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto")
 
 
 def _compare(report: Report, options: Options, args: argparse.Namespace) -> list[Compared]:
-    """Print the table of strategies, and why some have no plan; a checked plan is its first row."""
+    """Print the table of strategies and the reason why a strategy has no plan; a checked plan is the first row."""
     graph, costs = report.graph, report.costs
     assert costs is not None
     compared = compare(graph, costs, options)
@@ -211,7 +203,7 @@ def _compare(report: Report, options: Options, args: argparse.Namespace) -> list
     if not any("energy mJ" in r and r["energy mJ"] is not None for r in rows):
         rows = [{k: v for k, v in r.items() if k != "energy mJ"} for r in rows]
     print()
-    print_table(rows, "strategies, by the same costs and the same simulated executor")
+    print_table(rows, "strategies, all with the same costs and the same simulator")
     for c in compared:
         if c.plan is None:
             print(f"{c.strategy}: {c.reason}")
@@ -221,7 +213,7 @@ def _compare(report: Report, options: Options, args: argparse.Namespace) -> list
 def _compared(report: Report, name: str) -> Compared:
     sim, plan = report.simulated, report.plan
     assert sim is not None and plan is not None
-    return of_run(name, plan, sim)
+    return from_simulation(name, plan, sim)
 
 
 def _row(c: Compared, alone_s: float) -> dict[str, object]:

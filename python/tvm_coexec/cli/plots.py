@@ -23,7 +23,7 @@ STEPS = (20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 def require_matplotlib(option: str = "--plots") -> None:
-    """Raise `CoExecError` when what an option asks for can't be drawn."""
+    """Raise `CoExecError` if matplotlib, which the option needs, is missing."""
     try:
         import matplotlib
     except ImportError:
@@ -38,19 +38,21 @@ def draw(compared: Sequence[Compared], samples: Samples, folder: str) -> list[st
     ----------
     compared : sequence of Compared
     samples : Samples
-        For the learning curve, which fits models to parts of them.
+        For the learning curve, which fits models to subsets of them.
     folder : str
-        Made if need be.
+        Created if it does not exist.
 
     Returns
     -------
     list of str
-        The files.
+        Paths of the files.
     """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as err:
-        raise CoExecError(f"can't make the folder {folder}: {err.strerror}; choose another for --plots") from None
+        raise CoExecError(
+            f"can't make the folder {folder}: {err.strerror}; choose another folder for --plots"
+        ) from None
     shown = [c for c in compared if c.samples]
     figures_ = {"predicted.png": _predicted(shown), "errors.png": _errors(shown), "learning.png": _learning(samples)}
     paths = []
@@ -72,7 +74,7 @@ def _figure(columns: int, height: float = 4.5) -> tuple[Figure, list]:
 
 
 def _predicted(compared: Sequence[Compared]) -> Figure:
-    """Both axes logarithmic; between the dotted lines predictions are within 10 %."""
+    """Plot predicted against measured times, both axes logarithmic; dotted lines mark errors of 10 %."""
     figure, axes = _figure(len(compared))
     for ax, c in zip(axes, compared, strict=True):
         for kind in sorted({s.workload.kind for s in c.samples}):
@@ -90,7 +92,7 @@ def _predicted(compared: Sequence[Compared]) -> Figure:
 
 
 def _errors(compared: Sequence[Compared]) -> Figure:
-    """A line a class: the median, quartiles (thick), 5 and 95 % (thin)."""
+    """Plot the errors of each class: median, quartiles (thick line), 5th and 95th percentile (thin line)."""
     figure, axes = _figure(len(compared))
     for ax, c in zip(axes, compared, strict=True):
         classes = sorted({s.workload.key for s in c.samples})
@@ -103,19 +105,19 @@ def _errors(compared: Sequence[Compared]) -> Figure:
         ax.set_yticks(range(len(classes)), [f"{k} ({len(v)})" for k, v in zip(classes, values, strict=True)])
         ax.axvspan(-10, 10, color="0.9", zorder=0)
         ax.set_title(c.device)
-        ax.set_xlabel("predicted less measured, %")
+        ax.set_xlabel("predicted / measured - 1, %")
     return figure
 
 
 def _learning(samples: Samples) -> Figure:
-    """Errors on kernels that were held out, over how many samples a profile was fitted to."""
+    """Plot the errors on held-out kernels over the number of samples that a profile was fitted to."""
     curve = learning_curve(samples)
     figure, axes = _figure(2)
     for ax, key in zip(axes, ("within 10 %", "MAPE %"), strict=True):
         for device in sorted({d for d, _ in curve}):
             points = sorted((n, f[key]) for (d, n), f in curve.items() if d == device and f[key] is not None)
             ax.semilogx([n for n, _ in points], [v for _, v in points], "o-", label=device)
-        ax.set_xlabel("samples fitted to")
+        ax.set_xlabel("samples in the fit")
         ax.set_ylabel(key)
         ax.set_ylim(bottom=0)
         ax.legend()
@@ -123,7 +125,7 @@ def _learning(samples: Samples) -> Figure:
 
 
 def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dict[str, float | None]]:
-    """Accuracy of the default model on held-out kernels, by device and by how many samples it was fitted to.
+    """Accuracy of the default model on held-out kernels, by device and number of samples in the fit.
 
     A kernel's samples (whole and shares) are either all held out or none, so that no shape is in both.
     """
@@ -134,7 +136,7 @@ def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dic
     held = {signatures[i] for i in order[: max(1, round(HELD_OUT * len(signatures)))]}
     rank = {signatures[i]: n for n, i in enumerate(order)}
     curve = {}
-    with _quiet():  # few samples lack classes, which is the point
+    with _quiet():  # small subsets lack kernel classes: their warnings are expected
         for device in DEVICES:
             mine = sorted(samples.of(device), key=lambda s: rank[s.signature])
             rest, test = ([s for s in mine if (s.signature in held) == out] for out in (False, True))

@@ -1,4 +1,4 @@
-"""``coexec predict``: seconds of a model's kernels and of the whole model, without running anything."""
+"""``coexec predict``: predict a model's kernels and its latency on each device."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ LONGEST_NAME = 60  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("profile", metavar="PROFILE", help="what `coexec fit` wrote, or a shipped profile's name")
+    """Add the command's arguments."""
+    parser.add_argument(
+        "profile", metavar="PROFILE", help="a file that `coexec fit` wrote, or a shipped profile's name"
+    )
     add_model(parser)
     parser.add_argument("--device", choices=("cpu", "gpu", "both"), default="both", help="default: %(default)s")
-    parser.add_argument("--json", metavar="FILE", help="write the predictions there")
+    parser.add_argument("--json", metavar="FILE", help="write the predictions to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, and show it."""
+    """Predict and print the table."""
     from tvm_coexec.cost_models import shipped as profiles
     from tvm_coexec.cost_models.profile import Profile
     from tvm_coexec.measuring.read_model import load_model

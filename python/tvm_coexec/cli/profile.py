@@ -13,39 +13,84 @@ from . import checks
 from .model_argument import add_model
 
 CONNECT_S = 10
-BUSY_CORES = 0.15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the command's arguments."""
     add_model(parser, dest="models", nargs="*")
-    parser.add_argument("--zoo", action="append", default=[], metavar="NAME", help="a network of the zoo, or 'all'")
+    parser.add_argument(
+        "--zoo", action="append", default=[], metavar="NAME", help="measure a network of the zoo, or 'all' of them"
+    )
     parser.add_argument("--cpu", default="llvm", metavar="TARGET", help="CPU target (default: %(default)s)")
     parser.add_argument("--gpu", default="opencl", metavar="TARGET", help="GPU target (default: %(default)s)")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="samples; an existing file is continued")
-    add = parser.add_argument_group("what is measured").add_argument
-    add("--cuts", type=checks.count, default=2, metavar="N", help="cuts per axis of a heavy kernel (default: 2)")
-    add("--designed", type=checks.count, default=0, metavar="N", help="add N kernels spread over the shapes")
-    add("--budget", type=checks.positive, metavar="SECONDS", help="begin no new kernel after that time")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="write samples to this file; an existing file is continued",
+    )
+    add = parser.add_argument_group("what to measure").add_argument
+    add(
+        "--cuts",
+        type=checks.count,
+        default=2,
+        metavar="N",
+        help="cuts per axis of a compute-intensive kernel (default: 2)",
+    )
+    add(
+        "--designed",
+        type=checks.count,
+        default=0,
+        metavar="N",
+        help="add N kernels of the designed set, which covers the range of shapes",
+    )
+    add("--budget", type=checks.positive, metavar="SECONDS", help="start no new kernel after this time")
     add("--no-networks", action="store_true", help="do not time whole networks")
     add("--no-contention", action="store_true", help="do not time kernels while the other device is busy")
-    add("--retry", action="store_true", help="measure again what failed before")
-    add("--disturbed", action="store_true", help="measure again what other processes may have slowed down")
-    add("--describe-again", action="store_true", help="measure nothing: only renew how FILE describes its kernels")
-    add = parser.add_argument_group("how it is timed").add_argument
-    add("--repeats", type=checks.at_least_one, default=7, metavar="N", help="repeats; the shortest counts (default: 7)")
-    add("--min-repeat-ms", type=checks.at_least_one, default=3, metavar="MS", help="least time of one (default: 3)")
-    add("--timeout", type=checks.positive, default=120.0, metavar="SECONDS", help="of one compilation (default: 120)")
-    add("--processes", type=checks.count, default=0, metavar="N", help="compile so many at once (default: one a core)")
-    add("--test-bed", action="store_true", help="where pocl is the GPU: one core for each device")
-    add = parser.add_argument_group("another machine's devices").add_argument
-    add("--rpc-tracker", metavar="HOST:PORT", help="TVM's tracker; else TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    add("--retry", action="store_true", help="measure kernels again that failed before")
+    add("--disturbed", action="store_true", help="measure kernels again whose times other processes may have disturbed")
+    add(
+        "--describe-again", action="store_true", help="measure nothing; only update the descriptions of kernels in FILE"
+    )
+    add = parser.add_argument_group("how to time").add_argument
+    add(
+        "--repeats",
+        type=checks.at_least_one,
+        default=7,
+        metavar="N",
+        help="repeats per kernel, of which the shortest counts (default: 7)",
+    )
+    add(
+        "--min-repeat-ms",
+        type=checks.at_least_one,
+        default=3,
+        metavar="MS",
+        help="minimum time of one repeat (default: 3)",
+    )
+    add(
+        "--timeout",
+        type=checks.positive,
+        default=120.0,
+        metavar="SECONDS",
+        help="limit for one compilation (default: 120)",
+    )
+    add(
+        "--processes",
+        type=checks.count,
+        default=0,
+        metavar="N",
+        help="number of parallel compilations (default: one per core)",
+    )
+    add("--test-bed", action="store_true", help="if pocl is the GPU: one core for each device")
+    add = parser.add_argument_group("devices of another machine").add_argument
+    add("--rpc-tracker", metavar="HOST:PORT", help="TVM's tracker (default: TVM_TRACKER_HOST and TVM_TRACKER_PORT)")
     add("--rpc-key", metavar="KEY", help="the device's key at the tracker")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, and say what was measured."""
-    args.interrupted = f"interrupted; the same command goes on where {args.output} ends"
+    """Measure, and print what was measured."""
+    args.interrupted = f"interrupted; run the same command again to continue {args.output}"
     checks.folder_of(args.output)
     tracker = _tracker(args)
     bed = None
@@ -68,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     models += [designed(args.designed)] if args.designed else []
     if args.describe_again:
         changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
-        print(f"{args.output}: {changed} samples are described anew, {unknown} are of other models")
+        print(f"{args.output}: updated the descriptions of {changed} samples; {unknown} belong to other models")
         return 0
     options = Options(
         cpu=args.cpu,
@@ -89,14 +134,18 @@ def run(args: argparse.Namespace) -> int:
     )
     done = collect(models, args.output, options)
     each = f", {done.seconds / done.measured:.2f} s each" if done.measured else ""
-    print(f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were there before")
+    print(
+        f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were already in the file"
+    )
     if done.failed:
-        print(f"{len(done.failed)} failed and are skipped, such as {done.failed[0]}", file=sys.stderr)
+        print(f"{len(done.failed)} kernels failed and are skipped, for example {done.failed[0]}", file=sys.stderr)
+    from tvm_coexec.measuring.host_info import BUSY_CORES
+
     if done.load > BUSY_CORES:
         text = f"other processes used {done.load:.1f} cores while kernels were timed, so times may be too long"
-        print(f"{text}: keep the machine quiet and run the same command with --disturbed", file=sys.stderr)
+        print(f"{text}: stop other processes and run the same command with --disturbed", file=sys.stderr)
     if done.left:
-        print(f"{done.left} are left: run the same command again to go on", file=sys.stderr)
+        print(f"{done.left} kernels are left: run the same command again to continue", file=sys.stderr)
     return 0
 
 
@@ -127,9 +176,11 @@ def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
         text = f"{host}:{port}"
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
-        raise CoExecError(f"--rpc-tracker {text} is not HOST:PORT")
+        raise CoExecError(f"--rpc-tracker: '{text}' is not of the form HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()  # TVM itself would try for a minute
     except (OSError, OverflowError) as err:
-        raise CoExecError(f"the tracker {text} can't be reached ({err}); start it, or mend --rpc-tracker") from None
+        raise CoExecError(
+            f"the tracker {text} can't be reached ({err}); start the tracker or correct --rpc-tracker"
+        ) from None
     return host, int(port)

@@ -1,4 +1,4 @@
-"""Tables on standard output: by rich on a terminal that has it, as plain text everywhere else."""
+"""Tables on standard output: by rich on a terminal if rich is installed, otherwise as plain text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def print_table(rows: Sequence[dict[str, object]], title: str = "") -> None:
-    """Print rows with equal keys; numbers to the right, `None` as a dash."""
+    """Print rows with equal keys; numbers are right-aligned, `None` is a dash."""
     if not rows:
         return
     keys = list(rows[0])

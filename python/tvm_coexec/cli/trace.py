@@ -1,4 +1,4 @@
-"""``coexec trace``: a compiled model is run and recorded: what both devices do when, beside what the plan expected."""
+"""``coexec trace``: run a compiled model, record it, and show measured and expected timelines."""
 
 from __future__ import annotations
 
@@ -10,23 +10,37 @@ from . import checks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", help="what tvmc compile wrote, or export_library (.so, .tar)")
+    """Add the command's arguments."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a library that tvmc compile or export_library wrote (.so, .tar)"
+    )
     add = parser.add_argument_group("how to run").add_argument
-    add("--inputs", metavar="FILE", help="inputs, as numpy.savez writes them (default: random ones)")
-    add("--seed", type=checks.count, metavar="N", help="of random inputs (default: 0)")
-    add("--runs", type=checks.at_least_one, default=10, metavar="N", help="recorded runs (default: %(default)s)")
-    add("--warm-up", type=checks.count, default=3, metavar="N", help="runs before them (default: %(default)s)")
-    add("--test-bed", action="store_true", help="on pocl: a core for each device, as benchmarks and profiles have it")
+    add("--inputs", metavar="FILE", help="inputs, a file of numpy.savez (default: random ones)")
+    add("--seed", type=checks.count, metavar="N", help="seed of random inputs (default: 0)")
+    add(
+        "--runs",
+        type=checks.at_least_one,
+        default=10,
+        metavar="N",
+        help="number of recorded runs (default: %(default)s)",
+    )
+    add(
+        "--warm-up",
+        type=checks.count,
+        default=3,
+        metavar="N",
+        help="number of unrecorded runs before them (default: %(default)s)",
+    )
+    add("--test-bed", action="store_true", help="on pocl: one core for each device, as in benchmarks and profiles")
     add = parser.add_argument_group("what to write").add_argument
-    add("--trace", metavar="FILE", help="the median run, for ui.perfetto.dev or chrome://tracing (JSON)")
-    add("--png", metavar="FILE", help="both timelines, expected and measured, as an image")
-    add("--html", metavar="FILE", help="the same as a page, with details where the mouse points")
-    add("--json", metavar="FILE", help="what is printed")
+    add("--trace", metavar="FILE", help="write the median run for ui.perfetto.dev or chrome://tracing (JSON)")
+    add("--png", metavar="FILE", help="draw expected and measured timelines as an image")
+    add("--html", metavar="FILE", help="draw them as an HTML page with tooltips")
+    add("--json", metavar="FILE", help="write the printed numbers to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load, run, show."""
+    """Load and run the model, and print the table."""
     from tvm_coexec.core.errors import CoExecError
     from tvm_coexec.tracing import record, table
     from tvm_coexec.tracing.load import open_model, random_inputs, read_inputs
@@ -54,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _test_bed() -> Callable[[], object]:
-    """Prepare the machine before OpenCL is opened; returns what is to be called once both devices are in use."""
+    """Prepare the machine before OpenCL is opened; return a function to call once both devices are in use."""
     from tvm_coexec import testbed
 
     bed = testbed.prepare()

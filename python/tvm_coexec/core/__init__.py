@@ -1,1 +1,1 @@
-"""Plain data that all parts share: kernel graphs, plans, errors, files. Nothing here imports TVM."""
+"""Plain data that all packages share: kernel graphs, plans, errors, files. Nothing here imports TVM."""

@@ -1,10 +1,10 @@
-"""Access maps: which range of an input a range of an output needs, and how ranges propagate backwards.
+"""Access maps: the range of an input that a range of an output needs, and backward propagation of ranges.
 
 A range is a pair ``lo, hi`` for the rows ``[lo, hi)``, two integers or two integer arrays of one shape (one range for
-each cut). A range with ``lo >= hi`` is empty; what the functions here return for nothing is ``0, 0``.
+each cut). A range with ``lo >= hi`` is empty; functions here return ``0, 0`` for empty ranges.
 
 A new kind of map is one subclass of `AccessMap` in this module: it overrides `AccessMap.bounds`, which serves integers
-and arrays alike, and names itself in `AccessMap.kind`, by which saved graphs know it.
+and arrays, and has a name in `AccessMap.kind`, which saved graphs use.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 Range = tuple[int, int]
-# An integer, or an array of them.
+# An integer or an integer array.
 Bound = Any
 
 _FAR = 1 << 40
 
 
 class _Integers:
-    """The functions of numpy that ranges need, for single integers, on which numpy's own are slow."""
+    """Counterparts of numpy's functions for single integers, on which numpy is slow."""
 
     minimum, maximum = staticmethod(min), staticmethod(max)
 
@@ -34,17 +34,17 @@ class _Integers:
 
 
 def namespace(bound: Bound) -> Any:
-    """Where ``minimum``, ``maximum`` and ``where`` for this bound are found: numpy, or their like for integers."""
+    """Return the namespace of ``minimum``, ``maximum`` and ``where`` for this bound: numpy, or `_Integers`."""
     return np if isinstance(bound, np.ndarray) else _Integers
 
 
 @dataclass(frozen=True)
 class AccessMap:
-    """A map of a range of an operator's output to the range of an input that it reads: linear, rounded and clipped.
+    """A map from a range of an operator's output to the range of an input that it reads: linear, rounded and clipped.
 
     ``lower = (lo * a + b) // c``, ``upper = ((hi - 1) * a + e) // c + 1``, both clipped to ``[0, extent]``. A strided
     convolution is ``a = stride, b = -pad, e = (k - 1) * dilation - pad, c = 1``; an upsampling has ``c = scale``; an
-    operand of a concatenation is a shift. The result may be empty (an operand that the range does not touch).
+    operand of a concatenation is a shift. The result may be empty (an operand outside the range).
 
     Attributes
     ----------
@@ -64,28 +64,28 @@ class AccessMap:
     kind: ClassVar[str] = "affine"
 
     def apply(self, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
-        """Input range for the output range ``[lo, hi)``; ``0, 0`` where nothing is read."""
+        """Return the input range for the output range ``[lo, hi)``; ``0, 0`` if nothing is read."""
         low, high = self.bounds(namespace(lo), lo, hi)
         some = (lo < hi) & (low < high)
         return low * some, high * some
 
     def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
-        """Input range for an output range that is not empty, written with the functions of `xp` (see `namespace`)."""
+        """Return the input range for a non-empty output range, using the functions of `xp` (see `namespace`)."""
         if self.a == self.c == 1 and self.b == self.e == 0:
             return lo, xp.minimum(hi, self.extent)
         low = xp.maximum(0, (lo * self.a + self.b) // self.c)
         return low, xp.minimum(self.extent, ((hi - 1) * self.a + self.e) // self.c + 1)
 
     def to_list(self) -> list:
-        """The kind and the numbers, for JSON."""
+        """Return the kind and the numbers, for JSON."""
         return [self.kind, *(getattr(self, f.name) for f in fields(self))]
 
 
 @dataclass(frozen=True)
 class ClampedMap(AccessMap):
-    """A map where only output rows `first..last` reach the input; a range without such a row takes the nearest one.
+    """A map where only output rows `first..last` read the input; a range without such a row reads for the nearest one.
 
-    A share made of padding alone then still has a row of input to be computed from.
+    A share of padding alone then still has a row of input to compute from.
     """
 
     first: int
@@ -94,18 +94,18 @@ class ClampedMap(AccessMap):
     kind: ClassVar[str] = "clamped"
 
     def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
-        """Never empty."""
+        """Return a range that is never empty."""
         return super().bounds(xp, xp.minimum(lo, self.last), xp.maximum(hi, self.first + 1))
 
 
 @dataclass(frozen=True)
 class NonEmptyMap(AccessMap):
-    """A map that reads at least one row: output rows that no window reaches are zeros, still made by the operator."""
+    """A map that reads at least one row: the operator still writes the output rows (zeros) outside every window."""
 
     kind: ClassVar[str] = "nonempty"
 
     def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
-        """Never empty."""
+        """Return a range that is never empty."""
         low, high = super().bounds(xp, lo, hi)
         row = xp.minimum(xp.maximum((lo + self.e) // self.c, 0), self.extent - 1)
         some = low < high
@@ -114,14 +114,14 @@ class NonEmptyMap(AccessMap):
 
 @dataclass(frozen=True)
 class MirroredMap(AccessMap):
-    """A shift by `-b` rows whose ends are mirrored: about the last row (`pivot` 1) or about the edge (`pivot` 0)."""
+    """A shift by `-b` rows with mirrored ends: about the last row (`pivot` 1) or about the edge (`pivot` 0)."""
 
     pivot: int
 
     kind: ClassVar[str] = "mirrored"
 
     def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
-        """The rows of the input that are shifted or mirrored into the range."""
+        """Return the rows of the input that are shifted or mirrored into the range."""
         before, n = -self.b, self.extent
         low, high = xp.maximum(0, lo - before), xp.minimum(n, hi - before)
         front, back = lo < before, hi > before + n
@@ -136,7 +136,7 @@ MAP_KINDS: dict[str, type[AccessMap]] = {cls.kind: cls for cls in (AccessMap, Cl
 
 
 def map_from_list(data: Sequence) -> AccessMap:
-    """The inverse of `AccessMap.to_list`; raises `ValueError` for an unknown kind or numbers that are not its own."""
+    """Read a map from `AccessMap.to_list`; raise `ValueError` for an unknown kind or a wrong number of integers."""
     kind, *numbers = data
     cls = MAP_KINDS.get(kind)
     if cls is None:
@@ -147,12 +147,12 @@ def map_from_list(data: Sequence) -> AccessMap:
 
 
 def identity(extent: int) -> AccessMap:
-    """The map of an operator that reads exactly the rows it writes."""
+    """Return the map of an operator that reads exactly the rows it writes."""
     return AccessMap(1, 0, 0, 1, extent)
 
 
 def union(a: tuple[Bound, Bound], b: tuple[Bound, Bound]) -> tuple[Bound, Bound]:
-    """Smallest range that holds both; an empty range adds nothing."""
+    """Return the smallest range that contains both; an empty range adds nothing."""
     xp = namespace(a[0])
     some_a, some_b = a[0] < a[1], b[0] < b[1]
     lo = xp.minimum(xp.where(some_a, a[0], _FAR), xp.where(some_b, b[0], _FAR))
@@ -161,7 +161,7 @@ def union(a: tuple[Bound, Bound], b: tuple[Bound, Bound]) -> tuple[Bound, Bound]
 
 
 def round_to_multiple(lo: Bound, hi: Bound, multiple: int, extent: int) -> tuple[Bound, Bound]:
-    """The range widened to multiples of `multiple` (a group of a grouped convolution can't be cut)."""
+    """Widen a range to multiples of `multiple` (a group of a grouped convolution can't be divided)."""
     if multiple == 1:
         return lo, hi
     some = lo < hi
@@ -177,10 +177,10 @@ def _follow(path: Sequence[AccessMap], lo: Bound, hi: Bound) -> tuple[Bound, Bou
 
 @dataclass(frozen=True)
 class InputAccess:
-    """What a range of a kernel's output needs of one input: a range of dimension `dim`, by one or more paths.
+    """The range of one input, along dimension `dim`, that a range of a kernel's output needs, by one or more paths.
 
-    Each path is a sequence of maps from the kernel's output back to the input; the need is the union of all. Without
-    a path neither share reads the input.
+    Each path is a sequence of maps from the kernel's output back to the input; the result is the union over all paths.
+    Without a path neither share reads the input.
 
     Attributes
     ----------
@@ -188,8 +188,8 @@ class InputAccess:
         Dimension of the input.
     paths : tuple of tuple of AccessMap
     after_join : bool
-        Whether the CPU reads all of the input, whatever the ranges are, once the parts are joined: a bias or residual
-        that is added to the sum of a kernel split along its reduction. Such an input can't come out of the same chain.
+        Whether the CPU reads all of the input after the join, for any range: a bias or residual that is added to the
+        sum of a kernel split along its reduction. Such an input can't come out of the same chain.
     """
 
     dim: int
@@ -197,7 +197,7 @@ class InputAccess:
     after_join: bool = False
 
     def apply(self, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
-        """Range of the input that the output range ``[lo, hi)`` needs."""
+        """Return the range of the input that the output range ``[lo, hi)`` needs."""
         if not self.paths:
             return 0 * lo, 0 * lo
         return reduce(union, (_follow(path, lo, hi) for path in self.paths))
@@ -209,9 +209,9 @@ class InputAccess:
 
 
 class Region(NamedTuple):
-    """What is computed or read of a value: the rows ``[lo, hi)`` of dimension `dim`.
+    """The part of a value that is computed or read: the rows ``[lo, hi)`` of dimension `dim`.
 
-    With `dim` None it is the value as a whole: ``0, 1`` where it is read, ``0, 0`` where it is not.
+    With `dim` None it is the whole value: ``0, 1`` if it is read, ``0, 0`` if not.
     """
 
     dim: int | None
@@ -225,19 +225,19 @@ class Region(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is read (at any cut)."""
+        """Whether nothing is read, at any cut."""
         return not np.any(self.lo < self.hi)
 
 
 def read_region(access: Any, lo: Bound, hi: Bound) -> Region:
-    """What a range of an output reads of an input; `access` has ``dim`` and ``apply``, or is None: the whole input."""
+    """Return the region of an input that a range of an output reads; without `access` it is the whole input."""
     if access is None:
         return Region(None, 0 * lo, 1 * (lo < hi))
     return Region(access.dim, *access.apply(lo, hi))
 
 
 def unite(a: Region, b: Region) -> Region:
-    """Smallest region that holds both; a value that is divided along two dimensions at once is needed whole."""
+    """Return the smallest region that contains both; regions along different dimensions give the whole value."""
     if a.dim == b.dim:
         return Region(a.dim, *union(a.range, b.range))
     if a.is_empty or b.is_empty:
@@ -252,11 +252,11 @@ class Node(NamedTuple):
     Attributes
     ----------
     key : hashable
-        Names its value among the regions.
+        Identifies its value among the regions.
     granule, extent : int
         Ranges are widened to multiples of `granule`, up to `extent`.
     reads : sequence of (hashable, access or None)
-        Keys of its inputs, and what it needs of each (see `read_region`).
+        Keys of its inputs, and its access to each (see `read_region`).
     """
 
     key: Hashable
@@ -271,10 +271,10 @@ def propagate(nodes: Iterable[Node], regions: dict[Any, Region]) -> None:
     Parameters
     ----------
     nodes : iterable of Node
-        Each before those whose values it reads.
+        In reverse topological order: each node before those whose values it reads.
     regions : dict of hashable to Region
-        What is wanted of the chain's live-outs. Afterwards also what each node computes (halo rows and whole groups
-        included) and what is read of each live-in.
+        In: the regions wanted of the chain's live-outs. Out: also the region that each node computes (including halo
+        rows and whole groups) and the region read of each live-in.
     """
     for node in nodes:
         if node.key in regions:
@@ -282,7 +282,7 @@ def propagate(nodes: Iterable[Node], regions: dict[Any, Region]) -> None:
 
 
 def propagate_node(node: Node, regions: dict[Any, Region]) -> list[tuple[Any, Region]]:
-    """One step of `propagate`; returns what the node itself reads of its inputs."""
+    """Do one step of `propagate`; return the regions of its inputs that the node reads."""
     dim, lo, hi = regions[node.key]
     lo, hi = round_to_multiple(lo, hi, node.granule, node.extent)
     regions[node.key] = Region(dim, lo, hi)

@@ -1,4 +1,4 @@
-"""How a split travels through a chain of kernels: the divided dimensions, and the ranges of both shares."""
+"""Propagation of a split through a chain of kernels: split dimensions, and the ranges of both shares."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .kernel_graph import Kernel, KernelGraph, SplitAxis, round_cut
 
 @dataclass(frozen=True)
 class Shares:
-    """How a chain's work divides: per kernel the dimension and the two ranges.
+    """Division of a chain's work: per kernel the split dimension and the two ranges.
 
     Attributes
     ----------
     dims : dict
-        Kernel index to the output dimension that is split; `REDUCED` for a last kernel that sums up.
+        Kernel index to the output dimension that is split; `REDUCED` for a last kernel with partial sums.
     gpu, cpu : dict
         Kernel index to the range each device computes (with halo rows; may be empty). Along `REDUCED` it is a range of
         input channels.
     cuts : dict
-        For every kernel whose value leaves the chain: where the GPU's part of the joined value ends. Along `REDUCED`
-        the input channel where the GPU's sum ends.
+        For every live-out: the index where the GPU's part of the joined value ends. Along `REDUCED`: the input channel
+        where the GPU's sum ends.
     """
 
     dims: dict[int, int]
@@ -33,16 +33,16 @@ class Shares:
 
 
 def chain_dims(graph: KernelGraph, members: Sequence[int], axis: str) -> dict[int, int]:
-    """Which dimension of each kernel of a chain is split, starting from the last kernel's axis ``axis``.
+    """Return the split dimension of each kernel of a chain, starting from the last kernel's axis ``axis``.
 
-    The split travels along the edges inside the chain: a consumer that is split along a dimension needs its producer
-    split along the dimension that its rule names. Only the last kernel may be split along its reduction: what it gives
-    are partial sums, of no use to a reader before they are added up.
+    The split propagates along the edges inside the chain: a consumer that is split along a dimension needs its producer
+    split along the dimension that its rule names. Only the last kernel may be split along its reduction, because its
+    results are partial sums, which no kernel can read before they are added.
 
     Raises
     ------
     CoExecError
-        When a kernel can't carry the split; the text says which and why.
+        If a kernel can't carry the split; the text names it and the reason.
     """
     inside = set(members)
     last = graph.kernels[members[-1]]
@@ -60,7 +60,8 @@ def chain_dims(graph: KernelGraph, members: Sequence[int], axis: str) -> dict[in
                 continue
             if need is None:
                 raise CoExecError(
-                    f"kernel {index} ({kernel.name}) needs the whole of kernel {value}, which would be split"
+                    f"kernel {index} ({kernel.name}) needs all of kernel {value}, which the chain would split; leave "
+                    f"kernel {value} out of the chain"
                 )
             if need.after_join:
                 raise CoExecError(
@@ -68,17 +69,19 @@ def chain_dims(graph: KernelGraph, members: Sequence[int], axis: str) -> dict[in
                     f"{value} out of the chain"
                 )
             if dims.setdefault(value, need.dim) != need.dim:
-                raise CoExecError(f"kernel {value} would have to be split along two dimensions at once")
+                raise CoExecError(
+                    f"kernel {value} would be split along two dimensions at once; leave it out of the chain"
+                )
     return dims
 
 
 def last_axis(graph: KernelGraph, members: Sequence[int], axis: str) -> SplitAxis:
-    """The axis of that name of a chain's last kernel, the one that a chain's cut is along.
+    """Return the axis of a chain's last kernel by name; the chain's cut is along this axis.
 
     Raises
     ------
     CoExecError
-        When the kernel can't be split along it; the text says why, or which axes it has.
+        If the kernel can't be split along it; the text states the reason, or the axes that it has.
     """
     last = graph.kernels[members[-1]]
     found = last.named_axis(axis)
@@ -86,25 +89,27 @@ def last_axis(graph: KernelGraph, members: Sequence[int], axis: str) -> SplitAxi
         return found
     if why := last.refusal(axis):
         raise CoExecError(f"kernel {last.index} ({last.name}) can't be split along '{axis}': {why}")
-    have = ", ".join(a.name for a in last.axes) or (last.reason or "none")
-    raise CoExecError(f"kernel {last.index} ({last.name}) has no axis '{axis}' to split; it has: {have}")
+    if not last.axes:
+        raise CoExecError(f"kernel {last.index} ({last.name}) can't be split: {last.reason or 'it has no axes'}")
+    available = ", ".join(a.name for a in last.axes)
+    raise CoExecError(f"kernel {last.index} ({last.name}) has no axis '{axis}' (available: {available})")
 
 
 def _second_axis(kernel: Kernel, axis: str, last: Kernel) -> SplitAxis:
-    """The axis of that name of a kernel that ends the chain next to the last one."""
+    """Return the axis of another kernel whose value leaves the chain."""
     found = kernel.named_axis(axis)
     if found is None:
-        raise CoExecError(f"kernel {kernel.index} ({kernel.name}) has no axis '{axis}' to split")
+        raise CoExecError(f"kernel {kernel.index} ({kernel.name}) has no axis '{axis}' to split along")
     if found.reduces:
         raise CoExecError(
-            f"kernel {kernel.index} ({kernel.name}) would give partial sums next to those of kernel {last.index}: only "
-            "the last kernel of a chain can be split along 'ic'"
+            f"kernel {kernel.index} ({kernel.name}) would compute partial sums in addition to those of kernel "
+            f"{last.index}: only the last kernel of a chain can be split along 'ic'"
         )
     return found
 
 
 def chain_shares(graph: KernelGraph, members: Sequence[int], axis: str, cut: int) -> Shares:
-    """Ranges of both shares of a chain, halo rows computed backwards from its end.
+    """Compute the ranges of both shares of a chain, including halo rows, backwards from its end.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ def chain_shares(graph: KernelGraph, members: Sequence[int], axis: str, cut: int
     Raises
     ------
     CoExecError
-        When the chain can't carry the split or the cut is outside the axis.
+        If the chain can't carry the split, or the cut is outside the axis.
     """
     key = (*members, axis, cut)
     if key in graph.shares_memo:
@@ -136,12 +141,12 @@ def chain_shares(graph: KernelGraph, members: Sequence[int], axis: str, cut: int
     nodes = [_node(graph.kernels[m], axes[m], inside) for m in reversed(members)]
 
     def compute(wanted: dict[int, Range]) -> dict[int, Range]:
-        """What each member computes so that the live-outs have the ranges that are wanted of them."""
+        """Return the range that each member computes, given the ranges wanted of the live-outs."""
         regions = {m: Region(dims[m], *wanted.get(m, (0, 0))) for m in members}
         propagate(nodes, regions)
         return {m: regions[m].range for m in members}
 
-    # A value in the middle of the chain that is also read outside is cut where the GPU stops computing it anyway.
+    # An inner value that is also read outside the chain is cut where the GPU's range ends anyway.
     for_last = compute({last: (0, cut)})
     cuts = {last: cut}
     for m in members[:-1]:
@@ -158,6 +163,6 @@ def chain_shares(graph: KernelGraph, members: Sequence[int], axis: str, cut: int
 
 
 def _node(kernel: Kernel, axis: SplitAxis, inside: set[int]) -> Node:
-    """The kernel for `propagate`, with its inputs from inside the chain."""
+    """Return the kernel as a node for `propagate`, with its inputs from inside the chain."""
     reads = [(v, need) for v, need in zip(kernel.inputs, axis.needs, strict=True) if v in inside]
     return Node(kernel.index, axis.granule, axis.extent, reads)

@@ -1,4 +1,4 @@
-"""Files that are read and written whole: JSON with a kind and a version, and text that replaces a file atomically."""
+"""Reading and writing whole files: JSON with a kind and a version, and atomic replacement of text files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .errors import CoExecError
 
 
 def damage(err: Exception) -> str:
-    """What is wrong with a file, by the error of reading a field."""
+    """Describe what is wrong with a file, given the error of reading a field."""
     return f"it lacks {err}" if isinstance(err, KeyError) else str(err)
 
 
 def read_text(path: str | os.PathLike, what: str) -> str:
-    """The text of a file; `CoExecError` names the file when it can't be read."""
+    """Read a text file; `CoExecError` names the file if it can't be read."""
     try:
         with open(path, encoding="utf-8") as f:
             return f.read()
@@ -25,12 +25,12 @@ def read_text(path: str | os.PathLike, what: str) -> str:
 
 
 def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -> dict[str, Any]:
-    """The JSON object of a file of that kind and of this version.
+    """Read the JSON object in a file of the given kind and version.
 
     Raises
     ------
     CoExecError
-        Naming the file, when it can't be read, is not JSON, or is something else.
+        If the file can't be read, is not JSON, or is of another kind or version; the text names the file.
     """
     path = os.fspath(path)
     try:
@@ -46,10 +46,10 @@ def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Writes a text file so that a reader sees the old or the new content; `CoExecError` names an unwritable path."""
+    """Write a text file so that readers see the old or the new content; `CoExecError` names an unwritable path."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a pipe: nothing to replace there
+        if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout or a pipe can't be replaced
             with open(path, "w", encoding="utf-8") as f:
                 f.write(text)
             return
@@ -65,4 +65,4 @@ def write_atomically(path: str, text: str) -> None:
             os.unlink(temporary)
             raise
     except OSError as err:
-        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another place") from None
+        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another path") from None

@@ -1,7 +1,7 @@
-"""Kernel graphs as files: versioned JSON with a line for each kernel.
+"""Kernel graphs as files: versioned JSON with one line per kernel.
 
-What a kernel does not have (axes, a reason, a refusal) is left out. An access map is a list: the name of its kind, then
-its numbers. Reading checks every value, so that a damaged file is one sentence and never a wrong plan.
+Empty fields of a kernel (axes, a reason, a refusal) are left out. An access map is a list: the name of its kind, then
+its numbers. Reading checks every value, so that a damaged file gives a one-sentence error and never a wrong plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KIND, VERSION = "kernel graph", 1
 
 
 def write_graph(graph: KernelGraph) -> str:
-    """The graph as JSON."""
+    """Return the graph as JSON."""
     head = {
         "version": VERSION,
         "kind": KIND,
@@ -34,7 +34,7 @@ def write_graph(graph: KernelGraph) -> str:
 
 
 def read_graph(text: str, source: str = "kernel graph") -> KernelGraph:
-    """The inverse of `write_graph`; see `KernelGraph.from_json`."""
+    """Read a graph from `write_graph`; see `KernelGraph.from_json`."""
     try:
         d = json.loads(text)
     except ValueError as err:
@@ -43,7 +43,7 @@ def read_graph(text: str, source: str = "kernel graph") -> KernelGraph:
         raise CoExecError(f"{source} is not a kernel graph; give a file that coexec plan --save-graph wrote")
     if d.get("version") != VERSION:
         raise CoExecError(
-            f"{source} has version {d.get('version')} of kernel graphs; this release reads version {VERSION}: write it "
+            f"{source} is a kernel graph of version {d.get('version')}; this release reads version {VERSION}: write it "
             "again with coexec plan --save-graph"
         )
     where = "it"
@@ -57,7 +57,7 @@ def read_graph(text: str, source: str = "kernel graph") -> KernelGraph:
         outputs = tuple(_value(v, len(kernels), len(inputs)) for v in _list(d["outputs"]))
         graph = KernelGraph(tuple(kernels), inputs, outputs, _text(d["reason"]))
         if graph.fingerprint() != d["fingerprint"]:
-            raise ValueError("kernels, inputs and outputs are not those that its fingerprint is of")
+            raise ValueError("its fingerprint does not match its kernels, inputs and outputs")
     except KeyError as err:
         raise _damaged(source, f"{where} lacks {err}") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as err:
@@ -143,7 +143,9 @@ def _axis(d: dict, output: Tensor, inputs: int) -> SplitAxis:
     axis = SplitAxis(
         _text(d["name"]),
         _integer(d["dim"]),
-        *(_natural(d[k], 1) for k in ("extent", "granule", "align")),
+        _natural(d["extent"], 1),
+        _natural(d["granule"], 1),
+        _natural(d["align"], 1),
         needs,
         _flag(d["weights"]),
     )
@@ -177,7 +179,7 @@ def _tensor(data: list) -> Tensor:
 
 
 def _value(value: object, kernels: int, inputs: int) -> int:
-    """A value that exists before the kernel of that number runs."""
+    """Check that a value is an input or the output of an earlier kernel."""
     if not -inputs <= _integer(value) < kernels:
         raise ValueError(f"there is no value {value}")
     return value  # type: ignore[return-value]

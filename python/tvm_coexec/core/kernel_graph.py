@@ -1,7 +1,7 @@
-"""The model as the planner sees it: fused kernels, their tensors, and how a split travels through them.
+"""The model as the planner sees it: fused kernels, their tensors, and the axes along which they can be split.
 
-Plain data: nothing here imports TVM, so that another IR can use the planner as it is. A kernel is one fused
-primitive function as Relay will launch it. Values are numbered like this: a value ``>= 0`` is the output of the
+Plain data: nothing here imports TVM, so that another IR can use the planner unchanged. A kernel is one fused
+primitive function as Relay launches it. Values are numbered: a value ``>= 0`` is the output of the
 kernel of that index, a value ``< 0`` is graph input ``-1 - value``.
 """
 
@@ -25,7 +25,7 @@ from .op_kinds import OpKind
 if TYPE_CHECKING:
     from .chains import Shares
 
-# Stands for the output dimension of an axis that the output does not have: the one that the anchor sums over.
+# Stands for the output dimension of the reduction axis, which the output does not have.
 REDUCED = -1
 
 
@@ -39,14 +39,14 @@ class SplitAxis:
         ``oc``, ``h``, ``w``, ``batch`` for image-like tensors; ``m``, ``n``, ``batch`` for matrices; ``ic`` for the
         reduction.
     dim, extent : int
-        Output dimension and its size in elements. For the reduction `REDUCED` and the number of input channels (columns
-        of the first factor): each share is then a sum over its range of them, as large as the whole output.
+        Output dimension and its size in elements. For the reduction: `REDUCED`, and the number of input channels
+        (columns of the first factor); each share is then a partial sum of the whole output over its range of them.
     granule : int
-        Ranges are widened to multiples of it; a hard limit (grouped convolution).
+        Group multiple: ranges are widened to multiples of it; a hard limit (grouped convolution).
     align : int
-        Cuts are chosen at multiples of it; what the devices' tiles like.
+        Tile alignment: cuts are chosen at multiples of it; a preference of the devices' tiles.
     needs : tuple of (InputAccess or None)
-        One entry per kernel input; ``None`` means that each share needs the whole input.
+        One entry per kernel input; ``None`` means that each share reads the whole input.
     weights : bool
         Whether the constants are divided with the output (else each share reads all of them).
     """
@@ -66,7 +66,7 @@ class SplitAxis:
 
     @property
     def tile(self) -> int:
-        """What cuts are multiples of: `align` where whole groups allow it."""
+        """Multiple for cuts: `align`, if it is compatible with `granule`."""
         return self.align if self.align % self.granule == 0 else self.granule
 
 
@@ -101,7 +101,7 @@ class Kernel:
     index : int
         Position in topological order; also the number of the value it produces.
     name : str
-        Operators joined by ``+``, the anchor first among equals (``nn.conv2d+add+nn.relu``).
+        Operators joined by ``+`` in order of execution (``nn.conv2d+add+nn.relu``).
     op : str
         The anchor operator: the one that decides the kernel's cost.
     attrs : dict
@@ -110,18 +110,18 @@ class Kernel:
         Values read (see the module's text for the numbering).
     in_tensors : tuple of Tensor
     outputs : tuple of Tensor
-        More than one only for kernels that return a tuple; those are never split.
+        More than one only for kernels that return a tuple, which are never split.
     weight_bytes : int
-        Constants read.
+        Bytes of constants read.
     flops : float
         Floating-point operations, one multiply-add counted as two.
     axes : tuple of SplitAxis
     reason : str
-        Why the kernel can't be split at all; empty when it can.
+        Why the kernel is not splittable; empty if it is.
     kinds : tuple of OpKind
         Kind of each operator in `name`; a cost model, a planner or a search for chains needs them.
     cpu_only : str
-        Why the whole kernel must run on the CPU; empty when both devices can run it.
+        Why the whole kernel must run on the CPU; empty if both devices can run it.
     refused : tuple of (str, str)
         Axes left out of `axes` because the GPU can't run its share along them: name and reason.
     """
@@ -168,7 +168,7 @@ class Kernel:
 
     @cached_property
     def is_free(self) -> bool:
-        """Whether the kernel computes and moves nothing, so that there is nothing to launch or to measure."""
+        """Whether the kernel computes and moves nothing, so that nothing is launched or measured."""
         return set(self.kinds) == {OpKind.VIEW}
 
     def axis(self, dim: int) -> SplitAxis:
@@ -177,7 +177,7 @@ class Kernel:
         Raises
         ------
         CoExecError
-            When the kernel can't be split along it.
+            If the kernel can't be split along it.
         """
         found = self.find_axis(dim)
         if found is None:
@@ -185,22 +185,22 @@ class Kernel:
         return found
 
     def find_axis(self, dim: int) -> SplitAxis | None:
-        """As `axis`, but None where the kernel can't be split along the dimension."""
+        """Return what `axis` returns, or None if the kernel can't be split along the dimension."""
         return next((a for a in self.axes if a.dim == dim), None)
 
     def named_axis(self, name: str) -> SplitAxis | None:
-        """The split axis of that name, or of its equal in the other vocabulary (``oc`` = ``n``, ``h`` = ``m``)."""
+        """Return the split axis of that name, or of its synonym (``oc`` = ``n``, ``h`` = ``m``)."""
         other = AXIS_EQUALS.get(name)
         exact = next((a for a in self.axes if a.name == name), None)
         return exact or next((a for a in self.axes if a.name == other), None)
 
     def refusal(self, name: str) -> str:
-        """Why the axis of that name (or its equal) was left out of `axes`; empty when it was not."""
+        """Return why the axis of that name (or its synonym) was left out of `axes`; empty if it was not."""
         known = dict(self.refused)
         return known.get(name) or known.get(AXIS_EQUALS.get(name, ""), "")
 
     def signature(self) -> str:
-        """Text that is equal for kernels that compute the same thing on the same shapes."""
+        """Return text that is equal for kernels that compute the same function on the same shapes."""
         return self._signature
 
     @cached_property
@@ -212,7 +212,7 @@ class Kernel:
         )
 
 
-# A user who says "oc" of a network with a classifier at its end means its output features too.
+# Users who give "oc" for a network that ends in a classifier mean the classifier's output features as well.
 AXIS_EQUALS = {"oc": "n", "n": "oc", "h": "m", "m": "h"}
 DEVICES = ("cpu", "gpu")
 AXIS_NAMES = ("oc", "h", "w", "d", "n", "m", "batch", "ic")
@@ -246,14 +246,14 @@ class KernelGraph:
 
     @cached_property
     def shares_memo(self) -> dict[tuple, Shares]:
-        """What `chain_shares` has worked out for this graph: a search asks for the same chains again and again."""
+        """Cache of `chain_shares` for this graph: searches evaluate the same chains many times."""
         return {}
 
     def restrict(self, refusals: Iterable[Refusal]) -> KernelGraph:
-        """The graph without what the GPU can't run.
+        """Return the graph restricted to what the GPU can run.
 
-        A refusal holds for all kernels that compute the same on the same shapes. The fingerprint stays: it names the
-        model, not what a target makes of it.
+        A refusal holds for all kernels with the same signature. The fingerprint does not change: it identifies the
+        model, not the target.
         """
         found: dict[str, dict[str, str]] = {}
         for r in refusals:
@@ -261,11 +261,11 @@ class KernelGraph:
         return replace(self, kernels=tuple(_restrict(k, found.get(k.signature(), {})) for k in self.kernels))
 
     def lift_restrictions(self) -> KernelGraph:
-        """The graph with every kernel allowed on both devices; axes that were refused are not restored."""
+        """Return the graph with every kernel allowed on both devices; refused axes are not restored."""
         return replace(self, kernels=tuple(replace(k, cpu_only="") for k in self.kernels))
 
     def fingerprint(self) -> str:
-        """Short hash of structure and shapes (not of weights): a plan names the graph it was made for."""
+        """Return a short hash of structure and shapes, not weights, by which a plan names its graph."""
         text = json.dumps(
             [[k.signature(), list(k.inputs)] for k in self.kernels]
             + [[n, list(t.shape), t.dtype] for n, t in self.inputs]
@@ -274,43 +274,43 @@ class KernelGraph:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """The graph as JSON, one kernel a line."""
+        """Return the graph as JSON, one kernel per line."""
         from .graph_json import write_graph
 
         return write_graph(self)
 
     @staticmethod
     def from_json(text: str, source: str = "kernel graph") -> KernelGraph:
-        """Reads a graph.
+        """Read a graph.
 
         Parameters
         ----------
         text : str
         source : str
-            Name for error messages, usually the file's.
+            Name for error messages, usually the file name.
 
         Raises
         ------
         CoExecError
-            When the text is not a graph of a known version, or is damaged.
+            If the text is not a graph of a known version, or is damaged.
         """
         from .graph_json import read_graph
 
         return read_graph(text, source)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the graph; the file is replaced as a whole or not at all."""
+        """Write the graph; the file is replaced atomically."""
         write_atomically(os.fspath(path), self.to_json())
 
     @staticmethod
     def load(path: str | os.PathLike) -> KernelGraph:
-        """Reads a graph from a file; `CoExecError` names the file when it can't."""
+        """Read a graph from a file; `CoExecError` names the file if it can't be read."""
         return KernelGraph.from_json(read_text(path, "kernel graph"), os.fspath(path))
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the GPU can't run.
+    """A kernel, or its share along one axis, that the GPU can't run.
 
     Attributes
     ----------
@@ -326,7 +326,7 @@ class Refusal:
 
 
 def _restrict(kernel: Kernel, reasons: dict[str, str]) -> Kernel:
-    """The kernel without the axes, or the whole run on the GPU (key ``""``), that were refused."""
+    """Return the kernel without the refused axes; the key ``""`` restricts it to the CPU."""
     if not reasons:
         return kernel
     axes = tuple(a for a in kernel.axes if a.name not in reasons)
@@ -336,7 +336,7 @@ def _restrict(kernel: Kernel, reasons: dict[str, str]) -> Kernel:
 
 
 def round_cut(axis: SplitAxis, ratio: Bound) -> Bound:
-    """The aligned cut nearest to ``ratio`` (a number or an array) of the axis; ratio 0 and 1 stay its ends."""
+    """Return the aligned cut nearest to ``ratio`` (a number or an array) of the axis; ratios 0 and 1 give its ends."""
     tiles = ratio * axis.extent / axis.tile + 0.5
     cut = (tiles.astype(int) if isinstance(tiles, np.ndarray) else int(tiles)) * axis.tile
     xp = namespace(cut)
@@ -344,5 +344,5 @@ def round_cut(axis: SplitAxis, ratio: Bound) -> Bound:
 
 
 def cuts_of(axis: SplitAxis) -> list[int]:
-    """Every aligned cut strictly inside the axis."""
+    """Return every aligned cut strictly inside the axis."""
     return list(range(axis.tile, axis.extent, axis.tile))

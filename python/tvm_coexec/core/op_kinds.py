@@ -1,4 +1,4 @@
-"""Kinds of operators: what a cost model, a planner or a pass must know of an operator to tell its cost."""
+"""Kinds of operators: what cost models, planners and passes need to know of an operator to estimate its cost."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from enum import Enum
 
 
 class OpKind(str, Enum):
-    """What an operator does, as far as its cost goes. Rules state it (`relay_passes.rules`), kernels carry it."""
+    """What an operator does, as far as cost is concerned. Rules state it (`relay_passes.rules`), kernels carry it."""
 
     CONV = "conv"
     TRANSPOSED_CONV = "transposed_conv"
     DENSE = "dense"
     BATCH_MATMUL = "batch_matmul"
     POOL = "pool"
-    # One result of many elements of the input, or a pass along an axis.
+    # Each output element depends on many input elements, or on a scan along an axis.
     REDUCE = "reduce"
     SOFTMAX = "softmax"
     LRN = "lrn"
-    # The output has the input's memory: TVM launches nothing for a kernel of these alone.
+    # The output aliases the input's memory: TVM launches nothing for a kernel of views alone.
     VIEW = "view"
-    # The output's elements come from other places of the input.
+    # Output elements are input elements at other positions.
     MOVE = "move"
-    # The output is its inputs, one after the other.
+    # The output is the concatenation of its inputs.
     CONCAT = "concat"
     ELEMENTWISE = "elementwise"
-    # Sorting, selection, boxes: cost that no formula here describes.
+    # Sorting, selection, boxes: no formula here describes their cost.
     OTHER = "other"
 
     @property
     def is_compute_intensive(self) -> bool:
-        """Whether it is a convolution or a matrix product: what a split is for."""
+        """Whether it is a convolution or a matrix product, the operators that are worth splitting."""
         return self in _COMPUTE_INTENSIVE
 
     @property
     def only_moves(self) -> bool:
-        """Whether it computes nothing."""
+        """Whether it only moves data."""
         return self in _ONLY_MOVES
 
 

@@ -1,12 +1,12 @@
-"""Options that are declared once: fields of a frozen dataclass that carry their check, their help and their flag.
+"""Options that are declared once: fields of a frozen dataclass with their check, help and flag.
 
-A pass, ``tvmc`` and ``coexec`` take the same options. Each derives from the field what it needs::
+The pass, ``tvmc`` and ``coexec`` take the same options and derive what they need from the fields::
 
     @dataclass(frozen=True)
     class Options:
         ratio: float | None = option(None, "RATIO", "the GPU's fraction of every operator ...", fraction)
 
-    checked(Options, {"ratio": "0.5"})                  # Options(ratio=0.5); CoExecError for a value that is wrong
+    checked(Options, {"ratio": "0.5"})                  # Options(ratio=0.5); CoExecError for an invalid value
     add_flags(parser.add_argument, Options, "--coexec-")  # argparse's --coexec-ratio RATIO
 """
 
@@ -24,19 +24,19 @@ _Options = TypeVar("_Options")
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of an options class carries.
+    """Metadata of a field of an options class.
 
     Attributes
     ----------
     metavar : str
-        Stands for the value in a command's help.
+        Placeholder of the value in a command's help.
     help : str
         What the option does, with its default.
     check : callable
-        From what the user gave (a Python value, or a command line's text) to the value. Raises `ValueError` with the
-        rest of the sentence "<option> <value> ...".
+        Converts what the user gave (a Python value or command-line text) to the value. Raises `ValueError` whose text
+        completes the sentence "<option> <value> ...".
     implied : str, optional
-        The value of the flag alone, for flags that may stand without one.
+        The value of a flag that is given without one, if that is allowed.
     """
 
     metavar: str
@@ -46,22 +46,22 @@ class Option:
 
 
 def option(default: object, metavar: str, help: str, check: Callable[[Any], object], implied: str | None = None) -> Any:
-    """A dataclass field that is an `Option`."""
+    """Declare a dataclass field as an `Option`."""
     return field(default=default, metadata={_KEY: Option(metavar, help, check, implied)})
 
 
 def options_of(cls: type) -> dict[str, Option]:
-    """The declared options of a class, in order."""
+    """Return the declared options of a class, in order."""
     return {f.name: f.metadata[_KEY] for f in fields(cls) if _KEY in f.metadata}
 
 
 def flag(name: str, prefix: str = "--") -> str:
-    """The command-line flag of a field."""
+    """Return the command-line flag of a field."""
     return prefix + name.replace("_", "-")
 
 
 def checked(cls: type[_Options], given: Mapping[str, object], label: Callable[[str], str] = str) -> _Options:
-    """Options from what a user gave.
+    """Check the options that a user gave.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def checked(cls: type[_Options], given: Mapping[str, object], label: Callable[[s
     given : mapping of str to object
         Values by name; `None` stands for the default.
     label : callable
-        What error messages call an option: its name, or its flag.
+        Name of an option in error messages: its field or its flag.
 
     Raises
     ------
@@ -94,12 +94,12 @@ def checked(cls: type[_Options], given: Mapping[str, object], label: Callable[[s
 
 
 def add_flags(add_argument: Callable[..., object], cls: type, prefix: str = "--", names: Iterable[str] = ()) -> None:
-    """Add a flag for each option to an argument parser or group; values stay as given until `checked` sees them.
+    """Add a flag for each option to an argument parser or group; values stay unchecked until `checked` is called.
 
     Parameters
     ----------
     add_argument : callable
-        Of the parser or group.
+        Method of the parser or group.
     cls : type
     prefix : str
     names : iterable of str
@@ -113,7 +113,7 @@ def add_flags(add_argument: Callable[..., object], cls: type, prefix: str = "--"
 
 
 def one_of(names: Iterable[str]) -> Callable[[Any], str]:
-    """A check: one of some names."""
+    """Make a check for one of the given names."""
     choices = tuple(names)
 
     def check(value: Any) -> str:
@@ -125,7 +125,7 @@ def one_of(names: Iterable[str]) -> Callable[[Any], str]:
 
 
 def number(valid: Callable[[float], bool], text: str) -> Callable[[Any], float]:
-    """A check: a number, or the text of one, for which `valid` holds; `text` says what it must be."""
+    """Make a check for a number, or its text, for which `valid` holds; `text` describes valid numbers."""
 
     def check(value: Any) -> float:
         try:

@@ -1,4 +1,4 @@
-"""Plans: which device computes what, in which order; JSON that a person can read, edit, save and replay."""
+"""Plans: the device of every kernel and the order of execution; JSON that users can read, edit, save and replay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Segment:
     kernels : tuple of int
         Kernel indices, ascending.
     axis, cut : str, int
-        For a chain: the axis of its last kernel, and where the GPU's range of that kernel's output ends.
+        For a chain: the axis of its last kernel, and the index where the GPU's range of its output ends.
     expected_s : dict
         Expected seconds by part (``cpu``, ``gpu``, ``share_out``, ``join``, ``total``); empty without costs.
     """
@@ -40,27 +40,27 @@ class Segment:
     expected_s: dict[str, float] = field(default_factory=dict, hash=False)
 
     def shares(self, graph: KernelGraph) -> Shares:
-        """Ranges of both devices (a chain only)."""
+        """Return the ranges of both devices (for chains only)."""
         return chain_shares(graph, list(self.kernels), self.axis, self.cut)
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A plan that was built and measured beside others.
+    """A plan that was built and measured together with others.
 
     Attributes
     ----------
     strategy : str
-        What proposed it.
+        Strategy that proposed it.
     segments : str
         Digest of its segments (`Plan.digest`).
     device : str
-        ``cpu`` or ``gpu`` for everything on that device, else ``both``.
+        ``cpu`` or ``gpu`` if everything runs on that device, else ``both``.
     chains : int
     expected_s : float
-        0 without costs.
+        Expected seconds; 0 without costs.
     measured_s : float
-        The shortest of the repeats; 0 when `error` says why there is none.
+        Seconds of the shortest repeat; 0 if `error` is set.
     error : str
     """
 
@@ -73,14 +73,14 @@ class Verified:
     error: str = ""
 
     def to_json(self) -> dict:
-        """Plain values, for `Plan.to_json`."""
+        """Return plain values, for `Plan.to_json`."""
         d = {"strategy": self.strategy, "segments": self.segments, "device": self.device, "chains": self.chains}
         d |= {"expected_s": round(self.expected_s, 9), "measured_s": round(self.measured_s, 9)}
         return d | {"error": self.error} if self.error else d
 
     @staticmethod
     def from_json(d: dict) -> Verified:
-        """What `to_json` made; `KeyError`, `TypeError` or `ValueError` for anything else."""
+        """Read a result of `to_json`; raise `KeyError`, `TypeError` or `ValueError` for anything else."""
         strategy, segments, device = (str(d[n]) for n in ("strategy", "segments", "device"))
         expected_s, measured_s = (float(d[n]) for n in ("expected_s", "measured_s"))
         return Verified(strategy, segments, device, int(d["chains"]), expected_s, measured_s, str(d.get("error", "")))
@@ -88,7 +88,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class Plan:
-    """Segments in execution order, and the graph they were made for.
+    """Segments in execution order, and the graph that they were made for.
 
     Attributes
     ----------
@@ -96,13 +96,13 @@ class Plan:
         Fingerprint of the kernel graph.
     segments : tuple of Segment
     strategy : str
-        What made the plan.
+        Strategy that made the plan.
     notes : dict
-        Kernel index (as text) to the reason why that kernel stays whole.
+        Kernel index (as text) to the reason why the kernel stays whole.
     costs : str
-        Where the expected times come from.
+        Source of the expected times.
     verified : tuple of Verified
-        What was measured before this plan was kept, it among them; empty when nothing was.
+        The measured candidates, including this plan; empty without verification.
     """
 
     graph: str
@@ -119,22 +119,22 @@ class Plan:
 
     @property
     def expected_s(self) -> float:
-        """Expected seconds of the whole plan, 0 when nothing was estimated."""
+        """Expected seconds of the whole plan; 0 without costs."""
         return sum(s.expected_s.get("total", 0.0) for s in self.segments)
 
     @property
     def device(self) -> str:
-        """``cpu`` or ``gpu`` when everything is there, else ``both``."""
+        """``cpu`` or ``gpu`` if everything runs there, else ``both``."""
         devices = {s.device for s in self.segments}
         return next(iter(devices)) if len(devices) == 1 and "split" not in devices else "both"
 
     def digest(self) -> str:
-        """Names what is run: equal for plans whose segments are the same, whatever they are expected to take."""
+        """Return a hash of the segments without their expected times."""
         parts = [[s.device, list(s.kernels), s.axis, s.cut] for s in self.segments]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """The plan as JSON; the same plan gives the same bytes."""
+        """Return the plan as JSON; equal plans give equal bytes."""
         segments = []
         for s in self.segments:
             d: dict = {"device": s.device, "kernels": list(s.kernels)}
@@ -144,7 +144,7 @@ class Plan:
                 d["expected_s"] = {k: round(v, 9) for k, v in sorted(s.expected_s.items())}
             segments.append(d)
         head = {"version": VERSION, "graph": self.graph, "strategy": self.strategy, "costs": self.costs}
-        # one line a segment: easy to read, to edit and to diff
+        # one line per segment: easy to read, edit and diff
         lines = ",\n".join("  " + json.dumps(s) for s in segments)
         top = json.dumps(head, indent=1)[:-2]
         more = ""
@@ -156,18 +156,18 @@ class Plan:
 
     @staticmethod
     def from_json(text: str, source: str = "plan") -> Plan:
-        """Reads a plan.
+        """Read a plan.
 
         Parameters
         ----------
         text : str
         source : str
-            Name for error messages, usually the file's.
+            Name for error messages, usually the file name.
 
         Raises
         ------
         CoExecError
-            When the text is not a plan of a known version.
+            If the text is not a valid plan of a known version.
         """
         try:
             d = json.loads(text)
@@ -206,23 +206,23 @@ class Plan:
         return plan
 
     def save(self, path: str) -> None:
-        """Writes the plan; the file is replaced as a whole or not at all."""
+        """Write the plan; the file is replaced atomically."""
         write_atomically(path, self.to_json())
 
     @staticmethod
     def load(path: str) -> Plan:
-        """Reads a plan from a file; `CoExecError` names the file when it can't."""
+        """Read a plan from a file; `CoExecError` names the file if it can't be read."""
         return Plan.from_json(read_text(path, "plan"), path)
 
     def check(self, graph: KernelGraph) -> None:
-        """Raises `CoExecError` when the plan was made for another model or does not hold together."""
+        """Raise `CoExecError` if the plan was made for another model or is inconsistent."""
         if self.graph != graph.fingerprint():
             raise CoExecError(
                 "the plan was made for another model or other shapes, or at another opt_level (`coexec plan` takes 3); "
                 f"it names graph {self.graph}, this model is {graph.fingerprint()}: plan this model again"
             )
         missing = sorted(set(range(len(graph.kernels))) - {k for s in self.segments for k in s.kernels})
-        left_out = f"the plan leaves out kernels {missing[:8]}: every kernel must be in a segment"
+        left_out = f"the plan has no segment for kernels {missing[:8]}: put every kernel into a segment"
         done: set[int] = set()
         for n, s in enumerate(self.segments):
             if s.device not in DEVICES:
@@ -259,7 +259,7 @@ class Plan:
 
 
 def _integer(value: object) -> int:
-    """The value; `ValueError` when it is not an integer: what a person wrote is not rounded."""
+    """Check that a value is an integer; numbers in hand-edited plans are not rounded."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(value)
     return value
@@ -275,7 +275,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _segment(d: dict, number: int, source: str) -> Segment:
-    """The segment of that number of a plan's JSON; `CoExecError` names the key that is wrong."""
+    """Read one segment of a plan's JSON; `CoExecError` names the invalid key."""
     if not isinstance(d, dict):
         raise CoExecError(f"{source} is damaged: segment {number} is not an object; plan again or fix that line")
     if unknown := sorted(set(d) - set(_READERS)):

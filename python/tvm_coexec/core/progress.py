@@ -1,4 +1,4 @@
-"""A progress bar for work that takes long."""
+"""A progress bar for long operations."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ def progress(
     Parameters
     ----------
     items : iterable, optional
-        What to iterate over. Without it, call ``update()`` of the bar after each step, and use it as a context manager.
+        The items to iterate over. Without them, use the bar as a context manager and call its ``update()`` after each
+        step.
     what : str
-        What is being done (``"planning"``).
+        Name of the work (``"planning"``).
     unit : str
-        What one step is (``"plan"``).
+        Name of one step (``"plan"``).
     total : int, optional
-        Number of steps, where `items` does not have a length.
+        Number of steps, if `items` has no length.
 
     Returns
     -------
     tqdm
-        An iterator over `items` that is also a context manager. It leaves no line on the screen.
+        An iterator over `items` that is also a context manager. It erases its line at the end.
     """
     return tqdm(items, what, total, leave=False, file=sys.stderr, unit=unit, disable=None, delay=DELAY_S)

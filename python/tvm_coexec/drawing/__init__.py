@@ -1,7 +1,7 @@
-"""Plans as pictures: a network with its chains, and what both devices do when, as a page (HTML) or an image (PNG).
+"""Pictures of plans: the network with its chains, and the devices' timelines, as a page (HTML) or an image (PNG).
 
-Read it in this order: `scene` (what pictures are made of), `layout` and `network`, `timelines`, `planned` (both for a
-plan), and the writers `page` with `svg`, and `png`. Nothing here imports TVM, and a page needs nothing but a browser.
+Modules, in reading order: `scene` (the elements of pictures), `node_layout` and `network`, `timelines`, `planned` (both
+for a plan), and the writers `page` with `svg`, and `png`. Nothing here imports TVM, and a page needs only a browser.
 """
 
 from __future__ import annotations

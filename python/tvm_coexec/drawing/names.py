@@ -7,8 +7,8 @@ from tvm_coexec.core.texts import shorten
 
 LONGEST = 11  # characters
 _SHORT = {"concatenate": "concat", "batch_matmul": "batch mm", "global_avg_pool2d": "avg pool"}
-# Which operator of a fused kernel without a convolution or matrix product gives it its name: the first of the lowest
-# number. What works on a window or an axis says more than elementwise work, and that more than moving data.
+# Ranks of operators: a fused kernel without a compute-intensive anchor is named by its first operator of the lowest
+# rank. Windowed and axis-wise operators describe it better than elementwise ones, and these better than data movement.
 _OVER_AN_AXIS = ("pool", "softmax", "norm", "lrn", "resize", "upsampling", "sort", "topk", "argmax", "argmin")
 _REDUCTIONS = ("sum", "mean", "max", "min", "prod", "variance", "all", "any")
 _JOINS = ("concatenate", "stack")
@@ -25,7 +25,7 @@ def name_kernel(kernel: Kernel) -> str:
     Parameters
     ----------
     kernel : Kernel
-        A fused kernel has the name of its convolution or matrix product; without one, of what decides its cost most.
+        A fused kernel is named by its convolution or matrix product, or else by the operator that dominates its cost.
     """
     last = main_operator(kernel)
     if "conv" in last:
@@ -38,7 +38,7 @@ def name_kernel(kernel: Kernel) -> str:
 
 
 def main_operator(kernel: Kernel) -> str:
-    """The operator that a kernel is known by, without its namespace: the anchor, if it is compute-intensive."""
+    """Return the operator that names a kernel, without its namespace: the anchor, if it is compute-intensive."""
     anchor = _plain(kernel.op)
     if kernel.is_heavy:
         return anchor
@@ -47,7 +47,7 @@ def main_operator(kernel: Kernel) -> str:
 
 
 def crop(name: str) -> str:
-    """A name with an ellipsis in its middle where it is longer than `LONGEST`."""
+    """Shorten a name to `LONGEST` characters, with an ellipsis in the middle."""
     return shorten(name, LONGEST)
 
 

@@ -1,8 +1,8 @@
-"""Where kernels go in a picture: layers from left to right, branches one above the other.
+"""Positions of kernels in a picture: layers from left to right, branches above each other.
 
-A kernel's layer is one more than the last of those that it reads. A value that is read further on keeps a place in
-every layer between, so that its line passes boxes by (the dummy nodes of Sugiyama's method, IEEE SMC 1981); the first
-branch goes straight on, and where branches meet, the first one's lane is taken up again.
+A kernel's layer is one more than the highest layer that it reads from. A value that is read in a later layer has a slot
+in every layer between, so that its line does not cross boxes (the dummy nodes of Sugiyama's method, IEEE SMC 1981). The
+first branch continues in its lane, and a kernel that joins branches continues in the lane of the first one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Slot = tuple[int, int]  # layer, lane
 
 
 @dataclass(frozen=True)
-class Layout:
+class NodeLayout:
     """Slots of a graph's values.
 
     Attributes
@@ -23,9 +23,9 @@ class Layout:
     slots : dict of int to (int, int)
         Layer and lane of every kernel and every input.
     passing : dict of int to list of (int, int)
-        Of values that are read further on: the slots between, layer by layer.
+        For values that are read in later layers: the slots between, layer by layer.
     layers : int
-        How many there are.
+        Number of layers.
     """
 
     slots: dict[int, Slot]
@@ -33,20 +33,20 @@ class Layout:
     layers: int
 
     def before(self, value: int, layer: int) -> Slot:
-        """The slot from which a value's line goes on to `layer`."""
+        """Return the slot from which a value's line continues to `layer`."""
         first = self.slots[value][0]
         return self.slots[value] if layer == first + 1 else self.passing[value][layer - first - 2]
 
 
-def layered(graph: KernelGraph) -> Layout:
-    """Slots such that no two values share one, and lines go from each layer to the next."""
+def assign_slots(graph: KernelGraph) -> NodeLayout:
+    """Assign slots so that no two values share one, and lines lead from each layer to the next."""
     layer_of = _layers(graph)
     last = {v: max((layer_of[c] for c in cs), default=0) for v, cs in graph.consumers.items()}
     members: dict[int, list[int]] = {}
     for value, layer in layer_of.items():
         members.setdefault(layer, []).append(value)
-    made = Layout({}, {}, max(layer_of.values(), default=-1) + 1)
-    lanes: dict[int, int] = {}  # of the values whose lines leave the layer before
+    made = NodeLayout({}, {}, max(layer_of.values(), default=-1) + 1)
+    lanes: dict[int, int] = {}  # of the values whose lines leave the previous layer
     for layer in range(made.layers):
         here = {v: lane for v, lane in lanes.items() if v in made.passing and last[v] > layer}
         taken = set(here.values())
@@ -77,6 +77,6 @@ def _layers(graph: KernelGraph) -> dict[int, int]:
 
 
 def _wanted(graph: KernelGraph, value: int, lanes: dict[int, int]) -> int:
-    """The lane where a value would be best: the first of those that it is made from."""
+    """Preferred lane of a value: that of the first value that its kernel reads."""
     inputs = graph.kernels[value].inputs if value >= 0 else ()
     return min((lanes[v] for v in inputs if v in lanes), default=0)

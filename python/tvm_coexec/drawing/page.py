@@ -1,4 +1,4 @@
-"""A drawing as one HTML file: nothing is loaded from elsewhere, no scripts; it is well-formed XML as well."""
+"""A drawing as one self-contained HTML file without scripts, which is also well-formed XML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STYLE = (
 
 
 def html_of(drawing: Drawing, report: str = "") -> str:
-    """The page; `report` is added as it is, in a fixed font."""
+    """Return the page; `report` is appended unchanged, in a fixed-width font."""
     parts = [f"<h2>{clean(heading)}</h2>\n<div>\n{svg_of(scene)}\n</div>" for heading, scene in drawing.scenes]
     if report:
         parts.append(f"<h2>Report</h2>\n<pre>{clean(report)}</pre>")

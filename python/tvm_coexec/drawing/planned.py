@@ -1,4 +1,4 @@
-"""A plan as a drawing: the network, and the two timelines that the simulated executor gives."""
+"""Draw a plan: the network, and the two timelines from the simulator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.planner import Simulator, ran
+from tvm_coexec.planner import CachedCosts, Simulator, simulate
 from tvm_coexec.planner.strategies.single import best_single, on_one
 
 from .network import network
@@ -33,30 +33,31 @@ def draw_plan(graph: KernelGraph, plan: Plan, costs: Costs, name: str = "the mod
     ----------
     graph : KernelGraph
     plan : Plan
-        Checked against the graph.
+        A plan that fits the graph (`Plan.check`).
     costs : Costs
     name : str
-        The model's, for the title.
+        Name of the model, for the title.
     width : float
         Pixels.
     """
-    sim = ran(graph, costs, plan.segments)
-    device = best_single(graph, costs)
-    alone_s = ran(graph, costs, on_one(graph, device)).now_s
+    cached = CachedCosts(graph, costs)
+    sim = simulate(graph, cached, plan.segments)
+    device = best_single(graph, cached)
+    alone_s = simulate(graph, cached, on_one(graph, device)).now_s
     title = f"{name}: expected {sim.now_s * 1e3:.3f} ms"
     if sim.now_s > 0:
         title += f", {alone_s / sim.now_s:.2f}x the best single device ({LANES[device]}, {alone_s * 1e3:.3f} ms)"
     return Drawing(
         title,
         (
-            ("Network: left to right, band by band", network(graph, plan, costs, width)),
+            ("Network: left to right, band by band", network(graph, plan, cached, width)),
             ("Expected timelines", timelines(lanes_of(sim, plan), title, width)),
         ),
     )
 
 
 def lanes_of(sim: Simulator, plan: Plan) -> tuple[Lane, ...]:
-    """What a simulated run did, as lanes for `timelines`; copies occupy the host, so they are on the CPU's."""
+    """Return a simulated run as lanes for `timelines`; copies occupy the host, so they are in the CPU's lane."""
     chain_of, chains = {-1: -1}, 0
     for number, segment in enumerate(plan.segments):
         is_chain = segment.device == "split"

@@ -1,4 +1,4 @@
-"""Scenes as an image, by matplotlib (the extra ``plot``)."""
+"""Scenes as a PNG image, drawn with matplotlib (the extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PIXELS_PER_INCH = 100.0
 POINTS_PER_INCH = 72.0
 DPI = 150.0
-_LARGEST = 60000.0  # dots along one side; matplotlib's limit is 2**16
+_LARGEST = 60000.0  # pixels along one side; matplotlib's limit is 2**16
 _ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 
 
@@ -25,7 +25,7 @@ def write_png(drawing: Drawing, path: str) -> None:
     Raises
     ------
     CoExecError
-        When the file can't be written, or matplotlib is missing.
+        If the file can't be written, or matplotlib is missing.
     """
     try:
         from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def write_png(drawing: Drawing, path: str) -> None:
     try:
         figure.savefig(path, format="png", dpi=min(DPI, _LARGEST * PIXELS_PER_INCH / max(width, height)))
     except OSError as err:
-        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another place") from None
+        raise CoExecError(f"can't write {path}: {err.strerror or err}; choose another path") from None
 
 
 def _draw(ax: Axes, item: Item, top: float) -> None:

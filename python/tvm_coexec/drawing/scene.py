@@ -1,6 +1,6 @@
-"""What pictures are made of: rectangles, curves and texts in pixels, x to the right and y down.
+"""Elements of pictures: rectangles, curves and texts in pixels, x to the right and y down.
 
-One scene has several writers (`svg`, `png`), so that a page and an image show the same.
+Several writers (`svg`, `png`) draw the same scene, so that a page and an image look alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Data = tuple[tuple[str, object], ...]
 
 @dataclass(frozen=True)
 class Rect:
-    """A filled rectangle; without a stroke where that is empty."""
+    """A filled rectangle; an empty `stroke` draws no outline."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ class Rect:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through points, horizontal at each of them."""
+    """A curve through points, with horizontal tangents at each of them."""
 
     points: tuple[tuple[float, float], ...]
     stroke: str
@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text; `y` is that of its base line, `anchor` is ``start``, ``middle`` or ``end``."""
+    """One line of text; `y` is its baseline, `anchor` is ``start``, ``middle`` or ``end``."""
 
     x: float
     y: float
@@ -47,15 +47,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Group:
-    """Things that belong together.
+    """Items that belong together.
 
     Attributes
     ----------
     items : tuple
     tip : str
-        Shown where a mouse points at them.
+        Tooltip of the items.
     data : tuple of (str, object)
-        What they stand for, as ``data-...`` attributes of a page.
+        What the items represent, as ``data-...`` attributes of a page.
     """
 
     items: tuple[Item, ...]
@@ -68,7 +68,7 @@ Item = Rect | Curve | Text | Group
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture of `width` by `height` pixels; `title` is for those who can't see it."""
+    """A picture of `width` by `height` pixels; `title` is its text for screen readers."""
 
     width: float
     height: float

@@ -1,4 +1,4 @@
-"""Scenes as SVG: what a browser shows without further help, tips included."""
+"""Scenes as SVG, with tooltips, which browsers show without scripts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from html import escape
 
 from .scene import Curve, Data, Group, Item, Rect, Scene, Text
 
-# What XML can't hold, escaped or not.
+# Characters that XML can't represent, not even escaped.
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def clean(text: str) -> str:
-    """Text that may stand between tags and in attributes."""
+    """Escape text for use between tags and in attributes."""
     return escape(_FORBIDDEN.sub("\ufffd", text), quote=True)
 
 
@@ -63,5 +63,5 @@ def _data(data: Data) -> str:
 
 
 def _number(value: float) -> str:
-    """Hundredths of a pixel are enough."""
+    """Format a number in hundredths of a pixel."""
     return f"{value:.2f}".rstrip("0").rstrip(".")

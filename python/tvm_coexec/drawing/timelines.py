@@ -1,6 +1,6 @@
 """Timelines: lanes of bars over one axis of milliseconds.
 
-What is drawn is plain data, whatever it comes from: a simulated plan, or a measured run beside it.
+The input is plain data from any source: a simulated plan or a measured run.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ LANE_HEIGHT, LANE_GAP = 34.0, 10.0
 TITLE_HEIGHT = 40.0
 AXIS_HEIGHT = 30.0
 LEGEND_LINE = 20.0
-CHAINS_TOLD = 12
-_CHARACTER = 6.2  # about as wide as one of 11 pixels' height
+CHAINS_IN_LEGEND = 12
+_CHARACTER = 6.2  # pixels, approximate width at a font size of 11 pixels
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that took time.
+    """An interval on a timeline.
 
     Attributes
     ----------
     start_s, end_s : float
-        From the start of the run.
+        Seconds from the start of the run.
     what : str
-        ``work``, ``upload``, ``download``, ``slice``, ``join``; another name has a colour of its own, too.
+        ``work``, ``upload``, ``download``, ``slice``, ``join``; other names are drawn as well.
     segment : int
         Number of the plan's segment, -1 for none.
     chain : int
         Number of the chain among the plan's chains, for its colour; -1 for none.
     tip : str
-        More to tell than that.
+        Additional text for the tooltip.
     """
 
     start_s: float
@@ -49,7 +49,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lane:
-    """What one device does; bars may not overlap. `device` gives the colour of work outside of chains."""
+    """The bars of one device, which must not overlap. `device` decides the colour of work outside of chains."""
 
     name: str
     device: str
@@ -57,7 +57,7 @@ class Lane:
 
 
 def timelines(lanes: Sequence[Lane], title: str, width: float = 1280.0) -> Scene:
-    """Draw lanes below each other on one axis, with a legend of what is in them."""
+    """Draw lanes below each other on one axis, with a legend."""
     end_s = max((b.end_s for lane in lanes for b in lane.bars), default=0.0)
     span = width - LEFT - RIGHT
     scale = span / end_s if end_s > 0 else 0.0
@@ -78,14 +78,14 @@ def timelines(lanes: Sequence[Lane], title: str, width: float = 1280.0) -> Scene
 
 
 def bar_colour(bar: Bar, device: str) -> str:
-    """Work has its chain's colour, or its device's; what is no work has that of its kind."""
+    """Colour of a bar: work has its chain's or device's colour, everything else the colour of its kind."""
     if bar.what == "work":
         return chain_colour(bar.chain) if bar.chain >= 0 else DEVICE_COLOURS.get(device, OTHER)
     return WHAT_COLOURS.get(bar.what, OTHER)
 
 
 def ticks(end: float) -> list[float]:
-    """Round numbers from 0 to `end`, five to twelve of them."""
+    """Choose five to twelve round numbers from 0 to `end`."""
     if end <= 0:
         return [0.0]
     power = 10.0 ** floor(log10(end / 5))
@@ -114,11 +114,11 @@ def _legend(lanes: Sequence[Lane], width: float, top: float) -> tuple[list[Item]
             if b.what == "work" and b.chain >= 0:
                 chains[b.chain] = b.segment
             elif b.what == "work":
-                entries[f"{lane.device.upper()}, not divided"] = bar_colour(b, lane.device)
+                entries[f"{lane.device.upper()}, whole kernels"] = bar_colour(b, lane.device)
     others = {b.what: bar_colour(b, lane.device) for lane in lanes for b in lane.bars if b.what != "work"}
     entries |= {w: others[w] for w in sorted(others, key=lambda w: (*WHAT_COLOURS, w).index(w))}
-    told = sorted(chains)[:CHAINS_TOLD]
-    entries |= {f"chain (segment {chains[c]})": chain_colour(c) for c in told}
+    shown = sorted(chains)[:CHAINS_IN_LEGEND]
+    entries |= {f"chain (segment {chains[c]})": chain_colour(c) for c in shown}
     items: list[Item] = []
     x, y = LEFT, top
     for text, fill in entries.items():
@@ -127,7 +127,7 @@ def _legend(lanes: Sequence[Lane], width: float, top: float) -> tuple[list[Item]
             x, y = LEFT, y + LEGEND_LINE
         items += [Rect(x, y, 16, 12, fill), Text(x + 22, y + 10, text)]
         x += wide
-    if len(chains) > len(told):
-        text = f"and {len(chains) - len(told)} more chains, in these colours by turns"
+    if len(chains) > len(shown):
+        text = f"and {len(chains) - len(shown)} more chains, in the same colours repeatedly"
         items.append(Text(LEFT, (y := y + LEGEND_LINE) + 10, text, fill=INK))
     return items, y + LEGEND_LINE + 8

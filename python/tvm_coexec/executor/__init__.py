@@ -1,1 +1,1 @@
-"""Running a co-executed module: the stock graph executor on both devices, with shared memory where there is any."""
+"""Run a co-executed module: the stock graph executor on both devices, in shared memory where the devices have it."""

@@ -1,6 +1,6 @@
-"""What a compiled module says of its plan: which node is part of which segment, and what the plan expected.
+"""The plan in a compiled module's graph: the segment of each node, and the plan's expected times.
 
-It stands in the graph's JSON, under the key ``metadata``, where the stock executor stops reading::
+The annotations are in the graph's JSON under the last key, ``metadata``, at which the stock executor stops reading::
 
     {"coexec": {"version": 1,
                 "segments": [{"device": "split", "chain": 0, "axis": "oc", "cut": 32, "extent": 64}, ...],
@@ -8,15 +8,14 @@ It stands in the graph's JSON, under the key ``metadata``, where the stock execu
                 "expected": {"total_ns": n, "bytes_moved": n, "sync_points": n,
                              "events": [[lane, start_ns, end_ns, what, segment], ...]}}}
 
-Roles are those of a timeline: ``work``, ``slice``, ``upload``, ``download``, ``join``. Of a copy to the CPU and of a
-join the segment is the one whose result it is. Without costs a plan expects nothing, and ``expected`` is left out.
+Roles are those of a timeline: ``work``, ``slice``, ``upload``, ``download``, ``join``. A copy to the CPU and a join
+belong to the segment that produced the data. A plan made without costs has no ``expected``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import tvm
@@ -24,6 +23,7 @@ from tvm import relay
 
 from tvm_coexec.core import naming
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.pass_context import change_context
 from tvm_coexec.report.report import Report
 
 from .graph_json import Graph, write_json
@@ -37,13 +37,13 @@ KEY, VERSION = "coexec", 1
 
 
 @tvm.instrument.pass_instrument
-class Lowered:
-    """A pass instrument that keeps the module of which the executor's graph is made.
+class LoweringCapture:
+    """A pass instrument that keeps the lowered module, from which TVM makes the executor's graph.
 
     Attributes
     ----------
     mod : IRModule or None
-        The last one that was lowered.
+        The module lowered last.
     """
 
     def __init__(self) -> None:
@@ -55,33 +55,36 @@ class Lowered:
             self.mod = mod
 
 
-def described(
-    build: Callable[[], GraphExecutorFactoryModule], plan: Plan, report: Report | None, lowered: Lowered | None = None
+def annotate_graph(
+    build: Callable[[], GraphExecutorFactoryModule],
+    plan: Plan,
+    report: Report | None,
+    lowered: LoweringCapture | None = None,
 ) -> GraphExecutorFactoryModule:
-    """Build a co-executed module, and let its graph say what is what.
+    """Build a co-executed module and write its plan into the executor's graph.
 
     Parameters
     ----------
     build : callable
-        Calls `relay.build`.
+        Calls `relay.build` and returns its result.
     plan : Plan
-        What the module was divided by.
+        The plan that the module was partitioned by.
     report : Report, optional
-        What the pass said of it.
-    lowered : Lowered, optional
-        An instrument of the current pass context; if not given, `build` runs in a context that has one more.
+        The report of the partitioning.
+    lowered : LoweringCapture, optional
+        An instrument of the current pass context; by default `build` runs in a copy of the context with one added.
 
     Returns
     -------
     GraphExecutorFactoryModule
-        What `build` returned, with another graph.
+        The result of `build`, its graph annotated.
     """
     if lowered is None:
-        lowered = Lowered()
-        with _instrumented(lowered):
+        lowered = LoweringCapture()
+        with change_context(instruments=[*tvm.transform.PassContext.current().instruments, lowered]):
             factory = build()
     else:
-        lowered.mod = None  # the kernels that were measured before
+        lowered.mod = None  # drop the module of an earlier build, such as that of measured kernels
         factory = build()
     text = factory.get_graph_json()
     content = {"version": VERSION, "segments": _segments(plan, report), "nodes": _nodes(text, lowered.mod, plan)}
@@ -92,31 +95,40 @@ def described(
 
 
 def with_metadata(graph_json: str, content: dict) -> str:
-    """The graph with a ``metadata`` entry behind all others."""
+    """Return a graph with a ``metadata`` entry after all others.
+
+    Parameters
+    ----------
+    graph_json : str
+        The executor's JSON, without such an entry.
+    content : dict
+        The entry.
+
+    Returns
+    -------
+    str
+    """
     return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {write_json(content, (",", ":"))}\n}}'
 
 
-def metadata_of(graph: Graph) -> dict | None:
-    """What `described` wrote into a graph; `None` for a graph without, or with that of another version."""
+def read_metadata(graph: Graph) -> dict | None:
+    """Return what `annotate_graph` wrote into a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    dict or None
+        `None` for a graph without annotations, or with those of another version.
+    """
     found = (graph.document.get("metadata") or {}).get(KEY)
     return found if found is not None and found.get("version") == VERSION else None
 
 
-@contextmanager
-def _instrumented(lowered: Lowered) -> Iterator[None]:
-    context = tvm.transform.PassContext.current()
-    with tvm.transform.PassContext(
-        opt_level=context.opt_level,
-        required_pass=list(context.required_pass),
-        disabled_pass=list(context.disabled_pass),
-        instruments=[*context.instruments, lowered],
-        config=dict(context.config.items()),
-    ):
-        yield
-
-
 def _set_graph(factory: GraphExecutorFactoryModule, graph_json: str) -> None:
-    """Put another graph into a factory, without a copy of its weights."""
+    """Replace a factory's graph without copying its weights."""
     create = tvm.get_global_func("tvm.graph_executor_factory.create")
     weights = [part for pair in factory.params.items() for part in pair]
     factory.module = create(graph_json, factory.lib, factory.libmod_name, *weights)
@@ -125,15 +137,15 @@ def _set_graph(factory: GraphExecutorFactoryModule, graph_json: str) -> None:
 
 def _segments(plan: Plan, report: Report | None) -> list[dict]:
     rows: list[dict] = []
-    told = report.segments() if report is not None else [{}] * len(plan.segments)
+    details = report.segments() if report is not None else [{}] * len(plan.segments)
     chains = 0
-    for segment, more in zip(plan.segments, told, strict=True):
+    for segment, detail in zip(plan.segments, details, strict=True):
         row: dict = {"device": segment.device, "chain": -1}
         if segment.device == "split":
             row |= {"chain": chains, "axis": segment.axis, "cut": segment.cut}
             chains += 1
-            if "extent" in more:
-                row["extent"] = more["extent"]
+            if "extent" in detail:
+                row["extent"] = detail["extent"]
         rows.append(row)
     return rows
 
@@ -154,19 +166,29 @@ def _ns(seconds: float) -> int:
 
 
 def _nodes(graph_json: str, lowered: tvm.IRModule | None, plan: Plan) -> dict[str, list]:
-    """Segment and role of each operator node, by name; empty where TVM made a graph that its module doesn't explain."""
+    """Return segment and role of each operator node by name; empty if nodes and the module's calls do not match."""
     names = [n.name for n in Graph(graph_json).nodes if n.function]
-    found = [] if lowered is None else roles_of(lowered)
-    if not found and len(plan.segments) == 1:  # all on the CPU: no let chain
+    found = [] if lowered is None else find_roles(lowered)
+    if not found and len(plan.segments) == 1:  # all on the CPU: the module has no let chain
         return {name: [0, "work"] for name in names}
     if len(found) != len(names):
-        logger.debug("a graph of %d nodes, but %d calls in its module: no metadata", len(names), len(found))
+        logger.debug("graph not annotated: it has %d operator nodes, its module %d calls", len(names), len(found))
         return {}
     return {name: list(what) for name, what in zip(names, found, strict=True)}
 
 
-def roles_of(lowered: tvm.IRModule) -> list[tuple[int, str]]:
-    """Segment and role of each call of a lowered module's let chain, in the order in which TVM makes nodes of them."""
+def find_roles(lowered: tvm.IRModule) -> list[tuple[int, str]]:
+    """Return segment and role of each call in a lowered module's let chain.
+
+    Parameters
+    ----------
+    lowered : IRModule
+
+    Returns
+    -------
+    list of (int, str)
+        In the order in which TVM turns the calls into nodes.
+    """
     found: list[tuple[int, str]] = []
     segments: dict[relay.Var, int] = {}
     seen: set[relay.Call] = set()
@@ -174,7 +196,7 @@ def roles_of(lowered: tvm.IRModule) -> list[tuple[int, str]]:
     while isinstance(body, relay.Let):
         calls, read = _calls_and_vars(body.value)
         source = max((segments.get(v, -1) for v in read), default=-1)
-        segment, role = _what(body.var.name_hint, source)
+        segment, role = _parse_name(body.var.name_hint, source)
         segments[body.var] = segment
         fresh = [c for c in calls if c not in seen]
         seen.update(fresh)
@@ -197,8 +219,8 @@ def _calls_and_vars(value: relay.Expr) -> tuple[list[relay.Call], list[relay.Var
     return calls, read
 
 
-def _what(name: str, source: int) -> tuple[int, str]:
-    """Segment and role of what is bound to a name; `source` is the last segment whose results it reads."""
+def _parse_name(name: str, source: int) -> tuple[int, str]:
+    """Return segment and role of the value bound to a name; `source` is the last segment whose results it reads."""
     binding = naming.parse_binding(name)
     if binding.segment is None or (binding.of_source and source >= 0):
         return source, binding.role

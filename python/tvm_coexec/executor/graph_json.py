@@ -25,10 +25,10 @@ class Entry:
     ----------
     index : int
     node : int
-        The node that it is an output of.
+        The node that outputs it.
     shape : tuple of int
     dtype : str
-        As numpy names it: ``bool``, where the JSON has TVM's ``uint1``.
+        numpy's name, such as ``bool`` where the JSON has TVM's ``uint1``.
     device : int
         DLPack device type.
     storage : int
@@ -44,27 +44,27 @@ class Entry:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the compact tensor."""
+        """Bytes of the tensor without padding."""
         return prod(self.shape) * element_bytes(self.dtype)
 
     @property
     def on_cpu(self) -> bool:
-        """Whether it lives on the CPU."""
+        """Whether it is stored on the CPU."""
         return self.device == CPU
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node.
+    """One node of the graph.
 
     Attributes
     ----------
     index : int
     name : str
     function : str
-        Name of the function that it calls, ``__copy``, ``__nop``; empty for inputs and parameters.
+        Name of the function that it calls, ``__copy`` or ``__nop``; empty for inputs and parameters.
     inputs, outputs : tuple of int
-        Entries.
+        Indices of entries.
     """
 
     index: int
@@ -84,12 +84,12 @@ class Graph:
     Attributes
     ----------
     document : dict
-        The JSON as it was.
+        The parsed JSON.
     nodes : list of Node
-        In the order in which the executor runs them.
+        In order of execution.
     entries : list of Entry
     outputs : tuple of int
-        Entries that the graph returns.
+        Indices of the entries that the graph returns.
     """
 
     def __init__(self, text: str):
@@ -116,26 +116,36 @@ class Graph:
 
     @property
     def inputs(self) -> list[int]:
-        """Entries of inputs and parameters."""
+        """Indices of the entries of inputs and parameters."""
         return [n.outputs[0] for n in self.nodes if not n.function]
 
     @property
     def uses_textures(self) -> bool:
-        """Whether any tensor lives in a GPU's texture memory."""
+        """Whether any tensor is stored in a GPU's texture memory."""
         return any("texture" in scope for scope in self.document["attrs"].get("storage_scope", ("", ()))[1])
 
     @property
     def names_devices(self) -> bool:
-        """Whether it says where each tensor lives; TVM leaves that out of graphs for one device."""
+        """Whether the JSON has the device of each tensor; TVM omits it from graphs for one device."""
         return "device_index" in self.document["attrs"]
 
     def devices(self) -> set[int]:
-        """Device types that it uses; the CPU's where it names none."""
+        """Return the device types that the graph uses; the CPU's if the JSON names none."""
         return {e.device for e in self.entries}
 
 
 def element_bytes(dtype: str) -> int:
-    """Bytes of one element, lanes included, as TVM's executor counts: ``uint1`` and ``int4`` take a whole one each."""
+    """Return the bytes of one element as TVM's executor counts them: rounded up to whole bytes, all lanes included.
+
+    Parameters
+    ----------
+    dtype : str
+        As TVM or numpy names it.
+
+    Returns
+    -------
+    int
+    """
     if dtype in ("bool", "handle"):
         return {"bool": 1, "handle": 8}[dtype]
     match = _BITS_AND_LANES.search(dtype)
@@ -144,32 +154,68 @@ def element_bytes(dtype: str) -> int:
 
 
 def numpy_dtype(dtype: str) -> str:
-    """A type of the executor's JSON by the name that numpy has for it."""
+    """Return numpy's name of a type in the executor's JSON.
+
+    Parameters
+    ----------
+    dtype : str
+
+    Returns
+    -------
+    str
+    """
     return "bool" if dtype == "uint1" else dtype
 
 
 def read_document(text: str) -> dict[str, Any]:
-    """Parse an executor's JSON. TVM writes control characters in names as they are, so they are allowed in strings."""
+    """Parse an executor's JSON.
+
+    TVM writes control characters in names unescaped, so they are allowed in strings.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict
+    """
     return json.loads(text, strict=False)
 
 
 def write_json(content: object, separators: tuple[str, str] | None = None) -> str:
-    """Write JSON that TVM's reader takes: it knows the escapes of quotes, backslashes and line ends only.
+    """Write JSON that TVM's reader accepts, which knows only the escapes of quotes, backslashes, tabs and line ends.
 
-    All other characters, those beyond ASCII and control characters too, stand for themselves, as where TVM writes them.
+    All other characters, including non-ASCII and control characters, are written unescaped, as TVM does.
+
+    Parameters
+    ----------
+    content : object
+    separators : (str, str), optional
+        As `json.dumps` takes them.
+
+    Returns
+    -------
+    str
     """
     text = json.dumps(content, ensure_ascii=False, separators=separators)
     return _ESCAPE.sub(lambda m: m[0] if m[1] in '"\\nrt' else json.loads(f'"{m[0]}"'), text)
 
 
 def planned_bytes(graph: Graph, inputs: Sequence[str] = ()) -> int:
-    """Bytes of the storage plan that is in the JSON, without parameters.
+    """Return the bytes of the storage plan in the JSON, without parameters.
+
+    Tests and benchmarks compare storage layouts with it.
 
     Parameters
     ----------
     graph : Graph
     inputs : sequence of str
-        Names of the nodes that are inputs; the other ones without a function are parameters.
+        Names of the nodes that are inputs; other nodes without a function are parameters.
+
+    Returns
+    -------
+    int
     """
     weights = {graph.entries[n.outputs[0]].storage for n in graph.nodes if not n.function and n.name not in inputs}
     sizes: dict[int, int] = {}

@@ -1,9 +1,9 @@
-"""The stock graph executor on memory that we lay out.
+"""The stock graph executor on memory that this package plans.
 
-`executor.create` comes here for a module that needs the CPU and an OpenCL device of our own runtime. Where both devices
-share memory, tensors that cross between them live once, and copies become waits or nothing; where they don't, copies
-stay, and downloads begin when the kernel before them ends. The executor is TVM's: it gets a graph with other storage
-ids and asks us for the memory behind them.
+`executor.create` uses it for a module that needs the CPU and an OpenCL device of this package's runtime. If the devices
+share memory, a tensor that crosses between them is stored once, and its copy becomes a wait or a no-op. If they do not,
+copies stay, and a download starts when the kernel that produces its source ends. The executor is TVM's own: it gets a
+graph with new storage ids, and requests the memory of each id through a callback.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tvm_coexec.opencl import runtime
 
 from .arrays import alignment
 from .graph_json import CPU, Graph
-from .memory.check import problems
+from .memory.check import find_hazards
 from .memory.rewrite import Rewriter, Storage
-from .memory.storage import Layout, lay_out
+from .memory.storage import StorageLayout, plan_storage
 
 OPENCL = 4
 _log = logging.getLogger("tvm_coexec")
@@ -31,35 +31,46 @@ Wrap = Callable[[str, tvm.runtime.Module], tvm.runtime.Module]
 
 
 @dataclass
-class Placement:
-    """A module's graph, where its tensors go, and what it takes to run it.
+class PreparedGraph:
+    """A module's graph with its storage layout, and what is needed to run it.
 
     Attributes
     ----------
     text : str
-        The graph that the executor gets.
-    layout : Layout
+        The graph JSON for the executor.
+    layout : StorageLayout
     storages : list of Storage
-        By the graph's storage ids.
+        Indexed by the graph's storage ids.
     library : Module
-        With the compiled functions.
+        The compiled functions.
     params : dict of str to NDArray
+        Weights by name.
     devices : tuple of Device
-        CPU and OpenCL.
+        CPU and OpenCL device.
     """
 
     text: str
-    layout: Layout
+    layout: StorageLayout
     storages: list[Storage]
     library: tvm.runtime.Module
     params: dict[str, tvm.nd.NDArray]
     devices: tuple[tvm.runtime.Device, tvm.runtime.Device]
 
-    def run(self, wrap: Wrap | None = None) -> graph_executor.GraphModule:
-        """The executor, ready to run."""
+    def create_executor(self, wrap: Wrap | None = None) -> graph_executor.GraphModule:
+        """Create the executor and set its weights.
+
+        Parameters
+        ----------
+        wrap : callable, optional
+            As `executor.create.create` takes it.
+
+        Returns
+        -------
+        GraphModule
+        """
         graph = self.layout.graph
         launching = {n.function for n in graph.nodes if n.function and not graph.entries[n.outputs[0]].on_cpu}
-        module = runtime.meeting_module(self.library, launching)
+        module = runtime.sync_module(self.library, launching)
         if wrap is not None:
             module = wrap(self.text, module)
         memory = _Memory(self)
@@ -70,28 +81,33 @@ class Placement:
         return made
 
 
-def place(
+def prepare_graph(
     text: str,
     library: tvm.runtime.Module,
     params: Callable[[], dict[str, tvm.nd.NDArray]],
     devices: Sequence[tvm.runtime.Device],
-) -> Placement | None:
-    """Lay out a module's memory; `None` where that is not ours to do.
+) -> PreparedGraph | None:
+    """Plan a module's memory and rewrite its graph accordingly.
 
     Parameters
     ----------
     text : str
         The graph's JSON.
     library : Module
-        With the compiled functions.
+        The compiled functions.
     params : callable
-        Returns the weights; called if they are needed.
+        Returns the weights; called only if they are needed.
     devices : sequence of Device
+
+    Returns
+    -------
+    PreparedGraph or None
+        `None` for a module of one device, another GPU runtime or a remote device: TVM's own executor runs it.
 
     Raises
     ------
     CoExecError
-        For a module that was compiled for textures.
+        If the module was compiled for textures.
     """
     by_type = {d.device_type: d for d in devices}
     graph = Graph(text)
@@ -107,48 +123,50 @@ def place(
     gpu = by_type[OPENCL]
     mode = runtime.devices()[gpu.device_id].memory_mode
     shared, mapped = mode != "buffer", mode in ("coarse", "hostptr")
-    flags = shared and not mapped and runtime.waiting(gpu.device_id)["method"] == "flag"
-    layout = lay_out(graph, names, shared, mapped=mapped, fetch=not shared, alignment=alignment())
+    flags = shared and not mapped and runtime.wait_method(gpu.device_id)["method"] == "flag"
+    layout = plan_storage(graph, names, shared, mapped=mapped, fetch=not shared, alignment=alignment())
     rewriter = Rewriter(layout, mapped=mapped, flags=flags, fetch=not shared)
-    written = rewriter.text()
-    wrong = problems(written, rewriter.storages, names, mapped)
-    if wrong:
-        _log.warning("tensors are copied between the devices, since their memory could not be laid out: %s", wrong[0])
+    text = rewriter.rewrite()
+    hazards = find_hazards(text, rewriter.storages, names, mapped)
+    if hazards:
+        _log.warning(
+            "tensors are copied between the devices, because no valid storage layout was found: %s", hazards[0]
+        )
         return None
     _log.info("memory of %s: %d bytes in %d blocks", mode, layout.nbytes, len(layout.blocks))
-    return Placement(written, layout, rewriter.storages, library, weights, (by_type[CPU], by_type[OPENCL]))
+    return PreparedGraph(text, layout, rewriter.storages, library, weights, (by_type[CPU], by_type[OPENCL]))
 
 
 class _Memory:
-    """Blocks, made when the executor first asks for one of their tensors.
+    """Allocates storage blocks when the executor first requests one of their tensors.
 
     Attributes
     ----------
     in_place : set of str
-        Parameters that the executor uses where the module's factory has them: weights are there once.
+        Parameters whose memory in the module's factory the executor uses, so that weights are stored once.
     """
 
-    def __init__(self, placement: Placement):
-        self.placement = placement
+    def __init__(self, prepared: PreparedGraph):
+        self.prepared = prepared
         self.in_place: set[str] = set()
         self.blocks: dict[int, tvm.nd.NDArray] = {}
-        self.made: dict[int, tvm.nd.NDArray | None] = {}
-        layout = placement.layout
+        self.views: dict[int, tvm.nd.NDArray | None] = {}
+        layout = prepared.layout
         self.weights: dict[int, str] = {}
         for number, block in enumerate(layout.blocks):
             if block.weight and block.kind == "cpu":
                 self.weights[number] = layout.graph.nodes[layout.graph.entries[block.buffers[0].root].node].name
 
     def storage(self, _module: object, number: int, _template: object, _device: object) -> tvm.nd.NDArray | None:
-        """What TVM's executor calls for each tensor's storage."""
+        """Return the memory of one storage id; TVM's executor calls this for each."""
         number = int(number)
-        if number not in self.made:
-            self.made[number] = self._make(self.placement.storages[number])
-        return self.made[number]
+        if number not in self.views:
+            self.views[number] = self._create_view(self.prepared.storages[number])
+        return self.views[number]
 
-    def _make(self, storage: Storage) -> tvm.nd.NDArray:
+    def _create_view(self, storage: Storage) -> tvm.nd.NDArray:
         if name := self.weights.get(storage.block):
-            value = self.placement.params[name]
+            value = self.prepared.params[name]
             if value.device.device_type == CPU and value.handle.contents.data % alignment() == 0:
                 self.in_place.add(name)
                 return value
@@ -158,7 +176,7 @@ class _Memory:
 
     def _block(self, number: int) -> tvm.nd.NDArray:
         if number not in self.blocks:
-            block, (cpu, gpu) = self.placement.layout.blocks[number], self.placement.devices
+            block, (cpu, gpu) = self.prepared.layout.blocks[number], self.prepared.devices
             if block.kind == "cpu" and not block.weight:
                 self.blocks[number] = runtime.host_block(block.nbytes, gpu.device_id)
             else:

@@ -18,7 +18,7 @@ OPERATORS = ("If", "Loop", "Scan", "SequenceMap")
 
 
 def has_control_flow(mod: tvm.IRModule) -> bool:
-    """Whether a branch is left in the module; every loop has one, at its end."""
+    """Whether the module has a branch; every loop has one at its end."""
     found = []
 
     def visit(expr: relay.Expr) -> None:
@@ -32,13 +32,13 @@ def has_control_flow(mod: tvm.IRModule) -> bool:
 
 
 def control_nodes(proto: ModelProto) -> list[NodeProto]:
-    """The nodes of an ONNX model that branch or loop."""
+    """Return the nodes of an ONNX model that branch or loop."""
     return [n for n in nodes_of(proto.graph) if n.op_type in OPERATORS and n.domain in ("", "ai.onnx")]
 
 
-def refusal(proto: ModelProto, path: str) -> CoExecError:
-    """The error for a model whose branches or loops the importer left in, or stopped at."""
+def make_control_flow_error(proto: ModelProto, path: str) -> CoExecError:
+    """Return the error for a model with branches or loops that the importer kept or failed at."""
     return CoExecError(
-        f"TVM's graph executor runs no branches or loops, and {path} has the ONNX operators "
-        f"{describe_nodes(control_nodes(proto))}; export the model with its branches decided and its loops unrolled"
+        f"TVM's graph executor can't run branches or loops, and {path} has the ONNX operators "
+        f"{describe_nodes(control_nodes(proto))}; export the model with branches resolved and loops unrolled"
     )

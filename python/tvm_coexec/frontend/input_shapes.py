@@ -1,7 +1,7 @@
-"""Sizes of a model's inputs: what the file leaves open, and what ``--input-shapes`` says.
+"""Sizes of a model's inputs: those that the file leaves open, and those given with ``--input-shapes``.
 
-The compiler needs every size. An ONNX file may leave sizes open and name them (``batch``, ``seq_len``); the same name
-stands for the same size at every input.
+The compiler needs every size. An ONNX file may leave sizes open and name them (``batch``, ``seq_len``); equal names
+stand for equal sizes in all inputs.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 OPTION = "--input-shapes"
 _UNNAMED = "?"
-# Sizes to propose for an open one: of an image, and of anything else.
+# Sizes to propose for open ones: of images, and of other inputs.
 _IMAGE, _OTHER = 224, 128
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """An input of a model as its file has it.
+    """An input of a model, as stated in its file.
 
     Attributes
     ----------
     name : str
     sizes : tuple of (int or str), or None
-        Elements by dimension; text for an open size: its name, ``?`` if it has none, or a number that is no size.
-        `None` where the file does not even say how many dimensions there are.
+        Size per dimension; an open size is text: its name, ``?`` if it has none, or an invalid number. `None` if the
+        file does not state the rank.
     """
 
     name: str
@@ -50,12 +50,12 @@ class ModelInput:
 
 
 def inputs_of(proto: ModelProto, path: str) -> list[ModelInput]:
-    """Inputs that a user feeds: all but those that have a value in the file.
+    """Return the inputs that users supply: those without a value in the file.
 
     Raises
     ------
     CoExecError
-        When one is no tensor.
+        If an input is not a tensor.
     """
     constants = {t.name for t in proto.graph.initializer}
     found = []
@@ -65,7 +65,7 @@ def inputs_of(proto: ModelProto, path: str) -> list[ModelInput]:
         kind = entry.type.WhichOneof("value")
         if kind != "tensor_type":
             raise CoExecError(f"input '{entry.name}' of {path} is {(kind or 'of no type').removesuffix('_type')}, "
-                              "and only tensors can be compiled; export the model with tensors as inputs")  # fmt: skip
+                              "but only tensors are supported; export the model with tensors as inputs")  # fmt: skip
         tensor = entry.type.tensor_type
         sizes = tuple(map(_size, tensor.shape.dim)) if tensor.HasField("shape") else None
         found.append(ModelInput(entry.name, sizes))
@@ -87,11 +87,12 @@ def resolve_shapes(
     ----------
     inputs : sequence of ModelInput
     given : mapping of str to sequence, optional
-        Shapes by input, as TVM's parser of ``--input-shapes`` makes them: what is no positive integer is open.
+        Shapes by input, as TVM's parser of ``--input-shapes`` returns them; other sizes than positive
+        integers are open.
     path : str
-        The model's, for errors.
+        Path of the model, for errors.
     one_image : bool
-        Whether an open first size becomes 1 where it is the only open one of its input.
+        Whether an open first size becomes 1 if it is the only open size of its input.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def resolve_shapes(
     Raises
     ------
     CoExecError
-        For a name that no input has, a shape of another rank, and sizes that stay open; these are listed by name.
+        For an unknown input, a shape of the wrong rank, and sizes that stay open, which the text lists.
     """
     shapes = _match(inputs, given or {}, path)
     sizes = {i.name: list(shapes.get(i.name, i.sizes or ())) for i in inputs}
@@ -121,23 +122,23 @@ def resolve_shapes(
 def select_shapes(
     models: Mapping[str, Sequence[ModelInput]], given: Mapping[str, Sequence[object]]
 ) -> dict[str, dict[str, Sequence[object]]]:
-    """Divide shapes that are given for several models.
+    """Assign given shapes to several models.
 
     Parameters
     ----------
     models : mapping of str to sequence of ModelInput
-        Inputs by model. With one model all shapes are its own.
+        Inputs by model. A single model receives all shapes.
     given : mapping of str to sequence
 
     Returns
     -------
     dict of str to dict
-        By model, the shapes of inputs that it has.
+        For each model, the shapes of its inputs.
 
     Raises
     ------
     CoExecError
-        For a name that is an input of none.
+        For a name that is not an input of any model.
     """
     if len(models) == 1:
         return {path: dict(given) for path in models}
@@ -150,7 +151,7 @@ def select_shapes(
 def _match(
     inputs: Sequence[ModelInput], given: Mapping[str, Sequence[object]], path: str
 ) -> dict[str, list[int | str]]:
-    """The given shapes by input, with the file's names for sizes that are left open."""
+    """Return the given shapes by input, with the file's names for sizes that stay open."""
     found: dict[str, list[int | str]] = {}
     for name, shape in given.items():
         entry = _named(inputs, name)
@@ -159,17 +160,17 @@ def _match(
             raise CoExecError(f"{OPTION}: the model {path} has no input '{name}'; its inputs are: {known}")
         if entry.sizes is not None and len(shape) != len(entry.sizes):
             raise CoExecError(f"{OPTION}: input '{entry.name}' of {path} has {len(entry.sizes)} dimensions, "
-                              f"{entry.text}, and {len(shape)} sizes are given: give {len(entry.sizes)}")  # fmt: skip
+                              f"{entry.text}, but {len(shape)} sizes are given: give {len(entry.sizes)}")  # fmt: skip
         names = [s if isinstance(s, str) else _UNNAMED for s in entry.sizes or [_UNNAMED] * len(shape)]
         found[entry.name] = [s if isinstance(s, int) and s > 0 else n for s, n in zip(shape, names, strict=True)]
     return found
 
 
 def _named(inputs: Sequence[ModelInput], name: str) -> ModelInput | None:
-    """The input of that name.
+    """Find the input of that name.
 
-    TVM's parser takes words, dots, colons and one slash for a name, so of ``net/in-0`` it leaves ``0``: such a rest
-    stands for the input that ends in it, where there is only one.
+    TVM's parser accepts words, dots, colons and one slash in a name, so it reduces ``net/in-0`` to ``0``: such a suffix
+    stands for the input whose name ends with it, if there is only one.
     """
     exact = next((i for i in inputs if i.name == name), None)
     if exact is not None:
@@ -179,7 +180,7 @@ def _named(inputs: Sequence[ModelInput], name: str) -> ModelInput | None:
 
 
 def _share(inputs: Sequence[ModelInput], sizes: dict[str, list[int | str]]) -> None:
-    """Give open sizes the value that the same name has at another input; not where inputs differ."""
+    """Set open sizes to the value of the same name in another input, unless values differ."""
     known: dict[str, set[int]] = {}
     for entry in inputs:
         for name, size in zip(entry.sizes or (), sizes[entry.name], strict=False):
@@ -209,7 +210,7 @@ def _open_text(lacking: Sequence[ModelInput], path: str) -> str:
 
 
 def _proposed(lacking: Sequence[ModelInput]) -> str:
-    """An example of the option that closes all sizes; those that one name stands for are given once."""
+    """Make an example of the option that sets all sizes; equal names are given once."""
     chosen: dict[str, int] = {}
     texts = []
     for entry in lacking:

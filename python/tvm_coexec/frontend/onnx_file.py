@@ -6,18 +6,18 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.texts import list_some, one_line
+from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.texts import list_some
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-# The first IR version that demands opsets. An earlier file may lack them.
+# The first IR version that requires opsets; earlier files may lack them.
 _IR_WITH_OPSETS = 3
 
 
 def read_onnx(path: str) -> ModelProto:
-    """Read an ONNX file, with weights that lie in files next to it.
+    """Read an ONNX file, including weights in files next to it.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def read_onnx(path: str) -> ModelProto:
     Raises
     ------
     CoExecError
-        When the file is missing, damaged or incomplete, when its weights are missing, or when the package onnx is.
+        If the file is missing, damaged or incomplete, or if its weights or the package onnx are missing.
     """
     try:
         import onnx
@@ -37,13 +37,13 @@ def read_onnx(path: str) -> ModelProto:
         proto = onnx.load(path, load_external_data=False)
     except OSError as err:
         raise CoExecError(f"can't read the model {path}: {err.strerror or one_line(err)}; check the path") from None
-    except Exception as err:  # protobuf's own class of error differs between its versions
+    except Exception as err:  # protobuf's error class depends on its version
         raise CoExecError(f"can't read the model {path}: {one_line(err)}; give a complete ONNX file") from None
-    # An empty file is an empty message. One that is cut after the graph lacks the opsets, which TVM takes for opset 1.
+    # An empty file is an empty message. A file truncated after the graph lacks opsets, which TVM would read as opset 1.
     if not proto.HasField("graph") or not (proto.opset_import or 0 < proto.ir_version < _IR_WITH_OPSETS):
         size = os.path.getsize(path)
         raise CoExecError(
-            f"can't read the model {path}: it is no complete ONNX model ({size} bytes); give a complete ONNX file"
+            f"can't read the model {path}: it is not a complete ONNX model ({size} bytes); give a complete ONNX file"
         )
     try:
         load_external_data_for_model(proto, os.path.dirname(os.path.abspath(path)))
@@ -64,7 +64,7 @@ def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def describe_nodes(nodes: list[NodeProto]) -> str:
-    """List operators by name, each with how many nodes have it and where the first one is."""
+    """List operators by name, each with its number of nodes and the name of the first one."""
     found: dict[str, list[str]] = {}
     for node in nodes:
         domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}::"

@@ -1,6 +1,6 @@
 """ONNX models as Relay modules, by TVM's importer.
 
-What the importer can't take is named by its ONNX operator: most files that fail to import are complete.
+Errors name the ONNX operator that the importer can't convert: most files that fail to import are complete.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import tvm
 from tvm import relay
 from tvm.relay.frontend import onnx as importer
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.progress import progress
-from tvm_coexec.core.texts import one_line
 
-from .control_flow import OPERATORS, control_nodes, has_control_flow, refusal
+from .control_flow import OPERATORS, control_nodes, has_control_flow, make_control_flow_error
 from .input_shapes import OPTION, inputs_of, resolve_shapes
 from .onnx_file import describe_nodes, nodes_of
 from .quiet import quiet_tvm
@@ -27,36 +26,36 @@ from .quiet import quiet_tvm
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_ALWAYS_KNOWN = ("Constant",)  # the importer has no converter for it, and needs none
+_ALWAYS_KNOWN = ("Constant",)  # handled by the importer without a converter
 
 
-_LOOKED_BACK = 50  # operators; the importer asks for types at most of them
+_RECENT_OPERATORS = 50  # the importer infers types at most operators, so an error is near its cause
 
 
 @dataclass
 class _Position:
-    """Where the importer is.
+    """The importer's position in the model.
 
     Attributes
     ----------
     open : list of (str, str)
-        Operators that are being converted, from the outermost graph inwards: operator, and its node's name.
+        Operators in conversion, from the outermost graph inwards: operator and node name.
     failed : list of (str, str)
         `open` at the time of the error.
     last : tuple of (str, str)
-        The operator that was converted last.
-    made : deque of (str, str, Expr)
-        The latest operators that were converted, with what they became.
+        The operator whose conversion started last.
+    converted : deque of (str, str, Expr)
+        The most recently converted operators, with their results.
     """
 
     open: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     last: tuple[str, str] = ("", "")
-    made: deque[tuple[str, str, relay.Expr]] = field(default_factory=lambda: deque(maxlen=_LOOKED_BACK))
+    converted: deque[tuple[str, str, relay.Expr]] = field(default_factory=lambda: deque(maxlen=_RECENT_OPERATORS))
 
     def find_ill_typed(self) -> tuple[str, str] | None:
-        """The first of the latest operators whose result has no type: TVM finds that out at one that reads it."""
-        for op, node, made in self.made:
+        """Find the first recent operator whose result is ill-typed: TVM reports it only at one of its readers."""
+        for op, node, made in self.converted:
             expr = made.astuple() if isinstance(made, relay.expr.TupleWrapper) else made
             try:
                 func = relay.Function(relay.analysis.free_vars(expr), expr)
@@ -75,38 +74,40 @@ def import_onnx(
     Parameters
     ----------
     proto : ModelProto
-        What `read_onnx` returned.
+        A result of `read_onnx`.
     path : str
-        Its file, for errors.
+        Path of the model, for errors.
     given, one_image
         Shapes of inputs, see `resolve_shapes`.
 
     Returns
     -------
     mod : IRModule
-        With static shapes of inputs.
+        With static input shapes.
     params : dict of str to NDArray
 
     Raises
     ------
     CoExecError
-        When sizes of inputs stay open, for operators that the importer lacks or can't convert, and for branches and
-        loops; the text names the operators.
+        If input sizes stay open, for operators that the importer lacks or can't convert, and for branches and loops;
+        the text names the operators.
     """
     shapes = resolve_shapes(inputs_of(proto, path), given, path, one_image)
     if not proto.graph.node:
-        raise CoExecError(f"the model {path} has no operators: there is nothing to compile")
+        raise CoExecError(f"the model {path} has no operators: give a model that computes something")
     _check_operators(proto, path)
     position = _Position()
     try:
-        with quiet_tvm(), _followed(position, sum(1 for _ in nodes_of(proto.graph))):
+        with quiet_tvm(), _track_position(position, sum(1 for _ in nodes_of(proto.graph))):
             mod, params = relay.frontend.from_onnx(proto, shapes)
     except Exception as err:
         raise _import_error(proto, path, err, position, bool(given)) from None
     if control_nodes(proto) and has_control_flow(mod):
-        mod = relay.transform.FoldConstant()(relay.transform.InferType()(mod))  # decides branches by known conditions
+        mod = relay.transform.FoldConstant()(
+            relay.transform.InferType()(mod)
+        )  # resolves branches with constant conditions
         if has_control_flow(mod):
-            raise refusal(proto, path)
+            raise make_control_flow_error(proto, path)
     return mod, params
 
 
@@ -116,14 +117,14 @@ def _check_operators(proto: ModelProto, path: str) -> None:
     lacking = [n for n in nodes_of(proto.graph) if n.op_type not in known]
     if lacking:
         raise CoExecError(
-            f"TVM's ONNX importer lacks operators of {path}: {describe_nodes(lacking)}; export the model without them, "
-            "or write them with others"
+            f"TVM's ONNX importer lacks operators of {path}: {describe_nodes(lacking)}; export the model without them "
+            "or replace them by others"
         )
 
 
 @contextmanager
-def _followed(position: _Position, nodes: int) -> Iterator[None]:
-    """Keep the position up to date while the importer goes from operator to operator."""
+def _track_position(position: _Position, nodes: int) -> Iterator[None]:
+    """Track the position while the importer converts operator after operator."""
     graph = importer.GraphProto
     stock = graph._convert_operator
     with progress(what="importing", unit="operator", total=nodes) as bar:
@@ -138,7 +139,7 @@ def _followed(position: _Position, nodes: int) -> Iterator[None]:
                 raise
             finally:
                 current = position.open.pop()
-            position.made.append((*current, made))
+            position.converted.append((*current, made))
             bar.update()
             return made
 
@@ -150,14 +151,14 @@ def _followed(position: _Position, nodes: int) -> Iterator[None]:
 
 
 def _import_error(proto: ModelProto, path: str, err: Exception, position: _Position, has_given: bool) -> CoExecError:
-    # TVM loses inputs that only a branch reads: such an error comes after the last operator
+    # TVM loses inputs that only a branch reads; the error then comes after the last operator
     if any(op in OPERATORS for op, _ in position.failed) or (not position.failed and control_nodes(proto)):
-        return refusal(proto, path)
+        return make_control_flow_error(proto, path)
     if isinstance(err, KeyError) and not position.failed:
         reader = next((n for n in nodes_of(proto.graph) if err.args[0] in n.input), None)
         if reader is not None:
-            return CoExecError(f"the operator {reader.op_type} in {path} reads '{err.args[0]}', which is no input, no "
-                               "weight and no result of the model; give a complete ONNX file")  # fmt: skip
+            return CoExecError(f"the operator {reader.op_type} in {path} reads '{err.args[0]}', which is not an "
+                               "input, weight or result of the model; give a complete ONNX file")  # fmt: skip
     op, node = position.find_ill_typed() or (position.failed[-1] if position.failed else position.last)
     if not op:
         return CoExecError(f"TVM's ONNX importer can't read {path}: {one_line(err)}; check the model (onnx.checker)")

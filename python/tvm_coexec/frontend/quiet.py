@@ -1,7 +1,7 @@
-"""What TVM writes to standard error by itself: Python warnings, and what its type checker found.
+"""Silencing what TVM itself writes to standard error: Python warnings and type checker diagnostics.
 
-A command answers with its result or with one sentence. The warnings are what TVM's authors would want to know, such as
-a shape that a file leaves out, two lines each; ``-v`` shows them.
+A command prints its result or one sentence. TVM's warnings, such as a shape that a file leaves out, take two lines each
+and matter only to developers; ``-v`` shows them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tvm.ir import diagnostics
 
 logger = logging.getLogger("tvm_coexec")
 
-_RENDERER = "diagnostics.OverrideRenderer"  # the global function by which TVM finds what shows diagnostics
+_RENDERER = "diagnostics.OverrideRenderer"  # the global function that TVM calls to show diagnostics
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def _log_warnings() -> Iterator[None]:
 
 @contextmanager
 def _collect_diagnostics() -> Iterator[list[str]]:
-    """Errors in place of the text that TVM prints; a renderer of the caller's is there again afterwards."""
+    """Collect errors instead of printing them; the caller's own renderer is restored afterwards."""
     found: list[str] = []
     before = tvm.get_global_func(_RENDERER, allow_missing=True)
 

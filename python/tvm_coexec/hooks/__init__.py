@@ -1,13 +1,13 @@
 """Every change that importing this package makes to TVM, in one place.
 
 `install` runs when `tvm_coexec` is imported with a TVM that has Relay. The environment variable ``TVM_COEXEC_HOOKS``
-chooses among the hooks: ``all`` (the default), ``none``, or names with commas between them.
+selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of names.
 
 =============  =========================================================================================================
 ``opencl``     Registers an OpenCL device and its code generator, where this TVM was built without them
-``tophub``     Lets compilation go on where tuning logs can't be downloaded (`hooks.tophub`)
-``schedules``  Replaces AutoTVM's root context: GPU kernels without tuning records get a configuration of ours
-``indices``    Registers the OpenCL post-processing callback: 64-bit indices on OpenCL devices made of CPU cores
+``tophub``     Lets compilation continue if tuning logs cannot be downloaded (`hooks.tophub`)
+``schedules``  Replaces AutoTVM's root context: GPU kernels without tuning records get a default configuration
+``indices``    Registers the OpenCL post-processing callback: 64-bit indices on OpenCL devices that run on CPU cores
 =============  =========================================================================================================
 
 The pass ``relay.transform.CoExecPartition`` is registered in any case: it adds a name and changes nothing.
@@ -21,7 +21,7 @@ import os
 from tvm_coexec.core.errors import CoExecError
 
 VARIABLE = "TVM_COEXEC_HOOKS"
-# In this order; each module has `install`, which changes nothing when called again.
+# In order of installation; the `install` of each module is idempotent.
 _MODULES = {
     "opencl": "tvm_coexec.opencl.runtime",
     "tophub": "tvm_coexec.hooks.tophub",
@@ -32,22 +32,22 @@ HOOKS = tuple(_MODULES)
 
 
 def install(names: str | None = None) -> tuple[str, ...]:
-    """Install hooks; those that are installed already stay as they are.
+    """Install hooks; a hook that is already installed is left unchanged.
 
     Parameters
     ----------
     names : str, optional
-        ``all``, ``none``, or names with commas between them; by default the value of ``TVM_COEXEC_HOOKS``.
+        ``all``, ``none``, or a comma-separated list of names; by default the value of ``TVM_COEXEC_HOOKS``.
 
     Returns
     -------
     tuple of str
-        Names of the hooks that were asked for.
+        Names of the requested hooks.
 
     Raises
     ------
     CoExecError
-        For an unknown name.
+        If a name is unknown.
     """
     chosen = _parse(os.environ.get(VARIABLE, "all") if names is None else names)
     for name in chosen:
@@ -56,7 +56,21 @@ def install(names: str | None = None) -> tuple[str, ...]:
 
 
 def enabled(name: str) -> bool:
-    """Whether ``TVM_COEXEC_HOOKS`` leaves this hook on; raises as `install`."""
+    """Return whether ``TVM_COEXEC_HOOKS`` enables a hook.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    CoExecError
+        If the variable names an unknown hook.
+    """
     return name in _parse(os.environ.get(VARIABLE, "all"))
 
 

@@ -1,11 +1,11 @@
-"""Let compilation go on where TVM's pre-tuned logs (TopHub) cannot be fetched.
+"""Let compilation continue if TVM's pre-tuned logs (TopHub) cannot be downloaded.
 
-While it builds for a GPU target TVM fetches logs of tuned schedules. One of the two places that do so lets the error of
-a failed download through (`load_reference_log`), so that on a machine without network ``relay.build`` raises; and where
-packets are dropped instead of refused, each attempt takes minutes. `install` puts a quick, forgiving download in their
-place: one attempt for each location and process, one log line, and compilation goes on without the logs. With a
-network everything is as before, and so is what TVM offers to steer it: the environment variable ``TOPHUB_LOCATION``
-(``NONE``, a mirror, a ``file://`` folder) and ``tvm.autotvm.tophub.AUTOTVM_TOPHUB_ROOT_PATH``, where logs are kept.
+TVM downloads logs of tuned schedules when it builds for a GPU target. One of the two functions that do so
+(`load_reference_log`) does not catch the error of a failed download, so ``relay.build`` raises on a machine without
+network; and if packets are dropped instead of refused, each attempt takes minutes. `install` replaces the download by
+one with a short timeout: one attempt per location and process, one log line, and compilation continues without the
+logs. With a network nothing changes, and TVM's own settings keep working: the environment variable ``TOPHUB_LOCATION``
+(``NONE``, a mirror, a ``file://`` folder) and ``tvm.autotvm.tophub.AUTOTVM_TOPHUB_ROOT_PATH``, the folder of the logs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 _LOG = logging.getLogger("tvm_coexec")
 
@@ -31,18 +32,18 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Replace TVM's two functions that download TopHub packages; a second call changes nothing."""
+    """Replace TVM's two functions that download TopHub packages. Idempotent."""
     from tvm.autotvm import tophub
 
     if _original or not all(hasattr(tophub, name) for name in ("check_backend", "download_package", "PACKAGE_VERSION")):
         return
 
-    def check_backend(tophub_location, backend):
+    def check_backend(tophub_location: str, backend: str) -> bool:
         package = f"{tophub._alias(backend)}_{tophub.PACKAGE_VERSION[tophub._alias(backend)]}.log"
         kept = Path(tophub.AUTOTVM_TOPHUB_ROOT_PATH, package)
         return kept.is_file() or fetch(tophub_location, package, kept)
 
-    def download_package(tophub_location, package_name):
+    def download_package(tophub_location: str, package_name: str) -> None:
         fetch(tophub_location, package_name, Path(tophub.AUTOTVM_TOPHUB_ROOT_PATH, package_name))
 
     for function in (check_backend, download_package):
@@ -51,7 +52,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Put TVM's own functions back and forget which locations failed."""
+    """Restore TVM's own functions and forget which locations failed."""
     from tvm.autotvm import tophub
 
     for name, function in _original.items():
@@ -71,12 +72,12 @@ def fetch(location: str, package: str, target: Path) -> bool:
     package : str
         Name of the package's file.
     target : pathlib.Path
-        The file to write; it is there whole or not at all.
+        The file to write; it is complete or not written.
 
     Returns
     -------
     bool
-        Whether the file is there now.
+        Whether the file exists afterwards.
     """
     with _lock:
         if location in _unreachable or (location, package) in _missing:
@@ -111,14 +112,14 @@ def _download(url: str, target: Path) -> None:
             raise
 
 
-def _open(url: str):
-    """Open a URL, or give up after `CONNECT_TIMEOUT_S`: looking up a name has no time limit of its own."""
-    outcome: list = []
+def _open(url: str) -> Any:
+    """Open a URL with a time limit of `CONNECT_TIMEOUT_S`, which also covers the look-up of the host name."""
+    outcome: list[Any] = []  # the response or the exception
 
     def connect() -> None:
         try:
             outcome.append(urllib.request.urlopen(url, timeout=READ_TIMEOUT_S))
-        except Exception as error:  # handed to the caller below
+        except Exception as error:  # raised below, in the caller's thread
             outcome.append(error)
 
     thread = threading.Thread(target=connect, name="tophub-connect", daemon=True)

@@ -13,6 +13,9 @@ import tvm
 
 from tvm_coexec.opencl import schedules
 
+# Cores that other processes use, above which times are not to be trusted.
+BUSY_CORES = 0.2
+
 
 def cpu_name() -> str:
     """Model name of the CPU."""

@@ -16,35 +16,6 @@ SIZES_BYTES = (4096, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
 SMALL_BYTES = SIZES_BYTES[0]
 
 
-def copies(cpu: tvm.runtime.Device, gpu: tvm.runtime.Device, repeats: int = 10) -> list[dict]:
-    """Times of copies of several sizes in both directions, and on the CPU.
-
-    Returns
-    -------
-    list of dict
-        ``link``, ``bytes``, ``seconds`` (the shortest of the repeats).
-    """
-    found = []
-    for name, source, to in (("upload", cpu, gpu), ("download", gpu, cpu), ("host_copy", cpu, cpu)):
-        for nbytes in SIZES_BYTES:
-            a = tvm.nd.array(np.ones(nbytes // 4, "float32"), source)
-            b = tvm.nd.empty(a.shape, "float32", to)
-            seconds = min(copy_s(a, b, source, to) for _ in range(repeats))
-            found.append({"link": name, "bytes": nbytes, "seconds": max(1e-7, seconds)})
-    return found
-
-
-def copy_s(a: tvm.nd.NDArray, b: tvm.nd.NDArray, source: tvm.runtime.Device, to: tvm.runtime.Device) -> float:
-    """Seconds of one copy, from an idle device to the data's arrival."""
-    source.sync()
-    to.sync()
-    start = time.perf_counter()
-    a.copyto(b)
-    source.sync()
-    to.sync()
-    return time.perf_counter() - start
-
-
 def link_modules(gpu_type: int) -> Iterator[tuple[str, int, tvm.IRModule]]:
     """Copies as a co-executed module has them, to be built for both devices: link, bytes, module.
 
@@ -77,30 +48,6 @@ def meeting_module() -> tvm.IRModule:
     """A kernel so small that a round trip through it is all meeting."""
     x = relay.var("x", shape=(SMALL_BYTES // 4,))
     return _module(x, relay.nn.relu(x))
-
-
-def meeting_s(module: graph_executor.GraphModule, gpu: tvm.runtime.Device, cpu: tvm.runtime.Device) -> float:
-    """Seconds from handing a small tensor to an idle GPU to having its result, less the kernel's own time.
-
-    Parameters
-    ----------
-    module : GraphModule
-        Of `meeting_module`, on the GPU.
-    """
-    here = tvm.nd.array(np.ones(SMALL_BYTES // 4, "float32"), cpu)
-    there = tvm.nd.empty((SMALL_BYTES // 4,), "float32", cpu)
-    given, out = module.get_input(0), module.get_output(0)
-
-    def once() -> float:
-        start = time.perf_counter()
-        here.copyto(given)
-        module.run()
-        out.copyto(there)
-        return time.perf_counter() - start
-
-    round_trip = min(once() for _ in range(50))
-    timer = module.module.time_evaluator("run", gpu, number=20, repeat=3)
-    return round_trip - float(min(timer().results))
 
 
 # A chain begins with a few kernels for a GPU that has nothing to do, from a CPU that did something else.

@@ -6,7 +6,6 @@ would, and the function for the device is what gets built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tvm
@@ -18,10 +17,11 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.naming import function_name
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.pass_context import deployment_context
 from tvm_coexec.relay_passes.attrs import JOIN, SegmentAttrs
 from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.layout import AlterShareLayouts
-from tvm_coexec.relay_passes.outline import Annotate
+from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.split import SplitChains
 
 
@@ -64,7 +64,7 @@ class KernelBuilder:
         """One kernel as a module of its own; its inputs become parameters."""
         if self._annotated is None:
             segments = tuple(Segment("cpu", (k.index,)) for k in self.graph.kernels)
-            self._annotated = Annotate(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
+            self._annotated = OutlineSegments(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
         func = self._annotated[function_name(index, "cpu")]
         return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))
 
@@ -77,7 +77,7 @@ class KernelBuilder:
             When TVM makes several kernels of it outside its network, or the range is not what a plan could give that
             device (the GPU has the rows below a cut, the CPU those above).
         """
-        with opt_level_3():
+        with deployment_context(instruments=False):
             return self._function(piece)
 
     def _function(self, piece: Piece) -> relay.Function:
@@ -95,7 +95,7 @@ class KernelBuilder:
             if not 0 < cut < axis.extent or (lo, hi) != ((0, cut) if piece.device == "gpu" else (cut, axis.extent)):
                 raise CoExecError(f"rows {lo} to {hi} of {axis.extent} are no share of the {piece.device}")
             segment = Segment("split", (last.index,), axis.name, cut)
-        annotated = Annotate(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
+        annotated = OutlineSegments(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
         altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
         marked = [(f, attrs) for f in altered.functions.values() if (attrs := SegmentAttrs.read(f)) is not None]
         func = next(f for f, attrs in marked if attrs.device == piece.device and attrs.role != JOIN)
@@ -111,10 +111,5 @@ class KernelBuilder:
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target):
     """``relay.build`` for one device, as deployment builds are made."""
-    with opt_level_3():
+    with deployment_context(instruments=False):
         return relay.build(mod, target=Target(target, host=host))
-
-
-def opt_level_3(instruments: Sequence[object] = ()) -> tvm.transform.PassContext:
-    """The level of deployment builds, and of `tvm_coexec.build`: scales are folded, layouts chosen."""
-    return tvm.transform.PassContext(opt_level=3, instruments=list(instruments))

@@ -14,13 +14,13 @@ from tvm_coexec.frontend.input_shapes import inputs_of, select_shapes
 from tvm_coexec.frontend.onnx_file import read_onnx
 from tvm_coexec.frontend.onnx_import import import_onnx
 from tvm_coexec.frontend.quiet import quiet_tvm
-from tvm_coexec.pass_context import show_passes
+from tvm_coexec.pass_context import change_context, show_passes
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.targets import targets
 
 from .collect.design import NAME, designed_module
-from .pieces import KernelBuilder, opt_level_3
+from .pieces import KernelBuilder
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Model:
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
         """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
-        with quiet_tvm(), show_passes("preparing") as bars, opt_level_3(bars):
+        with quiet_tvm(), show_passes("preparing") as bars, change_context(3, bars):
             prepared = Prepare(self.params)(self.mod)
             extracted = extract_with_calls(prepared)
         if not extracted.graph.kernels:

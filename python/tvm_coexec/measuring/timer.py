@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -14,6 +15,8 @@ from tvm.contrib import graph_executor
 
 from tvm_coexec import remote, testbed
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.random_inputs import random_tensor
+from tvm_coexec.cost_models.dataset import is_disturbed
 from tvm_coexec.executor.graph_json import Graph
 
 from . import host_info as machine
@@ -21,6 +24,7 @@ from . import links
 from .compile import Built
 from .worker import answer
 
+REPEATS, MIN_REPEAT_MS = 7, 3
 ENOUGH_S = 1.5
 ROUNDS, QUIET_SPREAD = 4, 0.05
 # A device is at its pace while a kernel that is always the same takes at most so many times its shortest time. On
@@ -44,6 +48,8 @@ class Setting:
     key : str
     environment : dict
         Variables of this process; `None` removes one.
+    cores : tuple of int
+        Cores that this process may use; empty for those of the process that started it.
     """
 
     gpu_type: int
@@ -51,19 +57,21 @@ class Setting:
     tracker: tuple[str, int] | None = None
     key: str = ""
     environment: dict[str, str | None] = field(default_factory=dict)
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class TimeRequest:
     """Time a library: `repeats` times, each for at least `min_repeat_ms`; again where the times differ much.
 
-    With a `reference` on the same device, also again while that takes longer than usual.
+    With a `reference` on the same device, also again while that takes longer than usual, for at most `patience_s`.
     """
 
     built: Built
     repeats: int
     min_repeat_ms: int
     reference: Built | None = None
+    patience_s: float = PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,11 @@ class Timed:
     def spread(self) -> float:
         """Median over the shortest, less 1."""
         return _spread(self.seconds)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether something else may have slowed it down."""
+        return is_disturbed(self.spread, self.pace)
 
 
 def _spread(seconds: tuple[float, ...]) -> float:
@@ -215,7 +228,8 @@ class Timer:
         return lib
 
     def _time(self, request: TimeRequest) -> Timed:
-        if request.built == request.reference:  # one library loaded twice has one context, which the first to go takes
+        # Loading a library twice shares its context; whichever module dies first frees it.
+        if request.built == request.reference:
             pace = self._pace(request.reference)
             assert pace is not None
             pace.settle()
@@ -239,7 +253,7 @@ class Timer:
             found = self._rounds(timer)
             at = max(before, pace.now()) if pace else 1.0
             seconds, best_pace = seconds + found, min(best_pace, at)
-            if at <= QUIET_PACE or time.perf_counter() - start > PATIENCE_S:
+            if at <= QUIET_PACE or time.perf_counter() - start > request.patience_s:
                 break
             time.sleep(PAUSE_S)
         wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
@@ -276,14 +290,16 @@ class Timer:
         return runs
 
 
-def serve(connection: Connection, setting: Setting) -> None:
-    """Run in the child."""
+def serve(connection: Connection, setting: Setting, make: Callable[[Connection, Setting], Timer] = Timer) -> None:
+    """Run in the child; `make` makes what answers the requests."""
     for name, value in setting.environment.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    answer(connection, Timer(connection, setting).handle)
+    if setting.cores:  # whatever the thread that started this process is pinned to
+        os.sched_setaffinity(0, setting.cores)
+    answer(connection, make(connection, setting).handle)
 
 
 def module_of(
@@ -291,11 +307,8 @@ def module_of(
 ) -> graph_executor.GraphModule:
     """An executor whose inputs and weights hold noise; unset memory could hold denormals, which are slow."""
     module = graph_executor.create(graph, lib, device)
-    noise = np.random.default_rng(0).standard_normal(1 << 16)
+    rng = np.random.default_rng(0)
     parsed = Graph(graph)
     for entry in map(parsed.entries.__getitem__, parsed.inputs):
-        values, dtype = np.resize(noise, entry.shape), entry.dtype
-        # integers are indices or quantised values: 0 and 1 are fine for both
-        values = values.astype(dtype) if "float" in dtype else (values > 0).astype(dtype)
-        module.set_input(parsed.nodes[entry.node].name, values)
+        module.set_input(parsed.nodes[entry.node].name, random_tensor(entry.shape, entry.dtype, rng))
     return module

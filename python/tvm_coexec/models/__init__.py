@@ -1,1 +1,1 @@
-"""Helpers for tests and benchmarks; nothing in here is needed to compile or run a model."""
+"""Networks for tests and benchmarks; nothing here is needed to compile or run a model."""

@@ -1,13 +1,13 @@
 """A small NumPy evaluator in float64 for the operators of the zoo's graphs.
 
-The zoo sets biases and batch-norm statistics from activations. Those must come out the same on every machine, and the
-float32 kernels of a fast runtime differ between processors in the last bits; float64 results, rounded to a few digits,
-do not. It is written for that one purpose, on graphs of fixed shape and opset 9, and takes no part in checking results.
+The zoo sets biases and batch-norm statistics from activations, which must be the same on every machine. The float32
+kernels of a fast runtime differ between processors in the last bits; float64 results, rounded to a few digits, do not.
+The evaluator supports only graphs of fixed shape and opset 9, and is not used to check results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -20,8 +20,8 @@ def attributes(node: onnx.NodeProto) -> dict:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _windows(x: np.ndarray, kernel: list[int], attrs: dict, fill: float):
-    """Yield ``(dy, dx, view)``: for each tap of the kernel the input values it meets, shaped like the output."""
+def _windows(x: np.ndarray, kernel: list[int], attrs: dict, fill: float) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield ``(dy, dx, view)``: for each tap of the kernel the input values it reads, shaped like the output."""
     strides, dilations = attrs.get("strides", [1, 1]), attrs.get("dilations", [1, 1])
     top, left, bottom, right = attrs.get("pads", [0, 0, 0, 0])
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
@@ -39,12 +39,12 @@ def conv2d(attrs: dict, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | No
     out_channels, in_per_group = weight.shape[:2]
     taps = weight.reshape(groups, out_channels // groups, in_per_group, *weight.shape[2:])
     taps = np.ascontiguousarray(taps.transpose(3, 4, 0, 1, 2))  # else the products bypass the BLAS, ten times slower
-    out = None
+    out: np.ndarray | None = None
     for dy, dx, view in _windows(x, list(weight.shape[2:]), attrs, 0.0):
-        shape = (1, out_channels, *view.shape[2:])
         product = np.matmul(taps[dy, dx], view.reshape(groups, in_per_group, -1))
         out = product if out is None else np.add(out, product, out=out)
-    out = out.reshape(shape)
+    assert out is not None
+    out = out.reshape((1, out_channels, *view.shape[2:]))
     return out if bias is None else out + bias[:, None, None]
 
 
@@ -54,14 +54,16 @@ def max_pool(attrs: dict, x: np.ndarray) -> np.ndarray:
 
 
 def average_pool(attrs: dict, x: np.ndarray) -> np.ndarray:
-    total = sum(view for _, _, view in _windows(x, attrs["kernel_shape"], attrs, 0.0))
+    total = sum((view for _, _, view in _windows(x, attrs["kernel_shape"], attrs, 0.0)), np.zeros(()))
     if attrs.get("count_include_pad", 0):
         return total / np.prod(attrs["kernel_shape"])
     ones = np.ones((1, 1, *x.shape[2:]))
-    return total / sum(view for _, _, view in _windows(ones, attrs["kernel_shape"], attrs, 0.0))
+    return total / sum((view for _, _, view in _windows(ones, attrs["kernel_shape"], attrs, 0.0)), np.zeros(()))
 
 
-def batch_norm(attrs: dict, x: np.ndarray, scale, bias, mean, var) -> np.ndarray:
+def batch_norm(
+    attrs: dict, x: np.ndarray, scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray
+) -> np.ndarray:
     factor = scale / np.sqrt(var + attrs.get("epsilon", 1e-5))
     return x * factor[:, None, None] + (bias - mean * factor)[:, None, None]
 

@@ -1,8 +1,8 @@
-"""Writing an ONNX graph node by node."""
+"""Write an ONNX graph node by node."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -12,28 +12,28 @@ FLOAT = onnx.TensorProto.FLOAT
 
 
 class GraphWriter:
-    """Nodes and initialisers of a graph under construction; values are named by strings."""
+    """Collects nodes and initialisers of a graph; values are named by strings."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
 
     def node(self, op: str, *inputs: str, name: str = "", **attrs: object) -> str:
-        """Add a node of one output; returns the output's name."""
+        """Add a node with one output and return the output's name."""
         name = name or f"{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attrs))
         return name
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """Add an initialiser, once; returns its name."""
+        """Add an initialiser unless it exists, and return its name."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def model(
-        self, inputs: dict[str, Sequence[int]], outputs: dict[str, Sequence[int]], opset: int, ir_version: int
+        self, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]], opset: int, ir_version: int
     ) -> onnx.ModelProto:
-        """The checked model; inputs and outputs are float32 of these shapes."""
+        """Return the checked model with float32 inputs and outputs of these shapes."""
         ends = [
             [helper.make_tensor_value_info(name, FLOAT, list(shape)) for name, shape in values.items()]
             for values in (inputs, outputs)

@@ -1,19 +1,19 @@
 """Seeded random weights that keep a deep network's activations, and its answer, alive.
 
-Plain He-scaled weights [1]_ do not do for testing: after 50 to 121 layers the answer is saturated or nearly the same
-for every input, and an error in one layer would not show. So the weights are He-uniform and, as in layer-sequential
-unit-variance initialisation [2]_, each layer is then fitted on a few seeded images, in topological order:
+Plain He-scaled weights [1]_ are not suitable for tests: after 50 to 121 layers the output is saturated or nearly the
+same for every input, so an error in one layer would be invisible. The weights are therefore He-uniform and, as in
+layer-sequential unit-variance initialisation [2]_, each layer is fitted on a few seeded images, in topological order:
 
-* batch norm gets the mean and the variance of what it really receives, per channel, times a random factor, and random
-  scale and shift: as after training;
-* a convolution or dense layer without batch norm is scaled to unit variance, its bias takes the channel's mean off;
-* the drawn shift is about one standard deviation upwards, so that most units are active. Around zero, each ReLU layer
-  would amplify small differences by 1.21 (the square root of pi / (pi - 1)), after 50 layers a rounding error
-  10,000-fold; one deviation up it is 1.06;
-* the last weighted layer is scaled so that the values in front of softmax have a standard deviation of `LOGIT_STD`.
+* batch norm gets mean and variance of its actual input, per channel, times a random factor, and random scale and shift,
+  as after training;
+* a convolution or dense layer without batch norm is scaled to unit variance, and its bias cancels the channel's mean;
+* the random shift is about one standard deviation upwards, so that most units are active. Around zero, each ReLU layer
+  would amplify small differences by 1.21 (the square root of pi / (pi - 1)), and 50 layers by 10,000;
+  one standard deviation higher the factor is 1.06;
+* the last weighted layer is scaled so that the input of softmax has a standard deviation of `LOGIT_STD`.
 
-Fitted numbers are rounded to ten bits, drawn ones come from ``numpy.random.RandomState.random_sample``, whose
-stream is frozen: the same weights to the last bit on every machine.
+Fitted numbers are rounded to ten bits, and random ones come from ``numpy.random.RandomState.random_sample``, whose
+stream is frozen, so the weights are bit-identical on every machine.
 
 References
 ----------
@@ -31,7 +31,7 @@ from onnx import numpy_helper
 
 from . import _forward
 
-RECIPE_VERSION = 4  # to be raised with every change that changes weights: finished models are kept by it
+RECIPE_VERSION = 4  # increase it with every change of the weights: it is part of the cache's file names
 LOGIT_STD = 1.0
 CALIBRATION_IMAGES = 4
 SHIFT = (0.5, 1.5)
@@ -49,29 +49,29 @@ def uniform(key: str, shape: tuple[int, ...], low: float, high: float) -> np.nda
     return out.reshape(shape)
 
 
-def rounded(values: np.ndarray | float) -> np.ndarray:
-    """Round to ten binary digits, so that the last bits of a machine's arithmetic don't matter; float32 holds that."""
+def round_to_ten_bits(values: np.ndarray | np.floating | float) -> np.ndarray:
+    """Round to ten binary digits, so that a machine's last bits have no effect; exact in float32."""
     mantissa, exponent = np.frexp(np.asarray(values, np.float64))
     return np.ldexp(np.round(np.ldexp(mantissa, 10)), exponent - 10)
 
 
 class Randomizer:
-    """Replaces the constant weights of one graph and runs it on the way, node by node.
+    """Replaces the constant weights of one graph while running it node by node.
 
     Parameters
     ----------
     model : onnx.ModelProto
         The graph; it is changed in place by `run`.
     key : str
-        What the random numbers depend on, beside each weight's own name.
+        Seed of the random numbers, together with each weight's name.
     images : list of numpy.ndarray
-        The calibration images, each shaped like the graph's one real input.
+        Calibration images, each of the shape of the graph's one data input.
     """
 
     def __init__(self, model: onnx.ModelProto, key: str, images: list[np.ndarray]):
         self.graph = model.graph
         self.key = key
-        self.shapes: dict[str, tuple[int, ...]] = {}  # of weights, under every name they have
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of weights, by each of their names
         self.base: dict[str, str] = {}  # the name of a reshaped weight -> the weight
         self.weights: dict[str, np.ndarray] = {}
         self.shape_inputs: dict[str, np.ndarray] = {}
@@ -79,11 +79,12 @@ class Randomizer:
         self._collect()
 
     def run(self) -> None:
-        """Fill in all weights, then write them back as initialisers and drop the nodes that made them."""
+        """Set all weights, write them back as initialisers, and remove the nodes that defined them."""
         nodes = [n for n in self.graph.node if n.op_type != "ConstantOfShape" and n.output[0] not in self.shapes]
         normalized = {node.input[0] for node in nodes if node.op_type == "BatchNormalization"}
         last_reader = {name: index for index, node in enumerate(nodes) for name in node.input}
-        last_weighted, logits = None, None
+        last_weighted: onnx.NodeProto | None = None
+        logits: list[np.ndarray] | None = None
         for index, node in enumerate(nodes):
             if node.op_type in ("Conv", "Gemm"):
                 self._weighted(node, normalized=node.output[0] in normalized)
@@ -99,9 +100,10 @@ class Randomizer:
             for name in node.input:
                 if last_reader[name] == index:
                     self.values.pop(name, None)
+        assert last_weighted is not None and logits is not None, "the graph has no weighted layer"
         spread = np.std(np.stack(logits))
         for name in last_weighted.input[1:]:
-            self._set(name, self._get(name) * np.float32(rounded(LOGIT_STD / spread)))
+            self._set(name, self._get(name) * np.float32(round_to_ten_bits(LOGIT_STD / spread)))
         self._write_back()
 
     def _collect(self) -> None:
@@ -151,10 +153,10 @@ class Randomizer:
             self._set(bias, np.zeros(self.shapes[bias]))
         if not normalized:
             mean, variance = channel_moments(self._evaluate(node))
-            factor = rounded(1.0 / np.sqrt(variance.mean()))
+            factor = round_to_ten_bits(1.0 / np.sqrt(variance.mean()))
             self._set(weight, self._get(weight) * np.float32(factor))
             if bias is not None:
-                self._set(bias, self._draw(bias, *SHIFT) - rounded(mean * factor))
+                self._set(bias, self._draw(bias, *SHIFT) - round_to_ten_bits(mean * factor))
         elif bias is not None:
             self._draw(bias, *SHIFT)
 
@@ -163,9 +165,9 @@ class Randomizer:
         self._draw(scale, 0.8, 1.2)
         self._draw(bias, *SHIFT)
         measured_mean, measured_var = channel_moments(self.values[node.input[0]])
-        floor = 1e-3 * measured_var.mean()  # a channel that is dead on these images stays finite
-        self._set(mean, rounded(measured_mean))
-        self._set(var, rounded(np.maximum(measured_var, floor)) * self._draw(var, 0.8, 1.2))
+        floor = 1e-3 * measured_var.mean()  # for channels without activity on these images
+        self._set(mean, round_to_ten_bits(measured_mean))
+        self._set(var, round_to_ten_bits(np.maximum(measured_var, floor)) * self._draw(var, 0.8, 1.2))
 
     def _write_back(self) -> None:
         graph = self.graph
@@ -185,7 +187,7 @@ class Randomizer:
 
 
 def data_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """Return the one graph input that is no weight and that a node reads."""
+    """Return the one graph input that a node reads and that is not a weight."""
     weights = {tensor.name for tensor in model.graph.initializer}
     read = {name for node in model.graph.node for name in node.input}
     (found,) = (entry for entry in model.graph.input if entry.name not in weights and entry.name in read)

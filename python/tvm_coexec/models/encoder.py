@@ -1,13 +1,13 @@
-"""A transformer encoder as an ONNX model, with the operators that exporters write for one.
+"""A transformer encoder as an ONNX model, made of the operators that exporters write.
 
 Products are ``MatMul`` of a three-dimensional value with a matrix, heads a ``Reshape`` and a ``Transpose``, scores a
 ``MatMul`` of four-dimensional values divided by a constant; GELU is written with ``Erf`` and layer normalisation with
 means [1]_ (normalisation after each block, as in BERT [2]_). The input is a sequence of embedded tokens.
 
-Weights are uniform with the variance that keeps a value's (one over the inputs of a product), but for two places.
-Queries are twice as large, so that scores have a standard deviation near two: softmax is neither flat nor saturated.
-What a block adds to its input is a third as large as the input: with more, 24 blocks with normalisation would leave
-nothing of the first layer's input, and all inputs and tokens would have the same answer.
+Weights are uniform with the variance that preserves a value's variance (one over the number of summed inputs), with two
+exceptions. Queries are twice as large, so that scores have a standard deviation near two and softmax is neither flat
+nor saturated. A block's contribution is a third as large as its input: if it were larger, 24 blocks with normalisation
+would remove the first layer's input, and all inputs and tokens would have the same output.
 
 References
 ----------
@@ -25,7 +25,7 @@ import onnx
 from ._graph import GraphWriter
 from ._weights import uniform
 
-RECIPE_VERSION = 2  # to be raised with every change that changes a model: finished ones are kept by it
+RECIPE_VERSION = 2  # increase it with every change of a model: it is part of the cache's file names
 EPSILON = 1e-5
 QUERY_GAIN, BLOCK_GAIN = 2.0, 1 / 3
 
@@ -37,11 +37,12 @@ class Encoder:
     Attributes
     ----------
     layers, hidden, heads, ffn : int
-        Number of layers, features of a token, attention heads, features inside the feed-forward block.
+        Layers, features per token, attention heads, and features inside the feed-forward block.
     sequence, batch : int
-        Tokens of an input, inputs at once.
+        Tokens per input, and inputs per batch.
     masked : bool
-        Whether there is a second input ``mask`` of shape (batch, 1, 1, sequence) that is added to the scores.
+        Whether there is a second input ``mask`` of shape (batch, 1, 1, sequence) that is added to the
+        scores.
     """
 
     layers: int = 12
@@ -54,15 +55,19 @@ class Encoder:
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
-            raise ValueError(f"{self.hidden} features can't be divided among {self.heads} heads")
+            raise ValueError(f"{self.hidden} features cannot be divided among {self.heads} heads; use a multiple")
 
     def model(self, seed: int = 0) -> onnx.ModelProto:
-        """The model: input ``x`` and output ``y`` of shape (batch, sequence, hidden), float32.
+        """Build the model: input ``x`` and output ``y`` of shape (batch, sequence, hidden), float32.
 
         Parameters
         ----------
         seed : int
-            Of the weights, which are the same on every machine.
+            Seed of the weights, which are the same on every machine.
+
+        Returns
+        -------
+        onnx.ModelProto
         """
         return _Writer(self, seed).model()
 

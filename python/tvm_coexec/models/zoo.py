@@ -1,10 +1,10 @@
 """Real networks for tests and benchmarks, with seeded random weights.
 
-The onnx package carries nine graphs whose weights are left out (each is a ``ConstantOfShape`` node): the ``packaged``
-ones. Two more are ``written`` here: MobileNet v2 and an encoder of the shape of BERT-base. `load` gives them weights
-under which the answer depends on the input and no activation dies or overflows; `_weights` and `encoder` say how. The
-finished models are kept under the user's cache directory (``$XDG_CACHE_HOME/tvm_coexec/zoo``, 5 to 575 MB each), so
-that only the first `load` of a model takes its seconds. Nothing is downloaded.
+The onnx package has nine graphs without weights (each weight is a ``ConstantOfShape`` node): the ``packaged`` ones. Two
+more are ``written`` here: MobileNet v2 and an encoder of the shape of BERT-base. `load` gives them weights with which
+the output depends on the input and no activation dies or overflows (see `_weights` and `encoder`). Finished models are
+kept in the user's cache directory (``$XDG_CACHE_HOME/tvm_coexec/zoo``, 5 to 575 MB each), so that only the first `load`
+of a model takes seconds. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FILES = {
     "zfnet512": "light_zfnet512",
 }
 
-# Recipe and its version, for the file's name.
+# Version of the recipe (part of the file's name), and the recipe.
 _WRITTEN: dict[str, tuple[str, Callable[[], onnx.ModelProto]]] = {
     "mobilenet": (
         f"r{_weights.RECIPE_VERSION}-{mobilenet.RECIPE_VERSION}",
@@ -53,9 +53,13 @@ def names(kind: str = "packaged") -> list[str]:
     ----------
     kind : {"packaged", "written", "all"}
         The nine graphs in the onnx package; ``mobilenet`` and ``bert_base``; or all of them.
+
+    Returns
+    -------
+    list of str
     """
     if kind not in KINDS:
-        raise ValueError(f"there are no {kind!r} models; kinds are: {', '.join(KINDS)}")
+        raise ValueError(f"unknown kind of models {kind!r}; use one of: {', '.join(KINDS)}")
     return [*(_FILES if kind != "written" else ()), *(_WRITTEN if kind != "packaged" else ())]
 
 
@@ -67,37 +71,51 @@ def load(name: str) -> onnx.ModelProto:
     name : str
         One of ``names("all")``.
 
+    Returns
+    -------
+    onnx.ModelProto
+
     Raises
     ------
     ValueError
         If the name is unknown.
     FileNotFoundError
-        If the installed onnx package does not carry the graph.
+        If the installed onnx package does not have the graph.
     """
     file = path(name)
     try:
         return onnx.load(str(file))
-    except Exception as error:  # protobuf's own class of error differs between its versions
-        _LOG.warning("%s is damaged (%s) and is made again", file, error)
+    except Exception as error:  # protobuf's class of error differs between versions
+        _LOG.warning("%s is damaged (%s) and is rebuilt", file, error)
         file.unlink(missing_ok=True)
         return onnx.load(str(path(name)))
 
 
 def path(name: str) -> Path:
-    """Return the file of a model, for tools that read ONNX files; it is made if it is not there yet."""
+    """Return the ONNX file of a model, and build it first if necessary.
+
+    Parameters
+    ----------
+    name : str
+        One of ``names("all")``.
+
+    Returns
+    -------
+    pathlib.Path
+    """
     identity, build = _recipe(name)
     folder = cache_dir()
     target = folder / f"{name}-{identity}.onnx"
     if target.exists():
         return target
-    _LOG.info("making the weights of %s (once; kept as %s)", name, target)
+    _LOG.info("building the weights of %s (once; kept as %s)", name, target)
     folder.mkdir(parents=True, exist_ok=True)
     model = build()
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(model.SerializeToString())
-        os.replace(temporary, target)  # readers see the whole file or none
+        os.replace(temporary, target)  # readers see a complete file or none
     except BaseException:
         os.unlink(temporary)
         raise
@@ -107,10 +125,25 @@ def path(name: str) -> Path:
 
 
 def inputs(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return a seeded random float32 image for each real input of a model, by input name.
+    """Return a seeded random float32 image for each data input of a model.
 
-    An image has even areas as a photograph has: a coarse random grid, enlarged, plus noise. Of plain noise, global
-    pooling would leave nothing that differs from image to image.
+    An image has uniform areas like a photograph: an enlarged coarse random grid plus noise. With noise alone, global
+    pooling would make all images equal.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    seed : int
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        By input name.
+
+    Raises
+    ------
+    ValueError
+        If an input has no fixed shape.
     """
     found = {}
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -124,7 +157,20 @@ def inputs(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def reference(model: onnx.ModelProto, inputs: dict[str, np.ndarray], threads: int = 1) -> list[np.ndarray]:
-    """Run a model with onnxruntime on `threads` CPU threads and return its outputs."""
+    """Run a model with onnxruntime.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    inputs : dict of str to numpy.ndarray
+    threads : int
+        Number of CPU threads.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        The model's outputs.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -137,17 +183,17 @@ def reference(model: onnx.ModelProto, inputs: dict[str, np.ndarray], threads: in
 
 
 def cache_dir() -> Path:
-    """Return the folder that keeps the finished models."""
+    """Return the folder of finished models."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tvm_coexec" / "zoo"
 
 
 def _recipe(name: str) -> tuple[str, Callable[[], onnx.ModelProto]]:
-    """What identifies the finished model, and how to make it."""
+    """Return the identity of the finished model, and the function that builds it."""
     if name in _WRITTEN:
         return _WRITTEN[name]
     if name not in _FILES:
-        raise ValueError(f"no model {name!r} in the zoo; there are: {', '.join(names('all'))}")
+        raise ValueError(f"no model {name!r} in the zoo; use one of: {', '.join(names('all'))}")
     source = _source(name)
     return _identity(source), lambda: _with_weights(name, onnx.load(str(source)))
 
@@ -155,12 +201,12 @@ def _recipe(name: str) -> tuple[str, Callable[[], onnx.ModelProto]]:
 def _source(name: str) -> Path:
     source = Path(onnx.__file__).parent / "backend/test/data/light" / f"{_FILES[name]}.onnx"
     if not source.exists():
-        raise FileNotFoundError(f"onnx {onnx.__version__} does not carry {source.name}; install onnx==1.16.2")
+        raise FileNotFoundError(f"onnx {onnx.__version__} does not have {source.name}; install onnx==1.16.2")
     return source
 
 
 def _identity(source: Path) -> str:
-    """Identify what a finished model depends on: the recipe for its weights, and the graph."""
+    """Return the identity of what a finished model depends on: the recipe of its weights, and the graph."""
     return f"r{_weights.RECIPE_VERSION}-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
 
 
@@ -169,12 +215,12 @@ def _with_weights(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
     shape = tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
     images = [_image(shape, seed=1000 + i) for i in range(_weights.CALIBRATION_IMAGES)]
     _weights.Randomizer(model, key=name, images=images).run()
-    model.ir_version = 4  # from 4 on initialisers need not be inputs as well
+    model.ir_version = 4  # from version 4 on initialisers need not be inputs
     return model
 
 
 def _image(shape: tuple[int, ...], seed: int, cells: int = 7) -> np.ndarray:
-    """Draw values of mean 0 and standard deviation about 1: for images half of it in `cells` x `cells` areas."""
+    """Draw values of mean 0 and standard deviation 1; half the variance of images is in `cells` x `cells` areas."""
     noise = np.sqrt(3.0) * (2.0 * np.random.RandomState(seed).random_sample(shape) - 1.0)
     if len(shape) != 4:
         return noise.astype(np.float32)

@@ -1,1 +1,1 @@
-"""OpenCL in a TVM built without it: the runtime (C++ in ``runtime/``), and schedules for GPU shares."""
+"""OpenCL for a TVM built without it: the runtime (C++ in ``runtime/``) and schedules for GPU shares."""

@@ -1,7 +1,7 @@
 """From a kernel graph and costs to a plan. Nothing here imports TVM.
 
-Read it in this order: `timeline` (what a plan takes), `tables` (costs looked up), `cut_times` (a chain at all cuts),
-`blocks` and `candidates` (chains worth weighing), `search` (dynamic programming), `strategies` (ours and the others).
+Read it in this order: `simulator` (what a plan takes), `cached_costs` (costs as tables), `chain_sweep` (a chain at all
+cuts), `search` (candidate chains, dynamic programming), `strategies` (ours and the others).
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
 
-from .cached_costs import Tables
+from .cached_costs import CachedCosts
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
-from .options import OBJECTIVES, Options, check_options, linked
-from .segments import add_refusals
-from .simulator import Simulator, ran, simulate, with_times
+from .options import OBJECTIVES, Options, check_options
+from .segments import write_notes
+from .simulator import Simulator, makespan_s, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
 
 __all__ = [
     "DEFAULT_MIN_GAIN",
     "OBJECTIVES",
     "STRATEGIES",
+    "CachedCosts",
     "Options",
     "Simulator",
     "check_options",
     "compare",
     "make_plan",
+    "makespan_s",
     "margin_of",
     "needs_costs",
-    "ran",
     "simulate",
     "with_times",
 ]
@@ -66,15 +67,14 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options |
         When an option is wrong, or costs are needed and not given, or can't tell what the objective asks.
     """
     options = options or check_options(**given)
-    if costs is not None:
-        costs = Tables(graph, linked(costs, options))
+    cached = None if costs is None else CachedCosts(graph, costs, options.bandwidth)
     if needs_costs(options):
-        if costs is None:
+        if cached is None:
             raise CoExecError(f"strategy '{options.strategy}' with ratio auto needs costs: give a profile, or a ratio")
-        segments, notes = STRATEGIES[options.strategy](graph, costs, options)
+        segments, reasons = STRATEGIES[options.strategy](graph, cached, options)
     else:
         assert options.ratio is not None
-        segments, notes = fixed_plan(graph, options.ratio, options.axis)
-    plan = Plan(graph.fingerprint(), segments, options.strategy, add_refusals(graph, segments, notes))
+        segments, reasons = fixed_plan(graph, options.ratio, options.axis)
+    plan = Plan(graph.fingerprint(), segments, options.strategy, write_notes(graph, segments, reasons))
     plan.check(graph)
-    return with_times(graph, costs, plan) if costs is not None else replace(plan, costs="none: the ratio was given")
+    return with_times(graph, cached, plan) if cached is not None else replace(plan, costs="none: the ratio was given")

@@ -1,4 +1,4 @@
-"""Costs of one graph, looked up: seconds by kernel, device and number of rows, each asked of the cost model once."""
+"""The costs of one graph as tables: seconds by kernel, device and number of rows, each asked of the cost model once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 from tvm_coexec.core.access import Range
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
+from tvm_coexec.cost_models.costs import Link
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
 from .meeting import Meeting
 
-# A table of shares has at most so many rows that were asked for; the others are interpolated.
+# A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
 # Axes without halos: shares end where cuts do.
 _CHANNELS = ("oc", "n", "ic", "batch")
@@ -26,7 +27,7 @@ def side_by_side(slow: dict[str, float], gpu_s, cpu_s, least: Callable = min) ->
     Parameters
     ----------
     slow : dict of str to float
-        By how much each device is slower beside the other (`Tables.slow`).
+        Co-run slowdown of each device (`CachedCosts.slow`).
     gpu_s, cpu_s : float or array
         Seconds alone.
     least : callable
@@ -39,17 +40,24 @@ def side_by_side(slow: dict[str, float], gpu_s, cpu_s, least: Callable = min) ->
     return gpu_s + together * (1 - 1 / slow_gpu), cpu_s + together * (1 - 1 / slow_cpu)
 
 
-class Tables:
-    """The costs of a graph's kernels as `Costs`, kept; and as lists and arrays for a search.
+class CachedCosts(Costs):
+    """Costs of one graph's kernels, kept; and as lists and arrays for a search.
 
-    What the costs have learnt of plans as a whole (``plan_factor``, see `Profile`) is in the times of shares. The GPU's
-    share of a kernel is taken to begin at row 0 and the CPU's to end at the last one, so that their number
-    of rows says all.
+    What a planner charges is folded in once: the times of shares have the co-run calibration, and the download has the
+    synchronisation. So `plan_factor` is 1 and `sync_s` is 0 here, and cached costs of cached costs are the same.
+
+    The GPU's share of a kernel is taken to begin at row 0 and the CPU's to end at the last one, so that the number of
+    rows determines a share.
 
     Parameters
     ----------
     graph : KernelGraph
     costs : Costs
+    bandwidth : float, optional
+        Bytes per second between the devices, in place of the links' own.
+    calibrated : bool
+        Whether the co-run calibration is applied; without it, predictions can be compared with measured plans to
+        calibrate again.
 
     Attributes
     ----------
@@ -61,49 +69,58 @@ class Tables:
         What each device draws for each kernel, 0 without a power profile.
     meeting : Meeting
         What synchronisations cost.
+    idle_w : float
+        What the machine draws at rest, 0 without a power profile.
+    slow : dict of str to float
+        Co-run slowdown by device.
     nbytes, up_s, down_s : dict of int to float
         Size of each value and seconds to copy it.
-    enqueue_s : float
-        What the host spends on handing a kernel to the GPU.
     enqueues : list of float
-        The same by kernel: nothing is handed over for one that computes nothing.
+        Launch overhead of each kernel; 0 for one that computes nothing.
     """
 
-    def __init__(self, graph: KernelGraph, costs: Costs):
+    def __init__(self, graph: KernelGraph, costs: Costs, bandwidth: float | None = None, calibrated: bool = True):
         self.graph, self.costs = graph, costs
-        self.description, self.slowdown = costs.description, costs.slowdown
-        self.upload, self.download, self.host_copy = costs.upload, costs.download, costs.host_copy
-        self._whole: dict[tuple[str, str], float] = {}
+        self.description, self.power, self.error = costs.description, costs.power, costs.error
+        self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
+        self.upload, self.download = (
+            Link(constant_s, link.per_byte_s if bandwidth is None else 1.0 / bandwidth)
+            for link, constant_s in (
+                (costs.upload, costs.upload.constant_s),
+                (costs.download, costs.download.constant_s + costs.sync_s),
+            )
+        )
+        self._calibration = costs.plan_factor if calibrated else 1.0
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
-        self._ask_whole()
+        self._whole: dict[tuple[str, str], float] = {}
+        for device in DEVICES:
+            unique = {k.signature(): k for k in graph.kernels if device in k.devices}
+            found = costs.whole_of_many(device, list(unique.values())).tolist()
+            self._whole.update({(device, signature): s for signature, s in zip(unique, found, strict=True)})
         self.whole = {d: [self.whole_s(d, k) for k in graph.kernels] for d in DEVICES}
-        self.plan_factor = float(getattr(costs, "plan_factor", 1.0))
-        self.power, self.error = getattr(costs, "power", None), getattr(costs, "error", None)
-        self.idle_w = self.power.idle_w if self.power else 0.0
         self.kinds = [describe(k, "cpu").kind for k in graph.kernels]
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
+        self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
-        self.enqueue_s = float(getattr(costs, "enqueue_s", 0.0))
-        memory = getattr(costs, "memory", "copied")
-        self.meeting = Meeting(costs.upload, costs.download, costs.host_copy, self.enqueue_s, memory)
+        sync_s = costs.meeting.sync_s if isinstance(costs, CachedCosts) else costs.sync_s
+        self.memory = costs.memory
+        self.meeting = Meeting(self.upload, self.download, self.host_copy, self.enqueue_s, self.memory, sync_s)
         self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
         self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
-    def alone_s(self, device: str, graph: KernelGraph) -> float | None:
-        """Seconds of a whole graph on a device alone, where the costs have measured that."""
-        measured = getattr(self.costs, "alone_s", None)
-        return None if measured is None else measured(device, graph)
+    def slowdown(self, device: str) -> float:
+        """See `Costs.slowdown`."""
+        return self.slow[device]
 
-    def _ask_whole(self) -> None:
-        """Ask for all kernels at once, where the costs answer that."""
-        together = getattr(self.costs, "whole_of_many", None)
-        if together is not None:
-            unique = list({k.signature(): k for k in self.graph.kernels}.values())
-            for device in DEVICES:
-                found = together(device, unique).tolist()
-                self._whole.update({(device, k.signature()): s for k, s in zip(unique, found, strict=True)})
+    def has_failed(self, device: str, kernel: Kernel) -> bool:
+        """See `Costs.has_failed`."""
+        return self.costs.has_failed(device, kernel)
+
+    def alone_s(self, device: str, graph: KernelGraph) -> float | None:
+        """See `Costs.alone_s`."""
+        return self.costs.alone_s(device, graph)
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
         """See `Costs.whole_s`; a device that can't run the kernel never pays."""
@@ -114,10 +131,10 @@ class Tables:
             self._whole[key] = self.costs.whole_s(device, kernel)
         return self._whole[key]
 
-    def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> list[float]:
+    def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
         """See `Costs.shares_s`."""
         table = self.by_rows(device, kernel, dim)
-        return [float(table[max(0, hi - lo)]) for lo, hi in ranges]
+        return np.array([table[max(0, hi - lo)] for lo, hi in ranges], float)
 
     def by_rows(self, device: str, kernel: Kernel, dim: int) -> np.ndarray:
         """Seconds of shares by the number of rows that they compute, shape (extent + 1,); no rows take no time."""
@@ -125,14 +142,17 @@ class Tables:
         if key not in self._shares:
             n, rows = _points(kernel, dim)
             seconds = self.costs.shares_s(device, kernel, dim, _ranges(device, n, rows))
-            self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self.plan_factor)
+            self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self._calibration)
         return self._shares[key]
 
     def ask_all(self, dims: dict[int, list[int]]) -> None:
-        """Ask for shares of many kernels at once, where the costs answer that: by kernel along which dimensions."""
-        together = getattr(self.costs, "shares_of_many", None)
-        if together is None:
-            return
+        """Ask for the shares of many kernels at once.
+
+        Parameters
+        ----------
+        dims : dict of int to list of int
+            The dimensions along which each kernel is to be divided.
+        """
         for device in DEVICES:
             wanted: dict[tuple[str, str, int], tuple[Kernel, int]] = {}
             for k, of_kernel in dims.items():
@@ -143,8 +163,9 @@ class Tables:
                         wanted[key] = (kernel, dim)
             points = {key: _points(kernel, dim) for key, (kernel, dim) in wanted.items()}
             requests = [(*wanted[key], _ranges(device, n, rows)) for key, (n, rows) in points.items()]
-            for (key, (n, rows)), seconds in zip(points.items(), together(device, requests), strict=True):
-                self._shares[key] = _by_rows(n, rows, seconds * self.plan_factor)
+            answers = self.costs.shares_of_many(device, requests)
+            for (key, (n, rows)), seconds in zip(points.items(), answers, strict=True):
+                self._shares[key] = _by_rows(n, rows, seconds * self._calibration)
 
     def _watts(self, device: str, kind: str) -> float:
         return self.power.watts(f"{device}/{kind}") if self.power else 0.0
@@ -153,8 +174,8 @@ class Tables:
 def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
     """Extent of an axis, and numbers of rows to ask for.
 
-    Of channels and of long axes only those at which cuts are made: others, which tiles don't like, would spoil what
-    lies between.
+    Of channels and of long axes only those at which cuts are made: other numbers, which do not fill the schedules'
+    tiles, would distort the interpolation.
     """
     axis = kernel.axis(dim)
     n = axis.extent
@@ -164,7 +185,7 @@ def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
 
 
 def _ranges(device: str, extent: int, rows: np.ndarray) -> np.ndarray:
-    """Where a device's shares of so many rows lie, shape (n, 2)."""
+    """Ranges of a device's shares with these numbers of rows, shape (n, 2)."""
     return np.stack([0 * rows, rows] if device == "gpu" else [extent - rows, extent + 0 * rows], 1)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tvm_coexec.core.access import Node, Region, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
-from .cached_costs import Tables, side_by_side
+from .cached_costs import CachedCosts, side_by_side
 
 
 class PerShare(NamedTuple):
@@ -123,7 +123,7 @@ class ChainSweep:
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     last : int
     axis : SplitAxis
         Of the last kernel.
@@ -143,7 +143,7 @@ class ChainSweep:
         Work of each share, downloads and joins, and energy of the work beyond idle power.
     """
 
-    def __init__(self, tables: Tables, last: int, axis: SplitAxis, cuts: np.ndarray):
+    def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
         self.tables, self.graph = tables, tables.graph
         self.last, self.axis, self.cuts = last, axis, cuts
         self.members: list[int] = []
@@ -288,20 +288,20 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
     return cuts[[int(np.argmin(np.abs(cuts / axis.extent - ratio)))]]
 
 
-def chain_times(tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
+def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
     """Times of a set of kernels as one chain; `None` where it can't carry the split."""
     _, found = sweep_members(tables, members, axis, cuts)
     return found[0] if found else None
 
 
 def sweep_members(
-    tables: Tables, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray, starts: int = 1
+    tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray, starts: int = 1
 ) -> tuple[int, list[ChainTimes]]:
     """Times of a set of kernels as one chain, and of what is left of it without its first kernels.
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     members : sequence of int
         Ascending.
     axis : SplitAxis
@@ -329,7 +329,7 @@ def sweep_members(
     return members[0], found[::-1]
 
 
-def intervals(tables: Tables, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:
+def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:
     """Chains of consecutive kernels that end at `last`, from the shortest on; the sweep is shared, read it at once."""
     sweep = ChainSweep(tables, last, axis, cuts)
     for index in range(last, max(-1, last - longest), -1):

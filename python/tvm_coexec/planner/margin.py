@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.cost_models import Costs
 
 # Of costs that say nothing of their error: kernels measured alone run from warm caches and share no bandwidth, so that
@@ -11,7 +10,7 @@ DEFAULT_MIN_GAIN = 0.10
 LARGEST = 0.5
 
 
-def margin_of(graph: KernelGraph, costs: Costs) -> float:
+def margin_of(costs: Costs) -> float:
     """Part of the single-device time that a plan must promise to save.
 
     It is the mean of both devices' errors, by which the costs say that their sums over whole networks are off: what is
@@ -19,12 +18,10 @@ def margin_of(graph: KernelGraph, costs: Costs) -> float:
 
     Parameters
     ----------
-    graph : KernelGraph
     costs : Costs
         ``costs.error`` holds the relative error by device, as `Profile` does; costs without it have the margin
         `DEFAULT_MIN_GAIN`.
     """
-    errors = getattr(costs, "error", None)
-    if not errors:
+    if not costs.error:
         return DEFAULT_MIN_GAIN
-    return min(LARGEST, sum(errors.get(d, 0.0) for d in ("cpu", "gpu")) / 2)
+    return min(LARGEST, sum(costs.error.get(d, 0.0) for d in ("cpu", "gpu")) / 2)

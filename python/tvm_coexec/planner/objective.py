@@ -16,7 +16,7 @@ def score(objective: str, seconds: float, joules: float) -> float:
 
 def energy_j(sim: Simulator) -> float | None:
     """Joules of what was simulated; `None` where the costs know no power."""
-    power = getattr(sim.costs, "power", None)
+    power = sim.costs.power
     return None if power is None else power.energy_j(sim.now_s, sim.totals.busy_s)
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.costs import Link
+from tvm_coexec.core.reasons import Reason
 
 # The first is the default; the others are here to be compared with.
 STRATEGY_NAMES = ("coexec", "codl", "mulayer", "layerwise", "neurosurgeon", "single", "exhaustive")
 OBJECTIVES = ("latency", "energy", "edp")
 
-Notes = dict[str, str]
-Result = tuple[tuple[Segment, ...], Notes]
+# Why kernels stay whole, by their index.
+Reasons = dict[int, Reason]
+Result = tuple[tuple[Segment, ...], Reasons]
 
 
 def _ratio(value: object) -> float | None:
@@ -88,20 +88,3 @@ class Options:
 def check_options(**given: object) -> Options:
     """Options from what the user gave; `CoExecError` names the option that is wrong."""
     return checked(Options, given)
-
-
-class _Linked:
-    """Costs of the same kernels, the devices joined by a link of another bandwidth."""
-
-    def __init__(self, costs: Costs, bandwidth: float):
-        self._costs = costs
-        self.upload = Link(costs.upload.constant_s, 1.0 / bandwidth)
-        self.download = Link(costs.download.constant_s, 1.0 / bandwidth)
-
-    def __getattr__(self, name: str):
-        return getattr(self._costs, name)
-
-
-def linked(costs: Costs, options: Options) -> Costs:
-    """The costs with the link that the options ask for."""
-    return costs if options.bandwidth is None else _Linked(costs, options.bandwidth)  # type: ignore[return-value]

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from tvm_coexec.core.chains import Shares
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
-from tvm_coexec.cost_models import Costs
 
-from .cached_costs import Tables, side_by_side
+from .cached_costs import CachedCosts, side_by_side
 from .chain_reads import inner_slices, outer_needs, read_after_join
 from .sync_points import count_sync_points
 
@@ -72,7 +71,7 @@ class Simulator:
     Parameters
     ----------
     graph : KernelGraph
-    costs : Costs
+    costs : CachedCosts
 
     Attributes
     ----------
@@ -84,10 +83,9 @@ class Simulator:
     totals : Totals
     """
 
-    def __init__(self, graph: KernelGraph, costs: Costs):
+    def __init__(self, graph: KernelGraph, costs: CachedCosts):
         self.graph = graph
-        self.costs = costs if isinstance(costs, Tables) else Tables(graph, costs)
-        self.meeting = self.costs.meeting
+        self.costs, self.meeting = costs, costs.meeting
         self.host_s = 0.0
         self.gpu_s = 0.0
         self.where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
@@ -247,12 +245,12 @@ class Simulator:
         return self._on_host(parts.download_s, "download", part) + self._on_host(parts.join_s, "join")
 
 
-def simulate(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> float:
+def makespan_s(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> float:
     """Makespan in seconds of segments run in order."""
-    return ran(graph, costs, segments).now_s
+    return simulate(graph, costs, segments).now_s
 
 
-def ran(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> Simulator:
+def simulate(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> Simulator:
     """The simulator after all segments, outputs on the CPU."""
     sim = Simulator(graph, costs)
     for s in segments:
@@ -261,7 +259,7 @@ def ran(graph: KernelGraph, costs: Costs, segments: Sequence[Segment]) -> Simula
     return sim
 
 
-def with_times(graph: KernelGraph, costs: Costs, plan: Plan) -> Plan:
+def with_times(graph: KernelGraph, costs: CachedCosts, plan: Plan) -> Plan:
     """The plan with each segment's expected seconds; bringing the outputs to the CPU counts to the last."""
     sim = Simulator(graph, costs)
     parts = [sim.run(s) for s in plan.segments]

@@ -1,4 +1,4 @@
-"""What was decided, in a form that a person reads: chains, axes, cuts, devices, expected times, and reasons."""
+"""A plan as readable text: chains, axes, cuts, devices, expected times, and the reasons of whole kernels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.texts import shorten
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.planner import Simulator, ran
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import CachedCosts, Simulator, simulate
 from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
 from tvm_coexec.planner.sync_points import count_sync_points
@@ -25,17 +24,17 @@ _LONGEST_NAME = 36  # characters
 
 @dataclass(frozen=True)
 class Report:
-    """A plan explained with the graph it was made for.
+    """A plan with the graph that it was made for.
 
     Attributes
     ----------
     graph : KernelGraph
     plan : Plan or None
-        `None` when the whole model was left alone.
+        `None` if the model stays whole.
     reason : str
-        Why it was left alone.
+        Why the model stays whole.
     costs : Costs, optional
-        What the plan was made with; with them the report tells all that the simulated executor does.
+        The costs that the plan was made with; the report then includes the simulator's results.
     """
 
     graph: KernelGraph
@@ -46,13 +45,13 @@ class Report:
     @cached_property
     def simulated(self) -> Simulator | None:
         """The plan's simulated run; `None` without a plan or costs."""
-        if self.plan is None or self._tables is None:
+        if self.plan is None or self._cached is None:
             return None
-        return ran(self.graph, self._tables, self.plan.segments)
+        return simulate(self.graph, self._cached, self.plan.segments)
 
     @cached_property
-    def _tables(self) -> Tables | None:
-        return Tables(self.graph, self.costs) if self.costs is not None and self.graph.kernels else None
+    def _cached(self) -> CachedCosts | None:
+        return CachedCosts(self.graph, self.costs) if self.costs is not None and self.graph.kernels else None
 
     @property
     def expected_s(self) -> float:
@@ -63,22 +62,22 @@ class Report:
 
     @property
     def sync_points(self) -> int:
-        """How often the devices meet; that is the same by whatever costs."""
+        """Number of sync points; it does not depend on the costs."""
         return 0 if self.plan is None else count_sync_points(self.graph, self.plan.segments)
 
     @property
     def energy_j(self) -> float | None:
-        """Expected joules; `None` where the costs know no power."""
+        """Expected joules; `None` if the costs have no power model."""
         return None if self.simulated is None else energy_j(self.simulated)
 
     def alone_s(self) -> dict[str, float]:
         """Expected seconds of the whole model on each device alone; empty without costs."""
-        if self._tables is None:
+        if self._cached is None:
             return {}
-        return {d: ran(self.graph, self._tables, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
+        return {d: simulate(self.graph, self._cached, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
 
     def summary(self) -> str:
-        """One line."""
+        """Summarise the report in one line."""
         if self.plan is None:
             return f"the model stays whole: {self.reason}"
         kernels = len(self.graph.kernels)
@@ -90,8 +89,8 @@ class Report:
             whole = sum(len(s.kernels) for s in self.plan.segments if s.device == device)
             text += f", {whole} whole on the {device}" if whole else ""
         if self.expected_s:
-            known = "expected" if self.simulated is not None else "which the plan expected to take"
-            text += f", {known} {self.expected_s * 1e3:.3f} ms"
+            text += f", expected {self.expected_s * 1e3:.3f} ms"
+            text += "" if self.simulated is not None else " (stored in the plan)"
         if self.energy_j is not None:
             text += f" and {self.energy_j * 1e3:.3f} mJ"
         return text + verified_text.summary(self.plan)
@@ -112,7 +111,7 @@ class Report:
         return row
 
     def whole(self) -> list[tuple[int, str, str]]:
-        """Kernels left whole: index, name, reason."""
+        """Kernels left whole, as (index, name, reason)."""
         if self.plan is None:
             return []
         split = {k for c in self.plan.chains for k in c.kernels}
@@ -123,16 +122,16 @@ class Report:
         ]
 
     def largest(self, count: int = LARGEST) -> list[dict]:
-        """The kernels that are expected to take longest, the longest first; none without costs.
+        """The kernels with the largest expected times, in descending order; empty without costs.
 
-        Kernels that compute the same on the same device in the same time are one entry.
+        Kernels with equal signature, device and time are grouped in one entry.
 
         Returns
         -------
         list of dict
             ``kernels`` (indices), ``name``, ``device`` (``split`` for both), seconds of one kernel by device ``gpu_s``
             and ``cpu_s`` (`None` where it computes nothing), and ``fraction`` of the expected time that all of them
-            take. Of a kernel that is split the slower share counts, since both run at once.
+            take. For a split kernel the slower share counts, because both run at once.
         """
         if self.plan is None or self.simulated is None:
             return []
@@ -161,10 +160,12 @@ class Report:
             return self.summary() + "\n"
         lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}"]
         if alone := self.alone_s():
-            told = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
-            lines.append(f"alone: {told}; the better one takes {_times(min(alone.values()), self.expected_s)} as long")
+            seconds_text = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
+            lines.append(
+                f"alone: {seconds_text}; the better one takes {_times(min(alone.values()), self.expected_s)} as long"
+            )
         lines += [*verified_text.table(self.plan), ""]
-        times = "".join(f" {title:>9}" for title in ("gpu ms", "cpu ms", "share-out", "join"))
+        times = "".join(f" {title:>9}" for title in ("gpu ms", "cpu ms", "scatter", "join"))
         head = f"{'seg':>4} {'device':7} {'axis':6} {'cut':>12}{times}  kernels"
         lines += [head, "-" * len(head)]
         for row in self.segments():
@@ -194,11 +195,16 @@ def _kernels(row: dict) -> str:
 
 
 def _largest_lines(rows: list[dict]) -> list[str]:
-    """The table of the kernels that carry the expected time."""
+    """The table of the largest kernels."""
     if not rows:
         return []
     head = f"{'of total':>8} {'device':7} {'gpu ms':>9} {'cpu ms':>9}  kernels"
-    lines = ["", "largest kernels, equal ones together, by what they take of the expected time:", head, "-" * len(head)]
+    lines = [
+        "",
+        "largest kernels by their fraction of the expected time (equal kernels grouped):",
+        head,
+        "-" * len(head),
+    ]
     for row in rows:
         times = f"{_ms(row['gpu_s']):>9} {_ms(row['cpu_s']):>9}"
         what = f"{_run(row['kernels'])}: {shorten(row['name'], _LONGEST_NAME)}"

@@ -1,4 +1,4 @@
-"""Verified plans as a person reads them."""
+"""Verified plans as readable text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tvm_coexec.core.plan import Plan, Verified
 
 
 def summary(plan: Plan) -> str:
-    """A few words for one line; empty where nothing was verified."""
+    """Summary for one line; empty if nothing was verified."""
     working = [v for v in plan.verified if v.measured_s]
     kept = next((v for v in working if v.segments == plan.digest()), None)
     if kept is None:
@@ -17,7 +17,7 @@ def summary(plan: Plan) -> str:
 
 
 def table(plan: Plan) -> list[str]:
-    """Lines that tell of every plan; none where nothing was verified."""
+    """A table with one line per plan; empty if nothing was verified."""
     if not plan.verified:
         return []
     lines = ["", "verified:", f"  {'':4} {'plan':12}  {'strategy':10} {'chains':>6} {'expected':>10} {'measured':>10}"]

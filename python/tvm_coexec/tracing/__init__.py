@@ -1,8 +1,8 @@
-"""Seeing a run: what both devices did when, beside what the plan expected.
+"""Record a run: what both devices did when, next to what the plan expected.
 
-Read it in this order: `graph` (what a module says of its nodes), `record` (running it under the C++ recorder), `spans`
-(what that gives), `timeline` (the same as bars), and what is made of them: `table`, `chrome`, `pictures`. `load` opens
-the files of models.
+Read the modules in this order: `segments` (the annotated graph), `record` (run a module under the C++ recorder),
+`spans` (the recorder's output), `timeline` (spans as events on lanes), and the outputs: `table`, `chrome`, `pictures`.
+`load` opens compiled models and their inputs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from .pictures import draw_run
 from .record import Recording, Tracer, record
 from .segments import TracedGraph, TracedNode
 from .table import numbers, table
-from .timeline import Event, Timeline
+from .timeline import Timeline, TraceEvent
 
 __all__ = [
-    "Event",
     "Recording",
     "Timeline",
+    "TraceEvent",
     "TracedGraph",
     "TracedNode",
     "Tracer",

@@ -1,4 +1,4 @@
-"""A run as a file for Perfetto (ui.perfetto.dev) and chrome://tracing: the Trace Event Format, JSON."""
+"""Write a run in the Trace Event Format (JSON), for Perfetto (ui.perfetto.dev) and chrome://tracing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tvm_coexec.core.files import write_atomically
 
 from .record import Recording
-from .timeline import TRANSFERS, Event, Timeline
+from .timeline import TRANSFERS, Timeline, TraceEvent
 
 MEASURED, EXPECTED = 1, 2
 _LANES = {"cpu": (1, "CPU"), "gpu": (2, "GPU"), TRANSFERS: (3, "copies on the device")}
@@ -16,7 +16,19 @@ _PROCESSES = {MEASURED: "measured", EXPECTED: "expected by the plan"}
 
 
 def chrome_trace(recording: Recording, name: str = "the model") -> dict:
-    """The chosen run, and what the plan expected of it, as two processes; their lanes are threads."""
+    """Convert a recording to the Trace Event Format.
+
+    Parameters
+    ----------
+    recording : Recording
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    dict
+        The shown run and the plan's expectation are two processes, their lanes are threads.
+    """
     events = [*_process(MEASURED, recording.measured), *_slices(MEASURED, recording, recording.measured)]
     if recording.expected is not None:
         events += [*_process(EXPECTED, recording.expected), *_slices(EXPECTED, recording, recording.expected)]
@@ -33,7 +45,15 @@ def chrome_trace(recording: Recording, name: str = "the model") -> dict:
 
 
 def write_chrome(recording: Recording, path: str, name: str = "the model") -> None:
-    """Write the file, whole or not at all; one event a line."""
+    """Write a recording in the Trace Event Format, one event per line; the file is complete or not written.
+
+    Parameters
+    ----------
+    recording : Recording
+    path : str
+    name : str
+        Name of the model.
+    """
     trace = chrome_trace(recording, name)
     events = ",\n".join(json.dumps(e) for e in trace.pop("traceEvents"))
     write_atomically(path, f'{json.dumps(trace)[:-1]}, "traceEvents": [\n{events}\n]}}\n')
@@ -67,7 +87,7 @@ def _slices(pid: int, recording: Recording, timeline: Timeline) -> Iterator[dict
             yield arrow | {"ph": "f", "bp": "e", "tid": tid, "ts": _us(e.start_s)}
 
 
-def _title(e: Event, chain: int) -> str:
+def _title(e: TraceEvent, chain: int) -> str:
     if e.what == "work" and e.name:
         return e.name
     if e.what == "work":
@@ -75,7 +95,7 @@ def _title(e: Event, chain: int) -> str:
     return e.what
 
 
-def _args(e: Event, chain: int) -> dict[str, object]:
+def _args(e: TraceEvent, chain: int) -> dict[str, object]:
     args: dict[str, object] = {"what": e.what}
     if e.segment >= 0:
         args["segment"] = e.segment

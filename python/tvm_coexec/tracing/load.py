@@ -1,4 +1,4 @@
-"""Compiled models as files: what ``tvmc compile`` writes, and what ``export_library`` does."""
+"""Open files of compiled models (of ``tvmc compile`` or ``export_library``) and of inputs."""
 
 from __future__ import annotations
 
@@ -6,49 +6,73 @@ import os
 import shutil
 import tarfile
 import tempfile
+from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relay
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.executor.graph_json import Graph
-from tvm_coexec.opencl.runtime import error_text
 
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
 
 
 def open_model(path: str) -> tvm.runtime.Module:
-    """Load a model, as `tvm_coexec.create` takes it.
+    """Load a compiled model.
+
+    Parameters
+    ----------
+    path : str
+        A ``.tar`` of ``tvmc compile``, or a ``.so`` or ``.tar`` of ``export_library``.
+
+    Returns
+    -------
+    Module
+        An executor factory, as `tvm_coexec.create` takes it.
 
     Raises
     ------
     CoExecError
-        For a file that is missing or no such model.
+        If the file is missing, or is not such a model.
     """
     if not os.path.isfile(path):
-        raise CoExecError(f"there is no file {path}")
+        raise CoExecError(f"there is no file {path}; check the path of the compiled model")
     try:
         with tarfile.open(path) as archive:
             if _GRAPH in archive.getnames():
                 return _from_tvmc(path, archive)
     except (tarfile.ReadError, EOFError):
-        pass  # a library, if anything
+        pass  # perhaps a library
     kinds = "give a .tar of tvmc compile, or a .so or .tar of export_library"
     if not path.endswith((".so", ".tar")):
-        raise CoExecError(f"{path} is no compiled model: {kinds}")
+        raise CoExecError(f"{path} is not a compiled model: {kinds}")
     try:
         lib = tvm.runtime.load_module(path)
         graph_json_of(lib)
     except (tvm.TVMError, RuntimeError, OSError, CoExecError) as err:
-        told = error_text(err).splitlines() or [type(err).__name__]
-        raise CoExecError(f"{path} is no compiled model ({told[-1]}): {kinds}") from None
+        raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {kinds}") from None
     return lib
 
 
 def open_library(path: str) -> tvm.runtime.Module:
-    """Load the functions alone of what ``tvmc compile`` wrote."""
+    """Load only the functions of a model that ``tvmc compile`` wrote.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    CoExecError
+        If the archive has no library that can be loaded.
+    """
     with tarfile.open(path) as archive, tempfile.TemporaryDirectory() as folder:
         return _library(path, archive, folder)
 
@@ -58,16 +82,16 @@ def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
         raise CoExecError(f"{path} is incomplete: it has no {_WEIGHTS}; compile the model again")
     with tempfile.TemporaryDirectory() as folder:
         lib = _library(path, archive, folder)
-        with open(_unpacked(path, archive, _GRAPH, folder), encoding="utf-8") as stream:
+        with open(_unpack(path, archive, _GRAPH, folder), encoding="utf-8") as stream:
             graph = stream.read()
-        with open(_unpacked(path, archive, _WEIGHTS, folder), "rb") as stream:
+        with open(_unpack(path, archive, _WEIGHTS, folder), "rb") as stream:
             packed = stream.read()
     try:
         weights = relay.load_param_dict(packed)
         create = tvm.get_global_func("tvm.graph_executor_factory.create")
         return create(graph, lib, "default", *(part for pair in weights.items() for part in pair))
     except (tvm.TVMError, ValueError) as err:
-        raise CoExecError(f"{path} is damaged: {error_text(err).splitlines()[-1]}; compile the model again") from None
+        raise CoExecError(f"{path} is damaged: {one_line(err)}; compile the model again") from None
 
 
 def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
@@ -76,51 +100,76 @@ def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Mo
     if name is None:
         raise CoExecError(f"{path} is incomplete: it has no {_LIBRARIES[0]}; compile the model again")
     try:
-        return tvm.runtime.load_module(_unpacked(path, archive, name, folder))
+        return tvm.runtime.load_module(_unpack(path, archive, name, folder))
     except (tvm.TVMError, RuntimeError, OSError) as err:
-        raise CoExecError(f"{path}: {name} in it can't be loaded: {error_text(err).splitlines()[-1]}") from None
+        raise CoExecError(f"{path}: its {name} cannot be loaded ({one_line(err)}); compile the model again") from None
 
 
-def _unpacked(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
+def _unpack(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
     member = archive.extractfile(name)
     if member is None:
-        raise CoExecError(f"{path} is damaged: {name} in it is no file; compile the model again")
+        raise CoExecError(f"{path} is damaged: its {name} is not a file; compile the model again")
     to = os.path.join(folder, name)
     with open(to, "wb") as out:
         shutil.copyfileobj(member, out)
     return to
 
 
-def input_types(lib: tvm.runtime.Module | object) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each input."""
+def input_types(lib: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and type of each input of a model.
+
+    Parameters
+    ----------
+    lib : executor factory
+
+    Returns
+    -------
+    dict of str to (tuple of int, str)
+    """
     graph = Graph(graph_json_of(lib))
     weights = set(getattr(lib, "module", lib)["get_graph_params"]().keys())
     entries = {graph.nodes[graph.entries[i].node].name: graph.entries[i] for i in graph.inputs}
     return {name: (e.shape, e.dtype) for name, e in entries.items() if name not in weights}
 
 
-def random_inputs(lib: tvm.runtime.Module | object, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs of a seed: normally distributed floats, small whole numbers."""
+def random_inputs(lib: Any, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw random inputs of a model: normally distributed floats, integers 0 or 1.
+
+    Parameters
+    ----------
+    lib : executor factory
+    seed : int
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+    """
     rng = np.random.default_rng(seed)
-    return {
-        name: (rng.standard_normal(shape) if "float" in dtype else rng.integers(0, 2, shape)).astype(dtype)
-        for name, (shape, dtype) in input_types(lib).items()
-    }
+    return {name: random_tensor(shape, dtype, rng) for name, (shape, dtype) in input_types(lib).items()}
 
 
-def read_inputs(path: str, lib: tvm.runtime.Module | object) -> dict[str, np.ndarray]:
-    """Inputs of a file that `numpy.savez` wrote.
+def read_inputs(path: str, lib: Any) -> dict[str, np.ndarray]:
+    """Read inputs of a model from a file that `numpy.savez` wrote.
+
+    Parameters
+    ----------
+    path : str
+    lib : executor factory
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
 
     Raises
     ------
     CoExecError
-        For a file that is missing or none, and for inputs that are missing, unknown, or of another shape or type.
+        If the file is missing or not such a file, or if an input is missing, unknown, or of another shape or type.
     """
     try:
         with np.load(path) as stored:
             found = dict(stored.items())
     except (OSError, ValueError, TypeError, AttributeError):
-        raise CoExecError(f"{path} is no complete .npz file; write it with numpy.savez") from None
+        raise CoExecError(f"{path} is not a complete .npz file; write it with numpy.savez") from None
     wanted = input_types(lib)
     for name in found:
         if name not in wanted:
@@ -129,6 +178,6 @@ def read_inputs(path: str, lib: tvm.runtime.Module | object) -> dict[str, np.nda
         if name not in found:
             raise CoExecError(f"{path} has no input '{name}'; add it with numpy.savez")
         if found[name].shape != shape or found[name].dtype != np.dtype(dtype):
-            told = f"{found[name].dtype}{list(found[name].shape)}"
-            raise CoExecError(f"{path}: '{name}' is {told}, the model takes {dtype}{list(shape)}")
+            given = f"{found[name].dtype}{list(found[name].shape)}"
+            raise CoExecError(f"{path}: '{name}' is {given}, the model takes {dtype}{list(shape)}")
     return found

@@ -1,4 +1,4 @@
-"""The files that a recording is written to, as commands name them."""
+"""Output files of a recording, as the commands' options name them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .table import expected_numbers, numbers, segment_rows, table
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where to write what; `None` for what was not asked for.
+    """Paths of output files; `None` for those that were not requested.
 
     Attributes
     ----------
     trace : str, optional
-        Trace Event JSON, for Perfetto.
+        Trace TraceEvent JSON, for Perfetto.
     png, html : str, optional
         Both timelines as an image, and as a page with the table.
     json : str, optional
@@ -33,25 +33,37 @@ class Outputs:
     json: str | None = None
 
     def write(self, recording: Recording, name: str) -> list[str]:
-        """Write all that was asked for; returns a line for each."""
-        told = []
+        """Write the requested files.
+
+        Parameters
+        ----------
+        recording : Recording
+        name : str
+            Name of the model.
+
+        Returns
+        -------
+        list of str
+            One line per file, for the user.
+        """
+        lines = []
         if self.trace:
             write_chrome(recording, self.trace, name)
-            told.append(f"{self.trace}: the trace, for ui.perfetto.dev or chrome://tracing")
+            lines.append(f"{self.trace}: the trace, for ui.perfetto.dev or chrome://tracing")
         if self.png or self.html:
             from tvm_coexec.drawing import write_html, write_png
 
             drawing = draw_run(recording, name)
             if self.png:
                 write_png(drawing, self.png)
-                told.append(f"{self.png}: both timelines")
+                lines.append(f"{self.png}: both timelines")
             if self.html:
                 write_html(drawing, self.html, table(recording, name))
-                told.append(f"{self.html}: both timelines, and the table")
+                lines.append(f"{self.html}: both timelines, and the table")
         if self.json:
             write_atomically(self.json, json.dumps(_content(recording, name), indent=1) + "\n")
-            told.append(f"{self.json}: the numbers")
-        return told
+            lines.append(f"{self.json}: the numbers")
+        return lines
 
 
 def _content(recording: Recording, name: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A run as a picture: the plan's lanes above the measured ones, on one axis."""
+"""Draw a run: the plan's lanes above the measured ones, on one time axis."""
 
 from __future__ import annotations
 
@@ -7,26 +7,39 @@ from tvm_coexec.drawing import Bar, Drawing, Lane, timelines
 
 from .record import Recording
 from .segments import TracedGraph
-from .timeline import Event, Timeline
+from .timeline import Timeline, TraceEvent
 
 WIDTH = 1280.0
-_LONGEST_TIP = 80  # characters of a line
+_LONGEST_TIP = 80  # characters per line
 _LANES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 def draw_run(recording: Recording, name: str = "the model", width: float = WIDTH) -> Drawing:
-    """Draw the chosen run beside what the plan expected."""
+    """Draw the shown run of a recording next to the plan's expectation.
+
+    Parameters
+    ----------
+    recording : Recording
+    name : str
+        Name of the model.
+    width : float
+        Width of the picture, in pixels.
+
+    Returns
+    -------
+    Drawing
+    """
     title = f"{name}: {recording.measured.total_s * 1e3:.3f} ms measured"
     lanes: list[Lane] = []
     if recording.expected is not None:
         title += f", {recording.expected.total_s * 1e3:.3f} ms expected"
-        lanes += lanes_of(recording.graph, recording.expected, "plan")
-    lanes += lanes_of(recording.graph, recording.measured, "run")
+        lanes += _lanes(recording.graph, recording.expected, "plan")
+    lanes += _lanes(recording.graph, recording.measured, "run")
     return Drawing(title, (("Timelines", timelines(lanes, title, width)),))
 
 
-def lanes_of(graph: TracedGraph, timeline: Timeline, suffix: str) -> list[Lane]:
-    """The host's and the GPU's lane."""
+def _lanes(graph: TracedGraph, timeline: Timeline, suffix: str) -> list[Lane]:
+    """Return the host's lane and, if it has events, the GPU's."""
     return [
         Lane(f"{title} {suffix}", device, _bars(graph, timeline.lane(device)))
         for device, title in _LANES.items()
@@ -34,8 +47,8 @@ def lanes_of(graph: TracedGraph, timeline: Timeline, suffix: str) -> list[Lane]:
     ]
 
 
-def _bars(graph: TracedGraph, events: list[Event]) -> tuple[Bar, ...]:
-    """Bars that don't overlap: on two queues kernels may."""
+def _bars(graph: TracedGraph, events: list[TraceEvent]) -> tuple[Bar, ...]:
+    """Return bars that do not overlap, although kernels on two queues may."""
     bars: list[Bar] = []
     at = 0.0
     for e in sorted(events, key=lambda e: e.start_s):

@@ -1,4 +1,4 @@
-"""Running a module under the recorder."""
+"""Run a module under the recorder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tvm
@@ -17,7 +18,7 @@ from tvm_coexec.executor.create import create
 from tvm_coexec.opencl import runtime
 
 from .segments import TracedGraph
-from .spans import Spans, spans_of
+from .spans import Spans, parse_spans
 from .timeline import Timeline, expected_timeline, measured_timeline
 
 logger = logging.getLogger("tvm_coexec")
@@ -27,13 +28,13 @@ RUNS, WARM_UP = 10, 3
 
 @dataclass(frozen=True)
 class Recording:
-    """Some runs of a module, and what happened in them.
+    """Several runs of a module and everything that was recorded during them.
 
     Attributes
     ----------
     graph : TracedGraph
     windows : tuple of (int, int)
-        When each run began and ended, in nanoseconds of `time.monotonic_ns`.
+        Start and end of each run, in nanoseconds of `time.monotonic_ns`.
     spans : Spans
     """
 
@@ -43,53 +44,57 @@ class Recording:
 
     @property
     def seconds(self) -> list[float]:
-        """What each run took."""
+        """Seconds of each run."""
         return [(end - begin) / 1e9 for begin, end in self.windows]
 
     @cached_property
     def chosen(self) -> tuple[int, int]:
-        """The run that is shown: the median one, of those that are recorded as a whole."""
+        """Start and end of the shown run: the one of median time among the runs that are recorded completely."""
         first = self.spans.spans[0].begin_ns if self.spans.dropped and self.spans.spans else 0
         whole = [w for w in self.windows if w[0] >= first]
         if not whole:
-            raise CoExecError("one run has more events than the recorder holds: nothing can be shown of it")
+            raise CoExecError("one run has more events than the recorder holds; trace a smaller model")
         return sorted(whole, key=lambda w: w[1] - w[0])[(len(whole) - 1) // 2]
 
     @cached_property
     def measured(self) -> Timeline:
-        """What happened in the chosen run."""
+        """Timeline of the shown run."""
         return measured_timeline(self.graph, self.spans, self.chosen)
 
     @cached_property
     def expected(self) -> Timeline | None:
-        """What the plan expected; `None` where the module doesn't say."""
+        """Timeline that the plan expected; `None` if the module has none."""
         return None if self.graph.expected is None else expected_timeline(self.graph)
 
 
 class Tracer:
-    """Wraps the functions of one executor, and records its runs.
+    """Wraps the functions of one executor and records its runs.
 
-    Give `wrap` to `tvm_coexec.create`, or the module that it returns to another executor of the same graph. Until
-    `record` is called nothing is recorded.
+    Pass `wrap` to `tvm_coexec.create`, or pass the module that it returns to another executor of the same graph.
+    Nothing is recorded until `record` is called.
     """
 
     def __init__(self) -> None:
         self.graph: TracedGraph | None = None
 
     def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:
-        """Return the module to take functions from.
+        """Return the module whose functions the executor calls.
 
         Parameters
         ----------
         graph_json : str
-            The graph that the executor gets.
+            The executor's graph.
         module : Module
-            The one with its functions.
+            The module with its functions.
+
+        Returns
+        -------
+        Module
 
         Raises
         ------
         CoExecError
-            Where OpenCL is TVM's own.
+            If TVM's own OpenCL runtime is in use.
         """
         if not runtime.is_ours():
             raise CoExecError(runtime.why_not_ours("a run can't be traced"))
@@ -103,8 +108,22 @@ class Tracer:
         warm_up: int = WARM_UP,
         ready: Callable[[], object] = lambda: None,
     ) -> Recording:
-        """Call `run` some times unrecorded, then `ready`, then `run` some times recorded; it runs the executor once."""
-        assert self.graph is not None, "wrap comes first"
+        """Record several runs.
+
+        Parameters
+        ----------
+        run : callable
+            Runs the executor once.
+        runs, warm_up : int
+            Number of recorded runs, and of unrecorded runs before them.
+        ready : callable
+            Called between the unrecorded and the recorded runs.
+
+        Returns
+        -------
+        Recording
+        """
+        assert self.graph is not None, "call wrap before record"
         with progress(what="recording", unit="run", total=warm_up + runs) as bar:
             for _ in range(warm_up):
                 run()
@@ -117,17 +136,17 @@ class Tracer:
                     begin = time.monotonic_ns()
                     run()
                     windows.append((begin, time.monotonic_ns()))
-                    bar.update()  # between runs: what it takes is part of none
+                    bar.update()  # between runs, so that its time is in none of them
             finally:
                 taken = runtime.trace_take()
-        recording = Recording(self.graph, tuple(windows), spans_of(taken))
+        recording = Recording(self.graph, tuple(windows), parse_spans(taken))
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)
         return recording
 
 
 def record(
-    lib: tvm.runtime.Module | object,
+    lib: Any,
     inputs: dict[str, np.ndarray],
     runs: int = RUNS,
     warm_up: int = WARM_UP,
@@ -143,16 +162,20 @@ def record(
     inputs : dict of str to array
         Set once, before the first run.
     runs, warm_up : int
-        How many runs are recorded, and how many are made before.
+        Number of recorded runs, and of unrecorded runs before them.
     devices : sequence of Device, optional
         As `tvm_coexec.create` takes them.
     ready : callable
-        Called between the first runs and the recorded ones.
+        Called between the unrecorded and the recorded runs.
+
+    Returns
+    -------
+    Recording
 
     Raises
     ------
     CoExecError
-        When a device is missing, or OpenCL is TVM's own.
+        If a device is missing, or if TVM's own OpenCL runtime is in use.
     """
     tracer = Tracer()
     module = create(lib, devices, wrap=tracer.wrap)

@@ -1,13 +1,13 @@
-"""What a graph says of its operator nodes: what they call, where, and for which segment of the plan."""
+"""Operator nodes of an annotated graph: function, device, and segment of the plan."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from tvm_coexec.executor.annotations import metadata_of
+from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.graph_json import COPY, NOTHING, Graph
 
-HELPER = "coexec_"  # functions that are put into a graph to run it, not compiled from the model
+HELPER = "coexec_"  # prefix of functions that `executor.memory.rewrite` adds to a graph
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class TracedNode:
     ----------
     name, function : str
     device : str
-        ``cpu`` or ``gpu``: where its result is.
+        ``cpu`` or ``gpu``: the device of its result.
     segment : int
-        Number in the plan; -1 where the graph doesn't say.
+        Index in the plan; -1 if the graph has no annotation of it.
     role : str
-        ``work``, ``slice``, ``upload``, ``download`` or ``join``; of a function that was put in to run the graph,
-        ``help``.
+        ``work``, ``slice``, ``upload``, ``download``, ``join``, or ``help`` for a function that was added to run the
+        graph.
     """
 
     name: str
@@ -33,23 +33,23 @@ class TracedNode:
     role: str = "work"
 
     @property
-    def called(self) -> bool:
-        """Whether the executor asks a module for its function."""
+    def is_call(self) -> bool:
+        """Whether the executor calls a module's function for it."""
         return self.function not in (COPY, NOTHING)
 
 
 @dataclass(frozen=True)
 class TracedGraph:
-    """A graph as far as a trace goes.
+    """The operator nodes of a graph and its annotations.
 
     Attributes
     ----------
     nodes : tuple of TracedNode
-        Operator nodes in the order in which they run.
+        Operator nodes in order of execution.
     segments : tuple of dict
-        The plan's; see `metadata`. Empty where the graph doesn't say.
+        Segments of the plan; see `executor.annotations`. Empty for a graph without annotations.
     expected : dict, optional
-        What the plan expected; see `metadata`.
+        Times that the plan expected; see `executor.annotations`.
     """
 
     nodes: tuple[TracedNode, ...]
@@ -58,47 +58,67 @@ class TracedGraph:
 
     @staticmethod
     def from_json(text: str) -> TracedGraph:
-        """Read a graph, also one that was rewritten after it was built."""
+        """Read a graph, as it was built or after it was rewritten.
+
+        Parameters
+        ----------
+        text : str
+            The executor's JSON.
+
+        Returns
+        -------
+        TracedGraph
+        """
         graph = Graph(text)
-        metadata = metadata_of(graph) or {}
+        metadata = read_metadata(graph) or {}
         named = metadata.get("nodes", {})
         nodes = [
             _node(n.name, n.function, "cpu" if graph.entries[n.outputs[0]].on_cpu else "gpu", named.get(n.name))
             for n in graph.nodes
             if n.function
         ]
-        return TracedGraph(tuple(_with_helpers(nodes)), tuple(metadata.get("segments", ())), metadata.get("expected"))
+        return TracedGraph(tuple(_assign_helpers(nodes)), tuple(metadata.get("segments", ())), metadata.get("expected"))
 
     @property
     def calls(self) -> tuple[int, ...]:
-        """Indices of the nodes that call a function: what the recorder counts."""
-        return tuple(i for i, n in enumerate(self.nodes) if n.called)
+        """Indices of the nodes that call a function; the recorder numbers calls in this order."""
+        return tuple(i for i, n in enumerate(self.nodes) if n.is_call)
 
     @property
-    def described(self) -> bool:
-        """Whether any node is known to be part of a segment."""
+    def is_annotated(self) -> bool:
+        """Whether the segment of any node is known."""
         return any(n.segment >= 0 for n in self.nodes)
 
     @property
     def sync_points(self) -> int:
-        """Where one device takes what the other one has made; what goes the same way for a segment counts once."""
+        """Number of sync points: copies of one segment in one direction count once."""
         return len({(n.segment, n.device) for n in self.nodes if n.role in ("upload", "download")})
 
     def chain_of(self, segment: int) -> int:
-        """Number of the chain that a segment is, -1 for others."""
+        """Return the index of a segment's chain.
+
+        Parameters
+        ----------
+        segment : int
+
+        Returns
+        -------
+        int
+            -1 for a segment that is not a chain, or is unknown.
+        """
         return self.segments[segment]["chain"] if 0 <= segment < len(self.segments) else -1
 
 
-def _node(name: str, function: str, device: str, told: list | None) -> TracedNode:
-    if told is not None:
-        return TracedNode(name, function, device, *told)
+def _node(name: str, function: str, device: str, annotation: list | None) -> TracedNode:
+    if annotation is not None:
+        return TracedNode(name, function, device, *annotation)
     copied = "upload" if device == "gpu" else "download"
     role = copied if function == COPY else "help" if function.startswith(HELPER) else "work"
     return TracedNode(name, function, device, -1, role)
 
 
-def _with_helpers(nodes: list[TracedNode]) -> list[TracedNode]:
-    """What was put in after the build says nothing: it is there for what comes next."""
+def _assign_helpers(nodes: list[TracedNode]) -> list[TracedNode]:
+    """Assign nodes that were added after the build to the segment of the next annotated node."""
     segment = -1
     for i in range(len(nodes) - 1, -1, -1):
         if nodes[i].segment >= 0:

@@ -1,4 +1,4 @@
-"""What the C++ recorder gives, as it gives it."""
+"""The records of the C++ recorder."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ COPIES = ("upload", "download", "device copy", "hand-over")
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time; nanoseconds of `time.monotonic_ns`.
+    """One recorded interval, in nanoseconds of `time.monotonic_ns`.
 
     Attributes
     ----------
     kind : str
         ``call``, ``launch``, ``wait``, or one of `COPIES`.
     name : str
-        Of the function or kernel, or empty.
+        Name of the function or kernel; empty for others.
     call : int
-        Number of the traced call in which it happened, -1 outside of any.
+        Index of the traced call in which it happened; -1 outside of calls.
     thread : int
+        Threads are numbered in the order of their first spans.
     begin_ns, end_ns : int
-        On the host.
+        Start and end on the host.
     nbytes : int
-        Of a copy; of one that had to wait the last piece has them, the others have none.
+        Bytes of a copy. A copy that had to wait is in several spans, of which the last has the bytes and the others 0.
     device : int
-        ``opencl(device)``, -1 for none.
+        ``tvm.opencl(device)``; -1 for none.
     device_begin_ns, device_end_ns : int
-        When the device was at it, 0 where that isn't known.
+        Start and end on the device; 0 if unknown.
     """
 
     kind: str
@@ -44,16 +45,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Spans:
-    """All that was recorded.
+    """All spans of a recording.
 
     Attributes
     ----------
     spans : tuple of Span
-        In the order of their ends.
+        Sorted by end.
     dropped : int
-        How many older ones did not fit.
+        Number of older spans that did not fit into the recorder.
     uncertainty_ns : dict of int to int
-        By device: how far its times may be off, against the host's clock.
+        By device: the error bound of its times on the host's clock.
     """
 
     spans: tuple[Span, ...]
@@ -61,8 +62,17 @@ class Spans:
     uncertainty_ns: dict[int, int] | None = None
 
 
-def spans_of(taken: dict) -> Spans:
-    """Read what `runtime.trace_take` returned."""
+def parse_spans(taken: dict) -> Spans:
+    """Parse the record that `runtime.trace_take` returned.
+
+    Parameters
+    ----------
+    taken : dict
+
+    Returns
+    -------
+    Spans
+    """
     names = taken["names"]
     spans = tuple(Span(kind, names[name] if name >= 0 else "", *rest) for kind, name, *rest in taken["spans"])
     return Spans(spans, taken["dropped"], {c["device"]: c["uncertainty_ns"] for c in taken["clocks"]})

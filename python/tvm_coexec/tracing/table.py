@@ -1,38 +1,46 @@
-"""A run in numbers, beside what the plan expected."""
+"""A run in numbers, next to what the plan expected."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .record import Recording
 from .spans import COPIES
-from .timeline import COMPUTING, TRANSFERS, Event, Timeline
+from .timeline import COMPUTING, TRANSFERS, Timeline, TraceEvent
 
 _ROWS = (
     ("run", "ms", "run_s"),
     ("CPU: kernels", "ms", "cpu_work_s"),
     ("CPU: slices and joins", "ms", "cpu_slice_join_s"),
-    ("CPU: handing kernels to the GPU", "ms", "enqueue_s"),
+    ("CPU: launching GPU kernels", "ms", "enqueue_s"),
     ("CPU: copying", "ms", "copy_s"),
     ("CPU: waiting for the GPU", "ms", "wait_s"),
-    ("... while the GPU is at nothing", "ms", "idle_wait_s"),
+    ("... while the GPU is idle", "ms", "idle_wait_s"),
     ("CPU: the executor itself", "ms", "other_s"),
     ("GPU: kernels", "ms", "gpu_s"),
     ("both compute", "ms", "both_s"),
     ("uploaded", "MB", "uploaded_bytes"),
     ("downloaded", "MB", "downloaded_bytes"),
-    ("moved up and down", "MB", "moved_bytes"),
-    ("handed over without a copy", "MB", "handed_over_bytes"),
+    ("uploaded and downloaded", "MB", "moved_bytes"),
+    ("shared without a copy", "MB", "handed_over_bytes"),
     ("sync points", "", "sync_points"),
 )
 
 
 def numbers(timeline: Timeline) -> dict[str, float]:
-    """What a timeline adds up to; seconds and bytes.
+    """Sum up a timeline.
 
-    ``both_s`` is the time in which both devices compute: kernels, slices and joins. ``idle_wait_s`` is the part of
-    ``wait_s`` in which the GPU is at nothing: a driver, or another process, takes its time. ``sync_points`` counts
-    where one device takes what the other one has made; what goes the same way for the same segment counts once.
+    Parameters
+    ----------
+    timeline : Timeline
+
+    Returns
+    -------
+    dict of str to float
+        Seconds (``_s``), bytes (``_bytes``) and counts. ``both_s`` is the time during which both devices compute
+        (kernels, slices, joins). ``idle_wait_s`` is the part of ``wait_s`` during which the GPU is idle: the time of
+        the driver or of another process. Copies of one segment in one direction are one of the ``sync_points``.
     """
     host, gpu = timeline.lane("cpu"), timeline.lane("gpu")
 
@@ -63,25 +71,50 @@ def numbers(timeline: Timeline) -> dict[str, float]:
 
 
 def expected_numbers(recording: Recording) -> dict[str, float | None] | None:
-    """What a plan's timeline adds up to; `None` where the plan doesn't tell.
+    """Sum up the timeline that the plan expected.
 
-    It counts handing kernels over as the CPU's work, and what goes up and what goes down together.
+    A plan counts launches as the CPU's work, and uploads and downloads together.
+
+    Parameters
+    ----------
+    recording : Recording
+
+    Returns
+    -------
+    dict of str to (float or None), or None
+        As `numbers` returns it, with `None` for numbers that a plan does not have; `None` without an expectation.
     """
     if recording.expected is None:
         return None
-    told = recording.graph.expected
-    assert told is not None
-    found: dict[str, float | None] = dict(numbers(recording.expected))
-    unknown = dict.fromkeys(("enqueue_s", "uploaded_bytes", "downloaded_bytes", "handed_over_bytes", "other_s"))
-    unknown["cpu_work_s"] = found["cpu_work_s"] + found["enqueue_s"]  # type: ignore[operator]
-    return found | unknown | {"moved_bytes": told["bytes_moved"], "sync_points": told["sync_points"]}
+    expected = recording.graph.expected
+    assert expected is not None
+    sums = numbers(recording.expected)
+    unknown = ("enqueue_s", "uploaded_bytes", "downloaded_bytes", "handed_over_bytes", "other_s")
+    return {
+        **sums,
+        **dict.fromkeys(unknown),
+        "cpu_work_s": sums["cpu_work_s"] + sums["enqueue_s"],
+        "moved_bytes": expected["bytes_moved"],
+        "sync_points": expected["sync_points"],
+    }
 
 
-def segment_rows(recording: Recording) -> list[dict[str, object]]:
-    """One row per segment: what both devices spent on it, and what the plan expected of each; seconds."""
-    rows: list[dict[str, object]] = []
+def segment_rows(recording: Recording) -> list[dict[str, Any]]:
+    """Sum up each segment.
+
+    Parameters
+    ----------
+    recording : Recording
+
+    Returns
+    -------
+    list of dict
+        One row per segment of the plan: the segment, and under ``measured`` and ``expected`` the seconds of both
+        devices, or `None`.
+    """
+    rows: list[dict[str, Any]] = []
     for number, segment in enumerate(recording.graph.segments):
-        row: dict[str, object] = {"segment": number, "device": segment["device"]}
+        row: dict[str, Any] = {"segment": number, "device": segment["device"]}
         row |= {key: segment.get(key) for key in ("chain", "axis", "cut", "extent")}
         for kind, timeline in (("measured", recording.measured), ("expected", recording.expected)):
             own = [e for e in timeline.events if e.segment == number] if timeline is not None else None
@@ -96,7 +129,18 @@ def segment_rows(recording: Recording) -> list[dict[str, object]]:
 
 
 def table(recording: Recording, name: str = "the model") -> str:
-    """All of it as text."""
+    """Format a recording as text: the sums, a row per segment, and notes.
+
+    Parameters
+    ----------
+    recording : Recording
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    str
+    """
     measured, expected = numbers(recording.measured), expected_numbers(recording)
     seconds = recording.seconds
     head = f"{name}: {_ms(measured['run_s'])} ms, the median of {len(seconds)} runs"
@@ -108,7 +152,7 @@ def table(recording: Recording, name: str = "the model") -> str:
     for title, unit, key in _ROWS:
         if expected is None and key == "moved_bytes":
             continue
-        values = [measured, expected] if expected is not None else [measured]
+        values: list[Mapping[str, float | None]] = [measured] if expected is None else [measured, expected]
         lines.append(
             f"{title + (', ' + unit if unit else ''):34} " + " ".join(f"{_cell(v[key], unit):>10}" for v in values)
         )
@@ -119,7 +163,7 @@ def table(recording: Recording, name: str = "the model") -> str:
 
 def _segment_lines(recording: Recording) -> list[str]:
     rows = segment_rows(recording)
-    if not rows or not recording.graph.described:
+    if not rows or not recording.graph.is_annotated:
         return []
     titles = ("GPU", "CPU, launches", "copies, joins", "waiting")
     keys = ("gpu_s", "cpu_s", "share_out_and_join_s", "wait_s")
@@ -132,10 +176,10 @@ def _segment_lines(recording: Recording) -> list[str]:
         cut = "" if row["cut"] is None else f"{row['cut']}/{row['extent'] or '?'}"
         line = f"{row['segment']:>7} {row['device']:6} {row['axis'] or '':5} {cut:>11}"
         for key in keys:
-            told = _ms(row["measured"][key])  # type: ignore[index]
+            cell = _ms(row["measured"][key])
             if with_plan:
-                told += f" ({_ms(row['expected'][key])})"  # type: ignore[index]
-            line += f" {told:>{wide}}"
+                cell += f" ({_ms(row['expected'][key])})"
+            line += f" {cell:>{wide}}"
         lines.append(line)
     return lines
 
@@ -143,34 +187,34 @@ def _segment_lines(recording: Recording) -> list[str]:
 def _notes(recording: Recording) -> list[str]:
     notes = []
     if recording.measured.lane("gpu"):
-        told = recording.measured.uncertainty_s * 1e6
-        notes.append(f"the GPU's times against the CPU's may be off by {told:.1f} us")
-    if not recording.graph.described:
-        notes.append("which chain a kernel is part of, and what was expected, only modules say that were built by")
-        notes.append("tvm_coexec.build or tvmc compile --coexec; this one was not")
+        bound_us = recording.measured.uncertainty_s * 1e6
+        notes.append(f"the GPU's times against the CPU's may be off by {bound_us:.1f} us")
+    if not recording.graph.is_annotated:
+        notes.append("this module has no plan, so segments and expected times are unknown: build it with")
+        notes.append("tvm_coexec.build or tvmc compile --coexec")
     elif recording.expected is None:
-        notes.append("the plan was made, or replayed, without costs: it expected nothing")
+        notes.append("the plan was made or replayed without costs, so it has no expected times")
     if recording.spans.dropped:
         notes.append(f"the recorder was full: {recording.spans.dropped} events of the first runs are missing")
     return notes
 
 
-def _sum(events: Iterable[Event], lane: str, what: Sequence[str]) -> float:
+def _sum(events: Iterable[TraceEvent], lane: str, what: Sequence[str]) -> float:
     return sum(e.seconds for e in events if e.lane == lane and e.what in what)
 
 
-def _sync_points(host: Sequence[Event]) -> int:
-    meetings: set[tuple[int, str, int]] = set()
-    group = 0  # of copies that no segment is known of: those between two kernels are one meeting
+def _sync_points(host: Sequence[TraceEvent]) -> int:
+    sync_points: set[tuple[int, str, int]] = set()
+    group = 0  # of copies without a known segment: all between two kernels are one sync point
     for e in host:
         if e.what in ("upload", "download", "hand-over"):
-            meetings.add((e.segment, e.to, group if e.segment < 0 else 0))
+            sync_points.add((e.segment, e.to, group if e.segment < 0 else 0))
         elif e.what != "wait":
             group += 1
-    return len(meetings)
+    return len(sync_points)
 
 
-def _union(events: Iterable[Event]) -> list[tuple[float, float]]:
+def _union(events: Iterable[TraceEvent]) -> list[tuple[float, float]]:
     merged: list[tuple[float, float]] = []
     for start, end in sorted((e.start_s, e.end_s) for e in events):
         if merged and start <= merged[-1][1]:

@@ -1,7 +1,7 @@
-"""What happened in one run, as events on lanes: the host's, the GPU's, and what copies do on the device.
+"""One run as events on lanes: the host's, the GPU's, and that of copies on the device.
 
-The host is at one thing at a time, so what is inside of something else is cut out of it: a wait inside a copy, a copy
-inside a function.
+Events of the host do not overlap: the time of a nested event (a wait inside a copy, a copy inside a function) is cut
+out of the outer one.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ TRANSFERS = "transfers"
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something on a timeline; seconds from the start of the run.
+class TraceEvent:
+    """One event of a timeline, in seconds from the start of the run.
 
     Attributes
     ----------
     lane : str
-        ``cpu`` (the host), ``gpu``, or ``transfers``: commands that copy, on the device's side.
+        ``cpu`` (the host), ``gpu``, or ``transfers`` (the device's copy commands).
     start_s, end_s : float
     what : str
         ``work``, ``slice``, ``join``, ``enqueue``, ``upload``, ``download``, ``hand-over``, ``device copy``, ``wait``.
     segment : int
-        Of the plan; -1 where that isn't known.
+        Index in the plan; -1 if unknown.
     name : str
-        Of the function, kernel or node.
+        Name of the function, kernel or node.
     nbytes : int
+        Bytes of a copy.
     to : str
-        Of a copy: the device that gets the data.
+        Destination device of a copy.
     launched_s : float, optional
-        Of a kernel: when the host handed it to the driver.
+        When the host launched a kernel.
     """
 
     lane: str
@@ -51,7 +52,7 @@ class Event:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration in seconds."""
         return self.end_s - self.start_s
 
 
@@ -62,54 +63,75 @@ class Timeline:
     Attributes
     ----------
     total_s : float
-    events : tuple of Event
-        Lane by lane, in order.
+    events : tuple of TraceEvent
+        Sorted by lane, then by start.
     uncertainty_s : float
-        How far the GPU's times may be off against the host's.
+        Error bound of the GPU's times on the host's clock.
     sync_points : int or None
-        Where one device takes what the other one has made, also where that needs no copy; `None` if only the events
-        tell.
+        Number of sync points, including those without a copy; `None` if it has to be derived from the events.
     """
 
     total_s: float
-    events: tuple[Event, ...]
+    events: tuple[TraceEvent, ...]
     uncertainty_s: float = 0.0
     sync_points: int | None = None
 
-    def lane(self, name: str) -> list[Event]:
-        """Events of one lane."""
+    def lane(self, name: str) -> list[TraceEvent]:
+        """Return the events of one lane."""
         return [e for e in self.events if e.lane == name]
 
 
 def expected_timeline(graph: TracedGraph) -> Timeline:
-    """What a plan expected; where it has the host at nothing, the host waits for the GPU."""
-    told = graph.expected
-    assert told is not None
-    total_s = told["total_ns"] / 1e9
-    events = [Event(lane, a / 1e9, b / 1e9, what, segment) for lane, a, b, what, segment in told["events"]]
+    """Return the timeline that a plan expected, in which the host waits for the GPU whenever it has no other event.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        With `expected`.
+
+    Returns
+    -------
+    Timeline
+    """
+    expected = graph.expected
+    assert expected is not None
+    total_s = expected["total_ns"] / 1e9
+    events = [TraceEvent(lane, a / 1e9, b / 1e9, what, segment) for lane, a, b, what, segment in expected["events"]]
     host = sorted((e for e in events if e.lane == "cpu"), key=lambda e: e.start_s)
     at, segment = 0.0, -1
-    for e in [*host, Event("cpu", total_s, total_s, "end")]:
+    for e in [*host, TraceEvent("cpu", total_s, total_s, "end")]:
         if e.start_s - at > 1e-9:
-            # a chain's join follows what the chain waits for
-            events.append(Event("cpu", at, e.start_s, "wait", e.segment if e.segment >= 0 else segment))
+            # A chain waits before its join, so the wait belongs to the segment of the next event.
+            events.append(TraceEvent("cpu", at, e.start_s, "wait", e.segment if e.segment >= 0 else segment))
         at, segment = max(at, e.end_s), e.segment
     return Timeline(total_s, tuple(sorted(events, key=lambda e: (e.lane, e.start_s))))
 
 
 def measured_timeline(graph: TracedGraph, spans: Spans, window: tuple[int, int]) -> Timeline:
-    """What was recorded between two times of the host's clock."""
+    """Return the timeline of a run from recorded spans.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+    spans : Spans
+    window : (int, int)
+        Start and end of the run, in nanoseconds of the host's clock.
+
+    Returns
+    -------
+    Timeline
+    """
     inside = [s for s in spans.spans if s.begin_ns >= window[0] and s.end_ns <= window[1]]
     return Timeline(
         (window[1] - window[0]) / 1e9,
         tuple(sorted(_Reader(graph, inside, window[0]).events(), key=lambda e: (e.lane, e.start_s))),
         max((spans.uncertainty_ns or {}).values(), default=0) / 1e9,
-        graph.sync_points if graph.described else None,
+        graph.sync_points if graph.is_annotated else None,
     )
 
 
 class _Reader:
-    """Reads the spans of one run."""
+    """Converts the spans of one run to events."""
 
     def __init__(self, graph: TracedGraph, spans: Sequence[Span], begin_ns: int):
         self.graph, self.spans, self.begin_ns = graph, spans, begin_ns
@@ -117,7 +139,7 @@ class _Reader:
         self.host = threads.most_common(1)[0][0] if threads else -1
         self.nodes = self._nodes()
 
-    def events(self) -> Iterable[Event]:
+    def events(self) -> Iterable[TraceEvent]:
         for span in self.spans:
             if span.kind == "launch":
                 if span.device_end_ns:
@@ -136,15 +158,15 @@ class _Reader:
         node = self._node(span)
         return node.role if node is not None and node.role in COMPUTING else "work"
 
-    def _on_host(self) -> Iterable[Event]:
-        """Calls, and what happens between and inside of them; launches are a part of their calls."""
+    def _on_host(self) -> Iterable[TraceEvent]:
+        """Yield calls, and events between and inside of them; a launch is part of its call."""
         own = [s for s in self.spans if s.thread == self.host and s.kind != "launch"]
         calls = [s for s in own if s.kind == "call"]
         others = sorted((s for s in own if s.kind != "call"), key=lambda s: s.begin_ns)
         yield from (self._event("cpu", s.begin_ns, s.end_ns, s.kind, s) for s in others)
         next_other = 0
         for call in sorted(calls, key=lambda s: s.begin_ns):
-            what, at = self._of_call(call), call.begin_ns
+            what, at = self._classify_call(call), call.begin_ns
             while next_other < len(others) and others[next_other].begin_ns < call.end_ns:
                 inner = others[next_other]
                 next_other += 1
@@ -154,18 +176,18 @@ class _Reader:
                     at = inner.end_ns
             yield self._event("cpu", at, call.end_ns, what, call)
 
-    def _of_call(self, call: Span) -> str:
+    def _classify_call(self, call: Span) -> str:
         node = self._node(call)
         if node is None:
             return "work"
         return node.role if node.device == "cpu" and node.role in COMPUTING else "enqueue"
 
-    def _event(self, lane: str, begin_ns: int, end_ns: int, what: str, span: Span) -> Event:
+    def _event(self, lane: str, begin_ns: int, end_ns: int, what: str, span: Span) -> TraceEvent:
         node = self._node(span)
         to = ""
         if what in COPIES:
             to = node.device if node is not None else "cpu" if what == "download" else "gpu"
-        return Event(
+        return TraceEvent(
             lane,
             self._seconds(begin_ns),
             self._seconds(end_ns),
@@ -176,19 +198,19 @@ class _Reader:
             to,
         )
 
-    def _on_device(self, span: Span, lane: str, what: str) -> Event:
+    def _on_device(self, span: Span, lane: str, what: str) -> TraceEvent:
         event = self._event(lane, span.device_begin_ns, span.device_end_ns, what, span)
-        return Event(**{**vars(event), "launched_s": self._seconds(span.begin_ns)})
+        return TraceEvent(**{**vars(event), "launched_s": self._seconds(span.begin_ns)})
 
     def _seconds(self, ns: int) -> float:
         return (ns - self.begin_ns) / 1e9
 
     def _nodes(self) -> dict[int, int]:
-        """The node of each span, by identity: that of its call, or of the copy between two calls, in their order."""
+        """Return the node of each span, by `id`: the node of its call, or the next copy node between two calls."""
         calls = self.graph.calls
         found: dict[int, int] = {}
-        at = 0  # the node that may come next
-        waiting: list[Span] = []  # pieces of the copy whose last piece is still to come
+        at = 0  # first node that may come next
+        waiting: list[Span] = []  # pieces of a copy whose last piece is still missing
         for span in sorted(self.spans, key=lambda s: (s.begin_ns, -s.end_ns)):
             if span.call >= 0 and span.call < len(calls):
                 found[id(span)] = calls[span.call]
@@ -205,11 +227,11 @@ class _Reader:
         return found
 
     def _next_copy(self, at: int) -> int | None:
-        """The copy that the executor makes next: no node that calls a function may come before it."""
+        """Return the executor's next copy node; `None` if a node that calls a function comes first."""
         for index in range(at, len(self.graph.nodes)):
             node = self.graph.nodes[index]
             if node.function == COPY:
                 return index
-            if node.called:
+            if node.is_call:
                 return None
         return None

@@ -1,10 +1,9 @@
 """``tvmc compile`` with co-execution.
 
 TVM's own ``drive_compile`` and ``compile_model`` do the work: import, layouts, mixed precision, tuning records, dumps,
-export. Co-execution comes in at the one call that builds (`build_hook`): there tuning records are in force, so that
-both devices' layouts and the measured costs follow them, and there the pass context is the user's. What was asked for
-gets there in a context variable from the command line, and as an attribute of the module from a target ``coexec ...``
-(then it works from Python as well).
+export. Co-execution replaces the one call that builds (`build_hook`): tuning records are in force there, so layouts and
+measured costs follow them, and the pass context is the user's. The options reach it in a context variable from the
+command line, and as an attribute of the module from a target ``coexec ...`` (which works from Python as well).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.executor.annotations import Lowered, described
+from tvm_coexec.executor.annotations import LoweringCapture, annotate_graph
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
@@ -50,7 +49,7 @@ from .tuning_log import check_tuning_log
 logger = logging.getLogger("tvm_coexec")
 
 OPTIONS_ATTR = "coexec.options"
-# what the first part of an LLVM triple or the system's name of a machine stands for
+# Names of machines, in LLVM triples and in the operating system, that mean the same architecture.
 _MACHINES = {
     **dict.fromkeys(("x86_64", "amd64", "AMD64"), "x86_64"),
     **dict.fromkeys(("aarch64", "arm64"), "aarch64"),
@@ -62,13 +61,13 @@ _MACHINES = {
 
 @dataclass
 class _Request:
-    """One co-executed compilation: what was asked for, and then what came of it."""
+    """One co-executed compilation: the options, and later the results."""
 
     options: Given
     report: Report | None = None
     plan: Plan | None = None
     module: tvm.IRModule | None = None
-    lowered: Lowered | None = None
+    lowered: LoweringCapture | None = None
 
 
 _request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("coexec_request", default=None)
@@ -84,16 +83,16 @@ def _requested(request: _Request) -> Iterator[None]:
 
 
 def mark(mod: tvm.IRModule, params: dict | None = None, mod_name: str = "default", **opts: object) -> tvm.IRModule:
-    """The "partition function" of the target ``coexec``: notes the options in the module, for `build_hook`.
+    """The "partition function" of the target ``coexec``: stores the options in the module, for `build_hook`.
 
-    TVM calls it with the target's options but without the targets, and outside of tuning records: too early to divide.
+    TVM calls it without the targets and outside of tuning records, so the model can't be divided here yet.
     """
     text = json.dumps(from_target(opts))
     return mod.with_attr(OPTIONS_ATTR, tvm.runtime.String(text))  # TVM 0.17 doesn't convert a plain string here
 
 
 def build_hook(stock: Callable) -> Callable:
-    """Wrap ``tvm.driver.tvmc.compiler.build``: same arguments and result, for two devices where that was asked for."""
+    """Wrap ``tvm.driver.tvmc.compiler.build``: same arguments and result, for two devices on request."""
     signature = inspect.signature(stock)
 
     def build(*args: object, **kwargs: object) -> object:
@@ -116,7 +115,7 @@ def build_hook(stock: Callable) -> Callable:
             given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
             return stock(*bound.args, **bound.kwargs)
         given["tvm_target"] = targets(cpu, gpu)
-        return described(
+        return annotate_graph(
             lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
         )
 
@@ -138,13 +137,13 @@ def _check_executor(executor: Executor | None, runtime: Runtime | None) -> None:
 
 
 def _check_shapes(mod: tvm.IRModule) -> None:
-    """The graph executor takes static shapes only; TVM finds that out late, and doesn't say which input it is."""
+    """Check that shapes are static, as the graph executor needs; TVM reports it late and without the input's name."""
     if found := open_input(mod):
-        raise CoExecError(f"{found}: give all of it with --input-shapes")
+        raise CoExecError(f"{found}: give the full shape with --input-shapes")
 
 
 def drive_compile(args: argparse.Namespace) -> int:
-    """Run ``tvmc compile``; TVM's own, unless co-execution was asked for."""
+    """Run ``tvmc compile``; TVM's own, unless co-execution was requested."""
     asked, options = from_args(args)
     composite = codegen_options(args.target)
     if not asked and composite is None:
@@ -163,16 +162,16 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
     if args.output_format == "mlf":
         raise CoExecError("--output-format mlf is for microcontrollers, which have no GPU: co-execution needs so")
     if getattr(args, "workspace_pools", None):
-        raise CoExecError("--workspace-pools is for --executor aot, which can't co-execute: leave it out")
+        raise CoExecError("--workspace-pools is for --executor aot, which does not support co-execution: leave it out")
     if args.tuning_records and not os.path.isfile(args.tuning_records):
         raise CoExecError(f"--tuning-records: there is no file {args.tuning_records}")
     if args.tuning_records and not check_tuning_log(args.tuning_records):
         args.tuning_records = None
     cpu, gpu = devices_of(_target(args))
     _check_cross_compiler(cpu, args.cross_compiler)
-    CoExecPartition(cpu, gpu, None, **pass_options(options))  # finds what is wrong with them before the model is read
-    # an instrument of the context that TVM makes: another context inside would make --print-pass-times forget its times
-    request = _Request(options, lowered=Lowered())
+    CoExecPartition(cpu, gpu, None, **pass_options(options))  # checks the options before the model is read
+    # an instrument of TVM's own context: a nested context would lose the times of --print-pass-times
+    request = _Request(options, lowered=LoweringCapture())
     with StagedFiles() as files:
         args.output = files.stage(args.output)
         plan_file, report_file = (_staged(files, options.get(name), flag(name)) for name in OUTPUT)
@@ -193,7 +192,7 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
                 logger.warning("no plan was written: the model stays whole")
         elif plan_file not in (None, "-"):
             _write(plan_file, request.plan.to_json())
-        report = request.report.to_text() if request.report else "the model was divided before\n"
+        report = request.report.to_text() if request.report else "the model was already divided\n"
         if report_file not in (None, "-"):
             _write(report_file, report)
     if report_file == "-":
@@ -203,7 +202,7 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
 
 
 def _target(args: argparse.Namespace) -> Target:
-    """GPU target with the CPU as its host, in most cases; brings ``args.target`` into a form that leads TVM there."""
+    """Return the GPU target with the CPU as its host, and rewrite ``args.target`` so that TVM parses it to the same."""
     options = reconstruct_target_args(args)
     if from_json(args.target) is None:
         args.target = arrange(args.target, options)
@@ -216,10 +215,12 @@ def _target_from_cli(text: str, options: dict | None = None) -> tuple[Target, li
 
 
 def _check_cross_compiler(cpu: Target, cross_compiler: str) -> None:
-    """Finds before the work, not after it, that the library can't be linked."""
+    """Raise `CoExecError` if the library can't be linked, before compiling instead of after it."""
     if cross_compiler:
         if shutil.which(cross_compiler) is None:
-            raise CoExecError(f"--cross-compiler: there is no program '{cross_compiler}'; install it or name another")
+            raise CoExecError(
+                f"--cross-compiler: there is no program '{cross_compiler}'; install it or give another one"
+            )
         return
     triple = str(cpu.attrs.get("mtriple", ""))
     there, here = _MACHINES.get(triple.split("-")[0]), _MACHINES.get(platform.machine())
@@ -245,14 +246,14 @@ def _write(path: str, text: str) -> None:
 
 
 def _free_stdout() -> None:
-    """Standard output is for the report and the plan: the log, which tvmc sends there, goes to standard error."""
+    """Redirect tvmc's log from standard output, which is for the report and the plan, to standard error."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
 
 
 def _save_dumps(stock: Callable, request: _Request) -> Callable:
-    """``--dump-code relay`` shows the module that was built, with its chains."""
+    """Wrap ``save_dumps``: ``--dump-code relay`` shows the module that was built, with its chains."""
 
     def save_dumps(module_name: str, dumps: dict[str, str], *args: object, **kwargs: object) -> None:
         if "relay" in dumps and request.module is not None:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from tvm.driver.tvmc import TVMCException
 
-from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.texts import one_line
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.frontend.quiet import quiet_tvm
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more
@@ -23,15 +22,15 @@ def reported(verbose: int, what: str) -> Iterator[None]:
     Parameters
     ----------
     verbose : int
-        How often ``-v`` was given; from 1 on an error that isn't known to be the user's is shown with its stack, too.
+        Number of ``-v`` flags; if any, errors of unknown cause are shown with their stack trace.
     what : str
-        What was being done, for such errors.
+        The failed step, for the message of such errors.
     """
     try:
         with quiet_tvm():
             yield
     except TVMCException as err:
-        # another class than the base means something to tvmc's main: it has an exit status of its own
+        # keep subclasses: tvmc's main gives them other exit statuses
         raise (err if type(err) is not TVMCException else TVMCException(one_line(err))) from None
     except CoExecError as err:
         raise TVMCException(one_line(err)) from None

@@ -1,4 +1,4 @@
-"""The model file of ``tvmc compile``: what is wrong with one that can't be read."""
+"""The model file of ``tvmc compile``, and the errors for one that can't be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .messages import one_line
 
 
 class Frontends:
-    """``tvm.driver.tvmc.frontends`` as the compile command uses it; says what is wrong with a file it can't read."""
+    """``tvm.driver.tvmc.frontends`` as the compile command uses it, with one-sentence errors for unreadable files."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(frontends, name)
@@ -27,13 +27,15 @@ class Frontends:
     ) -> TVMCModel:
         try:
             is_onnx = model_format == "onnx" or (model_format is None and path.endswith(".onnx"))
-            if is_onnx and not kwargs and importlib.util.find_spec("onnx"):  # without onnx TVM says what to install
+            if (
+                is_onnx and not kwargs and importlib.util.find_spec("onnx")
+            ):  # if onnx is missing, TVM's own error names it
                 return TVMCModel(*import_onnx(read_onnx(path), path, shape_dict))
             return frontends.load_model(path, model_format, shape_dict, **kwargs)
         except (CoExecError, TVMCException):
             raise
         except Exception as err:
             raise TVMCException(
-                f"can't read the model {path}: {type(err).__name__}: {one_line(err)}; is the file complete and of the "
-                "right format (--model-format)?"
+                f"can't read the model {path}: {type(err).__name__}: {one_line(err)}; check that the file is complete "
+                "and that --model-format is right"
             ) from err

@@ -1,4 +1,4 @@
-"""What a user asks for with ``--coexec-...``, or with ``coexec -ratio=0.5`` in a target."""
+"""Options that a user gives as ``--coexec-...``, or as ``coexec -ratio=0.5`` in a target."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tvm_coexec.core.options import option, options_of
 from tvm_coexec.partition_options import PartitionOptions, check_partition_options
 
 PREFIX = "--coexec-"
-# What the user gave: the text of each option by its name.
+# Options as the user gave them: text by option name.
 Given = dict[str, str]
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Files to write besides the compiled module; ``-`` is standard output."""
+    """Files to write in addition to the compiled module; ``-`` is standard output."""
 
     dump_plan: str | None = option(None, "FILE", "write the plan as JSON; - writes to the console", str)
-    report: str | None = option(None, "FILE", "write what was decided; - writes to the console", str)
+    report: str | None = option(None, "FILE", "write the report on the plan; - writes to the console", str)
 
 
 PARTITION = tuple(options_of(PartitionOptions))
@@ -51,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     Values are checked later, not by argparse, which would print the usage of a hundred options around its error.
     """
-    # no defaults here: those in tvmc's --config file are already set, as the parser's
+    # no defaults here: the parser's defaults already hold the values of tvmc's --config file
     group = parser.add_argument_group(
-        "co-execution", "Let a CPU and a GPU work on the same operators at once. Give both in --target, in any order."
+        "co-execution", "Run operators on a CPU and a GPU at once. Give both in --target, in any order."
     )
     group.add_argument("--coexec", action="store_true", help="divide the model between the two devices of --target.")
     for options in (PartitionOptions, OutputOptions):
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def from_args(args: argparse.Namespace) -> tuple[bool, Given]:
     """Whether ``--coexec`` was given, and its options."""
     values = {name: getattr(args, "coexec_" + name) for name in (*PARTITION, *OUTPUT)}
-    # values from a configuration file are JSON, so numbers may be numbers
+    # values from a configuration file are JSON and need not be text
     return bool(args.coexec), {name: str(value) for name, value in values.items() if value is not None}
 
 
@@ -80,6 +80,6 @@ def from_target(opts: Mapping[str, object]) -> Given:
         name = key.replace("-", "_")
         if name not in (*PARTITION, *OUTPUT) or isinstance(value, bool):
             choices = ", ".join(f"{declared.flag(n, '-')}=..." for n in (*PARTITION, *OUTPUT))
-            raise CoExecError(f"target 'coexec' has no option '{key}' of this form; use {choices}")
+            raise CoExecError(f"target 'coexec' has no option '{key}'; use {choices}")
         given[name] = str(value)
     return given

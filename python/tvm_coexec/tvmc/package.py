@@ -1,4 +1,4 @@
-"""Which devices a compiled archive needs."""
+"""The devices that a compiled archive needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def device_types(path: str) -> list[int]:
     -------
     list of int
         Empty for archives without a graph of that kind (VM, Model Library Format) and for files that can't be opened:
-        these are TVM's to run, or to complain about.
+        TVM runs or rejects these itself.
 
     Raises
     ------
@@ -42,11 +42,13 @@ def device_types(path: str) -> list[int]:
             assert stream is not None
             return graph_device_types(stream.read().decode())
     except (tarfile.ReadError, EOFError):
-        raise TVMCException(f"{path} is no complete tar archive; compile the model again") from None
+        raise TVMCException(f"{path} is not a complete tar archive; compile the model again") from None
     except (OSError, tarfile.TarError):
         return []
     except (ValueError, KeyError, AttributeError, AssertionError) as err:
-        raise TVMCException(f"{path} is damaged: {_GRAPH} in it is no graph ({err}); compile the model again") from None
+        raise TVMCException(
+            f"{path} is damaged: {_GRAPH} in it is not a graph ({err}); compile the model again"
+        ) from None
 
 
 def graph_device_types(graph_json: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Putting something of ours in the place of one thing of TVM's."""
+"""Replacing attributes of TVM's modules and objects."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class Overlay:
-    """An object that is another one except for some attributes.
+    """A proxy of an object with some attributes replaced.
 
     Parameters
     ----------
     base : object
-        What answers everything else.
+        The object that all other attributes are read from.
     **replaced
         The attributes that differ.
     """
@@ -28,7 +28,7 @@ class Overlay:
 
 @contextmanager
 def replaced(owner: object, **attributes: object) -> Iterator[None]:
-    """Set attributes for the time of a ``with`` block."""
+    """Set attributes for the duration of a ``with`` block."""
     before = {name: getattr(owner, name) for name in attributes}
     try:
         for name, value in attributes.items():

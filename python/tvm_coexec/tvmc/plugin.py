@@ -1,13 +1,12 @@
-"""Where tvmc is changed, all of it.
+"""All changes to tvmc.
 
 ========================================  ==========================================================================
 ``main.REGISTERED_PARSER``                the ``compile`` command gets the options ``--coexec...``; the ``run`` command
                                           takes several devices; both get our ``drive_...``, which call TVM's
 ``composite_target.REGISTERED_CODEGEN``   ``coexec``: ``tvmc.compile(model, "coexec -ratio=0.5, opencl, llvm")``
-``compiler.build``                        partitions and builds for two targets where that was asked for
-``runner.executor``, ``debug_executor``   ``create`` adds the devices that a graph names and the caller left out; while
-                                          ``run --profile`` runs, that of ``debug_executor`` records what runs side by
-                                          side, too
+``compiler.build``                        partitions and builds for two targets if co-execution was requested
+``runner.executor``, ``debug_executor``   ``create`` adds the devices that a graph names and the caller left out; during
+                                          ``run --profile``, that of ``debug_executor`` also records both timelines
 ========================================  ==========================================================================
 
 Each replacement does what TVM's does unless co-execution was asked for or a module needs several devices.
@@ -25,9 +24,10 @@ from typing import Any
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
+from tvm_coexec.core.errors import one_line
+
 from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
-from .messages import one_line
 from .options import add_arguments
 from .patching import Overlay
 from .running import create_hook, drive_run, take_device_list
@@ -36,7 +36,7 @@ _installed = False
 
 
 def install() -> None:
-    """Put co-execution into ``tvm.driver.tvmc``; more than once does no harm."""
+    """Install co-execution in ``tvm.driver.tvmc``; further calls are no-ops."""
     global _installed
     if _installed:
         return
@@ -51,7 +51,7 @@ def install() -> None:
 
 
 def _with_device_list(add_run_parser: Callable) -> Callable:
-    """TVM parses the command line once while it makes this parser, so ``--device cpu,cl`` must be known by then."""
+    """Wrap TVM's function, which parses the command line already while it makes this parser: allow device lists."""
 
     def add(subparsers: Any, main_parser: argparse.ArgumentParser, json_params: list) -> None:
         add_run_parser(
@@ -62,7 +62,7 @@ def _with_device_list(add_run_parser: Callable) -> Callable:
 
 
 def _extend(subparsers: Any, main_parser: argparse.ArgumentParser, json_params: list) -> None:
-    """Runs after TVM's own functions: the commands are there."""
+    """Add our options; runs after TVM's own functions, when the commands exist."""
     commands = subparsers.choices
     add_arguments(commands["compile"])
     commands["compile"].set_defaults(func=drive_compile)
@@ -85,12 +85,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     before = sys.argv
     if argv is not None:
-        # TVM reads sys.argv itself while it makes the parser of `run`
+        # TVM itself reads sys.argv while it makes the parser of `run`
         sys.argv = [before[0], *argv]
     try:
         with _log_to_stderr():
             tvmc_main.main()
-    except TVMCException as err:  # TVM catches those of commands, not those before, such as a missing configuration
+    except TVMCException as err:  # TVM catches errors of commands, but not earlier ones such as a missing configuration
         sys.stderr.write(f"Error: {one_line(err)}\n")
         sys.exit(4)
     finally:
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
-    """Standard output is for results; TVM's ``main`` would send this package's log there."""
+    """Log to standard error: TVM's ``main`` would send the log to standard output, which is for results."""
     logger = logging.getLogger("tvm_coexec")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("tvmc: %(message)s"))

@@ -1,9 +1,9 @@
 """``tvmc run`` on several devices.
 
-TVM's own ``drive_run`` and ``run_module`` do the work: inputs, fill modes, RPC, timing, profiling, outputs. They know
-one device, and with one the executor would run a module for two on it without a word. So `create_hook` adds the
-devices that the graph names. The command names the CPU as *the* device then: inputs are set and the clock is read
-there, which makes times wall clock with the result on the CPU (a GPU's timer may count its own kernels only).
+TVM's own ``drive_run`` and ``run_module`` do the work: inputs, fill modes, RPC, timing, profiling, outputs. They pass
+a single device, on which the executor would silently run all of a module for two devices. So `create_hook` adds the
+devices that the graph names. The command then names the CPU as its device: inputs are set and the clock is read there,
+so that times are wall-clock times with the result on the CPU (a GPU's timer may count only its own kernels).
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
 from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing.load import open_model
 
 from . import trace_run as profiling
-from .messages import LOG_LEVELS, one_line, reported
+from .messages import LOG_LEVELS, reported
 from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
 from .patching import Overlay, replaced
 from .staging import StagedFiles
@@ -37,7 +38,7 @@ MICRO = "micro"
 
 
 def take_device_list(add_parser: Callable) -> Callable:
-    """Wrap argparse's ``add_parser``: ``--device`` of the parser made takes a list, and none by default."""
+    """Wrap argparse's ``add_parser``: ``--device`` of the new parser takes a list and has no default."""
 
     def add(name: str, **kwargs: object) -> argparse.ArgumentParser:
         parser = add_parser(name, **kwargs)
@@ -69,7 +70,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
     needed = device_types(args.PATH)
     profiling.check(args, needed)
     if len(needed) < 2:
-        # TVM's default is the CPU, whatever the module was compiled for
+        # TVM's default is the CPU, even for modules compiled for other devices
         default = given[0] if given else name_of(needed[0]) if needed else "cpu"
         args.device = next((d for d in given if DEVICE_NAMES.get(d) in needed), default)
         return runner.drive_run(args)
@@ -81,10 +82,10 @@ def drive_run(args: argparse.Namespace) -> int | None:
                 _require(tvm.runtime.Device(device_type, 0), "")
         with StagedFiles() as files:
             if args.outputs:
-                # numpy would add the suffix to the name that it is given
+                # numpy would append the suffix to a file name
                 args.outputs = files.stage(args.outputs if args.outputs.endswith(".npz") else args.outputs + ".npz")
             if args.inputs and os.path.isfile(args.inputs) and not zipfile.is_zipfile(args.inputs):
-                raise TVMCException(f"--inputs: {args.inputs} is no complete .npz file; write it with numpy.savez")
+                raise TVMCException(f"--inputs: {args.inputs} is not a complete .npz file; write it with numpy.savez")
             args.device = "cpu"
             ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
             if not args.rpc_tracker:
@@ -100,7 +101,7 @@ def _parse_devices(text: str | None, known: Collection[str]) -> list[str]:
     names = [] if text is None else [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:
-            raise TVMCException(f"--device: there is no '{name}'; use one of {', '.join(known)}")
+            raise TVMCException(f"--device: unknown device '{name}'; use one of {', '.join(known)}")
     if MICRO in names[1:] or names[:1] == [MICRO] != names:
         raise TVMCException(f"--device: '{MICRO}' can't be combined with other devices; give it alone")
     return names
@@ -110,26 +111,26 @@ def _check_given(path: str, given: list[str], needed: list[int]) -> None:
     if given and not {DEVICE_NAMES.get(d) for d in given}.issuperset(needed):
         names = ",".join(name_of(t) for t in needed)
         raise TVMCException(
-            f"{path} was compiled for {names} together, --device {','.join(given)} is not enough: leave --device out, "
-            f"or give --device {names}"
+            f"{path} needs the devices {names}, and --device names only {','.join(given)}: leave --device out, or "
+            f"give --device {names}"
         )
 
 
 @contextmanager
 def _remote_errors(needed: list[int]) -> Iterator[None]:
-    """An RPC server that can't load a module for a GPU says little, or nothing at all, about why."""
+    """Explain errors of an RPC server that can't load a module for a GPU: its own text says little or nothing."""
     try:
         yield
     except tvm.error.RPCError as err:
         devices = ",".join(name_of(t) for t in needed)
         raise TVMCException(
-            f"the RPC server can't run the module ({one_line(err)}): does it have the devices {devices}? "
+            f"the RPC server can't run the module ({one_line(err)}): check that it has the devices {devices}; "
             "`python -m tvm_coexec.rpc_server` is a server with OpenCL"
         ) from err
 
 
 def _check_shapes(stock: Callable) -> Callable:
-    """Wrap ``make_inputs_dict``: types by numpy's names, and the input whose shape is wrong by its name."""
+    """Wrap ``make_inputs_dict``: accept numpy's names of types, and name the input whose shape is wrong."""
 
     def make_inputs_dict(
         shape_dict: dict, dtype_dict: dict, inputs: str | None = None, *args: object, **kwargs: object
@@ -139,7 +140,9 @@ def _check_shapes(stock: Callable) -> Callable:
         for name, value in made.items():
             shape = tuple(int(d) for d in shape_dict[name])
             if value.shape != shape:
-                raise TVMCException(f"--inputs: '{name}' has the shape {value.shape}, the module takes {shape}")
+                raise TVMCException(
+                    f"--inputs: '{name}' has shape {value.shape}, but the module takes {shape}; correct the file"
+                )
         return made
 
     return make_inputs_dict
@@ -157,14 +160,16 @@ def create_hook(stock: Callable) -> Callable:
 def _create_here(path: str) -> Callable:
     """An executor's ``create`` that shares memory between the devices where it can, as `tvm_coexec.create` does.
 
-    TVM's library and device are those of an RPC session within the process, which knows no memory but its own.
+    TVM's library and device belong to an in-process RPC session, which can't share memory.
     """
 
     def create(_graph_json: str, _library: object, _device: object, *_args: object) -> Overlay:
         module = executor.create(open_model(path))
 
         def benchmark(_device: object, *given: object, **named: object) -> object:
-            return module.benchmark(tvm.cpu(), *given, **named)  # not the session's CPU, which is the same
+            return module.benchmark(
+                tvm.cpu(), *given, **named
+            )  # instead of the RPC session's CPU, which is the same device
 
         return Overlay(module, benchmark=benchmark)
 
@@ -173,13 +178,13 @@ def _create_here(path: str) -> Callable:
 
 def _all_devices(graph_json: str, device: object) -> object:
     if not isinstance(device, tvm.runtime.Device):
-        return device  # a list: the caller knows
+        return device  # a list: the caller has named all devices
     needed = graph_device_types(graph_json)
     if len(needed) < 2:
         return device
     if device.device_type % RPC_SESS_MASK != CPU:
         names = ", ".join(name_of(t) for t in needed)
-        raise TVMCException(f"the module runs on {names}: name the CPU as its device, which adds the other")
+        raise TVMCException(f"the module runs on {names}: name the CPU as its device; the others are added")
     session = getattr(device, "_rpc_sess", None)
     found = [device]
     for device_type in needed:

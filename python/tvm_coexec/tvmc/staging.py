@@ -12,10 +12,10 @@ from tvm_coexec.core.errors import CoExecError
 
 
 class StagedFiles:
-    """Files written aside, and moved to their places together when the ``with`` block ends without an error.
+    """Files written to temporary folders, and moved to their final paths when the ``with`` block ends without an error.
 
-    Aside is a folder next to each file's place, so that moving is a rename. What else is written into that folder (tvmc
-    puts dumps beside the archive) is moved, too. An unwritable place is found before any work is done.
+    Each temporary folder is next to the final path, so that moving is a rename. Other files written into that folder
+    (tvmc writes dumps next to the archive) are moved as well. An unwritable path is found before any work is done.
     """
 
     def __init__(self) -> None:
@@ -25,19 +25,19 @@ class StagedFiles:
         return self
 
     def stage(self, path: str, into_device: bool = False) -> str:
-        """Where to write what shall become `path`.
+        """Return the temporary path to write to for the final path `path`.
 
         Parameters
         ----------
         path : str
-            The file's place.
+            The final path.
         into_device : bool
-            Whether `path` may be a device or a pipe such as ``/dev/stderr``: these are written as they are, in place.
+            Whether `path` may be a device or a pipe such as ``/dev/stderr``, which is written directly.
 
         Raises
         ------
         CoExecError
-            When no file can be put there.
+            If no file can be written to that path.
         """
         final = os.path.realpath(path)
         if os.path.exists(final):
@@ -47,13 +47,13 @@ class StagedFiles:
             if not stat.S_ISREG(mode):
                 if into_device:
                     return final
-                raise CoExecError(f"can't write {path}: it is no ordinary file; name another")
+                raise CoExecError(f"can't write {path}: it is not a regular file; name another file")
         folder = os.path.dirname(final)
         if folder not in self._aside:
             try:
                 self._aside[folder] = tempfile.mkdtemp(prefix=".tvmc-", dir=folder)
             except OSError as err:
-                raise CoExecError(f"can't write {path}: {err.strerror}; choose another place") from None
+                raise CoExecError(f"can't write {path}: {err.strerror}; choose another path") from None
         return os.path.join(self._aside[folder], os.path.basename(final))
 
     def __exit__(
@@ -65,7 +65,7 @@ class StagedFiles:
                     for name in sorted(os.listdir(aside)):
                         os.replace(os.path.join(aside, name), os.path.join(folder, name))
         except OSError as problem:
-            raise CoExecError(f"can't write {problem.filename2}: {problem.strerror}; choose another place") from None
+            raise CoExecError(f"can't write {problem.filename2}: {problem.strerror}; choose another path") from None
         finally:
             for aside in self._aside.values():
                 shutil.rmtree(aside, ignore_errors=True)

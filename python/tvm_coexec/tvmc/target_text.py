@@ -1,7 +1,7 @@
-"""``--target``: which of its parts is the CPU, which the GPU, and what to say when one is missing.
+"""``--target``: which of its parts is the CPU and which the GPU, and the errors if one is missing.
 
-tvmc reads "opencl, llvm" as a target and its host. That is what a co-executed build needs, in this order; so a text in
-any order is brought into it, and TVM's own functions go on from there.
+tvmc reads "opencl, llvm" as a target and its host. A co-executed build needs this order; so a text in
+any order is rearranged, and TVM's own functions parse the result.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ import tvm
 from tvm.driver.tvmc.target import is_inline_json, parse_target
 from tvm.target import Target
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.targets import CPU_TYPES
-
-from .messages import one_line
 
 logger = logging.getLogger("tvm_coexec")
 
-CODEGEN = "coexec"  # the name of a target part that asks for co-execution
+CODEGEN = "coexec"  # name of the target part that requests co-execution
 DEFAULT_CPU = "llvm"
 DEFAULT_GPU = "opencl"
 
@@ -36,7 +34,7 @@ def codegen_options(text: str | None) -> dict[str, object] | None:
     assert text is not None
     try:
         return next((t["opts"] for t in parse_target(text) if t["name"] == CODEGEN), None)
-    except (ValueError, IndexError):  # TVM's own error comes later
+    except (ValueError, IndexError):  # TVM reports the error later
         return None
 
 
@@ -46,20 +44,20 @@ def arrange(text: str | None, options: Mapping[str, object] = MappingProxyType({
     Parameters
     ----------
     text : str or None
-        What the user gave, as plain text.
+        The text that the user gave.
     options : mapping
-        By target, what ``--target-llvm-mcpu`` and its kin say.
+        Values of ``--target-llvm-mcpu`` and similar flags, by target.
 
     Raises
     ------
     CoExecError
-        When a part isn't a target, or there aren't one CPU and one GPU. A missing one is filled in, with a note.
+        If a part isn't a target, or if there is more than one CPU or GPU. A missing one gets a default, with a warning.
     """
     text = text or ""
     try:
         parts = parse_target(text) if text.strip() else []
     except (ValueError, IndexError) as err:
-        problem = f"--target '{text}' can't be read ({one_line(err)}); write it like 'llvm -mcpu=..., opencl'"
+        problem = f"--target '{text}' can't be parsed ({one_line(err)}); write it like 'llvm -mcpu=..., opencl'"
         raise CoExecError(problem) from None
     others: list[str] = []
     cpus: list[dict] = []
@@ -70,17 +68,21 @@ def arrange(text: str | None, options: Mapping[str, object] = MappingProxyType({
         if not part["is_tvm_target"]:
             if not _is_codegen(part["name"]):
                 raise CoExecError(
-                    f"--target '{text}': '{part['name']}' is no target of this TVM; use a CPU target such as llvm and "
-                    "a GPU target such as opencl, vulkan, cuda or metal"
+                    f"--target '{text}': '{part['name']}' is not a target of this TVM; use a CPU target such as llvm "
+                    "and a GPU target such as opencl, vulkan, cuda or metal"
                 )
             others.append(part["raw"])
         else:
             (cpus if _is_cpu(part["raw"]) else gpus).append(part)
     if len(cpus) > 1 or len(gpus) > 1:
-        raise CoExecError(f"--coexec needs one CPU and one GPU in --target, '{text}' has {_count(cpus, gpus)}")
+        raise CoExecError(
+            f"--coexec needs one CPU and one GPU in --target, but '{text}' has {_count(cpus, gpus)}: keep one of each"
+        )
     hidden = _hidden_target(cpus + gpus)
     if hidden and not (cpus and gpus):
-        raise CoExecError(f"--target '{text}': put a space before '{hidden}', or it is read as part of the option")
+        raise CoExecError(
+            f"--target '{text}': put a space before '{hidden}', otherwise it is parsed as part of the option"
+        )
     if not gpus:
         logger.warning("--target names no GPU: using %s", DEFAULT_GPU)
     has_host = gpus and "host" in gpus[0]["opts"]
@@ -92,9 +94,9 @@ def arrange(text: str | None, options: Mapping[str, object] = MappingProxyType({
 
 
 def from_json(text: str | None) -> Target | None:
-    """The target, with its host, that inline JSON or a file gives; `None` for plain text.
+    """Return the target with its host from inline JSON or a file; `None` for plain text.
 
-    TVM 0.17 fails on these: it forgets to say that they have no other host.
+    TVM 0.17 fails on these, because it does not set their host.
     """
     if not text or _is_plain(text):
         return None
@@ -109,12 +111,12 @@ def from_json(text: str | None) -> Target | None:
 
 
 def devices_of(target: Target) -> tuple[Target, Target]:
-    """CPU and GPU target out of a target with its host, whichever is which.
+    """Return the CPU and the GPU target of a target with its host, in either order.
 
     Raises
     ------
     CoExecError
-        When there is no GPU among them, or when this TVM has no code generator for one.
+        If there is no GPU among them, or if this TVM has no code generator for one of them.
     """
     pair = [t for t in (target, target.host) if t is not None]
     cpus = [t for t in pair if t.get_target_device_type() in CPU_TYPES]
@@ -150,7 +152,7 @@ def _count(cpus: list, gpus: list) -> str:
 
 
 def _hidden_target(parts: list[dict]) -> str | None:
-    """``llvm -mcpu=x,opencl`` without a space is one option to TVM's parser: find the target in its value."""
+    """Find a target hidden in an option's value: TVM parses ``llvm -mcpu=x,opencl``, without a space, as one option."""
     kinds = set(Target.list_kinds())
     for part in parts:
         for name, value in part["opts"].items():

@@ -1,8 +1,7 @@
 """``tvmc run --profile`` of a module for several devices.
 
-TVM's debug executor runs every kernel alone and waits for it: times of kernels, but nothing of what runs side by side.
-So the module is run as `tvmc run` runs it first, under our recorder (see `tracing`), and that table is printed above
-TVM's.
+TVM's debug executor runs every kernel alone and waits for it, so its times do not show what runs concurrently. So the
+module is first run as `tvmc run` runs it, with our recorder (see `tracing`), and that table is printed above TVM's.
 """
 
 from __future__ import annotations
@@ -29,15 +28,17 @@ from .staging import StagedFiles
 logger = logging.getLogger("tvm_coexec")
 
 _FILES = {
-    "trace": "the median run, for ui.perfetto.dev or chrome://tracing (JSON)",
-    "png": "both timelines, expected and measured, as an image",
-    "html": "the same as a page, with details where the mouse points",
+    "trace": "write the median run for ui.perfetto.dev or chrome://tracing (JSON)",
+    "png": "draw expected and measured timelines as an image",
+    "html": "draw them as an HTML page with tooltips",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to ``tvmc run``."""
-    group = parser.add_argument_group("co-execution", "With --profile, of a module for two devices: what to write.")
+    group = parser.add_argument_group(
+        "co-execution", "Files to write with --profile for a module that uses two devices."
+    )
     for name, text in _FILES.items():
         group.add_argument(_flag(name), metavar="FILE", help=text + ".")
 
@@ -47,7 +48,7 @@ def _flag(name: str) -> str:
 
 
 def check(args: argparse.Namespace, needed: list[int]) -> None:
-    """Raise `TVMCException` for a file that nothing would be written to."""
+    """Raise `TVMCException` for an output file that would stay empty."""
     given = next((name for name in _FILES if getattr(args, f"profile_{name}", None)), None)
     if given is None:
         return
@@ -63,26 +64,26 @@ def check(args: argparse.Namespace, needed: list[int]) -> None:
 
 
 def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -> Callable:
-    """Wrap ``debug_executor.create``: the module made also records its runs, where it can.
+    """Wrap ``debug_executor.create``: the new module also records its runs, if it can.
 
     Parameters
     ----------
     stock : callable
         ``create(graph_json, library, device, ...)``, for all devices of the graph.
     args : Namespace
-        Of the command.
+        The command's arguments.
     files : StagedFiles
-        Where to put files, which are there when the command has succeeded.
+        Stages the output files until the command has succeeded.
     """
     staged = {n: files.stage(path) for n in _FILES if (path := getattr(args, f"profile_{n}", None))}
     if args.rpc_tracker or not runtime.is_ours():
-        why = "the run is on another machine" if args.rpc_tracker else "OpenCL is TVM's own"
-        logger.warning("each kernel is timed alone; what runs side by side is not recorded: %s", why)
+        why = "the run is on another machine" if args.rpc_tracker else "TVM's own OpenCL runtime is in use"
+        logger.warning("each kernel is timed alone; concurrent execution is not recorded: %s", why)
         return stock
     outputs = Outputs(**staged)
 
     def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object) -> object:
-        # TVM's library and device are those of an RPC session within the process, which wraps functions once more
+        # TVM's library and device belong to an in-process RPC session, which wraps functions once more
         module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
         tracer = Tracer()
         ours = executor.create(open_model(args.PATH), wrap=tracer.wrap)
@@ -100,7 +101,9 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
             return _Both(recording, module.profile(*inputs, **named), name, lines)
 
         def benchmark(_device: object, *given: object, **named: object) -> object:
-            return ours.benchmark(tvm.cpu(), *given, **named)  # not the session's CPU, which is the same
+            return ours.benchmark(
+                tvm.cpu(), *given, **named
+            )  # instead of the RPC session's CPU, which is the same device
 
         return Overlay(module, set_input=set_input, profile=profile, benchmark=benchmark)
 
@@ -109,7 +112,7 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
 
 @dataclass(frozen=True)
 class _Both:
-    """What is printed: our table, and TVM's."""
+    """The printed result: our table, then TVM's."""
 
     recording: Recording
     kernels: object

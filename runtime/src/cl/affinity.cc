@@ -28,8 +28,8 @@ void remember_affinity() {
     closedir(dir);
   }
   if (CPU_COUNT(&g_mask) <= 1) {
-    // Either a one-core machine, where it makes no difference, or TVM has pinned its only thread before we came: then
-    // every core is meant. The kernel intersects this with the cores that the process's cpuset allows.
+    // Either the machine has one core, or TVM has already pinned its only thread: allow every core. The kernel
+    // intersects this with the cores that the process's cpuset allows.
     for (int i = 0; i < CPU_SETSIZE; ++i) {
       CPU_SET(i, &g_mask);
     }
@@ -41,7 +41,7 @@ void run_unconfined(const std::function<void()>& f) {
   std::exception_ptr error;
   std::thread helper([&] {
     if (g_known) {
-      sched_setaffinity(0, sizeof g_mask, &g_mask);  // where it is not permitted, the inherited mask has to do
+      sched_setaffinity(0, sizeof g_mask, &g_mask);  // if this is not permitted, the inherited mask is kept
     }
     try {
       f();

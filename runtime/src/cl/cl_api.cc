@@ -12,7 +12,7 @@
 namespace coexec {
 namespace {
 
-// Linux loaders by soname first; then where Android vendors put theirs, which is not on the linker's path.
+// First the sonames of Linux loaders, then the paths of Android vendors, which are not on the linker's path.
 const char* const kCandidates[] = {
     "libOpenCL.so.1",
     "libOpenCL.so",

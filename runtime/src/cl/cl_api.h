@@ -1,6 +1,6 @@
-// Just enough of OpenCL 1.2 + SVM (2.0), declared by hand so that neither headers nor an import library are needed to
-// build, and a table of its functions that is filled by dlopen, so that a machine without OpenCL still loads us and can
-// say what it lacks.
+// The used subset of OpenCL 1.2 + SVM (2.0), declared by hand so that the build needs neither headers nor an import
+// library, and a table of its functions that is filled by dlopen, so that this library also loads on a machine without
+// OpenCL and can report what is missing.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -87,7 +87,8 @@ enum : cl_bitfield {
 constexpr cl_bool kBlocking = 1;
 constexpr cl_bool kAsync = 0;
 
-// X(return type, name without "cl", arguments). "Optional" ones exist since OpenCL 2.0 only, or only tests need them.
+// X(return type, name without "cl", arguments). "Optional" functions exist only since OpenCL 2.0, or are only used by
+// tests.
 #define COEXEC_CL_REQUIRED(X)                                                                                          \
   X(cl_int, GetPlatformIDs, (cl_uint, cl_platform_id*, cl_uint*))                                                      \
   X(cl_int, GetPlatformInfo, (cl_platform_id, cl_uint, size_t, void*, size_t*))                                        \
@@ -155,8 +156,7 @@ struct ClApi {
   bool has_svm() const;
 };
 
-// The table; the first call opens the library. Throws Error with the reason when there is none (every time it is
-// called).
+// The table; the first call opens the library. Every call throws Error with the reason if there is no library.
 const ClApi& cl();
 
 }  // namespace coexec

@@ -6,7 +6,7 @@ namespace {
 struct Entry {
   cl_int code;
   const char* name;
-  const char* hint;  // what a person can do about it, or null
+  const char* hint;  // cause or remedy, or null
 };
 
 const Entry kErrors[] = {

@@ -1,4 +1,4 @@
-// Errors of this runtime: one sentence that carries the OpenCL error's name and what was being done.
+// Errors of this runtime: one sentence with the failed operation and the OpenCL error's name.
 #pragma once
 #include <stdexcept>
 #include <string>

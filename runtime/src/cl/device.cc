@@ -10,7 +10,7 @@
 namespace coexec {
 namespace {
 
-constexpr size_t kLookAt = 16;  // a queue's commands: asking the driver about each at once would cost launches time
+constexpr size_t kLookAt = 16;  // commands of a queue checked at a time: checking all would slow down launches
 
 // Per thread and device: the stream set by SetStream (null: the device's own queue).
 thread_local std::vector<Queue*> t_current;
@@ -26,7 +26,7 @@ void Queue::add(const Event& e) {
   std::lock_guard<std::mutex> lock(mu_);
   last_ = e;
   in_flight_.push_back(e);
-  // What has ended lets go of what it needed, so that no chain grows behind the last command.
+  // Commands that have ended release the events they depend on, so that no chain of them grows.
   if (in_flight_.size() >= kLookAt) {
     settle_locked();
   }
@@ -34,7 +34,7 @@ void Queue::add(const Event& e) {
 
 void Queue::settle_locked() {
   const auto told = [](const Event& f) { return f->failure()->told(); };
-  while (!in_flight_.empty()) {  // in order: behind one that has not ended none has
+  while (!in_flight_.empty()) {  // in order: after one that has not ended, none has
     const Event& e = in_flight_.front();
     const std::shared_ptr<Failure> f = e->failure();
     if (!e->settled()) {
@@ -81,7 +81,7 @@ Device::Device(int id_, DeviceInfo info_, const Options& options) : id(id_), inf
   try {
     memory_ = choose_memory(info, options.memory, cl().has_svm());
   } catch (const Error& e) {
-    memory_error_ = e.what();  // the device is there and can be asked about; only its memory can't be used
+    memory_error_ = e.what();  // the device can be queried; only its memory is unusable
   }
 }
 
@@ -108,7 +108,7 @@ cl_command_queue Device::create_queue() {
     const cl_ulong properties[] = {CL_QUEUE_PROPERTIES, flags, 0};
     queue = cl().CreateCommandQueueWithProperties(context_, info.handle, properties, &code);
   }
-  if (!queue) {  // an OpenCL 1.x device behind a 2.x loader refuses the newer call
+  if (!queue) {  // an OpenCL 1.x device under a 2.x loader rejects the newer call
     queue = cl().CreateCommandQueue(context_, info.handle, flags, &code);
   }
   check(code, [&] { return "creating a command queue on " + text(); });
@@ -139,7 +139,7 @@ void Device::free_stream(Queue* stream) {
   check_stream(stream);
   try {
     finish(*stream);
-  } catch (const Error&) {  // whoever looks at the results is told
+  } catch (const Error&) {  // the reader of the results gets the error
   }
   if (t_current.size() > static_cast<size_t>(id) && t_current[id] == stream) {
     t_current[id] = nullptr;
@@ -150,8 +150,8 @@ void Device::free_stream(Queue* stream) {
   std::lock_guard<std::mutex> lock(mu_);
   stream->handle = nullptr;
   streams_.erase(std::find(streams_.begin(), streams_.end(), stream));
-  // Events of this queue, which live on in regions, know it by its address. All of them have ended, so that the next
-  // stream may have the same address.
+  // Events of this queue that are kept in regions refer to it by address. All of them have ended, so a later stream may
+  // have the same address.
   free_streams_.push_back(stream);
 }
 
@@ -194,7 +194,7 @@ void* Device::current_handle() {
 
 void Device::finish(Queue& queue) {
   check(cl().Finish(queue.handle), [&] { return "waiting for the queue of " + text(); });
-  queue.settle();  // clFinish doesn't say whether the commands went well
+  queue.settle();  // clFinish does not report failures of commands
 }
 
 void Device::sync(void* handle) {
@@ -265,7 +265,7 @@ Event Device::submitted(Queue& queue, cl_event event, std::shared_ptr<const std:
   Event e = std::make_shared<const EventRecord>(event, &queue, std::move(label), std::move(needs));
   queue.add(e);
   if (const cl_int code = cl().Flush(queue.handle)) {
-    // The caller will not know of the command, and so would not wait for it before its memory goes.
+    // The caller gets no event for the command, so it would not wait for it before freeing its memory.
     cl().WaitForEvents(1, &e->handle);
     raise(code, "sending " + *e->label + " to " + text());
   }
@@ -293,7 +293,7 @@ Workspace::Workspace() : options_(Options::from_environment()) {
     try {
       const int id = static_cast<int>(devices_.size());
       devices_.push_back(new Device(id, info, options_));
-    } catch (const Error& e) {  // a broken device must not take the others with it
+    } catch (const Error& e) {  // a broken device must not disable the others
       first_error = first_error.empty() ? e.what() : first_error;
     }
   }

@@ -49,7 +49,7 @@ DeviceInfo describe(cl_device_id d) {
   info.version = device_text(d, CL_DEVICE_VERSION);
   info.driver = device_text(d, CL_DRIVER_VERSION);
   info.type = query<cl_bitfield>(d, CL_DEVICE_TYPE);
-  info.svm = query<cl_bitfield>(d, CL_DEVICE_SVM_CAPABILITIES);  // an error before OpenCL 2.0: then 0
+  info.svm = query<cl_bitfield>(d, CL_DEVICE_SVM_CAPABILITIES);  // an error before OpenCL 2.0, which leaves 0
   info.unified = query<cl_bool>(d, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
   const std::string extensions = device_text(d, CL_DEVICE_EXTENSIONS);
   info.fp16 = has_word(extensions, "cl_khr_fp16");
@@ -135,7 +135,7 @@ std::vector<DeviceInfo> list_devices() {
   for (cl_uint p = 0; p < n_platforms; ++p) {
     cl_uint n = 0;
     if (cl().GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 0, nullptr, &n) != CL_SUCCESS || n == 0) {
-      continue;  // a driver whose device is absent must not hide the others
+      continue;  // a driver without a device must not hide the others
     }
     std::vector<cl_device_id> ids(n);
     if (cl().GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, n, ids.data(), nullptr) != CL_SUCCESS) {

@@ -1,4 +1,4 @@
-// Which OpenCL devices there are, what they can do, and in which order they become opencl(0), opencl(1), ...
+// Lists the OpenCL devices and their properties, in the order in which they become opencl(0), opencl(1), ...
 #pragma once
 #include <string>
 #include <vector>
@@ -10,7 +10,7 @@ namespace coexec {
 
 struct DeviceInfo {
   cl_device_id handle = nullptr;
-  int platform_index = 0;  // as clinfo counts them
+  int platform_index = 0;  // index as in clinfo
   int device_index = 0;
   std::string platform_name, platform_version;
   std::string name, vendor, version, driver;
@@ -30,12 +30,12 @@ struct DeviceInfo {
 // Every device of every platform, in the order in which the drivers list them.
 std::vector<DeviceInfo> list_devices();
 
-// The chosen ones, in order. `wanted` is a comma list of: "all" | "gpu" | "cpu" | "accelerator" | "P:D" (indexes) | a
-// part of a platform's or device's name. Within one item: GPUs, then accelerators, then CPUs. Throws Error when nothing
-// is matched.
+// The selected devices, in order. `wanted` is a comma list of: "all" | "gpu" | "cpu" | "accelerator" | "P:D" (indexes)
+// | a part of a platform's or device's name. Within one item: GPUs, then accelerators, then CPUs. Throws Error if no
+// device matches.
 std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const std::string& wanted);
 
-// The memory mode for a device: `wanted` if the device can do it (Error if not), or the best one for kAuto.
+// The memory mode for a device: `wanted` if the device supports it (else Error), or the best one for kAuto.
 MemoryMode choose_memory(const DeviceInfo& device, MemoryMode wanted, bool api_has_svm);
 
 }  // namespace coexec

@@ -47,7 +47,7 @@ void EventRecord::wait() const {
 }
 
 std::shared_ptr<Failure> EventRecord::failure() const {
-  std::vector<Event> done;  // given up outside of the lock
+  std::vector<Event> done;  // released outside the lock
   std::lock_guard<std::mutex> lock(mu_);
   if (!settled_) {
     const cl_int end = status();

@@ -1,4 +1,4 @@
-// A command that was enqueued: shared by everything that has to wait for it.
+// An enqueued command, shared by everything that has to wait for it.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -16,16 +16,16 @@ struct Queue;
 struct EventRecord;
 using Event = std::shared_ptr<const EventRecord>;
 
-// A command that has ended badly. One object is shared by it and by all that was to use its results.
+// The failure of a command. One object is shared by the command and all that use its results.
 class Failure {
  public:
   const cl_int code;
   const std::shared_ptr<const std::string> label;
 
   Failure(cl_int c, std::shared_ptr<const std::string> l) : code(c), label(std::move(l)) {}
-  void tell();             // this thread was given the error
-  bool told() const;       // any was
-  bool told_here() const;  // this one was: what another thread waited for says nothing to the one whose data it is
+  void tell();             // marks the error as reported to this thread
+  bool told() const;       // reported to any thread
+  bool told_here() const;  // reported to this thread; a report to another thread does not reach the data's owner
 
  private:
   mutable std::mutex mu_;
@@ -34,13 +34,13 @@ class Failure {
 
 struct EventRecord {
   cl_event handle;
-  const Queue* queue;  // queues are in order: a later command of the same one need not wait for this
+  const Queue* queue;  // queues are in order: later commands of the same queue need not wait for this one
   std::shared_ptr<const std::string> label;  // kernel name or kind of copy, for messages
-  // The number that the device's flag has when this has ended (signal.h); 0: nobody asked for that.
+  // The value of the device's flag when this command has ended (signal.h); 0: no flag was requested.
   mutable std::atomic<uint32_t> signal{0};
 
-  // `needs`: the commands whose results it uses. The driver itself passes failures on along wait lists only, which the
-  // earlier commands of the same queue are not on.
+  // `needs`: the commands whose results it uses. The driver propagates failures only along wait lists, which do not
+  // contain earlier commands of the same queue.
   EventRecord(cl_event e, const Queue* q, std::shared_ptr<const std::string> l, std::vector<Event> needs)
       : handle(e), queue(q), label(std::move(l)), needs_(std::move(needs)) {}
   EventRecord(const EventRecord&) = delete;
@@ -49,12 +49,12 @@ struct EventRecord {
 
   cl_int status() const;  // CL_QUEUED .. CL_COMPLETE, or a negative error code
   bool ended() const { return settled_ || status() <= CL_COMPLETE; }
-  void wait() const;  // Error that names the command when it (or what it uses) has failed
-  // Once it has ended: what went wrong, here or in what it uses; null if nothing did.
+  void wait() const;  // throws an Error that names the command if it, or one that it uses, has failed
+  // Once it has ended: the failure of the command or of one that it uses; null if there is none.
   std::shared_ptr<Failure> failure() const;
-  bool settled() const { return settled_; }  // failure() was asked for
-  // What has gone wrong by now in what it uses, or here; null if nothing is known of. For those who know from elsewhere
-  // that it has done its work.
+  bool settled() const { return settled_; }  // failure() has been called
+  // The failure known so far, of the command or of one that it uses; null if none is known. For callers that know by
+  // other means that the command has ended.
   std::shared_ptr<Failure> failure_so_far() const;
 
  private:
@@ -64,14 +64,13 @@ struct EventRecord {
   mutable std::shared_ptr<Failure> failure_;
 };
 
-// Which failed commands matter to one that comes behind them: none; those of which nobody has been told; those of which
-// this thread has not been told; all.
+// Which failures matter to a later command: none; those not reported yet; those not reported to this thread; all.
 enum class Heed { kNone, kUntold, kNews, kAll };
 
-// Events as OpenCL wants them, with the records kept alive.
+// A wait list in OpenCL's form, which keeps the records alive.
 class WaitList {
  public:
-  // Error if `e` has failed already and is to be heeded; one that fails later makes the waiting command fail, too.
+  // Throws if `e` has already failed and `heed` includes it; a later failure also fails the waiting command.
   void add(const Event& e, const Queue* except, Heed heed);
   bool empty() const { return handles_.empty(); }
   cl_uint size() const { return static_cast<cl_uint>(handles_.size()); }

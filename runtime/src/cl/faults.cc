@@ -24,7 +24,7 @@ const cl_int kUsual[kPoints] = {-11, -4, -5, -5, -5, -2};
 
 struct Plan {
   std::atomic<int64_t> skip{0};
-  std::atomic<int64_t> left{0};  // below 0: without end
+  std::atomic<int64_t> left{0};  // negative: unlimited
   std::atomic<cl_int> code{0};
   std::atomic<uint64_t> hits{0};
 };
@@ -34,7 +34,7 @@ Plan g_plans[kPoints];
 std::atomic<int64_t> g_delay_us{0};
 std::atomic<uint64_t> g_seed{0}, g_drawn{0}, g_delays{0};
 
-// Commands that were accepted and have ended badly, or will: the event's handle and its error.
+// Commands that were accepted and fail, by the event's handle, with their errors.
 struct Failed {
   std::mutex mu;
   std::map<cl_event, cl_int> codes;
@@ -56,7 +56,7 @@ void remember(cl_event e, cl_int code) {
   Failed& f = failed();
   std::lock_guard<std::mutex> lock(f.mu);
   f.codes[e] = code;
-  g_active = true;  // also if everything was cleared while this was on its way
+  g_active = true;  // also after a concurrent clear()
 }
 
 bool any_failed(cl_uint n, const cl_event* list) {
@@ -84,7 +84,7 @@ cl_int due(Point point) {
   return p.code;
 }
 
-// Microseconds to wait: 0 in three of four calls. Which ones follows from the seed and the order of the calls.
+// Microseconds to wait: 0 in three of four calls, determined by the seed and the order of the calls.
 int64_t draw() {
   const int64_t limit = g_delay_us;
   if (limit <= 0) {
@@ -113,7 +113,7 @@ cl_int refused(Point point) {
   return lost != CL_SUCCESS || point == kLost ? lost : due(point);
 }
 
-// A command's wait list, with an event at its end that fires a little later, so that the device starts late.
+// A command's wait list with an additional event that completes later, so that the device starts the command late.
 struct Late {
   std::vector<cl_event> list;
 
@@ -135,7 +135,7 @@ struct Late {
   }
   Late(const Late&) = delete;
   ~Late() {
-    if (gate_) {  // the command is enqueued: ours is the last reference but the driver's own
+    if (gate_) {  // the command is enqueued: only the driver has another reference
       std::thread([gate = gate_, us = us_] {
         std::this_thread::sleep_for(std::chrono::microseconds(us));
         g_real->SetUserEventStatus(gate, CL_COMPLETE);
@@ -151,8 +151,8 @@ struct Late {
   int64_t us_ = 0;
 };
 
-// Enqueues with `real(size, list, event)`. A command that is to end badly does not do its work: a marker takes its
-// place, unless `must_run` (what was mapped has to be unmapped).
+// Enqueues with `real(size, list, event)`. A command that is to fail is replaced by a marker, unless `must_run` (mapped
+// memory has to be unmapped).
 template <class Real>
 cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n, const cl_event* list,
                cl_event* event, const Real& real) {
@@ -295,7 +295,7 @@ cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* ev
   return code ? code : g_real->EnqueueBarrierWithWaitList(q, n, list, event);
 }
 
-// Behind a lost device there is a real one that still works on our memory: waiting really waits, whatever it says.
+// The real device of a "lost" one still uses our memory, so this waits for it in any case.
 cl_int wait_for_events(cl_uint n, const cl_event* list) {
   const cl_int lost = refused(kLost);
   const cl_int code = g_real->WaitForEvents(n, list);
@@ -355,7 +355,7 @@ Point point_of(const std::string& what) {
 ClApi wrap(const ClApi& real) {
   g_real = &real;
   ClApi api = real;
-  const auto put = [](auto& slot, auto f) { slot = slot ? f : nullptr; };  // what the driver lacks stays away
+  const auto put = [](auto& slot, auto f) { slot = slot ? f : nullptr; };  // functions that the driver lacks stay null
   put(api.CreateBuffer, create_buffer);
   put(api.CreateSubBuffer, create_sub_buffer);
   put(api.SVMAlloc, svm_alloc);
@@ -432,7 +432,7 @@ void clear() {
     p.left = 0;
   }
   g_delay_us = 0;
-  // Events that have failed must stay so until they are released.
+  // Failed events must stay failed until they are released.
   Failed& f = failed();
   std::lock_guard<std::mutex> lock(f.mu);
   g_active = !f.codes.empty();

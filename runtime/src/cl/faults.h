@@ -1,5 +1,5 @@
-// Failures on demand, for tests: a second table of the driver's functions whose calls fail where they were told to.
-// While nothing was ever asked for it costs cl() one relaxed load. See runtime/README.md for what each stands for.
+// Fault injection for tests: a second table of the driver's functions, whose calls fail on request. While no fault was
+// ever requested, it costs cl() one relaxed load. runtime/README.md describes the faults.
 #pragma once
 #include <atomic>
 #include <string>
@@ -17,16 +17,16 @@ inline bool active() {
 // A copy of the table with faults in front of it; `real` must stay valid. Called once, when the library is opened.
 ClApi wrap(const ClApi& real);
 
-// From now on the `nth` such call (1: the next) and the `count` - 1 behind it fail; a count below 0: all of them, until
-// clear(). `what`: build, allocate, launch, copy, event (a command is accepted and ends badly) or lost (the device is
-// gone: any call). `code` 0: the error that is usual there. Error for a word that isn't one of these.
+// From now on the `nth` such call (1: the next) and the `count` - 1 after it fail; a negative count: all of them, until
+// clear(). `what`: build, allocate, launch, copy, event (a command is accepted and fails) or lost (the device is gone:
+// any call). `code` 0: the usual error of the call. Error for an unknown `what`.
 void inject(const std::string& what, int64_t nth, int64_t count, cl_int code);
-// Random waits of up to `limit_us` in a quarter of all calls, and commands that the device starts that much later.
+// Random delays of up to `limit_us` in a quarter of all calls and in the start of commands on the device.
 void delay(int64_t limit_us, uint64_t seed);
-// "launch:3:1:-5,delay:500:7": nth, count and code, or limit and seed, which may be left out from the end.
+// "launch:3:1:-5,delay:500:7": nth, count and code, or limit and seed; trailing numbers may be omitted.
 void inject_text(const std::string& text);
 void clear();
-// Calls that have failed that way (for "delay": that were held up) since the start.
+// Number of calls that failed this way (for "delay": that were delayed) since the start.
 uint64_t hits(const std::string& what);
 
 }  // namespace faults

@@ -1,4 +1,4 @@
-// What a user can set through the environment; read once, when OpenCL is first used.
+// Options from environment variables; read once, when OpenCL is first used.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -9,10 +9,10 @@ enum class MemoryMode { kAuto, kBuffer, kCoarseSvm, kFineSvm, kHostPtr };
 
 const char* memory_mode_name(MemoryMode mode);
 
-// How the host waits for a kernel whose result it takes over in memory that both see.
+// How the host waits for a kernel whose result it reads in shared memory.
 //   event  clWaitForEvents: the thread sleeps
-//   poll   asks for the event's status again and again
-//   flag   a tiny kernel behind the one in question sets a number in fine-grained memory, at which the host looks
+//   poll   polls the event's status
+//   flag   a small kernel after the one to wait for sets a number in fine-grained memory, which the host polls
 enum class WaitMethod { kAuto, kEvent, kPoll, kFlag };
 
 const char* wait_method_name(WaitMethod method);
@@ -25,10 +25,10 @@ struct Options {
   bool profile = false;                     // TVM_COEXEC_OPENCL_PROFILE
   size_t staging_limit_bytes = 256u << 20;  // TVM_COEXEC_OPENCL_STAGING_MB
   std::string cache_dir;                    // TVM_COEXEC_CACHE_DIR; empty: no cache on disk
-  bool cache_wanted = false;                // it was named by the user, not found by default
+  bool cache_wanted = false;                // the user set it; it is not the default
   std::string faults;                       // TVM_COEXEC_OPENCL_FAULTS, for tests
 
-  // Throws Error that names the variable and what it may be.
+  // Throws an Error that names the variable and its allowed values.
   static Options from_environment();
 };
 

@@ -12,7 +12,7 @@ void ClockBounds::add(int64_t host_before_ns, int64_t queued_ns, int64_t end_ns,
 }
 
 int64_t ClockBounds::uncertainty_ns() const {
-  return std::abs(hi_ns - lo_ns) / 2;  // a coarse device clock may put the bounds the wrong way round
+  return std::abs(hi_ns - lo_ns) / 2;  // a coarse device clock may swap the bounds
 }
 
 ClockMap::ClockMap(const ClockBounds& before, const ClockBounds& after) : from_ns_(before.device_ns) {

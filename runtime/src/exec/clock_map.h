@@ -1,25 +1,25 @@
-// From a device's clock to the host's: what is known of the difference, and how well.
+// Maps times of a device's clock to the host's clock, with an error bound.
 #pragma once
 #include <cstdint>
 #include <limits>
 
 namespace coexec {
 
-// Bounds of (host clock - device clock), from commands that were enqueued after one look at the host's clock and had
-// ended before another.
+// Bounds of (host clock - device clock), from commands that were enqueued after one reading of the host's clock and
+// ended before the next.
 struct ClockBounds {
-  int64_t device_ns = 0;  // about when, by the device's clock
+  int64_t device_ns = 0;  // approximate time of the measurement, device clock
   int64_t lo_ns = std::numeric_limits<int64_t>::min();
   int64_t hi_ns = std::numeric_limits<int64_t>::max();
 
-  // One command: it was enqueued, and it ended, between the two looks.
+  // One command that was enqueued and ended between two readings of the host's clock.
   void add(int64_t host_before_ns, int64_t queued_ns, int64_t end_ns, int64_t host_after_ns);
   int64_t middle_ns() const { return lo_ns + (hi_ns - lo_ns) / 2; }
-  int64_t uncertainty_ns() const;  // half of what is left open
+  int64_t uncertainty_ns() const;  // half the distance of the bounds
 };
 
-// Made of the bounds before and after what was recorded. Where both have an offset in common the clocks run alike, and
-// both together bound it; where not, one clock runs faster, and the offset is read off the line between the two.
+// Built from the bounds before and after a recording. If they overlap, the clocks run at the same rate, and their
+// intersection bounds the offset. If not, one clock runs faster, and the offset is interpolated between them.
 class ClockMap {
  public:
   ClockMap(const ClockBounds& before, const ClockBounds& after);
@@ -28,7 +28,7 @@ class ClockMap {
 
  private:
   int64_t from_ns_, offset_ns_, uncertainty_ns_;
-  double drift_ = 0;  // of the offset, for each nanosecond of the device
+  double drift_ = 0;  // change of the offset per nanosecond of the device's clock
 };
 
 }  // namespace coexec

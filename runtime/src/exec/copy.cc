@@ -89,16 +89,15 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   stats.upload_bytes += bytes;
   Timed timed(SpanKind::kUpload, r.device.id, bytes);
   std::lock_guard<std::mutex> lock(r.mu);
-  if (r.host_mapped(offset, bytes, true)) {  // the host has that range at the moment
+  if (r.host_mapped(offset, bytes, true)) {  // the host has this range mapped
     std::memcpy(r.base + offset, from, bytes);
     return;
   }
   r.unmap(r.device.transfer(), Access::kWrite);
   WaitList after;
   r.order(Access::kOverwrite, nullptr, &after, offset, bytes);
-  // With fine-grained memory the host itself can write as soon as nobody uses the region. In the other modes the copy
-  // is a command, which the driver may not get to before the running kernels have ended, so the caller's bytes are put
-  // aside.
+  // In fine-grained memory the host can write as soon as no command uses the region. In the other modes the copy is a
+  // command that the driver may only execute after the running kernels, so the caller's bytes are staged.
   const bool at_once = after.empty() && (r.mode == MemoryMode::kFineSvm || !r.device.busy());
   if (!at_once) {
     Staging::Block block = Staging::of(r.device).take(bytes);
@@ -113,7 +112,7 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   upload_now(r, offset, from, bytes);
 }
 
-// Enqueues a download that ends in plain host memory; Error when the driver does not take it.
+// Enqueues a download to plain host memory; Error if the driver rejects it.
 Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
   Device& d = r.device;
   WaitList after;
@@ -124,7 +123,7 @@ Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
                                      : cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to,
                                                               after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
-    after.wait();  // says which command failed, if one did
+    after.wait();  // throws an error that names the failed command, if any
     raise(code, what_copy("a download", bytes, d));
   }
   const Event e = d.submitted(d.transfer(), raw, kDownload, after.needs());
@@ -132,7 +131,7 @@ Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
   return e;
 }
 
-// The end of a download that was begun for just this, or null.
+// The end event of an early download to exactly this destination, or null.
 Event take_fetch(Region& r, size_t offset, const void* to, size_t bytes) {
   for (auto f = r.fetches.begin(); f != r.fetches.end(); ++f) {
     if (f->to == to && f->offset == offset && f->bytes == bytes) {
@@ -175,7 +174,7 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
     }
   }
   try {
-    if (!ready || timed) {  // a trace tells the wait for the kernel from the copy behind it
+    if (!ready || timed) {  // a trace distinguishes the wait for the kernel from the copy after it
       timed.waiting([&] { writers.wait(); });
     }
     if (ready) {
@@ -248,8 +247,8 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
       timed.waiting([&] { r->map_for_host(offset, bytes, !r->laid_out); });
     } else if (!to_host && r->laid_out && r->host_mapped(offset, bytes, true)) {
       r->unmap(r->device.transfer(), Access::kWrite);
-      timed.waiting([&] { r->map_for_host(offset, bytes, false); });  // the host goes on reading
-    }  // else kernels take back what the host has mapped when they are launched
+      timed.waiting([&] { r->map_for_host(offset, bytes, false); });  // the host may still read
+    }  // otherwise the launch of a kernel unmaps what the host has mapped
   }
   for (const Event& e : writers.events()) {
     timed.waiting([&] { Signals::of(r->device).wait(e); });
@@ -264,14 +263,14 @@ void start_download(Region& r, size_t offset, void* to, size_t bytes) {
   }
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.host_mapped(offset, bytes, false)) {
-    return;  // the copy itself is as quick
+    return;  // the copy itself is as fast
   }
-  take_fetch(r, offset, to, bytes);  // one that nobody came for, because a run ended with an error
+  take_fetch(r, offset, to, bytes);  // one that no copy collected, because a run ended with an error
   r.fetches.push_back({to, offset, bytes, read_async(r, offset, to, bytes)});
 }
 
 void give_to_host(Region& r, size_t offset, size_t bytes) {
-  if (bytes == 0) {  // OpenCL maps nothing of that size
+  if (bytes == 0) {  // OpenCL cannot map zero bytes
     return;
   }
   std::lock_guard<std::mutex> lock(r.mu);
@@ -306,7 +305,7 @@ void copy_now(const Place& from, const Place& to, size_t bytes, void* stream) {
     copy_within(*a, a->offset(from.address), *b, b->offset(to.address), bytes, a->device.stream(stream));
     return;
   }
-  // Different contexts share nothing; the bytes take the way through the host.
+  // Different contexts share no memory; copy through the host.
   std::vector<char> through(bytes);
   download(*a, a->offset(from.address), through.data(), bytes);
   upload(*b, b->offset(to.address), through.data(), bytes);

@@ -1,4 +1,4 @@
-// The little JSON that is handed to Python.
+// Writes the JSON that is passed to Python.
 #pragma once
 #include <cstdio>
 #include <string>
@@ -11,7 +11,7 @@ inline std::string json_string(const std::string& s) {
     if (c == '"' || c == '\\') {
       out += '\\';
       out += static_cast<char>(c);
-    } else if (c < 0x20 || c > 0x7e) {  // drivers don't promise UTF-8
+    } else if (c < 0x20 || c > 0x7e) {  // drivers do not guarantee UTF-8
       char code[8];
       std::snprintf(code, sizeof code, "\\u%04x", c);
       out += code;

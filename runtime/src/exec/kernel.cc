@@ -42,7 +42,7 @@ size_t ArgumentSizes::of(const void* address) {
   size_t bytes = kToEnd;
   static const Known nothing;
   for (const auto& tensor : t_known ? *t_known : nothing) {
-    if (tensor.first == address) {  // one without elements may begin where another one does
+    if (tensor.first == address) {  // a tensor without elements may have the address of another one
       bytes = bytes == kToEnd ? tensor.second : std::max(bytes, tensor.second);
     }
   }
@@ -176,7 +176,7 @@ void Kernel::enqueue(Device& device, const Argument* args, const std::vector<Reg
   Built& b = built(device);
 
   std::lock_guard<std::mutex> lock(b.mu);
-  // Every region once, in the order of addresses, so that threads can't block each other for good.
+  // Every region once, in the order of addresses, to avoid deadlocks between threads.
   std::vector<Region*> unique;
   for (const RegionPtr& r : regions) {
     if (r) {
@@ -225,7 +225,7 @@ void Kernel::enqueue(Device& device, const Argument* args, const std::vector<Reg
   }
   Stats::get().launches++;
   if (begin_ns != 0 || device.profiling()) {
-    const int64_t end_ns = begin_ns != 0 ? host_ns() : 0;  // kernels alone are told in the device's time
+    const int64_t end_ns = begin_ns != 0 ? host_ns() : 0;  // kernel_times reports kernels in the device's time
     Trace::get().add({SpanKind::kLaunch, device.id, begin_ns, end_ns, 0, shared_name_, done});
   }
 }

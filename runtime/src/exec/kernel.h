@@ -1,4 +1,4 @@
-// A compiled module's kernels: what TVM's blob says of them, their programs on each device, and how they are launched.
+// A compiled module's kernels: their metadata in TVM's blob, their programs on each device, and their launches.
 #pragma once
 #include <map>
 #include <memory>
@@ -11,9 +11,9 @@
 
 namespace coexec {
 
-// What TVM stores for each kernel.
+// Metadata that TVM stores for each kernel.
 struct FunctionInfo {
-  std::string name;  // may be empty: the key under which it is stored is the kernel's name
+  std::string name;  // may be empty: the key in the blob is the kernel's name
   std::vector<DType> arg_types;
   std::vector<std::string> launch_tags;  // blockIdx.x, threadIdx.y, ...
 };
@@ -22,11 +22,12 @@ struct Argument {
   bool is_float = false;
   int64_t i = 0;
   double f = 0;
-  void* address = nullptr;  // for handles; null where none was passed
+  void* address = nullptr;  // for handles; null if none was passed
 };
 
-// Kernels are given addresses alone. What the calling thread knows of the tensors that begin there (address, bytes), as
-// long as this lives: several tensors may share one region, and only those that a kernel uses concern it.
+// A kernel's arguments are addresses only. While this object lives, it gives the sizes of the tensors at these
+// addresses in the calling thread: several tensors may share one region, and a kernel depends only on those that it
+// uses.
 class ArgumentSizes {
  public:
   using Known = std::vector<std::pair<const void*, size_t>>;
@@ -41,7 +42,7 @@ class ArgumentSizes {
 
 class Kernel {
  public:
-  // Error for launch tags or argument types that OpenCL kernels can't have.
+  // Error for launch tags or argument types that OpenCL kernels cannot have.
   Kernel(const std::string& name, const FunctionInfo& info, std::string source);
   ~Kernel();
   Kernel(const Kernel&) = delete;
@@ -52,8 +53,8 @@ class Kernel {
   size_t n_args() const { return info.arg_types.size(); }
   size_t n_values() const { return info.arg_types.size() + info.launch_tags.size(); }
 
-  // `args` has n_args() entries, `extents` one number per launch tag. The kernel goes to the device that its buffers
-  // live on, into the calling thread's stream there; it returns as soon as the driver has it.
+  // `args` has n_args() entries, `extents` one number per launch tag. The kernel runs on the device of its buffers, in
+  // the calling thread's stream there; the function returns as soon as the driver has accepted it.
   void launch(const Argument* args, const int64_t* extents);
 
  private:

@@ -32,7 +32,7 @@ std::string without_comments(const std::string& s) {
   return out;
 }
 
-// Position behind the bracket that closes the one at `open`, or npos.
+// Position after the bracket that closes the one at `open`, or npos.
 size_t closing(const std::string& s, size_t open) {
   int depth = 0;
   for (size_t i = open; i < s.size(); ++i) {
@@ -51,7 +51,7 @@ size_t skip_space(const std::string& s, size_t i) {
   return i;
 }
 
-// Next place at or behind `from` where `word` stands by itself, or npos.
+// Next position from `from` on at which `word` is a complete word, or npos.
 size_t find_word(const std::string& s, const std::string& word, size_t from) {
   for (size_t i = s.find(word, from); i != std::string::npos; i = s.find(word, i + 1)) {
     const bool left = i == 0 || !is_word(s[i - 1]);
@@ -63,7 +63,7 @@ size_t find_word(const std::string& s, const std::string& word, size_t from) {
   return std::string::npos;
 }
 
-// Where the definition of kernel `name` has its parameters "(...)" and its body "{...}".
+// Finds the definition of kernel `name`: its parameters "(...)" and its body "{...}".
 bool find_definition(const std::string& s, const std::string& name, std::string* parameters, std::string* body) {
   for (size_t i = find_word(s, name, 0); i != std::string::npos; i = find_word(s, name, i + 1)) {
     const size_t open = skip_space(s, i + name.size());
@@ -115,7 +115,7 @@ std::string last_word(const std::string& s) {
   return word_before(s, end);
 }
 
-// Is what stands right behind `i` (spaces aside) an assignment, increment or decrement of the expression before it?
+// Does the text after `i` (spaces skipped) assign to, increment or decrement the expression before it?
 bool assigned(const std::string& s, size_t i) {
   i = skip_space(s, i);
   if (i < s.size() && s[i] == '.') {  // a vector's component: x.s0 = ...
@@ -134,7 +134,7 @@ bool assigned(const std::string& s, size_t i) {
   return i < s.size() && s[i] == '=' && s.compare(i, 2, "==") != 0;
 }
 
-// What stands before `i`, spaces skipped backwards, ends with `text`.
+// Does the text before `i` (spaces skipped) end with `text`?
 bool preceded_by(const std::string& s, size_t i, const std::string& text) {
   while (i > 0 && std::isspace(static_cast<unsigned char>(s[i - 1]))) {
     --i;
@@ -142,7 +142,7 @@ bool preceded_by(const std::string& s, size_t i, const std::string& text) {
   return i >= text.size() && s.compare(i - text.size(), text.size(), text) == 0;
 }
 
-// The bracket that the position lies in, or npos at the top.
+// The innermost bracket around the position, or npos at top level.
 size_t enclosing(const std::string& s, size_t i) {
   int depth = 0;
   while (i-- > 0) {
@@ -179,7 +179,7 @@ bool occurrence_loads(const std::string& s, size_t at, const std::string& name) 
   if (callee.rfind("vload", 0) == 0) {
     return true;
   }
-  // "(p + i)" right behind a cast "(__global T*)", both in a bracket of their own that is subscripted.
+  // "(p + i)" directly after a cast "(__global T*)", both in one bracket that is subscripted.
   if (!callee.empty() || !preceded_by(s, open, ")") || skip_space(s, open + 1) != at) {
     return false;
   }
@@ -208,7 +208,7 @@ bool only_loads(const std::string& body, const std::string& name) {
   return true;
 }
 
-// Without the lines "__kernel void name(...);".
+// Removes the lines "__kernel void name(...);".
 std::string without_declarations(const std::string& s) {
   std::string out;
   for (size_t begin = 0; begin < s.size();) {

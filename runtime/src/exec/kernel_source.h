@@ -1,4 +1,4 @@
-// What is read out of the OpenCL C that TVM generates.
+// Parses the OpenCL C that TVM generates.
 #pragma once
 #include <map>
 #include <string>
@@ -8,20 +8,17 @@
 
 namespace coexec {
 
-// TVM puts "// Function: name" before each kernel: the parts by name. Empty when there are no such marks. Text before
-// the first mark goes in front of every part. Forward declarations of kernels are left out: TVM puts those of all
-// kernels into each part, in an order that changes from run to run, so that with them no cached binary would be found
-// again.
+// Splits a source at TVM's marks "// Function: name" into one part per kernel, by name. Empty if there are no marks.
+// Text before the first mark is prepended to every part. Forward declarations of kernels are removed: TVM writes those
+// of all kernels into each part, in an order that differs between runs, so no cached binary would ever match.
 std::map<std::string, std::string> split_kernels(const std::string& source);
 
-// The access of each of the first `n_args` parameters of kernel `name`, in order: kRead only where the text leaves no
-// doubt that the kernel does nothing but load elements through that pointer, kWrite in every other case, also when the
-// kernel isn't found. It is needed because TVM writes no `const`: without it a download would wait for the last reader
-// instead of the writer.
+// The access of each of the first `n_args` parameters of kernel `name`, in order: kRead only if the source proves that
+// the kernel only loads elements through that pointer, otherwise kWrite, also if the kernel is not found. TVM writes no
+// `const`, so without this analysis a download would wait for the last reader instead of the writer.
 std::vector<Access> parameter_access(const std::string& source, const std::string& name, size_t n_args);
 
-// OpenCL allows no `bool` kernel parameter, but TVM writes them: turns those of the kernels' parameter lists into
-// uchar.
+// OpenCL forbids `bool` kernel parameters, but TVM writes them: replaces them in the parameter lists by uchar.
 std::string without_bool_parameters(const std::string& source);
 
 }  // namespace coexec

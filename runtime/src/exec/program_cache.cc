@@ -194,8 +194,8 @@ std::string binary_of(cl_program program) {
 
 namespace {
 
-// pocl keeps what it compiles on disk by itself, and asked for a binary it compiles the kernel a second time, for any
-// size of work-group.
+// pocl has its own cache on disk, and when it is asked for a binary it compiles the kernel again, for any work-group
+// size.
 bool has_own_cache(const Device& d) {
   return d.info.platform_name == "Portable Computing Language";
 }
@@ -219,20 +219,20 @@ cl_program build_program(Device& d, const std::string& name, const std::string& 
   if (found == program_cache::Found::kYes) {
     if (cl_program program = build_from_binary(d, binary, o.build_options)) {
       Stats::get().cache_hits++;
-      utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // used now, for prune
+      utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // mark as recently used, for prune
       return program;
     }
   }
   if (found == program_cache::Found::kNo) {
     Stats::get().cache_misses++;
-  } else {  // damaged, or whole but refused by the driver
+  } else {  // damaged, or complete but rejected by the driver
     Stats::get().cache_damaged++;
     unlink(path.c_str());
   }
   cl_program program = build_from_source(d, name, source, o.build_options);
   binary = binary_of(program);
   if (!binary.empty()) {
-    // A read-only or full disk only costs the next process its time.
+    // On a read-only or full disk the next process compiles again.
     if (program_cache::write(o.cache_dir, path, key, binary)) {
       program_cache::prune(o.cache_dir, kCacheLimitBytes);
     }

@@ -1,5 +1,4 @@
-// Kernel binaries on disk: a driver takes from tenths of seconds to half a minute for a kernel, and every process would
-// pay it again.
+// A cache of kernel binaries on disk: a driver takes 0.1 to 30 s to compile a kernel, which every process would repeat.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,20 +7,20 @@
 
 namespace coexec {
 
-// Builds `source` (OpenCL C of kernel `name`) for the device, from the cache if it is there. Error with the build log
-// if it can't be. Drivers with a cache of their own (pocl) are left to it, unless the user has named a folder. The
-// entry's name is the hash of source, options, device, driver and platform version, so a new driver never sees an old
+// Builds `source` (OpenCL C of kernel `name`) for the device, or loads it from the cache. Throws Error with the build
+// log if the build fails. For drivers with their own cache (pocl) it is only used if the user has set its folder. The
+// entry's name is a hash of source, options, device, driver and platform version, so a new driver never gets an old
 // binary.
 cl_program build_program(Device& device, const std::string& name, const std::string& source);
 
-// Entries: one file each, written beside and renamed, so that a reader never sees half of one. The payload's length and
-// hash are checked; an entry that is damaged, or that the driver refuses, is deleted and built anew. Only build_program
-// and tests need these.
+// Each entry is one file, written under a temporary name and renamed, so that a reader never sees an incomplete one.
+// The payload's length and hash are checked; an entry that is damaged, or that the driver rejects, is deleted and
+// rebuilt. Only build_program and tests use these functions.
 namespace program_cache {
 enum class Found { kNo, kYes, kDamaged };
 Found read(const std::string& path, const std::string& key, std::string* binary);
 bool write(const std::string& dir, const std::string& path, const std::string& key, const std::string& binary);
-// Deletes the entries that were not used for longest until the folder is well below `limit_bytes`, if it is above.
+// If the folder exceeds `limit_bytes`, deletes the least recently used entries until it is well below.
 void prune(const std::string& dir, uint64_t limit_bytes);
 }  // namespace program_cache
 

@@ -47,7 +47,7 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
       break;
     }
     case MemoryMode::kHostPtr: {
-      // Whole pages: drivers copy instead of sharing when address or size is ragged.
+      // Whole pages: drivers copy instead of sharing if address or size is not aligned.
       reserved_ = round_up(bytes, page_bytes());
       void* p = nullptr;
       if (posix_memalign(&p, page_bytes(), reserved_) != 0) {
@@ -75,7 +75,8 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
 }
 
 Region::~Region() {
-  // A cl_mem lives until its commands have ended (the driver counts); memory that we or clSVMFree give back would not.
+  // The driver keeps a cl_mem until its commands have ended; memory freed by free() or clSVMFree has no such
+  // protection.
   if (mode != MemoryMode::kBuffer) {
     drain();
   }
@@ -108,8 +109,8 @@ void Region::release() noexcept {
 
 void Region::order(Access access, const Queue* queue, WaitList* list, size_t offset, size_t n) const {
   const size_t end = end_of(offset, n);
-  // What could not be written must not be read. A kernel that writes may also read, but once somebody knows of the
-  // failure, the next run starts anew.
+  // A range whose write failed must not be read. A kernel that writes may also read, but once the failure has been
+  // reported, the next run starts afresh.
   const Heed read = laid_out ? Heed::kUntold : Heed::kAll;
   const Heed heed = access == Access::kRead ? read : access == Access::kWrite ? std::min(read, Heed::kNews) : Heed::kNone;
   for (const Write& w : writes_) {
@@ -233,10 +234,10 @@ bool Region::host_mapped(size_t offset, size_t n, bool to_write) const {
 
 void Region::map_for_host(size_t offset, size_t n, bool to_write) {
   if (to_write || mapped_.count(offset)) {
-    unmap(device.transfer(), Access::kWrite);  // one mapping at a time of the same memory
+    unmap(device.transfer(), Access::kWrite);  // at most one mapping of the same memory at a time
   }
   WaitList after;
-  order(Access::kRead, &device.transfer(), &after, offset, n);  // the host will look at what is there
+  order(Access::kRead, &device.transfer(), &after, offset, n);  // the host may read the content
   if (to_write) {
     order(Access::kWrite, &device.transfer(), &after, offset, n);
   }
@@ -246,7 +247,7 @@ void Region::map_for_host(size_t offset, size_t n, bool to_write) {
   record(to_write ? Access::kWrite : Access::kRead, ready, offset, n);
   try {
     ready->wait();
-  } catch (const Error&) {  // the host has not got it
+  } catch (const Error&) {  // the host does not have it
     mapped_.erase(offset);
     unmap_quietly(base + offset);
     throw;
@@ -309,7 +310,7 @@ void Region::drain() noexcept {
 
 namespace {
 
-// Memory is known by its address as long as anything uses it: views outlive the array that was allocated.
+// A region is registered by its address as long as anything uses it: views may outlive the allocated array.
 struct Table {
   struct Row {
     std::weak_ptr<Region> region;
@@ -325,7 +326,7 @@ Table& table() {
   return t;
 }
 
-// The address may be given out again as soon as the region is gone, so its row goes first.
+// The address may be reused as soon as the region is destroyed, so its entry is removed first.
 void forget(Region* region) noexcept {
   {
     Table& t = table();
@@ -354,7 +355,7 @@ RegionPtr find_region(const void* address) {
     return nullptr;
   }
   --it;
-  // Whoever drops the last reference takes the lock, so none may be dropped here.
+  // Dropping the last reference takes the lock, so no reference may be dropped here.
   return p < it->second.end ? it->second.region.lock() : nullptr;
 }
 

@@ -1,4 +1,4 @@
-// Scalar kernel arguments: TVM passes every one as int64 or double, the kernel wants it in its own width.
+// Scalar kernel arguments: TVM passes every one as int64 or double, the kernel expects its own width.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,7 @@ DType parse_dtype(const std::string& text);
 
 struct Scalar {
   alignas(8) unsigned char bytes[8];
-  size_t size;  // 0: such a type can't be passed
+  size_t size;  // 0: the type cannot be passed
 };
 
 // `is_float` tells which of the two values was passed; either kind is accepted for either type.

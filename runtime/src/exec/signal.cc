@@ -18,10 +18,10 @@ using Clock = std::chrono::steady_clock;
 constexpr WaitMethod kMethods[] = {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag};
 constexpr int kRuns = 15, kWarmUp = 3;
 constexpr int64_t kBusySteps = 60000;  // about a tenth of a millisecond
-// After that long without an end, the host sleeps: what takes so long does not suffer from a late wake-up, and others
-// may use the core.
+// After this time the host sleeps: a late wake-up is negligible for such a long kernel, and other threads may use the
+// core.
 constexpr std::chrono::milliseconds kSpin{20};
-constexpr int kLooksBetween = 64;  // looks at the flag between looks at the clock and at the event
+constexpr int kLooksBetween = 64;  // polls of the flag per check of the clock and the event
 
 const char* const kSource = R"(
 __kernel void coexec_signal(__global int* flag, int number) {
@@ -50,7 +50,7 @@ void pause() {
 
 }  // namespace
 
-// The flag is a number that only grows (and wraps), in a region of its own.
+// The flag is an increasing number (with wrap-around) in its own region.
 struct Signals::Flag {
   explicit Flag(Device& device)
       : region(allocate_region(device, 64, 64)),
@@ -61,7 +61,7 @@ struct Signals::Flag {
       std::fill(region->base, region->base + 64, 0);
     }
   }
-  // Whether it has come to `number`; what was written before it can be read then.
+  // Whether the flag has reached `number`; if so, everything written before it is visible.
   bool reached(uint32_t number) const {
     const uint32_t now = *reinterpret_cast<volatile const uint32_t*>(region->base);
     std::atomic_thread_fence(std::memory_order_acquire);
@@ -76,11 +76,11 @@ struct Signals::Flag {
   }
   RegionPtr region, data;
   Kernel signal, busy;
-  uint32_t last = 0;  // the number given last
+  uint32_t last = 0;  // the last number assigned
 };
 
 Signals& Signals::of(Device& device) {
-  // As long-lived as the devices. Never resized after the first use, hence no lock.
+  // Lives as long as the devices. Never resized after the first use, hence no lock.
   static std::vector<Signals>& all = *new std::vector<Signals>(Workspace::get().size());
   Signals& s = all[device.id];
   std::lock_guard<std::mutex> lock(s.mu_);
@@ -105,7 +105,7 @@ WaitMethod Signals::method() {
   if (method_ == WaitMethod::kAuto) {
     std::lock_guard<std::mutex> lock(measuring_);
     if (method_ == WaitMethod::kAuto) {
-      run_unconfined([&] { measure(); });  // TVM confines its main thread to one core, maybe the device's own
+      run_unconfined([&] { measure(); });  // TVM pins its main thread to one core, perhaps the device's
     }
   }
   return method_;
@@ -119,7 +119,7 @@ void Signals::measure() {
   }
   std::vector<double> seconds[4];
   for (int run = -kWarmUp; run < kRuns; ++run) {
-    for (WaitMethod m : kMethods) {  // in turns: whatever else the machine does hits all alike
+    for (WaitMethod m : kMethods) {  // in turns, so that other load on the machine affects all methods alike
       if (works(m)) {
         const double s = seconds_until_noticed(m);
         if (run >= 0) {
@@ -136,7 +136,7 @@ void Signals::measure() {
     }
     std::nth_element(found.begin(), found.begin() + kRuns / 2, found.end());
     seconds_[static_cast<int>(m)] = found[kRuns / 2];
-    // By more than what two measurements of the same differ by: the simplest that is good enough.
+    // Differences must exceed the noise of the measurement: choose the simplest method that is close to the fastest.
     if (found[kRuns / 2] < 0.95 * seconds_[static_cast<int>(best)]) {
       best = m;
     }
@@ -154,7 +154,7 @@ double Signals::seconds_until_noticed(WaitMethod method) {
   if (method == WaitMethod::kFlag) {
     set_flag_behind(event);
   }
-  // The host could do something else meanwhile, so what it does for the flag is no part of the wait, but costs as much.
+  // The host's work to enqueue the flag is not part of the wait, but costs the same, so it is added.
   const auto paid = Clock::now() - launched;
   wait_by(method, event);
   return std::chrono::duration<double>(Clock::now() - begin + paid).count();
@@ -190,7 +190,7 @@ void Signals::signal(Region& region, size_t offset, size_t n) {
 void Signals::set_flag_behind(const Event& event) {
   Flag& f = flag();
   std::lock_guard<std::mutex> lock(mu_);
-  // Only one queue gives the numbers their order.
+  // Numbers are ordered only within one queue.
   if (event->queue != &device_->compute() || &device_->current() != event->queue) {
     return;
   }

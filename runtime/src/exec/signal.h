@@ -1,4 +1,4 @@
-// Waiting for a kernel with as little delay as the device allows, in memory that both sides see.
+// Waits for a kernel with the least delay that the device allows, in memory that both sides share.
 #pragma once
 #include <atomic>
 #include <mutex>
@@ -12,15 +12,16 @@ class Signals {
  public:
   static Signals& of(Device& device);
 
-  // How this device is waited for: as the user says, else by what was the quickest when this was first asked for.
+  // The wait method of this device: the user's choice, by default the fastest one as measured at the first call.
   WaitMethod method();
-  // Seconds from a short kernel's launch until the host has noticed its end, by every method that works here, and what
-  // it had to do for that besides; the median of some runs. JSON: {"method": ..., "event": s, "poll": s, "flag": s}.
+  // Seconds from a short kernel's launch until the host has noticed its end, including the host's extra work, by every
+  // method that works on this device; the median of several runs. JSON: {"method": ..., "event": s, "poll": s, "flag":
+  // s}.
   std::string measured_json();
 
-  // Has the flag set behind everything that wrote `n` bytes at `offset` so far; nothing where flags aren't in use.
+  // Enqueues the setting of the flag after all commands that wrote `n` bytes at `offset` so far; no-op without flags.
   void signal(Region& region, size_t offset, size_t n);
-  // Waits for a command; Error that names it when it has failed.
+  // Waits for a command; throws an Error that names it if it failed.
   void wait(const Event& event);
 
  private:
@@ -35,10 +36,10 @@ class Signals {
 
   Device* device_ = nullptr;
   std::mutex measuring_;
-  std::mutex mu_;  // numbers are given in the order in which the queue sees them
+  std::mutex mu_;  // numbers are assigned in the queue's order
   std::atomic<WaitMethod> method_{WaitMethod::kAuto};
   std::atomic<Flag*> flag_{nullptr};
-  double seconds_[4] = {0, 0, 0, 0};  // by method; 0: does not work here
+  double seconds_[4] = {0, 0, 0, 0};  // by method; 0: does not work on this device
 };
 
 }  // namespace coexec

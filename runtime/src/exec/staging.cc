@@ -5,12 +5,12 @@
 namespace coexec {
 namespace {
 
-constexpr size_t kKeepBytes = 64u << 20;  // of free blocks; beyond that they go back to the system
+constexpr size_t kKeepBytes = 64u << 20;  // of free blocks; more than that is returned to the system
 
 }  // namespace
 
 Staging& Staging::of(const Device& device) {
-  // As long-lived as the devices. Never resized after the first use, hence no lock.
+  // Lives as long as the devices. Never resized after the first use, hence no lock.
   static std::vector<Staging>& all = *new std::vector<Staging>(Workspace::get().size());
   return all[device.id];
 }
@@ -21,7 +21,7 @@ Staging::Block Staging::take(size_t bytes) {
   if (busy_bytes_ + bytes > Workspace::get().options().staging_limit_bytes) {
     return {};
   }
-  // The smallest that fits, unless it would waste more than half of itself.
+  // The smallest block that fits, unless more than half of it would be wasted.
   auto best = free_.end();
   for (auto it = free_.begin(); it != free_.end(); ++it) {
     if (it->capacity >= bytes && it->capacity / 2 <= bytes && (best == free_.end() || it->capacity < best->capacity)) {

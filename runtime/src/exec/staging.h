@@ -1,4 +1,4 @@
-// Host memory in which uploads wait until the device takes them.
+// Host memory for uploads that wait for the device.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -17,7 +17,7 @@ class Staging {
 
   static Staging& of(const Device& device);
 
-  // A block of at least `bytes`, or an empty one when too much is in flight already (the caller then waits instead).
+  // A block of at least `bytes`, or an empty one if too much is in flight (then the caller waits).
   Block take(size_t bytes);
   // The block is in use until `done` has ended.
   void in_flight(Block block, Event done);

@@ -1,4 +1,4 @@
-// Counters, for tests, reports and people who wonder where the copies come from.
+// Counters for tests, reports and the search for unexpected copies.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace coexec {
 struct Stats {
   std::atomic<uint64_t> launches{0};
   std::atomic<uint64_t> uploads{0}, upload_bytes{0};
-  std::atomic<uint64_t> uploads_staged{0};  // those that had to go through a staging copy because something was running
+  std::atomic<uint64_t> uploads_staged{0};  // uploads through a staging copy, because a command was running
   std::atomic<uint64_t> downloads{0}, download_bytes{0};
   std::atomic<uint64_t> device_copies{0}, device_copy_bytes{0};
   std::atomic<uint64_t> copies_elided{0};  // source and destination were the same memory
@@ -17,9 +17,9 @@ struct Stats {
   std::atomic<int64_t> allocations{0}, live_bytes{0}, peak_bytes{0};
 
   static Stats& get();
-  void allocated(int64_t bytes);  // negative: given back
+  void allocated(int64_t bytes);  // negative: freed
   std::string json() const;
-  void reset();  // all but what is live
+  void reset();  // all counters except those of live memory
 };
 
 }  // namespace coexec

@@ -11,7 +11,7 @@ namespace coexec {
 namespace {
 
 constexpr size_t kLimit = 100000;
-constexpr int kSamples = 32;  // commands that one measurement of a clock takes
+constexpr int kSamples = 32;  // commands per measurement of a clock
 
 thread_local int t_node = -1;
 thread_local int t_thread = -1;
@@ -30,7 +30,7 @@ int64_t time_of(const Event& e, cl_uint what) {
   return ns;
 }
 
-// Commands as small as can be, while nothing else runs.
+// Minimal commands, while nothing else runs.
 ClockBounds measure_clock(Device& device) {
   static const auto label = std::make_shared<const std::string>("a look at the device's clock");
   cl_int code = CL_SUCCESS;
@@ -60,7 +60,7 @@ ClockBounds measure_clock(Device& device) {
 
 std::vector<Device*> all_devices() {
   std::vector<Device*> found;
-  if (Workspace::why_unavailable().empty()) {  // a module for the CPU alone can be traced without any
+  if (Workspace::why_unavailable().empty()) {  // a CPU module can be traced without OpenCL devices
     for (size_t i = 0; i < Workspace::get().size(); ++i) {
       found.push_back(&Workspace::get().device(static_cast<int>(i)));
     }
@@ -94,7 +94,7 @@ void Trace::add(Span span) {
   if (span.node < 0) {
     span.node = t_node;
   }
-  Span oldest{};  // its event is released outside of the lock
+  Span oldest{};  // its event is released outside the lock
   std::lock_guard<std::mutex> lock(mu_);
   spans_.push_back(std::move(span));
   if (spans_.size() > kLimit) {
@@ -138,7 +138,7 @@ void Trace::restore_profiling() {
   for (const auto& [id, clock] : clocks) {
     try {
       Workspace::get().device(id).set_profiling(clock.profiled);
-    } catch (const Error&) {  // a command has failed; whoever waited for it was told
+    } catch (const Error&) {  // a command has failed; its waiter got the error
     }
   }
 }
@@ -175,7 +175,7 @@ std::string Trace::take() {
       }
     }
     const auto map = maps.find(s.device);
-    // A stream that was made before has no profiling queue, and a command that failed no times.
+    // An earlier stream has no profiling queue, and a failed command has no times.
     if (s.event && map != maps.end() && read_time(s.event, CL_PROFILING_COMMAND_START, &from) == CL_SUCCESS &&
         read_time(s.event, CL_PROFILING_COMMAND_END, &to) == CL_SUCCESS) {
       from = map->second.host_ns(from);
@@ -203,7 +203,7 @@ std::string Trace::take_kernels() {
     }
     try {
       s.event->wait();
-    } catch (const Error&) {  // it has no times; whoever needs its result is told why
+    } catch (const Error&) {  // it has no times; the reader of its result gets the error
       continue;
     }
     out += std::string(out.empty() ? "" : ", ") + "{\"name\": " + json_string(*s.name) +

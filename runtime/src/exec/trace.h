@@ -1,5 +1,5 @@
-// What happened when: calls of compiled functions, launches, copies, waits. Off until somebody asks; while it is off,
-// one look at a flag is all that it costs.
+// Records calls of compiled functions, launches, copies and waits with their times. While it is off it costs one load
+// of a flag.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -16,11 +16,11 @@ namespace coexec {
 
 enum class SpanKind : uint8_t {
   kCall,        // a compiled function, called by an executor
-  kLaunch,      // the host hands a kernel to the driver
+  kLaunch,      // the host submits a kernel to the driver
   kUpload,      // host memory to device memory
   kDownload,    // device memory to host memory, without the time in which it waits for the kernel that writes it
   kDeviceCopy,  // within the device
-  kHandOver,    // memory that both share: nothing moves
+  kHandOver,    // memory that both devices share: no bytes move
   kWait,        // the host waits for a command of the device
 };
 const char* span_name(SpanKind kind);
@@ -31,10 +31,10 @@ struct Span {
   SpanKind kind;
   int32_t device;  // opencl(id); -1: none
   int64_t begin_ns, end_ns;
-  uint64_t bytes = 0;                         // of a copy; the last piece of one that had to wait has them all
+  uint64_t bytes = 0;                         // of a copy; if it had to wait, its last span has all bytes
   std::shared_ptr<const std::string> name{};  // of the kernel or function
-  Event event{};                              // the device's command; it has times on profiling queues
-  int32_t node = -1;                          // which of a traced module's functions was running
+  Event event{};                              // the device's command; has times on profiling queues
+  int32_t node = -1;                          // index of the traced module's running function
   int32_t thread = 0;                         // numbered in the order of their first spans
 };
 
@@ -43,16 +43,15 @@ class Trace {
   static Trace& get();
   static bool on() { return on_.load(std::memory_order_relaxed); }
 
-  // Forgets what was recorded before, measures the devices' clocks, and switches their profiling on. Call it while
-  // nothing runs. Error when a trace is being recorded already.
+  // Discards earlier records, measures the devices' clocks, and switches their profiling on. Call it while nothing
+  // runs. Error if a trace is being recorded already.
   void start();
-  // Ends the recording, and puts profiling back as it was. JSON: {"dropped": n, "clocks": [{"device",
+  // Ends the recording and restores the state of profiling. JSON: {"dropped": n, "clocks": [{"device",
   // "uncertainty_ns"}], "names": [...], "spans": [[kind, name or -1, node, thread, begin, end, bytes, device, device's
-  // begin, its end], ...]}, all times in nanoseconds of the host's clock, 0 where there is none; in order of their
-  // ends.
+  // begin, its end], ...]}, all times in nanoseconds of the host's clock, 0 if unknown; sorted by end.
   std::string take();
   // JSON of the kernels alone, in the device's own time, since profiling was switched on or since the last call:
-  // {"dropped": n, "kernels": [{"name", "device", "queued_ns", "start_ns", "end_ns"}, ...]}. Waits for what still runs.
+  // {"dropped": n, "kernels": [{"name", "device", "queued_ns", "start_ns", "end_ns"}, ...]}. Waits for running kernels.
   std::string take_kernels();
 
   void add(Span span);
@@ -68,11 +67,11 @@ class Trace {
   inline static std::atomic<bool> on_{false};
   std::mutex mu_;
   std::deque<Span> spans_;
-  size_t dropped_ = 0;           // the oldest ones, beyond the limit
+  size_t dropped_ = 0;           // number of oldest spans beyond the limit
   std::map<int, Clock> clocks_;  // by device, while a trace is recorded
 };
 
-// Records the time from its making to its end, if a trace was being recorded by then.
+// Records the time from construction to destruction, if a trace was being recorded at construction.
 class Timed {
  public:
   Timed(SpanKind kind, int device, uint64_t bytes = 0) : kind_(kind), device_(device), bytes_(bytes) {
@@ -86,7 +85,7 @@ class Timed {
 
   explicit operator bool() const { return begin_ns_ != 0; }
   void command(const Event& event) { event_ = event; }
-  // Ends here, records `wait`, and goes on as what follows it: a wait in the middle of a copy is none of the copy's.
+  // Ends the span, records `wait`, and starts a new span after it: a wait inside a copy is not part of the copy.
   template <class F>
   void waiting(F&& wait) {
     if (begin_ns_ == 0) {
@@ -115,7 +114,7 @@ class Timed {
   Event event_;
 };
 
-// What the calling thread records until the end of the scope belongs to that node.
+// Spans of the calling thread until the end of the scope belong to this node.
 class NodeScope {
  public:
   explicit NodeScope(int node);

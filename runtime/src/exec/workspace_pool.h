@@ -1,5 +1,4 @@
-// Temporary device memory that compiled host code asks for between its kernels (sort, scan, nms, ...), kept for the
-// next time.
+// A pool of temporary device memory that compiled host code requests between its kernels (sort, scan, nms, ...).
 #pragma once
 #include <map>
 #include <mutex>
@@ -13,7 +12,7 @@ class WorkspacePool {
   static WorkspacePool& of(const Device& device);
 
   void* take(size_t bytes);
-  // At once reusable, also while kernels still use it: regions order the commands that touch them.
+  // Reusable immediately, even while kernels use it: regions order the commands that access them.
   void give_back(void* base) noexcept;
 
  private:

@@ -11,7 +11,7 @@ namespace {
 
 using namespace tvm_abi;
 
-// Made at each use, not when the library is loaded: see register.cc.
+// Created at each use, not when the library is loaded: see register.cc.
 const char kPure[] = "__cxa_pure_virtual";
 
 std::string api(const char* rest) {
@@ -55,7 +55,7 @@ TableExpectation device_api() {
        {18, api("14CopyDataFromToEPKvmPvmm8DLDeviceS5_10DLDataTypeS4_")}}};
 }
 
-// The slots that are pure above, as the CPU's device fills them.
+// The slots that are pure virtual above, as in the CPU's device.
 TableExpectation cpu_device_api() {
   return {"the CPU's DeviceAPI",
           "",
@@ -91,7 +91,7 @@ TableExpectation timer() {
           {{0, cpu_timer("5StartEv")}, {1, cpu_timer("4StopEv")}, {2, cpu_timer("22SyncAndGetElapsedNanosEv")}}};
 }
 
-// Lets libtvm import one of our modules into another and looks at our own fields afterwards.
+// Makes libtvm import one of our modules into another and checks our own fields afterwards.
 std::string check_module_layout() {
   Ref a(make_empty_module()), b(make_empty_module());
   auto* node = static_cast<ModuleNode*>(static_cast<Object*>(a.get()));

@@ -1,10 +1,10 @@
-// Before anything is registered: do our declarations fit the libtvm of this process?
+// Checks, before anything is registered, that our declarations match the libtvm of this process.
 #pragma once
 #include <string>
 
 namespace coexec {
 
-// "" or what differs: the first slot of a virtual table that is not what it should be, or a field that is elsewhere.
+// "", or the first difference: a wrong slot of a virtual table, or a field at another offset.
 std::string abi_mismatch();
 
 }  // namespace coexec

@@ -90,7 +90,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
  public:
   void SetDevice(DLDevice d) override {
     device_of(d);
-  }  // launches follow their buffers; only say if there's no such device
+  }  // launches use their buffers' device; only report a device that does not exist
 
   void GetAttr(DLDevice d, int kind, void* rv) override {
     if (kind == kExist) {
@@ -103,7 +103,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
         return_int(rv, static_cast<int64_t>(info.max_work_group));
         break;
       case kWarpSize:
-        return_int(rv, 1);  // as stock TVM: OpenCL 1.2 can't say it
+        return_int(rv, 1);  // as in stock TVM: OpenCL 1.2 has no query for it
         break;
       case kMaxSharedMemoryPerBlock:
         return_int(rv, static_cast<int64_t>(info.local_bytes));
@@ -125,7 +125,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
                               ", " + std::to_string(info.max_work_items[2]) + "]");
         break;
       case kApiVersion:
-        return_int(rv, 120);  // the level of the interface that is needed, as CL_TARGET_OPENCL_VERSION
+        return_int(rv, 120);  // the required interface level, as CL_TARGET_OPENCL_VERSION
         break;
       case kDriverVersion:
         return_string(rv, info.driver);
@@ -137,7 +137,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
         return_int(rv, static_cast<int64_t>(info.global_bytes));
         break;
       default:
-        break;  // OpenCL doesn't know it: null
+        break;  // OpenCL has no query for it: null
     }
   }
 
@@ -203,7 +203,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
 }  // namespace
 
 DeviceAPI* opencl_device_api() {
-  static OpenCLDeviceAPI* api = new OpenCLDeviceAPI();  // TVM keeps the pointer for good
+  static OpenCLDeviceAPI* api = new OpenCLDeviceAPI();  // TVM keeps the pointer forever
   return api;
 }
 

@@ -24,7 +24,7 @@ namespace {
 
 using namespace tvm_abi;
 
-void* g_build_source = nullptr;  // the code generator that target.build.opencl was
+void* g_build_source = nullptr;  // the code generator registered as target.build.opencl before
 
 int device_api(TVMValue*, int*, int, void* ret, void*) {
   TVMValue v;
@@ -130,7 +130,7 @@ std::vector<std::string> split_words(const std::string& text) {
   return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
 }
 
-// (module, names of the functions that will be asked for, one a line, in that order)
+// (module, names of the functions in the order of their look-ups, one per line)
 int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
@@ -193,8 +193,8 @@ int host_block(TVMValue* args, int*, int n, void* ret, void*) {
   });
 }
 
-// The module with the functions of an executor's own nodes, over the module with the compiled ones: (module, names of the
-// functions that launch kernels, as words)
+// Adds the functions of the executor's sync points to a module of compiled functions: (module, names of the functions
+// that launch kernels, separated by spaces)
 int meeting_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
@@ -212,7 +212,7 @@ int waiting(TVMValue* args, int*, int n, void* ret, void*) {
   });
 }
 
-// (source, kernel name, argument types, launch tags), the last two as words
+// (source, kernel name, argument types, launch tags), the last two separated by spaces
 int source_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 4 || std::any_of(codes, codes + n, [](int c) { return c != kStr; })) {
@@ -255,7 +255,7 @@ void register_globals() {
   if (g_build_source) {
     register_global("target.build.opencl", build);
   }
-  register_global("device_api.opencl", device_api);  // last: whoever sees it finds the rest
+  register_global("device_api.opencl", device_api);  // last, so that the others exist once it is visible
 }
 
 }  // namespace coexec

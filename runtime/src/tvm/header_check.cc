@@ -1,8 +1,8 @@
-// Compiled only where TVM's headers are at hand (TVM_HOME): our own declarations against the real ones. Slots of
-// virtual tables can't be compared here; abi_check.cc does that with the library itself, at load.
+// Compares our declarations with TVM's headers; compiled only if these are available (TVM_HOME). Slots of virtual
+// tables cannot be compared here; abi_check.cc compares them with the library when it is loaded.
 #ifdef TVM_COEXEC_HAVE_TVM_HEADERS
 #define DMLC_USE_LOGGING_LIBRARY \
-  <tvm / runtime / logging.h>  // as TVM's own build does; else dmlc brings a second set of LOG macros
+  <tvm / runtime / logging.h>  // as TVM's own build does; otherwise dmlc defines a second set of LOG macros
 #include <dmlc/io.h>
 #include <tvm/runtime/c_runtime_api.h>
 #include <tvm/runtime/device_api.h>

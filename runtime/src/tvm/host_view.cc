@@ -16,7 +16,7 @@ using namespace tvm_abi;
 struct View {
   DLManagedTensor managed;
   std::vector<int64_t> shape;
-  // One of both, not the array: the memory lives as long as any of them.
+  // Holds the memory, not the array: it lives as long as any view.
   RegionPtr region;
   DLManagedTensor* owner = nullptr;
 

@@ -69,7 +69,7 @@ int map(TVMValue* args, int* codes, int n, void*, void*) {
     for (int i = 0; i < n; ++i) {
       const Piece p = piece(args, codes, i);
       const RegionPtr region = find_region(p.address);
-      if (region) {  // else the caller's own memory
+      if (region) {  // otherwise it is the caller's memory
         give_to_host(*region, region->offset(p.address), p.bytes);
       }
     }
@@ -112,7 +112,7 @@ int call_bound(TVMValue* args, int* codes, int n, void* ret, void* self) {
     TVMValue out{};
     int code = kNull;
     const int rc = TVMFuncCall(static_cast<const Bound*>(self)->function.get(), args, codes, n, &out, &code);
-    return rc != 0 ? rc : hand_on(ret, out, code);  // of an error TVM has the message
+    return rc != 0 ? rc : hand_on(ret, out, code);  // TVM stores the message of an error
   });
 }
 
@@ -141,7 +141,7 @@ class MeetingModule final : public ModuleNode {
       }
     }
     if (device_functions_.count(wanted) == 0) {
-      return Ref();  // the caller asks the imported module
+      return Ref();  // TVM then queries the imported module
     }
     void* found = nullptr;
     if (TVMModGetFunction(library_.get(), wanted.c_str(), 1, &found) != 0) {

@@ -37,7 +37,7 @@ void read_bytes(Stream* s, void* to, size_t n) {
   size_t got = 0;
   try {
     got = s->Read(to, n);
-  } catch (const std::exception&) {  // some of TVM's streams throw a check that says nothing to a user
+  } catch (const std::exception&) {  // some of TVM's streams throw an internal check
   }
   if (got != n) {
     throw Error("the OpenCL module's data is cut off: export the model again");
@@ -62,7 +62,7 @@ uint64_t read_count(Stream* s, uint64_t limit) {
 std::string read_string(Stream* s) {
   const uint64_t n = read_count(s, kMaxString);
   std::string text;
-  while (text.size() < n) {  // in pieces, so that a damaged length can't make us ask for gigabytes
+  while (text.size() < n) {  // in pieces, so that a damaged length cannot cause a huge allocation
     const size_t piece = std::min<size_t>(n - text.size(), 1 << 20), had = text.size();
     text.resize(had + piece);
     read_bytes(s, &text[had], piece);
@@ -116,7 +116,7 @@ Argument to_argument(const TVMValue& value, int code) {
     case kNull:
       break;
     case kDLTensorHandle:
-    case kNDArrayHandle: {  // called by hand with an array: a compiled host function passes the bare pointer
+    case kNDArrayHandle: {  // a direct call with an array; a compiled host function passes the bare pointer
       const auto* t = static_cast<const DLTensor*>(value.v_handle);
       a.address = static_cast<char*>(t->data) + t->byte_offset;
       break;
@@ -146,7 +146,7 @@ int call(Kernel& kernel, const TVMValue* values, const int* codes, int n) {
   return 0;
 }
 
-// What a packed function holds: the kernel, and the module so that it stays alive.
+// State of a packed function: the kernel, and the module to keep it alive.
 struct Bound {
   Kernel* kernel;
   Ref module;

@@ -1,4 +1,4 @@
-// Small helpers around TVM's packed-function C API.
+// Helpers for TVM's packed-function C API.
 #pragma once
 #include <string>
 
@@ -11,7 +11,7 @@ inline int return_value(void* ret, tvm_abi::TVMValue value, int code) {
 }
 int return_int(void* ret, int64_t value);
 int return_string(void* ret, const std::string& value);
-int return_object(void* ret, tvm_abi::Object* owned, int code);  // gives our reference away
+int return_object(void* ret, tvm_abi::Object* owned, int code);  // transfers our reference
 
 size_t tensor_bytes(int ndim, const int64_t* shape, tvm_abi::DLDataType type);
 
@@ -19,7 +19,7 @@ inline size_t tensor_bytes(const tvm_abi::DLTensor& t) {
   return tensor_bytes(t.ndim, t.shape, t.dtype);
 }
 
-int hand_on(void* ret, const tvm_abi::TVMValue& value, int code);  // what another function has returned
+int hand_on(void* ret, const tvm_abi::TVMValue& value, int code);  // returns another function's result
 
 // Runs f and turns an exception into the C API's error.
 template <class F>
@@ -33,7 +33,7 @@ int guarded(F&& f) {
 }
 
 tvm_abi::Ref make_string(const std::string& value);
-unsigned type_index(const char* key);  // Error if TVM doesn't know the type
+unsigned type_index(const char* key);  // Error if TVM does not know the type
 std::string last_tvm_error();
 void register_global(const char* name, tvm_abi::TVMPackedCFunc f);
 

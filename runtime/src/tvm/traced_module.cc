@@ -9,7 +9,7 @@ namespace {
 
 using namespace tvm_abi;
 
-// What a packed function holds; the module, so that the function's code stays loaded.
+// State of a packed function; the module keeps the function's code loaded.
 struct Bound {
   Ref function, module;
   std::shared_ptr<const std::string> name;
@@ -29,7 +29,7 @@ int call_bound(TVMValue* values, int* codes, int n, void* ret, void* self) {
     const int64_t begin_ns = host_ns();
     const int rc = TVMFuncCall(bound.function.get(), values, codes, n, &out, &out_code);
     Trace::get().add({SpanKind::kCall, -1, begin_ns, host_ns(), 0, bound.name});
-    return rc != 0 ? rc : hand_on(ret, out, out_code);  // of an error TVM has the message
+    return rc != 0 ? rc : hand_on(ret, out, out_code);  // TVM stores the message of an error
   });
 }
 
@@ -55,7 +55,7 @@ class TracedModule final : public ModuleNode {
     if (!found) {
       return Ref();
     }
-    const size_t next = next_ < names_.size() ? next_ : 0;  // from the start again: another executor
+    const size_t next = next_ < names_.size() ? next_ : 0;  // start again: another executor
     if (names_.empty() || names_[next] != wanted) {
       return function;
     }

@@ -1,6 +1,6 @@
-// What we use of TVM, declared by hand, for TVMs that come without their C++ headers: the C API and three class layouts
-// of the Itanium C++ ABI as libstdc++ builds have them. abi_check.h compares them with the libtvm at hand before
-// anything is registered; where the headers are there, header_check.cc compares them at compile time too.
+// The used part of TVM, declared by hand for TVMs without C++ headers: the C API and three class layouts of the Itanium
+// C++ ABI as in libstdc++ builds. abi_check.h compares them with the loaded libtvm before anything is registered; if
+// the headers are available, header_check.cc also compares them at compile time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -91,7 +91,7 @@ using ::TVMObjectRetain;
 class Ref {
  public:
   Ref() = default;
-  explicit Ref(void* owned) : p_(owned) {}  // takes the reference over
+  explicit Ref(void* owned) : p_(owned) {}  // takes ownership of the reference
   Ref(const Ref& o) : p_(o.p_) {
     if (p_) {
       TVMObjectRetain(p_);
@@ -135,7 +135,7 @@ inline std::string to_std(const Ref& string) {
 // dmlc::Stream
 struct Stream {
   virtual size_t Read(void* to, size_t n) = 0;
-  virtual size_t Write(const void* from, size_t n) = 0;  // returns void in older dmlc: never look at the result
+  virtual size_t Write(const void* from, size_t n) = 0;  // returns void in older dmlc: never use the result
   virtual ~Stream() = default;
 };
 

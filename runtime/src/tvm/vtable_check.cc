@@ -10,7 +10,7 @@ std::string check_table(const TableExpectation& expected, void* const* vtable, c
     if (!symbol) {
       return expected.what + " has no virtual table " + expected.table;
     }
-    vtable = static_cast<void* const*>(symbol) + 2;  // behind offset-to-top and type info
+    vtable = static_cast<void* const*>(symbol) + 2;  // after offset-to-top and type info
   }
   for (const SlotExpectation& slot : expected.slots) {
     const void* wanted = resolve(slot.symbol);

@@ -1,4 +1,4 @@
-// Compares a virtual table with what we were written for. Knows nothing of TVM.
+// Compares a virtual table with the expected one. Independent of TVM.
 #pragma once
 #include <functional>
 #include <string>
@@ -22,7 +22,7 @@ struct TableExpectation {
 
 using Resolver = std::function<void*(const std::string&)>;
 
-// "" or what differs first. `vtable` points at slot 0 (null: look `table` up).
+// "" or the first difference. `vtable` points at slot 0 (null: look `table` up).
 std::string check_table(const TableExpectation& expected, void* const* vtable, const Resolver& resolve);
 
 }  // namespace coexec

@@ -1,9 +1,9 @@
 """Lets a plain ``import tvm`` find the TVM that the set-up chose. Copied into the environment's site-packages.
 
-A ``.pth`` file there imports this module whenever Python starts, so it does next to nothing until somebody imports tvm
-and no tvm is on the path already: one that the user puts on ``PYTHONPATH`` goes first. Then it reads the file
-``tvm_coexec_boot.json`` beside itself, sets defaults for the environment variables that this TVM needs, and loads
-stand-ins for those CUDA libraries that it is linked against and the machine has not.
+A ``.pth`` file there imports this module whenever Python starts, so it does almost nothing until tvm is imported and
+not found on the path: a tvm on the user's ``PYTHONPATH`` has priority. Then it reads ``tvm_coexec_boot.json`` from its
+own folder, sets defaults for the environment variables that this TVM needs, and loads stand-ins for CUDA libraries that
+TVM is linked against and the machine lacks.
 """
 
 import sys

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cost_models.kernels import conv, many, product_of, seconds_of
 from tvm_coexec.cost_models import AnalyticModel
-from tvm_coexec.cost_models.models.adjust import refined, representative, transferred
+from tvm_coexec.cost_models.models.adjust import refine_model, representative, transfer_model
 
 KERNELS = many()
 HERE = seconds_of(KERNELS)
@@ -27,7 +27,7 @@ def test_another_device_from_few_kernels(count):
     model = AnalyticModel().fit(KERNELS, HERE)
     before = model.to_json()
     few = representative(KERNELS, count)
-    moved = transferred(model, [KERNELS[i] for i in few], there[few])
+    moved = transfer_model(model, [KERNELS[i] for i in few], there[few])
     assert within(model, there) < 0.3
     assert within(moved, there) > {10: 0.4, 20: 0.5, 50: 0.75}[count]
     assert model.to_json() == before
@@ -36,7 +36,7 @@ def test_another_device_from_few_kernels(count):
 def test_the_same_device_at_half_the_clock():
     model = AnalyticModel().fit(KERNELS, HERE)
     few = representative(KERNELS, 20)
-    moved = transferred(model, [KERNELS[i] for i in few], 2 * HERE[few])
+    moved = transfer_model(model, [KERNELS[i] for i in few], 2 * HERE[few])
     assert within(moved, 2 * HERE) > within(model, HERE) - 0.1
 
 
@@ -53,7 +53,7 @@ def test_new_measurements_move_a_class_by_their_number():
     convs = [k for k in KERNELS if k.kind == "conv"]
     before = model.predict(convs)
     slower = 1.5 * before
-    little, much = refined(model, convs[:5], slower[:5]), refined(model, convs * 10, np.tile(slower, 10))
+    little, much = refine_model(model, convs[:5], slower[:5]), refine_model(model, convs * 10, np.tile(slower, 10))
     a, b = little.predict(convs) / before, much.predict(convs) / before
     assert (a > 1.0).all() and (a < 1.1).all() and (b > 1.4).all() and (b <= 1.51).all()
     dense = product_of()
@@ -65,6 +65,6 @@ def test_new_classes_are_taken_in():
     model = AnalyticModel().fit([k for k in KERNELS if k.kind != "dense"], HERE[[k.kind != "dense" for k in KERNELS]])
     dense = [k for k in KERNELS if k.kind == "dense"]
     seconds = seconds_of(dense)
-    found = refined(model, dense, seconds)
+    found = refine_model(model, dense, seconds)
     assert np.median(np.abs(found.predict(dense) / seconds - 1)) < 0.1
     assert found.predict(conv()) == model.predict(conv())

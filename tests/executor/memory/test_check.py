@@ -1,4 +1,4 @@
-"""The checker accepts what is laid out, and finds what is wrong in anything else."""
+"""The checker accepts planned storage layouts and finds the hazards of wrong ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from tests.executor.memory.graphs import Writer, chains
 from tvm_coexec.executor.graph_json import Graph
-from tvm_coexec.executor.memory.check import problems
+from tvm_coexec.executor.memory.check import find_hazards
 from tvm_coexec.executor.memory.rewrite import MAP, Rewriter, Storage
-from tvm_coexec.executor.memory.storage import lay_out
+from tvm_coexec.executor.memory.storage import plan_storage
 
 MODES = {
     "fine": {"shared": True},
@@ -23,9 +23,9 @@ MODES = {
 
 def written(graph: Graph, mode: str, inputs=("x",)) -> tuple[str, list[Storage]]:
     options = MODES[mode]
-    layout = lay_out(graph, inputs, alignment=64, **options)
+    layout = plan_storage(graph, inputs, alignment=64, **options)
     rewriter = Rewriter(layout, mapped="mapped" in options, flags=mode == "fine", fetch="fetch" in options)
-    return rewriter.text(), rewriter.storages
+    return rewriter.rewrite(), rewriter.storages
 
 
 def independent_branches() -> Graph:
@@ -64,19 +64,19 @@ GRAPHS = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_layouts_are_right(name, mode):
+def test_layouts_have_no_hazard(name, mode):
     text, storages = written(GRAPHS[name](), mode)
-    assert problems(text, storages, {"x", "e"}, mode == "mapped") == []
+    assert find_hazards(text, storages, {"x", "e"}, mode == "mapped") == []
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_tensors_without_elements_have_addresses_in_memory(mode):
-    layout = lay_out(without_elements(), {"x", "e"}, **MODES[mode])
+def test_empty_tensors_have_valid_addresses(mode):
+    layout = plan_storage(without_elements(), {"x", "e"}, **MODES[mode])
     assert all(0 <= offset < layout.blocks[block].nbytes for block, offset in layout.of.values())
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_any_two_storages_in_one_place_are_found_out_or_harmless(name):
+def test_overlapping_storages_are_found_or_harmless(name):
     """Put one tensor where another one is: either the checker objects, or both are never in use at once.
 
     Never in use at once is decided here by hand, for one interleaving: the GPU late, its kernels run when waited for.
@@ -92,7 +92,7 @@ def test_any_two_storages_in_one_place_are_found_out_or_harmless(name):
             if _copies(text, moved) != _copies(text, storages):
                 continue  # what was one tensor are two now, and are copied
             try:
-                found = problems(text, moved, {"x", "e"})
+                found = find_hazards(text, moved, {"x", "e"})
             except ValueError:
                 continue  # a node that does nothing has lost its operand
             wrong = any(_late(text, moved, late) for late in (False, True))
@@ -111,7 +111,7 @@ def _copies(text: str, storages: list[Storage]) -> list[bool]:
 
 
 def _late(text: str, storages: list[Storage], late: bool) -> bool:
-    """Whether a run with tokens for values goes wrong; GPU kernels run at once, or when somebody waits for them."""
+    """Return whether a run on tokens is wrong; GPU kernels run at once, or as late as the host waits for them."""
     graph, memory, expected = Graph(text), {}, {}
     queue: list = []
 
@@ -153,32 +153,32 @@ def test_tvms_own_plan_is_wrong_for_shared_memory():
     graph = independent_branches()
     free_at_once = {3: 0, 6: 0, 7: 0}  # the CPU's first tensors in the place of the GPU's second one
     storages = [Storage(e.device, e.index, 0, e.nbytes) for e in graph.entries]
-    assert problems(json.dumps(graph.document), storages, {"x"}) == []
+    assert find_hazards(json.dumps(graph.document), storages, {"x"}) == []
     for entry in free_at_once:
         storages[entry] = dataclasses.replace(storages[entry], block=3)
-    found = problems(json.dumps(graph.document), storages, {"x"})
-    assert any("may write over" in text for text in found)
+    found = find_hazards(json.dumps(graph.document), storages, {"x"})
+    assert any("may overwrite" in text for text in found)
 
 
-def test_a_wait_that_is_left_out_is_found():
+def test_a_missing_wait_is_found():
     text, storages = written(chains(3), "fine")
     document = json.loads(text)
     copies = [n for n in document["nodes"] if n["op"] != "null" and n["attrs"]["func_name"] == "__copy"]
     copies[1]["attrs"]["func_name"] = "__nop"
-    found = problems(json.dumps(document), storages, {"x"})
+    found = find_hazards(json.dumps(document), storages, {"x"})
     assert any("before" in text for text in found)
 
 
-def test_memory_that_nobody_mapped_is_found():
+def test_unmapped_memory_is_found():
     text, storages = written(chains(2), "mapped")
     document = json.loads(text)
     for node in document["nodes"]:
         if node["op"] != "null" and node["attrs"]["func_name"] == MAP:
             node["attrs"]["func_name"] = "coexec_signal"
-    assert any("not mapped" in text for text in problems(json.dumps(document), storages, {"x"}, mapped=True))
+    assert any("not mapped" in text for text in find_hazards(json.dumps(document), storages, {"x"}, mapped=True))
 
 
-def test_a_download_that_begins_before_its_memory_is_free_is_found():
+def test_an_early_download_to_memory_in_use_is_found():
     graph = chains(3)
     text, storages = written(graph, "fetched")
     assert "coexec_fetch" in text
@@ -188,4 +188,4 @@ def test_a_download_that_begins_before_its_memory_is_free_is_found():
     targets = [ids[rows[document["nodes"].index(n)]] for n in fetched]
     first, second = (storages[t] for t in targets[:2])
     moved = [dataclasses.replace(first, nbytes=s.nbytes) if s is second else s for s in storages]
-    assert problems(text, moved, {"x"})
+    assert find_hazards(text, moved, {"x"})

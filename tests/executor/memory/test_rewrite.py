@@ -1,4 +1,4 @@
-"""The graph that the executor gets."""
+"""The rewritten graph for the executor."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_copied():
     assert functions(text) == functions(json.dumps(chains(2).document))
 
 
-def test_what_the_executor_checks_of_a_graph():
+def test_the_rewritten_graph_passes_the_executors_checks():
     """Rows, heads, arguments and lists fit the nodes that were added; the metadata stays, and stays last."""
     graph = chains(3)
     graph.document["metadata"] = {"coexec": {"version": 1}}
@@ -64,7 +64,7 @@ def test_what_the_executor_checks_of_a_graph():
     assert len(set(names)) == len(names) and set(names) >= {n.name for n in graph.nodes}
 
 
-def test_a_reshaped_result_keeps_the_storage_id_of_what_it_is():
+def test_a_reshaped_result_has_its_sources_storage_id():
     """TVM finds by it which kernel writes into an output that the caller has exchanged."""
     w = Writer()
     y = w.kernel("cpu", [w.copy(w.kernel("gpu", [w.copy(w.input("x", (1, 32)), "gpu")]), "cpu")])
@@ -73,7 +73,7 @@ def test_a_reshaped_result_keeps_the_storage_id_of_what_it_is():
     assert entries[-1].storage == entries[-2].storage
 
 
-def test_the_join_of_a_reshaped_result_is_ours_too():
+def test_the_join_of_a_reshaped_result_is_replaced():
     """The caller may exchange the memory of the reshaped tensor, which is that of the joined one."""
     w = Writer()
     x = w.input("x", (1, 32))
@@ -82,7 +82,7 @@ def test_the_join_of_a_reshaped_result_is_ours_too():
     assert functions(text)[-2:] == ["coexec_join c", "__nop c"]
 
 
-def test_a_download_of_a_reshaped_tensor_begins_behind_the_reshape():
+def test_a_download_of_a_reshaped_tensor_starts_after_the_reshape():
     w = Writer()
     g = w.kernel("gpu", [w.copy(w.input("x", (1, 32)), "gpu")])
     text, _ = written(w.graph(w.copy(w.reshape(g, (32,)), "cpu")), "fetched")
@@ -92,7 +92,7 @@ def test_a_download_of_a_reshaped_tensor_begins_behind_the_reshape():
 def test_names_are_written_as_tvm_reads_them():
     """TVM knows the escapes of quotes, backslashes and line ends; it takes all other characters as they are."""
     names = ["größe", "入力", "\U0001f600", "\u2028", 'a"b', "a\\b", "a\\u00e9", "a\nb\tc", "a\bb\x07c"]
-    text = write_json({name: 0 for name in names})
+    text = write_json(dict.fromkeys(names, 0))
     assert list(read_document(text)) == names
     assert set(re.findall(r"\\(.)", text)) == set('"\\nt')
     w = Writer()

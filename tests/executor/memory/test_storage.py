@@ -1,4 +1,4 @@
-"""Layouts of random graphs: right under every interleaving, and no larger than they have to be."""
+"""Storage layouts of random graphs: without hazards under every interleaving, and no larger than necessary."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tests.executor.memory.graphs import Writer, chains
 from tests.executor.memory.test_check import MODES, written
 from tvm_coexec.executor.graph_json import Graph, element_bytes, planned_bytes
-from tvm_coexec.executor.memory.check import problems
+from tvm_coexec.executor.memory.check import find_hazards
 from tvm_coexec.executor.memory.lifetimes import NEVER, Buffer
-from tvm_coexec.executor.memory.packing import into_blocks, into_one
-from tvm_coexec.executor.memory.storage import lay_out
+from tvm_coexec.executor.memory.packing import pack_blocks, pack_offsets
+from tvm_coexec.executor.memory.storage import plan_storage
 
 OTHER = {"cpu": "gpu", "gpu": "cpu"}
 
@@ -43,46 +43,46 @@ def programs(draw: st.DrawFn) -> Graph:
             made = w.kernel(device, read, (1, draw(st.sampled_from([0, 8, 16, 32, 64]))))
         on[device].append(made)
     outputs = draw(st.lists(st.sampled_from(on["cpu"][1:] + [on["cpu"][-1]]), min_size=1, max_size=2, unique=True))
-    last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is somebody's, too
+    last = w.copy(w.kernel("gpu", on["gpu"][-1:]), "cpu")  # the GPU's last result is read, too
     return w.graph(last, *outputs)
 
 
 @settings(max_examples=150, deadline=None)
 @given(programs(), st.sampled_from(sorted(MODES)))
-def test_random_programs_are_right_under_every_interleaving(graph, mode):
+def test_random_graphs_have_no_hazard(graph, mode):
     text, storages = written(graph, mode)
-    assert problems(text, storages, {"x"}, mode == "mapped") == []
+    assert find_hazards(text, storages, {"x"}, mode == "mapped") == []
 
 
-def test_a_kernel_that_nobody_waits_for_is_found():
+def test_a_missing_wait_for_a_kernel_is_found():
     """It may still read the input when the caller writes the next one: such a graph is not laid out."""
     w = Writer()
     x = w.input("x", (1, 32))
     w.kernel("gpu", [w.copy(x, "gpu")])
     text, storages = written(w.graph(w.kernel("cpu", [x])), "fine")
-    assert any("the caller's writing of x" in text for text in problems(text, storages, {"x"}))
+    assert any("the caller's write of x" in text for text in find_hazards(text, storages, {"x"}))
 
 
 @settings(max_examples=100, deadline=None)
 @given(programs(), st.sampled_from(sorted(MODES)))
-def test_no_buffer_lies_where_another_one_is_in_use(graph, mode):
-    layout = lay_out(graph, ["x"], alignment=64, **MODES[mode])
+def test_live_buffers_do_not_overlap(graph, mode):
+    layout = plan_storage(graph, ["x"], alignment=64, **MODES[mode])
     for block in layout.blocks:
         places = list(zip(block.buffers, block.offsets, strict=True))
         assert all(at % 128 == 0 and at + b.nbytes <= block.nbytes for b, at in places)
         for (a, a_at), (b, b_at) in itertools.combinations(places, 2):
             apart = a_at + a.nbytes <= b_at or b_at + b.nbytes <= a_at
-            assert apart or a.fits_beside(b)
+            assert apart or a.may_share_memory(b)
 
 
 def buffer(nbytes: int, first: float, last: float, devices: str = "cpu", waited: float | None = None) -> Buffer:
     free = {"cpu": last if waited is None else waited, "gpu": last}
     return Buffer(
-        int(first), nbytes, devices=set(devices.split()), first={d: first for d in devices.split()}, free_for=free
+        int(first), nbytes, devices=set(devices.split()), first=dict.fromkeys(devices.split(), first), free_for=free
     )
 
 
-def test_the_gpu_may_go_on_where_the_cpu_has_to_wait():
+def test_the_gpu_reuses_memory_earlier_than_the_cpu():
     used = buffer(100, 0, 3, "gpu", waited=9)
     assert used.precedes(buffer(100, 4, 6, "gpu"))
     assert not used.precedes(buffer(100, 4, 6, "cpu"))
@@ -94,15 +94,15 @@ def test_the_gpu_may_go_on_where_the_cpu_has_to_wait():
 def test_gaps_are_used():
     """Two small ones where a large one was."""
     buffers = [buffer(256, 0, 1), buffer(128, 2, 4), buffer(128, 3, 5), buffer(128, 0, 5)]
-    size, offsets = into_one(buffers, 128)
+    size, offsets = pack_offsets(buffers, 128)
     assert size == 384
     assert sorted(offsets[1:3]) != [offsets[1]] * 2
-    assert sum(k[0].nbytes for k in into_blocks(buffers)) == 512
-    assert into_one([], 128) == (0, [])
+    assert sum(k[0].nbytes for k in pack_blocks(buffers)) == 512
+    assert pack_offsets([], 128) == (0, [])
 
 
 def test_weights_and_inputs_keep_their_memory():
-    layout = lay_out(chains(3), ["x"], shared=True, alignment=64)
+    layout = plan_storage(chains(3), ["x"], shared=True, alignment=64)
     weights = [b for b in layout.blocks if b.weight]
     assert sorted(b.kind for b in weights) == ["cpu", "gpu"] and all(len(b.buffers) == 1 for b in weights)
     (block,) = [b for b in layout.blocks if not b.weight]
@@ -113,7 +113,7 @@ def test_weights_and_inputs_keep_their_memory():
 
 def test_sharing_takes_less_than_copies():
     graph = chains(4)
-    shared, copied = (lay_out(graph, ["x"], shared=s, alignment=64).nbytes for s in (True, False))
+    shared, copied = (plan_storage(graph, ["x"], shared=s, alignment=64).nbytes for s in (True, False))
     assert shared == 3 * 256  # the input, and two results by turns
     assert copied > 1.5 * shared
 

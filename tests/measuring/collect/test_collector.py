@@ -12,6 +12,7 @@ from tests import models
 from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.measuring import pace
 from tvm_coexec.measuring.collect import collector as collecting
 from tvm_coexec.measuring.collect.collector import Options, collect
 from tvm_coexec.measuring.pieces import KernelBuilder
@@ -24,7 +25,7 @@ QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, processes=1, contention=Fals
 
 @pytest.fixture(autouse=True)
 def other_tests_may_slow_this_machine(monkeypatch):
-    monkeypatch.setattr(collecting, "SAME_PACE", 20.0)
+    monkeypatch.setattr(pace, "SAME_PACE", 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_another_pace_needs_another_file(measured, chain, tmp_path, monkeypatch)
     path = tmp_path / "s.jsonl"
     path.write_text(text.splitlines(keepends=True)[0] + slow + "".join(kernels))
     before = path.read_text()
-    monkeypatch.setattr(collecting, "REFERENCE_TRIES", 1)
+    monkeypatch.setattr(pace, "REFERENCE_TRIES", 1)
     with pytest.raises(CoExecError, match=r"s\.jsonl: the cpu takes [\d.]+ times as long .* begin another file"):
         collect(chain, str(path), QUICK)
     assert path.read_text() == before

@@ -17,10 +17,11 @@ from tests.planner.graphs import costs as made_up
 from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError, CoExecPartition
 from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.measuring.timer import Timed
 from tvm_coexec.measuring.verify import Verify, run
 from tvm_coexec.measuring.verify.bench import Bench
-from tvm_coexec.measuring.verify.child import Took
-from tvm_coexec.measuring.worker import ChildError
+from tvm_coexec.measuring.verify.child import PlanTimeRequest
+from tvm_coexec.measuring.worker import Child, ChildError
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
@@ -41,7 +42,7 @@ def seconds_by_device(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None
         return stock(entries, bench, repeats)
 
     monkeypatch.setattr(run, "_time", note)
-    monkeypatch.setattr(Bench, "time", lambda self, compiled: Took(seconds[devices[compiled.path]]))
+    monkeypatch.setattr(Bench, "time", lambda self, compiled: Timed((seconds[devices[compiled.path]],), 0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("fastest", ["cpu", "gpu", "both"])
@@ -74,8 +75,15 @@ def test_it_measures(chain, cache):
 
 
 def test_a_busy_machine_is_told_and_nothing_is_learnt_there(chain, cache, monkeypatch, caplog):
-    took = iter([Took(1.0, 1.0, 0.1), Took(2.0, 1.0, 0.9), Took(3.0, 1.0, 0.5)] * 2)
-    monkeypatch.setattr(Bench, "time", lambda self, compiled: next(took))
+    loads = iter([0.1, 0.9, 0.5] * 2)
+    stock = Child.call
+
+    def call(self, request, timeout_s):
+        if isinstance(request, PlanTimeRequest):
+            return Timed((1.0,), 1.0, next(loads), 0.0)
+        return stock(self, request, timeout_s)
+
+    monkeypatch.setattr(Child, "call", call)
     tvm_coexec.partition_for_coexec(chain, profile=made_up(), verify=QUICK)
     assert "other processes used 0.5 cores while plans were measured" in caplog.text
     assert not list(cache.glob("*"))
@@ -103,7 +111,7 @@ def test_a_plan_whose_process_crashes_is_left_out(chain, monkeypatch):
 
     def time(self, compiled):
         if "plan1" in compiled.path:
-            self._child._process.kill()
+            self.worker._child._process.kill()
         return stock(self, compiled)
 
     monkeypatch.setattr(Bench, "time", time)

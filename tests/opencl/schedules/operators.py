@@ -15,7 +15,7 @@ OPENCL = tvm.target.Target("opencl", host="llvm")
 def conv2d(
     data: Sequence[int], channels: int, kernel: Sequence[int], stride=1, padding=0, dilation=1, groups=1
 ) -> tvm.IRModule:
-    """Convolution and ReLU, so that something is fused behind it."""
+    """Convolution and ReLU, so that an epilogue is fused."""
     x, w = relay.var("x", shape=data), relay.var("w", shape=(channels, data[1] // groups, *kernel))
     y = relay.nn.conv2d(
         x,

@@ -1,4 +1,4 @@
-"""The context: records win over it, TVM still loads TopHub, CPU targets are left alone, and it goes as it came."""
+"""The context: records win over it, TVM still loads TopHub, CPU targets are unchanged, `uninstall` undoes `install`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indices of 64 bits: where they are written, where not, and that the hook goes as it came."""
+"""64-bit indices: which sources get them, which do not, and that `uninstall` restores the callback."""
 
 from __future__ import annotations
 

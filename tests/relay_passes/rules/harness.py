@@ -18,7 +18,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
-from tvm_coexec.relay_passes.outline import Annotate
+from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.split import SplitChains
 
@@ -62,7 +62,7 @@ def split_at(prepared, graph: KernelGraph | Extracted, members: Sequence[int], a
     segments.append(Segment("split", tuple(members), axis, cut))
     segments += [Segment("cpu", late)] if late else []
     plan = Plan(graph.fingerprint(), tuple(segments))
-    return SplitChains()(Annotate(plan, extracted)(prepared))
+    return SplitChains()(OutlineSegments(plan, extracted)(prepared))
 
 
 def random_inputs(params: Iterable, seed: int = 0) -> dict[str, np.ndarray]:

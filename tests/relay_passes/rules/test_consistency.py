@@ -14,7 +14,7 @@ from tests.relay_passes.rules.test_random_chains import COMMON, MORE, chains
 from tvm_coexec.core.access import Range, union
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.extract.extractor import extract_with_calls
-from tvm_coexec.relay_passes.outline import Annotate
+from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.rules import rule_for
 from tvm_coexec.relay_passes.split import SplitChains
@@ -33,7 +33,7 @@ def split_alone(prepared, extracted, members: list[int], axis: str, cut: int) ->
     segments.append(Segment("split", tuple(members), axis, cut))
     segments += [Segment("cpu", (k,)) for k in singles if k > members[-1]]
     plan = Plan(graph.fingerprint(), tuple(segments))
-    return plan, SplitChains()(Annotate(plan, extracted)(prepared)), number
+    return plan, SplitChains()(OutlineSegments(plan, extracted)(prepared)), number
 
 
 def read_by_shares(split: tvm.IRModule, plan: Plan, number: int, graph) -> dict[str, dict[int, Range]]:

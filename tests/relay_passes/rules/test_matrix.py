@@ -63,4 +63,4 @@ def test_feed_forward(splits):
     h = h * relay.const(0.5) * (relay.const(1.0) + relay.erf(h * relay.const(2**-0.5)))
     y = relay.nn.dense(h, const(8, 16)) + x
     seen = splits.check(y, expect={"m"})
-    assert "needs the whole" in seen.refused["n"]
+    assert "needs all of kernel" in seen.refused["n"]

@@ -13,7 +13,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.relay_passes.inline import inline_functions
-from tvm_coexec.relay_passes.outline import Annotate
+from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.split import SplitChains
 
 pytestmark = pytest.mark.llvm
@@ -221,7 +221,7 @@ def test_sums_one_behind_the_other(splits):
     y = relay.nn.relu(relay.nn.dense(relay.nn.relu(relay.nn.dense(x, const(10, 6))), const(6, 10)) + x)
     prepared, graph = splits.prepare(y)
     segments = (Segment("split", (0,), "ic", 3), Segment("split", (1, 2), "ic", 7))
-    made = SplitChains()(Annotate(Plan(graph.fingerprint(), segments))(prepared))
+    made = SplitChains()(OutlineSegments(Plan(graph.fingerprint(), segments))(prepared))
     assert [operators(made[name]).count("add") for name in ("main", "coexec_1_join")] == [1, 2]
     want, got = run_all(prepared, [inline_functions(made)], random_inputs(prepared["main"].params))
     assert_same(got, want, "two sums", 1e-5)
@@ -251,7 +251,7 @@ def test_addition_moves_into_the_next_segment(splits, device, read_again):
     inner = [k.index for k in graph.kernels if k.op not in ("nn.dense", "reverse")]
     segments = [Segment("split", (0,), "ic", 3), Segment(device, tuple(inner))]
     segments += [Segment("cpu", (len(graph.kernels) - 1,))] if read_again else []
-    made = SplitChains()(Annotate(Plan(graph.fingerprint(), tuple(segments)))(prepared))
+    made = SplitChains()(OutlineSegments(Plan(graph.fingerprint(), tuple(segments)))(prepared))
     moved = device == "cpu" and not read_again
     assert ("add" in operators(made[f"coexec_1_{device}"])) == moved
     assert ("add" in operators(made["main"])) != moved

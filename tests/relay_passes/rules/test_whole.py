@@ -78,7 +78,7 @@ def test_models_that_cannot_be_planned(kind):
         mod = tvm.IRModule.from_expr(relay.Function([x], relay.nn.relu(x)))
         y = relay.var("y", shape=(1, 4))
         mod["helper"] = relay.Function([y], relay.tanh(y))
-        want = "the module has functions beside main (helper)"
+        want = "the module has other functions than main (helper)"
     elif kind == "control flow":
         c = relay.var("c", shape=(), dtype="bool")
         mod = tvm.IRModule.from_expr(relay.Function([c, x], relay.If(c, relay.nn.relu(x), x)))

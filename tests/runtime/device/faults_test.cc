@@ -70,7 +70,7 @@ TEST(faults, a_launch_is_refused) {
 TEST(faults, any_command_ends_badly) {
   const Faults end;
   Add add;
-  int told = 0;
+  int reported = 0;
   for (int nth = 1; nth <= 8; ++nth) {
     for (const char* what : {"event", "copy"}) {
       const uint64_t before = faults::hits(what);
@@ -80,19 +80,19 @@ TEST(faults, any_command_ends_badly) {
         good_run(add);
       } catch (const Error& e) {
         text = e.what();
-        ++told;
+        ++reported;
         CHECK(names_device(text) && contains(text, "CL_"));
       }
       faults::clear();
       CHECK(text.empty() || faults::hits(what) > before);
       try {
-        device().sync(nullptr);  // what nobody was told of, since nobody has read it
+        device().sync(nullptr);  // failures that were not reported, since no one has read the data
       } catch (const Error&) {
       }
       good_run(add);
     }
   }
-  CHECK(told >= 2);
+  CHECK(reported >= 2);
 }
 
 TEST(faults, who_uses_a_failed_kernels_result_hears_of_that_kernel) {
@@ -113,7 +113,7 @@ TEST(faults, who_uses_a_failed_kernels_result_hears_of_that_kernel) {
     CHECK(contains(text, "kernel 'first'"));
     text = message_of([&] { third(c, b, other); });
     CHECK(contains(text, "kernel 'first'"));
-    // Memory of a run that failed is written anew by the next.
+    // Memory of a failed run is written again by the next one.
     first(a, b, c);
     second(c, b, d);
     third(d, b, e);
@@ -131,7 +131,7 @@ TEST(faults, others_on_the_queue_are_not_concerned) {
   add(a, b, good);
   CHECK(all_equal(good.read(), 3));
   CHECK(contains(message_of([&] { device().sync(nullptr); }), "kernel 'add'"));
-  device().sync(nullptr);  // told once
+  device().sync(nullptr);  // reported once
   CHECK(contains(message_of([&] { bad.read(); }), "kernel 'add'"));
   bad.fill(4);
   CHECK(all_equal(bad.read(), 4));

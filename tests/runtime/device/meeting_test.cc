@@ -7,7 +7,7 @@ using namespace coexec;
 
 namespace {
 
-// A block that is laid out for several tensors of kCount floats, one behind the other.
+// A block of several contiguous tensors of kCount floats.
 constexpr size_t kCount = 4096;
 
 struct Block {
@@ -110,8 +110,8 @@ TEST(meetings, who_wrote_last_is_known_by_range) {
 
 TEST(meetings, the_host_sees_what_it_has_waited_for) {
   Signals& signals = Signals::of(device());
-  const std::string told = signals.measured_json();
-  CHECK(contains(told, std::string("\"method\": \"") + wait_method_name(signals.method())));
+  const std::string measured = signals.measured_json();
+  CHECK(contains(measured, std::string("\"method\": \"") + wait_method_name(signals.method())));
   const Block b(2);
   Next next;
   b.fill(0, 5);
@@ -140,7 +140,7 @@ TEST(meetings, a_download_that_was_begun_is_waited_for) {
     CHECK(all_equal(to, 6));
     std::fill(to.begin(), to.end(), 0.0f);
   }
-  start_download(*b.region, 0, to.data(), kCount * 4);  // nobody comes for it
+  start_download(*b.region, 0, to.data(), kCount * 4);  // no copy collects it
   device().drain_transfers();
   CHECK(all_equal(to, 5));
 }

@@ -102,7 +102,7 @@ struct Worker {
     float* const values = reinterpret_cast<float*>(a.base);
     CHECK(all_equal(std::vector<float>(values, values + a.n), wanted[i]));
     if (find_region(a.base) && random() % 2) {
-      device().sync(nullptr);  // nobody reads it either
+      device().sync(nullptr);  // no thread reads it either
       wanted[i] += 1;
       std::fill(values, values + a.n, wanted[i]);
     }
@@ -165,14 +165,14 @@ TEST(stress, kernels_are_built_and_dropped) {
   });
 }
 
-// Commands fail here and there. A thread that is told of it starts anew; one that is not must have right results.
+// Some commands fail. A thread that gets the error starts again; one that does not must have correct results.
 TEST(stress, with_faults) {
   const Faults end;
   Add add;
   const Array shared(512, 7);
   device().sync(nullptr);
   add(shared, shared, Array(512));
-  std::atomic<int> told{0}, whole{0}, running{kThreads};
+  std::atomic<int> reported{0}, whole{0}, running{kThreads};
   std::thread saboteur([&] {
     const char* const kinds[] = {"launch", "event", "copy", "allocate"};
     const auto until = [&](const std::function<bool()>& reached) {
@@ -203,7 +203,7 @@ TEST(stress, with_faults) {
           w.check();
           ++whole;
         } catch (const Error&) {
-          ++told;
+          ++reported;
         }
       }
     });
@@ -215,7 +215,7 @@ TEST(stress, with_faults) {
   if (!wrong.empty()) {
     throw std::runtime_error(wrong);
   }
-  CHECK(told > 0 && whole > 0);
+  CHECK(reported > 0 && whole > 0);
   Worker w(7, shared, add);
   try {
     device().sync(nullptr);

@@ -1,12 +1,14 @@
-"""Where a compiled graph's tensors live when two devices use one memory.
+"""Plan the storage of a compiled graph's tensors when two devices share one memory.
 
-    graph      the executor's JSON, read
-    steps      what each node does to which tensors, on which device, and when the host waits for the other one
-    sharing    copies that need not be, concatenations whose parts are written in place
-    lifetimes  from when on memory may be used again, under every interleaving of the two devices
-    storage    tensors -> buffers -> blocks of memory
-    check      an independent proof that a layout is correct
-    rewrite    the graph that the executor gets
+Modules in the order in which they are used:
+
+    steps      the effect of each node on memory, by device, and the waits of the host
+    sharing    tensors that are one buffer: elided copies, reshapes, concatenations written in place
+    lifetimes  when a buffer's memory may be reused, under every interleaving of the two devices
+    packing    buffers -> storage blocks and offsets
+    storage    the storage layout: all of the above
+    rewrite    the graph for the executor
+    check      an independent proof that the rewritten graph has no memory hazard
 
 Nothing here imports TVM.
 """

@@ -1,12 +1,12 @@
-"""From when on a buffer's memory may be used for something else, although both devices may be at work.
+"""Lifetimes of buffers when both devices work concurrently: when the memory of a buffer may be reused.
 
-What the host does is in the order of the graph's nodes, and so is what the GPU does, but the two orders are only tied
-together where the host waits. So memory that the GPU has used last
+The host executes nodes in the graph's order, and so does the GPU's queue, but the two orders are only related where the
+host waits. So memory whose last user is a GPU kernel
 
-- may be given to another GPU kernel at once: the queue runs it later;
-- may be given to a CPU kernel only behind a wait for that kernel, or for a later one.
+- may be reused by a later GPU kernel immediately: the queue runs it after the first one;
+- may be reused by a CPU kernel only after the host has waited for that GPU kernel, or for a later one.
 
-Memory that the CPU has used last may be given to either: a GPU kernel is handed to the queue afterwards.
+Memory whose last user is the CPU may be reused by either: a GPU kernel is submitted to the queue afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ..graph_json import Graph
-from .sharing import Sharing
+from .sharing import BufferSharing
 from .steps import Step
 
 BEFORE, NEVER = -1.0, inf
@@ -24,21 +24,23 @@ BEFORE, NEVER = -1.0, inf
 
 @dataclass
 class Buffer:
-    """Tensors that lie in one run of memory, and when it is in use.
+    """Contiguous memory of one tensor or several aliasing tensors, and its lifetime in node indices.
 
     Attributes
     ----------
     root : int
-        The entry that gives it its size.
+        The entry that owns the buffer and determines its size.
     nbytes : int
-        At least 1: a tensor without elements has an address too, in memory that exists.
+        At least 1: a tensor without elements needs a valid address, too.
     entries : list of int
+        The entries in it.
     devices : set of str
-        ``cpu``, ``gpu``: which kernels use it.
+        ``cpu``, ``gpu``: whose kernels use it.
     first : dict of str to float
-        The first node that uses it, by device.
+        By device: the first node that uses the buffer.
     free_for : dict of str to float
-        The last node at which it is in use as far as each device's kernels are concerned.
+        By device: the last node during which the buffer is in use from the point of view of that device's kernels. A
+        later kernel of that device may reuse the memory.
     """
 
     root: int
@@ -49,22 +51,22 @@ class Buffer:
     free_for: dict[str, float] = field(default_factory=lambda: {"cpu": BEFORE, "gpu": BEFORE})
 
     def precedes(self, other: Buffer) -> bool:
-        """Whether the other one's memory may be this one's from the other one's first use on."""
+        """Return whether this buffer's last use precedes `other`'s first use, so that `other` may reuse its memory."""
         return all(at > self.free_for[device] for device, at in other.first.items())
 
-    def fits_beside(self, other: Buffer) -> bool:
-        """Whether both may be the same memory."""
+    def may_share_memory(self, other: Buffer) -> bool:
+        """Return whether the two lifetimes are disjoint, so that both buffers may use the same memory."""
         return self.precedes(other) or other.precedes(self)
 
 
 class Waits:
-    """When the host knows that a GPU kernel has ended.
+    """The host's waits, and which GPU kernels have certainly ended after each of them.
 
     Parameters
     ----------
     steps : sequence of Step
     writers : mapping of int to sequence of int
-        For each ``download``'s node: the GPU kernels (nodes) that wrote what it brings.
+        By the node of a ``download``: the GPU kernels (nodes) that wrote its source.
     """
 
     def __init__(self, steps: Sequence[Step], writers: Mapping[int, Sequence[int]]):
@@ -75,72 +77,113 @@ class Waits:
                 last = max(writers[step.node])
                 self._known.append((step.node, last))
 
-    def after(self, kernel: int) -> float:
-        """The first node behind which a GPU kernel is known to have ended; infinite if there is none."""
+    def find_end(self, kernel: int) -> float:
+        """Return the first node after which a GPU kernel has certainly ended; infinity if there is none."""
         return next((wait for wait, last in self._known if last >= kernel), NEVER)
 
 
-def gpu_writers(graph: Graph, steps: Sequence[Step], sharing: Sharing) -> dict[int, list[int]]:
-    """For each download's node: the GPU kernels that wrote bytes of its source."""
+def find_gpu_writers(graph: Graph, steps: Sequence[Step], sharing: BufferSharing) -> dict[int, list[int]]:
+    """Find the GPU kernels that write the source of each download.
+
+    Parameters
+    ----------
+    graph : Graph
+    steps : sequence of Step
+    sharing : BufferSharing
+
+    Returns
+    -------
+    dict of int to list of int
+        By the download's node: the nodes of kernels that write bytes of its source.
+    """
     written: dict[int, list[tuple[int, int, int]]] = {}  # buffer -> (begin, end, kernel)
     found: dict[int, list[int]] = {}
     for step in steps:
-        if step.what == "gpu" and step.node not in sharing.joined:
+        if step.what == "gpu" and step.node not in sharing.in_place:
             for e in step.writes:
-                root, at = sharing.place[e]
+                root, at = sharing.location[e]
                 written.setdefault(root, []).append((at, at + graph.entries[e].nbytes, step.node))
         elif step.what == "download":
-            root, at = sharing.place[step.reads[0]]
+            root, at = sharing.location[step.reads[0]]
             end = at + graph.entries[step.reads[0]].nbytes
             found[step.node] = [k for a, b, k in written.get(root, ()) if a < end and at < b]
     return found
 
 
-def buffers_of(
-    graph: Graph, steps: Sequence[Step], sharing: Sharing, writers: Mapping[int, Sequence[int]], fetch: bool = False
+def compute_buffers(
+    graph: Graph,
+    steps: Sequence[Step],
+    sharing: BufferSharing,
+    writers: Mapping[int, Sequence[int]],
+    fetch: bool = False,
 ) -> dict[int, Buffer]:
-    """The buffers by root, in the order of the graph's entries, with the times of their uses.
+    """Compute all buffers and their lifetimes.
 
-    Inputs, parameters and what the graph returns keep their memory: the first from before the run on, all to its end.
+    Inputs and parameters are in use during the whole run, outputs from their first use to its end.
+
+    Parameters
+    ----------
+    graph : Graph
+    steps : sequence of Step
+    sharing : BufferSharing
+    writers : mapping of int to sequence of int
+        As `find_gpu_writers` returns it.
+    fetch : bool
+        Whether downloads start when their sources' kernels end, so that their destinations are in use from then on.
+
+    Returns
+    -------
+    dict of int to Buffer
+        By root, in the order of the graph's entries.
     """
     buffers: dict[int, Buffer] = {}
     for e in graph.entries:
-        root = sharing.place[e.index][0]
+        root = sharing.location[e.index][0]
         buffer = buffers.setdefault(root, Buffer(root, max(1, graph.entries[root].nbytes)))
         buffer.entries.append(e.index)
     waits = Waits(steps, writers)
     for step in steps:
         if step.what == "input":
-            buffers[sharing.place[step.writes[0]][0]].first = {"cpu": BEFORE, "gpu": BEFORE}
-        elif step.what != "view" and step.node not in sharing.joined:
-            for agent, entry in uses(step, sharing):
-                _use(buffers[sharing.place[entry][0]], agent, step.node, waits)
+            buffers[sharing.location[step.writes[0]][0]].first = {"cpu": BEFORE, "gpu": BEFORE}
+        elif step.what != "view" and step.node not in sharing.in_place:
+            for agent, entry in memory_uses(step, sharing):
+                _extend_lifetime(buffers[sharing.location[entry][0]], agent, step.node, waits)
     for node, kernels in writers.items() if fetch else ():
-        # a download that is begun early has its destination from then on
-        target = buffers[sharing.place[steps[node].writes[0]][0]]
+        # A download that starts early uses its destination from then on.
+        target = buffers[sharing.location[steps[node].writes[0]][0]]
         target.first["cpu"] = min(target.first.get("cpu", node), max(kernels, default=node))
     for kept in (*graph.inputs, *graph.outputs):
-        buffers[sharing.place[kept][0]].free_for = {"cpu": NEVER, "gpu": NEVER}
+        buffers[sharing.location[kept][0]].free_for = {"cpu": NEVER, "gpu": NEVER}
     for b in buffers.values():
         b.devices = {"cpu" if graph.entries[e].on_cpu else "gpu" for e in b.entries}
     return buffers
 
 
-def uses(step: Step, sharing: Sharing) -> list[tuple[str, int]]:
-    """What a step does to memory: (``cpu`` or ``gpu``, entry).
+def memory_uses(step: Step, sharing: BufferSharing) -> list[tuple[str, int]]:
+    """Return which device uses which entries in a step.
 
-    A copy is the device's on one side and the host's on the other; between tensors that are one memory it is nothing.
+    The CPU uses the one side of a copy between the devices and the GPU the other; a copy within one buffer is a no-op.
+
+    Parameters
+    ----------
+    step : Step
+    sharing : BufferSharing
+
+    Returns
+    -------
+    list of (str, int)
+        ``cpu`` or ``gpu``, and an entry.
     """
     if step.what in ("cpu", "gpu"):
         return [(step.what, e) for e in (*step.reads, *step.writes)]
-    if step.what in ("upload", "download") and sharing.place[step.reads[0]] == sharing.place[step.writes[0]]:
+    if step.what in ("upload", "download") and sharing.location[step.reads[0]] == sharing.location[step.writes[0]]:
         return []
     sides = {"upload": ("cpu", "gpu"), "download": ("gpu", "cpu")}.get(step.what)
     return [] if sides is None else [(sides[0], step.reads[0]), (sides[1], step.writes[0])]
 
 
-def _use(buffer: Buffer, agent: str, node: int, waits: Waits) -> None:
+def _extend_lifetime(buffer: Buffer, agent: str, node: int, waits: Waits) -> None:
     buffer.first.setdefault(agent, node)
     free = buffer.free_for
     free["gpu"] = max(free["gpu"], node)
-    free["cpu"] = max(free["cpu"], node if agent == "cpu" else waits.after(node))
+    free["cpu"] = max(free["cpu"], node if agent == "cpu" else waits.find_end(node))

@@ -1,12 +1,11 @@
-"""The graph that the executor gets: storages by the layout, what is not needed left out, meetings written in.
+"""Rewrite a graph for the executor: storage ids of the layout, elided copies, and functions of the sync points.
 
 ========================  =============================================================================================
-``__nop``                 instead of a copy between tensors that are one memory, and of a concatenation whose parts are
-                          written in place
-``coexec_join``           instead of such a concatenation where the caller may exchange the result's memory
-``coexec_signal``         behind the kernel whose end is waited for: the device says when it is done
-``coexec_map``            before a CPU kernel that writes memory which the host may only touch while it is mapped
-``coexec_fetch``          behind the kernel whose result is copied to the CPU: the download begins when the kernel ends
+``__nop``                 replaces a copy within one buffer, and a concatenation whose operands are computed in place
+``coexec_join``           replaces such a concatenation where the caller may replace the result's memory
+``coexec_signal``         after a kernel that the host waits for: sets a flag when the kernel has ended
+``coexec_map``            before a CPU kernel that writes memory which the host may only access while it is mapped
+``coexec_fetch``          after a kernel whose result is copied to the CPU: starts the download when the kernel ends
 ========================  =============================================================================================
 """
 
@@ -15,14 +14,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..graph_json import NOTHING, Graph, Node, write_json
-from .storage import Layout
+from .storage import StorageLayout
 
 JOIN, SIGNAL, MAP, FETCH = "coexec_join", "coexec_signal", "coexec_map", "coexec_fetch"
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Memory that the executor asks for by a storage id: on which device, and where; `block` -1 for its own."""
+    """Memory of one storage id.
+
+    Attributes
+    ----------
+    device : int
+        DLPack device type.
+    block : int
+        Index of the storage block.
+    offset, nbytes : int
+        Range of bytes in the block.
+    """
 
     device: int
     block: int
@@ -32,7 +41,7 @@ class Storage:
 
 @dataclass
 class _Added:
-    """A node behind (or before) another one; its outputs are the memory of other entries."""
+    """A node that is inserted before or after another one; its outputs are in the memory of existing entries."""
 
     function: str
     inputs: tuple[int, ...] = ()
@@ -41,57 +50,57 @@ class _Added:
 
 @dataclass
 class Rewriter:
-    """Writes a graph anew.
+    """Rewrites a graph for a storage layout.
 
     Parameters
     ----------
-    layout : Layout
+    layout : StorageLayout
     mapped : bool
-        Shared memory is the host's only while it is mapped.
+        Whether the host may access shared memory only while it is mapped.
     flags : bool
-        The end of kernels is told by a flag.
+        Whether a flag in shared memory signals the end of kernels.
     fetch : bool
-        Downloads are begun early.
+        Whether downloads start early.
 
     Attributes
     ----------
     storages : list of Storage
-        By the new storage ids, once `text` has been called.
+        Indexed by the new storage ids; filled by `rewrite`.
     """
 
-    layout: Layout
+    layout: StorageLayout
     mapped: bool = False
     flags: bool = False
     fetch: bool = False
     storages: list[Storage] = field(default_factory=list)
 
-    def text(self) -> str:
-        """The new graph as JSON."""
+    def rewrite(self) -> str:
+        """Return the new graph as JSON."""
         graph = self.layout.graph
         before: dict[int, list[_Added]] = {}
-        behind: dict[int, list[_Added]] = {}
-        self._add_meetings(before, behind)
+        after: dict[int, list[_Added]] = {}
+        self._add_sync_points(before, after)
         nodes: list[tuple[Node | _Added, str]] = []
         for n in graph.nodes:
             nodes += [(a, a.function) for a in before.get(n.index, ())]
             nodes.append((n, self._function(n)))
-            nodes += [(a, a.function) for a in behind.get(n.index, ())]
-        return _written(graph, nodes, self._storage_ids())
+            nodes += [(a, a.function) for a in after.get(n.index, ())]
+        return _build_document(graph, nodes, self._storage_ids())
 
     def _function(self, node: Node) -> str:
         layout, graph = self.layout, self.layout.graph
         step = layout.steps[node.index]
-        if node.index in layout.sharing.joined:
-            place = layout.sharing.place
-            returned = {place[o] for o in graph.outputs}  # as it is, or reshaped
-            return JOIN if place[node.outputs[0]] in returned and step.what == "cpu" else NOTHING
-        if step.what == "upload" and layout.one_memory(step):
-            # an input's memory may be exchanged for the caller's; and mapped memory has to be given back
+        if node.index in layout.sharing.in_place:
+            location = layout.sharing.location
+            returned = {location[o] for o in graph.outputs}  # directly, or reshaped
+            return JOIN if location[node.outputs[0]] in returned and step.what == "cpu" else NOTHING
+        if step.what == "upload" and layout.is_elided(step):
+            # The caller may replace an input's memory, and mapped memory has to be unmapped: keep the copy node.
             from_input = not graph.nodes[graph.entries[step.reads[0]].node].function
             return node.function if from_input or self.mapped else NOTHING
         return node.function
 
-    def _add_meetings(self, before: dict[int, list[_Added]], behind: dict[int, list[_Added]]) -> None:
+    def _add_sync_points(self, before: dict[int, list[_Added]], after: dict[int, list[_Added]]) -> None:
         layout = self.layout
         for step in layout.steps:
             if self.mapped and step.what == "cpu":
@@ -100,21 +109,21 @@ class Rewriter:
                     before.setdefault(step.node, []).append(_Added(MAP, outputs=shared))
             if step.what == "download" and layout.writers[step.node]:
                 added = None
-                if self.flags and layout.one_memory(step):
+                if self.flags and layout.is_elided(step):
                     added = _Added(SIGNAL, step.reads, step.reads)
-                elif self.fetch and not layout.one_memory(step):
+                elif self.fetch and not layout.is_elided(step):
                     added = _Added(FETCH, step.reads, step.writes)
                 if added is not None:
-                    made = layout.graph.entries[step.reads[0]].node  # by the last writer, or by what is done to it
-                    behind.setdefault(max(made, *layout.writers[step.node]), []).append(added)
+                    made = layout.graph.entries[step.reads[0]].node  # the last writer, or a reshape of its result
+                    after.setdefault(max(made, *layout.writers[step.node]), []).append(added)
 
     def _storage_ids(self) -> list[int]:
-        """New storage ids by entry. Reshaped tensors keep the id of what they are, as in TVM's own plans."""
+        """Return the new storage id of each entry. A reshaped tensor has its source's id, as in TVM's own plans."""
         layout, entries = self.layout, self.layout.graph.entries
         ids: dict[tuple[int, int, int], int] = {}
         of = []
         for e in entries:
-            root, offset = layout.sharing.place[e.index]
+            root, offset = layout.sharing.location[e.index]
             number = ids.setdefault((root, offset, e.device), len(ids))
             if number == len(self.storages):
                 self.storages.append(Storage(e.device, *layout.of[e.index], e.nbytes))
@@ -124,10 +133,10 @@ class Rewriter:
         return of
 
 
-def _written(graph: Graph, nodes: list[tuple[Node | _Added, str]], storage: list[int]) -> str:
+def _build_document(graph: Graph, nodes: list[tuple[Node | _Added, str]], storage: list[int]) -> str:
     old, attrs = graph.document["nodes"], graph.document["attrs"]
-    where: dict[int, tuple[int, int]] = {}  # old entry -> new node, which output
-    entries: list[int] = []  # new entry -> the old one whose shape, type, device and memory it has
+    where: dict[int, tuple[int, int]] = {}  # old entry -> (new node, output index)
+    entries: list[int] = []  # new entry -> the old entry whose shape, type, device and memory it has
     rows = [0]
     for index, (node, _) in enumerate(nodes):
         if isinstance(node, Node):
@@ -155,6 +164,6 @@ def _written(graph: Graph, nodes: list[tuple[Node | _Added, str]], storage: list
         "attrs": lists,
         "node_row_ptr": rows,
     }
-    if "metadata" in graph.document:  # nodes in it are known by their names; the executor stops reading there
+    if "metadata" in graph.document:  # it refers to nodes by name; the executor stops reading there
         document["metadata"] = graph.document["metadata"]
     return write_json(document)

@@ -1,7 +1,7 @@
-"""Which tensors are the same memory: copies between devices that share it, reshapes, and parts of a concatenation.
+"""Decide which tensors are one buffer: copies between devices that share memory, reshapes, operands of concatenations.
 
-A concatenation whose operands lie one behind the other in its result needs no work if its operands are written there to
-begin with. Operands of a result that is an operand itself (dense blocks) end up in one buffer.
+A concatenation whose operands are contiguous in its result is a no-op if the operands are computed there in the first
+place. If the result is itself such an operand (dense blocks), all of them are in one buffer.
 """
 
 from __future__ import annotations
@@ -9,43 +9,47 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..graph_json import Graph
-from .steps import Step, concatenated
+from .steps import Step, concatenation_offsets
 
-_Place = tuple[int, int]  # entry whose memory it is, offset in bytes
+_Location = tuple[int, int]  # entry that owns the buffer, offset in bytes
 
 
 @dataclass
-class Sharing:
-    """What became of a graph's tensors.
+class BufferSharing:
+    """Buffers of a graph's tensors.
 
     Attributes
     ----------
-    place : list of (int, int)
-        Of each entry: the entry in whose buffer it lies, and the byte where it begins there.
-    joined : set of int
-        Nodes of concatenations that have nothing left to do.
+    location : list of (int, int)
+        For each entry: the entry that owns its buffer, and its offset there in bytes.
+    in_place : set of int
+        Nodes of concatenations whose operands are computed in the result's buffer, so that the node is a no-op.
     """
 
-    place: list[_Place]
-    joined: set[int] = field(default_factory=set)
+    location: list[_Location]
+    in_place: set[int] = field(default_factory=set)
 
 
-def share(graph: Graph, steps: list[Step], shared: bool, alignment: int | None) -> Sharing:
-    """Decide which tensors are one memory.
+def share_buffers(graph: Graph, steps: list[Step], shared: bool, alignment: int | None) -> BufferSharing:
+    """Decide which tensors are one buffer.
 
     Parameters
     ----------
     graph : Graph
     steps : list of Step
     shared : bool
-        Whether both devices can use the same memory; else only reshapes share theirs.
+        Whether both devices can use the same memory; if not, only reshapes share a buffer.
     alignment : int or None
-        Where a tensor inside of another one may begin: at multiples of that many bytes. `None`: nowhere, and inputs
-        share no memory either.
+        Alignment in bytes of a tensor inside another one. `None`: no tensor may be inside another one, and inputs
+        share no memory.
+
+    Returns
+    -------
+    BufferSharing
 
     Notes
     -----
-    Inputs and outputs of the graph are never parts of something else: the caller may exchange their memory for his own.
+    Inputs and outputs of the graph are never inside another tensor: the caller may replace their memory.
     """
     return _Sharer(graph, shared, alignment).run(steps)
 
@@ -53,41 +57,43 @@ def share(graph: Graph, steps: list[Step], shared: bool, alignment: int | None) 
 class _Sharer:
     def __init__(self, graph: Graph, shared: bool, alignment: int | None):
         self.graph, self.shared, self.alignment = graph, shared, alignment
-        self.parent: list[_Place] = [(e.index, 0) for e in graph.entries]
+        self.parent: list[_Location] = [(e.index, 0) for e in graph.entries]
         self.fixed = {*graph.inputs, *graph.outputs}
 
-    def run(self, steps: list[Step]) -> Sharing:
-        joined: set[int] = set()
+    def run(self, steps: list[Step]) -> BufferSharing:
+        in_place: set[int] = set()
         for step in steps:
-            if step.what == "view" or (step.what in ("upload", "download") and self._may_be_one(step)):
+            if step.what == "view" or (step.what in ("upload", "download") and self._may_alias(step)):
                 self.parent[step.writes[0]] = (step.reads[0], 0)
-            elif self.shared and self.alignment and step.what in ("cpu", "gpu") and self._join(step):
-                joined.add(step.node)
-        return Sharing([self.place(e.index) for e in self.graph.entries], joined)
+            elif step.what in ("cpu", "gpu") and self._concatenate_in_place(step):
+                in_place.add(step.node)
+        return BufferSharing([self.locate(e.index) for e in self.graph.entries], in_place)
 
-    def place(self, entry: int) -> _Place:
+    def locate(self, entry: int) -> _Location:
         offset = 0
         while self.parent[entry][0] != entry:
             entry, further = self.parent[entry]
             offset += further
         return entry, offset
 
-    def _may_be_one(self, step: Step) -> bool:
-        source = self.place(step.reads[0])[0]
+    def _may_alias(self, step: Step) -> bool:
+        source = self.locate(step.reads[0])[0]
         return self.shared and (self.alignment is not None or source not in self.graph.inputs)
 
-    def _join(self, step: Step) -> bool:
-        offsets = concatenated(self.graph, self.graph.nodes[step.node])
+    def _concatenate_in_place(self, step: Step) -> bool:
+        if not self.shared or not self.alignment:
+            return False
+        offsets = concatenation_offsets(self.graph, self.graph.nodes[step.node])
         if offsets is None:
             return False
         result, entries = step.writes[0], self.graph.entries
-        places = [self.place(e) for e in step.reads]
-        first, at = places[0]
-        if all(p == (first, at + offset) for p, offset in zip(places, offsets, strict=True)):
-            # they lie behind each other already, because the other device has joined them, too
+        locations = [self.locate(e) for e in step.reads]
+        first, at = locations[0]
+        if all(p == (first, at + offset) for p, offset in zip(locations, offsets, strict=True)):
+            # The operands are contiguous already: the other device concatenates them, too.
             self.parent[result] = (first, at)
             return True
-        roots = [root for root, _ in places]
+        roots = [root for root, _ in locations]
         whole = all(entries[r].nbytes == entries[e].nbytes for r, e in zip(roots, step.reads, strict=True))
         aligned = all(offset % self.alignment == 0 for offset in offsets)
         if not whole or not aligned or len(set(roots)) < len(roots) or not self.fixed.isdisjoint(roots):

@@ -1,8 +1,8 @@
-"""What each node of a graph does, in the order in which the host comes to them.
+"""The effect of each node of a graph on memory, in the order in which the host executes them.
 
-The host runs the CPU's kernels itself and hands the GPU's to a queue, which runs them one after the other, meanwhile or
-later. Host and queue meet where the host copies a tensor from the GPU: it waits for the kernel that wrote it, and so
-for all kernels before that one.
+The host runs the CPU's kernels itself and submits the GPU's kernels to a queue, which runs them in order and
+asynchronously. The host synchronises with the queue when it copies a tensor from the GPU: it waits for the kernel that
+wrote the tensor, and thereby for all kernels submitted before that one.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from dataclasses import dataclass
 
 from ..graph_json import COPY, NOTHING, Graph, Node
 
-# A concatenation and nothing else: TVM names a fused function after its operators, and numbers equal names.
+# A concatenation fused with no other operator: TVM names a function after its operators and numbers duplicates.
 _CONCATENATION = re.compile(r"(?:tvmgen_\w+?_)?fused_concatenate(?:_\d+)*")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One node, as its effect on memory.
+    """The effect of one node on memory.
 
     Attributes
     ----------
     node : int
     what : str
-        ``cpu`` or ``gpu``: a kernel; ``upload``, ``download``, ``view`` (the output is the input), ``input``.
+        ``cpu`` or ``gpu``: a kernel; ``upload``, ``download``, ``view`` (the output is the
+        input's memory), ``input``.
     reads, writes : tuple of int
-        Entries.
+        Indices of entries.
     """
 
     node: int
@@ -36,12 +37,21 @@ class Step:
     writes: tuple[int, ...]
 
 
-def steps_of(graph: Graph) -> list[Step]:
-    """One step per node, in order."""
-    return [Step(n.index, _what(graph, n), n.inputs, n.outputs) for n in graph.nodes]
+def classify_nodes(graph: Graph) -> list[Step]:
+    """Return one step per node, in the graph's order.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    list of Step
+    """
+    return [Step(n.index, _classify(graph, n), n.inputs, n.outputs) for n in graph.nodes]
 
 
-def _what(graph: Graph, node: Node) -> str:
+def _classify(graph: Graph, node: Node) -> str:
     if not node.function:
         return "input"
     if node.function == NOTHING:
@@ -50,12 +60,12 @@ def _what(graph: Graph, node: Node) -> str:
     if node.function != COPY:
         return "cpu" if to_cpu else "gpu"
     if graph.entries[node.inputs[0]].on_cpu == to_cpu:
-        return "cpu" if to_cpu else "gpu"  # a copy within a device is work like any other
+        return "cpu" if to_cpu else "gpu"  # a copy within one device is a kernel
     return "download" if to_cpu else "upload"
 
 
-def concatenated(graph: Graph, node: Node) -> list[int] | None:
-    """Byte offsets of a concatenation's operands in its result, where both are one run of memory each.
+def concatenation_offsets(graph: Graph, node: Node) -> list[int] | None:
+    """Return the byte offsets of a concatenation's operands in its result, if each operand is contiguous there.
 
     Parameters
     ----------
@@ -65,8 +75,8 @@ def concatenated(graph: Graph, node: Node) -> list[int] | None:
     Returns
     -------
     list of int or None
-        `None` for other functions, where the operands' bytes alternate (dimensions before the axis exceed 1), and where
-        an operand has no elements: behind the last byte there may be no memory for its address.
+        `None` for other functions, if the operands interleave (an extent before the axis exceeds 1), and if an operand
+        has no elements: its offset might be the end of the allocation, which is not a valid address.
     """
     if not _CONCATENATION.fullmatch(node.function) or len(node.outputs) != 1 or len(node.inputs) < 2:
         return None
@@ -78,11 +88,20 @@ def concatenated(graph: Graph, node: Node) -> list[int] | None:
         return None
     if any(n != 1 for n in out.shape[: differ[0]]) or any(p.nbytes == 0 for p in parts):
         return None
-    return running_sum(p.nbytes for p in parts)
+    return exclusive_sum(p.nbytes for p in parts)
 
 
-def running_sum(sizes: Iterable[int]) -> list[int]:
-    """Where each of some runs begins when they lie behind each other from 0."""
+def exclusive_sum(sizes: Iterable[int]) -> list[int]:
+    """Return the offsets of consecutive ranges: the exclusive prefix sum of their sizes.
+
+    Parameters
+    ----------
+    sizes : iterable of int
+
+    Returns
+    -------
+    list of int
+    """
     offsets, at = [], 0
     for n in sizes:
         offsets.append(at)

@@ -1,4 +1,4 @@
-"""The layout of a graph's memory: every tensor's block, and where it begins there."""
+"""The storage layout of a graph: the block of every tensor, and its offset there."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..graph_json import Graph
-from .lifetimes import Buffer, buffers_of, gpu_writers
-from .packing import into_blocks, into_one
-from .sharing import Sharing, share
-from .steps import Step, steps_of
+from .lifetimes import Buffer, compute_buffers, find_gpu_writers
+from .packing import pack_blocks, pack_offsets
+from .sharing import BufferSharing, share_buffers
+from .steps import Step, classify_nodes
 
-# What buffers in one block begin at a multiple of: no two of them share a line of any cache.
+# Alignment in bytes of buffers in a block, so that no two of them share a cache line.
 BLOCK_ALIGNMENT = 128
 
 
 @dataclass
 class Block:
-    """One allocation; buffers that overlap in it are never in use at the same time.
+    """One allocation; buffers at overlapping offsets are never in use at the same time.
 
     Attributes
     ----------
     kind : str
-        ``cpu``, ``gpu``, or ``shared`` by both.
+        ``cpu``, ``gpu``, or ``shared`` (used by both).
     nbytes : int
     buffers : list of Buffer
     offsets : list of int
-        Where each of them begins.
+        Offset of each buffer, in bytes.
     weight : bool
-        A parameter's.
+        Whether it holds a parameter.
     """
 
     kind: str
@@ -39,69 +39,70 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where every tensor of a graph lives.
+class StorageLayout:
+    """Block and offset of every tensor of a graph.
 
     Attributes
     ----------
     graph : Graph
     steps : list of Step
-    sharing : Sharing
+    sharing : BufferSharing
     shared : bool
         Whether both devices use the same memory.
     blocks : tuple of Block
     of : dict of int to (int, int)
-        For each entry: number of its block, offset there in bytes.
+        For each entry: index of its block, and offset there in bytes.
     writers : dict of int to list of int
-        For each download's node: the GPU kernels that wrote what it brings.
+        By the download's node: the GPU kernels that write its source.
     """
 
     graph: Graph
     steps: list[Step]
-    sharing: Sharing
+    sharing: BufferSharing
     shared: bool
     blocks: tuple[Block, ...]
     of: dict[int, tuple[int, int]]
     writers: dict[int, list[int]]
 
-    def one_memory(self, step: Step) -> bool:
-        """Whether a copy's source and destination are the same memory."""
-        return self.sharing.place[step.reads[0]] == self.sharing.place[step.writes[0]]
+    def is_elided(self, step: Step) -> bool:
+        """Return whether a copy's source and destination are the same memory."""
+        return self.sharing.location[step.reads[0]] == self.sharing.location[step.writes[0]]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all blocks that are no parameter's."""
+        """Bytes of all blocks, without those of parameters."""
         return sum(b.nbytes for b in self.blocks if not b.weight)
 
 
-def lay_out(
+def plan_storage(
     graph: Graph, inputs: Collection[str], shared: bool, mapped: bool = False, fetch: bool = False, alignment: int = 128
-) -> Layout:
-    """Plan the memory of a graph.
+) -> StorageLayout:
+    """Compute the storage layout of a graph.
 
     Parameters
     ----------
     graph : Graph
     inputs : collection of str
-        Nodes that are inputs; other nodes without a function are parameters.
+        Names of the nodes that are inputs; other nodes without a function are parameters.
     shared : bool
-        Whether both devices can use the same memory. If not, copies stay, and each device has blocks of its own.
+        Whether both devices can use the same memory. If not, copies stay, and each device has its own blocks.
     mapped : bool
-        The host may use shared memory only while it is mapped. Then the unit is a whole block, so nothing is joined in
-        place; inputs, which the caller writes at any time, and what only the CPU uses have memory of their own.
+        Whether the host may access shared memory only while it is mapped. The unit of mapping is a block, so nothing is
+        concatenated in place, and inputs, which the caller writes at any time, and the CPU's intermediate values have
+        blocks of their own.
     fetch : bool
-        Downloads begin when the kernels that wrote their sources have ended, not when the host comes to them.
+        Whether downloads start when the kernels that write their sources end, instead of when the host reaches them.
     alignment : int
-        Bytes at which a tensor inside of another one may begin.
+        Alignment in bytes of a tensor inside another one.
 
     Returns
     -------
-    Layout
+    StorageLayout
     """
-    steps = steps_of(graph)
-    sharing = share(graph, steps, shared, None if mapped else alignment)
-    writers = gpu_writers(graph, steps, sharing)
-    buffers = buffers_of(graph, steps, sharing, writers, fetch)
+    steps = classify_nodes(graph)
+    sharing = share_buffers(graph, steps, shared, None if mapped else alignment)
+    writers = find_gpu_writers(graph, steps, sharing)
+    buffers = compute_buffers(graph, steps, sharing, writers, fetch)
     weights = {graph.nodes[graph.entries[e].node].name for e in graph.inputs} - set(inputs)
     blocks: list[Block] = []
     by_kind: dict[str, list[Buffer]] = {}
@@ -113,19 +114,19 @@ def lay_out(
             by_kind.setdefault(kind, []).append(b)
     for kind in sorted(by_kind):
         if kind == "cpu" or (shared and not mapped):
-            size, offsets = into_one(by_kind[kind], BLOCK_ALIGNMENT)
+            size, offsets = pack_offsets(by_kind[kind], BLOCK_ALIGNMENT)
             blocks.append(Block(kind, size, by_kind[kind], offsets))
         else:
-            blocks += [Block(kind, k[0].nbytes, k, [0] * len(k)) for k in into_blocks(by_kind[kind])]
-    of = {}
+            blocks += [Block(kind, k[0].nbytes, k, [0] * len(k)) for k in pack_blocks(by_kind[kind])]
+    of: dict[int, tuple[int, int]] = {}
     for number, block in enumerate(blocks):
         for b, begin in zip(block.buffers, block.offsets, strict=True):
-            of |= {e: (number, begin + sharing.place[e][1]) for e in b.entries}
-    return Layout(graph, steps, sharing, shared, tuple(blocks), of, writers)
+            of |= {e: (number, begin + sharing.location[e][1]) for e in b.entries}
+    return StorageLayout(graph, steps, sharing, shared, tuple(blocks), of, writers)
 
 
 def _kind(buffer: Buffer, shared: bool, mapped: bool) -> str:
     if shared and (len(buffer.devices) > 1 or not mapped):
         return "shared"
-    assert len(buffer.devices) == 1, "tensors of both devices in one buffer of memory that is not shared"
+    assert len(buffer.devices) == 1, "a buffer has tensors of both devices, whose memory is not shared"
     return next(iter(buffer.devices))

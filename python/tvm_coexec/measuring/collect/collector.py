@@ -18,11 +18,12 @@ from tqdm import tqdm
 from tvm_coexec import testbed
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import DEVICES, Sample, SampleWriter
-from tvm_coexec.targets import target_text
 
 from .. import compile as compiling
 from .. import host_info as machine
 from .. import timer as timing
+from ..device_worker import DeviceWorker
+from ..pace import is_same_pace, time_reference
 from ..pieces import KernelBuilder, Piece
 from ..read_model import Model
 from ..worker import Child, ChildError, answered
@@ -32,10 +33,7 @@ from .sampling_plan import Job, choose_jobs
 logger = logging.getLogger("tvm_coexec")
 
 LAUNCH_S = 2e-7  # no launch takes less
-START_S = 300  # the first answer of a child: drivers open, threads start
 TIME_S = 60
-# A device that is slower or faster by more is not as it was; it is given some seconds to calm down.
-SAME_PACE, REFERENCE_TRIES = 1.3, 5
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ class Options:
     cpu: str = "llvm"
     gpu: str = "opencl"
     cuts: int = 2
-    repeats: int = 7
-    min_repeat_ms: int = 3
+    repeats: int = timing.REPEATS
+    min_repeat_ms: int = timing.MIN_REPEAT_MS
     budget_s: float | None = None
     networks: bool = True
     contention: bool = True
@@ -129,11 +127,9 @@ class Collection:
         gpu_type = builders[0][1].gpu.get_target_device_type()
         setting = timing.Setting(gpu_type, options.bed, options.tracker, options.key, {"TVM_NUM_THREADS": threads})
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
-        self.timer = Child("spawn", timing.serve, setting)
-        self.busy = Child("spawn", timing.serve, setting)
+        self.timer, self.busy = DeviceWorker(setting), DeviceWorker(setting)
         self._numbers = iter(range(1 << 30))
         self._references: dict[str, compiling.Built] = {}
-        self.timed_s = self.others_s = 0.0
 
     def close(self) -> None:
         """End all processes."""
@@ -193,11 +189,7 @@ class Collection:
         """Time a library; raises `ChildError`."""
         if isinstance(built, ChildError):
             raise built
-        request = self.time_request(built, min_repeat_ms or self.options.min_repeat_ms)
-        try:
-            return self.timer.call(request, TIME_S + (START_S if self.timer.restarts < 0 else 0))
-        except ChildError as err:
-            raise ChildError(f"running: {err}") from None
+        return self.timer.time(self.time_request(built, min_repeat_ms or self.options.min_repeat_ms), TIME_S)
 
 
 def collect(models: list[Model], path: str, options: Options) -> Summary:
@@ -232,22 +224,15 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
         finally:
             run.close()
     summary.seconds = time.monotonic() - start
-    summary.load = run.others_s / run.timed_s if run.timed_s else 0.0
+    summary.load = run.timer.load
     return summary
 
 
 def header_of(run: Collection) -> dict[str, Any]:
     """The setting of a collection."""
-    try:
-        devices = run.timer.call("hello", START_S)
-    except ChildError as err:
-        raise CoExecError(f"the devices can't be used: {err}") from None
-    builder = run.builders[0][1]
-    for name, target in (("cpu", builder.cpu), ("gpu", builder.gpu)):
-        devices[name]["target"] = target_text(target)
-    bed = run.options.bed
+    builder, bed = run.builders[0][1], run.options.bed
     return {
-        "devices": devices,
+        "devices": run.timer.devices(builder.cpu, builder.gpu),
         "tvm": tvm.__version__,
         "schedules": machine.schedules_digest(),
         "setting": bed.description if bed else "",
@@ -303,20 +288,15 @@ def _references(run: Collection, writer: SampleWriter) -> None:
     for device in DEVICES:
         then = writer.found.references.get(device)
         try:
-            now = run.time(run.reference(device)).best_s
-            for _ in range(REFERENCE_TRIES):
-                if then is None or 1 / SAME_PACE <= now / then <= SAME_PACE:
-                    break
-                time.sleep(1.0)
-                now = min(now, run.time(run.reference(device)).best_s)
+            now = time_reference(lambda device=device: run.time(run.reference(device)).best_s, then)
         except ChildError as err:
-            logger.warning("the pace of the %s can't be told: %s", device, err)
+            logger.warning("the speed of the %s can't be measured: %s", device, err)
             continue
-        if then is not None and not 1 / SAME_PACE <= now / then <= SAME_PACE:
+        if not is_same_pace(now, then):
             raise CoExecError(
                 f"{writer.path}: the {device} takes {now / then:.2f} times as long for the same kernel as when the "
-                "file was begun, so its times would not go together; let the machine cool or become idle, or begin "
-                "another file"
+                "file was started, so its times would not go together; let the machine cool or become idle, or start "
+                "a new file"
             )
         writer.write({"record": "reference", "device": device, "seconds": now})
 
@@ -331,7 +311,6 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
     except ChildError as err:
         logger.warning("kernel %s can't be measured on the %s: %s", job.kernel.name, job.piece.device, err)
         return Sample(seconds=0.0, repeats=0, error=str(err), **common)
-    run.timed_s, run.others_s = run.timed_s + timed.wall_s, run.others_s + timed.load * timed.wall_s
     if timed.best_s < LAUNCH_S:
         # A share of a concatenation that lies in one of its inputs is that input: there is nothing to compute.
         return Sample(seconds=0.0, repeats=len(timed.seconds), error="launches nothing", **common)

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
-from tvm import relay
 
 from tvm_coexec.core.kernel_graph import Kernel
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.features.describe import describe
 
 from .. import compile as compiling
-from .. import links
 from .. import timer as timing
-from ..pieces import Piece, opt_level_3
+from ..measure_links import measure_links
+from ..pieces import Piece
 from ..worker import ChildError
 
 if TYPE_CHECKING:
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tvm_coexec")
 
-LINK_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
-LINK_REPEATS = 100
+BUSY_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
 CONTENTION_PER_CLASS = 3
 # Long enough for the other device to be busy all the while, short enough to be many.
 CONTENTION_BETWEEN_S = (2e-4, 3e-2)
@@ -45,25 +43,15 @@ def _links(run: Collection, writer: SampleWriter) -> None:
     if writer.found.links and writer.found.meetings and writer.found.enqueues:
         return
     builder = run.builders[0][1]
-    seconds = {}
     try:
-        for link, nbytes, mod in links.link_modules(builder.gpu.get_target_device_type()):
-            with opt_level_3():
-                lib = relay.build(mod, target=[builder.cpu, builder.gpu])
-            built = run.export(lib, "both")
-            # One run at a time: what counts is a copy from an idle device until the data is there.
-            seconds[link, nbytes] = run.timer.call(timing.TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
-        kernel = run.export(compiling.compile_for(links.meeting_module(), builder.gpu, builder.cpu), "gpu")
-        kernel_s = run.time(kernel).best_s
-        enqueue_s = run.timer.call(timing.EnqueueRequest(kernel), LINK_S)
+        found = measure_links(run.timer, builder.cpu, builder.gpu, run.export, lambda built: run.time(built).best_s)
     except ChildError as err:
         logger.warning("links can't be measured: %s", err)
         return
-    meeting_s = seconds.pop(("meeting", links.SMALL_BYTES)) - kernel_s
-    for (link, nbytes), s in seconds.items():
-        writer.write({"record": "copy", "link": link, "bytes": nbytes, "seconds": max(1e-9, s)})
-    writer.write({"record": "meeting", "seconds": max(0.0, meeting_s)})
-    writer.write({"record": "enqueue", "seconds": enqueue_s})
+    for copy in found.copies:
+        writer.write({"record": "copy", **copy})
+    writer.write({"record": "meeting", "seconds": found.meeting_s})
+    writer.write({"record": "enqueue", "seconds": found.enqueue_s})
 
 
 def _contention(run: Collection, writer: SampleWriter) -> None:
@@ -89,11 +77,11 @@ def _contention(run: Collection, writer: SampleWriter) -> None:
 
 
 def _while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:
-    run.busy.call(timing.BusyRequest(other), LINK_S)
+    run.busy.call(timing.BusyRequest(other), BUSY_S)
     try:
         return run.time(own, CONTENTION_REPEAT_MS)
     finally:
-        run.busy.call("stop", LINK_S)
+        run.busy.call("stop", BUSY_S)
 
 
 def _contenders(run: Collection, path: str) -> list[tuple[int, Kernel]]:
@@ -142,7 +130,7 @@ def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError)
     try:
         if isinstance(built, ChildError):
             raise built
-        timed = run.timer.call(run.time_request(built, 100), NETWORK_RUN_S)
+        timed = run.timer.time(run.time_request(built, 100), NETWORK_RUN_S)
     except ChildError as err:
         logger.warning("network %s can't be measured on the %s: %s", name, device, err)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -15,7 +14,6 @@ from tvm_coexec import testbed
 
 from .. import host_info as machine
 from .. import timer as timing
-from ..worker import answer
 
 MIN_REPEAT_MS = 10
 
@@ -39,19 +37,10 @@ class OutputsRequest:
 
 
 @dataclass(frozen=True)
-class TimeRequest:
-    """Time it; the answer is a `Took`."""
+class PlanTimeRequest:
+    """Time it once; the answer is a `Timed`."""
 
     compiled: Compiled
-
-
-@dataclass(frozen=True)
-class Took:
-    """Seconds of one run; how long that was timed, and the CPU seconds that other processes used meanwhile."""
-
-    seconds: float
-    wall_s: float = 0.0
-    others_s: float = 0.0
 
 
 class _Runner(timing.Timer):
@@ -71,7 +60,7 @@ class _Runner(timing.Timer):
             module = self._module(request.compiled)
             module.run()
             return [module.get_output(i).numpy() for i in range(module.get_num_outputs())]
-        if isinstance(request, TimeRequest):
+        if isinstance(request, PlanTimeRequest):
             module = self._module(request.compiled)
             # wall clock with the result on the CPU: a GPU's own timer would leave out the CPU's share
             timer = module.module.time_evaluator(
@@ -79,8 +68,8 @@ class _Runner(timing.Timer):
             )
             start, others_s = time.perf_counter(), machine.other_cpu_s()
             seconds = float(timer().results[0])
-            others_s = 0.0 if self.session else machine.other_cpu_s() - others_s
-            return Took(seconds, time.perf_counter() - start, others_s)
+            wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
+            return timing.Timed((seconds,), wall_s, 0.0 if self.session else max(0.0, others_s) / wall_s, 0.0)
         return super()._handle(request)
 
     def _module(self, compiled: Compiled) -> graph_executor.GraphModule:
@@ -98,8 +87,6 @@ class _Runner(timing.Timer):
         return self.modules[compiled.path]
 
 
-def serve(connection: Connection, setting: timing.Setting, cores: tuple[int, ...]) -> None:
-    """Run in the process; `cores` are those that it may use, whatever the calling thread is pinned to."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-    answer(connection, _Runner(connection, setting).handle)
+def serve(connection: Connection, setting: timing.Setting) -> None:
+    """Run in the process."""
+    timing.serve(connection, setting, _Runner)

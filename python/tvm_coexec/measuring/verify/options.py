@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 DEFAULT_PLANS = 5
 # A plan, and each device alone.
 FEWEST_PLANS = 3
-
-# The cores of this process as the user gave them: TVM pins the main thread to one of them later on.
-CORES: tuple[int, ...] = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ from tvm_coexec.core.plan import Plan, Verified
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.planner import Options, simulate
-from tvm_coexec.planner.cached_costs import Tables
+from tvm_coexec.planner import CachedCosts, Options, makespan_s
 
-from ..host_info import header_of
-from ..on_the_spot import BUSY_CORES, why_not_here
+from ..host_info import BUSY_CORES, header_of
+from ..local_devices import why_not_here
 from ..worker import ChildError
 from .bench import Bench
 from .candidates import candidates
@@ -55,7 +54,7 @@ class _Entry:
         return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what})"
 
 
-def verified(
+def verify_plans(
     graph: KernelGraph,
     costs: Costs | None,
     options: Options,
@@ -159,7 +158,7 @@ def _difference(got: list[np.ndarray], want: list[np.ndarray]) -> float:
 
 def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
     """Time all plans in turns, so that whatever disturbs the machine disturbs all of them; whether nothing did."""
-    start, wall_s, others_s = time.monotonic(), 0.0, 0.0
+    start = time.monotonic()
     total = repeats * sum(e.compiled is not None for e in entries)
     with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:
         for done in range(repeats):
@@ -169,19 +168,18 @@ def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
                 if entry.compiled is None:
                     continue
                 try:
-                    took = bench.time(entry.compiled)
+                    seconds = bench.time(entry.compiled).best_s
                 except ChildError as err:
                     _failed(entry, str(err))
                     continue
-                entry.seconds = min(entry.seconds or took.seconds, took.seconds)
-                wall_s, others_s = wall_s + took.wall_s, others_s + took.others_s
+                entry.seconds = min(entry.seconds or seconds, seconds)
                 bar.update()
-    if others_s <= BUSY_CORES * wall_s:
+    if bench.worker.load <= BUSY_CORES:
         return True
     logger.warning(
         "other processes used %.1f cores while plans were measured: another may be the fastest on a quiet machine, and "
         "nothing is kept for profiles to learn from",
-        others_s / wall_s,
+        bench.worker.load,
     )
     return False
 
@@ -193,7 +191,8 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
     if not alone:
         return
     at = time.strftime("%Y-%m-%dT%H:%M:%S")
-    plain = Tables(graph, _Plain(costs))  # type: ignore[arg-type]
+    # Calibrated costs would be calibrated again by their own effect.
+    plain = CachedCosts(graph, costs, calibrated=False)
     path = append_records(
         header,
         [
@@ -203,7 +202,7 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
                 strategy=e.plan.strategy,
                 device=e.plan.device,
                 chains=len(e.plan.chains),
-                predicted_s=simulate(graph, plain, e.plan.segments),
+                predicted_s=makespan_s(graph, plain, e.plan.segments),
                 measured_s=e.seconds,
                 alone_s=min(alone),
                 costs=costs.description,
@@ -216,32 +215,20 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
         logger.info("what was measured of the plans is in %s", path)
 
 
-class _Plain:
-    """Costs without what they have learnt of plans: else they would learn it again from its own effect."""
-
-    plan_factor = 1.0
-
-    def __init__(self, costs: Costs):
-        self._costs = costs
-
-    def __getattr__(self, name: str):
-        return getattr(self._costs, name)
-
-
 def _fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> tuple[Plan, tvm.IRModule]:
     working = [e for e in entries if e.compiled is not None]
     if not working:
         raise CoExecError(
             f"verify: none of {len(entries)} plans can be built and run here ({entries[0].error}); leave verify out"
         )
-    tables = None if costs is None else Tables(graph, costs)
+    cached = None if costs is None else CachedCosts(graph, costs)
     found = tuple(
         Verified(
             strategy=e.plan.strategy,
             segments=e.plan.digest(),
             device=e.plan.device,
             chains=len(e.plan.chains),
-            expected_s=0.0 if tables is None else simulate(graph, tables, e.plan.segments),
+            expected_s=0.0 if cached is None else makespan_s(graph, cached, e.plan.segments),
             measured_s=e.seconds if e.compiled is not None else 0.0,
             error=e.error,
         )

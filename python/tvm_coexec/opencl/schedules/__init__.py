@@ -1,16 +1,16 @@
 """Schedules for GPU shares that need no tuning.
 
-Tuning records are made for whole operators and do not fit their shares, and without records TVM's GPU schedules are an
-order of magnitude too slow. `install` gives every convolution, dense layer and batched product on a GPU target a
-configuration that fits its shape and device, wherever neither tuning records nor TopHub have one. Kernels for OpenCL
-devices that are made of CPU cores get indices that their compilers can vectorise.
+Tuning records are made for whole operators and do not fit their shares, and without records TVM's GPU schedules are 10
+times too slow. `install` gives every convolution, dense layer and batched product on a GPU target a configuration that
+fits its shape and device, unless tuning records or TopHub have one. Kernels for OpenCL devices that run on CPU cores
+get indices that their compilers can vectorise.
 
 ===========================  ==========================================================================================
-`dispatch`                   the dispatch context, and which template is answered by whom
-`device`                     what kind of device a target stands for
+`dispatch`                   the dispatch context, and the function that configures each template
+`device`                     the kind of device that a target means
 `windows`                    tiles for convolutions of any rank, by a small cost model
-`conv2d`, `group_conv2d`...  one module for each class of operators: its workloads read, its knobs written
-`indices`                    indices of 64 bits where devices are CPUs
+`conv2d`, `group_conv2d`...  one module per class of operators: from workload to knobs of the template
+`indices`                    64-bit indices for OpenCL devices that run on CPU cores
 ===========================  ==========================================================================================
 """
 
@@ -27,16 +27,16 @@ _replaced: list[FallbackContext] = []
 
 
 def install() -> None:
-    """Put the shares' context at AutoTVM's root; a second call changes nothing."""
+    """Make `SharesContext` AutoTVM's root context. Idempotent."""
     if not installed():
         _replaced[:] = [replace_root(SharesContext())]
 
 
 def uninstall() -> None:
-    """Put back the root context that `install` replaced; without effect where it is not installed."""
+    """Restore the root context that `install` replaced, if it did."""
     if installed() and _replaced:
         stock = _replaced.pop()
-        # Configurations given while installed must not outlive it; what TVM itself has remembered may.
+        # Remove this package's configurations from the cache; TVM's own entries stay.
         stock.memory = {k: v for k, v in root().memory.items() if getattr(v, "code_hash", None) != "tvm_coexec"}
         memory = stock.memory
         replace_root(stock)
@@ -44,5 +44,5 @@ def uninstall() -> None:
 
 
 def installed() -> bool:
-    """Whether the root context is the shares'."""
+    """Return whether the root context is `SharesContext`."""
     return isinstance(root(), SharesContext)

@@ -8,10 +8,10 @@ from .device import DeviceTraits
 from .tiles import config, even_tile, largest_divisor
 from .workloads import Workload, integers, shape
 
-# A work-item of a CPU computes a large tile, whose loops the compiler makes vectors of; unrolled it would spill.
+# On a CPU a work-item computes a large tile, whose loops the compiler vectorises; unrolled, it would spill registers.
 _MAX_ROWS, _MAX_COLUMNS = 64, 128
-# Columns of one vector leave no loop over them, and pocl 3.1 then fails on the loops around it (it aborts the process:
-# "ParallelRegion.cc: exit != NULL") unless the steps of the sum are few enough to be written out.
+# A tile as wide as one vector has no loop over columns. pocl 3.1 then aborts the process ("ParallelRegion.cc: exit !=
+# NULL") unless the reduction has few enough steps to be unrolled.
 _VECTOR, _FEW_STEPS = 8, 2
 
 
@@ -29,13 +29,13 @@ def batch_matmul(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
 
 
 def _whole_or_even(extent: int, most: int) -> int:
-    """The largest divisor, where it is a good part of the limit; else the tile of least waste."""
+    """Return the largest divisor if it is at least a third of the limit; else the tile of least waste."""
     divisor = largest_divisor(extent, most)
     return divisor if 3 * divisor >= min(extent, most) else even_tile(extent, most)
 
 
 def _threads_and_inner(extent: int) -> tuple[int, int]:
-    """Work-items and outputs of each along one axis; at most 8 of each."""
+    """Return the work-items along one axis and the outputs of each; at most 8 and 4."""
     threads = even_tile(extent, 8)
     return threads, even_tile(-(-extent // threads), 4)
 

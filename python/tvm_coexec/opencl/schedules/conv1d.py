@@ -9,7 +9,7 @@ from .tiles import config, divisors, even_tile, largest_divisor
 from .windows import Window, choose_tile
 from .workloads import Workload, integers, window_of
 
-_STATEMENTS = 192  # of an unrolled tile
+_STATEMENTS = 192  # maximum of an unrolled tile
 
 
 def conv1d_ncw(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
@@ -54,7 +54,7 @@ def _channels_first(window: Window, traits: DeviceTraits) -> ConfigEntity:
 def _channels_last(window: Window, traits: DeviceTraits) -> ConfigEntity:
     most = 32 if traits.is_cpu else min(64, traits.max_threads)
     sizes = [d for d in divisors(window.channels) if d <= most]
-    if window.groups > 1:  # TVM loses a block index in most other tiles
+    if window.groups > 1:  # TVM drops a block index in most other tiles
         channels, columns = max(d for d in sizes if d & (d - 1) == 0), 1
     else:
         channels = max([d for d in sizes if d % 8 == 0] or sizes)

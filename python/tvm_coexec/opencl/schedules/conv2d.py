@@ -17,7 +17,7 @@ def conv2d_nchw(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
 
 
 def direct(tile: Tile, kernel: tuple[int, ...]) -> ConfigEntity:
-    """Knobs of the direct template; the whole kernel is in local memory at a time."""
+    """Return the knobs of the direct template, which holds the whole kernel window in local memory."""
     rows, columns = tile.spatial
     return config(
         tile.cost,

@@ -13,7 +13,7 @@ from .workloads import Workload, element_bytes, integers, paddings, repeated, sh
 def conv2d_transpose_nchw(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     """Configuration for ``(data, kernel, stride, padding, out_dtype, output_padding, groups)``.
 
-    To the template it is a convolution of stride 1 over the input with zeros between its elements.
+    The template computes it as a convolution of stride 1 over the input with zeros between its elements.
     """
     data, kernel = shape(workload, 1), shape(workload, 2)
     groups = integers(workload[7])[0] if len(workload) > 7 else 1
@@ -33,7 +33,7 @@ def conv2d_transpose_nchw(workload: Workload, traits: DeviceTraits) -> ConfigEnt
         element_bytes=element_bytes(workload, 1),
         per_tap=True,
     )
-    # As in the grouped template, TVM loses a block index where a tile of channels needs a guard.
+    # As in the grouped template, TVM drops a block index if a tile of channels needs a guard.
     tile = choose_tile(window, traits, exact_channels=True)
     rows, columns = tile.spatial
     return config(

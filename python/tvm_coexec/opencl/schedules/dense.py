@@ -1,8 +1,8 @@
-"""Dense layers: two templates for few and for many rows, and matmul, which uses the first.
+"""Dense layers: one template for few rows and one for many, and matmul, which uses the first.
 
-``dense_small_batch.gpu`` computes one output per work-group, all work-items summing along the reduction;
-``dense_large_batch.gpu`` a tile of rows and outputs. TVM offers the second only from 32 rows; there the estimated costs
-decide.
+``dense_small_batch.gpu`` computes one output per work-group, whose work-items share the reduction;
+``dense_large_batch.gpu`` a tile of rows and outputs. TVM offers the second only from 32 rows on; there the
+estimated costs decide.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .device import DeviceTraits
 from .tiles import ceil_div, config, divisors, even_tile, largest_divisor
 from .workloads import Workload, integers, shape
 
-# Multiply-adds per second of the two templates on one pocl core; the second with whole tiles, and with cut ones.
+# Multiply-adds per second of the two templates on one pocl core; of the second with complete and with partial tiles.
 _SMALL_PER_S, _LARGE_PER_S, _LARGE_CUT_PER_S = 6e9, 9e9, 2.5e9
 
 
@@ -31,7 +31,7 @@ def matmul_default(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
 
 
 def _reducers(rows: int, reduce: int, traits: DeviceTraits) -> int:
-    """Work-items that sum one output; on a CPU they become the lanes of a vector, without a guard if they divide."""
+    """Return the work-items that share one reduction; on a CPU these are a vector's lanes, unguarded if they divide."""
     if traits.is_cpu:
         most = 16 if rows == 1 else 8
         return next((n for n in (16, 8, 4) if n <= most and reduce % n == 0), most)
@@ -41,13 +41,13 @@ def _reducers(rows: int, reduce: int, traits: DeviceTraits) -> int:
 def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity | None:
     """Configuration for ``(data, weight, bias, out_dtype)``, a tile of rows and outputs at a time.
 
-    None where there is but one input: the template's double buffers need two blocks of them.
+    None if the reduction has one element: the template's double buffering needs two blocks.
     """
     (rows, reduce), (outputs, _) = shape(workload, 1), shape(workload, 2)
     if reduce == 1:
         return None
     if not traits.is_cpu:
-        # The template copies to local memory correctly only with as many work-items along rows as along outputs.
+        # The template copies to local memory correctly only with equal numbers of work-items along rows and outputs.
         side = 16 if traits.max_threads >= 256 and min(rows, outputs) >= 64 else 8
         return config(
             0.5 * rows * outputs * reduce / _SMALL_PER_S,
@@ -68,6 +68,6 @@ def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity 
 
 
 def _whole_or_even(extent: int, limit: int) -> int:
-    """The largest divisor from 8 to the limit, multiples of 8 first; else the tile of least waste."""
+    """Return the largest divisor from 8 to the limit, preferably a multiple of 8; else the tile of least waste."""
     wide = [d for d in divisors(extent) if 8 <= d <= limit]
     return max([d for d in wide if d % 8 == 0] or wide or [even_tile(extent, limit // 2)])

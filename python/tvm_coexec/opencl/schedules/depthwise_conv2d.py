@@ -19,8 +19,8 @@ _MAX_STATEMENTS = 512  # multiply-adds of an unrolled tile
 def depthwise_conv2d_nchw(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     """Configuration for ``(data, kernel, strides, padding, dilation, out_dtype)``.
 
-    There is nothing to sum over but the window, so all that counts is the map's tile: on a CPU one map, unrolled; on a
-    GPU a work-item for each output, of several maps where maps are small.
+    The reduction is only the window, so only the spatial tile matters: on a CPU one unrolled tile of one channel; on a
+    GPU one work-item per output, of several channels if these are small.
     """
     window = window_of(workload)
     channels = shape(workload, 2)[0] * shape(workload, 2)[1]
@@ -45,7 +45,7 @@ def depthwise_conv2d_nchw(workload: Workload, traits: DeviceTraits) -> ConfigEnt
 
 @lru_cache(maxsize=1024)
 def _cpu_tile(window: Window) -> tuple[int, int]:
-    """Rows and columns of one work-group."""
+    """Return the rows and columns of one work-group."""
     height, width = window.out
     columns = {d for d in divisors(width) if d <= 64} | {even_tile(width, 16)}
     rows = {d for d in divisors(height) if d <= 16} | {even_tile(height, n) for n in (2, 4)}

@@ -1,17 +1,17 @@
-"""What kind of device a GPU target stands for.
+"""Determine the kind of device that a GPU target means.
 
-Schedules for a SIMT GPU and for an OpenCL device that is made of CPU cores (pocl, Intel's CPU runtime) have nothing in
-common: there a work-group is a loop, and what counts is a register tile that the compiler can vectorise. A target says
-little about that, so `device_traits` decides, in this order:
+Schedules for a SIMT GPU differ entirely from those for an OpenCL device that runs on CPU cores (pocl, Intel's CPU
+runtime), on which a work-group is a loop and performance depends on a register tile that the compiler can vectorise. A
+target does not distinguish them, so `device_traits` decides in this order:
 
-1. what the target says itself: ``-model=cpu`` or ``-model=pocl`` (also as ``-device=``) is a CPU, any other model or
+1. the target's own attributes: ``-model=cpu`` or ``-model=pocl`` (also as ``-device=``) is a CPU, any other model or
    device, and a ``thread_warp_size`` above 1, a GPU;
 2. a target kind other than ``opencl`` is a GPU;
 3. a host of another architecture (``-mtriple`` of the target's host) means cross-compiling: a GPU, and the devices
-   of the compiling machine are not asked;
-4. else the first OpenCL device of this machine, asked once for each process; a GPU if there is none.
+   of the compiling machine are not queried;
+4. else the first OpenCL device of this machine, queried once per process; a GPU if there is none.
 
-So a compilation depends on the local machine only where the target leaves it open: name the device in the target when
+So a build depends on the local machine only if the target leaves the device open: name the device in the target when
 compiling for another machine of the same architecture.
 """
 
@@ -20,18 +20,17 @@ from __future__ import annotations
 import functools
 import logging
 import platform
-import re
 from dataclasses import dataclass
 
 from tvm.target import Target
 
+from tvm_coexec.core.devices import runs_on_cpu_cores
+
 _log = logging.getLogger("tvm_coexec")
 
-# Words in a device's or platform's name that only CPUs bear.
-_CPU_NAMES = re.compile(r"\b(cpu|pocl|pthread|portable computing language|xeon|epyc|ryzen|core\(tm\))", re.IGNORECASE)
 _CPU_MODELS = ("cpu", "pocl", "pthread")
 
-# TVM writes this limit into every OpenCL target that names none; OpenCL guarantees twice as much.
+# TVM's default for an OpenCL target without this limit; OpenCL guarantees twice as much.
 _DEFAULT_LOCAL_BYTES = 16384
 _GUARANTEED_LOCAL_BYTES = 32768
 
@@ -45,11 +44,11 @@ class DeviceTraits:
     is_cpu : bool
         Whether work-groups run as loops on a CPU core.
     max_threads : int
-        Work-items per work-group at most.
+        Maximum number of work-items per work-group.
     local_bytes : int
-        Local ("shared") memory per work-group at most.
+        Maximum local ("shared") memory per work-group.
     warp : int
-        Work-items that run in lockstep; 32 where the target does not say.
+        Work-items that run in lockstep; 32 if the target does not state it.
     """
 
     is_cpu: bool
@@ -59,12 +58,21 @@ class DeviceTraits:
 
 
 def is_gpu_target(target: Target | None) -> bool:
-    """Whether TVM compiles for this target with its GPU schedules."""
+    """Return whether TVM compiles for a target with its GPU schedules."""
     return target is not None and any(key in ("gpu", "cuda", "opencl", "vulkan", "metal") for key in target.keys)
 
 
 def device_traits(target: Target) -> DeviceTraits:
-    """Return what is known of the device behind a GPU target; see the module for how."""
+    """Return the properties of the device that a GPU target means; the module's docstring has the rules.
+
+    Parameters
+    ----------
+    target : Target
+
+    Returns
+    -------
+    DeviceTraits
+    """
     warp = int(target.attrs.get("thread_warp_size", 1))
     local_bytes = int(target.attrs.get("max_shared_memory_per_block", _DEFAULT_LOCAL_BYTES))
     is_cpu = _is_cpu(target, warp)
@@ -88,7 +96,7 @@ def _is_cpu(target: Target, warp: int) -> bool:
 
 
 def _is_foreign(host: Target | None) -> bool:
-    """Whether code for this host is meant for another architecture than the one that compiles."""
+    """Return whether a host has another architecture than the compiling machine."""
     triple = str(host.attrs.get("mtriple", "")) if host is not None else ""
     return bool(triple) and _architecture(triple.split("-")[0]) != _architecture(platform.machine())
 
@@ -107,9 +115,9 @@ def _local_device_is_cpu() -> bool:
     try:
         device = runtime.devices()[0]
     except CoExecError as reason:
-        _log.debug("schedules for a GPU, since no OpenCL device could be asked: %s", reason)
+        _log.debug("schedules for a GPU, since no OpenCL device could be queried: %s", reason)
         return False
-    text = f"{device.name} {device.platform} {device.version}"
-    is_cpu = device.type == "cpu" or _CPU_NAMES.search(text) is not None
-    _log.debug("schedules for %s: %s", "a CPU" if is_cpu else "a GPU", text)
+    names = (device.name, device.platform, device.version)
+    is_cpu = device.type == "cpu" or runs_on_cpu_cores(*names)
+    _log.debug("schedules for %s: %s", "a CPU" if is_cpu else "a GPU", " ".join(names))
     return is_cpu

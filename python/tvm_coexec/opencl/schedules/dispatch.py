@@ -1,13 +1,13 @@
 """AutoTVM's root dispatch context with configurations for GPU shares.
 
-TVM asks the innermost context for a configuration of each workload; what that does not know goes outwards, to the
-user's tuning records, to TopHub, and at last to the root context. Stock TVM's root answers with a fallback that is 10
-to 20 times too slow without reference logs. `SharesContext` takes its place: it answers for the workloads it knows on
-GPU targets, so records for a workload always win, and leaves everything else to the stock fallback.
+TVM queries the innermost context for a configuration of each workload; a workload that it does not know is passed
+outwards, to the user's tuning records, to TopHub, and finally to the root context. Stock TVM's root returns a fallback
+that is 10 to 20 times too slow without reference logs. `SharesContext` replaces it: it configures the workloads that it
+knows on GPU targets and leaves all others to the stock fallback. Since it is the root, records always win.
 
 A configuration that is not a fallback also takes part in the choice between an operator's implementations: the one of
-least cost wins, before priorities are looked at. Only implementations that are good without tuning have one here
-(direct convolution, not Winograd), at costs far above any measured one.
+least cost wins, whatever the priorities. So only implementations that are good without tuning have one here (direct
+convolution, not Winograd), at costs far above any measured one.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ TEMPLATES: dict[str, Schedule] = {
 
 
 class SharesContext(FallbackContext):
-    """The root context; a FallbackContext, so TVM loads TopHub in front of it as it does for its own."""
+    """The root context; a FallbackContext, so that TVM enters TopHub's context on top of it."""
 
-    def _query_inside(self, target, workload):
+    def _query_inside(self, target: Target, workload: Workload) -> ConfigEntity:
         key = (str(target), workload)
         if key not in self.memory and (entity := configuration(target, workload)) is not None:
             self.memory[key] = entity
@@ -55,15 +55,20 @@ class SharesContext(FallbackContext):
 
 
 def configuration(target: Target | None, workload: Workload | None) -> ConfigEntity | None:
-    """Return a configuration for a workload on a target; None where the stock fallback shall answer.
+    """Return a configuration for a workload on a target.
 
     Parameters
     ----------
     target : Target or None
     workload : Workload or None
         The template's name and its arguments, as AutoTVM writes them.
+
+    Returns
+    -------
+    ConfigEntity or None
+        `None` leaves the workload to the stock fallback.
     """
-    if workload is None or not is_gpu_target(target) or workload[0] not in TEMPLATES:
+    if workload is None or target is None or not is_gpu_target(target) or workload[0] not in TEMPLATES:
         return None
     if _has_better(target, workload):
         return None
@@ -73,17 +78,17 @@ def configuration(target: Target | None, workload: Workload | None) -> ConfigEnt
         _log.debug("%s: stock fallback, since an extent is not constant: %s", workload[0], reason)
         return None
     if entity is not None and target.kind.name in ("nvptx", "rocm"):
-        entity._entity_map["unroll_explicit"] = OtherOptionEntity(1)  # TVM's LLVM GPU backends know no other way
+        entity._entity_map["unroll_explicit"] = OtherOptionEntity(1)  # TVM's LLVM GPU backends support no other value
     return entity
 
 
 def _has_better(target: Target, workload: Workload) -> bool:
-    """Whether the target has implementations that must not lose against a prior: vendor libraries, tensor cores."""
+    """Return whether the target has implementations that must win against a prior: vendor libraries, tensor cores."""
     return bool(target.libs) or (target.kind.name == "cuda" and workload[1][2] != "float32")
 
 
 def root() -> DispatchContext:
-    """Return the context at the end of the chain of contexts."""
+    """Return the outermost context."""
     context = DispatchContext.current
     while (outer := getattr(context, "_old_ctx", None)) is not None:
         context = outer
@@ -91,9 +96,17 @@ def root() -> DispatchContext:
 
 
 def replace_root(new: FallbackContext) -> FallbackContext:
-    """Put a context in the root's place, also below contexts that are entered now, and return the old root.
+    """Replace the root context, also below contexts that are currently entered.
 
-    What TVM has remembered in the old root goes along.
+    Parameters
+    ----------
+    new : FallbackContext
+        Takes over the old root's cache.
+
+    Returns
+    -------
+    FallbackContext
+        The old root.
     """
     old = root()
     new._old_ctx = None

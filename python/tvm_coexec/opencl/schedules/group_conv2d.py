@@ -13,7 +13,7 @@ from .workloads import Workload, window_of
 def group_conv2d_nchw(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     """Configuration for ``(data, kernel, strides, padding, dilation, groups, out_dtype)``."""
     window = window_of(workload, groups=int(workload[6]))
-    # The template cannot guard a channel tile that does not divide a group's channels: TVM then loses a block index.
+    # The template cannot guard a channel tile that does not divide a group's channels: TVM then drops a block index.
     tile = choose_tile(window, traits, exact_channels=True)
     rows, columns = tile.spatial
     return config(

@@ -1,4 +1,4 @@
-"""Divisors, tiles and AutoTVM configurations made of them."""
+"""Divisors, tile sizes and AutoTVM configurations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from math import prod
 
 from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity, SplitEntity
 
-# AutoTVM compares costs in seconds to choose between implementations. Priors stand far above any measured time, so that
-# a tuned implementation is always preferred to one that was only reasoned about.
+# AutoTVM compares costs in seconds to choose between implementations. Estimated costs are far above any measured time,
+# so that a tuned implementation is always preferred.
 PRIOR_COST = 1e6
 
 
@@ -37,14 +37,18 @@ def even_tile(extent: int, limit: int) -> int:
 
 
 def config(cost: float = 0.0, **knobs: int | Sequence[int]) -> ConfigEntity:
-    """Return a configuration that AutoTVM's templates take like a tuned one.
+    """Return a configuration that AutoTVM's templates accept like a tuned one.
 
     Parameters
     ----------
     cost : float
-        Estimated seconds (any unit that is the same for all implementations of an operator).
+        Estimated seconds, or any unit that is the same for all implementations of an operator.
     **knobs : int or sequence of int
-        A sequence is the inner extents of a split (the outermost one follows), an int the value of an option.
+        For a split the inner extents (the outermost one follows from them), for an option its value.
+
+    Returns
+    -------
+    ConfigEntity
     """
     entities = OrderedDict(
         (name, OtherOptionEntity(value) if isinstance(value, int) else SplitEntity([-1, *value]))

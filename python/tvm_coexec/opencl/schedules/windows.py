@@ -1,11 +1,11 @@
-"""Tiles for windowed operators (convolutions of any rank), by what they cost on a device.
+"""Choose tiles for windowed operators (convolutions of any rank) by their estimated cost on a device.
 
 The templates of TVM's GPU schedules compute a tile of outputs per work-group: they copy the inputs and weights that the
-tile needs into local memory, a block of input channels at a time, and accumulate in private memory. Which tile is good
-depends on the shape. It is chosen by comparing a few hundred candidates under a small cost model, so that odd extents
-(a share of 13 channels, 55 columns, 23 rows with a halo) are met by tiles that fit them.
+tile needs into local memory, a block of input channels at a time, and accumulate in private memory. The best tile
+depends on the shape. It is chosen among a few hundred candidates by a small cost model, so that odd extents (a share of
+13 channels, 55 columns, 23 rows with a halo) get tiles that fit them.
 
-Terms of the model, per input channel and work-group: multiply-adds of the tile (with what is wasted at the edges),
+Terms of the model, per input channel and work-group: multiply-adds of the tile (including those wasted at the edges),
 copying the input region, copying the weights. The coefficients are cycles, fitted to pocl on AVX-512; only their ratios
 matter.
 """
@@ -24,7 +24,7 @@ from .tiles import ceil_div, divisors, even_tile
 
 @dataclass(frozen=True)
 class Window:
-    """A windowed operator as its tile sees it.
+    """The properties of a windowed operator on which its tile depends.
 
     Attributes
     ----------
@@ -34,10 +34,10 @@ class Window:
     out, kernel, stride, dilation : tuple of int
         Spatial extents, outermost first.
     padded : bool
-        Whether the input is padded: copying it then needs bounds checks.
+        Whether the input is padded, so that copying it needs bounds checks.
     element_bytes : int
     per_tap : bool
-        Whether the template copies the inputs anew for each position in the kernel.
+        Whether the template copies the inputs again for each position in the kernel.
     """
 
     batch: int
@@ -53,7 +53,17 @@ class Window:
     per_tap: bool = False
 
     def region(self, tile: tuple[int, ...]) -> int:
-        """Input elements of one channel that a tile of outputs needs at a time."""
+        """Return the input elements of one channel that a tile of outputs needs at a time.
+
+        Parameters
+        ----------
+        tile : tuple of int
+            Spatial extents of the tile.
+
+        Returns
+        -------
+        int
+        """
         if self.per_tap:
             return prod((t - 1) * s + 1 for t, s in zip(tile, self.stride, strict=True))
         spans = zip(tile, self.stride, self.kernel, self.dilation, strict=True)
@@ -61,13 +71,13 @@ class Window:
 
     @property
     def taps(self) -> int:
-        """Positions in the kernel."""
+        """Number of positions in the kernel."""
         return prod(self.kernel)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What one work-group computes.
+    """The outputs of one work-group.
 
     Each extent is split in three: `vthread` (unrolled by TVM), `thread` (work-items) and `inner` (loops).
 
@@ -78,11 +88,11 @@ class Tile:
     spatial : tuple of tuple of int
         The same for each spatial axis, outermost first.
     reduce : int
-        Input channels that are in local memory at a time.
+        Input channels held in local memory at a time.
     unroll_steps, unroll_explicit : int
         The template's options ``auto_unroll_max_step`` and ``unroll_explicit``.
     cost : float
-        Of the whole operator.
+        Estimated cost of the whole operator.
     """
 
     channels: tuple[int, int, int]
@@ -93,15 +103,15 @@ class Tile:
     cost: float
 
 
-# Multiply-adds of 8 floats, input elements and weights copied, in cycles.
+# Cycles per multiply-add of 8 floats, per copied input element and per copied weight.
 _FMA_REGISTERS = 0.6  # columns as lanes: accumulators stay in registers
-# The same by what a row leaves over when vectors are full: what is over becomes smaller vectors, at best.
+# The same by the remainder of a row modulo the vector width: the remainder is computed in smaller vectors, at best.
 _FMA_PARTIAL = (_FMA_REGISTERS, 3.0, 8.0, 8.0, 1.5, 1.5, 1.5, 8.0)
-_FMA_STRIDED = 14.0  # times as much where neighbours are not neighbours in the input
+_FMA_STRIDED = 14.0  # factor if neighbouring outputs do not read neighbouring inputs
 _FMA_MEMORY = 2.0  # channels as lanes: load, multiply-add, store
-_FMA_LEFT_OVER = 7.0  # the same for a channel that fills no vector
+_FMA_LEFT_OVER = 7.0  # the same for a channel that does not fill a vector
 _COPY_INPUT = 0.8
-_COPY_WHOLE_INPUT = 0.2  # maps that are taken whole lie one behind the other
+_COPY_WHOLE_INPUT = 0.2  # whole channels are contiguous
 _COPY_PADDED_INPUT = 1.5
 _COPY_WEIGHT = 0.8
 _COPY_POINTWISE_WEIGHT = 0.4
@@ -111,13 +121,13 @@ _PER_OUTPUT = 0.5
 _PER_GROUP = 200.0
 
 _LANES = 8
-_MAX_STATEMENTS = 256  # of an unrolled tile: more take pocl's compiler seconds
+_MAX_STATEMENTS = 256  # of an unrolled tile: with more, pocl's compiler takes seconds
 _MAX_ACCUMULATORS = 24  # vector registers that an unrolled tile may take
-_MAX_PARTIAL_ACCUMULATORS = 48  # the same where they are not all full: to copy less input pays for spilling
-_MAX_VTHREAD = 15  # TVM unrolls virtual threads only up to here
+_MAX_PARTIAL_ACCUMULATORS = 48  # the same for partly filled vectors: copying less input outweighs spilling
+_MAX_VTHREAD = 15  # TVM unrolls no more virtual threads than this
 _MAX_VTHREADS = 56
-_MAX_ROWS = 7  # of an unrolled tile, but for whole maps
-_PER_TAP_REDUCE = 4, 16  # input channels at a time where each tap copies them, lanes being columns or channels
+_MAX_ROWS = 7  # of an unrolled tile, except for whole channels
+_PER_TAP_REDUCE = 4, 16  # input channels at a time if each tap copies them; lanes are columns, or channels
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +139,11 @@ def choose_tile(window: Window, traits: DeviceTraits, exact_channels: bool = Fal
     window : Window
     traits : DeviceTraits
     exact_channels : bool
-        Whether the tile of channels must divide them (a template may not guard that edge).
+        Whether the tile of channels must divide their number (not every template guards that edge).
+
+    Returns
+    -------
+    Tile
     """
     candidates = (
         _cpu_tiles(window, traits, exact_channels) if traits.is_cpu else _gpu_tiles(window, traits, exact_channels)
@@ -140,10 +154,10 @@ def choose_tile(window: Window, traits: DeviceTraits, exact_channels: bool = Fal
 def _cpu_tiles(window: Window, traits: DeviceTraits, exact: bool) -> Iterator[Tile]:
     """One work-item per work-group, vectorised along columns or along channels.
 
-    Columns: TVM unrolls the whole tile; the compiler keeps it in registers and joins neighbours to vectors. Fast where
-    the columns are contiguous in the input (stride 1) and a multiple of the vector width.
+    Columns: TVM unrolls the whole tile; the compiler keeps it in registers and vectorises neighbours. Fast if the
+    columns are contiguous in the input (stride 1) and a multiple of the vector width.
     Channels: the innermost loop runs over channels, positions are unrolled as virtual threads. The accumulators stay in
-    memory, but any width and stride will do.
+    memory, but any width and stride is fast enough.
     """
     for channels in _channel_tiles(window.channels, exact, 1):
         for spatial in _column_tiles(window):
@@ -193,21 +207,21 @@ def _position_tiles(window: Window) -> list[tuple[int, ...]]:
 
 
 def _reduce_block(window: Window, channels: int, spatial: tuple[int, ...], local_bytes: int, limit: int) -> int:
-    """Most input channels, a divisor of all, whose inputs and weights fit into local memory."""
+    """Return the largest divisor of the input channels whose inputs and weights fit into local memory."""
     weights = channels * (1 if window.per_tap else window.taps)
     each = (window.region(spatial) + weights) * window.element_bytes
     return max((d for d in divisors(window.reduce) if d <= limit and d * each <= local_bytes), default=1)
 
 
 def _vectors(window: Window, spatial: tuple[int, ...]) -> int:
-    """Vectors that the columns of a tile are made of, for one channel."""
+    """Return the number of vectors of a tile's columns, for one channel."""
     if _is_whole(window, spatial):
         return ceil_div(prod(spatial), _LANES)
     return prod(spatial[:-1]) * (spatial[-1] // _LANES + (spatial[-1] % _LANES).bit_count())
 
 
 def _is_whole(window: Window, spatial: tuple[int, ...]) -> bool:
-    """Whether a tile takes whole maps under a 1x1 kernel: they are one long row, across channels, too."""
+    """Return whether a tile is whole channels of a 1x1 kernel, which are one long row, also across channels."""
     return window.taps == 1 and spatial == window.out and prod(window.stride) == 1 and not window.padded
 
 

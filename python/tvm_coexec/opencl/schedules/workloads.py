@@ -1,4 +1,4 @@
-"""Reading AutoTVM workloads: ``(template, ("TENSOR", shape, dtype), ..., strides, padding, dilation, ...)``."""
+"""Read AutoTVM workloads: ``(template, ("TENSOR", shape, dtype), ..., strides, padding, dilation, ...)``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Workload = Sequence[Any]
 
 
 class NotStatic(Exception):
-    """A shape or an attribute is not a constant, so nothing can be said about tiles."""
+    """A shape or an attribute is not a constant, so no tile can be chosen."""
 
 
 def integers(values: Any) -> tuple[int, ...]:
@@ -31,17 +31,17 @@ def integers(values: Any) -> tuple[int, ...]:
 
 
 def shape(workload: Workload, index: int) -> tuple[int, ...]:
-    """Extents of the workload's argument, a tensor."""
+    """Return the extents of a tensor argument of the workload."""
     return integers(workload[index][1])
 
 
 def element_bytes(workload: Workload, index: int) -> int:
-    """Bytes of an element of the workload's argument, a tensor."""
+    """Return the bytes per element of a tensor argument of the workload."""
     return max(1, tvm.DataType(workload[index][2]).bits // 8)
 
 
 def paddings(values: Any, kernel: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Padding before and after each spatial axis, from any form that TOPI's convolutions take."""
+    """Return the padding before and after each spatial axis, from any form that TOPI's convolutions accept."""
     rank = len(kernel)
     if isinstance(values, str):
         if values == "VALID":
@@ -55,7 +55,7 @@ def paddings(values: Any, kernel: tuple[int, ...]) -> tuple[tuple[int, int], ...
 
 
 def repeated(values: Any, rank: int) -> tuple[int, ...]:
-    """An attribute that may be one number for all spatial axes."""
+    """Return an attribute for each spatial axis; it may be one number for all of them."""
     amounts = integers(values)
     return amounts * rank if len(amounts) == 1 else amounts
 
@@ -70,6 +70,10 @@ def window_of(workload: Workload, groups: int = 1, channels_last: bool = False, 
     groups : int
     per_tap : bool
         See `Window`.
+
+    Returns
+    -------
+    Window
     """
     data, kernel = shape(workload, 1), shape(workload, 2)
     if channels_last:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
-from ..cached_costs import Tables
+from ..cached_costs import CachedCosts
 from ..chain_sweep import ChainSweep, ChainTimes, inner_cuts, sweep_members
 from .blocks import Block, bits, blocks_of, producers_mask
 from .branches import Branches
@@ -37,7 +37,7 @@ class Candidates:
 
     Parameters
     ----------
-    costs : Tables
+    costs : CachedCosts
     outcomes : Outcomes
     axis : str
         ``auto`` or the only axis to use.
@@ -52,7 +52,7 @@ class Candidates:
         Sets of kernels that were swept, for tests of how the work grows.
     """
 
-    def __init__(self, costs: Tables, outcomes: Outcomes, axis: str = "auto", ratio: float | None = None):
+    def __init__(self, costs: CachedCosts, outcomes: Outcomes, axis: str = "auto", ratio: float | None = None):
         self.outcomes = outcomes
         self.costs, self.graph = costs, costs.graph
         self.axis, self.ratio = axis, ratio

@@ -8,7 +8,7 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import SplitAxis
 
-from ..cached_costs import Tables
+from ..cached_costs import CachedCosts
 from ..chain_sweep import ChainSweep, ChainTimes, intervals
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
@@ -22,7 +22,7 @@ class RunTimes:
 
     Parameters
     ----------
-    costs : Tables
+    costs : CachedCosts
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class RunTimes:
         ``best_s[j][i]``: seconds of kernels ``i..j`` from values on the CPU to values on the CPU.
     """
 
-    def __init__(self, costs: Tables):
+    def __init__(self, costs: CachedCosts):
         self.costs = costs
         self.best_s: list[dict[int, float]] = []
         self._sums = {d: np.concatenate([[0.0], np.cumsum(costs.whole[d])]).tolist() for d in ("cpu", "gpu")}
@@ -56,7 +56,7 @@ class RunTimes:
 
 
 def consecutive_chains(
-    costs: Tables,
+    costs: CachedCosts,
     outcomes: Outcomes,
     axes: Callable[[int], Sequence[SplitAxis]],
     cuts: Callable[[int, SplitAxis], np.ndarray],
@@ -77,7 +77,7 @@ def consecutive_chains(
 
     Parameters
     ----------
-    costs : Tables
+    costs : CachedCosts
     outcomes : Outcomes
     axes : callable
         Axes to try for chains that end at a kernel.

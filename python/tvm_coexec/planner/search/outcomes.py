@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cached_costs import Tables, side_by_side
+from ..cached_costs import CachedCosts, side_by_side
 from ..chain_sweep import ChainTimes, Outer
 from .residency import ON_CPU, ON_GPU
 
@@ -38,7 +38,7 @@ class Outcomes:
 
     Parameters
     ----------
-    tables : Tables
+    tables : CachedCosts
     margin : float
         Part of its own time that a chain is charged on top, for what the costs may be wrong by.
     meeting_s : float
@@ -47,7 +47,7 @@ class Outcomes:
         Whether the cuts that need least energy and least energy-delay count as well.
     """
 
-    def __init__(self, tables: Tables, margin: float = 0.0, meeting_s: float = 0.0, counts_energy: bool = False):
+    def __init__(self, tables: CachedCosts, margin: float = 0.0, meeting_s: float = 0.0, counts_energy: bool = False):
         self.tables, self.margin, self.meeting_s, self.counts_energy = tables, margin, meeting_s, counts_energy
 
     def add_charges(self, seconds: float) -> float:

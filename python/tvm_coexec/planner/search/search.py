@@ -16,7 +16,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.core.progress import progress
 
-from ..cached_costs import Tables
+from ..cached_costs import CachedCosts
 from ..objective import score
 from .blocks import bits, followers_of
 from .candidates import Candidates
@@ -46,7 +46,7 @@ class Search:
     Parameters
     ----------
     graph : KernelGraph
-    costs : Tables
+    costs : CachedCosts
     candidates : Candidates
     objective : str
 
@@ -56,7 +56,7 @@ class Search:
         Labels that were worked out, for tests of how the work grows.
     """
 
-    def __init__(self, graph: KernelGraph, costs: Tables, candidates: Candidates, objective: str = "latency"):
+    def __init__(self, graph: KernelGraph, costs: CachedCosts, candidates: Candidates, objective: str = "latency"):
         self.graph, self.costs, self.candidates, self.objective = graph, costs, candidates, objective
         self.counts_energy = objective != "latency"
         self.transitions = Transitions(costs, candidates, self.counts_energy)

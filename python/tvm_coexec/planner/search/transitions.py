@@ -8,7 +8,7 @@ from math import inf
 
 from tvm_coexec.core.kernel_graph import DEVICES
 
-from ..cached_costs import Tables, side_by_side
+from ..cached_costs import CachedCosts, side_by_side
 from ..chain_sweep import ChainTimes
 from .blocks import bits
 from .candidates import Candidates
@@ -95,12 +95,12 @@ class Transitions:
 
     Parameters
     ----------
-    costs : Tables
+    costs : CachedCosts
     candidates : Candidates
     counts_energy : bool
     """
 
-    def __init__(self, costs: Tables, candidates: Candidates, counts_energy: bool):
+    def __init__(self, costs: CachedCosts, candidates: Candidates, counts_energy: bool):
         self.costs, self.candidates, self.counts_energy = costs, candidates, counts_energy
         self.values = Values(costs.graph)
         self._kernels = [self._kernel_work(k) for k in range(len(costs.graph.kernels))]

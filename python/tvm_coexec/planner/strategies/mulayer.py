@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, round_cut
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.cost_models import Costs
+from tvm_coexec.core.reasons import Why, reason
 
+from ..cached_costs import CachedCosts
 from ..options import Options, Result
-from ..segments import joined
+from ..segments import merge_segments
 from ..simulator import Simulator
 
 RATIOS = (0.25, 0.5, 0.75)
 
 
-def mulayer(graph: KernelGraph, costs: Costs, options: Options) -> Result:
+def mulayer(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Per operator the best of the CPU, the GPU and three ratios."""
     chosen = [_best(graph, costs, k, options) for k in graph.kernels]
-    notes = {str(s.kernels[0]): f"whole on the {s.device} promises more" for s in chosen if s.device != "split"}
-    return joined(graph, chosen), notes
+    reasons = {s.kernels[0]: reason(Why.WHOLE_IS_FASTER, device=s.device) for s in chosen if s.device != "split"}
+    return merge_segments(graph, chosen), reasons
 
 
-def _best(graph: KernelGraph, costs: Costs, kernel: Kernel, options: Options) -> Segment:
+def _best(graph: KernelGraph, costs: CachedCosts, kernel: Kernel, options: Options) -> Segment:
     ratios = RATIOS if options.ratio is None else (options.ratio,)
     found = [Segment(d, (kernel.index,)) for d in kernel.devices]
     axis = kernel.named_axis("oc" if options.axis == "auto" else options.axis)
@@ -35,7 +36,7 @@ def _best(graph: KernelGraph, costs: Costs, kernel: Kernel, options: Options) ->
     return min(found, key=lambda s: _alone_s(graph, costs, s))
 
 
-def _alone_s(graph: KernelGraph, costs: Costs, segment: Segment) -> float:
+def _alone_s(graph: KernelGraph, costs: CachedCosts, segment: Segment) -> float:
     """Seconds of one operator from inputs on the CPU to its output there."""
     sim = Simulator(graph, costs)
     kernel = graph.kernels[segment.kernels[0]]

@@ -1,0 +1,124 @@
+"""What a planner gets from a profile: the `Costs` of its latency models, corrected for whole networks, and energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvm_coexec.core.access import Range
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
+
+from .costs import Costs, Device
+from .features.describe import describe, describe_shares
+from .features.workload import Workload, stack
+from .models.base import LatencyModel, never_faster
+from .power import Busy
+
+
+@dataclass(frozen=True)
+class NetworkCorrection:
+    """Seconds of a whole network from its kernels: ``a_s + b_s * kernels + c * sum``.
+
+    Kernels are measured one by one, from warm caches; in a network the executor adds a little for each, and caches are
+    colder.
+    """
+
+    a_s: float = 0.0
+    b_s: float = 0.0
+    c: float = 1.0
+
+    def seconds(self, kernels: float, sum_s: float) -> float:
+        """Seconds end to end."""
+        return self.a_s + self.b_s * kernels + self.c * sum_s
+
+
+class ProfileCosts(Costs):
+    """`Costs` by a latency model per device.
+
+    Attributes
+    ----------
+    devices : mapping of str to LatencyModel
+        ``cpu`` and ``gpu``.
+    contention : mapping of str to float
+        Co-run slowdown by device.
+    networks : mapping of str to NetworkCorrection
+        By device; a device without one is not corrected.
+    """
+
+    devices: Mapping[str, LatencyModel]
+    contention: Mapping[str, float]
+    networks: Mapping[str, NetworkCorrection]
+
+    def whole_s(self, device: Device, kernel: Kernel) -> float:
+        """See `Costs.whole_s`: as part of a network, the executor's own time for a kernel included."""
+        if kernel.is_free:
+            return 0.0
+        return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
+
+    def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
+        """See `Costs.whole_of_many`."""
+        seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not k.is_free]
+        if at:
+            predicted = self.devices[device].predict([describe(kernels[i], device) for i in at])
+            seconds[at] = self._in_network(device, predicted)
+        return seconds
+
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+        """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
+        rows = np.asarray(ranges, float).reshape(-1, 2)
+        seconds, some = np.zeros(len(rows)), rows[:, 1] > rows[:, 0]
+        if some.any():
+            seconds[some] = self.shares_of_many(device, [(kernel, dim, rows[some])])[0]
+        return seconds
+
+    def shares_of_many(self, device: Device, requests: Sequence[tuple[Kernel, int, np.ndarray]]) -> list[np.ndarray]:
+        """See `Costs.shares_of_many`; one prediction per class of kernel."""
+        found: list[np.ndarray] = [np.zeros(len(rows)) for _, _, rows in requests]
+        whole: dict[int, Workload] = {}
+        by_class: dict[str, list[tuple[int, Workload]]] = {}
+        for number, (kernel, dim, rows) in enumerate(requests):
+            if kernel.is_free:
+                continue
+            if id(kernel) not in whole:
+                whole[id(kernel)] = describe(kernel, device)
+            shares = describe_shares(kernel, device, dim, rows, whole[id(kernel)])
+            by_class.setdefault(shares.key, []).append((number, shares))
+        for members in by_class.values():
+            together = stack([w for _, w in members])
+            sizes = [w.size for _, w in members]
+            seconds = np.array(self.devices[device].predict(together), float)
+            never_faster(together, seconds, np.repeat(np.arange(len(sizes)), sizes))
+            parts = np.split(self._in_network(device, seconds), np.cumsum(sizes)[:-1])
+            for (number, _), part in zip(members, parts, strict=True):
+                found[number] = part
+        return found
+
+    def _in_network(self, device: Device, seconds: np.ndarray) -> np.ndarray:
+        correction = self.networks.get(device)
+        return seconds if correction is None else correction.b_s + correction.c * seconds
+
+    def slowdown(self, device: Device) -> float:
+        """See `Costs.slowdown`."""
+        return self.contention.get(device, 1.0)
+
+    def network_s(self, device: Device, graph: KernelGraph) -> float:
+        """Seconds of a whole network on one device."""
+        constant = self.networks[device].a_s if device in self.networks else 0.0
+        return constant + sum(self.whole_s(device, k) for k in graph.kernels)
+
+    def busy_s(self, device: Device, graph: KernelGraph) -> dict[str, float]:
+        """Seconds that a device computes for a whole network, by device and kernel class (see `Reading.busy_s`)."""
+        busy: dict[str, float] = {}
+        for k in graph.kernels:
+            name = f"{device}/{describe(k, device).kind}"
+            busy[name] = busy.get(name, 0.0) + self.whole_s(device, k)
+        return busy
+
+    def energy_j(self, seconds: float, busy_s: Busy) -> float:
+        """Joules of a run; `CoExecError` when the profile has no power (see `Power.energy_j`)."""
+        if self.power is None:
+            raise CoExecError("the profile has no power; fit one with Power.fit from meter readings and add it")
+        return self.power.energy_j(seconds, busy_s)

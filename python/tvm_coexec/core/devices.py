@@ -1,0 +1,20 @@
+"""OpenCL devices that are made of the CPU's own cores, by the names that drivers give them."""
+
+from __future__ import annotations
+
+import re
+
+# Words in a device's or platform's name that only CPUs bear; "basic" and "pthread" are pocl's.
+_CPU_NAMES = re.compile(
+    r"\b(cpu|pocl|pthread|portable computing language|xeon|epyc|ryzen|core\(tm\))|^basic", re.IGNORECASE
+)
+
+
+def is_pocl(platform: str) -> bool:
+    """Whether an OpenCL platform is pocl, by its name."""
+    return "portable computing language" in platform.lower()
+
+
+def runs_on_cpu_cores(*names: str) -> bool:
+    """Whether an OpenCL device is made of CPU cores, by the names of device and platform."""
+    return any(_CPU_NAMES.search(name) for name in names)

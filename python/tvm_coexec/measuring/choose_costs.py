@@ -1,0 +1,112 @@
+"""Which costs a plan is made with: one policy for the pass and for ``coexec plan``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import tvm
+from tvm.target import Target
+
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models import Costs, Profile, load_costs
+from tvm_coexec.cost_models import shipped as profiles
+from tvm_coexec.cost_models.device_names import find_difference
+from tvm_coexec.targets import target_text
+
+from .local_devices import name_devices, why_not_here
+from .on_the_spot import measure
+
+logger = logging.getLogger("tvm_coexec")
+
+MEASURE = "measure"
+_NOTICE = (
+    "this model's kernels are measured on both devices now, which takes minutes and is kept for the next time; a "
+    "profile (coexec profile, coexec fit), or profile='generic', needs no measuring"
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Costs, and in words where they come from."""
+
+    costs: Costs
+    origin: str
+
+
+def choose_costs(
+    prepared: tvm.IRModule, cpu: Target, gpu: Target, profile: object | None, axis: str = "auto"
+) -> Chosen:
+    """The costs that a plan is made with.
+
+    Parameters
+    ----------
+    prepared : IRModule
+        After `relay_passes.prepare`.
+    cpu, gpu : Target
+    profile : str, path, Costs or None
+        A file, the name of a profile that comes with the package (see `cost_models.shipped`), a cost model, or
+        ``measure``: this model's kernels are measured on the devices of this machine. `None` takes the package's
+        profile of these very devices and targets; without one the kernels are measured, and where that can't be, the
+        generic profile is used.
+    axis : str
+        The axis whose shares matter, or ``auto``.
+
+    Returns
+    -------
+    Chosen
+        The costs' own description is in every plan and report.
+
+    Raises
+    ------
+    CoExecError
+        When the profile can't be read or is no cost model, or ``measure`` is asked for where the devices are not.
+    """
+    if profile is None:
+        return _choose_default(prepared, cpu, gpu, axis)
+    if isinstance(profile, Costs):
+        return Chosen(profile, profile.description)
+    if not isinstance(profile, (str, os.PathLike)):
+        raise CoExecError(
+            "profile must be a file, a name or a cost model (a subclass of tvm_coexec.cost_models.Costs), not "
+            f"{type(profile).__name__}"
+        )
+    if profile == MEASURE:
+        if why := why_not_here(cpu, gpu):
+            raise CoExecError(f"profile '{MEASURE}': kernels can't be measured here ({why}); give a profile")
+        return Chosen(measure(prepared, cpu, gpu, axis), "measured here")
+    path = profiles.find(os.fspath(profile), also=(MEASURE,))
+    costs = load_costs(path)
+    if isinstance(costs, Profile) and path.stem != profiles.GENERIC:
+        _warn_of_others(os.fspath(profile), costs, cpu, gpu)
+    return Chosen(costs, os.fspath(profile))
+
+
+def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Chosen:
+    if why := why_not_here(cpu, gpu):
+        logger.warning(
+            "kernels can't be measured here (%s): planning with the generic profile, of another board; a profile of "
+            "the devices (coexec profile, coexec fit) plans better",
+            why,
+        )
+        return Chosen(load_generic(), "generic, of another board, since the devices are not here; give a profile")
+    found = profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
+    if found is None:
+        return Chosen(measure(prepared, cpu, gpu, axis, notice=_NOTICE), "measured here")
+    logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
+    return Chosen(found[1], f"{found[0]}, which comes with tvm-coexec and is of these devices")
+
+
+def load_generic() -> Profile:
+    """The profile for where nothing is known of the devices."""
+    return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
+
+
+def _warn_of_others(name: str, profile: Profile, cpu: Target, gpu: Target) -> None:
+    """A profile of other targets or devices plans, too, but for those."""
+    now = {"target": {"cpu": target_text(cpu), "gpu": target_text(gpu)}}
+    if not why_not_here(cpu, gpu):
+        now["device"] = name_devices(gpu)
+    if other := find_difference({"target": profile.targets, "device": profile.names}, now):
+        logger.warning("the profile %s is of other devices (%s): its times may be far off", name, other)

@@ -1,0 +1,82 @@
+"""The process that runs kernels and plans on the devices, as the measuring process sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from tvm.target import Target
+
+from tvm_coexec import testbed
+from tvm_coexec.core.devices import is_pocl
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl import runtime
+from tvm_coexec.targets import target_text
+
+from . import CORES, timer
+from .worker import Child, ChildError
+
+START_S = 300  # the first answer: drivers open, threads start
+
+
+class DeviceWorker:
+    """One process that uses the devices; it may crash or hang without taking this one with it.
+
+    Parameters
+    ----------
+    setting : Setting
+    serve : callable
+        What runs in the process; a subclass of `timer.Timer` answers more requests.
+
+    Attributes
+    ----------
+    timed_s, others_s : float
+        Seconds that were timed, and CPU seconds that other processes used meanwhile.
+    """
+
+    def __init__(self, setting: timer.Setting, serve: Callable[..., None] = timer.serve):
+        self._child = Child("fresh", serve, setting)
+        self.timed_s = self.others_s = 0.0
+
+    def devices(self, cpu: Target, gpu: Target) -> dict[str, dict[str, str]]:
+        """Names and targets, as in the header of a file of samples; `CoExecError` when the devices can't be used."""
+        try:
+            devices = self._child.call("hello", START_S)
+        except ChildError as err:
+            raise CoExecError(f"the devices can't be used: {err}") from None
+        for name, target in (("cpu", cpu), ("gpu", gpu)):
+            devices[name]["target"] = target_text(target)
+        return devices
+
+    def call(self, request: Any, timeout_s: float) -> Any:
+        """Ask and wait for the answer; raises `ChildError`."""
+        return self._child.call(request, timeout_s)
+
+    def time(self, request: Any, timeout_s: float) -> timer.Timed:
+        """Time what the request says; raises `ChildError`."""
+        try:
+            timed = self._child.call(request, timeout_s + (START_S if self._child.restarts < 0 else 0))
+        except ChildError as err:
+            raise ChildError(f"running: {err}") from None
+        self.timed_s, self.others_s = self.timed_s + timed.wall_s, self.others_s + timed.load * timed.wall_s
+        return timed
+
+    @property
+    def load(self) -> float:
+        """Cores that other processes used while this one timed."""
+        return self.others_s / self.timed_s if self.timed_s else 0.0
+
+    def stop(self) -> None:
+        """End the process."""
+        self._child.stop()
+
+
+def local_setting(gpu: Target) -> timer.Setting:
+    """The setting of this machine's devices, with a core for each where the user has set pocl up for that."""
+    bed = None
+    if gpu.kind.name == "opencl" and os.environ.get("POCL_AFFINITY") == "1" and not runtime.why_unavailable():
+        device = runtime.devices()[0]
+        if is_pocl(device.platform):
+            bed = testbed.TestBed(device.name, True, CORES)
+    return timer.Setting(gpu.get_target_device_type(), bed, cores=CORES)

@@ -1,0 +1,36 @@
+"""The devices of this machine: whether kernels for two targets can run here, and what the devices are called."""
+
+from __future__ import annotations
+
+import platform
+
+import tvm
+from tvm.target import Target
+
+from tvm_coexec.cost_models.device_names import name_device
+from tvm_coexec.opencl import runtime
+
+from .host_info import cpu_name, cpu_threads
+
+
+def why_not_here(cpu: Target, gpu: Target) -> str:
+    """Why kernels for these targets can't run on this machine; empty when they can."""
+    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
+    if not device.exist:
+        reason = runtime.why_unavailable() if gpu.kind.name == "opencl" else None
+        return reason or f"no {gpu.kind.name} device"
+    triple = str(cpu.attrs.get("mtriple", "")) or platform.machine()
+    if triple.split("-")[0] not in (platform.machine(), {"arm64": "aarch64"}.get(platform.machine(), "")):
+        return f"the CPU target is for {triple}"
+    return ""
+
+
+def gpu_name(gpu: Target) -> str:
+    """Name of this machine's first device for a target."""
+    device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
+    return str(device.device_name or device.device_type)
+
+
+def name_devices(gpu: Target) -> dict[str, str]:
+    """Names of both devices, as in `Profile.names`."""
+    return {"cpu": name_device(cpu_name(), cpu_threads()), "gpu": name_device(gpu_name(gpu))}

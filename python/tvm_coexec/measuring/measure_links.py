@@ -1,0 +1,75 @@
+"""Copies between the devices, synchronisation and launch overhead, as a co-executed module has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import relay
+from tvm.target import Target
+
+from tvm_coexec.pass_context import deployment_context
+
+from . import links
+from .compile import Built, compile_for
+from .device_worker import DeviceWorker
+from .timer import EnqueueRequest, TimeRequest
+
+LINK_S = 120
+LINK_REPEATS = 100
+
+
+@dataclass(frozen=True)
+class LinkTimes:
+    """What was measured.
+
+    Attributes
+    ----------
+    copies : tuple of dict
+        ``link``, ``bytes`` and ``seconds``, as in the records of a file of samples.
+    meeting_s : float
+        A small tensor to an idle GPU, through a kernel, and back, less the kernel's own time.
+    enqueue_s : float
+        What the CPU spends to enqueue one kernel.
+    """
+
+    copies: tuple[dict[str, Any], ...]
+    meeting_s: float
+    enqueue_s: float
+
+
+def measure_links(
+    worker: DeviceWorker,
+    cpu: Target,
+    gpu: Target,
+    export: Callable[[Any, str], Built],
+    time_kernel: Callable[[Built], float],
+) -> LinkTimes:
+    """Measure the links between two devices.
+
+    Parameters
+    ----------
+    worker : DeviceWorker
+    cpu, gpu : Target
+    export : callable
+        Writes a compiled library for a device, or ``both``, where the worker finds it.
+    time_kernel : callable
+        Seconds of a kernel by itself.
+
+    Raises
+    ------
+    ChildError
+        When the devices can't do it.
+    """
+    seconds = {}
+    for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
+        with deployment_context(instruments=False):
+            built = export(relay.build(mod, target=[cpu, gpu]), "both")
+        # One run at a time: what counts is a copy from an idle device until the data is there.
+        seconds[link, nbytes] = worker.time(TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
+    kernel = export(compile_for(links.meeting_module(), gpu, cpu), "gpu")
+    meeting_s = seconds.pop(("meeting", links.SMALL_BYTES)) - time_kernel(kernel)
+    enqueue_s = worker.call(EnqueueRequest(kernel), LINK_S)
+    copies = tuple({"link": link, "bytes": n, "seconds": max(1e-9, s)} for (link, n), s in seconds.items())
+    return LinkTimes(copies, max(0.0, meeting_s), enqueue_s)
