@@ -20,8 +20,8 @@ demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARG
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
 	@$(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-test-quick: setup ## Run the tests that take seconds: no device, or the fastest compiled ones
-	@$(VENV_PYTHON) -m pytest $(PARALLEL) -m "not slow" $(ARGS)
+test-quick: setup ## Run the tests that take no GPU and little time
+	@$(VENV_PYTHON) -m pytest $(PARALLEL) -m "not slow and not opencl and not remote" $(ARGS)
 
 lint: setup ## Check style
 	@$(VENV_PYTHON) -m ruff check .

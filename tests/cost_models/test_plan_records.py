@@ -83,9 +83,15 @@ def test_a_profile_learns_and_keeps_the_factor(tmp_path):
     assert kernel_s[0] == kernel_s[1]
 
 
+@pytest.fixture(scope="module")
+def fitted() -> dict:
+    """A profile without a factor, as its file has it."""
+    return json.loads(fit_profile(samples()).to_json())
+
+
 @pytest.mark.parametrize("factor", [0, -1, "fast", float("nan")])
-def test_a_damaged_factor_is_refused(tmp_path, factor):
+def test_a_damaged_factor_is_refused(fitted, tmp_path, factor):
     path = tmp_path / "p.json"
-    path.write_text(json.dumps({**json.loads(fit_profile(samples()).to_json()), "plans": factor}))
+    path.write_text(json.dumps({**fitted, "plans": factor}))
     with pytest.raises(CoExecError, match=r"p\.json is damaged"):
         Profile.load(path)

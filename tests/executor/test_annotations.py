@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -21,7 +22,13 @@ from tests.models import conv_chain, fire_net, input_of, reference, residual_net
 from tvm_coexec.executor.annotations import find_roles, read_metadata, with_metadata
 from tvm_coexec.executor.graph_json import Graph
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
+
+
+@functools.cache
+def built(net, axis: str):
+    """The network's module, half of each chain on the GPU; several tests read it."""
+    return tvm_coexec.build(net(), ratio=0.5, axis=axis)
 
 
 def op_nodes(text: str) -> list[tuple[str, str, str]]:
@@ -39,7 +46,7 @@ def op_nodes(text: str) -> list[tuple[str, str, str]]:
     ("net", "axis"), [(residual_net, "auto"), (fire_net, "h"), (fire_net, "oc"), (conv_chain, "ic")]
 )
 def test_roles_fit_what_the_nodes_do(net, axis):
-    lib = tvm_coexec.build(net(), ratio=0.5, axis=axis)
+    lib = built(net, axis)
     content = read_metadata(Graph(lib.get_graph_json()))
     nodes = op_nodes(lib.get_graph_json())
     assert list(content["nodes"]) == [name for name, _, _ in nodes]
@@ -84,7 +91,7 @@ def test_segments_and_expected_times_match_the_plan():
 
 
 def test_without_costs_nothing_is_expected():
-    assert "expected" not in read_metadata(Graph(tvm_coexec.build(conv_chain(), ratio=0.5).get_graph_json()))
+    assert "expected" not in read_metadata(Graph(built(conv_chain, "ic").get_graph_json()))
 
 
 def test_a_whole_model_on_the_cpu_is_one_segment():
@@ -96,7 +103,7 @@ def test_a_whole_model_on_the_cpu_is_one_segment():
 @pytest.mark.opencl
 def test_the_stock_executor_runs_it_also_from_a_file(tmp_path):
     mod = residual_net()
-    lib = tvm_coexec.build(mod, ratio=0.5)
+    lib = built(residual_net, "auto")
     devices = [tvm.cpu(), tvm.opencl()]
     want = run(lib, input_of(mod), devices)
     for name in ("net.so", "net.tar"):

@@ -30,7 +30,7 @@ from tvm_coexec.partition import CoExecPartition
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
 RUNS = int(os.environ.get("TVM_COEXEC_ENDURANCE_RUNS", "40"))
 N_INPUTS = 8

@@ -11,7 +11,7 @@ import pytest
 from tests.executor import memory_checks
 from tests.runtime import process
 
-pytestmark = pytest.mark.opencl
+pytestmark = [pytest.mark.opencl, pytest.mark.slow]
 
 CODE = """
 from tests.executor import memory_checks

@@ -20,7 +20,7 @@ from tvm_coexec.planner import make_plan
 from tvm_coexec.relay_passes.extract import extract, extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
 
 def never(builder: KernelBuilder) -> KernelMeter:

@@ -9,7 +9,7 @@ from tvm import relay
 import tvm_coexec
 from tvm_coexec.models import zoo
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(("name", "ratio", "axis"), [("squeezenet", 0.5, "h"), ("shufflenet", 0.3, "oc")])

@@ -11,6 +11,8 @@ onnx = pytest.importorskip("onnx", reason="the zoo's graphs are in the onnx pack
 
 from tvm_coexec.models import _forward, _weights, zoo  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Of the weights, not of the file: protobuf promises no fixed order of bytes. Recipe 4.
 GOLDEN = {"squeezenet": "9d531975318a066c", "shufflenet": "e356af3f880641f4", "mobilenet": "eb1ec9ac221679c0"}
 

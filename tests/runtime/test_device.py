@@ -6,6 +6,8 @@ import pytest
 
 from tests.runtime import native
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("mode", native.MODES)
 def test_in_memory_mode(mode: str) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.runtime import native
 
+pytestmark = pytest.mark.slow
+
 SANITIZERS = ["address,undefined", "thread"]
 
 

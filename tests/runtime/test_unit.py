@@ -8,6 +8,8 @@ import pytest
 
 from tests.runtime import native
 
+pytestmark = pytest.mark.slow
+
 UNIT = Path(__file__).parent / "unit"
 
 

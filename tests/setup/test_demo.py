@@ -12,7 +12,7 @@ import pytest
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo.py"
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

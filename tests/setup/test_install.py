@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "__pycache__", "lib", "*.egg-info", "tests", "benchmarks")
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

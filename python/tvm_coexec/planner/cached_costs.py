@@ -73,6 +73,8 @@ class CachedCosts(Costs):
         What the machine draws at rest, 0 without a power profile.
     slow : dict of str to float
         Co-run slowdown by device.
+    meeting : Meeting
+        The model of what a synchronisation costs.
     nbytes, up_s, down_s : dict of int to float
         Size of each value and seconds to copy it.
     enqueues : list of float
@@ -82,7 +84,7 @@ class CachedCosts(Costs):
     def __init__(self, graph: KernelGraph, costs: Costs, bandwidth: float | None = None, calibrated: bool = True):
         self.graph, self.costs = graph, costs
         self.description, self.power, self.error = costs.description, costs.power, costs.error
-        self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
+        self.enqueue_s, self.host_copy, self.memory = costs.enqueue_s, costs.host_copy, costs.memory
         self.upload, self.download = (
             Link(constant_s, link.per_byte_s if bandwidth is None else 1.0 / bandwidth)
             for link, constant_s in (

@@ -18,7 +18,7 @@ from tvm_coexec.measuring.collect.collector import Options, collect
 from tvm_coexec.measuring.pieces import KernelBuilder
 from tvm_coexec.measuring.read_model import Model
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
 QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, processes=1, contention=False)
 

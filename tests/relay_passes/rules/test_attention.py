@@ -10,7 +10,7 @@ from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def const(*shape: int, scale: float = 1.0):

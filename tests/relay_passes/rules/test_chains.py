@@ -10,7 +10,7 @@ from tvm import relay
 from tests.relay_passes.rules.harness import random_inputs, run_all, split_at
 from tvm_coexec.core.errors import CoExecError
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def const(*shape: int):

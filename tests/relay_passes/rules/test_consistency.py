@@ -19,7 +19,7 @@ from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.relay_passes.rules import rule_for
 from tvm_coexec.relay_passes.split import SplitChains
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 EXACT = ("nn.conv1d", "nn.conv2d", "nn.conv3d", "nn.dense", "nn.batch_matmul")
 

@@ -9,7 +9,7 @@ from tvm import relay
 
 from tvm_coexec.relay_passes.rules.elementwise import BROADCAST, UNARY
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 POSITIVE = ("acosh", "log", "log2", "log10", "rsqrt", "sqrt")
 WITHIN_ONE = ("acos", "asin", "atanh")

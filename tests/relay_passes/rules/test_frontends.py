@@ -17,7 +17,7 @@ from tvm_coexec.relay_passes.prepare import Prepare
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 class Model:

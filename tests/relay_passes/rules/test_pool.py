@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tvm import relay
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 GEOMETRIES = [
     ((2, 2), (2, 2), (1, 1), (0, 0, 0, 0)),

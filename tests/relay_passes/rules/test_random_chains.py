@@ -20,7 +20,7 @@ from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.prepare import Prepare
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 # TVM_COEXEC_RANDOM_CHAINS=N looks for trouble: N networks, other ones at every run.
 MORE = int(os.environ.get("TVM_COEXEC_RANDOM_CHAINS", "0"))

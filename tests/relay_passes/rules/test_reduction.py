@@ -16,7 +16,7 @@ from tvm_coexec.relay_passes.inline import inline_functions
 from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.split import SplitChains
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def const(*shape: int):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tvm import relay
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 METHODS = ["nearest_neighbor", "linear", "cubic"]
 MODES = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tvm import relay
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def const(*shape: int):

@@ -11,7 +11,7 @@ import tvm_coexec
 from tests import models
 from tvm_coexec.relay_passes.rules import RULES
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def typed(params: list[relay.Var], fields: list[relay.Expr]) -> tvm.IRModule:

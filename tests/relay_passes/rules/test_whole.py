@@ -9,7 +9,7 @@ from tvm import relay
 
 from tvm_coexec.relay_passes.extract import extract
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 
 def const(*shape: int):
