@@ -71,7 +71,7 @@ def _oracle(args: _common.Arguments, goals: list[dict]) -> None:
         graph, costs = random_graph(seed, 2 + seed % (LARGEST_RANDOM - 1)), RandomCosts(seed, 1.0 + 0.2 * (seed % 2))
         cached = planner.CachedCosts(graph, costs)
         best, ours, single = (
-            planner.simulate(graph, cached, planner.make_plan(graph, costs, strategy=s, min_gain=0.0).segments)
+            planner.makespan_s(graph, cached, planner.make_plan(graph, costs, strategy=s, min_gain=0.0).segments)
             for s in ("exhaustive", "coexec", "single")
         )
         gaps.append(ours / best - 1)

@@ -55,7 +55,8 @@ class Costs(ABC):
     enqueue_s : float
         Launch overhead: what the host spends to enqueue one kernel on the GPU.
     memory : {"copied", "mapped", "shared"}
-        How tensors reach the other device: copied, mapped into its address space, or in memory that both use.
+        How plans are made to hand tensors over: by copies; by mapping memory that both devices have, which takes the
+        links' constants; or through memory that both see at once, where only `sync_s` is left.
     plan_factor : float
         Co-run calibration: how many times longer the devices' shares take than predicted, as seen in verified plans.
     power : Power or None

@@ -16,7 +16,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.drawing import draw_plan, lanes_of, write_html, write_png
 from tvm_coexec.drawing.colours import CHAIN_COLOURS, DEVICE_COLOURS
-from tvm_coexec.planner import CachedCosts, make_plan, ran
+from tvm_coexec.planner import CachedCosts, make_plan, simulate
 
 
 def made(g: KernelGraph, *segments: Segment) -> Plan:
@@ -99,7 +99,7 @@ def test_bars_are_the_simulated_events_inside_the_axis(mixed):
     g, plan, costs = mixed
     drawing = draw_plan(g, plan, costs, "net")
     svg = pages.svgs(pages.parse(drawing))[1]
-    sim = ran(g, CachedCosts(g, costs), plan.segments)
+    sim = simulate(g, CachedCosts(g, costs), plan.segments)
     bars = pages.boxes(svg, "what")
     assert Counter((b.data["lane"].lower(), b.data["what"], int(b.data["segment"])) for b in bars) == Counter(
         (e.lane, e.what, e.segment) for e in sim.events
@@ -113,7 +113,7 @@ def test_bars_are_the_simulated_events_inside_the_axis(mixed):
         busy = sum(e.end_s - e.start_s for e in sim.events if e.lane == device)
         assert sum(b.width for b in mine) == pytest.approx(busy * scale, abs=0.01 * len(mine))
         assert all(a.x + a.width <= b.x + 0.02 for a, b in pairwise(mine))
-    alone = min(ran(g, CachedCosts(g, costs), [Segment(d, tuple(range(12)))]).now_s for d in ("cpu", "gpu"))
+    alone = min(simulate(g, CachedCosts(g, costs), [Segment(d, tuple(range(12)))]).now_s for d in ("cpu", "gpu"))
     assert f"expected {sim.now_s * 1e3:.3f} ms, {alone / sim.now_s:.2f}x the best single device" in drawing.title
     text = "".join(svg.itertext())
     assert drawing.title in text and all(w in text for w in {e.what for e in sim.events} - {"work"})
@@ -121,7 +121,7 @@ def test_bars_are_the_simulated_events_inside_the_axis(mixed):
 
 def test_lanes_are_plain_data(mixed):
     g, plan, costs = mixed
-    cpu, gpu = lanes_of(ran(g, CachedCosts(g, costs), plan.segments), plan)
+    cpu, gpu = lanes_of(simulate(g, CachedCosts(g, costs), plan.segments), plan)
     assert (cpu.device, gpu.device) == ("cpu", "gpu")
     assert {b.chain for b in gpu.bars} == {-1, 0, 1, 2}
     assert all(b.chain == -1 for b in gpu.bars if plan.segments[b.segment].device == "gpu")

@@ -10,7 +10,7 @@ from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import Report
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs, Link
-from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, simulate
+from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, makespan_s
 
 
 class FlopCosts(Costs):
@@ -35,7 +35,7 @@ def test_three_methods_make_a_cost_model():
     g, costs = graphs.residual(), FlopCosts()
     plan = make_plan(g, costs)
     assert plan.chains and plan.costs == costs.description
-    alone = min(simulate(g, CachedCosts(g, costs), [Segment(d, tuple(range(5)))]) for d in ("cpu", "gpu"))
+    alone = min(makespan_s(g, CachedCosts(g, costs), [Segment(d, tuple(range(5)))]) for d in ("cpu", "gpu"))
     assert plan.expected_s < alone
     assert "expected" in Report(g, plan, costs=costs).summary()
     assert {c.strategy for c in compare(g, costs)} == set(STRATEGIES)
@@ -63,7 +63,7 @@ def test_each_kernel_is_asked_for_once():
     make_plan(g, cached)
     asked = costs.asked
     make_plan(g, cached, strategy="codl")
-    simulate(g, cached, [Segment("cpu", tuple(range(5)))])
+    makespan_s(g, cached, [Segment("cpu", tuple(range(5)))])
     assert costs.asked == asked
 
 
@@ -77,24 +77,24 @@ def test_cached_costs_of_cached_costs_are_the_same(seed):
     for strategy in STRATEGIES:
         plan = make_plan(g, costs, strategy=strategy, min_gain=0.0)
         assert make_plan(g, once, strategy=strategy, min_gain=0.0).to_json() == plan.to_json()
-        assert simulate(g, twice, plan.segments) == simulate(g, once, plan.segments) == plan.expected_s
+        assert makespan_s(g, twice, plan.segments) == makespan_s(g, once, plan.segments) == plan.expected_s
 
 
 def test_synchronisation_is_charged_with_each_copy_back():
     g, costs = graphs.straight(2), graphs.costs()
     segments = [Segment("split", (0,), "oc", 8), Segment("gpu", (1,))]
-    before = simulate(g, CachedCosts(g, costs), segments)
+    before = makespan_s(g, CachedCosts(g, costs), segments)
     costs.sync_s = 1e-3
-    assert simulate(g, CachedCosts(g, costs), segments) == pytest.approx(before + 2e-3)
+    assert makespan_s(g, CachedCosts(g, costs), segments) == pytest.approx(before + 2e-3)
     costs.download, costs.sync_s = Link(costs.download.constant_s + 1e-3, costs.download.per_byte_s), 0.0
-    assert simulate(g, CachedCosts(g, costs), segments) == pytest.approx(before + 2e-3)
+    assert makespan_s(g, CachedCosts(g, costs), segments) == pytest.approx(before + 2e-3)
 
 
 def test_calibration_and_bandwidth_are_options():
     g, costs = graphs.straight(1), graphs.costs()
     costs.plan_factor = 2.0
     segments = [Segment("split", (0,), "oc", 16)]
-    calibrated, plain = (simulate(g, CachedCosts(g, costs, calibrated=c), segments) for c in (True, False))
+    calibrated, plain = (makespan_s(g, CachedCosts(g, costs, calibrated=c), segments) for c in (True, False))
     assert plain < calibrated < 2 * plain
     slow = CachedCosts(g, costs, bandwidth=1e6)
     assert slow.upload == Link(costs.upload.constant_s, 1e-6) and slow.host_copy == costs.host_copy

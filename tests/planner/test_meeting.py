@@ -19,11 +19,11 @@ from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.simulator import Simulator
 
 UP, DOWN, COPY = Link(5e-5, 2e-10), Link(7e-5, 3e-10), Link(1e-6, 1e-10)
-SIZE = 100_000
+SIZE, SYNC_S = 100_000, 2e-5
 
 
 def meeting(memory: str = "copied") -> Meeting:
-    return Meeting(UP, DOWN, COPY, 4e-6, memory)
+    return Meeting(UP, DOWN, COPY, 4e-6, memory, SYNC_S)
 
 
 @pytest.mark.parametrize("memory", MEMORY)
@@ -46,7 +46,7 @@ def test_what_is_handed_over_takes_by_kind_of_memory():
     copied, mapped, shared = (meeting(m) for m in MEMORY)
     assert copied.to_gpu_s(SIZE) == pytest.approx(UP.seconds(SIZE)) and mapped.to_gpu_s(SIZE) == UP.constant_s
     assert copied.to_cpu_s(SIZE) == pytest.approx(DOWN.seconds(SIZE)) and mapped.to_cpu_s(SIZE) == DOWN.constant_s
-    assert shared.to_gpu_s(SIZE) == shared.to_cpu_s(SIZE) == 0.0
+    assert shared.to_gpu_s(SIZE) == 0.0 and shared.to_cpu_s(SIZE) == SYNC_S
     for m in (copied, mapped, shared):
         assert m.to_gpu_s(0) == m.to_cpu_s(0) == m.copy_s(0) == m.gpu_slice_s(0) == 0.0
         assert m.wait_s(1.0, 3.0) == 2.0 and m.wait_s(3.0, 1.0) == 0.0
@@ -103,3 +103,10 @@ def test_cheaper_memory_makes_no_worse_plans():
         plan = make_plan(graph, costs, min_gain=0.0)
         expected.append(plan.expected_s)
     assert expected == sorted(expected, reverse=True) and expected[2] < expected[0]
+
+
+def test_costs_of_costs_are_the_same():
+    graph, costs = graphs.straight(2), graphs.costs()
+    costs.memory, costs.sync_s = "shared", 3e-5
+    once = CachedCosts(graph, costs)
+    assert CachedCosts(graph, once).meeting == once.meeting and once.down_s[0] == pytest.approx(3e-5)

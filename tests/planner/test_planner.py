@@ -7,7 +7,7 @@ import pytest
 from tests.planner import graphs
 from tvm_coexec import CoExecError, Plan
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.planner import CachedCosts, check_options, make_plan, simulate
+from tvm_coexec.planner import CachedCosts, check_options, make_plan, makespan_s
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_auto_needs_costs():
 def test_auto_splits_balanced_devices(strategy):
     g, c = graphs.straight(4), graphs.costs()
     plan = make_plan(g, c, strategy=strategy)
-    alone = simulate(g, CachedCosts(g, c), [Segment("cpu", (0, 1, 2, 3))])
+    alone = makespan_s(g, CachedCosts(g, c), [Segment("cpu", (0, 1, 2, 3))])
     assert plan.expected_s < 0.65 * alone
     assert plan.costs == "test costs"
 
@@ -79,8 +79,8 @@ def test_auto_is_never_expected_to_be_slower_than_one_device():
     for rates in [(10, 10), (10, 40), (40, 10), (10, 3), (1, 200)]:
         for copy_s in (0.0, 1e-4, 1e-2):
             g, c = graphs.residual(), graphs.costs(*rates, copy_s=copy_s)
-            alone = min(simulate(g, CachedCosts(g, c), [Segment(d, (0, 1, 2, 3, 4))]) for d in ("cpu", "gpu"))
-            assert simulate(g, CachedCosts(g, c), make_plan(g, c).segments) <= alone * (1 + 1e-9)
+            alone = min(makespan_s(g, CachedCosts(g, c), [Segment(d, (0, 1, 2, 3, 4))]) for d in ("cpu", "gpu"))
+            assert makespan_s(g, CachedCosts(g, c), make_plan(g, c).segments) <= alone * (1 + 1e-9)
 
 
 def test_min_gain_keeps_small_savings_whole():

@@ -11,7 +11,7 @@ from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.plan import Segment
-from tvm_coexec.planner import make_plan, simulate
+from tvm_coexec.planner import make_plan, makespan_s
 from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts, intervals
 from tvm_coexec.planner.search.blocks import blocks_of
@@ -24,8 +24,8 @@ from tvm_coexec.planner.simulator import Simulator
 def test_no_plan_of_a_small_graph_is_better(seed):
     kernels = 2 + seed % 5
     g, c = random_graph(seed, kernels), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
-    best = simulate(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
-    ours = simulate(g, CachedCosts(g, c), make_plan(g, c, strategy="coexec", min_gain=0.0).segments)
+    best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    ours = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="coexec", min_gain=0.0).segments)
     assert best <= ours * (1 + 1e-12), "the oracle missed a plan"
     assert ours <= best * 1.01
 
@@ -33,15 +33,15 @@ def test_no_plan_of_a_small_graph_is_better(seed):
 @pytest.mark.parametrize("seed", (11, 112, 142, 148, 250, 400))
 def test_chains_that_end_where_branches_join_and_such_that_only_pay_as_a_whole(seed):
     g, c = random_graph(seed, 2 + seed % 6), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
-    best = simulate(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
-    assert simulate(g, CachedCosts(g, c), make_plan(g, c, min_gain=0.0).segments) <= best * 1.005
+    best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    assert makespan_s(g, CachedCosts(g, c), make_plan(g, c, min_gain=0.0).segments) <= best * 1.005
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_never_worse_than_a_single_device(seed):
     g, c = random_graph(seed, 30), RandomCosts(seed)
-    single = simulate(g, CachedCosts(g, c), make_plan(g, c, strategy="single").segments)
-    assert simulate(g, CachedCosts(g, c), make_plan(g, c).segments) <= single * (1 + 1e-12)
+    single = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="single").segments)
+    assert makespan_s(g, CachedCosts(g, c), make_plan(g, c).segments) <= single * (1 + 1e-12)
 
 
 def _chains(seed: int):
@@ -119,7 +119,7 @@ def test_an_output_in_the_middle_does_not_hold_the_blocks_together():
     assert [(b.start, b.stop) for b in blocks_of(g)][-1] == (5, 6)
     c = graphs.costs()
     ours, best = (make_plan(g, c, strategy=s, min_gain=0.0).segments for s in ("coexec", "exhaustive"))
-    assert simulate(g, CachedCosts(g, c), ours) <= simulate(g, CachedCosts(g, c), best) * (1 + 1e-9)
+    assert makespan_s(g, CachedCosts(g, c), ours) <= makespan_s(g, CachedCosts(g, c), best) * (1 + 1e-9)
 
 
 def test_layers_that_repeat_are_planned_alike():

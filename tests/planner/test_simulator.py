@@ -12,20 +12,20 @@ from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_reads import inner_slices
-from tvm_coexec.planner.simulator import Simulator, simulate
+from tvm_coexec.planner.simulator import Simulator, makespan_s
 from tvm_coexec.planner.sync_points import count_sync_points
 
 
 def test_single_device_is_the_sum():
     g, c = graphs.straight(3), graphs.costs()
-    assert simulate(g, CachedCosts(g, c), [Segment("cpu", (0, 1, 2))]) == pytest.approx(3 * 1e8 / 1e10)
+    assert makespan_s(g, CachedCosts(g, c), [Segment("cpu", (0, 1, 2))]) == pytest.approx(3 * 1e8 / 1e10)
 
 
 def test_gpu_adds_upload_and_download():
     g, c = graphs.straight(3), graphs.costs(gpu_gflops=20.0)
     nbytes = g.kernels[0].out_bytes
     want = 3 * 1e8 / 2e10 + c.upload.seconds(nbytes) + c.download.seconds(nbytes)
-    assert simulate(g, CachedCosts(g, c), [Segment("gpu", (0, 1, 2))]) == pytest.approx(want)
+    assert makespan_s(g, CachedCosts(g, c), [Segment("gpu", (0, 1, 2))]) == pytest.approx(want)
 
 
 def test_chain_takes_the_larger_sum_and_both_meetings():
@@ -40,9 +40,9 @@ def test_chain_takes_the_larger_sum_and_both_meetings():
 def test_enqueuing_takes_the_host_a_moment():
     g, c = graphs.straight(3), graphs.costs(copy_s=0.0)
     segments = [Segment("gpu", (0,)), Segment("cpu", (1, 2))]
-    without = simulate(g, CachedCosts(g, c), segments)
+    without = makespan_s(g, CachedCosts(g, c), segments)
     c.enqueue_s = 1e-3
-    assert simulate(g, CachedCosts(g, c), segments) == pytest.approx(without + 1e-3)
+    assert makespan_s(g, CachedCosts(g, c), segments) == pytest.approx(without + 1e-3)
     parts = Simulator(graphs.straight(1), CachedCosts(graphs.straight(1), c)).run(Segment("split", (0,), "oc", 8))
     assert parts["enqueue"] == 1e-3 and parts["cpu"] == pytest.approx(0.75e8 / 1e10)
     assert parts["total"] == pytest.approx(parts["cpu"] + 1e-3 + parts["share_out"] + parts["join"])
@@ -52,7 +52,7 @@ def test_cpu_segment_runs_while_the_gpu_works():
     """Branches on both devices: nothing waits until somebody reads across."""
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (-1,)), graphs.add_kernel(2, (0, 1)))
     c = graphs.costs(copy_s=0.0)
-    both = simulate(g, CachedCosts(g, c), [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
+    both = makespan_s(g, CachedCosts(g, c), [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
     assert both < 1.05 * 1e8 / 1e10
 
 

@@ -9,8 +9,8 @@ from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import CoExecError, Plan
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Power
-from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, margin_of, ran, simulate
-from tvm_coexec.planner.segments import joined
+from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, makespan_s, margin_of, simulate
+from tvm_coexec.planner.segments import merge_segments
 
 
 def costs_with_power(cpu_w: float, gpu_w: float, idle_w: float = 0.5, **rates: float):
@@ -83,7 +83,7 @@ def test_branches_go_to_different_devices_at_once():
 
     c = Costs(upload=graphs.costs().upload, download=graphs.costs().download, host_copy=graphs.costs().host_copy)
     plan = make_plan(g, c, min_gain=0.0)
-    assert simulate(g, CachedCosts(g, c), plan.segments) < 2.5e-3
+    assert makespan_s(g, CachedCosts(g, c), plan.segments) < 2.5e-3
     where = {k: s.device for s in plan.segments for k in s.kernels}
     assert {where[1], where[2]} == {"cpu", "gpu"}
     order = [s.device for s in plan.segments if set(s.kernels) & {1, 2}]
@@ -92,9 +92,9 @@ def test_branches_go_to_different_devices_at_once():
 
 def test_segments_that_need_a_copy_begin_anew():
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (-1,)), graphs.add_kernel(2, (0, 1)))
-    apart = joined(g, [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
+    apart = merge_segments(g, [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
     assert [s.kernels for s in apart] == [(0,), (1,), (2,)]
-    whole = joined(g, [Segment("cpu", (1,)), Segment("cpu", (0,)), Segment("cpu", (2,))])
+    whole = merge_segments(g, [Segment("cpu", (1,)), Segment("cpu", (0,)), Segment("cpu", (2,))])
     assert whole == (Segment("cpu", (0, 1, 2)),)
 
 
@@ -102,13 +102,13 @@ def test_energy_prefers_the_frugal_device_and_latency_the_fast_one():
     g = graphs.straight(4)
     c = costs_with_power(10.0, 1.0, cpu_gflops=20.0, gpu_gflops=15.0)
     fast, frugal = (make_plan(g, c, objective=o, min_gain=0.0) for o in ("latency", "energy"))
-    assert simulate(g, CachedCosts(g, c), fast.segments) < simulate(g, CachedCosts(g, c), frugal.segments)
+    assert makespan_s(g, CachedCosts(g, c), fast.segments) < makespan_s(g, CachedCosts(g, c), frugal.segments)
     (segment,) = frugal.segments
     assert segment.device == "gpu"
     both = make_plan(g, c, objective="edp", min_gain=0.0)
 
     def edp(plan):
-        sim = ran(g, CachedCosts(g, c), plan.segments)
+        sim = simulate(g, CachedCosts(g, c), plan.segments)
         return sim.now_s * c.power.energy_j(sim.now_s, sim.totals.busy_s)
 
     assert edp(both) <= min(edp(fast), edp(frugal)) * (1 + 1e-9)
@@ -130,7 +130,7 @@ def test_what_plans_took_before_counts_for_shares():
     g, c = graphs.straight(4), graphs.costs()
     before = make_plan(g, c, min_gain=0.0)
     c.plan_factor = 1.5
-    after = ran(g, CachedCosts(g, c), before.segments).now_s
+    after = simulate(g, CachedCosts(g, c), before.segments).now_s
     assert before.expected_s * 1.3 < after < before.expected_s * 1.5
     c.plan_factor = 3.0
     assert not make_plan(g, c, min_gain=0.0).chains, "devices side by side that take three times as long are no gain"

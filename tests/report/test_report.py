@@ -12,7 +12,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Power
-from tvm_coexec.planner import CachedCosts, make_plan, ran
+from tvm_coexec.planner import CachedCosts, make_plan, simulate
 
 
 def test_text_names_everything():
@@ -31,25 +31,25 @@ def test_what_sync_points_cost_is_what_the_host_spends_on_them():
     """Copies, slices, joins and waits of the simulated run; a plan on the CPU has none."""
     g, costs = graphs.straight(3), graphs.costs()
     segments = (Segment("split", (0,), "oc", 16), Segment("gpu", (1, 2)))
-    sim = ran(g, CachedCosts(g, costs), segments)
+    sim = simulate(g, CachedCosts(g, costs), segments)
     host = sorted((e for e in sim.events if e.lane == "cpu"), key=lambda e: e.start_s)
     copies = sum(e.end_s - e.start_s for e in host if e.what in ("upload", "download", "slice", "join"))
     busy = sum(e.end_s - e.start_s for e in host)
     assert sim.totals.meetings_s == pytest.approx(copies + sim.now_s - busy) and copies > 0
-    assert ran(g, CachedCosts(g, costs), [Segment("cpu", (0, 1, 2))]).totals.meetings_s == 0
+    assert simulate(g, CachedCosts(g, costs), [Segment("cpu", (0, 1, 2))]).totals.meetings_s == 0
 
 
 def test_with_costs_it_tells_what_the_executor_does():
     """Meetings of whole kernels too, the output's way back, each device alone, and energy where power is known."""
     g, costs = graphs.straight(3), graphs.costs()
     plan = Plan(g.fingerprint(), (Segment("split", (0,), "oc", 16), Segment("gpu", (1, 2))))
-    sim = ran(g, CachedCosts(g, costs), plan.segments)
+    sim = simulate(g, CachedCosts(g, costs), plan.segments)
     report = Report(g, plan, costs=costs)
     assert (report.sync_points, report.expected_s) == (4, sim.now_s) and report.energy_j is None
     lines = report.to_text().splitlines()
     cost = f"4 sync points ({sim.totals.meetings_s * 1e3:.3f} ms)"
     assert f"1 chains, {cost}, 2 whole on the gpu, expected {sim.now_s * 1e3:.3f} ms" in lines[0]
-    alone = {d: ran(g, CachedCosts(g, costs), [Segment(d, (0, 1, 2))]).now_s for d in ("cpu", "gpu")}
+    alone = {d: simulate(g, CachedCosts(g, costs), [Segment(d, (0, 1, 2))]).now_s for d in ("cpu", "gpu")}
     assert report.alone_s() == alone
     better = min(alone.values()) / sim.now_s
     assert lines[2] == (

@@ -123,12 +123,12 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
         return Plan(graph.fingerprint(), segments, "neurosurgeon"), None
     from tvm_coexec.cost_models import load_costs
     from tvm_coexec.cost_models import shipped as profiles
-    from tvm_coexec.planner import CachedCosts, check_options, make_plan, simulate
+    from tvm_coexec.planner import CachedCosts, check_options, make_plan, makespan_s
 
     costs = load_costs(profiles.path_of(args.profile) or args.profile)
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
     plan = make_plan(graph, costs, options)
-    return plan, simulate(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)
+    return plan, makespan_s(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)
 
 
 def _inputs(path: str | None, params: Sequence[Any]) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.planner import CachedCosts, Options, compare, make_plan, with_times
-from tvm_coexec.planner.compare import Compared, of_run
+from tvm_coexec.planner.compare import Compared, from_simulation
 from tvm_coexec.report.report import Report
 
 from . import checks
@@ -213,7 +213,7 @@ def _compare(report: Report, options: Options, args: argparse.Namespace) -> list
 def _compared(report: Report, name: str) -> Compared:
     sim, plan = report.simulated, report.plan
     assert sim is not None and plan is not None
-    return of_run(name, plan, sim)
+    return from_simulation(name, plan, sim)
 
 
 def _row(c: Compared, alone_s: float) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.planner import CachedCosts, Simulator, ran
+from tvm_coexec.planner import CachedCosts, Simulator, simulate
 from tvm_coexec.planner.strategies.single import best_single, on_one
 
 from .network import network
@@ -41,9 +41,9 @@ def draw_plan(graph: KernelGraph, plan: Plan, costs: Costs, name: str = "the mod
         Pixels.
     """
     cached = CachedCosts(graph, costs)
-    sim = ran(graph, cached, plan.segments)
+    sim = simulate(graph, cached, plan.segments)
     device = best_single(graph, cached)
-    alone_s = ran(graph, cached, on_one(graph, device)).now_s
+    alone_s = simulate(graph, cached, on_one(graph, device)).now_s
     title = f"{name}: expected {sim.now_s * 1e3:.3f} ms"
     if sim.now_s > 0:
         title += f", {alone_s / sim.now_s:.2f}x the best single device ({LANES[device]}, {alone_s * 1e3:.3f} ms)"

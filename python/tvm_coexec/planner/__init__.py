@@ -17,8 +17,8 @@ from .cached_costs import CachedCosts
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
 from .options import OBJECTIVES, Options, check_options
-from .segments import add_refusals
-from .simulator import Simulator, ran, simulate, with_times
+from .segments import write_notes
+from .simulator import Simulator, makespan_s, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
 
 __all__ = [
@@ -31,9 +31,9 @@ __all__ = [
     "check_options",
     "compare",
     "make_plan",
+    "makespan_s",
     "margin_of",
     "needs_costs",
-    "ran",
     "simulate",
     "with_times",
 ]
@@ -71,10 +71,10 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options |
     if needs_costs(options):
         if cached is None:
             raise CoExecError(f"strategy '{options.strategy}' with ratio auto needs costs: give a profile, or a ratio")
-        segments, notes = STRATEGIES[options.strategy](graph, cached, options)
+        segments, reasons = STRATEGIES[options.strategy](graph, cached, options)
     else:
         assert options.ratio is not None
-        segments, notes = fixed_plan(graph, options.ratio, options.axis)
-    plan = Plan(graph.fingerprint(), segments, options.strategy, add_refusals(graph, segments, notes))
+        segments, reasons = fixed_plan(graph, options.ratio, options.axis)
+    plan = Plan(graph.fingerprint(), segments, options.strategy, write_notes(graph, segments, reasons))
     plan.check(graph)
     return with_times(graph, cached, plan) if cached is not None else replace(plan, costs="none: the ratio was given")

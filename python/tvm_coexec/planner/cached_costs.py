@@ -67,6 +67,8 @@ class CachedCosts(Costs):
         Class of each kernel.
     watts : dict of str to list of float
         What each device draws for each kernel, 0 without a power profile.
+    meeting : Meeting
+        What synchronisations cost.
     idle_w : float
         What the machine draws at rest, 0 without a power profile.
     slow : dict of str to float
@@ -102,7 +104,9 @@ class CachedCosts(Costs):
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
         self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
-        self.meeting = Meeting(self.upload, self.download, self.host_copy, self.enqueue_s, costs.memory)
+        sync_s = costs.meeting.sync_s if isinstance(costs, CachedCosts) else costs.sync_s
+        self.memory = costs.memory
+        self.meeting = Meeting(self.upload, self.download, self.host_copy, self.enqueue_s, self.memory, sync_s)
         self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
         self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}

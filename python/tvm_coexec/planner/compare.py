@@ -15,8 +15,8 @@ from tvm_coexec.cost_models import Costs
 from .cached_costs import CachedCosts
 from .objective import energy_j
 from .options import Options
-from .segments import add_refusals
-from .simulator import Simulator, ran, with_times
+from .segments import write_notes
+from .simulator import Simulator, simulate, with_times
 from .strategies import STRATEGIES
 
 
@@ -65,16 +65,16 @@ def compare(
 def _planned(graph: KernelGraph, costs: CachedCosts, options: Options) -> Compared:
     start = time.perf_counter()
     try:
-        segments, notes = STRATEGIES[options.strategy](graph, costs, options)
+        segments, reasons = STRATEGIES[options.strategy](graph, costs, options)
     except CoExecError as why:
         return Compared(options.strategy, None, reason=str(why))
     took = time.perf_counter() - start
-    notes = add_refusals(graph, segments, notes)
+    notes = write_notes(graph, segments, reasons)
     plan = with_times(graph, costs, Plan(graph.fingerprint(), segments, options.strategy, notes))
-    return of_run(options.strategy, plan, ran(graph, costs, segments), took)
+    return from_simulation(options.strategy, plan, simulate(graph, costs, segments), took)
 
 
-def of_run(name: str, plan: Plan, sim: Simulator, planning_s: float = 0.0) -> Compared:
+def from_simulation(name: str, plan: Plan, sim: Simulator, planning_s: float = 0.0) -> Compared:
     """A plan's simulated run as a row to compare."""
     totals = sim.totals
     return Compared(

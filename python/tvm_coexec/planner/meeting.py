@@ -6,7 +6,7 @@ element for each cut. What it costs to hand a value over depends on the memory o
 ========== ==================================================================================================
 ``copied``  Each device has its own memory: a link's constant and its time per byte.
 ``mapped``  Both have one memory, which the host must map and unmap: the link's constant, whatever the size.
-``shared``  Both have one memory, which they see at once: nothing.
+``shared``  Both have one memory, which they see at once: what it takes to know that the GPU is done.
 ========== ==================================================================================================
 
 Waiting for the GPU's queue comes on top of all of these (`Meeting.wait_s`). Slices and joins are made by the CPU; in
@@ -74,6 +74,9 @@ class Meeting:
     enqueue_s : float
         See `Costs`.
     memory : {"copied", "mapped", "shared"}
+        See `Costs`.
+    sync_s : float
+        Seconds of a synchronisation that hands over to the CPU what both see at once; it is part of `download` already.
     """
 
     upload: Link
@@ -81,6 +84,7 @@ class Meeting:
     host_copy: Link
     enqueue_s: float = 0.0
     memory: str = "copied"
+    sync_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind of memory."""
@@ -93,7 +97,7 @@ class Meeting:
 
     def to_cpu_s(self, nbytes: Seconds) -> Seconds:
         """Seconds of the host to make bytes that the GPU has readable for the CPU, after `wait_s`."""
-        return _seconds(self._linear(self.download), nbytes)
+        return _seconds((self.sync_s, 0.0) if self.memory == "shared" else self._linear(self.download), nbytes)
 
     def copy_s(self, nbytes: Seconds) -> Seconds:
         """Seconds of the CPU to take that many bytes out of a value, or to write them next to others."""

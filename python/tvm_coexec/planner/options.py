@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Reason
 
 # The first is the default; the others are here to be compared with.
 STRATEGY_NAMES = ("coexec", "codl", "mulayer", "layerwise", "neurosurgeon", "single", "exhaustive")
 OBJECTIVES = ("latency", "energy", "edp")
 
-Notes = dict[str, str]
-Result = tuple[tuple[Segment, ...], Notes]
+# Why kernels stay whole, by their index.
+Reasons = dict[int, Reason]
+Result = tuple[tuple[Segment, ...], Reasons]
 
 
 def _ratio(value: object) -> float | None:

@@ -7,11 +7,18 @@ from dataclasses import replace
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Reason, own_reason
 
 
-def add_refusals(graph: KernelGraph, segments: Sequence[Segment], notes: Mapping[str, str]) -> dict[str, str]:
-    """The reasons of a strategy, with what the GPU can't run of kernels that are not divided."""
-    out = dict(notes)
+def whole_reasons(graph: KernelGraph, segments: Sequence[Segment], why: Reason) -> dict[int, Reason]:
+    """Reasons of all kernels that the segments leave whole: their own, or else `why`."""
+    divided = {k for s in segments if s.device == "split" for k in s.kernels}
+    return {k.index: own_reason(k) or why for k in graph.kernels if k.index not in divided}
+
+
+def write_notes(graph: KernelGraph, segments: Sequence[Segment], reasons: Mapping[int, Reason]) -> dict[str, str]:
+    """The notes of a plan: the reasons of a strategy, with what the GPU can't run of kernels that are not divided."""
+    out = {str(k): str(reason) for k, reason in reasons.items()}
     divided = {k for s in segments if s.device == "split" for k in s.kernels}
     for k in graph.kernels:
         if k.index in divided:
@@ -23,7 +30,7 @@ def add_refusals(graph: KernelGraph, segments: Sequence[Segment], notes: Mapping
     return out
 
 
-def joined(graph: KernelGraph, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def merge_segments(graph: KernelGraph, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     """Adjacent segments of one device as one, so that the device optimises over its whole run.
 
     All copies that a segment needs come before its work. So a segment that reads what only the other device has begins

@@ -85,8 +85,7 @@ class Simulator:
 
     def __init__(self, graph: KernelGraph, costs: CachedCosts):
         self.graph = graph
-        self.costs = costs
-        self.meeting = costs.meeting
+        self.costs, self.meeting = costs, costs.meeting
         self.host_s = 0.0
         self.gpu_s = 0.0
         self.where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
@@ -246,12 +245,12 @@ class Simulator:
         return self._on_host(parts.download_s, "download", part) + self._on_host(parts.join_s, "join")
 
 
-def simulate(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> float:
+def makespan_s(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> float:
     """Makespan in seconds of segments run in order."""
-    return ran(graph, costs, segments).now_s
+    return simulate(graph, costs, segments).now_s
 
 
-def ran(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> Simulator:
+def simulate(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> Simulator:
     """The simulator after all segments, outputs on the CPU."""
     sim = Simulator(graph, costs)
     for s in segments:

@@ -10,7 +10,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.texts import shorten
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.planner import CachedCosts, Simulator, ran
+from tvm_coexec.planner import CachedCosts, Simulator, simulate
 from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
 from tvm_coexec.planner.sync_points import count_sync_points
@@ -47,7 +47,7 @@ class Report:
         """The plan's simulated run; `None` without a plan or costs."""
         if self.plan is None or self._cached is None:
             return None
-        return ran(self.graph, self._cached, self.plan.segments)
+        return simulate(self.graph, self._cached, self.plan.segments)
 
     @cached_property
     def _cached(self) -> CachedCosts | None:
@@ -74,7 +74,7 @@ class Report:
         """Expected seconds of the whole model on each device alone; empty without costs."""
         if self._cached is None:
             return {}
-        return {d: ran(self.graph, self._cached, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
+        return {d: simulate(self.graph, self._cached, on_one(self.graph, d)).now_s for d in ("cpu", "gpu")}
 
     def summary(self) -> str:
         """Summarise the report in one line."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tvm_coexec.core.kernel_graph import KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.reasons import Reason, Why, reason
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.planner import STRATEGIES, CachedCosts, Options, margin_of, needs_costs, with_times
-from tvm_coexec.planner.segments import add_refusals
+from tvm_coexec.planner.segments import whole_reasons, write_notes
 from tvm_coexec.planner.strategies.coexec import proposals
 from tvm_coexec.planner.strategies.single import on_one
 
@@ -38,7 +39,8 @@ def candidates(graph: KernelGraph, costs: Costs | None, options: Options, first:
         beside it, what a search without a margin and a more cautious one propose, and each kernel on its faster device.
     """
     cached = None if costs is None else CachedCosts(graph, costs)
-    alone = [_plan(graph, cached, on_one(graph, d), "single", f"{d} alone was the fastest") for d in ("cpu", "gpu")]
+    fastest = {d: reason(Why.ONE_DEVICE_WAS_FASTEST, device=d) for d in DEVICES}
+    alone = [_plan(graph, cached, on_one(graph, d), "single", why) for d, why in fastest.items()]
     more = [first]
     if cached is not None and options.strategy == "coexec" and needs_costs(options):
         margin = margin_of(costs) if options.min_gain is None else options.min_gain
@@ -47,10 +49,10 @@ def candidates(graph: KernelGraph, costs: Costs | None, options: Options, first:
         bold = replace(options, min_gain=options.min_gain or 0.0)
         best, *others = proposals(graph, cached, options)
         layerwise, _ = STRATEGIES["layerwise"](graph, cached, options)
-        why = "a plan that leaves it whole was the fastest"
+        why = reason(Why.WHOLE_WAS_FASTEST)
         found = [best, proposals(graph, cached, bold)[0], proposals(graph, cached, cautious)[0]]
         more += [_plan(graph, cached, s, "coexec", why) for s in found]
-        more.append(_plan(graph, cached, layerwise, "layerwise", "each kernel whole on one device was the fastest"))
+        more.append(_plan(graph, cached, layerwise, "layerwise", reason(Why.DEVICES_BY_KERNEL_WERE_FASTEST)))
         more += [_plan(graph, cached, s, "coexec", why) for s in others]
     different = {p.digest(): p for p in reversed((*alone, *more))}  # of two that are equal the first is kept
     order = list(dict.fromkeys(p.digest() for p in (*alone, *more)))
@@ -58,9 +60,8 @@ def candidates(graph: KernelGraph, costs: Costs | None, options: Options, first:
 
 
 def _plan(
-    graph: KernelGraph, cached: CachedCosts | None, segments: tuple[Segment, ...], strategy: str, why: str
+    graph: KernelGraph, cached: CachedCosts | None, segments: tuple[Segment, ...], strategy: str, why: Reason
 ) -> Plan:
-    split = {k for s in segments if s.device == "split" for k in s.kernels}
-    notes = {str(k.index): k.reason or why for k in graph.kernels if k.index not in split}
-    plan = Plan(graph.fingerprint(), segments, strategy, add_refusals(graph, segments, notes))
+    notes = write_notes(graph, segments, whole_reasons(graph, segments, why))
+    plan = Plan(graph.fingerprint(), segments, strategy, notes)
     return plan if cached is None else with_times(graph, cached, plan)

@@ -19,7 +19,7 @@ from tvm_coexec.core.plan import Plan, Verified
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.planner import CachedCosts, Options, simulate
+from tvm_coexec.planner import CachedCosts, Options, makespan_s
 
 from ..host_info import BUSY_CORES, header_of
 from ..local_devices import why_not_here
@@ -202,7 +202,7 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
                 strategy=e.plan.strategy,
                 device=e.plan.device,
                 chains=len(e.plan.chains),
-                predicted_s=simulate(graph, plain, e.plan.segments),
+                predicted_s=makespan_s(graph, plain, e.plan.segments),
                 measured_s=e.seconds,
                 alone_s=min(alone),
                 costs=costs.description,
@@ -228,7 +228,7 @@ def _fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> 
             segments=e.plan.digest(),
             device=e.plan.device,
             chains=len(e.plan.chains),
-            expected_s=0.0 if cached is None else simulate(graph, cached, e.plan.segments),
+            expected_s=0.0 if cached is None else makespan_s(graph, cached, e.plan.segments),
             measured_s=e.seconds if e.compiled is not None else 0.0,
             error=e.error,
         )

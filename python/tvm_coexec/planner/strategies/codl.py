@@ -12,12 +12,13 @@ from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, SplitAxis, round_cut
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Reason
 
 from ..cached_costs import CachedCosts
 from ..options import Options, Result
-from ..segments import joined
-from ..simulator import Simulator, simulate
-from .ratio import NOT_HEAVY, axis_names, can_chain, last_axis_name, whole_reason
+from ..segments import merge_segments
+from ..simulator import Simulator, makespan_s
+from .ratio import axis_names, can_chain, last_axis_name, unprofitable_reason
 from .single import on_one
 
 RATIOS = tuple(round(0.1 * i, 1) for i in range(1, 10))
@@ -40,13 +41,13 @@ class _Greedy:
     def __init__(self, graph: KernelGraph, costs: CachedCosts, options: Options):
         self.graph, self.costs, self.axis, self.ratio = graph, costs, options.axis, options.ratio
         self.min_gain = options.min_gain or 0.0  # published without a threshold
-        self.home = min(("cpu", "gpu"), key=lambda d: simulate(graph, costs, on_one(graph, d)))
+        self.home = min(("cpu", "gpu"), key=lambda d: makespan_s(graph, costs, on_one(graph, d)))
         self.single_s = [min(costs.whole_s(d, k) for d in k.devices) for k in graph.kernels]
         self._share_s: dict[tuple, float] = {}
 
     def run(self) -> Result:
         segments: list[Segment] = []
-        notes: dict[str, str] = {}
+        reasons: dict[int, Reason] = {}
         sim = Simulator(self.graph, self.costs)
         index = 0
         while index < len(self.graph.kernels):
@@ -55,15 +56,11 @@ class _Greedy:
             home = self.home if self.home in kernel.devices else "cpu"
             segment = Segment(home, (index,)) if best is None else best.segment
             if best is None:
-                notes[str(index)] = self._reason(index) if kernel.is_heavy else kernel.reason or NOT_HEAVY
+                reasons[index] = unprofitable_reason(kernel, self.axis, self.min_gain)
             index = segment.kernels[-1] + 1
             sim.run(segment)
             segments.append(segment)
-        return joined(self.graph, segments), notes
-
-    def _reason(self, index: int) -> str:
-        reason = whole_reason(self.graph.kernels[index], self.axis)
-        return reason if "ratio" not in reason else f"dividing it is not expected to save {self.min_gain:.0%}"
+        return merge_segments(self.graph, segments), reasons
 
     def _best_chain(self, head: int, sim: Simulator) -> _Candidate | None:
         kernel = self.graph.kernels[head]

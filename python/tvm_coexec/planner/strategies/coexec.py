@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
 from ..margin import margin_of
@@ -12,9 +13,9 @@ from ..options import Options, Result
 from ..search.candidates import Candidates
 from ..search.outcomes import Outcomes
 from ..search.search import Search
-from ..segments import joined
-from ..simulator import ran
-from .ratio import whole_reason
+from ..segments import merge_segments, whole_reasons
+from ..simulator import simulate
+from .ratio import unprofitable_reason
 from .single import best_alone, on_one
 
 # Each chain is charged so much of the better device's time: a plan with more meetings must be worth it.
@@ -27,10 +28,12 @@ def coexec(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     margin = margin_of(costs) if options.min_gain is None else options.min_gain
     alone, device = best_alone(graph, costs, options.objective)
     if promised > alone * (1.0 - margin):
-        why = f"{device} alone is expected to be as good"
-        return on_one(graph, device), {str(k.index): k.reason or why for k in graph.kernels}
+        as_good = reason(Why.ONE_DEVICE_IS_AS_GOOD, device=device)
+        alone_on_it = on_one(graph, device)
+        return alone_on_it, whole_reasons(graph, alone_on_it, as_good)
     split = {k for s in best if s.device == "split" for k in s.kernels}
-    return best, {str(k.index): _reason(k, options, margin) for k in graph.kernels if k.index not in split}
+    whole = [k for k in graph.kernels if k.index not in split]
+    return best, {k.index: unprofitable_reason(k, options.axis, margin) for k in whole}
 
 
 def proposals(graph: KernelGraph, costs: CachedCosts, options: Options) -> list[tuple[Segment, ...]]:
@@ -46,10 +49,5 @@ def scored_proposals(
     alone_s = min(sum(costs.whole[d]) for d in DEVICES)
     outcomes = Outcomes(costs, margin / (1.0 - margin), MEETING_CHARGE * alone_s, options.objective != "latency")
     found = Search(graph, costs, Candidates(costs, outcomes, options.axis, options.ratio), options.objective).run()
-    plans = dict.fromkeys(joined(graph, segments) for segments in found)
-    return sorted(((score_of(options.objective, ran(graph, costs, p)), p) for p in plans), key=lambda p: p[0])
-
-
-def _reason(kernel: Kernel, options: Options, margin: float) -> str:
-    reason = whole_reason(kernel, options.axis)
-    return reason if "ratio" not in reason else f"dividing it is not expected to save {margin:.0%}"
+    plans = dict.fromkeys(merge_segments(graph, segments) for segments in found)
+    return sorted(((score_of(options.objective, simulate(graph, costs, p)), p) for p in plans), key=lambda p: p[0])

@@ -13,12 +13,13 @@ from tvm_coexec.core.chains import chain_dims
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, cuts_of
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
 from ..objective import score_of
 from ..options import Options, Result
-from ..segments import joined
-from ..simulator import Simulator, ran
+from ..segments import merge_segments
+from ..simulator import Simulator, simulate
 
 LARGEST = 10
 
@@ -58,10 +59,14 @@ def exhaustive(graph: KernelGraph, costs: CachedCosts, options: Options) -> Resu
                         sim.where[dead] = {"cpu", "gpu"}  # where it was makes no difference any more
                     _add(levels[len(after)].setdefault(after, []), _Way(sim, (*way.segments, segment)))
     ends = levels[n][frozenset(range(n))]
-    best = min(ends, key=lambda w: score_of(options.objective, ran(graph, costs, joined(graph, w.segments))))
+    best = min(ends, key=lambda way: _score(graph, costs, options, way))
     split = {k for s in best.segments if s.device == "split" for k in s.kernels}
-    notes = {str(k): "no plan that divides it is better" for k in range(n) if k not in split}
-    return joined(graph, best.segments), notes
+    reasons = {k: reason(Why.NO_BETTER_PLAN) for k in range(n) if k not in split}
+    return merge_segments(graph, best.segments), reasons
+
+
+def _score(graph: KernelGraph, costs: CachedCosts, options: Options, way: _Way) -> float:
+    return score_of(options.objective, simulate(graph, costs, merge_segments(graph, way.segments)))
 
 
 def _ready(graph: KernelGraph, done: frozenset[int], members: set[int] | frozenset[int]) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
 from ..options import Options, Result
-from ..segments import joined
+from ..segments import merge_segments
 
 
 def layerwise(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Kernel by kernel; copies are not weighed, as in heterogeneous executions that choose by operator."""
     faster = [min(k.devices, key=lambda d, k=k: costs.whole_s(d, k)) for k in graph.kernels]
-    segments = joined(graph, [Segment(d, (k,)) for k, d in enumerate(faster)])
-    notes = {str(k): f"whole on the faster device, the {d}" for k, d in enumerate(faster)}
-    return segments, notes
+    segments = merge_segments(graph, [Segment(d, (k,)) for k, d in enumerate(faster)])
+    reasons = {k: reason(Why.FASTER_DEVICE, device=d) for k, d in enumerate(faster)}
+    return segments, reasons

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, round_cut
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
 from ..options import Options, Result
-from ..segments import joined
+from ..segments import merge_segments
 from ..simulator import Simulator
 
 RATIOS = (0.25, 0.5, 0.75)
@@ -21,8 +22,8 @@ RATIOS = (0.25, 0.5, 0.75)
 def mulayer(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Per operator the best of the CPU, the GPU and three ratios."""
     chosen = [_best(graph, costs, k, options) for k in graph.kernels]
-    notes = {str(s.kernels[0]): f"whole on the {s.device} promises more" for s in chosen if s.device != "split"}
-    return joined(graph, chosen), notes
+    reasons = {s.kernels[0]: reason(Why.WHOLE_IS_FASTER, device=s.device) for s in chosen if s.device != "split"}
+    return merge_segments(graph, chosen), reasons
 
 
 def _best(graph: KernelGraph, costs: CachedCosts, kernel: Kernel, options: Options) -> Segment:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
 from ..objective import score_of
 from ..options import Options, Result
-from ..simulator import ran
+from ..simulator import simulate
 
 
 def neurosurgeon(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """The best of all cuts, in both directions, and of each place alone; the link is that of the costs."""
-    best = min(_cuts(graph), key=lambda s: score_of(options.objective, ran(graph, costs, s)))
-    return best, {str(k.index): "one cut of the whole network, no operator is divided" for k in graph.kernels}
+    best = min(_cuts(graph), key=lambda s: score_of(options.objective, simulate(graph, costs, s)))
+    return best, {k.index: reason(Why.ONE_CUT) for k in graph.kernels}
 
 
 def _cuts(graph: KernelGraph) -> list[tuple[Segment, ...]]:

@@ -6,16 +6,16 @@ from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.reasons import Reason, Why, own_reason, reason
 
-from ..segments import joined
+from ..options import Result
+from ..segments import merge_segments
 from .single import on_one
 
 # A chain with a given ratio grows while the halo rows that both devices compute stay below this part of its work.
 MAX_RECOMPUTED = 0.125
 # Rows are preferred where maps are this tall; below, a halo is a large part of a share (CoDL, table of section 2).
 MIN_ROWS = 14
-
-NOT_HEAVY = "no convolution or matrix product in it, so dividing it can't pay; it may ride on a chain"
 
 
 def axis_names(kernel: Kernel) -> list[str]:
@@ -64,7 +64,7 @@ def recomputed(graph: KernelGraph, members: list[int], axis: str, cut: int) -> f
     return done / total - 1.0 if total else 0.0
 
 
-def fixed_plan(graph: KernelGraph, ratio: float, axis: str) -> tuple[tuple[Segment, ...], dict[str, str]]:
+def fixed_plan(graph: KernelGraph, ratio: float, axis: str) -> Result:
     """Segments that give the GPU `ratio` of every convolution and matrix product, chained as far as halos allow.
 
     Parameters
@@ -78,39 +78,45 @@ def fixed_plan(graph: KernelGraph, ratio: float, axis: str) -> tuple[tuple[Segme
     Returns
     -------
     segments : tuple of Segment
-    notes : dict
-        Kernel index (as text) to the reason why the kernel stays whole.
+    reasons : dict of int to Reason
+        Why kernels stay whole.
     """
     everything = tuple(k.index for k in graph.kernels)
     if ratio in (0.0, 1.0):
         device = "gpu" if ratio else "cpu"
-        return on_one(graph, device), {str(k): f"ratio {ratio:g}: all on the {device}" for k in everything}
+        return on_one(graph, device), dict.fromkeys(everything, reason(Why.RATIO_GIVEN, ratio=ratio, device=device))
     segments: list[Segment] = []
-    notes: dict[str, str] = {}
+    reasons: dict[int, Reason] = {}
     index = 0
     while index < len(graph.kernels):
         chain = _fixed_chain(graph, index, ratio, axis)
         if chain is None:
-            notes[str(index)] = whole_reason(graph.kernels[index], axis)
+            reasons[index] = whole_reason(graph.kernels[index], axis)
             segments.append(Segment("cpu", (index,)))
             index += 1
         else:
             segments.append(chain)
             index = chain.kernels[-1] + 1
-    return joined(graph, segments), notes
+    return merge_segments(graph, segments), reasons
 
 
-def whole_reason(kernel: Kernel, axis: str) -> str:
+def whole_reason(kernel: Kernel, axis: str) -> Reason:
     """Why a kernel is not divided along `axis`."""
-    if kernel.reason:
-        return kernel.reason
+    if own := own_reason(kernel):
+        return own
     if not kernel.is_heavy:
-        return NOT_HEAVY
+        return reason(Why.NOT_HEAVY)
     if axis != "auto" and kernel.named_axis(axis) is None:
-        if why := kernel.refusal(axis):
-            return why
-        return f"no axis '{axis}'; it has {', '.join(a.name for a in kernel.axes)}"
-    return "no aligned cut near the ratio leaves both devices work"
+        if refusal := kernel.refusal(axis):
+            return reason(Why.GPU_REFUSES, compiler=refusal)
+        return reason(Why.NO_AXIS, axis=axis, axes=", ".join(a.name for a in kernel.axes))
+    return reason(Why.NO_CUT)
+
+
+def unprofitable_reason(kernel: Kernel, axis: str, gain: float) -> Reason:
+    """As `whole_reason` where cuts are chosen by their cost: a kernel with cuts would save less than `gain`, 0..1."""
+    found = whole_reason(kernel, axis)
+    return reason(Why.LITTLE_GAIN, gain=gain) if found.why is Why.NO_CUT else found
 
 
 def _fixed_chain(graph: KernelGraph, head: int, ratio: float, axis: str) -> Segment | None:
