@@ -43,8 +43,8 @@ def side_by_side(slow: dict[str, float], gpu_s, cpu_s, least: Callable = min) ->
 class CachedCosts(Costs):
     """Costs of one graph's kernels, kept; and as lists and arrays for a search.
 
-    What a planner charges is folded in once: the times of shares have the co-run calibration, and the download has the
-    synchronisation. So `plan_factor` is 1 and `sync_s` is 0 here, and cached costs of cached costs are the same.
+    The times of shares have the co-run calibration in them, so `plan_factor` is 1 here. All else is as the costs have
+    it: cached costs of cached costs are the same.
 
     The GPU's share of a kernel is taken to begin at row 0 and the CPU's to end at the last one, so that the number of
     rows determines a share.
@@ -67,8 +67,6 @@ class CachedCosts(Costs):
         Class of each kernel.
     watts : dict of str to list of float
         What each device draws for each kernel, 0 without a power profile.
-    meeting : Meeting
-        What synchronisations cost.
     idle_w : float
         What the machine draws at rest, 0 without a power profile.
     slow : dict of str to float
@@ -84,13 +82,11 @@ class CachedCosts(Costs):
     def __init__(self, graph: KernelGraph, costs: Costs, bandwidth: float | None = None, calibrated: bool = True):
         self.graph, self.costs = graph, costs
         self.description, self.power, self.error = costs.description, costs.power, costs.error
-        self.enqueue_s, self.host_copy, self.memory = costs.enqueue_s, costs.host_copy, costs.memory
+        self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
+        self.sync_s, self.memory = costs.sync_s, costs.memory
         self.upload, self.download = (
-            Link(constant_s, link.per_byte_s if bandwidth is None else 1.0 / bandwidth)
-            for link, constant_s in (
-                (costs.upload, costs.upload.constant_s),
-                (costs.download, costs.download.constant_s + costs.sync_s),
-            )
+            link if bandwidth is None else Link(link.constant_s, 1.0 / bandwidth)
+            for link in (costs.upload, costs.download)
         )
         self._calibration = costs.plan_factor if calibrated else 1.0
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
@@ -104,9 +100,8 @@ class CachedCosts(Costs):
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
         self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
-        sync_s = costs.meeting.sync_s if isinstance(costs, CachedCosts) else costs.sync_s
-        self.memory = costs.memory
-        self.meeting = Meeting(self.upload, self.download, self.host_copy, self.enqueue_s, self.memory, sync_s)
+        download = Link(self.download.constant_s + self.sync_s, self.download.per_byte_s)
+        self.meeting = Meeting(self.upload, download, self.host_copy, self.enqueue_s, self.memory, self.sync_s)
         self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
         self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}

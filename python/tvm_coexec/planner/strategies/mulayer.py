@@ -43,5 +43,5 @@ def _alone_s(graph: KernelGraph, costs: CachedCosts, segment: Segment) -> float:
     sim.where.update({v: {"cpu"} for v in kernel.inputs})
     sim.run(segment)
     if segment.device == "gpu":
-        return sim.now_s + costs.download.seconds(kernel.out_bytes)
+        return sim.now_s + costs.meeting.to_cpu_s(kernel.out_bytes)
     return sim.now_s
