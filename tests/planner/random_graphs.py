@@ -94,7 +94,7 @@ def random_graph(seed: int, kernels: int, block: int | None = None) -> KernelGra
         return index
 
     def grow(source: int, room: int) -> int:
-        """Kernels behind `source`, `room` of them; returns the last."""
+        """Kernels after `source`, `room` of them; returns the last."""
         if room <= 0:
             return source
         if room >= 3 and dice.random() < 0.5:

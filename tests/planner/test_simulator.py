@@ -49,7 +49,7 @@ def test_enqueuing_takes_the_host_a_moment():
 
 
 def test_cpu_segment_runs_while_the_gpu_works():
-    """Branches on both devices: nothing waits until somebody reads across."""
+    """Branches on both devices: nothing waits until a kernel reads the other device's value."""
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (-1,)), graphs.add_kernel(2, (0, 1)))
     c = graphs.costs(copy_s=0.0)
     both = makespan_s(g, CachedCosts(g, c), [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])

@@ -31,15 +31,15 @@ def write_notes(graph: KernelGraph, segments: Sequence[Segment], reasons: Mappin
 
 
 def merge_segments(graph: KernelGraph, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Adjacent segments of one device as one, so that the device optimises over its whole run.
+    """Merge adjacent segments of one device, so that the device optimises over its whole run.
 
-    All copies that a segment needs come before its work. So a segment that reads what only the other device has begins
-    anew: else the earlier kernels would wait for that copy, too.
+    All copies that a segment needs come before its work. So a segment that reads what only the other device has stays
+    on its own: else the earlier kernels would wait for that copy, too.
     """
     where: dict[int, set[str]] = {-1 - i: {"cpu"} for i in range(len(graph.inputs))}
     out: list[Segment] = []
     for s in segments:
-        device = "cpu" if s.device == "split" else s.device  # chains are joined there
+        device = "cpu" if s.device == "split" else s.device  # where the parts of a chain are joined
         inside = set(s.kernels)
         values = {v for k in s.kernels for v in graph.kernels[k].inputs if v not in inside}
         copies = any(device not in where[v] for v in values)

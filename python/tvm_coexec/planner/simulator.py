@@ -158,7 +158,7 @@ class Simulator:
         return self._on_host(self.meeting.to_cpu_s(nbytes), "download", nbytes)
 
     def _work(self, gpu_s: float, cpu_s: float) -> None:
-        """Work for both devices from now on, the GPU's behind what its queue still holds."""
+        """Work for both devices from now on, the GPU's after what its queue still holds."""
         start = max(self.host_s, self.gpu_s)
         backlog = max(0.0, self.gpu_s - self.host_s)
         gpu, cpu = side_by_side(self.costs.slow, backlog + gpu_s, cpu_s)
@@ -166,7 +166,7 @@ class Simulator:
             self.gpu_s = self.host_s + gpu
         if gpu_s:
             self._event("gpu", min(start, self.gpu_s), self.gpu_s, "work")
-        elif backlog:  # what the GPU is at takes longer beside the CPU's work
+        elif backlog:  # the GPU's present work takes longer alongside the CPU's
             for i in [i for i, e in enumerate(self.events) if e.lane == "gpu"][-1:]:
                 self.events[i] = replace(self.events[i], end_s=self.gpu_s)
         self._event("cpu", self.host_s, self.host_s + cpu, "work")
@@ -199,13 +199,13 @@ class Simulator:
         gpu_slices, cpu_slices = inner_slices(self.graph, segment, shares)
         gpu += sum(map(self.meeting.gpu_slice_s, gpu_slices))
         cpu += sum(map(self.meeting.copy_s, cpu_slices))
-        begun = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
-        begun += self.costs.enqueue_s * len(gpu_slices)
-        self._work(gpu, cpu + begun)
+        launch_s = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
+        launch_s += self.costs.enqueue_s * len(gpu_slices)
+        self._work(gpu, cpu + launch_s)
         waited = self._wait()
         join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
         join += sum(self._to(v, "cpu") for v in read_after_join(self.graph, segment, shares))
-        return {"share_out": out, "enqueue": begun, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
+        return {"share_out": out, "enqueue": launch_s, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
 
     def _share_work(self, device: str, segment: Segment, shares: Shares) -> float:
         """Seconds of one device's shares of a chain."""

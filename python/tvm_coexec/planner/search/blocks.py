@@ -1,4 +1,4 @@
-"""The shape of a graph for a search: where a single tensor holds all, and which sets of kernels may come first."""
+"""Blocks of a graph: kernels between two points that every order of execution passes, and the states in between."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def blocks_of(graph: KernelGraph) -> list[Block]:
 def producers_mask(graph: KernelGraph) -> list[int]:
     """Per kernel the kernels that must run before it, as a bit mask.
 
-    They are those that it reads, and earlier ones that nobody reads: outputs in the middle of a model may as well be
-    made in the model's order.
+    They are those that it reads, and earlier ones without readers: outputs in the middle of a model may as well be
+    computed in the model's order.
     """
     found, unread = [], 0
     for k in graph.kernels:

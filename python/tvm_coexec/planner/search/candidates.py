@@ -16,7 +16,7 @@ from .consecutive import consecutive_chains
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
 
-# In graphs of so few kernels there is time for every chain.
+# In graphs of at most this many kernels there is time for every chain.
 FEW_KERNELS = 24
 # Of how many sets a sweep gives the times: a long one, and what is left of it from one kernel after the other on.
 KEPT_STARTS = 8

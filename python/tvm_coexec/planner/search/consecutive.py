@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tvm_coexec.core.kernel_graph import SplitAxis
+from tvm_coexec.core.progress import progress
 
 from ..cached_costs import CachedCosts
 from ..chain_sweep import ChainSweep, ChainTimes, intervals
@@ -92,7 +93,7 @@ def consecutive_chains(
     found: dict[int, list[ChainTimes]] = {k.index: [] for k in graph.kernels}
     ending: list[list[ChainTimes]] = []
     seen: dict[Key, int] = {}
-    for k in graph.kernels:
+    for k in progress(graph.kernels, "planning: chains", "kernel"):
         last = k.index
         runs.start(last)
         alike, first = _alike(last, repeats, seen)

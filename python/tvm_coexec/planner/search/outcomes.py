@@ -1,4 +1,4 @@
-"""What a chain leads to from where its inputs are: the cut that ends first, and when."""
+"""Outcomes of chains: from where the inputs are, the cut at which the chain ends first, and when."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Outcomes:
     ----------
     tables : CachedCosts
     margin : float
-        Part of its own time that a chain is charged on top, for what the costs may be wrong by.
+        Safety margin, as a fraction of the chain's predicted time.
     meeting_s : float
-        Seconds that each chain is charged on top: of plans that promise nearly the same, the one with fewer meetings.
+        Seconds added to each chain: of plans that promise nearly the same, the one with fewer sync points wins.
     counts_energy : bool
         Whether the cuts that need least energy and least energy-delay count as well.
     """
@@ -51,7 +51,7 @@ class Outcomes:
         self.tables, self.margin, self.meeting_s, self.counts_energy = tables, margin, meeting_s, counts_energy
 
     def add_charges(self, seconds: float) -> float:
-        """Seconds of a chain with what it is charged on top."""
+        """Seconds of a chain with the safety margin and the charge for its sync points."""
         return seconds * (1.0 + self.margin) + self.meeting_s
 
     def of(self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float) -> list[Outcome]:
@@ -68,7 +68,7 @@ class Outcomes:
         """
         out: np.ndarray | float = 0.0
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
-            out = self._share_out(v, outer, place, out, backlog_s)
+            out = self._scatter(v, outer, place, out, backlog_s)
         gpu, cpu = chain.gpu_s, chain.cpu_s
         if backlog_s:
             gpu = np.maximum(backlog_s - out, 0.0) + gpu
@@ -84,8 +84,8 @@ class Outcomes:
             end = end * (1.0 + self.margin) + (self.meeting_s - backlog_s * self.margin)
         return [self._outcome(chain, places, late, end, i) for i in self._best_cuts(end, chain)]
 
-    def _share_out(self, value: int, outer: Outer, place: int, out, backlog_s: float):
-        """When the host is through with bringing a value to both shares."""
+    def _scatter(self, value: int, outer: Outer, place: int, out, backlog_s: float):
+        """When the host has brought a value to both shares."""
         tables = self.tables
         nbytes = tables.nbytes[value]
         if not place & ON_CPU:

@@ -1,4 +1,4 @@
-"""Parts of a network that repeat: what was worked out for one layer of an encoder serves the others.
+"""Parts of a network that repeat: what is worked out for one layer of an encoder serves the others.
 
 Two parts are alike when their kernels compute the same on the same shapes, read values at the same distances, and have
 the same of their values read from outside.
@@ -49,7 +49,7 @@ class Repeats:
 
 
 def shift_chain(chain: ChainTimes, by: int) -> ChainTimes:
-    """The same chain so many kernels further down."""
+    """The same chain `by` kernels further down."""
     if not by:
         return chain
     return replace(

@@ -21,7 +21,7 @@ from ..objective import score
 from .blocks import bits, followers_of
 from .candidates import Candidates
 from .label_setting import MANY_LABELS, MAX_LABELS, Labels, Levels
-from .state import Label, RunChain, State
+from .state import AfterKernel, Label, RunChain, State
 from .transitions import Transitions
 
 # How many of the last labels are followed back.
@@ -70,7 +70,7 @@ class Search:
         n = len(self.graph.kernels)
         self._levels.state(0, None)
         with _no_garbage_collection():
-            for count in progress(range(n), "planning", "kernel"):
+            for count in progress(range(n), "planning: search", "kernel"):
                 for state in self._levels.states(count):
                     self._expand(state)
         (end,) = self._levels.states(n)
@@ -83,13 +83,13 @@ class Search:
         state.gpu_s = min([label.gpu_s for label in labels])
         state.least_gpu_s = min([label.least_gpu_s for label in labels])
         for k in bits(state.ready):
-            self._levels.state(state.done | 1 << k, state).offer((state, k), self.transitions.bound_s(state, k))
+            after = self._levels.state(state.done | 1 << k, state)
+            after.offer(AfterKernel(state, k), self.transitions.bound_s(state, k))
         for way in self.transitions.run_chains(state):
-            end, _, start_s = way
-            start = end.start
+            start, outcome = way.end.start, way.end.outcome
             if start.after is None:
                 start.after = self._levels.state(start.done, state)
-            start.after.offer(way, start_s + end.outcome.end_s)
+            start.after.offer(way, way.start_s + outcome.end_s)
 
     def _work_out(self, state: State) -> None:
         """Turn the offers of a state into its labels."""
@@ -99,11 +99,10 @@ class Search:
             return
         labels = Labels(self._most_labels, self._promise if self.counts_energy else None)
         for way in state.offers:
-            if len(way) == 2:
-                before, k = way
-                self.labels += self.transitions.run_kernels(before, k, state.live, labels)
+            if isinstance(way, AfterKernel):
+                self.labels += self.transitions.run_kernels(way.before, way.kernel, state.live, labels)
             else:
-                labels.add(self.transitions.after_chain(*way))
+                labels.add(self.transitions.run_chain(way))
         state.labels, state.offers = labels.kept, []
 
     def _start(self, state: State) -> None:

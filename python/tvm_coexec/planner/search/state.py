@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
+from ..chain_sweep import ChainTimes
+from .outcomes import Outcome
 from .residency import Residency
 
 
@@ -69,6 +72,67 @@ class Label:
 
 
 @dataclass(slots=True, eq=False)
+class ChainStart:
+    """A chain that may begin in a state.
+
+    Attributes
+    ----------
+    chain : ChainTimes
+    done : int
+        Kernels that have run after it.
+    live : int
+        Values that are needed then.
+    reads : tuple of int
+        Bits of the values that it reads, in the order of the `places` of `Outcomes.of`.
+    after : State or None
+        The state after it, once a way there was offered.
+    """
+
+    chain: ChainTimes
+    done: int
+    live: int
+    reads: tuple[int, ...]
+    after: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """Where a chain leads to from given places of what it reads.
+
+    Attributes
+    ----------
+    start : ChainStart
+    outcome : Outcome
+    where : Residency
+        Of the values that are on a device because of the chain.
+    step : RunChain
+    """
+
+    start: ChainStart
+    outcome: Outcome
+    where: Residency
+    step: RunChain
+
+
+class AfterKernel(NamedTuple):
+    """Ways to a state from all labels of another, by running one kernel on either device."""
+
+    before: State
+    kernel: int
+
+
+class AfterChain(NamedTuple):
+    """The way to a state from one label of another, by running a chain that begins at `start_s`."""
+
+    label: Label
+    end: ChainEnd
+    start_s: float
+
+
+Way = AfterKernel | AfterChain
+
+
+@dataclass(slots=True, eq=False)
 class State:
     """A set of kernels that have run.
 
@@ -83,7 +147,7 @@ class State:
     bound_s : float
         No way that was offered has the GPU's queue free before.
     offers : list
-        Ways in the order in which they were found, as arguments of `Transitions.run_kernels` or `after_chain`.
+        Ways in the order in which they were found.
     ready : int
         Kernels that may run next: they have not run, and all that they wait for have.
     live : int
@@ -97,7 +161,7 @@ class State:
     done: int
     before: State | None
     bound_s: float = inf
-    offers: list[tuple] = field(default_factory=list)
+    offers: list[Way] = field(default_factory=list)
     ready: int = 0
     live: int = 0
     labels: list[Label] = field(default_factory=list)
@@ -110,7 +174,7 @@ class State:
         """The first kernel that has not run."""
         return (~self.done & (self.done + 1)).bit_length() - 1
 
-    def offer(self, way: tuple, bound_s: float) -> None:
+    def offer(self, way: Way, bound_s: float) -> None:
         """Add a way; the GPU's queue is not free before `bound_s`."""
         self.offers.append(way)
         if bound_s < self.bound_s:

@@ -15,50 +15,7 @@ from .candidates import Candidates
 from .label_setting import Labels
 from .outcomes import Outcome
 from .residency import ON_GPU, Residency, Values
-from .state import Label, RunChain, RunKernel, State
-
-
-@dataclass(slots=True, eq=False)
-class ChainStart:
-    """A chain that may begin in a state.
-
-    Attributes
-    ----------
-    chain : ChainTimes
-    done : int
-        Kernels that have run after it.
-    live : int
-        Values that are needed then.
-    reads : tuple of int
-        Bits of the values that it reads, in the order of the `places` of `Outcomes.of`.
-    after : State or None
-        The state after it, once a way there was offered.
-    """
-
-    chain: ChainTimes
-    done: int
-    live: int
-    reads: tuple[int, ...]
-    after: State | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChainEnd:
-    """Where a chain leads to from given places of what it reads.
-
-    Attributes
-    ----------
-    start : ChainStart
-    outcome : Outcome
-    where : Residency
-        Of the values that are on a device because of the chain.
-    step : RunChain
-    """
-
-    start: ChainStart
-    outcome: Outcome
-    where: Residency
-    step: RunChain
+from .state import AfterChain, ChainEnd, ChainStart, Label, RunChain, RunKernel, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +151,7 @@ class Transitions:
         joules = label.joules + kernel.joules["cpu"]
         return Label(host, host if host > gpu else gpu, where, joules, label, kernel.steps["cpu"][copies])
 
-    def run_chains(self, state: State) -> Iterator[tuple[ChainEnd, Label, float]]:
+    def run_chains(self, state: State) -> Iterator[AfterChain]:
         """Chains that may begin in a state: where each leads to, from which label, and when it begins.
 
         Where branches are many, all chains wait for the GPU. Else a chain that needs a value from the busy GPU waits
@@ -213,19 +170,22 @@ class Transitions:
             backlog_s = label.gpu_s - label.host_s
             if backlog_s > 0 and block.states is not None:
                 if self.candidates.few:
-                    yield from ((end, label, label.host_s) for end in self._ends(starts, label.where, backlog_s))
+                    yield from (
+                        AfterChain(label, end, label.host_s) for end in self._ends(starts, label.where, backlog_s)
+                    )
                     continue
                 waiting, others = self._sort_by_waiting(starts, label.where)
-                yield from ((end, label, label.gpu_s) for end in self._ends(waiting, label.where, 0.0))
-                yield from ((end, label, label.host_s) for end in self._ends(others, label.where, backlog_s))
+                yield from (AfterChain(label, end, label.gpu_s) for end in self._ends(waiting, label.where, 0.0))
+                yield from (AfterChain(label, end, label.host_s) for end in self._ends(others, label.where, backlog_s))
                 continue
             where = label.where.restrict(read)
             if where not in ends:
                 ends[where] = self._ends(starts, where, 0.0)
-            yield from ((end, label, label.gpu_s) for end in ends[where])
+            yield from (AfterChain(label, end, label.gpu_s) for end in ends[where])
 
-    def after_chain(self, end: ChainEnd, label: Label, start_s: float) -> Label:
-        """The label after a chain that begins at `start_s`."""
+    def run_chain(self, way: AfterChain) -> Label:
+        """The label after a chain."""
+        label, end, start_s = way
         end_s = start_s + end.outcome.end_s
         joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
         return Label(end_s, end_s, label.where.add(end.where, end.start.live), joules, label, end.step)

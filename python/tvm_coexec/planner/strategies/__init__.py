@@ -1,4 +1,4 @@
-"""Ways to plan, behind one interface: ``strategy(graph, costs, options)`` gives segments and reasons."""
+"""Ways to plan, with one interface: ``strategy(graph, costs, options)`` gives segments and reasons."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ..simulator import simulate
 from .ratio import unprofitable_reason
 from .single import best_alone, on_one
 
-# Each chain is charged so much of the better device's time: a plan with more meetings must be worth it.
+# Each chain is charged this fraction of the better device's time: more sync points must be worth it.
 MEETING_CHARGE = 1.6e-3
 
 

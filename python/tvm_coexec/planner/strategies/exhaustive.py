@@ -13,6 +13,7 @@ from tvm_coexec.core.chains import chain_dims
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import KernelGraph, cuts_of
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.progress import progress
 from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
@@ -40,7 +41,7 @@ def exhaustive(graph: KernelGraph, costs: CachedCosts, options: Options) -> Resu
     chains = _chains(graph, options)
     levels: list[dict[frozenset[int], list[_Way]]] = [{} for _ in range(n + 1)]
     levels[0][frozenset()] = [_Way(Simulator(graph, costs), ())]
-    for level in levels[:-1]:
+    for level in progress(levels[:-1], "planning", "kernel"):
         for done, ways in level.items():
             options_here = [
                 s for k in graph.kernels if k.index not in done and _ready(graph, done, {k.index})

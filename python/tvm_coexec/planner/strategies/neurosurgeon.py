@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.progress import progress
 from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
@@ -19,7 +20,9 @@ from ..simulator import simulate
 
 def neurosurgeon(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """The best of all cuts, in both directions, and of each place alone; the link is that of the costs."""
-    best = min(_cuts(graph), key=lambda s: score_of(options.objective, simulate(graph, costs, s)))
+    best = min(
+        progress(_cuts(graph), "planning", "cut"), key=lambda s: score_of(options.objective, simulate(graph, costs, s))
+    )
     return best, {k.index: reason(Why.ONE_CUT) for k in graph.kernels}
 
 

@@ -27,7 +27,7 @@ def axis_names(kernel: Kernel) -> list[str]:
 
 
 def is_connected(graph: KernelGraph, members: list[int], index: int) -> bool:
-    """Whether a kernel reads a member's value, or an input that a member reads as well (a branch beside it)."""
+    """Whether a kernel reads a member's value, or an input that a member reads as well (a parallel branch)."""
     inside = set(members)
     outer = {v for m in members for v in graph.kernels[m].inputs if v not in inside}
     return any(v in inside or v in outer for v in graph.kernels[index].inputs)
