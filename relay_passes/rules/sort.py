@@ -12,7 +12,7 @@ from tvm import relay
 
 from tvm_coexec.core.op_kinds import OpKind
 
-from .base import OpSplit, Refusal, Rule, rule
+from .base import Rule, rule
 
 _SORTS = "TVM's GPU code sorts with barriers in divergent branches, which is wrong on some devices"
 _RACES = "TVM's GPU code reads what other work-items write without a barrier, which is wrong on some devices"
@@ -21,10 +21,6 @@ _RACES = "TVM's GPU code reads what other work-items write without a barrier, wh
 class _CpuOnly(Rule):
     kind = OpKind.OTHER
     why = ""
-
-    def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """No dimension."""
-        raise Refusal(self.cpu_only(call))
 
     def cpu_only(self, call: relay.Call) -> str:
         """The operator and what is wrong."""
