@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from tests.planner.graphs import conv_kernel, graph, softmax_kernel, straight
+from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.measuring.collect.design import NAME
 from tvm_coexec.measuring.collect.sampling_plan import choose_jobs
 
@@ -48,8 +49,9 @@ def test_what_has_no_axes_stays_whole():
 
 
 def test_reshapes_are_not_measured():
-    flat = replace(softmax_kernel(1, (0,)), name="nn.batch_flatten+reshape", op="reshape")
-    fused = replace(softmax_kernel(2, (1,)), name="reshape+add", op="add")
+    views, sums = (OpKind.VIEW, OpKind.VIEW), (OpKind.VIEW, OpKind.ELEMENTWISE)
+    flat = replace(softmax_kernel(1, (0,)), name="nn.batch_flatten+reshape", op="reshape", kinds=views)
+    fused = replace(softmax_kernel(2, (1,)), name="reshape+add", op="add", kinds=sums)
     jobs = choose_jobs([("a", graph(conv_kernel(0, (-1,)), flat, fused))], 0)
     assert {j.kernel.index for j in jobs} == {0, 2}
 
