@@ -88,7 +88,7 @@ def meetings(bed: _common.TestBed, quick: bool) -> list[dict]:
         lib = tvm_coexec.build(net.mod, plan=plan)
         for path in ("shared", "copies"):
             tracer = Tracer()
-            module = tvm_coexec.create(lib, wrap=tracer.wrap) if path == "shared" else stock(lib, tracer.wrap)
+            module = tracer.create(lib) if path == "shared" else stock(lib, tracer.wrap)
             module.set_input(**net.inputs)
             module.run()
             bed.pin()
@@ -134,7 +134,7 @@ def latency(runs: int) -> dict:
     )
     lib = tvm_coexec.build(net.mod, plan=plan)
     tracer = Tracer()
-    module = tvm_coexec.create(lib, wrap=tracer.wrap)
+    module = tracer.create(lib)
     module.set_input(**net.inputs)
     module.run()
     bed.pin()

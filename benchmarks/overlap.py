@@ -46,7 +46,7 @@ def measure(name: str, bed: _common.TestBed, quiet: _quiet.Quiet, runs: int, pro
         row |= dict.fromkeys(("run_ms", "cpu_ms", "gpu_ms", "over_shares", "waiting_ms", "idle_wait_ms", "sync_points"))
         return row | {"memory": 1.0, "memory_copies": split / one, "MB": one / 1e6}
     tracer = Tracer()
-    module = tvm_coexec.create(lib, wrap=tracer.wrap)
+    module = tracer.create(lib)
     module.set_input(**net.inputs)
     module.run()
     bed.pin()

@@ -14,15 +14,14 @@ EACH = 5
 
 def measure(name: str, bed: _common.TestBed, turns: int) -> dict:
     """One row of the table."""
-    import tvm_coexec
     from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer
     from tvm_coexec.tracing.spans import parse_spans
 
     net = _modules.Network.load(name)
     plain, lib = _built(net)
-    off = _modules.Runner("off", tvm_coexec.create(lib, wrap=Tracer().wrap), net.inputs)
-    on = _modules.Runner("on", tvm_coexec.create(lib, wrap=Tracer().wrap), net.inputs)
+    off = _modules.Runner("off", Tracer().create(lib), net.inputs)
+    on = _modules.Runner("on", Tracer().create(lib), net.inputs)
     for runner in (plain, off, on):
         runner.once()
     bed.pin()

@@ -11,12 +11,21 @@ namespace {
 
 std::string register_with_tvm() {
   void* existing = nullptr;
-  if (tvm_abi::TVMFuncGetGlobal("device_api.opencl", &existing) == 0 && existing) {
+  const auto has = [&](const char* name) {
+    if (tvm_abi::TVMFuncGetGlobal(name, &existing) != 0 || !existing) {
+      return false;
+    }
     tvm_abi::TVMFuncFree(existing);
-    return "";
-  }
-  remember_affinity();
+    return true;
+  };
   try {
+    if (has("device_api.opencl")) {
+      if (!has("tvm_coexec.create")) {  // else another copy of this library is the registered one
+        register_executor();
+      }
+      return "";
+    }
+    remember_affinity();
     const std::string mismatch = abi_mismatch();
     if (!mismatch.empty()) {
       return "this TVM's C++ ABI is not the one that the OpenCL runtime was made for: " + mismatch +

@@ -118,7 +118,7 @@ int TVMFuncRegisterGlobal(const char* n, void* f, int o) { ++registered; return 
 int TVMFuncGetGlobal(const char* n, void** out) { *out = 0; return 0; }
 #define STUB(name) int name() { return -1; }
 STUB(TVMFuncCreateFromCFunc) STUB(TVMFuncCall) STUB(TVMFuncFree) STUB(TVMCFuncSetReturn) STUB(TVMObjectRetain)
-STUB(TVMObjectFree) STUB(TVMObjectTypeKey2Index) STUB(TVMAPISetLastError) STUB(TVMArrayFromDLPack) STUB(TVMArrayFree)
+STUB(TVMObjectFree) STUB(TVMObjectTypeKey2Index) STUB(TVMAPISetLastError) STUB(TVMArrayFromDLPack) STUB(TVMArrayFree) STUB(TVMArrayAlloc)
 STUB(TVMModImport)
 STUB(TVMModGetFunction) STUB(TVMArrayToDLPack)
 const char* TVMGetLastError() { return ""; }

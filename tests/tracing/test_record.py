@@ -95,7 +95,7 @@ def test_bytes_are_those_of_the_tensors(lib, recording):
 def test_results_are_those_of_an_untraced_run(lib):
     inputs = input_of(residual_net())
     plain, tracer = tvm_coexec.create(lib), Tracer()
-    traced = tvm_coexec.create(lib, wrap=tracer.wrap)
+    traced = tracer.create(lib)
     for module in (plain, traced):
         module.set_input(**inputs)
     plain.run()
@@ -107,7 +107,7 @@ def test_results_are_those_of_an_untraced_run(lib):
 
 def test_a_run_that_fails_ends_the_recording(lib):
     tracer = Tracer()
-    tvm_coexec.create(lib, wrap=tracer.wrap)
+    tracer.create(lib)
 
     def fail() -> None:
         raise ValueError("no")

@@ -1,4 +1,4 @@
-"""The plan in a compiled module's graph: the segment of each node, and the plan's expected times.
+"""What a compiled module's graph says beyond TVM's: the segment of each node, expected times, and the memory plan.
 
 The annotations are in the graph's JSON under the last key, ``metadata``, at which the stock executor stops reading::
 
@@ -6,10 +6,12 @@ The annotations are in the graph's JSON under the last key, ``metadata``, at whi
                 "segments": [{"device": "split", "chain": 0, "axis": "oc", "cut": 32, "extent": 64}, ...],
                 "nodes": {"<node name>": [segment, role], ...},
                 "expected": {"total_ns": n, "bytes_moved": n, "sync_points": n,
-                             "events": [[lane, start_ns, end_ns, what, segment], ...]}}}
+                             "events": [[lane, start_ns, end_ns, what, segment], ...]},
+                "memory": {...}}}
 
 Roles are those of a timeline: ``work``, ``slice``, ``upload``, ``download``, ``join``. A copy to the CPU and a join
-belong to the segment that produced the data. A plan made without costs has no ``expected``.
+belong to the segment that produced the data. A plan made without costs has no ``expected``. `executor.memory.plan` describes
+``memory``, which a module for one device does not have.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from tvm_coexec.core.plan import Plan
 from tvm_coexec.pass_context import change_context
 from tvm_coexec.report.report import Report
 
+from .arrays import alignment
 from .graph_json import Graph, write_json
+from .memory.plan import plan_memory
 
 if TYPE_CHECKING:
     from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
@@ -90,6 +94,8 @@ def annotate_graph(
     content = {"version": VERSION, "segments": _segments(plan, report), "nodes": _nodes(text, lowered.mod, plan)}
     if report is not None and report.simulated is not None:
         content["expected"] = _expected(report)
+    if (memory := plan_memory(text, set(factory.params), alignment())) is not None:
+        content["memory"] = memory
     _set_graph(factory, with_metadata(text, {KEY: content}))
     return factory
 

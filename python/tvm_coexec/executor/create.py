@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tvm
+from tvm._ffi.runtime_ctypes import RPC_SESS_MASK
 from tvm.contrib import graph_executor
 
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.opencl import runtime
 
-from .graph_json import CPU, Graph
-from .shared_memory import prepare_graph
+from .annotations import read_metadata
+from .arrays import alignment
+from .graph_json import CPU, Graph, write_json
+from .memory.plan import plan_memory
 
 
 def device_types(graph_json: str) -> list[int]:
@@ -86,27 +89,23 @@ def graph_json_of(lib: Any) -> str:
         ) from None
 
 
-def create(
-    lib: Any,
-    devices: Sequence[tvm.runtime.Device] | None = None,
-    *,
-    wrap: Callable[[str, tvm.runtime.Module], tvm.runtime.Module] | None = None,
-) -> graph_executor.GraphModule:
+def create(lib: Any, devices: Sequence[tvm.runtime.Device] | None = None) -> graph_executor.GraphModule:
     """Create a graph executor on both devices, which share memory where they can.
 
     With this package's OpenCL runtime, a tensor that crosses between the devices is stored once if both address the
-    same memory; otherwise downloads start early (see `shared_memory`, and docs/memory.md). Results are bit for bit
-    those of TVM's own ``GraphModule(lib["default"](cpu, gpu))``. Modules of one library share its weights on the CPU.
+    same memory; otherwise downloads start early (see docs/memory.md). Results are bit for bit those of TVM's own
+    ``GraphModule(lib["default"](cpu, gpu))``. Modules of one library share its weights on the CPU.
+
+    This is the C++ runtime's global function ``tvm_coexec.create``, called with the module's devices.
 
     Parameters
     ----------
     lib : executor factory
-        The result of `tvm_coexec.build` or `relay.build`, or one loaded from an exported library.
+        The result of `tvm_coexec.build` or `relay.build`, or one loaded from an exported library, here or on an RPC
+        server.
     devices : sequence of Device, optional
-        CPU and GPU; by default device 0 of each type that the module needs.
-    wrap : callable, optional
-        Called with the executor's graph JSON and the module with its functions; returns the module whose functions the
-        executor calls.
+        CPU and GPU; by default device 0 of each type that the module needs. Devices of an RPC session if `lib` was
+        loaded there.
 
     Returns
     -------
@@ -116,27 +115,91 @@ def create(
     Raises
     ------
     CoExecError
+        If a device is missing, or if the module was compiled for textures and runs on this package's runtime.
+    """
+    return Creation(lib, devices).create()
+
+
+class Creation:
+    """A call of the C++ runtime's ``tvm_coexec.create``: the module, its devices, and its memory plan.
+
+    Parameters
+    ----------
+    lib, devices
+        As `create` takes them.
+
+    Raises
+    ------
+    CoExecError
         If a device is missing.
     """
-    text = graph_json_of(lib)
-    if devices is None:
-        devices = find_devices(text)
-    else:
-        given = {d.device_type for d in devices}
-        for needed in device_types(text):
-            if needed not in given:
-                name = tvm.runtime.Device.MASK2STR.get(needed, str(needed))
-                raise CoExecError(f"the module also needs a device of type {name}; add it to devices, or omit devices")
-        for d in devices:
-            if not d.exist:
-                raise CoExecError(_explain_missing(d))
-    factory = getattr(lib, "module", lib)
-    library = factory.imported_modules[0]
-    prepared = prepare_graph(text, library, lambda: dict(factory["get_graph_params"]().items()), devices)
-    if prepared is not None:
-        return prepared.create_executor(wrap)
-    if wrap is None:
-        return graph_executor.GraphModule(lib["default"](*devices))
-    module = graph_executor.create(text, wrap(text, library), list(devices))
-    module.set_input(**dict(factory["get_graph_params"]().items()))
-    return module
+
+    def __init__(self, lib: Any, devices: Sequence[tvm.runtime.Device] | None = None):
+        self.factory = getattr(lib, "module", lib)
+        self.graph_json = graph_json_of(lib)
+        if devices is None:
+            devices = find_devices(self.graph_json)
+        else:
+            _check_devices(self.graph_json, devices)
+        self.devices = list(devices)
+        self.is_remote = self.devices[0].device_type >= RPC_SESS_MASK
+
+    def create(self, trace: bool = False) -> graph_executor.GraphModule:
+        """Create the executor.
+
+        Parameters
+        ----------
+        trace : bool
+            Whether its calls are recorded while a trace is being recorded.
+
+        Returns
+        -------
+        GraphModule
+        """
+        function = self.find_function("tvm_coexec.create_with")
+        if function is None:  # no runtime of this package
+            return graph_executor.GraphModule(self.factory["default"](*self.devices))
+        return graph_executor.GraphModule(self._call(function, {"trace": True} if trace else {}))
+
+    def executor_graph(self) -> str:
+        """Return the graph that the executor gets, as JSON without the annotations."""
+        function = self.find_function("tvm_coexec.executor_graph")
+        return self.graph_json if function is None else self._call(function, {})
+
+    def find_function(self, name: str) -> Callable[..., Any] | None:
+        """Return a global function of the process that has the devices; `None` if it has no such function."""
+        if not self.is_remote:
+            runtime.install()
+            return tvm.get_global_func(name, allow_missing=True)
+        try:
+            return self.devices[0]._rpc_sess.get_function(name)
+        except (AttributeError, tvm.error.RPCError, tvm.TVMError):
+            return None
+
+    def _call(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
+        if (memory := self._missing_plan()) is not None:
+            options = options | {"memory": memory}
+        try:
+            return function(self.factory, write_json(options, (",", ":")), *self.devices)
+        except tvm.TVMError as err:
+            if isinstance(err, tvm.error.RPCError) or "tvm_coexec" not in str(err):
+                raise
+            raise CoExecError(one_line(err)) from err
+
+    def _missing_plan(self) -> dict[str, Any] | None:
+        """Return a memory plan for a module that was compiled without one, such as by `relay.build` alone."""
+        graph = Graph(self.graph_json)
+        if self.is_remote or "memory" in (read_metadata(graph) or {}) or not runtime.is_ours():
+            return None
+        return plan_memory(self.graph_json, set(self.factory["get_graph_params"]().keys()), alignment())
+
+
+def _check_devices(graph_json: str, devices: Sequence[tvm.runtime.Device]) -> None:
+    given = {d.device_type % RPC_SESS_MASK for d in devices}
+    for needed in device_types(graph_json):
+        if needed not in given:
+            name = tvm.runtime.Device.MASK2STR.get(needed, str(needed))
+            raise CoExecError(f"the module also needs a device of type {name}; add it to devices, or omit devices")
+    for d in devices:
+        if not d.exist:
+            raise CoExecError(_explain_missing(d))

@@ -1,8 +1,8 @@
-"""Views of device memory, and modules whose functions work on it."""
+"""Views of device memory, and modules of hand-written kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .load import call
@@ -33,59 +33,6 @@ def host_view(array: tvm.nd.NDArray) -> tvm.nd.NDArray:
         In memory mode ``buffer``.
     """
     return call("host_view", array)
-
-
-def storage_view(array: tvm.nd.NDArray, offset: int, nbytes: int, on_cpu: bool) -> tvm.nd.NDArray:
-    """Return a range of an array's memory as an array of uint8.
-
-    Parameters
-    ----------
-    array : NDArray
-        On the CPU or an OpenCL device; the view keeps its memory alive.
-    offset, nbytes : int
-        Bytes from the start of the memory, and length of the view.
-    on_cpu : bool
-        Whether the view of an OpenCL array is a CPU array (any memory mode except ``buffer``).
-
-    Returns
-    -------
-    NDArray
-    """
-    return call("storage_view", array, offset, nbytes, int(on_cpu))
-
-
-def host_block(nbytes: int, device: int = 0) -> tvm.nd.NDArray:
-    """Return host memory (uint8) that is freed only when no download of the OpenCL device is in flight.
-
-    Parameters
-    ----------
-    nbytes : int
-    device : int
-
-    Returns
-    -------
-    NDArray
-        On the CPU.
-    """
-    return call("host_block", nbytes, device)
-
-
-def sync_module(library: tvm.runtime.Module, launching: Iterable[str]) -> tvm.runtime.Module:
-    """Return a module that adds the functions of `executor.memory.rewrite` (``coexec_join``, ...) to a library.
-
-    Parameters
-    ----------
-    library : Module
-        The compiled functions.
-    launching : iterable of str
-        Names of the library's functions that launch kernels: the runtime passes them the sizes of their tensors, since
-        several tensors may share one allocation.
-
-    Returns
-    -------
-    Module
-    """
-    return call("meeting_module", library, " ".join(sorted(launching)))
 
 
 def source_module(

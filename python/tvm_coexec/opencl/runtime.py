@@ -28,7 +28,7 @@ from __future__ import annotations
 from .devices import DeviceInfo, devices, reset_stats, stats, wait_method
 from .faults import clear_faults, fault_hits, inject_delays, inject_fault
 from .load import LIBRARY_NAME, install, is_ours, library_path, why_not_ours, why_unavailable
-from .memory import host_block, host_view, source_module, storage_view, sync_module
+from .memory import host_view, source_module
 from .trace import KernelTime, kernel_times, set_profiling, trace_module, trace_start, trace_take
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "clear_faults",
     "devices",
     "fault_hits",
-    "host_block",
     "host_view",
     "inject_delays",
     "inject_fault",
@@ -50,8 +49,6 @@ __all__ = [
     "set_profiling",
     "source_module",
     "stats",
-    "storage_view",
-    "sync_module",
     "trace_module",
     "trace_start",
     "trace_take",

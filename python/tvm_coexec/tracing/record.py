@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import tvm
+from tvm.contrib import graph_executor
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.progress import progress
-from tvm_coexec.executor.create import create
+from tvm_coexec.executor.annotations import read_metadata
+from tvm_coexec.executor.create import Creation
+from tvm_coexec.executor.graph_json import Graph
 from tvm_coexec.opencl import runtime
 
 from .segments import TracedGraph
@@ -70,12 +73,34 @@ class Recording:
 class Tracer:
     """Wraps the functions of one executor and records its runs.
 
-    Pass `wrap` to `tvm_coexec.create`, or pass the module that it returns to another executor of the same graph.
-    Nothing is recorded until `record` is called.
+    `create` makes an executor as `tvm_coexec.create` does; `wrap` returns a module for another executor of the same
+    graph. Nothing is recorded until `record` is called.
     """
 
     def __init__(self) -> None:
         self.graph: TracedGraph | None = None
+
+    def create(self, lib: Any, devices: Sequence[tvm.runtime.Device] | None = None) -> graph_executor.GraphModule:
+        """Create an executor whose runs can be recorded.
+
+        Parameters
+        ----------
+        lib, devices
+            As `tvm_coexec.create` takes them.
+
+        Returns
+        -------
+        GraphModule
+
+        Raises
+        ------
+        CoExecError
+            If a device is missing, or if TVM's own OpenCL runtime is in use.
+        """
+        _require_own_runtime()
+        creation = Creation(lib, devices)
+        self.graph = TracedGraph.from_json(creation.executor_graph(), read_metadata(Graph(creation.graph_json)))
+        return creation.create(trace=True)
 
     def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:
         """Return the module whose functions the executor calls.
@@ -96,8 +121,7 @@ class Tracer:
         CoExecError
             If TVM's own OpenCL runtime is in use.
         """
-        if not runtime.is_ours():
-            raise CoExecError(runtime.why_not_ours("a run can't be traced"))
+        _require_own_runtime()
         self.graph = TracedGraph.from_json(graph_json)
         return runtime.trace_module(module, [self.graph.nodes[i].function for i in self.graph.calls])
 
@@ -123,7 +147,7 @@ class Tracer:
         -------
         Recording
         """
-        assert self.graph is not None, "call wrap before record"
+        assert self.graph is not None, "call create or wrap before record"
         with progress(what="recording", unit="run", total=warm_up + runs) as bar:
             for _ in range(warm_up):
                 run()
@@ -143,6 +167,11 @@ class Tracer:
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)
         return recording
+
+
+def _require_own_runtime() -> None:
+    if not runtime.is_ours():
+        raise CoExecError(runtime.why_not_ours("a run can't be traced"))
 
 
 def record(
@@ -178,6 +207,6 @@ def record(
         If a device is missing, or if TVM's own OpenCL runtime is in use.
     """
     tracer = Tracer()
-    module = create(lib, devices, wrap=tracer.wrap)
+    module = tracer.create(lib, devices)
     module.set_input(**inputs)
     return tracer.record(module.run, runs, warm_up, ready)

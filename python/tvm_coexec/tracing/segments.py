@@ -57,20 +57,22 @@ class TracedGraph:
     expected: dict | None = field(default=None, repr=False)
 
     @staticmethod
-    def from_json(text: str) -> TracedGraph:
+    def from_json(text: str, annotations: dict | None = None) -> TracedGraph:
         """Read a graph, as it was built or after it was rewritten.
 
         Parameters
         ----------
         text : str
             The executor's JSON.
+        annotations : dict, optional
+            What `executor.annotations.read_metadata` returns; by default, that of `text`.
 
         Returns
         -------
         TracedGraph
         """
         graph = Graph(text)
-        metadata = read_metadata(graph) or {}
+        metadata = annotations or read_metadata(graph) or {}
         named = metadata.get("nodes", {})
         nodes = [
             _node(n.name, n.function, "cpu" if graph.entries[n.outputs[0]].on_cpu else "gpu", named.get(n.name))

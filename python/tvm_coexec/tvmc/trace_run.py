@@ -15,7 +15,6 @@ from pathlib import Path
 import tvm
 from tvm.driver.tvmc import TVMCException
 
-from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.create import find_devices
 from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing import Recording, Tracer, table
@@ -86,7 +85,7 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
         # TVM's library and device belong to an in-process RPC session, which wraps functions once more
         module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
         tracer = Tracer()
-        ours = executor.create(open_model(args.PATH), wrap=tracer.wrap)
+        ours = tracer.create(open_model(args.PATH))
 
         def set_input(*given: object, **named: object) -> None:
             module.set_input(*given, **named)

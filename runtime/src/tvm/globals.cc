@@ -12,8 +12,8 @@
 #include "../exec/stats.h"
 #include "../exec/trace.h"
 #include "device_api.h"
+#include "executor.h"
 #include "host_view.h"
-#include "meeting_module.h"
 #include "module.h"
 #include "packed.h"
 #include "timer.h"
@@ -165,43 +165,58 @@ int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
-// (array, offset, bytes, whether on the CPU)
-int storage_view(TVMValue* args, int* codes, int n, void* ret, void*) {
-  return guarded([&] {
-    if (n != 4 || codes[0] != kNDArrayHandle) {
-      throw Error("tvm_coexec.opencl.storage_view takes an NDArray and three numbers");
+// The devices from argument `first` on.
+std::vector<DLDevice> devices_from(const TVMValue* args, const int* codes, int n, int first) {
+  std::vector<DLDevice> found;
+  for (int i = first; i < n; ++i) {
+    if (codes[i] != kDevice) {
+      throw Error("argument " + std::to_string(i) + " of tvm_coexec.create is not a device");
     }
-    TVMValue v;
-    v.v_handle = make_storage_view(static_cast<DLTensor*>(args[0].v_handle), args[1].v_int64, args[2].v_int64,
-                                   args[3].v_int64 != 0);
-    const int rc = return_value(ret, v, kNDArrayHandle);
-    TVMArrayFree(v.v_handle);
-    return rc;
+    found.push_back(args[i].v_device);
+  }
+  if (found.empty()) {
+    throw Error("tvm_coexec.create needs the devices, CPU and GPU, after the module");
+  }
+  return found;
+}
+
+void* factory_from(const TVMValue* args, const int* codes, int n) {
+  if (n < 1 || codes[0] != kModuleHandle) {
+    throw Error("the first argument of tvm_coexec.create must be a module");
+  }
+  return args[0].v_handle;
+}
+
+CreateOptions options_from(const TVMValue* args, const int* codes, int n) {
+  if (n < 2 || codes[1] != kStr) {
+    throw Error("the second argument of tvm_coexec.create_with must be the options as JSON");
+  }
+  return parse_create_options(args[1].v_str);
+}
+
+// (factory, device, ...)
+int create(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    void* factory = factory_from(args, codes, n);
+    return create_executor(factory, {}, devices_from(args, codes, n, 1)).hand_on(ret);
   });
 }
 
-int host_block(TVMValue* args, int*, int n, void* ret, void*) {
+// (factory, options as JSON, device, ...)
+int create_with(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
-    if (n != 2) {
-      throw Error("tvm_coexec.opencl.host_block takes bytes and a device");
-    }
-    TVMValue v;
-    v.v_handle = make_host_block(args[0].v_int64, static_cast<int>(args[1].v_int64));
-    const int rc = return_value(ret, v, kNDArrayHandle);
-    TVMArrayFree(v.v_handle);
-    return rc;
+    void* factory = factory_from(args, codes, n);
+    const CreateOptions options = options_from(args, codes, n);
+    return create_executor(factory, options, devices_from(args, codes, n, 2)).hand_on(ret);
   });
 }
 
-// Adds the functions of the executor's sync points to a module of compiled functions: (module, names of the functions
-// that launch kernels, separated by spaces)
-int meeting_module(TVMValue* args, int* codes, int n, void* ret, void*) {
+// As create_with; returns the graph instead.
+int graph_for(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
-    if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
-      throw Error("tvm_coexec.opencl.meeting_module takes a module and a string");
-    }
-    const std::vector<std::string> names = split_words(args[1].v_str);
-    return return_object(ret, make_meeting_module(args[0].v_handle, {names.begin(), names.end()}), kModuleHandle);
+    void* factory = factory_from(args, codes, n);
+    const CreateOptions options = options_from(args, codes, n);
+    return return_string(ret, executor_graph(factory, options, devices_from(args, codes, n, 2)));
   });
 }
 
@@ -230,7 +245,15 @@ int source_module(TVMValue* args, int* codes, int n, void* ret, void*) {
 
 }  // namespace
 
+void register_executor() {
+  register_global("tvm_coexec.create", create);
+  register_global("tvm_coexec.create_with", create_with);
+  register_global("tvm_coexec.executor_graph", graph_for);
+}
+
 void register_globals() {
+  executor_uses_own_opencl();
+  register_executor();
   TVMFuncGetGlobal("target.build.opencl", &g_build_source);  // absent in a runtime-only libtvm
   register_global("tvm_coexec.opencl.why_unavailable", why_unavailable);
   register_global("tvm_coexec.opencl.devices", devices);
@@ -245,9 +268,6 @@ void register_globals() {
   register_global("tvm_coexec.opencl.trace_start", trace_start);
   register_global("tvm_coexec.opencl.trace_take", trace_take);
   register_global("tvm_coexec.opencl.host_view", host_view);
-  register_global("tvm_coexec.opencl.storage_view", storage_view);
-  register_global("tvm_coexec.opencl.host_block", host_block);
-  register_global("tvm_coexec.opencl.meeting_module", meeting_module);
   register_global("tvm_coexec.opencl.waiting", waiting);
   register_global("tvm_coexec.opencl.source_module", source_module);
   register_global("profiling.timer.opencl", timer);

@@ -76,6 +76,8 @@ void TVMAPISetLastError(const char* message);
 const char* TVMGetLastError();
 int TVMArrayFromDLPack(DLManagedTensor* from, void** out);
 int TVMArrayToDLPack(void* array, DLManagedTensor** out);
+int TVMArrayAlloc(const int64_t* shape, int ndim, int dtype_code, int dtype_bits, int dtype_lanes, int device_type,
+                  int device_id, void** out);
 int TVMArrayFree(void* array);
 int TVMModImport(void* module, void* dependency);
 int TVMModGetFunction(void* module, const char* name, int query_imports, void** out);

@@ -9,6 +9,7 @@ Modules in the order in which they are used:
     storage    the storage layout: all of the above
     rewrite    the graph for the executor
     check      an independent proof that the rewritten graph has no memory hazard
+    plan       the memory plan that a compiled module carries: layouts and graphs for all memory modes
 
 Nothing here imports TVM.
 """

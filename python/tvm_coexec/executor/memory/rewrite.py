@@ -164,6 +164,4 @@ def _build_document(graph: Graph, nodes: list[tuple[Node | _Added, str]], storag
         "attrs": lists,
         "node_row_ptr": rows,
     }
-    if "metadata" in graph.document:  # it refers to nodes by name; the executor stops reading there
-        document["metadata"] = graph.document["metadata"]
-    return write_json(document)
+    return write_json(document, (",", ":"))

@@ -1,0 +1,31 @@
+// tvm_coexec.create: the stock graph executor of a module that both devices run.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "call.h"
+
+namespace coexec {
+
+// What a caller may ask for beyond the module and its devices.
+struct CreateOptions {
+  // The memory plan as JSON (executor/memory/plan.py); empty: the one in the module's graph.
+  std::string memory;
+  // Whether the module's calls are recorded while a trace is being recorded.
+  bool trace = false;
+};
+
+CreateOptions parse_create_options(const std::string& json);
+
+// The executor's module. If the module has a memory plan, and its GPU is a device of this runtime, the executor gets
+// the plan's graph for the device's memory mode and the memory that the plan describes; otherwise, TVM's own. `factory`
+// is an executor factory, in memory or loaded.
+Result create_executor(void* factory, const CreateOptions& options, const std::vector<tvm_abi::DLDevice>& devices);
+
+// The graph that `create_executor` gives to the executor, as JSON.
+std::string executor_graph(void* factory, const CreateOptions& options, const std::vector<tvm_abi::DLDevice>& devices);
+
+// Must be called once if this runtime is the registered one: otherwise all OpenCL devices are TVM's own.
+void executor_uses_own_opencl();
+
+}  // namespace coexec
