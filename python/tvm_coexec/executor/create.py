@@ -29,7 +29,11 @@ def device_types(graph_json: str) -> list[int]:
     -------
     list of int
     """
-    return sorted(Graph(graph_json).devices() | {CPU})
+    return _types_in(Graph(graph_json))
+
+
+def _types_in(graph: Graph) -> list[int]:
+    return sorted(graph.devices() | {CPU})
 
 
 def find_devices(graph_json: str) -> list[tvm.runtime.Device]:
@@ -48,7 +52,11 @@ def find_devices(graph_json: str) -> list[tvm.runtime.Device]:
     CoExecError
         If a device is missing; the message has the reason where it is known.
     """
-    devices = [tvm.runtime.Device(t, 0) for t in device_types(graph_json)]
+    return _find_devices(Graph(graph_json))
+
+
+def _find_devices(graph: Graph) -> list[tvm.runtime.Device]:
+    devices = [tvm.runtime.Device(t, 0) for t in _types_in(graph)]
     for d in devices:
         if not d.exist:
             raise CoExecError(_explain_missing(d))
@@ -137,10 +145,11 @@ class Creation:
     def __init__(self, lib: Any, devices: Sequence[tvm.runtime.Device] | None = None):
         self.factory = getattr(lib, "module", lib)
         self.graph_json = graph_json_of(lib)
+        self.graph = Graph(self.graph_json)
         if devices is None:
-            devices = find_devices(self.graph_json)
+            devices = _find_devices(self.graph)
         else:
-            _check_devices(self.graph_json, devices)
+            _check_devices(self.graph, devices)
         self.devices = list(devices)
         self.is_remote = self.devices[0].device_type >= RPC_SESS_MASK
 
@@ -188,15 +197,14 @@ class Creation:
 
     def _missing_plan(self) -> dict[str, Any] | None:
         """Return a memory plan for a module that was compiled without one, such as by `relay.build` alone."""
-        graph = Graph(self.graph_json)
-        if self.is_remote or "memory" in (read_metadata(graph) or {}) or not runtime.is_ours():
+        if self.is_remote or "memory" in (read_metadata(self.graph) or {}) or not runtime.is_ours():
             return None
         return plan_memory(self.graph_json, set(self.factory["get_graph_params"]().keys()), alignment())
 
 
-def _check_devices(graph_json: str, devices: Sequence[tvm.runtime.Device]) -> None:
+def _check_devices(graph: Graph, devices: Sequence[tvm.runtime.Device]) -> None:
     given = {d.device_type % RPC_SESS_MASK for d in devices}
-    for needed in device_types(graph_json):
+    for needed in _types_in(graph):
         if needed not in given:
             name = tvm.runtime.Device.MASK2STR.get(needed, str(needed))
             raise CoExecError(f"the module also needs a device of type {name}; add it to devices, or omit devices")

@@ -17,7 +17,6 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.create import Creation
-from tvm_coexec.executor.graph_json import Graph
 from tvm_coexec.opencl import runtime
 
 from .segments import TracedGraph
@@ -99,7 +98,7 @@ class Tracer:
         """
         _require_own_runtime()
         creation = Creation(lib, devices)
-        self.graph = TracedGraph.from_json(creation.executor_graph(), read_metadata(Graph(creation.graph_json)))
+        self.graph = TracedGraph.from_json(creation.executor_graph(), read_metadata(creation.graph))
         return creation.create(trace=True)
 
     def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:

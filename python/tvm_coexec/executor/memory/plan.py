@@ -1,7 +1,7 @@
 """The memory plan that a compiled module carries: a storage layout and the executor's graph for each memory mode.
 
-It is made and checked when the module is compiled. `tvm_coexec.create`, in the C++ runtime, chooses the layout that fits
-the device and allocates its blocks. As JSON::
+It is made and checked when the module is compiled. `tvm_coexec.create`, in the C++ runtime, chooses the layout for the
+device and allocates its blocks. As JSON::
 
     {"version": 1, "alignment": 128,
      "weights": ["p0", ...],                           names of all parameters
