@@ -329,7 +329,7 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
 
 @contextmanager
 def _one_thread() -> Iterator[str | None]:
-    """This process compiles only, and forks: a pool of TVM's threads would be missing in the children."""
+    """One thread of TVM while this process compiles and forks: children would lack the threads of a pool."""
     before = os.environ.get("TVM_NUM_THREADS")
     os.environ["TVM_NUM_THREADS"] = "1"
     try:

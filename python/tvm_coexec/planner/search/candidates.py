@@ -169,7 +169,7 @@ class Candidates:
     def _is_broken(self, mask: int, last: int, axis: SplitAxis) -> bool:
         """Whether the end of a set is known not to carry the split."""
         ends_of = self._broken.get((last, axis.dim))
-        return ends_of is not None and any([mask >> first in ends for first, ends in ends_of.items()])
+        return ends_of is not None and any(mask >> first in ends for first, ends in ends_of.items())
 
     def _sweep(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
         key = self._repeats.of_set(members)

@@ -145,8 +145,11 @@ def _chains_ending_at(
     cuts: np.ndarray,
     may_pay: Callable[[ChainSweep], bool] | None,
 ) -> Iterator[tuple[int, tuple[ChainTimes, float] | None]]:
-    """Starts of chains that end at a kernel, in descending order; each with its chain and the seconds from inputs on
-    the CPU, or with `None` where two shorter runs do as well. `runs` has the times of those that were given."""
+    """Starts of chains that end at a kernel, in descending order.
+
+    Each comes with its chain and the seconds from inputs on the CPU, or with `None` where two shorter runs do as well.
+    `runs` has the times of those that were given.
+    """
     if not len(cuts):
         return
     costs, best = runs.costs, runs.best_s[last]

@@ -11,7 +11,7 @@ from ..options import Options, Result
 from ..segments import merge_segments
 
 
-def layerwise(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
+def layerwise(graph: KernelGraph, costs: CachedCosts, _options: Options) -> Result:
     """Kernel by kernel; copies are not weighed, as in heterogeneous executions that choose by operator."""
     faster = [min(k.devices, key=lambda d, k=k: costs.whole_s(d, k)) for k in graph.kernels]
     segments = merge_segments(graph, [Segment(d, (k,)) for k, d in enumerate(faster)])
