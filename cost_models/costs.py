@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tvm_coexec.core.access import Range
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 if TYPE_CHECKING:
+    from .features.workload import Number
     from .power import Power
 
 Device = str  # "cpu" or "gpu"
@@ -27,7 +28,7 @@ class Link:
     constant_s: float
     per_byte_s: float
 
-    def seconds(self, nbytes: Any) -> Any:
+    def seconds(self, nbytes: Number) -> Number:
         """Seconds to move `nbytes` bytes, a number or an array; 0 where there are none."""
         return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
 

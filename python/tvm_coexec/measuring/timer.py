@@ -158,7 +158,7 @@ class Timer:
 
     def __init__(self, connection: Connection, setting: Setting):
         self.connection, self.setting = connection, setting
-        self.session: Any = None  # on the machine of a tracker
+        self.session: tvm.rpc.RPCSession | None = None  # on the machine of a tracker
         self.paces: dict[str, _Pace] = {}
 
     def handle(self, request: object) -> object:

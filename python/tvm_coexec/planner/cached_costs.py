@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from tvm_coexec.cost_models.costs import Link, Ranges
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
-from .meeting import Meeting
+from .meeting import Meeting, Seconds
 
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
@@ -21,7 +20,9 @@ _MAX_POINTS = 256
 _CHANNELS = ("oc", "n", "ic", "batch")
 
 
-def side_by_side(slow: dict[str, float], gpu_s: Any, cpu_s: Any, least: Callable = min) -> tuple[Any, Any]:
+def side_by_side(
+    slow: dict[str, float], gpu_s: Seconds, cpu_s: Seconds, least: Callable = min
+) -> tuple[Seconds, Seconds]:
     """Seconds of work on both devices at once: each is slower as long as the other lasts, and then as fast as alone.
 
     Parameters

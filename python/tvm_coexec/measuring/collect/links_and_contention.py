@@ -65,6 +65,8 @@ def _contention(run: Collection, writer: SampleWriter) -> None:
             for device, own, other in zip(DEVICES, built, built[::-1], strict=True):
                 if isinstance(other, ChildError):
                     raise other
+                if isinstance(own, ChildError):
+                    raise own
                 before = run.time(own, CONTENTION_REPEAT_MS)
                 together = _while_busy(run, own, other)
                 after = run.time(own, CONTENTION_REPEAT_MS)
