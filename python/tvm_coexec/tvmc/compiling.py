@@ -84,8 +84,8 @@ def _requested(request: _Request) -> Iterator[None]:
 
 def mark(
     mod: tvm.IRModule,
-    params: dict | None = None,  # noqa: ARG001 - TVM passes it by name, as the next
-    mod_name: str = "default",  # noqa: ARG001
+    params: dict | None = None,  # noqa: ARG001 - TVM passes it
+    mod_name: str = "default",  # noqa: ARG001 - TVM passes it
     **opts: object,
 ) -> tvm.IRModule:
     """The "partition function" of the target ``coexec``: stores the options in the module, for `build_hook`.
