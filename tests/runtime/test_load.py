@@ -119,7 +119,7 @@ int TVMFuncGetGlobal(const char* n, void** out) { *out = 0; return 0; }
 #define STUB(name) int name() { return -1; }
 STUB(TVMFuncCreateFromCFunc) STUB(TVMFuncCall) STUB(TVMFuncFree) STUB(TVMCFuncSetReturn) STUB(TVMObjectRetain)
 STUB(TVMObjectFree) STUB(TVMObjectTypeKey2Index) STUB(TVMAPISetLastError) STUB(TVMArrayFromDLPack) STUB(TVMArrayFree)
-STUB(TVMModImport) STUB(TVMArrayAlloc)
+STUB(TVMModImport) STUB(TVMArrayAlloc) STUB(TVMArrayCopyFromBytes) STUB(TVMArrayCopyToBytes) STUB(TVMSynchronize)
 STUB(TVMModGetFunction) STUB(TVMArrayToDLPack)
 const char* TVMGetLastError() { return ""; }
 """

@@ -79,6 +79,9 @@ int TVMArrayToDLPack(void* array, DLManagedTensor** out);
 int TVMArrayAlloc(const int64_t* shape, int ndim, int dtype_code, int dtype_bits, int dtype_lanes, int device_type,
                   int device_id, void** out);
 int TVMArrayFree(void* array);
+int TVMArrayCopyFromBytes(void* array, void* data, size_t bytes);
+int TVMArrayCopyToBytes(void* array, void* data, size_t bytes);
+int TVMSynchronize(int device_type, int device_id, void* stream);
 int TVMModImport(void* module, void* dependency);
 int TVMModGetFunction(void* module, const char* name, int query_imports, void** out);
 }
