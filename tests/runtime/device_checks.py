@@ -96,7 +96,7 @@ def check_copy_over_the_end_is_refused(dev: tvm.runtime.Device) -> None:
     view = base._create_view((16,), "float32", 0)
     far = ctypes.cast(view.handle, ctypes.POINTER(type(view.handle.contents))).contents
     far.byte_offset = 32
-    assert "reaches over the end" in message(view.numpy)
+    assert "extends past the end" in message(view.numpy)
 
 
 def check_strided_arrays_are_refused(dev: tvm.runtime.Device) -> None:

@@ -85,7 +85,7 @@ def sync_module(library: tvm.runtime.Module, launching: Iterable[str]) -> tvm.ru
     -------
     Module
     """
-    return call("meeting_module", library, " ".join(sorted(launching)))
+    return call("sync_point_module", library, " ".join(sorted(launching)))
 
 
 def source_module(

@@ -13,9 +13,9 @@
 #include "../exec/trace.h"
 #include "device_api.h"
 #include "host_view.h"
-#include "meeting_module.h"
 #include "module.h"
 #include "packed.h"
+#include "sync_point_module.h"
 #include "timer.h"
 #include "traced_module.h"
 
@@ -24,7 +24,7 @@ namespace {
 
 using namespace tvm_abi;
 
-void* g_build_source = nullptr;  // the code generator registered as target.build.opencl before
+void* g_build_source = nullptr;  // TVM's own target.build.opencl, which generates the source
 
 int device_api(TVMValue*, int*, int, void* ret, void*) {
   TVMValue v;
@@ -100,7 +100,7 @@ int set_profiling(TVMValue* args, int*, int n, void*, void*) {
 int inject_fault(TVMValue* args, int* codes, int n, void*, void*) {
   return guarded([&] {
     if (n < 3 || codes[0] != kStr) {
-      throw Error("tvm_coexec.opencl.inject_fault takes a word and two or three numbers");
+      throw Error("tvm_coexec.opencl.inject_fault takes a string and two or three integers");
     }
     const std::string what = args[0].v_str;
     if (what == "delay") {
@@ -130,7 +130,7 @@ std::vector<std::string> split_words(const std::string& text) {
   return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
 }
 
-// (module, names of the functions in the order of their look-ups, one per line)
+// (module, names of the functions in the order in which they are looked up, separated by white space)
 int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
@@ -169,7 +169,7 @@ int host_view(TVMValue* args, int* codes, int n, void* ret, void*) {
 int storage_view(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 4 || codes[0] != kNDArrayHandle) {
-      throw Error("tvm_coexec.opencl.storage_view takes an NDArray and three numbers");
+      throw Error("tvm_coexec.opencl.storage_view takes an NDArray and three integers");
     }
     TVMValue v;
     v.v_handle = make_storage_view(static_cast<DLTensor*>(args[0].v_handle), args[1].v_int64, args[2].v_int64,
@@ -183,7 +183,7 @@ int storage_view(TVMValue* args, int* codes, int n, void* ret, void*) {
 int host_block(TVMValue* args, int*, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2) {
-      throw Error("tvm_coexec.opencl.host_block takes bytes and a device");
+      throw Error("tvm_coexec.opencl.host_block takes a number of bytes and a device number");
     }
     TVMValue v;
     v.v_handle = make_host_block(args[0].v_int64, static_cast<int>(args[1].v_int64));
@@ -195,13 +195,13 @@ int host_block(TVMValue* args, int*, int n, void* ret, void*) {
 
 // Adds the functions of the executor's sync points to a module of compiled functions: (module, names of the functions
 // that launch kernels, separated by spaces)
-int meeting_module(TVMValue* args, int* codes, int n, void* ret, void*) {
+int sync_point_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
-      throw Error("tvm_coexec.opencl.meeting_module takes a module and a string");
+      throw Error("tvm_coexec.opencl.sync_point_module takes a module and a string");
     }
     const std::vector<std::string> names = split_words(args[1].v_str);
-    return return_object(ret, make_meeting_module(args[0].v_handle, {names.begin(), names.end()}), kModuleHandle);
+    return return_object(ret, make_sync_point_module(args[0].v_handle, {names.begin(), names.end()}), kModuleHandle);
   });
 }
 
@@ -247,7 +247,7 @@ void register_globals() {
   register_global("tvm_coexec.opencl.host_view", host_view);
   register_global("tvm_coexec.opencl.storage_view", storage_view);
   register_global("tvm_coexec.opencl.host_block", host_block);
-  register_global("tvm_coexec.opencl.meeting_module", meeting_module);
+  register_global("tvm_coexec.opencl.sync_point_module", sync_point_module);
   register_global("tvm_coexec.opencl.waiting", waiting);
   register_global("tvm_coexec.opencl.source_module", source_module);
   register_global("profiling.timer.opencl", timer);
@@ -255,7 +255,7 @@ void register_globals() {
   if (g_build_source) {
     register_global("target.build.opencl", build);
   }
-  register_global("device_api.opencl", device_api);  // last, so that the others exist once it is visible
+  register_global("device_api.opencl", device_api);  // last: once it is visible, the others must exist
 }
 
 }  // namespace coexec
