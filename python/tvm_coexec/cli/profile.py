@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import sys
 
 from tvm_coexec.core.errors import CoExecError
 
 from . import checks
 from .model_argument import add_model
-
-CONNECT_S = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,19 +164,9 @@ def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
         return None
     if not args.rpc_key:
         raise CoExecError("--rpc-tracker needs --rpc-key, the device's key at the tracker")
-    text = args.rpc_tracker
-    if text is None:
-        host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
-        if not host or not port:
-            raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-        text = f"{host}:{port}"
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise CoExecError(f"--rpc-tracker: '{text}' is not of the form HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()  # TVM itself would try for a minute
-    except (OSError, OverflowError) as err:
-        raise CoExecError(
-            f"the tracker {text} can't be reached ({err}); start the tracker or correct --rpc-tracker"
-        ) from None
-    return host, int(port)
+    from tvm_coexec.remote import default_tracker, parse_reachable
+
+    tracker = args.rpc_tracker or default_tracker()
+    if tracker is None:
+        raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    return parse_reachable("tracker", tracker)
