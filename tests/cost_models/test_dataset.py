@@ -69,8 +69,8 @@ def test_of_two_measurements_the_shorter_counts(tmp_path):
     read = read_samples(path)
     assert [s.seconds for s in read.samples] == [1e-3, 5e-3] and len(read.usable) == 2
     assert [n["seconds"] for n in read.networks] == [0.9], "the last one of a network counts"
-    assert slow.disturbed and replace(WHOLE, pace=1.5).disturbed
-    assert not quick.disturbed and not FAILED.disturbed
+    assert slow.is_noisy and replace(WHOLE, pace=1.5).is_noisy
+    assert not quick.is_noisy and not FAILED.is_noisy
 
 
 def test_every_record_is_in_the_file_at_once(tmp_path):

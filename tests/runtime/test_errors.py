@@ -94,9 +94,9 @@ def test_a_kernel_that_the_module_lacks() -> None:
 
 
 @pytest.mark.opencl
-def test_saving_a_device_module_by_itself() -> None:
+def test_saving_a_device_module_alone() -> None:
     text = error_of(runtime.source_module("__kernel void k() {}", "k", []).save, "somewhere.cl")
-    assert text == "an OpenCL module can't be saved to 'somewhere.cl' by itself: use export_library of the whole module"
+    assert text == "an OpenCL module can't be saved to 'somewhere.cl' alone: use export_library of the whole module"
 
 
 @pytest.mark.llvm

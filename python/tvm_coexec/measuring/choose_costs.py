@@ -91,7 +91,7 @@ def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str)
             why,
         )
         return Chosen(load_generic(), "generic, of another board, since the devices are not here; give a profile")
-    found = profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
+    found = profiles.find_matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
     if found is None:
         return Chosen(measure(prepared, cpu, gpu, axis, notice=_NOTICE), "measured here")
     logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)

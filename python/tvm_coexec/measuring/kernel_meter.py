@@ -72,7 +72,7 @@ class KernelMeter:
             except Exception as err:  # one bad kernel must not end the run
                 yield piece, one_line(err)
                 continue
-            if timed.is_disturbed:
+            if timed.is_noisy:
                 again.append((piece, built, timed))
             else:
                 yield piece, timed

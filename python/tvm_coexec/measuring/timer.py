@@ -16,7 +16,7 @@ from tvm.contrib import graph_executor
 from tvm_coexec import remote, testbed
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.random_inputs import random_tensor
-from tvm_coexec.cost_models.dataset import is_disturbed
+from tvm_coexec.cost_models.dataset import is_noisy
 from tvm_coexec.executor.graph_json import Graph
 
 from . import host_info as machine
@@ -115,9 +115,9 @@ class Timed:
         return _spread(self.seconds)
 
     @property
-    def is_disturbed(self) -> bool:
+    def is_noisy(self) -> bool:
         """Whether something else may have slowed it down."""
-        return is_disturbed(self.spread, self.pace)
+        return is_noisy(self.spread, self.pace)
 
 
 def _spread(seconds: tuple[float, ...]) -> float:

@@ -22,7 +22,7 @@ TEST(faults, what_is_not_understood) {
   CHECK_EQ(message("launch:one"), "'launch:one' is not a fault: write, for example, launch:3:1:-5 or delay:500:7");
   CHECK(contains(message("launch:"), "is not a fault"));
   CHECK(contains(message("launch:1:1:1:1"), "is not a fault"));
-  CHECK(contains(message("launch:0"), "counted from 1"));
-  CHECK(contains(message("launch:1:1:5"), "below 0"));
+  CHECK(contains(message("launch:0"), "the number of the first call to fail, at least 1"));
+  CHECK(contains(message("launch:1:1:5"), "a negative OpenCL error code"));
   faults::clear();
 }

@@ -244,7 +244,7 @@ def header_of(run: Collection) -> dict[str, Any]:
 
 def _kernels(run: Collection, writer: SampleWriter) -> Summary:
     options = run.options
-    again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.disturbed and s.disturbed)}
+    again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.disturbed and s.is_noisy)}
     done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
     todo = [j for j in jobs if j.key not in done]
@@ -263,7 +263,7 @@ def _kernels(run: Collection, writer: SampleWriter) -> Summary:
             samples = [_sample(run, job, b) for job, b in zip(now, built, strict=True)]
             # What disturbs a machine lasts for seconds: another time, after the others, may be a better one.
             samples = [
-                s.shorter(_sample(run, job, b)) if s.disturbed else s
+                s.choose_shorter(_sample(run, job, b)) if s.is_noisy else s
                 for s, job, b in zip(samples, now, built, strict=True)
             ]
             for sample, request in zip(samples, requests, strict=True):
