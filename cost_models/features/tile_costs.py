@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .workload import Workload
+from .workload import Number, Workload
 
 # The coefficients of `tvm_coexec.opencl.schedules.windows`; a test compares them.
 LANES = 8
@@ -52,7 +52,7 @@ class _Windows:
     """Extents of n convolutions, shape (n, 1); formulas broadcast them over tiles."""
 
     def __init__(self, w: Workload):
-        def column(value) -> np.ndarray:
+        def column(value: Number) -> np.ndarray:
             return np.broadcast_to(np.asarray(value, np.float32), (w.size,))[:, None]
 
         self.repeated = column(w.batch) * column(w.groups)
@@ -68,11 +68,19 @@ class _Windows:
         self.exact = w.kind == "group_conv"  # its template has no guards
         self.at_c, self.at_h, self.at_w = (v[:, 0].astype(int) for v in (self.channels, self.rows, self.columns))
 
-    def count_inputs(self, h, w) -> np.ndarray:
+    def count_inputs(self, h: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Count the inputs of each channel that a tile of `h` rows and `w` columns reads."""
         return (h * self.sh + self.beyond_h) * (w * self.sw + self.beyond_w)
 
-    def min_cycles(self, lanes, weights, read, outputs, count, usable) -> np.ndarray:
+    def min_cycles(
+        self,
+        lanes: np.ndarray,
+        weights: np.ndarray,
+        read: np.ndarray,
+        outputs: np.ndarray,
+        count: np.ndarray,
+        usable: np.ndarray,
+    ) -> np.ndarray:
         """Return the cycles of all work-groups with the cheapest of some tiles, shape (n,).
 
         The start of a block of input channels is neglected: a few cycles in thousands.
@@ -189,8 +197,8 @@ def _channel_table(exact: bool) -> np.ndarray:
     """Return two tiles for each number of channels: with the fullest vectors, and with fewer copies of the input."""
     table = np.ones((_MAX_CHANNELS, 2), np.float32)
     for extent in range(1, _MAX_CHANNELS):
-        sizes = set(_divisors(extent, 64)) | (set() if exact else {s for s in _GUARDED if s < extent})
-        sizes = sorted(s for s in sizes if s >= min(LANES, extent)) or [1]
+        possible = set(_divisors(extent, 64)) | (set() if exact else {s for s in _GUARDED if s < extent})
+        sizes = sorted(s for s in possible if s >= min(LANES, extent)) or [1]
         costs = [[_channels_cost(extent, s, copied) for s in sizes] for copied in (0.5, 3.0)]
         table[extent] = [sizes[c.index(min(c))] for c in costs]
     return table

@@ -165,7 +165,6 @@ def require_xgboost():
 
 def tree_nodes(text: str) -> list[list[float]]:
     """Return the nodes of one tree of XGBoost's JSON dump, in breadth-first order."""
-
     queue, nodes = [json.loads(text)], []
     while queue:
         node = queue.pop(0)
