@@ -165,7 +165,7 @@ class Samples:
         Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
     references : dict of str to float
         Shortest seconds of the reference kernel, by device.
-    meetings : list of float
+    round_trips : list of float
         Seconds of a round trip of 4096 bytes through a kernel on an idle GPU, without the kernel's own time.
     enqueues : list of float
         Launch overhead in seconds.
@@ -181,7 +181,7 @@ class Samples:
     samples: list[Sample] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
     references: dict[str, float] = field(default_factory=dict)
-    meetings: list[float] = field(default_factory=list)
+    round_trips: list[float] = field(default_factory=list)
     enqueues: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
@@ -217,7 +217,7 @@ class Samples:
             device, seconds = str(record["device"]), float(record["seconds"])
             self.references[device] = min(seconds, self.references.get(device, seconds))
         elif kind == "meeting":
-            self.meetings.append(float(record["seconds"]))
+            self.round_trips.append(float(record["seconds"]))
         elif kind == "enqueue":
             self.enqueues.append(float(record["seconds"]))
         elif kind == "contention":

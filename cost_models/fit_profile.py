@@ -136,8 +136,8 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
             found[name] = fit_link(copies)
     if samples.enqueues:
         found["enqueue_s"] = _round(np.median(samples.enqueues))
-    if samples.meetings:  # a round trip through a kernel, whose launch overhead is counted separately
-        found["sync_s"] = max(0.0, _round(np.median(samples.meetings) - found.get("enqueue_s", profile.enqueue_s)))
+    if samples.round_trips:  # a round trip through a kernel, whose launch overhead is counted separately
+        found["sync_s"] = max(0.0, _round(np.median(samples.round_trips) - found.get("enqueue_s", profile.enqueue_s)))
     contention, networks = dict(profile.contention), dict(profile.networks)
     for device in DEVICES:
         pairs = [c for c in samples.contention if c["device"] == device]

@@ -65,7 +65,7 @@ def address() -> Iterator[str]:
         process.wait(PATIENCE_S)
 
 
-def test_a_residual_crosses_beside_its_branch():
+def test_a_residual_crosses_alongside_its_branch():
     mod = models.residual_net()
     # kernels: conv, pool, conv of the branch, | conv, projection + sum, ...
     found = split_at(mod, None, cut_plan(mod, 3))

@@ -76,7 +76,7 @@ def edited(path: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
+def test_a_plan_is_made_shown_and_replayed(planned, model_file, profile_file):
     from tvm_coexec import CoExecPartition, plan_of
     from tvm_coexec.measuring.read_model import load_model
     from tvm_coexec.pass_context import deployment_context

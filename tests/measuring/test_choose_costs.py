@@ -33,7 +33,7 @@ def test_measuring_on_request_only_where_the_devices_are():
 
 
 def test_profiles_that_come_with_the_package(monkeypatch, caplog):
-    assert "generic" in profiles.names() and profiles.path_of("nobody's") is None
+    assert "generic" in profiles.names() and profiles.path_of("unknown") is None
     split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")
     assert tvm_coexec.plan_of(split).costs.startswith("generic: ")
     for name in profiles.names():
@@ -71,7 +71,7 @@ def test_without_a_profile_of_these_devices_kernels_are_measured_with_a_notice(m
         caplog.clear()
         with caplog.at_level(logging.WARNING, "tvm_coexec"):
             split = tvm_coexec.partition_for_coexec(models.conv_chain(1))
-        assert ("are measured on both devices now" in caplog.text) == notice
+        assert ("measuring this model's kernels on both devices" in caplog.text) == notice
         assert tvm_coexec.plan_of(split).costs.startswith("measured here")
 
 

@@ -198,7 +198,7 @@ def test_a_kernel_is_asked_for_once(monkeypatch):
     assert len(asked) == before + 2
 
 
-def test_asking_leaves_nothing_behind():
+def test_the_check_leaves_no_state():
     """TVM's own compiler must not hand out kernels that were emptied, nor stay silent about untuned ones."""
     info, silent = te_compiler.libinfo, autotvm.GLOBAL_SCOPE.silent
     te_compiler.get().clear()

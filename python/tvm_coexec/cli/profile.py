@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         bed = testbed.prepare()
     from tvm_coexec.measuring.collect.collector import Options, collect
     from tvm_coexec.measuring.collect.redescribe import describe_again
-    from tvm_coexec.measuring.read_model import designed, load_models
+    from tvm_coexec.measuring.read_model import load_models, make_designed_model
 
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
     if not names and not args.designed:
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if args.input_shapes and not names:
         raise CoExecError("--input-shapes has no effect without a model: name the model, or leave it out")
     models = load_models(names, args.input_shapes) if names else []
-    models += [designed(args.designed)] if args.designed else []
+    models += [make_designed_model(args.designed)] if args.designed else []
     if args.describe_again:
         changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
         print(f"{args.output}: updated the descriptions of {changed} samples; {unknown} belong to other models")
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         tracker=tracker,
         key=args.rpc_key or "",
         retry=args.retry,
-        disturbed=args.disturbed,
+        noisy=args.disturbed,
     )
     done = collect(models, args.output, options)
     each = f", {done.seconds / done.measured:.2f} s each" if done.measured else ""
