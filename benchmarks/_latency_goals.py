@@ -14,9 +14,9 @@ from benchmarks import _common, _latency_data
 from benchmarks._latency_data import Measured
 from tvm_coexec.cost_models import AnalyticModel, Workload, read_samples
 from tvm_coexec.cost_models.dataset import Sample
-from tvm_coexec.cost_models.features.workload import groups_of
+from tvm_coexec.cost_models.features.workload import group_by_class
 from tvm_coexec.cost_models.fit_profile import fit_network_correction
-from tvm_coexec.cost_models.models.adjust import representative, transfer_model
+from tvm_coexec.cost_models.models.adjust import select_representative, transfer_model
 
 # Own networks that are in no training set.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet")
@@ -130,7 +130,7 @@ def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
                 if other == phone:
                     continue
                 for n in _FEW:
-                    picked = representative(train.workloads, n)
+                    picked = select_representative(train.workloads, n)
                     workloads = [train.workloads[i] for i in picked]
                     reached[n].append(_hits(transfer_model(models[other], workloads, train.seconds[picked]), test))
     base = statistics.mean(full)
@@ -194,7 +194,7 @@ def speeds(args: _common.Arguments) -> list[tuple[str, float, float]]:
     model = AnalyticModel().fit(kernels, seconds)
     fit_s = time.perf_counter() - start
     # as a planner holds them: one workload a class, whose numbers are arrays
-    many = [w for w, _ in groups_of((kernels * (10000 // len(kernels) + 1))[:10000])[0]]
+    many = [w for w, _ in group_by_class((kernels * (10000 // len(kernels) + 1))[:10000])[0]]
     one = min(_timed(lambda: model.predict(kernels[0]), 200) for _ in range(5))
     together = min(_timed(lambda: model.predict(many), 1) for _ in range(5))
     return [

@@ -1,4 +1,4 @@
-"""Latency models and the costs that planners ask for. Nothing here imports TVM."""
+"""Cost models: latency models, and the costs through which the planner uses them. Nothing here imports TVM."""
 
 from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples

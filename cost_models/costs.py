@@ -1,4 +1,4 @@
-"""What a planner asks of a cost model, and what moving data costs."""
+"""The interface of cost models, and links."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Link:
     per_byte_s: float
 
     def seconds(self, nbytes: Number) -> Number:
-        """Seconds to move `nbytes` bytes, a number or an array; 0 where there are none."""
+        """Return the seconds to move `nbytes` bytes, a number or an array; 0 for 0 bytes."""
         return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
 
 
-# Where nothing was measured: a driver's call, and 5 GB/s.
+# For links that were not measured: a call of the driver, and 5 GB/s.
 DEFAULT_LINK = Link(5e-5, 2e-10)
 DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
 
@@ -41,30 +41,30 @@ DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
 class Costs(ABC):
     """Predicted seconds of kernels, shares and copies on a pair of devices.
 
-    A cost model is a subclass with `whole_s`, `shares_s` and `slowdown`. Everything else has a default, to be replaced
-    where more is known.
+    A cost model is a subclass with `whole_s`, `shares_s` and `slowdown`. Everything else has a default, which a
+    subclass replaces if it knows more.
 
     Attributes
     ----------
     description : str
-        Where the numbers come from, for plans and reports.
+        Origin of the numbers, for plans and reports.
     upload, download : Link
         Copies from the CPU to the GPU and back.
     host_copy : Link
-        A slice or a concatenation on the CPU, per byte written.
+        A slice or concatenation on the CPU, by bytes written.
     sync_s : float
-        What the host waits for the GPU at each copy back, beyond the copy and the GPU's work.
+        Seconds that the host waits for the GPU at each download, in addition to the copy and the GPU's work.
     enqueue_s : float
-        Launch overhead: what the host spends to enqueue one kernel on the GPU.
+        Launch overhead: seconds that the host spends to enqueue one kernel on the GPU.
     memory : {"copied", "mapped", "shared"}
-        How plans are made to hand tensors over: by copies; by mapping memory that both devices have, which takes the
-        links' constants; or through memory that both see at once, where only `sync_s` is left.
+        How tensors cross between the devices: by copies; by mapping memory that both devices address, which costs the
+        constants of the links; or in memory that both access without calls, which costs `sync_s` only.
     plan_factor : float
-        Co-run calibration: how many times longer the devices' shares take than predicted, as seen in verified plans.
+        Co-run calibration: measured over predicted time of shares, as learnt from verified plans.
     power : Power or None
-        Watts of the devices; the objectives energy and edp need it.
+        Power of the devices, which the objectives energy and edp need.
     error : mapping of str to float
-        Relative error of the sum over a network's kernels, by device; empty if unknown. A plan's margin follows it.
+        Relative error of the sum over a network's kernels, by device; empty if unknown. The margin is derived from it.
     """
 
     description: str = "a cost model of the user's own"
@@ -80,42 +80,42 @@ class Costs(ABC):
 
     @abstractmethod
     def whole_s(self, device: Device, kernel: Kernel) -> float:
-        """Seconds of the undivided kernel on a device."""
+        """Return the seconds of the whole kernel on a device."""
 
     @abstractmethod
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
-        """Seconds of the kernel on each output range along `dim`, shape (n,); an empty range takes no time."""
+        """Return the seconds of the share of each output range along `dim`, shape (n,); 0 for empty ranges."""
 
     @abstractmethod
     def slowdown(self, device: Device) -> float:
-        """Co-run slowdown: how many times longer a device takes while the other one works, too (shared memory)."""
+        """Return the co-run slowdown: how many times as long a device takes while the other one works, too."""
 
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
-        """`whole_s` of many kernels, shape (n,); replace it where a model is faster on a batch."""
+        """Return `whole_s` of many kernels, shape (n,); to be replaced by models that are faster on a batch."""
         return np.array([self.whole_s(device, k) for k in kernels], float)
 
     def shares_of_many(self, device: Device, requests: Sequence[tuple[Kernel, int, np.ndarray]]) -> list[np.ndarray]:
-        """`shares_s` of many kernels; replace it where a model is faster on a batch.
+        """Return `shares_s` of many kernels; to be replaced by models that are faster on a batch.
 
         Parameters
         ----------
         device : {"cpu", "gpu"}
         requests : sequence of (Kernel, int, array)
-            Kernel, dimension, and ranges of shape (n, 2), none of them empty.
+            Kernel, dimension, and non-empty ranges of shape (n, 2).
 
         Returns
         -------
-        list of array
-            Seconds, of shape (n,) each.
+        list of array, shape (n,)
+            Seconds.
         """
         return [np.asarray(self.shares_s(device, kernel, dim, rows), float) for kernel, dim, rows in requests]
 
     def has_failed(self, device: Device, kernel: Kernel) -> bool:
-        """Whether the kernel was tried on the device and failed there."""
+        """Whether measuring the kernel on the device has failed."""
         return False
 
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
-        """Measured seconds of the whole graph on one device; `None` where it was not measured."""
+        """Return the measured seconds of the whole graph on one device; `None` if it was not measured."""
         return None
 
 
@@ -129,9 +129,10 @@ class Roofline:
 
 
 class AnalyticCosts(Costs):
-    """A roofline for each device: the larger of compute and memory time, plus the launch.
+    """A roofline for each device: the larger of compute and memory time, plus the launch (Williams et al., CACM 2009).
 
-    For devices that were not measured. It separates compute-intensive kernels from light ones; it can't place a cut.
+    For devices that were not measured. It distinguishes compute-intensive kernels from cheap ones, but is too coarse to
+    choose cuts.
 
     Parameters
     ----------
@@ -160,12 +161,12 @@ class AnalyticCosts(Costs):
         return roof.launch_s + max(kernel.flops / roof.flops_per_s, nbytes / roof.bytes_per_s)
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
-        """See `Costs.shares_s`; time scales with the share of the output."""
+        """See `Costs.shares_s`; time is linear in the output rows."""
         launch, total = self.devices[device].launch_s, self.whole_s(device, kernel)
         extent = kernel.axis(dim).extent
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, launch + (total - launch) * rows / extent, 0.0)
 
     def slowdown(self, device: Device) -> float:
-        """See `Costs.slowdown`; a roofline has none."""
+        """See `Costs.slowdown`; always 1."""
         return 1.0

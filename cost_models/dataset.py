@@ -1,9 +1,9 @@
-"""Measured kernels in a file: one JSON object a line, appended as they are measured.
+"""Datasets: files of measurements in JSON lines, appended while measuring.
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
-``sample`` (a kernel or a share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
-``enqueue``, ``contention``, ``network`` or ``plan``. A run that is cut off leaves at most a torn last line, which is
-dropped when the file is read again; any other damage is an error that names the line. Nothing here imports TVM.
+``sample`` (a kernel or share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
+``enqueue``, ``contention``, ``network`` or ``plan``. A run that is interrupted leaves at most an incomplete last line,
+which readers drop; any other damage is an error that names the line.
 """
 
 from __future__ import annotations
@@ -27,59 +27,59 @@ VERSION = 1
 KIND = "samples"
 DEVICES = ("cpu", "gpu")
 LINKS = ("upload", "download", "host_copy")
-# What two files must agree on so that their times may be mixed.
-SAME = ("devices", "tvm", "schedules")
+# Fields of the header that must be equal for measurements to be comparable.
+SETTING_KEYS = ("devices", "tvm", "schedules")
 
-# Above these a measurement may be too long.
-DISTURBED_SPREAD, DISTURBED_PACE = 0.2, 1.2
+# Relative spread and reference drift above which a measurement is noisy.
+MAX_SPREAD, MAX_DRIFT = 0.2, 1.2
 
 Key = tuple[str, str, int, "tuple[int, int] | None"]
 
 
-def is_disturbed(spread: float, pace: float) -> bool:
-    """Whether something else may have slowed a measurement down.
+def is_noisy(spread: float, pace: float) -> bool:
+    """Whether other load or throttling may have affected a measurement.
 
     Parameters
     ----------
     spread : float
-        Median of the repeats over the shortest, less 1.
+        Relative spread: median of the repeats over the shortest one, minus 1.
     pace : float
-        How many times its shortest time the reference kernel took.
+        Reference drift: time of the reference kernel over its shortest time.
     """
-    return spread > DISTURBED_SPREAD or pace > DISTURBED_PACE
+    return spread > MAX_SPREAD or pace > MAX_DRIFT
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One kernel, or one device's share of it, as measured.
+    """Measurement of a kernel, or of one device's share of it.
 
     Attributes
     ----------
     device : str
         ``cpu`` or ``gpu``.
     workload : Workload
-        Its numbers are plain ones.
+        Of one kernel: its numbers are scalars.
     seconds : float
-        The shortest of the repeats: what else runs on a machine only ever adds. 0 when `error` says why.
+        The shortest of the repeats, since other load only adds time. 0 if there is an `error`.
     spread : float
-        Median of the repeats over the shortest, less 1.
+        Relative spread (see `is_noisy`).
     repeats : int
     network : str
-        Name of the model that it comes from; ``designed`` for the designed sample.
+        Name of the model; ``designed`` for the designed set of kernels.
     kernel, signature : str
         Name and signature of the kernel (see `Kernel`).
     dim : int
-        Output dimension that was divided; -1 for a whole kernel, and for the reduction.
+        Output dimension that is split; -1 for a whole kernel and for the reduction.
     rows : (int, int) or None
-        Output range of the share (of the reduction: range of input channels); `None` for a whole kernel.
+        Output range of the share (for the reduction: range of input channels); `None` for a whole kernel.
     load : float
-        Cores that other processes used while it was timed.
+        Cores that other processes used meanwhile.
     mhz : float
-        Clock of the CPU then; 0 where it can't be read.
+        Clock of the CPU; 0 if it can't be read.
     pace : float
-        How many times its shortest time a kernel that is always the same took on the device then.
+        Reference drift (see `is_noisy`).
     error : str
-        Why it could not be measured; empty when it was.
+        Why it could not be measured; empty if it was.
     """
 
     device: str
@@ -99,22 +99,22 @@ class Sample:
 
     @property
     def key(self) -> Key:
-        """What is one measurement, however often it was made."""
+        """Identifies what was measured; equal for repeated measurements."""
         return (self.device, self.signature, self.dim, self.rows)
 
     @property
-    def disturbed(self) -> bool:
-        """Whether something else may have slowed it down: the repeats differ, or the device was not at its pace."""
-        return not self.error and is_disturbed(self.spread, self.pace)
+    def is_noisy(self) -> bool:
+        """Whether the repeats differ, or the reference kernel drifted, by more than the limits."""
+        return not self.error and is_noisy(self.spread, self.pace)
 
-    def shorter(self, other: Sample) -> Sample:
-        """The better of two measurements of the same: one that has a time, and of two times the shorter."""
+    def choose_shorter(self, other: Sample) -> Sample:
+        """Return the better of two measurements of the same key: one without an error, else the shorter."""
         if self.error or other.error:
             return other if self.error else self
         return other if other.seconds < self.seconds else self
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return JSON values."""
         d: dict[str, Any] = {"record": "sample", "device": self.device, "seconds": self.seconds}
         d |= {"spread": round(self.spread, 4), "repeats": self.repeats, "network": self.network, "kernel": self.kernel}
         if self.rows is not None:
@@ -126,7 +126,7 @@ class Sample:
 
     @staticmethod
     def from_json(d: dict[str, Any]) -> Sample:
-        """What `to_json` made; raises `CoExecError`, `KeyError`, `TypeError` or `ValueError` for anything else."""
+        """Read the values of `to_json`; raise `CoExecError`, `KeyError`, `TypeError` or `ValueError` for others."""
         if d["device"] not in DEVICES:
             raise ValueError(f"device '{d['device']}'")
         made = Sample(
@@ -152,110 +152,110 @@ class Sample:
 
 @dataclass
 class Samples:
-    """All records of a file.
+    """All records of a dataset.
 
     Attributes
     ----------
     header : dict
         ``version``, ``kind``, ``devices`` (per device ``target``, ``name`` and, for the CPU, ``threads``), ``tvm``,
-        ``schedules`` (a digest), and what else describes the setting.
+        ``schedules`` (a digest), and other properties of the setting.
     samples : list of Sample
-        One for each key: of several measurements the shortest.
+        One per key: the shortest of repeated measurements.
     links : list of dict
         Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
     references : dict of str to float
-        Per device the shortest seconds of a kernel that is always the same: how fast the device was.
-    meetings : list of float
-        Seconds from handing 4096 bytes to an idle GPU to having its answer back, less the kernel's own time.
+        Shortest seconds of the reference kernel, by device.
+    round_trips : list of float
+        Seconds of a round trip of 4096 bytes through a kernel on an idle GPU, without the kernel's own time.
     enqueues : list of float
-        Seconds that the CPU spends on handing one kernel to the GPU.
+        Launch overhead in seconds.
     contention : list of dict
         ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``.
     networks : list of dict
-        ``network``, ``device``, ``kernels``, ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
+        ``network``, ``device``, ``kernels`` (count), ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
     plans : list of PlanRecord
-        Verified plans, in files of their own (see `tvm_coexec.measuring.verify`).
+        Verified plans, which are in separate files (see `tvm_coexec.measuring.verify`).
     """
 
     header: dict[str, Any]
     samples: list[Sample] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
     references: dict[str, float] = field(default_factory=dict)
-    meetings: list[float] = field(default_factory=list)
+    round_trips: list[float] = field(default_factory=list)
     enqueues: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
     plans: list[PlanRecord] = field(default_factory=list)
-    _at: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
+    _positions: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def usable(self) -> list[Sample]:
-        """Those that have a time."""
+        """Samples without an error."""
         return [s for s in self.samples if not s.error]
 
     def of(self, device: str) -> list[Sample]:
-        """A device's samples that have a time."""
+        """Return a device's samples without an error."""
         return [s for s in self.usable if s.device == device]
 
-    def _take(self, sample: Sample) -> None:
-        at = self._at.setdefault(sample.key, len(self.samples))
+    def _merge(self, sample: Sample) -> None:
+        at = self._positions.setdefault(sample.key, len(self.samples))
         if at == len(self.samples):
             self.samples.append(sample)
         else:
-            self.samples[at] = self.samples[at].shorter(sample)
+            self.samples[at] = self.samples[at].choose_shorter(sample)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Take in one record; raises like `Sample.from_json`."""
+        """Add one record; raises the errors of `Sample.from_json`."""
         kind = record["record"]
         if kind == "sample":
-            self._take(Sample.from_json(record))
+            self._merge(Sample.from_json(record))
         elif kind == "copy":
             if record["link"] not in LINKS:
                 raise ValueError(f"link '{record['link']}'")
-            self.links.append({"link": record["link"], **_numbers(record, "bytes", "seconds")})
+            self.links.append({"link": record["link"], **_read_numbers(record, "bytes", "seconds")})
         elif kind == "reference":
             device, seconds = str(record["device"]), float(record["seconds"])
             self.references[device] = min(seconds, self.references.get(device, seconds))
         elif kind == "meeting":
-            self.meetings.append(float(record["seconds"]))
+            self.round_trips.append(float(record["seconds"]))
         elif kind == "enqueue":
             self.enqueues.append(float(record["seconds"]))
         elif kind == "contention":
             Workload.from_json(record["workload"])
             fixed = {"device": str(record["device"]), "workload": record["workload"]}
-            self.contention.append(fixed | _numbers(record, "alone_s", "together_s"))
+            self.contention.append(fixed | _read_numbers(record, "alone_s", "together_s"))
         elif kind == "network":
             fixed = {"network": str(record["network"]), "device": str(record["device"])}
-            rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one counts
-            self.networks = [*rest, fixed | _numbers(record, "kernels", "sum_s", "seconds")]
+            rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one is kept
+            self.networks = [*rest, fixed | _read_numbers(record, "kernels", "sum_s", "seconds")]
         elif kind == "plan":
             self.plans.append(PlanRecord.from_json(record))
         else:
             raise ValueError(f"record '{kind}'")
 
 
-def _numbers(record: dict[str, Any], *names: str) -> dict[str, float]:
+def _read_numbers(record: dict[str, Any], *names: str) -> dict[str, float]:
     return {n: float(record[n]) for n in names}
 
 
 def read_samples(path: str | os.PathLike) -> Samples:
-    """The records of a file.
+    """Read a dataset.
 
     Parameters
     ----------
     path : str or path
-        What `SampleWriter` wrote. A torn last line is left out, with a warning.
+        A file of `SampleWriter`. An incomplete last line is dropped with a warning.
 
     Raises
     ------
     CoExecError
-        Naming file and line when the file can't be read, is something else, or is damaged.
+        If the file can't be read, is not a dataset, or is damaged; the text names the file and line.
     """
     path = os.fspath(path)
-    lines, torn = _lines(path)
-    header = _header(path, lines)
+    lines, torn = _read_lines(path)
+    header = _check_header(path, lines)
     if torn:
-        logger.warning("%s: the last line is incomplete (a run was cut off) and left out", path)
+        logger.warning("%s: the last line is incomplete (a run was interrupted) and is left out", path)
     samples = Samples(header)
     for number, line in enumerate(lines[1:], 2):
         try:
@@ -268,8 +268,8 @@ def read_samples(path: str | os.PathLike) -> Samples:
     return samples
 
 
-def _lines(path: str) -> tuple[list[str], bool]:
-    """The complete lines of a file, and whether something stands behind the last of them."""
+def _read_lines(path: str) -> tuple[list[str], bool]:
+    """Return the complete lines of a file, and whether an incomplete one follows."""
     try:
         with open(path, encoding="utf-8", errors="replace") as f:
             text = f.read()
@@ -279,7 +279,7 @@ def _lines(path: str) -> tuple[list[str], bool]:
     return [line for line in lines[:-1] if line.strip()], bool(lines[-1].strip())
 
 
-def _header(path: str, lines: list[str]) -> dict[str, Any]:
+def _check_header(path: str, lines: list[str]) -> dict[str, Any]:
     try:
         header = json.loads(lines[0])
     except (ValueError, IndexError):
@@ -296,23 +296,24 @@ def _header(path: str, lines: list[str]) -> dict[str, Any]:
 
 
 class SampleWriter:
-    """Appends records to a file, each written through at once.
+    """Appends records to a dataset and flushes after each.
 
     Parameters
     ----------
     path : str
-        Made when it is not there. Otherwise its header must agree with `header` in devices, TVM and schedules.
+        Created if it does not exist. Otherwise its header must equal `header` in devices, TVM and schedules.
     header : dict
         See `Samples`; version and kind are added.
 
     Attributes
     ----------
     found : Samples
-        What the file held before; `write` does not add to it.
+        The records that the file had before; `write` does not add to it.
 
     Raises
     ------
     CoExecError
+        If the file can't be read or written, or its header differs.
     """
 
     def __init__(self, path: str, header: dict[str, Any]):
@@ -321,21 +322,21 @@ class SampleWriter:
         self._file: IO[str] | None = None
         if os.path.exists(path) and os.path.getsize(path):
             self.found = read_samples(path)
-            _same(path, self.found.header, header)
+            _check_setting(path, self.found.header, header)
             self._open("r+")
-            _drop_torn_line(self._file)
+            _drop_incomplete_line(self._file)
         else:
             self.found = Samples(header)
             self._open("w")
-            self._line(header)
+            self._write_line(header)
 
     def _open(self, mode: str) -> None:
         try:
             self._file = open(self.path, mode, encoding="utf-8")  # noqa: SIM115 (held until close)
         except OSError as err:
-            raise CoExecError(f"can't write {self.path}: {err.strerror}; choose another place") from None
+            raise CoExecError(f"can't write {self.path}: {err.strerror}; choose another path") from None
 
-    def _line(self, value: dict[str, Any]) -> None:
+    def _write_line(self, value: dict[str, Any]) -> None:
         assert self._file is not None
         try:
             self._file.write(json.dumps(value, separators=(",", ":")) + "\n")
@@ -345,7 +346,7 @@ class SampleWriter:
 
     def write(self, record: Sample | PlanRecord | dict[str, Any]) -> None:
         """Append one record (see `Samples.add`)."""
-        self._line(record if isinstance(record, dict) else record.to_json())
+        self._write_line(record if isinstance(record, dict) else record.to_json())
 
     def close(self) -> None:
         """Close the file."""
@@ -360,8 +361,8 @@ class SampleWriter:
         self.close()
 
 
-def _drop_torn_line(file: IO[str] | None) -> None:
-    """Cut a file behind its last complete line, and stand there."""
+def _drop_incomplete_line(file: IO[str] | None) -> None:
+    """Truncate a file after its last complete line, and seek to its end."""
     assert file is not None
     raw = file.buffer  # type: ignore[attr-defined]
     end = raw.seek(0, os.SEEK_END)
@@ -378,8 +379,8 @@ def _drop_torn_line(file: IO[str] | None) -> None:
     raw.seek(keep)
 
 
-def _same(path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    for name, before, now in _differences(old, new):
+def _check_setting(path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name, before, now in _find_differences(old, new):
         hint = " (--test-bed, or TVM_NUM_THREADS)" if name == "cpu threads" else ""
         raise CoExecError(
             f"{path} was measured with another setting ({name}: '{before}' there, '{now}' now); give another file "
@@ -387,8 +388,8 @@ def _same(path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name in SAME:
+def _find_differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in SETTING_KEYS:
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
             for device in DEVICES:

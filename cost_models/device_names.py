@@ -1,4 +1,4 @@
-"""How profiles name devices and targets, and in what two pairs of devices differ."""
+"""Names of devices and targets in profiles, and differences between pairs of devices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .dataset import DEVICES, Samples
 
 
 def name_device(name: str, threads: str = "") -> str:
-    """The name of a device in profiles: its model and, of a CPU, the number of threads that TVM's code runs on."""
+    """Return the name of a device in profiles: its model and, for a CPU, the number of threads of TVM's code."""
     return f"{name}, threads: {threads}" if threads else name
 
 
@@ -21,12 +21,12 @@ def devices_of(samples: Samples) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def find_difference(a: Mapping[str, Mapping[str, str]], b: Mapping[str, Mapping[str, str]]) -> str:
-    """The first property in which two pairs of devices differ, in words; empty where there is none.
+    """Describe the first property in which two pairs of devices differ; empty if there is none.
 
     Parameters
     ----------
     a, b : mapping of str to mapping of str to str
-        Property by name and device. An empty or missing text is unknown, which is no difference.
+        Property by name and device. An empty or missing text is unknown and does not count as a difference.
     """
     for what, by_device in a.items():
         for device, text in by_device.items():

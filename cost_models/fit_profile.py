@@ -1,4 +1,4 @@
-"""A profile from samples: fitted to them, transferred to another device by few of them, or refined by newer ones."""
+"""Fit a profile to a dataset, transfer it to other devices with few samples, or refine it with new ones."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from .device_names import devices_of, find_difference
 from .features.workload import Workload
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
-from .models.base import LatencyModel, check_samples, folds_by_kernel
+from .models.base import LatencyModel, assign_folds, check_samples
 from .models.boosted import BoostedModel
-from .models.regression import non_negative_sum, rounded
+from .models.regression import fit_non_negative, round_digits
 from .plan_records import fit_plan_factor
 from .profile import LINKS, Profile
 from .profile_costs import NetworkCorrection
 
 
 def fit_profile(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 4096) -> Profile:
-    """A profile of everything that was measured.
+    """Fit a profile to a dataset.
 
     Parameters
     ----------
     samples : Samples
     boosted : bool
-        Add boosted residuals, at tens of kilobytes a device.
+        Add boosted residuals, which take tens of kilobytes per device.
     description : str
-        What plans say of the profile; made from the header if empty.
+        Description in plans; derived from the header if empty.
     max_bytes : int
-        Largest size of each device's model.
+        Maximum size of each device's model.
 
     Returns
     -------
@@ -45,12 +45,12 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
     Raises
     ------
     CoExecError
-        When a device has no usable sample.
+        If a device has no usable sample.
     """
     targets, names = devices_of(samples)
     models, errors = {}, {}
     for device in DEVICES:
-        workloads, seconds = _arrays(samples, device)
+        workloads, seconds = _training_data(samples, device)
         work_groups = device == "gpu" and runs_on_cpu_cores(names["gpu"])
 
         def make(work_groups: bool = work_groups) -> LatencyModel:
@@ -62,34 +62,34 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
         errors[device] = _cross_validate(make, samples.of(device), workloads, seconds)
     text = description or _describe(samples)
     profile = Profile(models, error=errors, description=text, targets=targets, names=names)
-    return _fit_surroundings(profile, samples)
+    return _fit_system(profile, samples)
 
 
 def transfer_profile(profile: Profile, samples: Samples) -> Profile:
-    """A profile of another device, from this one and a few samples of that device.
+    """Transfer a profile to other devices, with a few of their samples.
 
     Parameters
     ----------
     profile : Profile
-        It stays as it is.
+        It is not changed.
     samples : Samples
-        10 to 50 kernels are enough (see `representative`).
+        10 to 50 kernels are enough (see `select_representative`).
 
     Raises
     ------
     CoExecError
-        When the profile has other models than analytic ones.
+        If the profile has models other than analytic ones.
     """
-    return _move(profile, samples, transfer_model, _describe(samples) + ", from another device's profile")
+    return _adapt(profile, samples, transfer_model, _describe(samples) + ", from another device's profile")
 
 
 def refine_profile(profile: Profile, samples: Samples) -> Profile:
-    """A profile with newer samples of the same devices; raises like `transfer_profile`."""
-    return _move(profile, samples, refine_model, profile.description)
+    """Refine a profile with new samples of the same devices; raises the errors of `transfer_profile`."""
+    return _adapt(profile, samples, refine_model, profile.description)
 
 
 def find_other_device(profile: Profile, samples: Samples) -> str:
-    """In what the samples' devices and targets differ from the profile's; empty where they are the same."""
+    """Describe how the devices and targets of a dataset differ from the profile's; empty if they are the same."""
     if not samples.header.get("devices"):
         return ""
     targets, names = devices_of(samples)
@@ -100,35 +100,35 @@ def find_other_device(profile: Profile, samples: Samples) -> str:
 def fit_network_correction(
     kernels: Sequence[float], sums_s: Sequence[float], seconds: Sequence[float]
 ) -> NetworkCorrection:
-    """Coefficients with the least relative error, not negative.
+    """Fit non-negative coefficients with the least relative error.
 
     Parameters
     ----------
     kernels, sums_s, seconds : sequence of float
-        Per network: number of kernels, sum of their times, and time end to end. Of fewer than four networks only the
-        factor `NetworkCorrection.c` is fitted.
+        For each network: number of kernels, sum of their times, and time end to end. With fewer than four networks only
+        the factor `NetworkCorrection.c` is fitted.
     """
     x = np.stack([np.ones(len(seconds)), np.asarray(kernels, float), np.asarray(sums_s, float)], 1)
     y = np.asarray(seconds, float)
     if len(y) >= 4:
-        return NetworkCorrection(*rounded(non_negative_sum(x, y)))
+        return NetworkCorrection(*round_digits(fit_non_negative(x, y)))
     return NetworkCorrection(0.0, 0.0, _round(np.median(y / x[:, 2])))
 
 
-def _move(profile: Profile, samples: Samples, move: Callable[..., AnalyticModel], description: str) -> Profile:
+def _adapt(profile: Profile, samples: Samples, adapt: Callable[..., AnalyticModel], description: str) -> Profile:
     models = {}
     for device, model in profile.devices.items():
         if not isinstance(model, AnalyticModel):
             raise CoExecError(f"a profile with a '{model.name}' model can't be transferred or refined; fit a new one")
-        moved = move(model, *_arrays(samples, device)) if samples.of(device) else model
+        moved = adapt(model, *_training_data(samples, device)) if samples.of(device) else model
         models[device] = moved.for_device(device)
     targets, names = devices_of(samples)
     moved_profile = replace(profile, devices=models, description=description, targets=targets, names=names)
-    return _fit_surroundings(moved_profile, samples)
+    return _fit_system(moved_profile, samples)
 
 
-def _fit_surroundings(profile: Profile, samples: Samples) -> Profile:
-    """The profile with what the samples say beyond kernels: links, contention, networks, plans."""
+def _fit_system(profile: Profile, samples: Samples) -> Profile:
+    """Fit everything except kernels: links, co-run slowdown, networks and plans."""
     found: dict[str, Any] = {}
     for name in LINKS:
         copies = [c for c in samples.links if c["link"] == name]
@@ -136,8 +136,8 @@ def _fit_surroundings(profile: Profile, samples: Samples) -> Profile:
             found[name] = fit_link(copies)
     if samples.enqueues:
         found["enqueue_s"] = _round(np.median(samples.enqueues))
-    if samples.meetings:  # the round trip of a small tensor through a kernel, whose launch is counted on its own
-        found["sync_s"] = max(0.0, _round(np.median(samples.meetings) - found.get("enqueue_s", profile.enqueue_s)))
+    if samples.round_trips:  # a round trip through a kernel, whose launch overhead is counted separately
+        found["sync_s"] = max(0.0, _round(np.median(samples.round_trips) - found.get("enqueue_s", profile.enqueue_s)))
     contention, networks = dict(profile.contention), dict(profile.networks)
     for device in DEVICES:
         pairs = [c for c in samples.contention if c["device"] == device]
@@ -154,24 +154,24 @@ def _fit_surroundings(profile: Profile, samples: Samples) -> Profile:
 
 
 def _round(value: float | np.floating) -> float:
-    return float(rounded(np.array([value]))[0])
+    return float(round_digits(np.array([value]))[0])
 
 
-def _arrays(samples: Samples, device: str) -> tuple[list[Workload], np.ndarray]:
+def _training_data(samples: Samples, device: str) -> tuple[list[Workload], np.ndarray]:
     usable = samples.of(device)
     if not usable:
-        raise CoExecError(f"there is no measured kernel of the {device} among the samples; measure some")
+        raise CoExecError(f"the samples have no measured kernel of the {device}; measure some with `coexec profile`")
     return [s.workload for s in usable], np.array([s.seconds for s in usable])
 
 
 def _cross_validate(
     make: Callable[[], LatencyModel], samples: list[Sample], workloads: list[Workload], seconds: np.ndarray
 ) -> float:
-    """Relative error of sums of times, of kernels that a model was not fitted to.
+    """Return the relative error of sums of times in cross-validation.
 
-    Plans are sums over a network. So each network is left out in turn, and the model's prediction of the sum of its
-    kernels is compared with what they took. With fewer than three networks, a fifth of the kernels is left out instead,
-    all shares of a kernel together. The error is the median, over networks or kernels.
+    Plans are sums over a network, so each network is left out in turn, and the predicted sum of its kernels is compared
+    with the measured one. With fewer than three networks, folds are fifths of the kernels, with all shares of a kernel
+    in one fold. The error is the median over networks, or over kernels.
     """
     check_samples(workloads, seconds)
     networks = [s.network for s in samples]
@@ -180,14 +180,14 @@ def _cross_validate(
     if by_network:
         fold = np.array([real.index(n) if n in real else -1 for n in networks])
     else:
-        fold = folds_by_kernel([s.signature or str(i) for i, s in enumerate(samples)], 5)
+        fold = assign_folds([s.signature or str(i) for i, s in enumerate(samples)], 5)
     missed: list[float] = []
     for k in range(fold.max() + 1):
         inside, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(inside) or not len(out):
             continue
-        # a class that was left out on purpose needs no warning
-        model = make().fit([workloads[i] for i in inside], seconds[inside]).quiet()
+        # classes that occur only in the left-out fold need no warning
+        model = make().fit([workloads[i] for i in inside], seconds[inside]).silence_warnings()
         predicted = model.predict([workloads[i] for i in out])
         if by_network:
             missed.append(abs(predicted.sum() / seconds[out].sum() - 1))
@@ -195,14 +195,14 @@ def _cross_validate(
             missed += np.abs(predicted / seconds[out] - 1).tolist()
     if not missed:
         return 0.0
-    return float(rounded(np.array([np.median(missed)]), 3)[0])
+    return float(round_digits(np.array([np.median(missed)]), 3)[0])
 
 
 def fit_link(copies: list[dict[str, Any]]) -> Link:
-    """A link from copies of several sizes: records with ``bytes`` and ``seconds``; coefficients are not negative."""
+    """Fit a link to copies of several sizes: records with ``bytes`` and ``seconds``; coefficients are non-negative."""
     nbytes = np.array([c["bytes"] for c in copies], float)
     seconds = np.array([c["seconds"] for c in copies], float)
-    constant, slope = rounded(non_negative_sum(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))
+    constant, slope = round_digits(fit_non_negative(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))
     return Link(max(constant, 1e-7), slope)
 
 

@@ -1,4 +1,4 @@
-"""Costs from measurements of this model's own kernels: a table with straight lines between its points."""
+"""Costs from measurements of a model's own kernels: a table with linear interpolation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ UNUSABLE_S = 1e3  # recorded for a kernel that a device can't run; never written
 class MeasuredCosts(Costs):
     """Measured seconds by kernel signature, device, dimension and rows.
 
-    A share is interpolated between measured shares of the same kernel. A kernel that was never measured is predicted
-    by `fallback`, and its name is kept in `unmeasured`, so that a report can say so.
+    A share is interpolated between measured shares of the same kernel. A kernel that was not measured is predicted by
+    `fallback`, and its name is added to `unmeasured`, for reports.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class MeasuredCosts(Costs):
     fallback : Costs, optional
     description : str
     sync_s, enqueue_s : float
-        See `Costs`. Files of before `sync_s` have it in the download's constant, which costs the same.
+        See `Costs`. Older files include `sync_s` in the constant of the download, which has the same effect.
 
     Attributes
     ----------
     unmeasured : set of str
     references : dict of str to float
-        Seconds of the kernel that is always the same, by device, when measuring started.
+        Seconds of the reference kernel, by device, when measuring started.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class MeasuredCosts(Costs):
         self.references: dict[str, float] = {}
 
     def add(self, device: Device, signature: str, dim: int, rows: int, seconds: float) -> None:
-        """Records one measurement; ``dim`` is `WHOLE` for the undivided kernel (``rows`` then 0)."""
+        """Add a measurement; for a whole kernel `dim` is `WHOLE` and `rows` 0."""
         self.table.setdefault((device, signature, dim), {})[rows] = seconds
 
     def has(self, device: Device, signature: str, dim: int = WHOLE, rows: int = 0) -> bool:
-        """Whether that measurement is in the table."""
+        """Whether the table has the measurement."""
         return rows in self.table.get((device, signature, dim), {})
 
     def add_network(self, device: Device, graph: KernelGraph, seconds: float) -> None:
-        """Records how long a whole network takes on a device alone."""
+        """Add the seconds of a whole network on one device."""
         self.networks[device, graph.fingerprint()] = seconds
 
     def has_failed(self, device: Device, kernel: Kernel) -> bool:
@@ -73,7 +73,7 @@ class MeasuredCosts(Costs):
         return self.table.get((device, kernel.signature(), WHOLE), {}).get(0, 0.0) >= UNUSABLE_S
 
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
-        """See `Costs.alone_s`; less than the sum of its kernels, where neighbours agree on a layout."""
+        """See `Costs.alone_s`; it may be less than the sum of the kernels, which convert layouts separately."""
         return self.networks.get((device, graph.fingerprint()))
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
@@ -90,17 +90,17 @@ class MeasuredCosts(Costs):
         whole = self.whole_s(device, kernel)
         points = {**self.table.get((device, kernel.signature(), dim), {}), extent: whole}
         known = sorted(points)
-        # Below the smallest measured share time falls to a launch, taken as a twentieth of that share.
+        # For shares smaller than the smallest measured one, interpolate down to a launch: a twentieth of its time.
         seconds = [points[known[0]] * 0.05, *(points[r] for r in known)]
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, np.interp(rows, [0, *known], seconds), 0.0)
 
     def slowdown(self, device: Device) -> float:
-        """See `Costs.slowdown`; it is not measured."""
+        """See `Costs.slowdown`; it is not measured, so it is 1."""
         return 1.0
 
     def save(self, path: str) -> None:
-        """Writes the table as JSON; the file is replaced as a whole or not at all."""
+        """Write the table as JSON; the file is replaced atomically."""
         entries = [
             {"device": d, "kernel": s, "dim": dim, "rows": rows, "seconds": seconds}
             for (d, s, dim), points in sorted(self.table.items())
@@ -118,7 +118,7 @@ class MeasuredCosts(Costs):
 
     @staticmethod
     def load(path: str) -> MeasuredCosts:
-        """Reads what `save` wrote; `CoExecError` names the file when it can't."""
+        """Read a file of `save`; `CoExecError` names the file if it can't be read."""
         d = read_json(path, "measured", "profile")
         try:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}

@@ -1,4 +1,4 @@
-"""What verified plans took, kept in the user's cache for profiles to learn from."""
+"""Records of verified plans in the user's cache directory, from which profiles learn the co-run calibration."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import Any
 from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 
-from .dataset import SAME, SampleWriter, read_samples
+from .dataset import SETTING_KEYS, SampleWriter, read_samples
 from .plan_records import PlanRecord
 
 logger = logging.getLogger("tvm_coexec")
 
 
 def path_of(header: dict[str, Any]) -> Path | None:
-    """The file of the plans of a setting; `None` when the user wants no cache.
+    """Return the file of the records of a setting; `None` if the user has switched the cache off.
 
     Parameters
     ----------
     header : dict
-        Of a file of samples (see `Samples`).
+        Header of a dataset (see `Samples`).
     """
     folder = cache_folder()
     if folder is None:
         return None
-    key = json.dumps([header.get(name) for name in SAME], sort_keys=True)
+    key = json.dumps([header.get(name) for name in SETTING_KEYS], sort_keys=True)
     return folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
 
 
 def append_records(header: dict[str, Any], records: Iterable[PlanRecord]) -> Path | None:
-    """Append records to their file; a file that can't be written costs a warning, not the plan.
+    """Append records to the file of their setting; only warn if it can't be written.
 
     Returns
     -------
     Path or None
-        Where they are.
+        The file; `None` if nothing was written.
     """
     try:
         path = path_of(header)
@@ -50,17 +50,17 @@ def append_records(header: dict[str, Any], records: Iterable[PlanRecord]) -> Pat
                 writer.write(record)
         return path
     except (CoExecError, OSError) as err:
-        logger.warning("what was measured of the plans is not kept: %s", err)
+        logger.warning("measurements of plans are not kept: %s", err)
         return None
 
 
 def read_records(header: dict[str, Any]) -> list[PlanRecord]:
-    """Records of the same setting as that of a file of samples.
+    """Read the records of the setting of a dataset.
 
     Raises
     ------
     CoExecError
-        When the file is damaged.
+        If the file is damaged.
     """
     path = path_of(header)
     return read_samples(path).plans if path is not None and path.exists() else []

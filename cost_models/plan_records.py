@@ -1,4 +1,4 @@
-"""Verified plans: what whole plans were predicted to take and took, and what a profile learns from that."""
+"""Predicted and measured times of verified plans, and the co-run calibration derived from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-PLACES = ("cpu", "gpu", "both")
+DEVICES_USED = ("cpu", "gpu", "both")
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,20 @@ class PlanRecord:
     segments : str
         Digest of the plan's segments.
     strategy : str
-    device : str
-        ``cpu`` or ``gpu`` for everything on that device, else ``both``.
+    device : {"cpu", "gpu", "both"}
+        ``cpu`` or ``gpu`` if everything runs on that device.
     chains : int
-        Split segments.
+        Number of chains.
     predicted_s : float
-        Makespan by the costs, without a factor that they have learnt from such records.
+        Makespan by the costs, without their co-run calibration.
     measured_s : float
-        The shortest of the repeats, from inputs to outputs on the CPU.
+        Shortest repeat, from inputs to outputs on the CPU.
     alone_s : float
-        The better single device, measured in turns with the plan.
+        Time of the better single device, measured in turns with the plan.
     costs : str
-        Where the prediction comes from.
+        Description of the costs.
     at : str
-        When; the same for all plans that were measured in turns.
+        Time of the measurement; equal for all plans measured in turns.
     """
 
     graph: str
@@ -51,13 +51,13 @@ class PlanRecord:
     at: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as a record of a file of samples."""
+        """Return JSON values, as a record of a dataset."""
         return {"record": "plan", **asdict(self)}
 
     @staticmethod
     def from_json(d: dict[str, Any]) -> PlanRecord:
-        """What `to_json` made; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
-        if d["device"] not in PLACES:
+        """Read the values of `to_json`; raise `KeyError`, `TypeError` or `ValueError` for others."""
+        if d["device"] not in DEVICES_USED:
             raise ValueError(f"device '{d['device']}'")
         seconds = {n: float(d[n]) for n in ("predicted_s", "measured_s", "alone_s")}
         for name, value in seconds.items():
@@ -78,30 +78,30 @@ class PlanRecord:
 
     @property
     def ratio(self) -> float:
-        """Measured over predicted."""
+        """Measured over predicted time."""
         return self.measured_s / self.predicted_s
 
 
 def fit_plan_factor(records: Iterable[PlanRecord]) -> float | None:
-    """Co-run calibration: how many times longer plans with chains take than predicted, beyond single devices.
+    """Return the co-run calibration: the factor by which plans with chains take longer than predicted.
 
-    Median over the plans with chains of their measured over their predicted seconds, each relative to the geometric
-    mean of the same ratio of the single devices that were measured in turns with it. So an error of the costs that a
-    model's kernels have in common cancels, and what remains is the cost of co-execution.
+    It is the median, over plans with chains, of measured over predicted seconds, relative to the geometric mean of this
+    ratio over the single devices measured in turns with the plan. So errors that are common to a model's kernels
+    cancel, and the cost of co-execution remains.
 
     Returns
     -------
     float or None
-        `None` where no plan with chains was measured alongside a single device.
+        `None` if no plan with chains was measured together with a single device.
     """
     runs: dict[tuple[str, str, str], list[PlanRecord]] = {}
     for r in records:
         runs.setdefault((r.graph, r.costs, r.at), []).append(r)
-    found = [f for run in runs.values() for f in _relative(run)]
+    found = [f for run in runs.values() for f in _relative_ratios(run)]
     return float(np.median(found)) if found else None
 
 
-def _relative(run: Sequence[PlanRecord]) -> list[float]:
+def _relative_ratios(run: Sequence[PlanRecord]) -> list[float]:
     alone = [math.log(r.ratio) for r in run if r.device != "both"]
     if not alone:
         return []

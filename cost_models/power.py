@@ -1,4 +1,4 @@
-"""Watts of a device pair: what a plan's energy is predicted from."""
+"""Power of a pair of devices, from which the energy of a plan is predicted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tvm_coexec.core.errors import CoExecError
 
-from .models.regression import non_negative_sum, rounded
+from .models.regression import fit_non_negative, round_digits
 
 Busy = Mapping[str, float]  # seconds by "cpu", "gpu", or by "cpu/conv", "gpu/dense"...
 
@@ -24,11 +24,11 @@ class Reading:
     Attributes
     ----------
     seconds : float
-        How long the run took.
+        Duration of the run.
     joules : float
-        What the whole device used in that time.
+        Energy of the whole machine.
     busy_s : mapping of str to float
-        Seconds that a device computed, by ``cpu`` or ``gpu``, or by device and kernel class as in ``gpu/conv``.
+        Seconds of computing, by ``cpu`` and ``gpu``, or by device and kernel class as in ``gpu/conv``.
     """
 
     seconds: float
@@ -37,15 +37,15 @@ class Reading:
 
 
 def read_readings(path: str | os.PathLike) -> list[Reading]:
-    """Meter readings from a CSV file.
+    """Read meter readings from a CSV file.
 
-    Its columns are ``seconds``, ``joules`` and, for each name of `Reading.busy_s`, the seconds that it was busy; an
-    empty field means none.
+    Its columns are ``seconds``, ``joules`` and, for each name of `Reading.busy_s`, the busy seconds; an empty field
+    means 0.
 
     Raises
     ------
     CoExecError
-        Naming file and line, when it can't be read or a field is missing or no number.
+        If the file can't be read, or a field is missing or not a number; the text names the file and line.
     """
     path = os.fspath(path)
     try:
@@ -60,50 +60,51 @@ def read_readings(path: str | os.PathLike) -> list[Reading]:
             readings.append(Reading(float(row["seconds"]), float(row["joules"]), busy))
         except (KeyError, TypeError, ValueError):
             raise CoExecError(
-                f"line {number} of {path} is no meter reading; it needs columns seconds, joules, and the busy seconds "
-                "of cpu, gpu or classes such as gpu/conv"
+                f"line {number} of {path} is not a meter reading; it needs columns seconds, joules, and the busy "
+                "seconds of cpu, gpu or classes such as gpu/conv"
             ) from None
     return readings
 
 
 @dataclass(frozen=True)
 class Power:
-    """Watts by device and state; energy = idle power x time + sum over devices of extra power x busy time.
+    """Power by device and state: energy = idle power x time + sum over devices of additional power x busy time.
 
-    The form is NeuralPower's (ACML 2017, section 3.3: energy is the sum of power times time over layers), with one
-    power a kernel class instead of a polynomial, and idle power told apart, so that two devices at work add up.
+    The form is that of NeuralPower (ACML 2017, section 3.3: energy is the sum of power times time over layers), with
+    one power per kernel class instead of a polynomial, and separate idle power, so that the power of two devices adds
+    up.
 
     Attributes
     ----------
     idle_w : float
-        Of the whole device, both processors idle.
+        Watts of the whole machine when both devices are idle.
     busy_w : dict of str to float
-        What a device draws beyond that while it computes, by ``cpu`` and ``gpu``, and by device and class where that
-        was measured (``cpu/conv``).
+        Additional watts of a device while it computes, by ``cpu`` and ``gpu``, and by device and class if measured
+        (``cpu/conv``).
     """
 
     idle_w: float
     busy_w: dict[str, float] = field(default_factory=dict)
 
     def energy_j(self, seconds: float, busy_s: Busy) -> float:
-        """Joules of a run.
+        """Return the joules of a run.
 
         Parameters
         ----------
         seconds : float
-            From its start to its end.
+            Duration of the run.
         busy_s : mapping of str to float
-            See `Reading`; a class without a power of its own has its device's.
+            See `Reading`; a class without its own power has that of its device.
 
         Raises
         ------
         CoExecError
-            When nothing is known of a device.
+            If the power of a device is unknown.
         """
         return self.idle_w * seconds + sum(self.watts(name) * s for name, s in busy_s.items())
 
     def watts(self, name: str) -> float:
-        """Extra watts of a device, or of a device and class."""
+        """Return the additional watts of a device, or of a device and class."""
         device = name.split("/")[0]
         found = self.busy_w.get(name, self.busy_w.get(device))
         if found is None:
@@ -112,14 +113,14 @@ class Power:
 
     @staticmethod
     def fit(readings: Sequence[Reading]) -> Power:
-        """Watts from meter readings, not negative, with the least relative error.
+        """Fit non-negative watts to meter readings, with the least relative error.
 
-        A class gets a power of its own only where at least three readings tell it from its device.
+        A class gets its own power only if at least three readings distinguish it from its device.
 
         Raises
         ------
         CoExecError
-            When the readings can't tell the states apart.
+            If the readings can't distinguish the states.
         """
         joules = np.array([r.joules for r in readings], float)
         if len(readings) < 2 or not (joules > 0).all():
@@ -130,31 +131,31 @@ class Power:
         names = [*devices, *often]
         while True:
             columns = [[r.seconds for r in readings]]
-            columns += [[_busy(r.busy_s, n, names) for r in readings] for n in names]
+            columns += [[_busy_seconds(r.busy_s, n, names) for r in readings] for n in names]
             x = np.array(columns, float).T
             if np.linalg.matrix_rank(x / x.max(axis=0, initial=1e-12)) == x.shape[1]:
                 break
             if len(names) <= len(devices):
                 raise CoExecError(
-                    "the meter readings can't tell idle power and the devices apart: "
+                    "the meter readings can't distinguish idle power and the devices: "
                     "add readings with the device idle, with each processor alone, and with both"
                 )
             names.pop()
-        found = rounded(non_negative_sum(x, joules))
+        found = round_digits(fit_non_negative(x, joules))
         return Power(found[0], dict(zip(names, found[1:], strict=True)))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return JSON values."""
         return {"idle_w": self.idle_w, "busy_w": self.busy_w}
 
     @staticmethod
     def from_json(d: Mapping[str, Any]) -> Power:
-        """What `to_json` made."""
+        """Read the values of `to_json`."""
         return Power(float(d["idle_w"]), {str(n): float(w) for n, w in d["busy_w"].items()})
 
 
-def _busy(busy_s: Busy, name: str, names: Sequence[str]) -> float:
-    """Seconds that count for a name: a device's are those of its classes that have no name of their own."""
+def _busy_seconds(busy_s: Busy, name: str, names: Sequence[str]) -> float:
+    """Return the busy seconds of a name; those of a device are the ones of its classes that are not in `names`."""
     if "/" in name:
         return busy_s.get(name, 0.0)
     return sum(s for n, s in busy_s.items() if n.split("/")[0] == name and (n == name or n not in names))

@@ -1,4 +1,4 @@
-"""A profile: what was learnt of a pair of devices, as frozen data and as a JSON file."""
+"""Profiles: the fitted coefficients of a pair of devices, as frozen data and as a JSON file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LINKS = ("upload", "download", "host_copy")
 
 @dataclass(frozen=True)
 class Profile(ProfileCosts):
-    """A pair of devices as `Costs`: kernels, copies, contention, whole networks, and power.
+    """Costs of a pair of devices: kernels, copies, co-run slowdown, whole networks and power.
 
-    `fit_profile` makes one from samples; `dataclasses.replace` changes one.
+    `fit_profile` fits one to a dataset; `dataclasses.replace` changes one.
 
     Attributes
     ----------
@@ -35,19 +35,19 @@ class Profile(ProfileCosts):
     upload, download, host_copy : Link
         See `Costs`. On memory that both devices share, copies cost nothing per byte.
     sync_s, enqueue_s : float
-        See `Costs`. Profiles of before `sync_s` have it in the download's constant, which costs the same.
+        See `Costs`. Older profiles include `sync_s` in the constant of the download, which has the same effect.
     contention : mapping of str to float
-        Co-run slowdown: how many times longer a device takes while the other works, too.
+        Co-run slowdown by device: how many times as long it takes while the other one works, too.
     networks : mapping of str to NetworkCorrection
     power : Power or None
     error : mapping of str to float
-        Relative error of sums over networks that each device's model was not fitted to.
+        Relative error of sums over networks, by device, in cross-validation.
     plan_factor : float
-        Co-run calibration: how many times longer verified plans with chains took than predicted (see `plan_records`).
+        Co-run calibration (see `plan_records.fit_plan_factor`).
     description : str
-        Devices and targets it was measured on.
+        Devices and targets of the measurements.
     targets, names : mapping of str to str
-        Per device its TVM target, and its name: model and, of a CPU, number of threads.
+        TVM target and name by device. A name is the model and, for a CPU, the number of threads.
     """
 
     devices: Mapping[str, LatencyModel]
@@ -66,7 +66,7 @@ class Profile(ProfileCosts):
     names: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The whole profile, a line for each part."""
+        """Return the profile as JSON, one line per part."""
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
         d |= {"targets": self.targets, "names": self.names, "error": self.error, "contention": self.contention}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in LINKS}
@@ -80,17 +80,17 @@ class Profile(ProfileCosts):
         return "{" + ",\n".join(parts) + "}\n"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the profile; the file is replaced as a whole or not at all."""
+        """Write the profile; the file is replaced atomically."""
         write_atomically(os.fspath(path), self.to_json())
 
     @staticmethod
     def load(path: str | os.PathLike) -> Profile:
-        """Read what `save` wrote.
+        """Read a profile.
 
         Raises
         ------
         CoExecError
-            Naming the file, when it can't be read or is damaged.
+            If the file can't be read or is damaged; the text names it.
         """
         d = read_json(path, "profile", "profile")
         try:
@@ -103,7 +103,7 @@ class Profile(ProfileCosts):
                 networks={str(n): NetworkCorrection(*map(float, v)) for n, v in d["networks"].items()},
                 power=Power.from_json(d["power"]) if d["power"] else None,
                 error={str(n): float(v) for n, v in d["error"].items()},
-                plan_factor=_factor(d.get("plans", 1.0)),
+                plan_factor=_parse_factor(d.get("plans", 1.0)),
                 description=str(d["description"]),
                 targets={str(n): str(v) for n, v in d["targets"].items()},
                 names={str(n): str(v) for n, v in d["names"].items()},
@@ -113,23 +113,23 @@ class Profile(ProfileCosts):
 
 
 def load_costs(path: str | os.PathLike) -> Costs:
-    """The costs in a file: a `Profile`, or the `MeasuredCosts` of one model.
+    """Read costs from a file: a `Profile`, or the `MeasuredCosts` of one model.
 
     Raises
     ------
     CoExecError
-        Naming the file, when it can't be read, is neither, or is damaged.
+        If the file can't be read, is neither, or is damaged; the text names it.
     """
     path = os.fspath(path)
     try:
         with open(path, encoding="utf-8") as f:
             is_profile = json.load(f).get("kind") == "profile"
     except (OSError, ValueError, AttributeError):
-        is_profile = False  # the other reader says what is wrong
+        is_profile = False  # the other reader raises the error
     return Profile.load(path) if is_profile else MeasuredCosts.load(path)
 
 
-def _factor(value: Any) -> float:
+def _parse_factor(value: Any) -> float:
     factor = float(value)
     if not 0.0 < factor < float("inf"):
         raise ValueError(f"plans {value}")

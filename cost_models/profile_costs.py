@@ -1,4 +1,4 @@
-"""What a planner gets from a profile: the `Costs` of its latency models, corrected for whole networks, and energy."""
+"""The `Costs` of a profile: predictions of its latency models, corrected for whole networks, and energy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 from .costs import Costs, Device, Ranges
 from .features.describe import describe, describe_shares
 from .features.workload import Workload, stack
-from .models.base import LatencyModel, never_faster
+from .models.base import LatencyModel, make_monotonic
 from .power import Busy
 
 
 @dataclass(frozen=True)
 class NetworkCorrection:
-    """Seconds of a whole network from its kernels: ``a_s + b_s * kernels + c * sum``.
+    """Seconds of a whole network: ``a_s + b_s * kernels + c * sum_s``.
 
-    Kernels are measured one by one, from warm caches; in a network the executor adds a little for each, and caches are
+    Kernels are measured one by one with warm caches. In a network the executor adds time per kernel, and caches are
     colder.
     """
 
@@ -30,12 +30,12 @@ class NetworkCorrection:
     c: float = 1.0
 
     def seconds(self, kernels: float, sum_s: float) -> float:
-        """Seconds end to end."""
+        """Return the seconds of a network with that number of kernels and that sum of their times."""
         return self.a_s + self.b_s * kernels + self.c * sum_s
 
 
 class ProfileCosts(Costs):
-    """`Costs` by a latency model per device.
+    """Costs from one latency model per device.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class ProfileCosts(Costs):
     contention : mapping of str to float
         Co-run slowdown by device.
     networks : mapping of str to NetworkCorrection
-        By device; a device without one is not corrected.
+        By device; without one there is no correction.
     """
 
     devices: Mapping[str, LatencyModel]
@@ -52,7 +52,7 @@ class ProfileCosts(Costs):
     networks: Mapping[str, NetworkCorrection]
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
-        """See `Costs.whole_s`: as part of a network, the executor's own time for a kernel included."""
+        """See `Costs.whole_s`; within a network, including the executor's time per kernel."""
         if kernel.is_free:
             return 0.0
         return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
@@ -66,7 +66,7 @@ class ProfileCosts(Costs):
         return seconds
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
-        """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
+        """See `Costs.shares_s`; a larger share never takes less time, unless it divides into other blocks."""
         rows = np.asarray(ranges, float).reshape(-1, 2)
         seconds, some = np.zeros(len(rows)), rows[:, 1] > rows[:, 0]
         if some.any():
@@ -74,7 +74,7 @@ class ProfileCosts(Costs):
         return seconds
 
     def shares_of_many(self, device: Device, requests: Sequence[tuple[Kernel, int, np.ndarray]]) -> list[np.ndarray]:
-        """See `Costs.shares_of_many`; one prediction per class of kernel."""
+        """See `Costs.shares_of_many`; one prediction per kernel class."""
         found: list[np.ndarray] = [np.zeros(len(rows)) for _, _, rows in requests]
         whole: dict[int, Workload] = {}
         by_class: dict[str, list[tuple[int, Workload]]] = {}
@@ -89,7 +89,7 @@ class ProfileCosts(Costs):
             together = stack([w for _, w in members])
             sizes = [w.size for _, w in members]
             seconds = np.array(self.devices[device].predict(together), float)
-            never_faster(together, seconds, np.repeat(np.arange(len(sizes)), sizes))
+            make_monotonic(together, seconds, np.repeat(np.arange(len(sizes)), sizes))
             parts = np.split(self._in_network(device, seconds), np.cumsum(sizes)[:-1])
             for (number, _), part in zip(members, parts, strict=True):
                 found[number] = part
@@ -104,12 +104,12 @@ class ProfileCosts(Costs):
         return self.contention.get(device, 1.0)
 
     def network_s(self, device: Device, graph: KernelGraph) -> float:
-        """Seconds of a whole network on one device."""
+        """Return the seconds of a whole network on one device."""
         constant = self.networks[device].a_s if device in self.networks else 0.0
         return constant + sum(self.whole_s(device, k) for k in graph.kernels)
 
     def busy_s(self, device: Device, graph: KernelGraph) -> dict[str, float]:
-        """Seconds that a device computes for a whole network, by device and kernel class (see `Reading.busy_s`)."""
+        """Return the busy seconds of a whole network on one device, by kernel class (see `Reading.busy_s`)."""
         busy: dict[str, float] = {}
         for k in graph.kernels:
             name = f"{device}/{describe(k, device).kind}"
@@ -117,7 +117,7 @@ class ProfileCosts(Costs):
         return busy
 
     def energy_j(self, seconds: float, busy_s: Busy) -> float:
-        """Joules of a run; `CoExecError` when the profile has no power (see `Power.energy_j`)."""
+        """Return the joules of a run (see `Power.energy_j`); `CoExecError` if the profile has no power."""
         if self.power is None:
             raise CoExecError("the profile has no power; fit one with Power.fit from meter readings and add it")
         return self.power.energy_j(seconds, busy_s)

@@ -35,7 +35,7 @@ _CLASS = re.compile(r"^(?:[\w.]*Error: )+")
 
 _Key = tuple[int, str, str]
 # Keyed by the context of tuning records: with other records TVM may choose another schedule.
-_answers: WeakKeyDictionary[autotvm.task.DispatchContext, dict[_Key, str]] = WeakKeyDictionary()
+_reasons: WeakKeyDictionary[autotvm.task.DispatchContext, dict[_Key, str]] = WeakKeyDictionary()
 
 
 class Uncompilable(CoExecError):
@@ -57,7 +57,7 @@ class Uncompilable(CoExecError):
 
 
 @dataclass(frozen=True)
-class _Refused:
+class _Rejected:
     """A fused kernel of a segment's function that TVM can't compile.
 
     Attributes
@@ -82,12 +82,12 @@ class _Refused:
     why: str
 
     @staticmethod
-    def of(kernels: list[relay.Function], number: int, segment: int, why: str) -> _Refused:
+    def of(kernels: list[relay.Function], number: int, segment: int, why: str) -> _Rejected:
         """Describe one of the kernels of a function, by its number."""
         kernel, calls = kernels[number], _calls(kernels[number])
         anchor = anchor_of(calls)
         alike = [n for n, k in enumerate(kernels) if anchor_of(_calls(k)).op == anchor.op]
-        return _Refused(
+        return _Rejected(
             segment,
             frozenset(c.op.name for c in calls),
             anchor_attrs(anchor),
@@ -116,14 +116,14 @@ def check_compilable(mod: tvm.IRModule, plan: Plan, graph: KernelGraph, gpu: Tar
         If TVM can't compile some of them.
     """
     found: dict[tuple[int, str], Refusal] = {}
-    for refused in _refused(mod, gpu):
-        for r in _refusals(refused, plan.segments[refused.segment], graph, gpu):
+    for rejected in _find_rejected(mod, gpu):
+        for r in _match_kernels(rejected, plan.segments[rejected.segment], graph, gpu):
             found.setdefault((r.kernel, r.axis), r)
     if found:
         raise Uncompilable(graph, [found[key] for key in sorted(found)])
 
 
-def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
+def _find_rejected(mod: tvm.IRModule, gpu: Target) -> list[_Rejected]:
     number = {v: attrs_of(f).segment for v, f in mod.functions.items() if device_of(f) == "gpu"}
     if not number:
         return []
@@ -141,7 +141,7 @@ def _refused(mod: tvm.IRModule, gpu: Target) -> list[_Refused]:
             kernels = _primitives(fused[var.name_hint])
             for n, kernel in enumerate(kernels):
                 if why := _why_not(kernel, gpu, context):
-                    found.append(_Refused.of(kernels, n, segment, why))
+                    found.append(_Rejected.of(kernels, n, segment, why))
     return found
 
 
@@ -162,26 +162,26 @@ def _why_not(kernel: relay.Function, gpu: Target, context: autotvm.task.Dispatch
     """Return why TVM can't compile a fused kernel; empty if it can."""
     config = {k: v for k, v in tvm.transform.PassContext.current().config.items() if "schedule" in k}
     key = (tvm.ir.structural_hash(kernel, map_free_vars=True), str(gpu), str(config))
-    answers = _answers.setdefault(context, {})
-    if key not in answers:
-        answers[key] = _ask(kernel, gpu)
-    return answers[key]
+    reasons = _reasons.setdefault(context, {})
+    if key not in reasons:
+        reasons[key] = _try_to_lower(kernel, gpu)
+    return reasons[key]
 
 
-def _ask(kernel: relay.Function, gpu: Target) -> str:
+def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
     bound: list[bool] = []
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)
-    def look(func, _mod, _ctx):
+    def inspect_loops(func, _mod, _ctx):
         """Inspect a kernel's loops, then empty it, so that later passes are no-ops."""
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
         return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
 
     compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
-    asking = change_context(instruments=(), config={"tir.add_lower_pass": [(0, look)]})
+    context = change_context(instruments=(), config={"tir.add_lower_pass": [(0, inspect_loops)]})
     compiler.clear()
     try:
-        with asking, gpu, _libinfo_read_once():
+        with context, gpu, _cache_libinfo():
             compiler.lower(kernel, gpu)
     except Exception as err:  # relay.build would fail with the same error, of any class
         cause = err.__context__ or err  # the text of TVM's wrapper holds a stack trace
@@ -197,7 +197,7 @@ _verify_memory = tvm.get_global_func("tir.analysis.verify_memory")
 
 
 @contextmanager
-def _libinfo_read_once() -> Iterator[None]:
+def _cache_libinfo() -> Iterator[None]:
     """Cache TVM's build options, which it reads again for each dimension of each shape (over half of the time)."""
     stock = te_compiler.libinfo
     options = stock()
@@ -226,12 +226,12 @@ def _shapes(ty: tvm.ir.Type) -> frozenset[tuple[int, ...]]:
     return frozenset([tuple(int(d) if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape)])
 
 
-def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Target) -> list[Refusal]:
-    """Map a refused kernel to the kernels of the graph that it comes from.
+def _match_kernels(rejected: _Rejected, segment: Segment, graph: KernelGraph, gpu: Target) -> list[Refusal]:
+    """Find the graph's kernels that a rejected kernel was made from.
 
     A share's kernels carry no numbers, and at this point layouts are altered and slices added. They are matched by
     their operators, among equal operators by their order, or else by shapes and attributes. If the match is ambiguous,
-    all candidates are refused.
+    all candidates are rejected.
     """
     shares = segment.shares(graph) if segment.device == "split" else None
     fits: dict[int, tuple[int, ...]] = {}
@@ -245,26 +245,26 @@ def _refusals(refused: _Refused, segment: Segment, graph: KernelGraph, gpu: Targ
             dim = shares.dims[k]
             shapes = {s if dim < 0 else (*s[:dim], hi - lo, *s[dim + 1 :]) for s in shapes}
         short = kernel.op.split(".")[-1]  # of an altered convolution: nn.contrib_conv2d_NCHWc
-        anchor = 2 if kernel.op in refused.ops else int(any(short in op for op in refused.ops))
+        anchor = 2 if kernel.op in rejected.ops else int(any(short in op for op in rejected.ops))
         fits[k] = (
             anchor,
-            len(shapes & refused.outputs),
-            sum(refused.attrs.get(name) == value for name, value in kernel.attrs.items()),
-            sum(t.shape in refused.inputs for t in kernel.in_tensors),
-            len(refused.ops & set(kernel.name.split("+"))),
+            len(shapes & rejected.outputs),
+            sum(rejected.attrs.get(name) == value for name, value in kernel.attrs.items()),
+            sum(t.shape in rejected.inputs for t in kernel.in_tensors),
+            len(rejected.ops & set(kernel.name.split("+"))),
         )
     best = max(fits.values())
     meant = [k for k, fit in fits.items() if fit == best]
     alike = [k for k, fit in fits.items() if fit[0] == best[0]]
-    number, count = refused.place
+    number, count = rejected.place
     if count == len(alike) and fits[alike[number]][1] == best[1]:
         meant = [alike[number]]
     found = []
     for k in meant:
         if shares is None:
-            found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({refused.why})"))
+            found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({rejected.why})"))
             continue
         axis = graph.kernels[k].axis(shares.dims[k])
-        why = f"TVM can't compile the GPU's share along '{axis.name}' for {gpu.kind.name} ({refused.why})"
+        why = f"TVM can't compile the GPU's share along '{axis.name}' for {gpu.kind.name} ({rejected.why})"
         found.append(Refusal(k, axis.name, why))
     return found

@@ -65,7 +65,7 @@ def address() -> Iterator[str]:
         process.wait(PATIENCE_S)
 
 
-def test_a_residual_crosses_beside_its_branch():
+def test_a_residual_crosses_alongside_its_branch():
     mod = models.residual_net()
     # kernels: conv, pool, conv of the branch, | conv, projection + sum, ...
     found = split_at(mod, None, cut_plan(mod, 3))
@@ -167,7 +167,7 @@ def test_machines_that_are_not_there(monkeypatch):
         remote.connect()
     with pytest.raises(CoExecError, match="RPC server here is not of the form HOST:PORT"):
         remote.connect("here")
-    with pytest.raises(CoExecError, match="cannot be reached"):
+    with pytest.raises(CoExecError, match="can't be reached"):
         remote.connect(f"127.0.0.1:{free_port()}")
     with pytest.raises(CoExecError, match="omit tracker and key"):
         remote.connect("127.0.0.1:1", key="board")

@@ -1,7 +1,7 @@
-"""What a latency model sees of a kernel: its class, the algorithm that computes it, and its extents.
+"""Workloads: the class, algorithm and extents of a kernel, as latency models see it.
 
-A `Workload` is one kernel, or one device's share of it. Its numbers may also be arrays: then it is many kernels of one
-class and algorithm at once, such as all cuts of a kernel, and every formula on it is evaluated for all of them.
+A `Workload` is one kernel, or one device's share of it. If its numbers are arrays, it is many kernels of one class and
+algorithm, such as all shares of a kernel, and formulas are evaluated for all of them at once.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Workload:
-    """One kernel or share in numbers.
+    """A kernel or share.
 
     Attributes
     ----------
     kind : str
         Class of the kernel, one of `KINDS`.
     algorithm : str
-        Which implementation TVM chose on the device: ``direct``, ``nchwc``, ``winograd``, ``gemm``...
+        Implementation that TVM chooses on the device: ``direct``, ``nchwc``, ``winograd``, ``gemm``...
     batch, groups : int
     ic, oc : int
-        Input and output channels, all groups together. Of a matrix product: the reduced extent, and the columns.
+        Input and output channels of all groups. For matrix products: the reduced extent, and the columns.
     ih, iw, oh, ow : int
-        Rows and columns of input and output; a depth multiplies the rows. Of a matrix product: 1, and the rows.
+        Rows and columns of input and output; a depth multiplies the rows. For matrix products `ow` is the rows.
     kh, kw, sh, sw : int
         Kernel (or pooling window) and stride.
     in_bytes, out_bytes, weight_bytes : int
     flops : float
-        Of all fused operators, one multiply-add counted as two.
+        Of all fused operators; a multiply-add counts as two.
     fused : int
-        Operators fused to the anchor.
+        Number of operators fused to the anchor.
     """
 
     kind: str
@@ -73,32 +73,32 @@ class Workload:
 
     @property
     def key(self) -> str:
-        """Class and algorithm: what a model has coefficients for."""
+        """Class and algorithm, for which models have coefficients."""
         return f"{self.kind}/{self.algorithm}"
 
     @property
     def macs(self) -> Number:
-        """Multiply-adds of the anchor operator (comparisons or additions of a pooling)."""
+        """Multiply-adds of the anchor operator (for a pooling comparisons or additions)."""
         spread = self.ih * self.iw if self.kind == "transposed_conv" else self.oh * self.ow
         return self.batch * self.oc * (self.ic / self.groups) * self.kh * self.kw * spread
 
     @property
     def size(self) -> int:
-        """How many kernels the numbers stand for."""
+        """Number of kernels."""
         return max((v.size for v in vars(self).values() if isinstance(v, np.ndarray)), default=1)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, those that differ from the defaults."""
+        """Return JSON values of the fields that differ from their defaults."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     @staticmethod
     def from_json(d: dict[str, Any]) -> Workload:
-        """What `to_json` made.
+        """Read the values of `to_json`.
 
         Raises
         ------
         CoExecError
-            When a field is unknown or not a number.
+            If a field is unknown or not a number.
         """
         try:
             made = Workload(**d)
@@ -117,8 +117,8 @@ Workloads = Workload | Sequence[Workload]
 _numbers = attrgetter(*NUMBERS)
 
 
-def groups_of(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], int]:
-    """Workloads stacked by class and algorithm, each with the positions it came from, and how many there are."""
+def group_by_class(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], int]:
+    """Stack workloads by class and algorithm; return each stack with its positions, and the number of kernels."""
     if isinstance(workloads, Workload):
         return [(stack([workloads]), np.arange(workloads.size))], workloads.size
     by_key: dict[tuple[str, str], list[int]] = {}
@@ -126,7 +126,7 @@ def groups_of(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], 
         by_key.setdefault((w.kind, w.algorithm), []).append(i)
     members = {key: [workloads[i] for i in rows] for key, rows in by_key.items()}
     stacked = {key: stack(ws) for key, ws in members.items()}
-    if all(w.size == len(by_key[key]) for key, w in stacked.items()):  # each stands for one kernel
+    if all(w.size == len(by_key[key]) for key, w in stacked.items()):  # each is one kernel
         return [(stacked[key], np.array(rows)) for key, rows in by_key.items()], len(workloads)
     starts = np.cumsum([0, *(w.size for w in workloads)])
     groups = []
@@ -137,7 +137,7 @@ def groups_of(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], 
 
 
 def stack(workloads: Sequence[Workload]) -> Workload:
-    """Many workloads of one class and algorithm as one whose numbers are arrays."""
+    """Stack workloads of one class and algorithm to one whose numbers are arrays."""
     first = workloads[0]
     numbers: dict[str, Number]
     if len(workloads) == 1:
@@ -164,5 +164,5 @@ def stack(workloads: Sequence[Workload]) -> Workload:
 
 
 def take(workload: Workload, rows: Iterable[int] | np.ndarray) -> Workload:
-    """Some of the kernels that a stacked workload stands for."""
+    """Select some kernels of a stacked workload."""
     return replace(workload, **{n: getattr(workload, n)[rows] for n in NUMBERS})

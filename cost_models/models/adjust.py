@@ -1,4 +1,4 @@
-"""Moving a fitted model to other measurements: to another device with few of them, or to newer ones of the same."""
+"""Transfer a fitted model to another device with few measurements, or refine it with new ones of the same device."""
 
 from __future__ import annotations
 
@@ -10,62 +10,62 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from ..features.terms import Parts, terms_of
-from ..features.workload import Workload, Workloads, groups_of
+from ..features.workload import Workload, Workloads, group_by_class
 from .analytic import AnalyticModel, ClassModel
 from .base import check_samples
-from .correction import logarithms
-from .regression import non_negative_sum, rounded
+from .correction import log_extents
+from .regression import fit_non_negative, round_digits
 
 Groups = list[tuple[Workload, np.ndarray]]
 
-# New terms must save error to be used beside what the other device's model says...
+# Penalty on new terms next to the other device's prediction, in samples (see `fit_non_negative`).
 _RESTRAINT = 1.0
-# ... and a class moves by its own measurements only against so many that say it does not.
+# Weight, in samples, of the prior that a class is not scaled by its own measurements.
 _PRIOR = 3.0
 _MOST_PRIOR = 50.0
 
 
 def transfer_model(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> AnalyticModel:
-    """The model of a new device from that of another and a few kernels measured on the new one.
+    """Make a model of a new device from that of another one and a few kernels measured on the new one.
 
-    For each kind of kernel: seconds = g x what the other device's model says + a sum of terms, all coefficients not
-    negative and those of the terms held back, so that few measurements change little. Polynomial corrections stay. Then
-    each class is multiplied by what its own measurements ask for, as far as their number justifies it.
+    For each kind of kernel: seconds = g x prediction of the other model + a sum of terms, with non-negative
+    coefficients and a penalty on the terms, so that few measurements change little. Polynomial corrections are kept.
+    Then each class is scaled by its own measurements, shrunk towards 1 by their number.
 
     Parameters
     ----------
     model : AnalyticModel
         Fitted on another device.
     kernels : Workload or sequence of Workload
-        10 to 50 are enough (see `representative`).
+        10 to 50 are enough (see `select_representative`).
     seconds : array, shape (n,)
 
     Returns
     -------
     AnalyticModel
-        A new one; `model` stays as it is.
+        A new model; `model` is not changed.
     """
     groups, y = check_samples(kernels, seconds)
     general = float(np.exp(np.median(np.concatenate([np.log(y[i] / model.predict(w)) for w, i in groups]))))
     by_kind: dict[str, Groups] = {}
     for w, where in groups:
         by_kind.setdefault(w.kind, []).append((w, where))
-    parts = {kind: _beside_the_other(model, members, y, general) for kind, members in by_kind.items()}
+    parts = {kind: _fit_scale_and_terms(model, members, y, general) for kind, members in by_kind.items()}
 
     def change(_key: str, c: ClassModel) -> ClassModel:
         scale, terms = parts.get(c.kind, (general, {}))
         mixed = {n: scale * v for n, v in c.terms.items()}
         for name, coefficient in terms.items():
             mixed[name] = mixed.get(name, 0.0) + coefficient
-        return replace(c, terms=dict(zip(mixed, rounded(np.array(list(mixed.values()))), strict=True)))
+        return replace(c, terms=dict(zip(mixed, round_digits(np.array(list(mixed.values()))), strict=True)))
 
-    return _by_class(_mapped(model, change), groups, y, lambda _c: _PRIOR)
+    return _scale_classes(_map_classes(model, change), groups, y, lambda _c: _PRIOR)
 
 
-def _beside_the_other(
+def _fit_scale_and_terms(
     model: AnalyticModel, members: Groups, y: np.ndarray, general: float
 ) -> tuple[float, dict[str, float]]:
-    """What a kind's predictions are multiplied by, and the terms that are added to them."""
+    """Fit the factor of a kind's predictions, and the terms that are added to them."""
     tables = [terms_of(w.kind, w.algorithm, model.work_groups) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
     rows, times = [], []
@@ -76,33 +76,33 @@ def _beside_the_other(
         rows.append(np.stack([np.broadcast_to(np.asarray(v, float), (w.size,)) for v in columns], 1))
         times.append(y[where] / factor)
     restraint = np.array([0.0] + [_RESTRAINT] * len(names))
-    scale, *added = non_negative_sum(np.concatenate(rows), np.concatenate(times), restraint)
+    scale, *added = fit_non_negative(np.concatenate(rows), np.concatenate(times), restraint)
     return general * scale, {n: v for n, v in zip(names, added, strict=True) if v > 0}
 
 
 def refine_model(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) -> AnalyticModel:
-    """The model with new measurements of the same device taken in, without those it was fitted on.
+    """Refine a model with new measurements of the same device, without the old ones.
 
-    A class moves towards its new measurements by their number against those that it was fitted on, of which at most
-    50 are counted, so that a profile follows a device that changes.
+    A class is weighted between its new measurements and those that it was fitted to, by their numbers. Of the old ones
+    at most 50 count, so that a profile follows a device that changes.
 
     Parameters
     ----------
     model : AnalyticModel
     kernels : Workload or sequence of Workload
-        Kernels of new classes are fitted on their own.
+        Kernels of new kinds are fitted separately.
     seconds : array, shape (n,)
 
     Returns
     -------
     AnalyticModel
-        A new one.
+        A new model.
     """
     groups, y = check_samples(kernels, seconds)
     kinds = {c.kind for c in model.classes_.values()}
     known = [(w, where) for w, where in groups if w.kind in kinds]
     new = [(w, where) for w, where in groups if w.kind not in kinds]
-    changed = _by_class(model, known, y, lambda c: min(c.samples, _MOST_PRIOR))
+    changed = _scale_classes(model, known, y, lambda c: min(c.samples, _MOST_PRIOR))
     if new:
         added = AnalyticModel(corrections=False, work_groups=model.work_groups)
         added.fit([w for w, _ in new], np.concatenate([y[i] for _, i in new]))
@@ -110,8 +110,8 @@ def refine_model(model: AnalyticModel, kernels: Workloads, seconds: np.ndarray) 
     return changed
 
 
-def representative(kernels: Workloads, count: int) -> list[int]:
-    """Which kernels to measure where only some can be: the middles of as many clusters of their shapes.
+def select_representative(kernels: Workloads, count: int) -> list[int]:
+    """Select kernels to measure if not all can be: those nearest to the centres of clusters of their shapes.
 
     Parameters
     ----------
@@ -121,34 +121,34 @@ def representative(kernels: Workloads, count: int) -> list[int]:
     Returns
     -------
     list of int
-        At most `count` positions, the same for the same kernels.
+        At most `count` positions; deterministic.
     """
-    groups, total = groups_of(kernels)
+    groups, total = group_by_class(kernels)
     count = min(count, total)
     sizes = np.array([len(where) for _, where in groups], float)
     quota = np.zeros(len(groups), int)
-    for _ in range(count):  # large classes get more, but not as many more as they are larger
+    for _ in range(count):  # larger classes get more kernels, less than in proportion
         quota[np.argmax(np.where(quota < sizes, sizes**0.7 / (quota + 1), -1.0))] += 1
-    return sorted(int(where[i]) for (w, where), k in zip(groups, quota, strict=True) for i in _middles(w, k))
+    return sorted(int(where[i]) for (w, where), k in zip(groups, quota, strict=True) for i in _nearest_to_centres(w, k))
 
 
-def _middles(w: Workload, count: int) -> list[int]:
-    """The kernels nearest to the centres of so many clusters (k-means in the logarithms of the extents)."""
+def _nearest_to_centres(w: Workload, count: int) -> list[int]:
+    """Return the kernels nearest to the centres of `count` clusters (k-means in the logarithms of the extents)."""
     if not count:
         return []
-    logs = logarithms(w)
+    logs = log_extents(w)
     z = (logs - logs.mean(axis=0)) / (logs.std(axis=0) + 1e-9)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # many kernels are the same: a cluster may stay empty
+        warnings.simplefilter("ignore")  # with many equal kernels a cluster may be empty
         centres, _ = kmeans2(z, count, iter=20, minit="++", seed=0)
     distances = ((z[:, None] - centres[None]) ** 2).sum(axis=2)
     return sorted(set(distances.argmin(axis=0).tolist()))
 
 
-def _by_class(
+def _scale_classes(
     model: AnalyticModel, groups: Groups, y: np.ndarray, prior: Callable[[ClassModel], float]
 ) -> AnalyticModel:
-    """Each class multiplied by what its measurements ask for, held back by a prior that counts as so many of them."""
+    """Scale each class by the median ratio of its measurements, shrunk towards 1 by a prior that counts as samples."""
     ratios: dict[str, list[float]] = {}
     for w, where in groups:
         c = model.class_of(w)
@@ -160,13 +160,13 @@ def _by_class(
         if not found:
             return c
         factor = np.exp(np.median(found) * len(found) / (len(found) + prior(c)))
-        terms = dict(zip(c.terms, rounded(factor * np.array(list(c.terms.values()))), strict=True))
+        terms = dict(zip(c.terms, round_digits(factor * np.array(list(c.terms.values()))), strict=True))
         return replace(c, terms=terms, samples=c.samples + len(found))
 
-    return _mapped(model, change)
+    return _map_classes(model, change)
 
 
-def _mapped(model: AnalyticModel, change: Callable[[str, ClassModel], ClassModel]) -> AnalyticModel:
+def _map_classes(model: AnalyticModel, change: Callable[[str, ClassModel], ClassModel]) -> AnalyticModel:
     made = type(model).from_state(model.state())
     made.classes_ = {key: change(key, c) for key, c in made.classes_.items()}
     made.roofline_ = change("", made.roofline_)

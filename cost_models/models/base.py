@@ -1,4 +1,4 @@
-"""The interface that every latency model has, and how models are kept in files."""
+"""The interface of latency models, and their files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing_extensions import Self
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 
-from ..features.terms import divisor
-from ..features.workload import Workload, Workloads, groups_of
+from ..features.terms import largest_divisor
+from ..features.workload import Workload, Workloads, group_by_class
 
 VERSION = 1
 # Kinds whose schedules divide channels and columns into blocks.
@@ -25,25 +25,25 @@ _BLOCKED = ("conv", "depthwise_conv", "group_conv", "transposed_conv", "dense", 
 class LatencyModel(ABC):
     """Predicts seconds of kernels on one device.
 
-    The constructor stores options; `fit` learns, and what it learnt has names that end in ``_``.
+    As in scikit-learn, the constructor stores options, and attributes that `fit` sets end with ``_``.
 
     Attributes
     ----------
     name : str
-        How files and tables call this model.
+        Name in files and tables.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
-        """Learn from measured kernels.
+        """Fit to measured kernels.
 
         Parameters
         ----------
         kernels : Workload or sequence of Workload
         seconds : array, shape (n,)
-            Measured time of each; all positive.
+            Measured times, all positive.
 
         Returns
         -------
@@ -52,20 +52,20 @@ class LatencyModel(ABC):
         """
 
     def for_device(self, device: str) -> Self:
-        """Name the device in warnings, where the model has any; returns itself."""
+        """Set the device's name for warnings; return the model itself."""
         return self
 
-    def quiet(self) -> Self:
-        """Stop warnings of classes that were not measured, where the model has any; returns itself."""
+    def silence_warnings(self) -> Self:
+        """Switch off warnings about unknown classes; return the model itself."""
         return self
 
     def predict(self, kernels: Workloads) -> np.ndarray:
-        """Predicted seconds.
+        """Predict seconds.
 
         Parameters
         ----------
         kernels : Workload or sequence of Workload
-            One workload may stand for many kernels.
+            A workload may be stacked.
 
         Returns
         -------
@@ -74,10 +74,10 @@ class LatencyModel(ABC):
         Raises
         ------
         CoExecError
-            When the model is not fitted, or knows nothing of a kernel's class and has no fallback.
+            If the model is not fitted, or a kernel's class is unknown and there is no fallback.
         """
         self.check_fitted()
-        groups, total = groups_of(kernels)
+        groups, total = group_by_class(kernels)
         out = np.empty(total)
         for w, where in groups:
             out[where] = self.predict_stacked(w)
@@ -85,14 +85,14 @@ class LatencyModel(ABC):
 
     @abstractmethod
     def predict_stacked(self, w: Workload) -> np.ndarray:
-        """Predicted seconds of a stacked workload, whose kernels are of one class; raises like `predict`."""
+        """Predict seconds of a stacked workload, shape (n,); raises the errors of `predict`."""
 
     def predict_cuts(self, shares: Workload) -> np.ndarray:
-        """Predicted seconds of a kernel's shares; more work in the same blocks never takes less time.
+        """Predict seconds of a kernel's shares, monotonic in their work.
 
-        Shares whose extents divide into other blocks may differ either way: TVM's schedules compute a prime number of
-        channels one by one. Among those that divide alike, noise in what was learnt must not make a larger share look
-        faster, or a planner would take it for that.
+        Shares that divide into other blocks may be faster or slower: TVM's schedules have blocks of one for a prime
+        number of channels. Among shares with equal blocks, noise of the fit must not make a larger share look faster,
+        which a planner would exploit.
 
         Parameters
         ----------
@@ -103,19 +103,19 @@ class LatencyModel(ABC):
         -------
         array, shape (n,)
         """
-        return never_faster(shares, np.array(self.predict(shares), float))
+        return make_monotonic(shares, np.array(self.predict(shares), float))
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Options and fitted state as plain JSON values."""
+        """Return options and fitted state as JSON values."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """The model that `state` describes."""
+        """Make a model from `state`."""
 
     def to_json(self) -> str:
-        """One line of JSON: version, kind, model, state."""
+        """Return one line of JSON: version, kind, name and state."""
         self.check_fitted()
         return json.dumps(
             {"version": VERSION, "kind": "latency", "model": self.name, **self.state()}, separators=(",", ":")
@@ -127,17 +127,17 @@ class LatencyModel(ABC):
         return len(self.to_json().encode())
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the model; the file is replaced as a whole or not at all."""
+        """Write the model; the file is replaced atomically."""
         write_atomically(os.fspath(path), self.to_json() + "\n")
 
     def check_fitted(self) -> None:
-        """Raise `CoExecError` when `fit` was never called."""
+        """Raise `CoExecError` if the model is not fitted."""
         if not any(n.endswith("_") and not n.startswith("_") for n in vars(self)):
             raise CoExecError(f"the latency model '{self.name}' is not fitted; call fit() or load a file first")
 
 
-def never_faster(shares: Workload, seconds: np.ndarray, kernels: np.ndarray | float = 0.0) -> np.ndarray:
-    """Seconds of shares, raised where a larger share of the same blocks would take less time.
+def make_monotonic(shares: Workload, seconds: np.ndarray, kernels: np.ndarray | float = 0.0) -> np.ndarray:
+    """Raise the seconds of shares that would take less time than a smaller share with equal blocks.
 
     Parameters
     ----------
@@ -145,15 +145,20 @@ def never_faster(shares: Workload, seconds: np.ndarray, kernels: np.ndarray | fl
     seconds : array, shape (n,)
         Changed in place.
     kernels : array, shape (n,), optional
-        Numbers that tell the shares of different kernels apart.
+        Number of the kernel of each share.
+
+    Returns
+    -------
+    array, shape (n,)
+        `seconds`.
     """
     work = np.broadcast_to(shares.flops + shares.out_bytes, (shares.size,))
     blocks = np.zeros(shares.size) + 1e6 * kernels
     if shares.kind in _BLOCKED:
-        blocks += divisor(shares.oc, 16) * 1000.0 + divisor(shares.ow, 28)
+        blocks += largest_divisor(shares.oc, 16) * 1000.0 + largest_divisor(shares.ow, 28)
     order = np.lexsort((work, blocks))
     sorted_s = seconds[order]
-    # each block above the one before, so that one running maximum serves all
+    # offsets between blocks, so that one running maximum serves all
     steps = np.concatenate([[0], np.cumsum(np.diff(blocks[order]) != 0)]) * (2.0 * sorted_s.max())
     is_longest = sorted_s + steps >= np.maximum.accumulate(sorted_s + steps)
     longest = np.maximum.accumulate(np.where(is_longest, np.arange(len(order)), 0))
@@ -161,22 +166,29 @@ def never_faster(shares: Workload, seconds: np.ndarray, kernels: np.ndarray | fl
     return seconds
 
 
-def unknown_class(model: LatencyModel, key: str, known: Sequence[str]) -> CoExecError:
-    """What is raised for a kernel of a class that a model was not fitted to."""
+def unknown_class_error(model: LatencyModel, key: str, known: Sequence[str]) -> CoExecError:
+    """Make the error for a kernel of a class that the model was not fitted to."""
     return CoExecError(
-        f"the latency model '{model.name}' knows no kernels of class '{key}' "
+        f"the latency model '{model.name}' was not fitted to kernels of class '{key}' "
         f"(it has: {', '.join(sorted(known)) or 'none'}); measure some and fit again"
     )
 
 
 def check_samples(kernels: Workloads, seconds: np.ndarray) -> tuple[list, np.ndarray]:
-    """Stacked workloads and seconds, checked to be as many, positive and finite.
+    """Stack workloads and check that times are positive, finite and as many.
+
+    Returns
+    -------
+    groups : list of (Workload, array of int)
+        As `group_by_class` returns them.
+    seconds : array, shape (n,)
 
     Raises
     ------
     CoExecError
+        If there are no kernels, or the times are wrong.
     """
-    groups, total = groups_of(kernels)
+    groups, total = group_by_class(kernels)
     y = np.asarray(seconds, float).reshape(-1)
     if not total:
         raise CoExecError("there are no measured kernels to fit a latency model to")
@@ -187,7 +199,7 @@ def check_samples(kernels: Workloads, seconds: np.ndarray) -> tuple[list, np.nda
     return groups, y
 
 
-def folds_by_kernel(names: Sequence[str], k: int) -> np.ndarray:
-    """Number of the fold of each sample; samples of one name share a fold. The same names give the same folds."""
+def assign_folds(names: Sequence[str], k: int) -> np.ndarray:
+    """Return the fold of each sample; samples with equal names share a fold. Deterministic."""
     unique, where = np.unique(np.asarray(names), return_inverse=True)
     return (np.random.default_rng(0).permutation(len(unique)) % max(1, min(k, len(unique))))[where]

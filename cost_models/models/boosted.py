@@ -1,7 +1,7 @@
-"""A boosted residual on the analytic model, for those who can spare tens of kilobytes.
+"""Boosted residuals of the analytic model, which take tens of kilobytes.
 
-XGBoost learns what the analytic model misses; its trees are kept as plain numbers and evaluated here, so that a profile
-with them needs no XGBoost to be used.
+XGBoost fits the residual of the analytic model. Its trees are stored as numbers and evaluated here, so that using such
+a profile does not need XGBoost.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing_extensions import Self
 
 from tvm_coexec.core.errors import CoExecError
 
-from ..features.terms import divisor
+from ..features.terms import largest_divisor
 from ..features.workload import Workload, Workloads
 from .analytic import AnalyticModel
 from .base import LatencyModel, check_samples
-from .correction import logarithms, remainders
+from .correction import log_extents, tile_remainders
 
 
 class Trees:
-    """Regression trees as arrays: the sum of the leaves that a row of features falls into.
+    """Regression trees as arrays.
 
     Parameters
     ----------
     trees : list of list
-        Per tree its nodes: ``[feature, threshold, left, right]``, or ``[value]`` for a leaf. A row goes left where its
+        Nodes of each tree: ``[feature, threshold, left, right]``, or ``[value]`` for a leaf. A row goes left if its
         feature is less than the threshold.
     """
 
@@ -36,13 +36,13 @@ class Trees:
         self._arrays = []
         for nodes in trees:
             feature = np.array([int(n[0]) if len(n) == 4 else -1 for n in nodes])
-            # In single precision, in which XGBoost has found the thresholds.
+            # XGBoost computes thresholds in single precision.
             threshold = np.array([n[1] if len(n) == 4 else n[0] for n in nodes], np.float32)
             children = np.array([[int(n[2]), int(n[3])] if len(n) == 4 else [i, i] for i, n in enumerate(nodes)])
             self._arrays.append((feature, threshold, children))
 
     def sum(self, features: np.ndarray) -> np.ndarray:
-        """Sum over trees, shape (n,)."""
+        """Return the sum over trees of the leaf of each row of features, shape (n,)."""
         features = np.asarray(features, np.float32)
         total = np.zeros(len(features))
         rows = np.arange(len(features))
@@ -57,15 +57,16 @@ class Trees:
 
 
 class BoostedModel(LatencyModel):
-    """The analytic model times the exponential of boosted trees over its terms' logarithms and tiles' remainders.
+    """The analytic model times the exponential of boosted trees (on extents, tile remainders and its prediction).
 
     Parameters
     ----------
     max_bytes : int
-        Largest size of the file; later trees are left out where it would be more.
+        Maximum size of the file; the last trees are dropped to fit.
     trees, depth : int
+        Number of trees, and their maximum depth.
     rate : float
-        What a tree's correction is multiplied by.
+        Learning rate.
     fallback, work_groups : bool
         See `AnalyticModel`.
     """
@@ -85,7 +86,7 @@ class BoostedModel(LatencyModel):
         self.work_groups = work_groups
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
-        """See `LatencyModel.fit`; raises `CoExecError` where XGBoost is missing."""
+        """See `LatencyModel.fit`; raises `CoExecError` if XGBoost is missing."""
         xgboost = require_xgboost()
         groups, y = check_samples(kernels, seconds)
         self.base_ = AnalyticModel(fallback=self.fallback, work_groups=self.work_groups).fit(kernels, seconds)
@@ -122,19 +123,19 @@ class BoostedModel(LatencyModel):
         n = w.size
         numbers = [w.oc, w.ic, w.ow, w.in_bytes, w.out_bytes, w.weight_bytes, w.macs, w.flops]
         plain = np.stack([np.broadcast_to(np.asarray(v, float), (n,)) for v in numbers], 1)
-        blocks = np.stack([np.broadcast_to(divisor(v, 16), (n,)) for v in (w.oc, w.ow, w.oh * w.ow, w.ic)], 1)
+        blocks = np.stack([np.broadcast_to(largest_divisor(v, 16), (n,)) for v in (w.oc, w.ow, w.oh * w.ow, w.ic)], 1)
         key = self.keys_.index(w.key) if w.key in self.keys_ else -1
         rest = np.stack([np.full(n, float(key)), np.log(base), np.log((w.macs + 1) / base)], 1)
-        return np.hstack([logarithms(w), remainders(w), plain, blocks, rest]).astype(np.float32)
+        return np.hstack([log_extents(w), tile_remainders(w), plain, blocks, rest]).astype(np.float32)
 
     def for_device(self, device: str) -> Self:
         """See `LatencyModel.for_device`."""
         self.base_.for_device(device)
         return self
 
-    def quiet(self) -> Self:
-        """See `LatencyModel.quiet`."""
-        self.base_.quiet()
+    def silence_warnings(self) -> Self:
+        """See `LatencyModel.silence_warnings`."""
+        self.base_.silence_warnings()
         return self
 
     def state(self) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class BoostedModel(LatencyModel):
 
 
 def require_xgboost():
-    """The module; `CoExecError` says how to get it."""
+    """Import XGBoost; `CoExecError` states how to install it if it is missing."""
     try:
         import xgboost
     except ImportError:
@@ -163,7 +164,7 @@ def require_xgboost():
 
 
 def tree_nodes(text: str) -> list[list[float]]:
-    """The nodes of one tree of XGBoost's JSON dump, in breadth order."""
+    """Return the nodes of one tree of XGBoost's JSON dump, in breadth-first order."""
     queue, nodes = [json.loads(text)], []
     while queue:
         node = queue.pop(0)
@@ -178,6 +179,6 @@ def tree_nodes(text: str) -> list[list[float]]:
 
 
 def _short(value: float) -> float:
-    """The shortest number that is the same in single precision."""
+    """Return the shortest number with the same value in single precision."""
     short = float(str(np.float32(value)))
     return int(short) if short.is_integer() else short

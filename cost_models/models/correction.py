@@ -1,7 +1,7 @@
-"""Polynomial corrections: what the sum of analytic terms misses, as a polynomial in the logarithms of the extents.
+"""Polynomial corrections: the residual of the sum of analytic terms, as a polynomial in the logarithms of the extents.
 
-A correction multiplies the sum of terms by ``exp(polynomial)``. It stays tame outside the range it was fitted on: the
-extents are clipped to that range, and the correction to the largest one that was seen, at most `LIMIT`.
+A correction multiplies the sum of terms by ``exp(polynomial)``. It is bounded outside the range that it was fitted to:
+extents are clipped to that range, and the exponent to the largest residual of the samples, at most `LIMIT`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..features.workload import Number, Workload
-from .base import folds_by_kernel
-from .regression import robust_ridge, rounded
+from .base import assign_folds
+from .regression import robust_ridge, round_digits
 
-_LEAST = 1e-9
+_MIN_EXTENT = 1e-9
 LIMIT = 0.5  # of the exponent: a factor between 0.6 and 1.65
 FORMS = ("linear", "quadratic", "bent")
 _PENALTIES = (1.0, 3.0, 10.0, 30.0)
@@ -28,9 +28,9 @@ _FOLDS = 5
 _EXTENTS = 8
 
 
-def logarithms(w: Workload) -> np.ndarray:
-    """Logarithms of the extents, shape (8,) or (n, 8)."""
-    return np.log(np.maximum(_columns(_extents(w)), _LEAST))
+def log_extents(w: Workload) -> np.ndarray:
+    """Return the logarithms of the extents, shape (8,) or (n, 8)."""
+    return np.log(np.maximum(_stack_columns(_extents(w)), _MIN_EXTENT))
 
 
 def _extents(w: Workload) -> tuple[Number, ...]:
@@ -44,21 +44,21 @@ _REMAINDERS = (
 )
 
 
-def remainders(w: Workload) -> np.ndarray:
-    """What tiles leave over, as parts of a tile, shape (13,) or (n, 13)."""
-    extents = _divided(w)
+def tile_remainders(w: Workload) -> np.ndarray:
+    """Return the remainders of extents divided by tiles, as fractions of a tile, shape (13,) or (n, 13)."""
+    extents = _tiled_extents(w)
     if all(not isinstance(e, np.ndarray) for e in extents.values()):
         return np.array([extents[name] % t / t for name, t in _REMAINDERS])
     parts = [(extents[name] / t, t) for name, t in _REMAINDERS]
-    return _columns([part - np.floor(part) for part, _ in parts])
+    return _stack_columns([part - np.floor(part) for part, _ in parts])
 
 
-def _divided(w: Workload) -> dict[str, Number]:
+def _tiled_extents(w: Workload) -> dict[str, Number]:
     return {"oc": w.oc, "ow": w.ow, "oh": w.oh, "ic": w.ic, "places": w.oh * w.ow}
 
 
-def _columns(values: Sequence[Number]) -> np.ndarray:
-    """Numbers as a vector; arrays, or some of them arrays, as a table."""
+def _stack_columns(values: Sequence[Number]) -> np.ndarray:
+    """Stack numbers to a vector; if any is an array, to a table with one column each."""
     sizes = [len(v) for v in values if isinstance(v, np.ndarray)]
     if not sizes:
         return np.array(values, float)
@@ -75,13 +75,14 @@ class Correction:
     Attributes
     ----------
     form : str
-        ``linear``, ``quadratic``, or ``bent`` (a quadratic with bends, for classes with hundreds of samples).
+        ``linear``, ``quadratic``, or ``bent`` (quadratic with hinges, for classes with hundreds of samples).
     low, high : array
-        Range of the logarithms that it was fitted on.
+        Range of the logarithms of the samples.
     limit : float
+        Bound of the exponent.
     coefficients : array
     gain : float
-        What it saves in cross-validation: the mean error in logarithms without it, less that with it.
+        Reduction of the mean absolute logarithmic error in cross-validation.
     """
 
     form: str
@@ -92,17 +93,17 @@ class Correction:
     gain: float = 0.0
 
     def factor(self, w: Workload) -> Number:
-        """What the sum of terms is multiplied by."""
-        extents, divided = _extents(w), _divided(w)
+        """Return the factor of the sum of terms."""
+        extents, divided = _extents(w), _tiled_extents(w)
         if any(isinstance(e, np.ndarray) for e in (*extents, *divided.values())):
-            return np.exp(np.clip(self._polynomial(w), -self.limit, self.limit))
-        return math.exp(min(self.limit, max(-self.limit, self._of_one(extents, divided))))
+            return np.exp(np.clip(self._evaluate(w), -self.limit, self.limit))
+        return math.exp(min(self.limit, max(-self.limit, self._evaluate_one(extents, divided))))
 
-    def _polynomial(self, w: Workload) -> np.ndarray:
-        """As ``z Q z + l z + bends + r remainders + constant``: the products of `_features` without their columns."""
+    def _evaluate(self, w: Workload) -> np.ndarray:
+        """Evaluate ``z Q z + l z + hinges + r remainders + constant`` without the columns of `_features`."""
         varied, scale, offset, linear, square, bent, rest, constant = self._parts
-        z = np.minimum(1.0, np.maximum(-1.0, logarithms(w)[:, varied] * scale - offset))
-        total = z @ linear + remainders(w) @ rest + constant
+        z = np.minimum(1.0, np.maximum(-1.0, log_extents(w)[:, varied] * scale - offset))
+        total = z @ linear + tile_remainders(w) @ rest + constant
         if square is not None:
             total = total + np.einsum("ij,ij->i", z @ square, z)
         if bent is not None:
@@ -110,11 +111,11 @@ class Correction:
                 total = total + np.maximum(0.0, z - bend) @ coefficients
         return total
 
-    def _of_one(self, extents: tuple[float, ...], divided: dict[str, float]) -> float:
-        """The same for one kernel: with so few numbers, numpy's calls are what takes time."""
+    def _evaluate_one(self, extents: tuple[float, ...], divided: dict[str, float]) -> float:
+        """Evaluate one kernel without numpy, whose calls would take most of the time."""
         varied, scale, offset, linear, square, bent, rest, total = self._plain_parts
         z = [
-            min(1.0, max(-1.0, math.log(max(extents[i], _LEAST)) * s - o))
+            min(1.0, max(-1.0, math.log(max(extents[i], _MIN_EXTENT)) * s - o))
             for i, s, o in zip(varied, scale, offset, strict=True)
         ]
         total += sum(map(mul, linear, z))
@@ -138,7 +139,7 @@ class Correction:
         varied = np.flatnonzero(self.high > self.low)
         low, high, n = self.low[varied], self.high[varied], len(varied)
         scale = 2 / (high - low)
-        coefficients = iter(np.split(self.coefficients, np.cumsum(_sizes(self.form, n))[:-1]))
+        coefficients = iter(np.split(self.coefficients, np.cumsum(_count_coefficients(self.form, n))[:-1]))
         linear, square, bent = next(coefficients), None, None
         if self.form != "linear":
             square = np.zeros((n, n))
@@ -149,24 +150,24 @@ class Correction:
         return varied, scale, low * scale + 1, linear, square, bent, rest, constant
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        ranges = rounded(np.stack([self.low, self.high]).ravel())
+        """Return JSON values."""
+        ranges = round_digits(np.stack([self.low, self.high]).ravel())
         return {"form": self.form, "range": ranges, "limit": self.limit, "coefficients": list(self.coefficients)}
 
     @staticmethod
     def from_json(d: dict[str, Any]) -> Correction:
-        """What `to_json` made."""
+        """Read the values of `to_json`."""
         if d["form"] not in FORMS:
             raise ValueError(f"unknown form {d['form']!r}")
         low, high = np.array(d["range"], float).reshape(2, -1)
         coefficients = np.array(d["coefficients"], float)
-        if len(low) != _EXTENTS or len(coefficients) != sum(_sizes(d["form"], int((high > low).sum()))):
-            raise ValueError("a correction with too few or too many numbers")
+        if len(low) != _EXTENTS or len(coefficients) != sum(_count_coefficients(d["form"], int((high > low).sum()))):
+            raise ValueError("a correction has the wrong number of coefficients")
         return Correction(d["form"], low, high, float(d["limit"]), coefficients)
 
 
-def corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) -> list[Correction]:
-    """A correction of each form that helps in cross-validation.
+def fit_corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) -> list[Correction]:
+    """Fit a correction of each form that reduces the error in cross-validation.
 
     Parameters
     ----------
@@ -174,29 +175,33 @@ def corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) 
         Stacked samples.
     ratio : array, shape (n,)
         Measured seconds over the sum of terms.
+
+    Returns
+    -------
+    list of Correction
     """
     n = len(ratio)
     target = np.clip(np.log(ratio), -1.0, 1.0)
-    logs = logarithms(w)
-    low, high = (np.array(rounded(edge)) for edge in (logs.min(0), logs.max(0)))
-    fold = folds_by_kernel(np.unique(logs, axis=0, return_inverse=True)[1].reshape(-1), _FOLDS)
+    logs = log_extents(w)
+    low, high = (np.array(round_digits(edge)) for edge in (logs.min(0), logs.max(0)))
+    fold = assign_folds(np.unique(logs, axis=0, return_inverse=True)[1].reshape(-1), _FOLDS)
     found = []
     for form in forms:
         features = _features(w, form, low, high)
         if n < 3 * _FOLDS or features.shape[1] > n:
             continue
-        losses = {p: _loss(features, target, fold, p) for p in _PENALTIES}
+        losses = {p: _cross_validate(features, target, fold, p) for p in _PENALTIES}
         penalty = min(losses, key=lambda p: losses[p])
         gain = float(np.mean(np.abs(target)) - losses[penalty])
         if gain > 0:
-            coefficients = np.array(rounded(robust_ridge(features, target, penalty), 3))
-            limit = float(rounded(np.array([min(LIMIT, np.abs(target).max())]), 3)[0])
+            coefficients = np.array(round_digits(robust_ridge(features, target, penalty), 3))
+            limit = float(round_digits(np.array([min(LIMIT, np.abs(target).max())]), 3)[0])
             found.append(Correction(form, low, high, limit, coefficients, gain))
     return found
 
 
-def _loss(features: np.ndarray, target: np.ndarray, fold: np.ndarray, penalty: float) -> float:
-    """Mean absolute error on what was left out."""
+def _cross_validate(features: np.ndarray, target: np.ndarray, fold: np.ndarray, penalty: float) -> float:
+    """Return the mean absolute error of left-out samples."""
     missed = np.empty(len(target))
     for k in range(fold.max() + 1):
         out = fold == k
@@ -206,17 +211,17 @@ def _loss(features: np.ndarray, target: np.ndarray, fold: np.ndarray, penalty: f
 
 def _features(w: Workload, form: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     varied = high > low
-    z = 2 * (np.clip(logarithms(w)[:, varied], low[varied], high[varied]) - low[varied]) / (high - low)[varied] - 1
+    z = 2 * (np.clip(log_extents(w)[:, varied], low[varied], high[varied]) - low[varied]) / (high - low)[varied] - 1
     parts = [z]
     if form != "linear":
         parts += [z[:, i : i + 1] * z[:, i:] for i in range(z.shape[1])]
     if form == "bent":
         parts += [np.maximum(0.0, z - bend) for bend in _BENDS]
-    return np.hstack([*parts, remainders(w), np.ones((len(z), 1))])
+    return np.hstack([*parts, tile_remainders(w), np.ones((len(z), 1))])
 
 
-def _sizes(form: str, extents: int) -> list[int]:
-    """How many coefficients each part of `_features` has."""
+def _count_coefficients(form: str, extents: int) -> list[int]:
+    """Return the number of coefficients of each part of `_features`."""
     sizes = [extents]
     if form != "linear":
         sizes.append(extents * (extents + 1) // 2)

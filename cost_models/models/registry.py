@@ -1,4 +1,4 @@
-"""Every latency model by name, and how one is read from a file."""
+"""Latency models by name, and reading them from files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MODELS: dict[str, type[LatencyModel]] = {m.name: m for m in (AnalyticModel, Boos
 
 
 def model_from_json(d: dict[str, Any]) -> LatencyModel:
-    """The latency model that a JSON object describes; raises what a damaged one makes (`KeyError`, `ValueError`...)."""
+    """Make a latency model from a JSON object; a damaged one raises `KeyError`, `ValueError` or `TypeError`."""
     if d.get("model") not in MODELS:
         raise ValueError(f"there is no latency model '{d.get('model')}'")
     return MODELS[d["model"]].from_state(d)
 
 
 def load_model(path: str | os.PathLike) -> LatencyModel:
-    """Read what `LatencyModel.save` wrote.
+    """Read a file of `LatencyModel.save`.
 
     Raises
     ------
     CoExecError
-        Naming the file, when it can't be read, is something else, or is damaged.
+        If the file can't be read, is not a latency model, or is damaged; the text names it.
     """
     d = read_json(path, "latency", "latency model")
     try:

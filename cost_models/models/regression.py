@@ -1,4 +1,4 @@
-"""Fitting on relative error: non-negative sums of terms, and ridge regression that outliers do not move."""
+"""Robust regression: non-negative sums of terms by relative error, and ridge regression by absolute error."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 from scipy.optimize import nnls
 
 _ROUNDS = 10
-_FLAT = 0.02  # residuals below 2 % count alike: that is how well a time can be measured
+_FLAT = 0.02  # residuals below 2 %, the precision of measurements, have equal weight
 
 
-def non_negative_sum(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarray | None = None) -> np.ndarray:
-    """Coefficients >= 0 that make ``terms @ coefficients`` follow ``seconds`` with the least sum of relative errors.
+def fit_non_negative(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarray | None = None) -> np.ndarray:
+    """Fit coefficients >= 0 with the least sum of absolute relative errors of ``terms @ coefficients``.
 
-    Least absolute deviations by iteratively reweighted least squares; each round is a non-negative least-squares
-    problem of the normal equations, which is as large as the number of terms, not of samples.
+    Least absolute deviations by iteratively reweighted least squares. Each round is a non-negative least-squares
+    problem of the normal equations, whose size is the number of terms, not of samples.
 
     Parameters
     ----------
     terms : array, shape (n, t)
-        Not negative.
+        Non-negative.
     seconds : array, shape (n,)
     restraint : array, shape (t,), optional
-        How much each coefficient is pulled to nothing, in samples that a term explains wholly.
+        Penalty on each coefficient, in units of samples that are explained by its term alone.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def non_negative_sum(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarr
 
 
 def robust_ridge(features: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
-    """Ridge regression for the least sum of absolute errors; the last feature, the constant, is not penalised."""
+    """Fit a ridge regression with the least sum of absolute errors; the last feature, the constant, has no penalty."""
     weights = np.ones(len(target))
     found = np.zeros(features.shape[1])
     for _ in range(6):
@@ -63,6 +63,6 @@ def robust_ridge(features: np.ndarray, target: np.ndarray, penalty: float) -> np
     return found
 
 
-def rounded(values: np.ndarray, digits: int = 4) -> list[float]:
-    """Values with that many significant digits: what is saved is what predicts."""
+def round_digits(values: np.ndarray, digits: int = 4) -> list[float]:
+    """Round to significant digits, so that a saved model predicts the same."""
     return [float(f"{v:.{digits - 1}e}") for v in values]

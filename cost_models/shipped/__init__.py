@@ -1,7 +1,7 @@
-"""Profiles that come with the package, and which of them fits devices and targets.
+"""Profiles that come with the package, and the search for one by name or by devices.
 
-Each is a JSON file that ``coexec fit`` has made. ``test_bed`` is of one core of a server and of pocl on another;
-``generic`` stands for a board whose CPU and GPU are of similar speed, where nothing better is known.
+Each is a JSON file that ``coexec fit`` wrote. ``test_bed`` is of one core of a server, and pocl on another core.
+``generic`` is for unknown devices: a board whose CPU and GPU have similar speed.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ GENERIC = "generic"
 
 
 def names() -> list[str]:
-    """Names of the profiles."""
+    """Return the names of the profiles."""
     return sorted(p.stem for p in FOLDER.glob("*.json"))
 
 
 def path_of(name: str) -> Path | None:
-    """The file of a profile by its name, `None` when there is no such profile."""
+    """Return the file of a profile by name; `None` if there is no such profile."""
     path = FOLDER / f"{name}.json"
     return path if name in names() else None
 
 
 def find(name: str, also: tuple[str, ...] = ()) -> Path:
-    """The file of a profile by its path or its name.
+    """Return the file of a profile by path or name.
 
     Parameters
     ----------
     name : str
     also : tuple of str
-        Other words that the error should offer.
+        Further allowed words to name in the error.
 
     Raises
     ------
     CoExecError
-        When there is neither.
+        If there is neither a file nor a profile of that name.
     """
     found = Path(name) if Path(name).exists() else path_of(name)
     if found is None:
@@ -48,20 +48,20 @@ def find(name: str, also: tuple[str, ...] = ()) -> Path:
     return found
 
 
-def matching(targets: dict[str, str], devices: dict[str, str]) -> tuple[str, Profile] | None:
-    """The profile that was measured with these targets on these devices.
+def find_matching(targets: dict[str, str], devices: dict[str, str]) -> tuple[str, Profile] | None:
+    """Find the profile that was measured with these targets on these devices.
 
     Parameters
     ----------
     targets : dict of str to str
-        ``cpu`` and ``gpu`` as texts.
+        Texts of the targets of ``cpu`` and ``gpu``.
     devices : dict of str to str
-        Their names, as in `Profile.names`.
+        Names of the devices, as in `Profile.names`.
 
     Returns
     -------
     (str, Profile) or None
-        Its name and itself.
+        Name and profile.
     """
     for name in names():
         profile = Profile.load(FOLDER / f"{name}.json")

@@ -31,26 +31,24 @@ def connect(address: str | None = None, tracker: str | None = None, key: str = "
     Raises
     ------
     CoExecError
-        If no server is named, or if the server or tracker cannot be reached.
+        If no server is named, or if the server or tracker can't be reached.
     """
     from tvm import rpc
 
     if address is not None and (tracker is not None or key):
         raise CoExecError(f"the server {address} is named directly; omit tracker and key")
     if address is not None:
-        host, port = _parse_reachable("RPC server", address)
+        host, port = parse_reachable("RPC server", address)
         return rpc.connect(host, port, session_timeout=0)
+    tracker = tracker or default_tracker()
     if tracker is None:
-        parts = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
-        if not all(parts):
-            raise CoExecError(
-                "no other machine is named; give the HOST:PORT of its RPC server or of a tracker, or set "
-                "TVM_TRACKER_HOST and TVM_TRACKER_PORT"
-            )
-        tracker = f"{parts[0]}:{parts[1]}"
+        raise CoExecError(
+            "no other machine is named; give the HOST:PORT of its RPC server or of a tracker, or set "
+            "TVM_TRACKER_HOST and TVM_TRACKER_PORT"
+        )
     if not key:
         raise CoExecError(f"the tracker {tracker} needs the device's key; give it as well")
-    connection = rpc.connect_tracker(*_parse_reachable("tracker", tracker))
+    connection = rpc.connect_tracker(*parse_reachable("tracker", tracker))
     known = sorted(connection.summary()["queue_info"])
     if key not in known:
         raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(known) or 'none'}")
@@ -69,12 +67,35 @@ def close(session: tvm.rpc.RPCSession) -> None:
     session.get_function("CloseRPCConnection")()
 
 
-def _parse_reachable(what: str, text: str) -> tuple[str, int]:
+def default_tracker() -> str | None:
+    """Return ``HOST:PORT`` of the tracker that the environment names, if any."""
+    host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
+    return f"{host}:{port}" if host and port else None
+
+
+def parse_reachable(what: str, text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` and check that the server accepts connections.
+
+    Parameters
+    ----------
+    what : str
+        Kind of server, for error messages.
+    text : str
+
+    Returns
+    -------
+    host, port : str, int
+
+    Raises
+    ------
+    CoExecError
+        If the text is not of that form, or the server can't be reached.
+    """
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
         raise CoExecError(f"{what} {text} is not of the form HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # TVM would retry for a minute
     except (OSError, OverflowError) as err:
-        raise CoExecError(f"the {what} {text} cannot be reached ({err}); start it, or check the address") from None
+        raise CoExecError(f"the {what} {text} can't be reached ({err}); start it, or check the address") from None
     return host, int(port)

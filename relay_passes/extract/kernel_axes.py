@@ -17,7 +17,7 @@ from tvm_coexec.core.access import AccessMap, InputAccess, identity
 from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis
 from tvm_coexec.core.op_kinds import OpKind
 
-from ..rules import Refusal, SplitMemo, attr_names, extent_along, flat_args, kind_of, shape_of
+from ..rules import NotSplittable, SplitMemo, attr_names, extent_along, flat_args, kind_of, shape_of
 
 Path = tuple[AccessMap, ...]
 DimNames = dict[int, str]
@@ -27,7 +27,7 @@ _SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
 
 
 @dataclass
-class _Backwards:
+class _AxisTrace:
     """Result of tracing an axis: dimension and paths per call and per argument of the kernel (`None`: all of it)."""
 
     calls: dict[relay.Call, tuple[int, list[Path]]] = field(default_factory=dict)
@@ -55,22 +55,22 @@ def kernel_axes(
     try:
         shape = shape_of(root)
         candidates = [d for d in memo[root] if d != REDUCED and shape[d] > 1]
-    except Refusal as why:
+    except NotSplittable as why:
         return (), str(why)
     axes: list[SplitAxis] = []
     reason = "none of its axes can be divided"
     for dim in sorted(candidates):
         try:
-            back = _backwards(calls, dim, memo)
-        except Refusal as why:
+            trace = _trace_axis(calls, dim, memo)
+        except NotSplittable as why:
             reason = str(why)
             continue
-        needs = _needs(back, args)
-        name = _axis_name(calls, dim, back, needs, args, names)
+        needs = _input_accesses(trace, args)
+        name = _axis_name(calls, dim, trace, needs, args, names)
         if any(a.name == name for a in axes):
             name = f"dim{dim}"
         extent = shape[dim]
-        axes.append(SplitAxis(name, dim, extent, back.granule, _align(name, extent), needs, back.weights))
+        axes.append(SplitAxis(name, dim, extent, trace.granule, _align(name, extent), needs, trace.weights))
     axes += _reduction(calls, args, memo)
     return tuple(axes), "" if axes else reason
 
@@ -107,50 +107,50 @@ def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: Split
     return [SplitAxis("ic", REDUCED, extent, 1, _align("oc", extent), tuple(needs), weights)]
 
 
-def _backwards(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _Backwards:
-    """Trace one output dimension; raise `Refusal` if an inner value is needed whole or along two dimensions."""
+def _trace_axis(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _AxisTrace:
+    """Trace one output dimension; raise `NotSplittable` if an inner value is needed whole or along two dimensions."""
     inside = set(calls)
-    back = _Backwards({calls[-1]: (dim, [()])})
+    trace = _AxisTrace({calls[-1]: (dim, [()])})
     for call in reversed(calls):
-        if call not in back.calls:
-            raise Refusal("it has more than one result")
-        d, paths = back.calls[call]
+        if call not in trace.calls:
+            raise NotSplittable("it has more than one result")
+        d, paths = trace.calls[call]
         split = memo[call].get(d)
         if split is None:
-            raise Refusal(f"{call.op.name} mixes elements along that axis")
+            raise NotSplittable(f"{call.op.name} mixes elements along that axis")
         if split.granule > 1:
             if any(paths):
-                raise Refusal(f"groups of {call.op.name} do not line up with the kernel's output")
-            back.granule = lcm(back.granule, split.granule)
+                raise NotSplittable(f"groups of {call.op.name} do not line up with the kernel's output")
+            trace.granule = lcm(trace.granule, split.granule)
         unchanged = identity(shape_of(call)[d])
         for arg, need in zip(flat_args(call), split.needs, strict=True):
             if isinstance(arg, relay.Constant):
-                back.weights = back.weights or need is not None
+                trace.weights = trace.weights or need is not None
                 continue
             if isinstance(arg, relay.TupleGetItem) and tuple_of(arg) in inside:
-                raise Refusal(f"{call.op.name} reads a field of a tuple inside the kernel")
+                raise NotSplittable(f"{call.op.name} reads a field of a tuple inside the kernel")
             if need is None:
                 if arg in inside:
-                    raise Refusal(f"{call.op.name} needs all of a value inside the kernel")
-                back.args[arg] = None
+                    raise NotSplittable(f"{call.op.name} needs all of a value inside the kernel")
+                trace.args[arg] = None
                 continue
             if len(paths) > 1 and _is_partial(need.map, unchanged.extent):
                 # Two ranges are read, and the operator is computed on everything between them; paths can't express
                 # which rows of that fall on this field of a concatenation.
                 if arg in inside:
-                    raise Refusal(f"several parts of {call.op.name} are read at once")
-                back.args[arg] = None
+                    raise NotSplittable(f"several parts of {call.op.name} are read at once")
+                trace.args[arg] = None
                 continue
-            target = back.calls if arg in inside else back.args
+            target = trace.calls if arg in inside else trace.args
             # Identity maps are left out, which gives fewer paths and makes equal paths compare equal.
             new = paths if need.map == unchanged else [(*p, need.map) for p in paths]
             known = target.setdefault(arg, (need.dim, []))
             if known is None:
                 continue
             if known[0] != need.dim:
-                raise Refusal("an input would be divided along two axes at once")
+                raise NotSplittable("an input would be divided along two axes at once")
             known[1].extend(p for p in new if p not in known[1])
-    return back
+    return trace
 
 
 def _is_partial(access: AccessMap, extent: int) -> bool:
@@ -158,12 +158,12 @@ def _is_partial(access: AccessMap, extent: int) -> bool:
     return (0, 0) in (access.apply(0, 1), access.apply(extent - 1, extent))
 
 
-def _needs(back: _Backwards, args: dict[relay.Expr, int]) -> tuple[InputAccess | None, ...]:
+def _input_accesses(trace: _AxisTrace, args: dict[relay.Expr, int]) -> tuple[InputAccess | None, ...]:
     """Return one entry per value that the kernel reads."""
     needs: list[InputAccess | None] = []
     for value in dict.fromkeys(args.values()):
         exprs = [a for a, v in args.items() if v == value]
-        found = [f for a in exprs if (f := back.args.get(a)) is not None]
+        found = [f for a in exprs if (f := trace.args.get(a)) is not None]
         is_field = any(not isinstance(a, (relay.Call, relay.Var)) for a in exprs)
         if is_field or len(found) < len(exprs) or len({dim for dim, _ in found}) > 1:
             needs.append(None)
@@ -182,14 +182,14 @@ def tuple_of(expr: relay.Expr) -> relay.Expr:
 def _axis_name(
     calls: list[relay.Call],
     dim: int,
-    back: _Backwards,
+    trace: _AxisTrace,
     needs: tuple[InputAccess | None, ...],
     args: dict[relay.Expr, int],
     names: dict[int, DimNames],
 ) -> str:
     """Name an output dimension: as in the nearest operator with a layout, else as in the producer."""
     for call in reversed(calls):
-        d = back.calls[call][0]
+        d = trace.calls[call][0]
         if kind_of(call) in (OpKind.DENSE, OpKind.BATCH_MATMUL):
             return rank_names(len(shape_of(call)))[d]
         for key in ("data_layout", "layout"):

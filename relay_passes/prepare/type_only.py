@@ -15,12 +15,12 @@ import tvm
 from tvm import relay
 
 from ..ir_utils import ModulePass
-from ..rules.base import ints
+from ..rules.base import int_list
 from .fold import is_constant
 
 
 def _slice_like(call: relay.Call, value: relay.Expr, shape: list[int], _dtype: str) -> relay.Expr:
-    axes = range(len(shape)) if call.attrs.axes is None else [a % len(shape) for a in ints(call.attrs.axes)]
+    axes = range(len(shape)) if call.attrs.axes is None else [a % len(shape) for a in int_list(call.attrs.axes)]
     axes = list(axes) or list(range(len(shape)))  # no axes means all of them
     return relay.strided_slice(value, [0] * len(axes), [shape[a] for a in axes], [1] * len(axes), axes)
 

@@ -1,11 +1,11 @@
-"""Split rules: how each operator's output can be divided, and what a share of it looks like."""
+"""Split rules: along which axes an operator can be split, and how a share of it is written."""
 
 from . import blocks, conv, elementwise, gather, matrix, pool, resize, shape, sort, undivided  # noqa: F401  (importing them fills the table)
 from .base import (
     RULES,
     ArgAccess,
+    NotSplittable,
     OpSplit,
-    Refusal,
     Rule,
     SplitMemo,
     attr_names,
@@ -22,8 +22,8 @@ from .base import (
 __all__ = [
     "RULES",
     "ArgAccess",
+    "NotSplittable",
     "OpSplit",
-    "Refusal",
     "Rule",
     "SplitMemo",
     "attr_names",

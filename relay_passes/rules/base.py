@@ -1,9 +1,8 @@
-"""What a split rule is, and the table of rules by operator.
+"""Base class of split rules, and the table of rules by operator.
 
-A rule knows two things of one operator: which part of each argument a range of the output needs (`splits`), and how
-to write the operator down for that range (`rebuild`). All of chain building, halo, planning and splitting follows
-from these two. What an operator costs is known by its rule, too: its `kind` and its `flops`. So a new operator is one
-rule. An operator that must not run on a GPU at all says so (`cpu_only`).
+A rule states which range of each argument a range of the output reads (`splits`), and rewrites the operator for such a
+range (`rebuild`). Chains, halo rows, plans and the split pass follow from these two. A rule also states what cost
+models need (`kind`, `flops`) and whether the operator must stay on the CPU (`cpu_only`). So a new operator is one rule.
 """
 
 from __future__ import annotations
@@ -22,66 +21,77 @@ from tvm_coexec.core.op_kinds import OpKind
 
 @dataclass(frozen=True)
 class ArgAccess:
-    """What an output range needs of one argument: a range of this dimension, through this map."""
+    """The range of one argument that an output range reads: along dimension `dim`, given by `map`."""
 
     dim: int
     map: AccessMap
 
     def apply(self, lo: int, hi: int) -> Range:
-        """Range of the argument that the output range ``[lo, hi)`` needs."""
+        """Return the range of the argument that the output range ``[lo, hi)`` reads."""
         return self.map.apply(lo, hi)
 
 
 @dataclass(frozen=True)
 class OpSplit:
-    """One way to divide an operator's output: per (flattened) argument its need, `None` for the whole argument."""
+    """One way to split an operator's output.
+
+    Attributes
+    ----------
+    needs : tuple of ArgAccess or None
+        The access to each (flattened) argument; `None` if the whole argument is read.
+    granule : int
+        Group multiple: ranges are widened to multiples of it.
+    """
 
     needs: tuple[ArgAccess | None, ...]
     granule: int = 1
 
 
-class Refusal(Exception):
-    """The operator can't be divided; the text says why."""
+class NotSplittable(Exception):
+    """An operator can't be split; the text states the reason."""
 
 
 class Rule:
-    """Base of all rules, and the rule of an operator that has none. Methods take a Relay call whose type is inferred.
+    """Base of all rules, and the rule of operators without one. Methods take a Relay call whose types are inferred.
 
     Attributes
     ----------
     kind : OpKind
-        What the operator does, as far as its cost goes.
+        What the operator does, as cost models see it.
     """
 
     kind: OpKind = OpKind.ELEMENTWISE
 
     def flops(self, call: relay.Call) -> float:
-        """Floating-point operations, one multiply-add counted as two.
+        """Count floating-point operations, a multiply-add as two.
 
-        One for each element of the output, unless a rule knows better; what only moves data has none.
+        The default is one per element of the output, and none for operators that only move data.
         """
-        return 0.0 if self.kind.only_moves else elements(call)
+        return 0.0 if self.kind.only_moves else count_elements(call)
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Output dimension -> how it divides. Raises `Refusal` where nothing divides.
+        """Return how the operator splits along each output dimension; raise `NotSplittable` if it can't be split.
 
-        An operator that sums up products can also be divided along that sum: the key is then `REDUCED`, a range is one
-        of summands, each share is a partial sum of the whole output, and the first argument has a need.
+        The key `REDUCED` stands for the reduction axis of a matrix product or convolution: ranges are then ranges of
+        summands, each share is a partial sum of the whole output, and the first argument has an access.
         """
-        raise Refusal(f"no split rule for operator {call.op.name}")
+        raise NotSplittable(f"no split rule for operator {call.op.name}")
 
     def cpu_only(self, call: relay.Call) -> str:
-        """Why the operator must not run on a GPU (TVM's implementation there is wrong, say); empty when it may.
+        """Return why the operator must not run on a GPU, such as a wrong implementation in TVM; empty if it may.
 
-        It holds for shares as well: a kernel with such an operator is not divided and stays on the CPU. The text ends
-        a sentence that names the kernel, and is in the plan's notes and the report.
+        A kernel with such an operator is not split and stays on the CPU. The text ends a sentence that names the
+        kernel, in the plan's notes and in the report.
         """
         return ""
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The operator for the output range `r` along `dim`; `args[i]` holds `ranges[i]` (or all when `None`)."""
+        """Rewrite the operator for the output range `r` along `dim`.
+
+        ``args[i]`` holds ``ranges[i]`` of argument `i`, or all of it if that is `None`.
+        """
         return with_args(call, args)
 
 
@@ -90,7 +100,7 @@ _UNKNOWN = Rule()
 
 
 def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
-    """Class decorator: one instance of the class serves these operators."""
+    """Register one instance of the decorated class as the rule of the named operators."""
 
     def register(cls: type[Rule]) -> type[Rule]:
         instance = cls()
@@ -104,24 +114,24 @@ def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
 
 
 def rule_for(call: relay.Call) -> Rule:
-    """The rule of a call's operator, `Rule` itself for an operator without one; raises `Refusal` for other calls."""
+    """Return the rule of a call's operator (`Rule` itself if it has none); raise `NotSplittable` for other calls."""
     if not isinstance(call.op, tvm.ir.Op):
-        raise Refusal("it is not a call of an operator")
+        raise NotSplittable("it is not a call of an operator")
     return RULES.get(call.op.name, _UNKNOWN)
 
 
 def kind_of(call: relay.Call) -> OpKind:
-    """The kind of a call's operator; a function that is called, not an operator, is of another kind than all others."""
+    """Return the kind of a call's operator; calls of functions have the kind `OTHER`."""
     return rule_for(call).kind if isinstance(call.op, tvm.ir.Op) else OpKind.OTHER
 
 
 def cpu_only(calls: Sequence[relay.Call]) -> str:
-    """Why a kernel made of these calls must stay on the CPU (see `Rule.cpu_only`); empty when it may run on a GPU."""
+    """Return why a kernel of these calls must stay on the CPU (see `Rule.cpu_only`); empty if it may run on a GPU."""
     return next((why for c in calls if (why := rule_for(c).cpu_only(c))), "")
 
 
 def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:
-    """Rows of the output along `dim`; for `REDUCED` the number of summands."""
+    """Return the output's size along `dim`; for `REDUCED` the number of summands."""
     if dim != REDUCED:
         return shape_of(call)[dim]
     assert split.needs[0] is not None
@@ -129,7 +139,7 @@ def extent_along(call: relay.Call, dim: int, split: OpSplit) -> int:
 
 
 class SplitMemo(dict):
-    """`splits` of each call, computed once; lives as long as the pass that asks."""
+    """Cache of `Rule.splits` by call. Each pass makes its own."""
 
     def __missing__(self, call: relay.Call) -> dict[int, OpSplit]:
         self[call] = found = rule_for(call).splits(call)
@@ -137,7 +147,7 @@ class SplitMemo(dict):
 
 
 def flat_args(call: relay.Call) -> list[relay.Expr]:
-    """Arguments with literal tuples (concatenate) spread out."""
+    """Return the arguments of a call, literal tuples (as of concatenate) replaced by their fields."""
     out: list[relay.Expr] = []
     for arg in call.args:
         out.extend(arg.fields if isinstance(arg, relay.Tuple) else [arg])
@@ -145,7 +155,7 @@ def flat_args(call: relay.Call) -> list[relay.Expr]:
 
 
 def with_args(call: relay.Call, args: Sequence[relay.Expr], attrs: object | None = None) -> relay.Call:
-    """The call with new flattened arguments (and attributes), keeping its tuples."""
+    """Replace a call's flattened arguments (and attributes); tuples stay tuples."""
     rest = list(args)
     new: list[relay.Expr] = []
     for arg in call.args:
@@ -159,46 +169,46 @@ def with_args(call: relay.Call, args: Sequence[relay.Expr], attrs: object | None
 
 
 def with_attrs(call: relay.Call, **changes: object) -> object:
-    """The call's attributes with some changed."""
+    """Return a copy of the call's attributes with some changed."""
     fields = {name: getattr(call.attrs, name) for name in attr_names(call)}
     fields.update(changes)
     return tvm.ir.make_node(call.op.attrs_type_key, **fields)
 
 
 def attr_names(call: relay.Call) -> list[str]:
-    """Names of a call's attributes; also of operators whose attributes TVM gives no Python class."""
+    """Return the names of a call's attributes, also for attribute types without a Python class in TVM."""
     if call.attrs is None:
         return []
     return [str(f.name) for f in tvm.ir.Attrs.list_field_info(call.attrs)]  # plain str for the FFI
 
 
 def shape_of(expr: relay.Expr) -> list[int]:
-    """Static shape of a tensor expression; raises `Refusal` for dynamic shapes and tuples."""
+    """Return the static shape of a tensor; raise `NotSplittable` for dynamic shapes and tuples."""
     ty = expr.checked_type
     if not isinstance(ty, relay.TensorType):
-        raise Refusal("it works on a tuple")
+        raise NotSplittable("it works on a tuple")
     shape = []
     for d in ty.shape:
         if not isinstance(d, tvm.tir.IntImm):
-            raise Refusal("its shape is dynamic")
+            raise NotSplittable("its shape is dynamic")
         shape.append(int(d))
     return shape
 
 
-def elements(expr: relay.Expr) -> float:
-    """Number of elements of a tensor; 0 of a tuple."""
+def count_elements(expr: relay.Expr) -> float:
+    """Count the elements of a tensor; 0 for a tuple."""
     return float(prod(shape_of(expr))) if isinstance(expr.checked_type, relay.TensorType) else 0.0
 
 
-def ints(values: object) -> list[int]:
-    """Attribute (an int or an array of ints) as a list."""
+def int_list(values: object) -> list[int]:
+    """Convert an attribute, an integer or an array of integers, to a list."""
     if isinstance(values, (int, tvm.tir.IntImm)):
         return [int(values)]
     return [int(v) for v in values]  # type: ignore[attr-defined]
 
 
 def slice_expr(expr: relay.Expr, dim: int, r: Range, extent: int) -> relay.Expr:
-    """`expr[..., lo:hi, ...]` along `dim`; constants are sliced here and now, a full range is the expression itself."""
+    """Slice an expression along `dim`: constants at once, other expressions by an operator, a full range not at all."""
     if r == (0, extent):
         return expr
     if isinstance(expr, relay.Constant):

@@ -1,4 +1,4 @@
-"""Operators that trade channels for pixels."""
+"""Operators that move elements between channels and spatial positions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from .windows import plain_layout
 
 @rule("nn.depth_to_space")
 class DepthToSpace(Rule):
-    """An output row lies in input row ``row // block``; channels divide where a block's are neighbours (mode CRD)."""
+    """Output row ``row`` is read from input row ``row // block``.
+
+    Channels can be split if the channels of one block are contiguous (mode CRD).
+    """
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Batch, rows, columns; channels in mode CRD."""
+        """Split along batch, rows and columns; along channels in mode CRD."""
         layout, data = plain_layout(str(call.attrs.layout)), shape_of(call.args[0])
         block = int(call.attrs.block_size)
         found = {}
@@ -36,23 +39,23 @@ class DepthToSpace(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The share, cropped where a cut goes through a block."""
-        out, got = with_args(call, args), ranges[0]
-        assert got is not None
+        """Compute whole blocks, and crop them if the cut is inside a block."""
+        out, held = with_args(call, args), ranges[0]
+        assert held is not None
         if plain_layout(str(call.attrs.layout))[dim] in "NC":
             return out
         block = int(call.attrs.block_size)
-        return slice_expr(out, dim, (r[0] - got[0] * block, r[1] - got[0] * block), (got[1] - got[0]) * block)
+        return slice_expr(out, dim, (r[0] - held[0] * block, r[1] - held[0] * block), (held[1] - held[0]) * block)
 
 
 @rule("nn.space_to_depth")
 class SpaceToDepth(Rule):
-    """An output row is made of `block` input rows."""
+    """An output row reads `block` input rows."""
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Batch, rows, columns."""
+        """Split along batch, rows and columns."""
         layout, data = plain_layout(str(call.attrs.layout)), shape_of(call.args[0])
         block = int(call.attrs.block_size)
         found = {}

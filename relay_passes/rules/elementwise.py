@@ -1,4 +1,4 @@
-"""Operators whose output elements depend on the input elements at the same place."""
+"""Elementwise operators, and others that leave all but one axis independent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from tvm import relay
 from tvm_coexec.core.access import AccessMap, Range, identity
 from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, elements, flat_args, ints, rule, shape_of, slice_expr, with_args
+from .base import (
+    ArgAccess,
+    NotSplittable,
+    OpSplit,
+    Rule,
+    count_elements,
+    flat_args,
+    int_list,
+    rule,
+    shape_of,
+    slice_expr,
+    with_args,
+)
 
 UNARY = [
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_not", "cast", "ceil", "clip", "copy", "cos",
@@ -27,10 +39,10 @@ BROADCAST = [
 
 @rule(*UNARY, *BROADCAST, "broadcast_to_like")
 class Elementwise(Rule):
-    """Arguments align with the output from the right; size-1 dimensions are broadcast and stay whole."""
+    """Elementwise with broadcasting: shapes align on the right, and dimensions of size 1 are read whole."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension that some argument has."""
+        """Split along every dimension that some argument has."""
         out = shape_of(call)
         args = [shape_of(a) for a in flat_args(call)]
         found = {}
@@ -46,14 +58,14 @@ class Elementwise(Rule):
 
 @rule("broadcast_to")
 class BroadcastTo(Elementwise):
-    """Dimensions that the argument has itself."""
+    """Broadcast of one tensor to a shape."""
 
     kind = OpKind.MOVE
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """Broadcast to the share's shape."""
+        """Broadcast the argument to the share's shape."""
         shape = shape_of(call)
         shape[dim] = r[1] - r[0]
         return relay.broadcast_to(args[0], shape)
@@ -61,13 +73,13 @@ class BroadcastTo(Elementwise):
 
 @rule("nn.bias_add", "nn.prelu")
 class VectorOnAxis(Rule):
-    """`op(data, vector)` where the vector runs along one axis of the data: biases and PReLU slopes."""
+    """``op(data, vector)`` with a vector along one axis of the data: biases and PReLU slopes."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension."""
         out, vector = shape_of(call), shape_of(call.args[1])
         if len(vector) != 1:
-            raise Refusal(f"{call.op.name} with a {len(vector)}-dimensional parameter")
+            raise NotSplittable(f"{call.op.name} with a {len(vector)}-dimensional parameter")
         axis = int(call.attrs.axis) % len(out)
         found = {}
         for dim, extent in enumerate(out):
@@ -78,13 +90,13 @@ class VectorOnAxis(Rule):
 
 @rule("fixed_point_multiply_per_axis")
 class FixedPointMultiplyPerAxis(Rule):
-    """Requantization with a scale per channel: multiplier and shifts run along one axis."""
+    """Requantisation with one scale per channel: multipliers and shifts are vectors along one axis."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
-        out, axes = shape_of(call), ints(call.attrs.axes)
+        """Split along every dimension."""
+        out, axes = shape_of(call), int_list(call.attrs.axes)
         if len(axes) != 1:
-            raise Refusal("fixed_point_multiply_per_axis over several axes")
+            raise NotSplittable("fixed_point_multiply_per_axis over several axes")
         vectors = [shape_of(a) for a in call.args[1:]]
         found = {}
         for dim, extent in enumerate(out):
@@ -95,39 +107,39 @@ class FixedPointMultiplyPerAxis(Rule):
 
 
 class AllButAxis(Rule):
-    """Operators that mix elements along one axis and leave all other dimensions independent."""
+    """Operators that combine elements along one axis; all other dimensions are independent."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension but the axis."""
+        """Split along every dimension except the axis."""
         out = shape_of(call)
         if call.attrs.axis is None or len(out) != len(shape_of(call.args[0])):
-            raise Refusal(f"{call.op.name} works on the flattened array")
+            raise NotSplittable(f"{call.op.name} works on the flattened array")
         axis = int(call.attrs.axis) % len(out)
         return {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out) if d != axis}
 
 
 @rule("nn.softmax", "nn.log_softmax", "nn.fast_softmax")
 class Softmax(AllButAxis):
-    """Exponentials over their sum along the axis."""
+    """Softmax along the axis."""
 
     kind = OpKind.SOFTMAX
 
 
 @rule("cumsum", "cumprod")
 class Scan(AllButAxis):
-    """Running sums and products along the axis."""
+    """Cumulative sums and products along the axis."""
 
     kind = OpKind.REDUCE
 
 
 @rule("nn.lrn")
 class LocalResponseNorm(Rule):
-    """Along its own axis a share takes half a window of neighbours along and crops what its own ends would spoil."""
+    """Local response normalisation. Along its axis a share reads a halo of half a window, and crops its ends."""
 
     kind = OpKind.LRN
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension."""
         out, half = shape_of(call), int(call.attrs.size) // 2
         axis = int(call.attrs.axis) % len(out)
         found = {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(out)}
@@ -137,34 +149,34 @@ class LocalResponseNorm(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The share with its neighbours, then cropped."""
-        got = ranges[0]
-        assert got is not None
-        return slice_expr(with_args(call, args), dim, (r[0] - got[0], r[1] - got[0]), got[1] - got[0])
+        """Compute the share with its halo, and crop it."""
+        held = ranges[0]
+        assert held is not None
+        return slice_expr(with_args(call, args), dim, (r[0] - held[0], r[1] - held[0]), held[1] - held[0])
 
 
 @rule("mean", "sum", "max", "min", "prod", "variance", "argmax", "argmin", "all", "any")
 class Reduce(Rule):
-    """Reductions: every dimension that is not reduced."""
+    """Reductions."""
 
     kind = OpKind.REDUCE
 
     def flops(self, call: relay.Call) -> float:
-        """An operation for each element of the input."""
-        return elements(call.args[0])
+        """Count an operation for each input element."""
+        return count_elements(call.args[0])
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension that stays."""
+        """Split along every dimension that is not reduced."""
         data = shape_of(call.args[0])
         axis = call.attrs.axis
-        reduced = set(range(len(data))) if axis is None else {a % len(data) for a in ints(axis)}
+        reduced = set(range(len(data))) if axis is None else {a % len(data) for a in int_list(axis)}
         if int(call.attrs.exclude):
             reduced = set(range(len(data))) - reduced
         keepdims = bool(call.attrs.keepdims)
-        # variance takes the mean as a second argument, shaped with kept dimensions
+        # the second argument of variance is the mean, with the data's rank
         rest = [shape_of(a) for a in call.args[1:]]
         if any(len(shape) != len(data) for shape in rest):
-            raise Refusal(f"{call.op.name} with an argument of another rank")
+            raise NotSplittable(f"{call.op.name} with an argument of another rank")
         found, out_dim = {}, 0
         for d, n in enumerate(data):
             if d in reduced:

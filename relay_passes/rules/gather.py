@@ -1,4 +1,4 @@
-"""Operators that pick elements by index."""
+"""Operators that read elements by index."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from tvm import relay
 from tvm_coexec.core.access import identity
 from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, rule, shape_of
+from .base import ArgAccess, NotSplittable, OpSplit, Rule, rule, shape_of
 
 
 @rule("take")
 class Take(Rule):
-    """Dimensions of the indices (each device looks up its own), and those of the data that are not looked up in."""
+    """Lookup along one axis: dimensions of the indices, and the data's other dimensions, are independent."""
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension of the output."""
         data, indices = shape_of(call.args[0]), shape_of(call.args[1])
         if int(call.attrs.batch_dims):
-            raise Refusal("take with batch dimensions")
+            raise NotSplittable("take with batch dimensions")
         axis = None if call.attrs.axis is None else int(call.attrs.axis) % len(data)
         first = 0 if axis is None else axis
         found = {first + d: OpSplit((None, ArgAccess(d, identity(n)))) for d, n in enumerate(indices)}
@@ -32,12 +32,12 @@ class Take(Rule):
 
 @rule("gather")
 class Gather(Rule):
-    """Along its axis each device looks up its own indices; other dimensions are independent."""
+    """Lookup along one axis with indices of the output's shape; other dimensions are independent."""
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """The axis, and every dimension that data and indices share."""
+        """Split along the axis, and along dimensions in which data and indices have the same size."""
         data, out = shape_of(call.args[0]), shape_of(call)
         axis = int(call.attrs.axis) % len(data)
         found = {axis: OpSplit((None, ArgAccess(axis, identity(out[axis]))))}
@@ -49,10 +49,10 @@ class Gather(Rule):
 
 @rule("one_hot")
 class OneHot(Rule):
-    """Every dimension of the indices."""
+    """One-hot encoding: dimensions of the indices are independent."""
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension but the new one."""
+        """Split along every dimension except the new one."""
         out = shape_of(call)
         axis = int(call.attrs.axis) % len(out)
         dims = [d for d in range(len(out)) if d != axis]

@@ -10,19 +10,19 @@ from tvm_coexec.core.access import Range, identity
 from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, elements, rule, shape_of, with_args, with_attrs
+from .base import ArgAccess, NotSplittable, OpSplit, Rule, count_elements, rule, shape_of, with_args, with_attrs
 
 
 @rule("nn.dense", "nn.matmul")
 class Dense(Rule):
-    """Rows (`m`) come from the first factor, columns (`n`) from the second; both have what is summed over."""
+    """Matrix product: rows (`m`) are read from the first factor, columns (`n`) from the second, `REDUCED` from both."""
 
     kind = OpKind.DENSE
 
     def flops(self, call: relay.Call) -> float:
-        """A product and a sum for each element of the output and each column of the first factor."""
+        """Count a multiply-add for each output element and each summand."""
         is_transposed = call.op.name == "nn.matmul" and bool(call.attrs.transpose_a)
-        return 2.0 * elements(call) * shape_of(call.args[0])[-2 if is_transposed else -1]
+        return 2.0 * count_elements(call) * shape_of(call.args[0])[-2 if is_transposed else -1]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """See `Rule.splits`."""
@@ -32,7 +32,7 @@ class Dense(Rule):
         else:
             transpose_a, transpose_b = bool(call.attrs.transpose_a), bool(call.attrs.transpose_b)
         if transpose_a and len(a) != 2:
-            raise Refusal("a transposed first factor of more than two dimensions")
+            raise NotSplittable("a transposed first factor of more than two dimensions")
         last = len(out) - 1
         found = {}
         for dim in range(last):
@@ -56,13 +56,13 @@ class Dense(Rule):
 
 @rule("nn.batch_matmul")
 class BatchMatmul(Rule):
-    """Batch (attention heads among them), rows, columns, the sum; a factor with batch 1 is shared by both devices."""
+    """Batched matrix product: batch (such as attention heads), rows, columns and sum; batch 1 is broadcast."""
 
     kind = OpKind.BATCH_MATMUL
 
     def flops(self, call: relay.Call) -> float:
-        """A product and a sum for each element of the output and each column of the first factor."""
-        return 2.0 * elements(call) * shape_of(call.args[0])[1 if bool(call.attrs.transpose_a) else 2]
+        """Count a multiply-add for each output element and each summand."""
+        return 2.0 * count_elements(call) * shape_of(call.args[0])[1 if bool(call.attrs.transpose_a) else 2]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """See `Rule.splits`."""

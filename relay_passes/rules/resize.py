@@ -9,28 +9,40 @@ from tvm import relay
 from tvm_coexec.core.access import AccessMap, Range, identity
 from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, elements, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import (
+    ArgAccess,
+    NotSplittable,
+    OpSplit,
+    Rule,
+    count_elements,
+    int_list,
+    rule,
+    shape_of,
+    slice_expr,
+    with_args,
+    with_attrs,
+)
 from .windows import plain_layout, spatial_letters
 
-# With float32 coordinates a whole number of input rows is met to 1e-5, TVM's own tolerance, up to here.
+# Up to this size the float32 coordinate of an integer row is within 1e-5 of it, TVM's own tolerance.
 _SAFE_ROWS = 64
 
 
 @rule("nn.upsampling", "nn.upsampling3d", "image.resize1d", "image.resize2d", "image.resize3d")
 class Resize(Rule):
-    """Channels and batch always; rows where a share interpolates with the same weights as the whole.
+    """Resize: channels and batch, and spatial axes on which a share interpolates with the weights of the whole.
 
-    That holds for integer scales and coordinates that move with the data (half-pixel, asymmetric): the share takes
-    neighbouring rows along and crops what its own clamped ends would spoil. The nearest row must also be the same one:
-    TVM computes coordinates in float32, and where one falls between two rows the last bit decides, which differs
-    between a share and the whole.
+    These have an integer scale and coordinates that are shifted with the data (half-pixel, asymmetric). The share reads
+    halo rows and crops its ends, which were clamped. With the nearest method the share must also select the same rows:
+    TVM computes coordinates in float32, and if one is halfway between two rows its last bit, which differs between a
+    share and the whole, decides.
     """
 
     kind = OpKind.MOVE
 
     def flops(self, call: relay.Call) -> float:
-        """One for each element of the output: it moves elements, and interpolates between them."""
-        return elements(call)
+        """Count one operation per output element, for the interpolation."""
+        return count_elements(call)
 
     def _mode(self, call: relay.Call) -> str:
         if call.op.name == "nn.upsampling":
@@ -42,24 +54,24 @@ class Resize(Rule):
         if mode not in ("half_pixel", "asymmetric"):
             return False
         if scale & (scale - 1) == 0:
-            return True  # powers of two: the coordinates are exact
+            return True  # the coordinates are exact
         resize = call.op.name.startswith("image.")
         if str(call.attrs.method) != "nearest_neighbor":
             return not (resize and int(call.attrs.cubic_exclude))
         if mode == "asymmetric" and call.op.name in ("image.resize2d", "nn.upsampling"):
-            return True  # TVM divides integers here
+            return True  # computed in integers
         if resize and str(call.attrs.rounding_method).startswith("round"):
             return mode == "half_pixel" or scale % 2 == 1  # no coordinate is halfway between two rows
-        return rows <= _SAFE_ROWS or (mode == "half_pixel" and scale % 2 == 0)  # no coordinate is a whole number
+        return rows <= _SAFE_ROWS or (mode == "half_pixel" and scale % 2 == 0)  # no coordinate is an integer
 
     def _halo(self, call: relay.Call) -> int:
         return 2 if "cubic" in str(call.attrs.method) else 1
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Channels, batch, and axes with an integer scale."""
+        """Split along channels, batch, and axes with an integer scale."""
         layout = plain_layout(str(call.attrs.layout))
         if len(call.args) > 1:
-            raise Refusal("its size is computed at run time")
+            raise NotSplittable("its size is computed at run time")
         data, out = shape_of(call.args[0]), shape_of(call)
         found = {}
         for d, letter in enumerate(layout):
@@ -73,19 +85,19 @@ class Resize(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The share resized with its halo, then cropped."""
+        """Resize the share with its halo, and crop it."""
         layout = plain_layout(str(call.attrs.layout))
         if layout[dim] in "NC":
             return with_args(call, args)
-        got = ranges[0]
-        assert got is not None
+        held = ranges[0]
+        assert held is not None
         scale = shape_of(call)[dim] // shape_of(call.args[0])[dim]
-        rows = (got[1] - got[0]) * scale
+        rows = (held[1] - held[0]) * scale
         if call.op.name.startswith("nn.upsampling"):
             out = with_args(call, args)
         else:
-            size = ints(call.attrs.size)
+            size = int_list(call.attrs.size)
             size[spatial_letters(layout).index(layout[dim])] = rows
             out = with_args(call, args, with_attrs(call, size=size))
-        start = got[0] * scale
+        start = held[0] * scale
         return slice_expr(out, dim, (r[0] - start, r[1] - start), rows)

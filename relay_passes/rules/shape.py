@@ -1,4 +1,4 @@
-"""Operators that move elements about: concatenation, transposition, reshape, padding, slicing, repetition."""
+"""Operators that move elements: concatenation, transposition, reshape, padding, slicing, repetition."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from tvm import relay
 from tvm_coexec.core.access import AccessMap, ClampedMap, MirroredMap, Range, identity
 from tvm_coexec.core.op_kinds import OpKind
 
-from .base import ArgAccess, OpSplit, Refusal, Rule, flat_args, ints, rule, shape_of, slice_expr, with_args, with_attrs
+from .base import (
+    ArgAccess,
+    NotSplittable,
+    OpSplit,
+    Rule,
+    flat_args,
+    int_list,
+    rule,
+    shape_of,
+    slice_expr,
+    with_args,
+    with_attrs,
+)
 from .windows import plain_layout
 
 
 @rule("concatenate")
 class Concatenate(Rule):
-    """Along other axes each field is divided alike; along its own axis a range falls on a run of fields.
+    """Concatenation: along its axis a range reads consecutive fields, along other axes the same range of each field.
 
-    So a cut through concatenated channels gives whole branches to each device and divides at most one of them.
+    A cut along the axis assigns whole fields (branches of the network) to each device and splits at most one.
     """
 
     kind = OpKind.CONCAT
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension."""
         out = shape_of(call)
         fields = [shape_of(a) for a in flat_args(call)]
         axis = int(call.attrs.axis) % len(out)
@@ -40,7 +52,7 @@ class Concatenate(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The fields that the share touches."""
+        """Concatenate the fields that the share reads."""
         kept = [a for a, g in zip(args, ranges, strict=True) if g is None or g[0] < g[1]]
         if len(kept) == 1:
             return kept[0]
@@ -49,12 +61,12 @@ class Concatenate(Rule):
 
 @rule("stack")
 class Stack(Rule):
-    """Every dimension of the fields."""
+    """Stack: the dimensions of the fields are independent."""
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension but the new one."""
+        """Split along every dimension except the new one."""
         out = shape_of(call)
         fields = flat_args(call)
         axis = int(call.attrs.axis) % len(out)
@@ -64,23 +76,23 @@ class Stack(Rule):
 
 @rule("transpose")
 class Transpose(Rule):
-    """The split dimension moves with the permutation."""
+    """Transposition: an output dimension reads the input dimension that it is permuted from."""
 
     kind = OpKind.MOVE
 
     def _order(self, call: relay.Call) -> list[int]:
         rank, axes = len(shape_of(call)), call.attrs.axes
-        return list(reversed(range(rank))) if axes is None or not len(axes) else [a % rank for a in ints(axes)]
+        return list(reversed(range(rank))) if axes is None or not len(axes) else [a % rank for a in int_list(axes)]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension."""
         order = self._order(call)
         return {d: OpSplit((ArgAccess(order[d], identity(n)),)) for d, n in enumerate(shape_of(call))}
 
 
 @rule("layout_transform")
 class LayoutTransform(Transpose):
-    """Between plain layouts it is a transposition."""
+    """Layout transform: between plain layouts a transposition."""
 
     def _order(self, call: relay.Call) -> list[int]:
         source, target = plain_layout(str(call.attrs.src_layout)), plain_layout(str(call.attrs.dst_layout))
@@ -89,16 +101,17 @@ class LayoutTransform(Transpose):
 
 @rule("reshape", "contrib_reverse_reshape", "nn.batch_flatten", "squeeze", "expand_dims")
 class Reshape(Rule):
-    """A dimension survives where it begins at the same place of the array: as it is, merged, or divided.
+    """Reshape: an output dimension can be split if it corresponds to an input dimension.
 
-    With as many elements before them, output dimension ``(h)`` and input dimension ``(h)`` are one; output rows of
-    ``(h * d)`` lie in input row ``row // d`` of ``(h, d)``; an output row of ``(h, d)`` is `d` rows of ``(h * d)``.
+    Two dimensions correspond if the dimensions before them have equal products and one size divides the other: output
+    row ``row`` of ``(h * d)`` is in input row ``row // d`` of ``(h, d)``; an output row of ``(h, d)`` is `d` input rows
+    of ``(h * d)``.
     """
 
     kind = OpKind.VIEW
 
     def _source(self, call: relay.Call, dim: int) -> tuple[int, int, int] | None:
-        """Input dimension, input rows and output rows that correspond to each other."""
+        """Return the corresponding input dimension, and the numbers of input and of output rows that correspond."""
         out, data = shape_of(call), shape_of(call.args[0])
         for d, n in enumerate(data):
             if n > 1 < out[dim] and prod(data[:d]) == prod(out[:dim]):
@@ -109,33 +122,34 @@ class Reshape(Rule):
         return None
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Dimensions with a counterpart."""
+        """Split along every dimension that corresponds to an input dimension."""
         if len(call.args) > 1:
-            raise Refusal("its new shape is computed at run time")
+            raise NotSplittable("its new shape is computed at run time")
         found = {}
         for dim in range(len(shape_of(call))):
             source = self._source(call, dim)
             if source is not None:
-                d, rows, made = source
-                found[dim] = OpSplit((ArgAccess(d, AccessMap(rows, 0, rows - 1, made, shape_of(call.args[0])[d])),))
+                d, rows_in, rows_out = source
+                reads = AccessMap(rows_in, 0, rows_in - 1, rows_out, shape_of(call.args[0])[d])
+                found[dim] = OpSplit((ArgAccess(d, reads),))
         return found
 
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The share reshaped, and cropped where it holds parts of merged rows too many."""
-        source, got = self._source(call, dim), ranges[0]
-        assert source is not None and got is not None
-        _, rows, made = source
+        """Reshape the share, and crop it if it holds more than its part of merged rows."""
+        source, held = self._source(call, dim), ranges[0]
+        assert source is not None and held is not None
+        _, rows_in, rows_out = source
         shape = shape_of(call)
-        shape[dim] = (got[1] - got[0]) * made // rows
-        start = got[0] * made // rows
+        shape[dim] = (held[1] - held[0]) * rows_out // rows_in
+        start = held[0] * rows_out // rows_in
         return slice_expr(relay.reshape(args[0], shape), dim, (r[0] - start, r[1] - start), shape[dim])
 
 
 @rule("nn.pad", "nn.mirror_pad")
 class Pad(Rule):
-    """Each share pads its own end; a mirrored end needs the rows that are seen in the mirror."""
+    """Padding: each share pads its own end; mirrored padding also reads the rows that it mirrors."""
 
     kind = OpKind.MOVE
 
@@ -150,12 +164,12 @@ class Pad(Rule):
         return None
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension."""
         data = shape_of(call.args[0])
         rest = (None,) * (len(call.args) - 1)
         found = {}
         for dim, (n, width) in enumerate(zip(data, call.attrs.pad_width, strict=True)):
-            before, after = ints(width)
+            before, after = int_list(width)
             reads = identity(n) if before == after == 0 else self._access_map(call, n, before, after)
             if reads is not None:
                 found[dim] = OpSplit((ArgAccess(dim, reads), *rest))
@@ -164,39 +178,39 @@ class Pad(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The share padded at its own end, then cropped."""
-        widths = [ints(w) for w in call.attrs.pad_width]
+        """Pad the share at its own end, and crop it."""
+        widths = [int_list(w) for w in call.attrs.pad_width]
         before, after = widths[dim]
         if before == after == 0:
             return with_args(call, args)
-        got = ranges[0]
-        assert got is not None
-        # In the coordinates of the padded output the rows we hold start at got[0] + before.
-        first, last = got[0] + before, got[1] + before
+        held = ranges[0]
+        assert held is not None
+        # In coordinates of the padded output, the rows that the share holds are [first, last).
+        first, last = held[0] + before, held[1] + before
         widths[dim] = [max(0, first - r[0]), max(0, r[1] - last)]
         start = first - widths[dim][0]
         values = [[tvm.tir.IntImm("int32", w) for w in p] for p in widths]
         out = with_args(call, args, with_attrs(call, pad_width=values))
-        total = got[1] - got[0] + sum(widths[dim])
+        total = held[1] - held[0] + sum(widths[dim])
         return slice_expr(out, dim, (r[0] - start, r[1] - start), total)
 
 
 @rule("strided_slice")
 class StridedSlice(Rule):
-    """Dimensions that the slice leaves whole, and those that it walks through forwards."""
+    """Strided slice: every dimension with a positive stride."""
 
     kind = OpKind.MOVE
 
     def _bounds(self, call: relay.Call) -> dict[int, tuple[int, int]]:
-        """Begin and stride of each dimension that the operator names."""
+        """Return begin and stride of each dimension that the operator names."""
         data = shape_of(call.args[0])
-        begin, axes = ints(call.attrs.begin), call.attrs.axes
-        strides = ints(call.attrs.strides) if call.attrs.strides else [1]
+        begin, axes = int_list(call.attrs.begin), call.attrs.axes
+        strides = int_list(call.attrs.strides) if call.attrs.strides else [1]
         if str(call.attrs.slice_mode) == "size":
             strides = [1]  # TVM ignores them
         strides = strides * len(begin) if len(strides) == 1 else strides
         found = {}
-        for i, axis in enumerate(range(len(begin)) if axes is None else ints(axes)):
+        for i, axis in enumerate(range(len(begin)) if axes is None else int_list(axes)):
             n = data[axis % len(data)]
             stride = strides[i] if i < len(strides) else 1
             first = begin[i] + n if begin[i] < 0 else begin[i]
@@ -204,10 +218,10 @@ class StridedSlice(Rule):
         return found
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension but those that are walked through backwards."""
+        """Split along every dimension with a positive stride."""
         data = shape_of(call.args[0])
         if len(call.args) > 1:
-            raise Refusal("its bounds are computed at run time")
+            raise NotSplittable("its bounds are computed at run time")
         bounds = self._bounds(call)
         found = {}
         for d, n in enumerate(data):
@@ -219,32 +233,32 @@ class StridedSlice(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """What is left of the slice: the share begins where it must and keeps its stride."""
+        """Slice what remains: along `dim` the share holds its first row at 0, and keeps the stride."""
         out, bounds = shape_of(call), self._bounds(call)
         bounds = {d: b for d, b in bounds.items() if d != dim} | {dim: (0, bounds.get(dim, (0, 1))[1])}
         out[dim] = r[1] - r[0]
         data = shape_of(call.args[0])
-        got = ranges[0]
-        assert got is not None
-        data[dim] = got[1] - got[0]
+        held = ranges[0]
+        assert held is not None
+        data[dim] = held[1] - held[0]
         named = [d for d, b in sorted(bounds.items()) if b != (0, 1) or out[d] != data[d]]
         if not named:
             return args[0]
         begin, strides = [bounds[d][0] for d in named], [bounds[d][1] for d in named]
         end = [b + (out[d] - 1) * s + (1 if s > 0 else -1) for d, b, s in zip(named, begin, strides, strict=True)]
-        # Backwards down to the first row ends before row 0, which is spelled as far to the left as it takes.
+        # With a negative stride a slice down to row 0 ends before it; -1 would mean the last row, -n - 1 does not.
         end = [e if e >= 0 else -data[d] - 1 for d, e in zip(named, end, strict=True)]
         return relay.strided_slice(args[0], begin=begin, end=end, strides=strides, axes=named)
 
 
 @rule("tile")
 class Tile(Rule):
-    """Dimensions that are not repeated."""
+    """Tile: every dimension that is not repeated."""
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension with repetition 1."""
+        """Split along every dimension that is not repeated."""
         out, data = shape_of(call), shape_of(call.args[0])
         skip = len(out) - len(data)
         return {d + skip: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(data) if out[d + skip] == n}
@@ -252,15 +266,15 @@ class Tile(Rule):
 
 @rule("repeat")
 class Repeat(Rule):
-    """Along its axis output row `i` is input row ``i // repeats``."""
+    """Repeat: along its axis output row ``i`` reads input row ``i // repeats``."""
 
     kind = OpKind.MOVE
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
-        """Every dimension."""
+        """Split along every dimension."""
         data = shape_of(call.args[0])
         if call.attrs.axis is None:
-            raise Refusal("repeat works on the flattened array")
+            raise NotSplittable("repeat works on the flattened array")
         axis, repeats = int(call.attrs.axis) % len(data), int(call.attrs.repeats)
         found = {d: OpSplit((ArgAccess(d, identity(n)),)) for d, n in enumerate(data)}
         found[axis] = OpSplit((ArgAccess(axis, AccessMap(1, 0, 0, repeats, data[axis])),))
@@ -269,9 +283,9 @@ class Repeat(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
-        """The share repeated, then cropped."""
-        got = ranges[0]
-        assert got is not None
+        """Repeat the share's rows, and crop it."""
+        held = ranges[0]
+        assert held is not None
         repeats = shape_of(call)[dim] // shape_of(call.args[0])[dim]
-        start, rows = got[0] * repeats, (got[1] - got[0]) * repeats
+        start, rows = held[0] * repeats, (held[1] - held[0]) * repeats
         return slice_expr(with_args(call, args), dim, (r[0] - start, r[1] - start), rows)

@@ -1,9 +1,8 @@
-"""Operators that stay on the CPU: what TVM generates for them on a GPU is wrong on some devices, or ends the process.
+"""Operators that stay on the CPU, because TVM's GPU code for them is wrong on some devices or ends the process.
 
-The reason is in `topi.cuda`, which serves all GPU targets. Its sort has barriers in branches that not all work-items of
-a group take, and the boxes' operators read what other work-items write with no barrier between, or with one that holds
-for local memory alone: that is right only where work-items run in step. Scans (cumsum), scatter with atomics and
-searchsorted are free of it.
+The code is in `topi.cuda`, which serves all GPU targets. Its sort has barriers in divergent branches, and its box
+operators read what other work-items write without a barrier, or with a barrier for local memory only. That is correct
+only on devices whose work-items run in lockstep. Scans (cumsum), scatter with atomics and searchsorted are correct.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class _CpuOnly(Rule):
     why = ""
 
     def cpu_only(self, call: relay.Call) -> str:
-        """The operator and what is wrong."""
+        """Return a clause that names the operator and what is wrong."""
         return f"{call.op.name} stays on the CPU: {self.why}"
 
 
@@ -31,13 +30,13 @@ class _CpuOnly(Rule):
     "sort", "argsort", "topk", "unique", "vision.non_max_suppression", "vision.all_class_non_max_suppression"
 )  # fmt: skip
 class Sort(_CpuOnly):
-    """Sorting, and what is made of it."""
+    """Sorting, and operators that sort."""
 
     why = _SORTS
 
 
 @rule("vision.multibox_transform_loc", "vision.proposal")
 class Boxes(_CpuOnly):
-    """Boxes of detection heads, put together by work-items that depend on each other."""
+    """Boxes of detection heads, computed by work-items that depend on each other."""
 
     why = _RACES

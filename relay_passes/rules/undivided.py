@@ -1,4 +1,4 @@
-"""Operators that are not divided, whose cost is known nevertheless."""
+"""Operators that are not splittable, with a kind for cost models."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .base import Rule, rule
     *("dyn.squeeze", "dyn.strided_slice", "dyn.tile"),
 )
 class Rearrangement(Rule):
-    """Elements in another order, or some of them."""
+    """Operators that reorder or select elements."""
 
     kind = OpKind.MOVE
 
 
 @rule("dyn.reshape")
 class DynamicReshape(Rule):
-    """A reshape to a shape that is computed at run time."""
+    """Reshape to a shape that is computed at run time."""
 
     kind = OpKind.VIEW
 
 
 @rule("dyn.topk", "vision.get_valid_counts")
 class Selection(Rule):
-    """Elements chosen by their values."""
+    """Operators that select elements by value."""
 
     kind = OpKind.OTHER

@@ -1,4 +1,4 @@
-// Registration when this library is loaded, and its one exported function.
+// Registration with TVM when this library is loaded, and its one exported function.
 #include <string>
 
 #include "cl/affinity.h"
@@ -28,8 +28,8 @@ std::string register_with_tvm() {
     remember_affinity();
     const std::string mismatch = abi_mismatch();
     if (!mismatch.empty()) {
-      return "this TVM's C++ ABI is not the one that the OpenCL runtime was made for: " + mismatch +
-             "; nothing was registered (use a TVM built with USE_OPENCL=ON)";
+      return "the C++ ABI of this TVM is not the one that the OpenCL runtime was built for: " + mismatch +
+             "; nothing was registered: use a TVM built with USE_OPENCL=ON";
     }
     register_globals();
     return "";
@@ -41,17 +41,17 @@ std::string register_with_tvm() {
 }  // namespace
 }  // namespace coexec
 
-// Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null
-// if that succeeded (or is not needed, because TVM has an OpenCL runtime), else the reason, a string that stays
-// valid. Opens no OpenCL driver: that happens at the first use of a device.
+// Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null if
+// that succeeded or TVM has an OpenCL runtime, otherwise the reason, a string that stays valid. The OpenCL driver is
+// opened at the first use of a device.
 extern "C" __attribute__((visibility("default"))) const char* tvm_coexec_runtime_register() {
   static const std::string& message = *new std::string(coexec::register_with_tvm());
   return message.empty() ? nullptr : message.c_str();
 }
 
-// Loading registers the device, so that programs unaware of this package (an RPC server with --load-library, a C++
-// application with dlopen) get it, too. Other files' statics may not be initialised yet: this path only uses those that
-// are initialised at compile time or at first use.
+// Loading the library registers it, also in programs that know nothing of this package (an RPC server with
+// --load-library, a C++ application with dlopen). Statics of other files may not be initialised yet, so this path uses
+// only those that are initialised at compile time or at first use.
 __attribute__((constructor)) static void register_when_loaded() {
   tvm_coexec_runtime_register();
 }

@@ -42,7 +42,7 @@ def test_eval_warns_where_the_samples_are_of_other_devices(coexec, samples_file,
     assert done.code == 0 and "are of different devices (cpu target 'llvm -keys=cpu" in done.err
 
 
-def test_eval_tells_errors_by_class_and_network(coexec, samples_file, profile_file):
+def test_eval_shows_errors_by_class_and_network(coexec, samples_file, profile_file):
     done = coexec("eval", profile_file, samples_file)
     assert done.code == 0 and "1 of 161 samples could not be measured" in done.out
     classes = {line.split()[1] for line in done.out.splitlines() if line.startswith(("cpu", "gpu"))}

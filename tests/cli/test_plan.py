@@ -76,7 +76,7 @@ def edited(path: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_plan_is_made_told_and_replayed(planned, model_file, profile_file):
+def test_a_plan_is_made_shown_and_replayed(planned, model_file, profile_file):
     from tvm_coexec import CoExecPartition, plan_of
     from tvm_coexec.measuring.read_model import load_model
     from tvm_coexec.pass_context import deployment_context
@@ -229,7 +229,7 @@ def test_without_a_profile_the_costs_are_those_of_the_pass(coexec, model_file, m
     done = coexec("plan", model_file, "--cpu", "llvm -mtriple=riscv64-linux-gnu")
     assert done.code == 0 and done.out.startswith("profile: generic, of another board, since")
     assert "kernels can't be measured here (" in done.err and f"costs: {load_generic().description}" in done.out
-    monkeypatch.setattr(shipped, "matching", lambda targets, devices: ("this_one", mine))
+    monkeypatch.setattr(shipped, "find_matching", lambda targets, devices: ("this_one", mine))
     monkeypatch.setattr(choose_costs, "why_not_here", lambda cpu, gpu: "")
     assert coexec("plan", model_file).out.startswith("profile: this_one, which comes with tvm-coexec")
     assert coexec("plan", model_file, "--profile", "generic").out.startswith("profile: generic\n")

@@ -40,7 +40,7 @@ def test_table_and_files(coexec, model, tmp_path):
     assert "GPU plan" in page and "GPU run" in page and "the median of 3 runs" in page
     told = json.loads(files["json"].read_text())
     assert told["model"] == "chain" and len(told["runs_s"]) == 3 and told["segments"][0]["device"] == "split"
-    crossed = told["measured"]["moved_bytes"] + told["measured"]["handed_over_bytes"]
+    crossed = told["measured"]["moved_bytes"] + told["measured"]["elided_bytes"]
     assert crossed > 0 and told["expected"]["moved_bytes"] > 0
     assert sorted(told["runs_s"])[1] == pytest.approx(told["measured"]["run_s"])
 

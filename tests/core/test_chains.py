@@ -80,7 +80,7 @@ def test_cut_of_a_reduction_is_in_input_channels():
         chain_shares(g, [0], "ic", 49)
 
 
-def test_partial_sums_feed_nobody_in_the_chain():
+def test_partial_sums_feed_no_kernel_of_the_chain():
     g = graphs.graph(reducing(0, (-1,)), reducing(1, (0,)), reducing(2, (1,)))
     with pytest.raises(CoExecError, match=r"kernel 1 .* needs all of kernel 0"):
         chain_dims(g, [0, 1, 2], "ic")

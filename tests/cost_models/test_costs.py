@@ -43,7 +43,7 @@ def test_measured_points_are_met_and_joined_by_lines():
     assert measured().shares_s("cpu", KERNEL, 2, [(8, 24), (0, 24)]) == pytest.approx([5e-3, 6.5e-3])
 
 
-def test_unmeasured_kernels_are_told():
+def test_unmeasured_kernels_are_reported():
     costs = measured()
     assert costs.whole_s("gpu", KERNEL) == costs.fallback.whole_s("gpu", KERNEL)
     assert costs.unmeasured == {KERNEL.name}

@@ -44,7 +44,7 @@ def test_everything_comes_back(file):
     assert read.samples == [WHOLE, SHARE, FAILED]
     assert read.usable == [WHOLE, SHARE] and read.of("gpu") == [SHARE]
     assert read.header["devices"] == HEADER["devices"] and read.header["version"] == 1
-    assert read.links == [{"link": "upload", "bytes": 4096, "seconds": 1e-5}] and read.meetings == [3e-5]
+    assert read.links == [{"link": "upload", "bytes": 4096, "seconds": 1e-5}] and read.round_trips == [3e-5]
     assert read.contention[0]["together_s"] == 1.5 and read.contention[0]["workload"] == CONV.to_json()
     assert read.networks[0]["network"] == "net" and read.networks[0]["sum_s"] == 1.0
 
@@ -69,8 +69,8 @@ def test_of_two_measurements_the_shorter_counts(tmp_path):
     read = read_samples(path)
     assert [s.seconds for s in read.samples] == [1e-3, 5e-3] and len(read.usable) == 2
     assert [n["seconds"] for n in read.networks] == [0.9], "the last one of a network counts"
-    assert slow.disturbed and replace(WHOLE, pace=1.5).disturbed
-    assert not quick.disturbed and not FAILED.disturbed
+    assert slow.is_noisy and replace(WHOLE, pace=1.5).is_noisy
+    assert not quick.is_noisy and not FAILED.is_noisy
 
 
 def test_every_record_is_in_the_file_at_once(tmp_path):
@@ -81,7 +81,7 @@ def test_every_record_is_in_the_file_at_once(tmp_path):
     writer.close()
 
 
-def test_a_run_goes_on_behind_a_torn_line(file, caplog):
+def test_a_run_continues_after_an_incomplete_line(file, caplog):
     with open(file, "a", encoding="utf-8") as f:
         f.write('{"record":"sample","device":"cp')
     with caplog.at_level(logging.WARNING, "tvm_coexec"), SampleWriter(file, HEADER) as writer:

@@ -59,7 +59,7 @@ def test_readings_come_from_a_table(tmp_path):
     assert found[0] == Reading(2.0, 1.6, {}) and found[3] == Reading(1.5, 9.2, {"cpu": 1.5, "gpu/conv": 1.5})
     assert Power.fit(found).idle_w == pytest.approx(0.8, rel=0.05)
     path.write_text("seconds,joules,cpu\n1,2,3\n1,two,3\n")
-    with pytest.raises(CoExecError, match=r"line 3 of .*meter\.csv is no meter reading; it needs columns seconds"):
+    with pytest.raises(CoExecError, match=r"line 3 of .*meter\.csv is not a meter reading; it needs columns seconds"):
         read_readings(path)
     with pytest.raises(CoExecError, match=r"can't read meter readings .*none\.csv"):
         read_readings(tmp_path / "none.csv")

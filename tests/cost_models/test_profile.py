@@ -29,7 +29,7 @@ def samples(count: int | None = None) -> Samples:
         made.samples += [Sample(device, k, float(t), signature=str(i)) for i, (k, t) in enumerate(pairs)]
     for name, constant, slope in (("upload", 2e-5, 1e-10), ("download", 3e-5, 2e-10), ("host_copy", 1e-6, 1e-10)):
         made.links += [{"link": name, "bytes": b, "seconds": constant + b * slope} for b in (4e3, 1e5, 1e6, 4e6)]
-    made.meetings = [4e-5, 5e-5, 9e-5]
+    made.round_trips = [4e-5, 5e-5, 9e-5]
     made.contention = [
         {"device": d, "workload": {}, "alone_s": 1e-3, "together_s": t * 1e-3}
         for d, t in (("cpu", 1.1), ("cpu", 1.2), ("cpu", 1.3), ("gpu", 0.9))

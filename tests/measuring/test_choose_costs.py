@@ -33,7 +33,7 @@ def test_measuring_on_request_only_where_the_devices_are():
 
 
 def test_profiles_that_come_with_the_package(monkeypatch, caplog):
-    assert "generic" in profiles.names() and profiles.path_of("nobody's") is None
+    assert "generic" in profiles.names() and profiles.path_of("unknown") is None
     split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")
     assert tvm_coexec.plan_of(split).costs.startswith("generic: ")
     for name in profiles.names():
@@ -41,11 +41,11 @@ def test_profiles_that_come_with_the_package(monkeypatch, caplog):
     # one of these very devices is taken without measuring, and says so
     mine, asked = replace(load_generic(), description="of this machine"), {}
 
-    def matching(targets, devices):
+    def find_matching(targets, devices):
         asked.update(targets=targets, devices=devices)
         return "mine", mine
 
-    monkeypatch.setattr(profiles, "matching", matching)
+    monkeypatch.setattr(profiles, "find_matching", find_matching)
     with caplog.at_level(logging.INFO, "tvm_coexec"):
         split = tvm_coexec.partition_for_coexec(models.conv_chain(2))
     assert tvm_coexec.plan_of(split).costs == "of this machine" and "'mine'" in caplog.text
@@ -65,13 +65,13 @@ def test_a_profile_of_other_devices_plans_with_a_warning(caplog):
 
 def test_without_a_profile_of_these_devices_kernels_are_measured_with_a_notice(monkeypatch, caplog):
     """Really, by the pass; the second time nothing is measured and nothing is said."""
-    monkeypatch.setattr(profiles, "matching", lambda targets, devices: None)
+    monkeypatch.setattr(profiles, "find_matching", lambda targets, devices: None)
     monkeypatch.setattr(policy, "measure", functools.partial(policy.measure, make_meter=quick))
     for notice in (True, False):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "tvm_coexec"):
             split = tvm_coexec.partition_for_coexec(models.conv_chain(1))
-        assert ("are measured on both devices now" in caplog.text) == notice
+        assert ("measuring this model's kernels on both devices" in caplog.text) == notice
         assert tvm_coexec.plan_of(split).costs.startswith("measured here")
 
 
@@ -87,6 +87,6 @@ def test_where_costs_come_from_is_said(monkeypatch):
 def test_a_profile_matches_by_targets_and_devices():
     for name in profiles.names():
         profile = profiles.Profile.load(profiles.path_of(name))
-        found = profiles.matching(profile.targets, profile.names)
+        found = profiles.find_matching(profile.targets, profile.names)
         assert (found is None) == (name == "generic") and (found is None or found[0] == name)
-        assert profiles.matching(profile.targets, {**profile.names, "gpu": "another"}) is None
+        assert profiles.find_matching(profile.targets, {**profile.names, "gpu": "another"}) is None

@@ -138,8 +138,8 @@ def test_what_was_disturbed_is_timed_again_and_the_shorter_counts():
     assert found == {"gpu": 3.0, "cpu": 1.0}
 
 
-def test_drift_and_load_are_told(cache, caplog, monkeypatch):
-    monkeypatch.setattr("tvm_coexec.measuring.pace.PAUSE_S", 0.0)
+def test_drift_and_load_are_logged(cache, caplog, monkeypatch):
+    monkeypatch.setattr("tvm_coexec.measuring.reference.PAUSE_S", 0.0)
 
     class Slower(MadeUp):
         reference_s, loads = 2e-3, 0.9
@@ -148,7 +148,7 @@ def test_drift_and_load_are_told(cache, caplog, monkeypatch):
     measure(Prepare()(models.conv_chain(1)), *both, make_meter=MadeUp)
     assert not caplog.text
     measure(Prepare()(models.conv_chain(1, channels=24)), *both, make_meter=Slower)
-    assert "the cpu takes 2.00 times as long for the same kernel" in caplog.text
+    assert "the cpu takes 2.00 times as long for the reference kernel" in caplog.text
     assert "other processes used 0.9 cores while kernels were measured" in caplog.text
 
 

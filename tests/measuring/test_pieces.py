@@ -62,9 +62,9 @@ def test_a_share_reads_its_halo(builder):
 @pytest.mark.parametrize(
     ("piece", "text"),
     [
-        (Piece("gpu", 0, 1, (4, 8)), "rows 4 to 8 of 8 are no share of the gpu"),
-        (Piece("cpu", 0, 1, (0, 8)), "rows 0 to 8 of 8 are no share of the cpu"),
-        (Piece("cpu", 0, 0, (0, 1)), "can't be divided along dimension 0"),
+        (Piece("gpu", 0, 1, (4, 8)), "rows 4 to 8 of 8 are not a share of the gpu"),
+        (Piece("cpu", 0, 1, (0, 8)), "rows 0 to 8 of 8 are not a share of the cpu"),
+        (Piece("cpu", 0, 0, (0, 1)), "can't be split along dimension 0"),
     ],
 )
 def test_what_no_plan_could_ask_for_is_refused(builder, piece, text):

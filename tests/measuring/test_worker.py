@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tvm_coexec.core.errors import one_line
-from tvm_coexec.measuring.worker import Child, ChildError, answer, answered
+from tvm_coexec.measuring.worker import Child, ChildError, answer, wait_for_answers
 
 
 def _serve(connection):
@@ -40,7 +40,7 @@ def test_one_process_answers_many_requests(child):
     assert first[0] != os.getpid()
 
 
-def test_an_error_is_told_and_the_process_goes_on(child):
+def test_an_error_is_reported_and_the_process_continues(child):
     pid, _ = child.call(("say", 1), 30)
     with pytest.raises(ChildError, match=r"^what is wrong$"):
         child.call(("raise", "what is wrong"), 30)
@@ -48,7 +48,7 @@ def test_an_error_is_told_and_the_process_goes_on(child):
 
 
 @pytest.mark.parametrize(("how", "value", "text"), [("die", 3, "exit status 3"), ("kill", 9, "SIGKILL")])
-def test_a_death_is_told_and_another_process_goes_on(child, how, value, text):
+def test_a_death_is_reported_and_another_process_continues(child, how, value, text):
     pid, _ = child.call(("say", 1), 30)
     with pytest.raises(ChildError, match=text):
         child.call((how, value), 30)
@@ -63,12 +63,12 @@ def test_a_hang_is_ended_in_time(child):
     assert child.call(("say", 2), 30)[1] == 2
 
 
-def test_whoever_answers_first_is_found():
+def test_the_first_answer_is_returned():
     slow, quick = Child("fork", _serve), Child("fork", _serve)
     try:
         slow.send(("sleep", 20), 60)
         quick.send(("say", 1), 60)
-        assert answered([slow, quick]) == [quick]
+        assert wait_for_answers([slow, quick]) == [quick]
         assert quick.receive()[1] == 1
     finally:
         slow.stop()

@@ -42,7 +42,7 @@ def test_arrays_are_as_many_numbers(memory, on_gpu):
                 assert m.least_scatter_s(SIZE) <= sum(alone)
 
 
-def test_what_is_handed_over_takes_by_kind_of_memory():
+def test_crossing_costs_by_kind_of_memory():
     copied, mapped, shared = (meeting(m) for m in MEMORY)
     assert copied.to_gpu_s(SIZE) == pytest.approx(UP.seconds(SIZE)) and mapped.to_gpu_s(SIZE) == UP.constant_s
     assert copied.to_cpu_s(SIZE) == pytest.approx(DOWN.seconds(SIZE)) and mapped.to_cpu_s(SIZE) == DOWN.constant_s

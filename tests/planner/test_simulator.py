@@ -56,7 +56,7 @@ def test_cpu_segment_runs_while_the_gpu_works():
     assert both < 1.05 * 1e8 / 1e10
 
 
-def test_halo_that_only_one_reader_needs_is_cut_off_for_the_other():
+def test_halo_that_only_one_reader_needs_is_cropped_for_the_other():
     """A convolution and an addition read the same rows of kernel 0; the convolution's halo is no part of the sum."""
     c = graphs.costs()
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (0,)), graphs.add_kernel(2, (0, 1)))

@@ -90,7 +90,7 @@ def test_branches_go_to_different_devices_at_once():
     assert order == ["gpu", "cpu"]
 
 
-def test_segments_that_need_a_copy_begin_anew():
+def test_segments_that_need_a_copy_start_new_work():
     g = graphs.graph(graphs.conv_kernel(0, (-1,)), graphs.conv_kernel(1, (-1,)), graphs.add_kernel(2, (0, 1)))
     apart = merge_segments(g, [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("cpu", (2,))])
     assert [s.kernels for s in apart] == [(0,), (1,), (2,)]

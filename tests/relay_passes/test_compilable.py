@@ -180,9 +180,9 @@ def test_other_targets_refuse_other_things(gpu):
 
 def test_a_kernel_is_asked_for_once(monkeypatch):
     asked = []
-    ask = compilable._ask
-    monkeypatch.setattr(compilable, "_answers", type(compilable._answers)())
-    monkeypatch.setattr(compilable, "_ask", lambda kernel, gpu: asked.append(str(gpu)) or ask(kernel, gpu))
+    ask = compilable._try_to_lower
+    monkeypatch.setattr(compilable, "_reasons", type(compilable._reasons)())
+    monkeypatch.setattr(compilable, "_try_to_lower", lambda kernel, gpu: asked.append(str(gpu)) or ask(kernel, gpu))
     partitioned(grouped_net(), ratio=0.5, axis="oc")
     first = len(asked)
     assert 3 <= first <= 4  # the ordinary, the grouped, the depthwise and the pointwise one
@@ -198,7 +198,7 @@ def test_a_kernel_is_asked_for_once(monkeypatch):
     assert len(asked) == before + 2
 
 
-def test_asking_leaves_nothing_behind():
+def test_the_check_leaves_no_state():
     """TVM's own compiler must not hand out kernels that were emptied, nor stay silent about untuned ones."""
     info, silent = te_compiler.libinfo, autotvm.GLOBAL_SCOPE.silent
     te_compiler.get().clear()

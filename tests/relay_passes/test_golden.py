@@ -1,6 +1,6 @@
 """What annotate and split write, kept as text: a change in it must be meant.
 
-Run with ``TVM_COEXEC_UPDATE_GOLDEN=1`` to write the files anew, then read the difference.
+Run with ``TVM_COEXEC_UPDATE_GOLDEN=1`` to rewrite the files, then read the difference.
 """
 
 from __future__ import annotations

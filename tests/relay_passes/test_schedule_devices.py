@@ -64,7 +64,7 @@ def test_order_of_a_chain_along_the_reduction(opt_level, cut):
     assert [k for k in kinds if k[0] != "layout"] == [*gpu, *cpu, ("copy", CPU), (join, CPU)]
 
 
-def test_sum_without_anything_behind_it_is_an_addition():
+def test_sum_without_anything_after_it_is_an_addition():
     x = relay.var("x", shape=(4, 8))
     mod = tvm.IRModule.from_expr(relay.Function([x], relay.nn.dense(x, models.weights(np.random.default_rng(0), 6, 8))))
     plan = Plan(extract(Prepare()(mod)).fingerprint(), (Segment("split", (0,), "ic", 3),))
@@ -132,7 +132,7 @@ def test_all_on_the_cpu_needs_no_copy_and_no_let():
 
 
 def test_whole_gpu_kernels_overlap_with_cpu_kernels_of_another_branch():
-    """The download of the GPU's branch is bound where it is first read, behind the CPU's branch."""
+    """The download of the GPU's branch is bound where it is first read, after the CPU's branch."""
     mod = models.fire_net()
     graph = tvm_coexec.relay_passes.extract.extractor.extract(tvm_coexec.relay_passes.prepare.Prepare()(mod))
     plan = tvm_coexec.Plan(

@@ -39,7 +39,7 @@ def test_what_sync_points_cost_is_what_the_host_spends_on_them():
     assert simulate(g, CachedCosts(g, costs), [Segment("cpu", (0, 1, 2))]).totals.meetings_s == 0
 
 
-def test_with_costs_it_tells_what_the_executor_does():
+def test_with_costs_it_shows_what_the_executor_does():
     """Meetings of whole kernels too, the output's way back, each device alone, and energy where power is known."""
     g, costs = graphs.straight(3), graphs.costs()
     plan = Plan(g.fingerprint(), (Segment("split", (0,), "oc", 16), Segment("gpu", (1, 2))))

@@ -110,10 +110,10 @@ def test_bool_arrays() -> None:
 
 
 def test_a_type_that_does_not_exist() -> None:
-    with pytest.raises(ValueError, match="'int7' is no type of a kernel argument"):
+    with pytest.raises(ValueError, match="'int7' is not a type of kernel arguments"):
         runtime.source_module("", "k", ["int7"])
 
 
 def test_a_launch_tag_that_does_not_exist() -> None:
-    with pytest.raises(ValueError, match=r"kernel 'k' is launched with 'warp', which .* does not support"):
+    with pytest.raises(ValueError, match=r"kernel 'k' has the launch tag 'warp', which .* does not support"):
         runtime.source_module("", "k", [], ["warp"])

@@ -66,14 +66,14 @@ def test_kernels_and_copies_in_their_order():
     assert max(s.end_ns for s in waits) <= last.begin_ns <= end
 
 
-def test_what_is_handed_over_moves_nothing():
+def test_an_elided_copy_moves_nothing():
     (a,) = arrays(1)
     try:
         view = runtime.host_view(a)
     except CoExecError:
         pytest.skip("the device's memory is its own")
     spans, _, _ = recorded(lambda: (view.copyto(a), a.copyto(view)))
-    assert [s.nbytes for s in of_kind(spans, "hand-over") if s.nbytes] == [256, 256]
+    assert [s.nbytes for s in of_kind(spans, "elided copy") if s.nbytes] == [256, 256]
     assert not of_kind(spans, "upload", "download", "device copy")
 
 
@@ -110,7 +110,7 @@ def test_profiling_stays_on_where_it_was():
 def test_one_trace_at_a_time():
     runtime.trace_start()
     try:
-        with pytest.raises(CoExecError, match="traced already"):
+        with pytest.raises(CoExecError, match="already being recorded"):
             runtime.trace_start()
     finally:
         runtime.trace_take()

@@ -82,7 +82,7 @@ def test_variables_that_the_user_set_are_kept(site):
     assert start(site, "import tvm", TVM_LIBRARY_PATH="/my/build")["library_path"] == "/my/build"
 
 
-def test_configs_beside_the_library_are_left_to_tvm(tmp_path):
+def test_configs_next_to_the_library_are_left_to_tvm(tmp_path):
     (tmp_path / "build").mkdir()
     (tmp_path / "configs").mkdir()
     (tmp_path / "site").mkdir()

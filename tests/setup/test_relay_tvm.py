@@ -74,7 +74,7 @@ def test_tvm_home_is_used_or_refused_by_name(tmp_path):
     assert relay_tvm.from_home(str(tmp_path / "good"), sys.executable).version == "0.18.0"
 
 
-def test_without_a_prebuilt_package_the_user_is_told_to_build(tmp_path, console, monkeypatch):
+def test_without_a_prebuilt_package_the_error_says_to_build(tmp_path, console, monkeypatch):
     monkeypatch.setattr(relay_tvm.platform, "machine", lambda: "aarch64")
     with pytest.raises(SetupError, match=r"aarch64.*build TVM 0.13 to 0.19 from source and set TVM_HOME"):
         relay_tvm.install_package(console, sys.executable, tmp_path)

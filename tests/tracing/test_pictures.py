@@ -51,7 +51,7 @@ def test_without_a_plan_the_run_alone():
 
 def test_kernels_on_two_queues_do_not_hide_each_other():
     recording = made.recording()
-    both = [*made.run_spans(), made.span("launch", 20, 21, "beside", 1, device=0, on_device=(30, 85))]
+    both = [*made.run_spans(), made.span("launch", 20, 21, "alongside", 1, device=0, on_device=(30, 85))]
     spans = recording.spans.__class__(tuple(both), 0, {})
     found = bars(recording.__class__(recording.graph, recording.windows, spans))
     assert_apart(found, "GPU run")

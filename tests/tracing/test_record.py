@@ -47,7 +47,7 @@ def check_order(measured: Timeline) -> None:
         assert kernel.start_s <= kernel.end_s <= measured.total_s + off
     for segment in {k.segment for k in gpu}:
         # the CPU waits for what wrote the data that it takes, and no longer; at last it has waited for all of them
-        taken = ("download", "hand-over")
+        taken = ("download", "elided copy")
         downloads = [e.end_s for e in host if e.what in taken and e.to == "cpu" and e.nbytes and e.segment == segment]
         assert downloads and max(k.end_s for k in gpu if k.segment == segment) <= max(downloads) + off
 
@@ -84,11 +84,11 @@ def test_bytes_are_those_of_the_tensors(lib, recording):
         if node["op"] != "null" and node["attrs"]["func_name"] == "__copy" and device == 1:
             sizes.append(4 * int(np.prod(shape)))
     host = recording.measured.lane("cpu")
-    taken = [e.nbytes for e in host if e.what in ("download", "hand-over") and e.to == "cpu" and e.nbytes]
+    taken = [e.nbytes for e in host if e.what in ("download", "elided copy") and e.to == "cpu" and e.nbytes]
     assert taken == sizes
     found, moved = numbers(recording.measured), sum(sizes)
     if runtime.devices()[0].memory_mode == "fine":
-        assert found["moved_bytes"] == 0 and found["handed_over_bytes"] >= moved
+        assert found["moved_bytes"] == 0 and found["elided_bytes"] >= moved
     assert found["sync_points"] == recording.graph.expected["sync_points"] == 6
 
 
@@ -159,7 +159,7 @@ from tvm_coexec.tracing import numbers, record
 made = record(tvm.runtime.load_module({path!r}), input_of(residual_net()), runs=3, warm_up=1)
 check_order(made.measured)
 found = numbers(made.measured)
-report([found["downloaded_bytes"] > 0, found["handed_over_bytes"] > 0])
+report([found["downloaded_bytes"] > 0, found["elided_bytes"] > 0])
 """
 
 
@@ -167,5 +167,5 @@ report([found["downloaded_bytes"] > 0, found["handed_over_bytes"] > 0])
 def test_order_in_every_memory_mode(lib, tmp_path, mode):
     path = str(tmp_path / "net.so")
     lib.export_library(path)
-    downloaded, handed_over = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
-    assert (downloaded, handed_over) == ((True, False) if mode == "buffer" else (False, True))
+    downloaded, elided = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
+    assert (downloaded, elided) == ((True, False) if mode == "buffer" else (False, True))

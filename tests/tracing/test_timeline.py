@@ -78,9 +78,9 @@ def test_a_rewritten_graph_keeps_its_annotations():
         made.span("download", 22, 24, "", 2, nbytes=32, device=0),
         made.span("call", 21, 26, "coexec_start_download", 2),
         made.span("call", 27, 61, "f_conv_cpu", 3),
-        made.span("hand-over", 62, 63, device=0),
+        made.span("elided copy", 62, 63, device=0),
         made.span("wait", 63, 81, device=0),
-        made.span("hand-over", 81, 82, nbytes=32, device=0),
+        made.span("elided copy", 81, 82, nbytes=32, device=0),
         made.span("call", 86, 90, "coexec_join", 4),
         made.span("call", 91, 99, "f_softmax", 5),
     ]
@@ -93,9 +93,9 @@ def test_a_rewritten_graph_keeps_its_annotations():
         (22, 24, "download", 0),
         (24, 26, "enqueue", 0),
         (27, 61, "work", 0),
-        (62, 63, "hand-over", 0),
+        (62, 63, "elided copy", 0),
         (63, 81, "wait", 0),
-        (81, 82, "hand-over", 0),
+        (81, 82, "elided copy", 0),
         (86, 90, "join", 0),
         (91, 99, "work", 1),
     ]

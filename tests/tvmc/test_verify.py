@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def test_the_fastest_is_compiled_and_what_was_seen_is_told(tvmc, model_file, image_file, expected):
+def test_the_fastest_is_compiled_and_the_measurements_are_shown(tvmc, model_file, image_file, expected):
     options = ["--coexec-ratio", "0.5", "--coexec-verify", "3", "--coexec-report", "-", "--coexec-dump-plan", "p.json"]
     done = tvmc("compile", "--coexec", "--target", TARGET, "-o", "net.tar", *options, model_file)
     assert done.code == 0, done.err

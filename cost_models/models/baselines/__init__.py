@@ -1,4 +1,4 @@
-"""Latency predictors from the literature, behind the same interface, to compare with."""
+"""Latency predictors from the literature with the same interface, for comparison."""
 
 from .codl import CoDL
 from .linear import LinearFlops, Neurosurgeon

@@ -1,4 +1,4 @@
-"""A model that has its own fitted state for every kernel class."""
+"""Base of models with a separate state for each kernel class."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing_extensions import Self
 
 from tvm_coexec.cost_models.features.workload import Workload, Workloads, stack
 
-from ..base import LatencyModel, check_samples, unknown_class
+from ..base import LatencyModel, check_samples, unknown_class_error
 
-LEAST_S = 1e-9
+MIN_S = 1e-9
 
 
 class ByClass(LatencyModel):
-    """Fits each class alone; `classes_` maps a class to plain JSON values."""
+    """Fits each class separately; `classes_` maps a class to JSON values."""
 
     def key(self, w: Workload) -> str:
-        """What is a class of its own."""
+        """Return the class of a workload."""
         return w.kind
 
     @abstractmethod
     def fit_class(self, w: Workload, seconds: np.ndarray) -> Any:
-        """State of one class, plain JSON values."""
+        """Fit one class; return its state as JSON values."""
 
     @abstractmethod
     def predict_class(self, w: Workload, state: Any) -> np.ndarray:
-        """Seconds by that state, shape (n,)."""
+        """Predict seconds of one class from its state, shape (n,)."""
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
@@ -47,15 +47,15 @@ class ByClass(LatencyModel):
         """See `LatencyModel.predict_stacked`."""
         state = self.classes_.get(self.key(w))
         if state is None:
-            raise unknown_class(self, self.key(w), list(self.classes_))
-        return np.maximum(self.predict_class(w, state), LEAST_S)
+            raise unknown_class_error(self, self.key(w), list(self.classes_))
+        return np.maximum(self.predict_class(w, state), MIN_S)
 
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
         return {"options": self.options(), "classes": self.classes_}
 
     def options(self) -> dict[str, Any]:
-        """What the constructor was given."""
+        """Return the constructor's arguments."""
         return {n: getattr(self, n) for n in inspect.signature(type(self)).parameters}
 
     @classmethod
@@ -76,7 +76,7 @@ class ByClass(LatencyModel):
 
 
 def least_squares(columns: np.ndarray, seconds: np.ndarray) -> list[float]:
-    """Plain least squares, as the published predictors were fitted; coefficients to 7 digits."""
+    """Fit by ordinary least squares, as the published predictors do; coefficients have 7 digits."""
     scale = np.maximum(np.abs(columns).max(axis=0), 1e-300)
     found = np.linalg.lstsq(columns / scale, seconds, rcond=None)[0] / scale
     return [float(f"{v:.6e}") for v in found]

@@ -1,4 +1,4 @@
-"""CoDL's latency formulas: work quantised by blocks, units and warps, times a unit time that is linear in the shape."""
+"""CoDL's latency formulas: work rounded up to blocks, units and warps, times a unit time linear in the shape."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tvm_coexec.cost_models.features.terms import up
+from tvm_coexec.cost_models.features.terms import round_up
 from tvm_coexec.cost_models.features.workload import Workload
 
 from .by_class import ByClass, least_squares
@@ -18,17 +18,16 @@ class CoDL(ByClass):
     CoDL (MobiSys 2022, section 5.2). On a CPU the outputs are divided into blocks over the cores, and a block into
     units that one inner loop computes: ``ceil(out / (block x cores)) x ceil(block / unit)``. On a GPU work-items
     compute four channels each, and work-groups run in warps over the compute units: ``ceil(lws / warp) x
-    ceil(ceil(gws / lws) / units) x ceil(IC / 4)``. A convolution that is known to run as Winograd has the three parts
-    of that algorithm.
+    ceil(ceil(gws / lws) / units) x ceil(IC / 4)``. Convolutions by Winograd's algorithm have its three parts.
 
     Parameters
     ----------
     device : str
         ``cpu`` or ``gpu``.
     cores, block, unit : int
-        Of the CPU: cores, output channels of a block, and of a unit.
+        CPU: number of cores, and output channels per block and per unit.
     compute_units, warp, group : int
-        Of the GPU: compute units, work-items of a warp, and of a work-group.
+        GPU: number of compute units, and work-items per warp and per work-group.
     """
 
     name: ClassVar[str] = "codl"
@@ -51,7 +50,7 @@ class CoDL(ByClass):
         return w.key
 
     def fit_class(self, w: Workload, seconds: np.ndarray) -> list[float]:
-        """See `ByClass.fit_class`; relative error, so that small kernels count."""
+        """See `ByClass.fit_class`; by relative error, so that small kernels count."""
         features = self._features(w)
         return least_squares(features / seconds[:, None], np.ones(len(seconds)))
 
@@ -74,8 +73,8 @@ class CoDL(ByClass):
     def _quantised(self, places: Any, depth: Any, channels: Any) -> Any:
         if self.device == "gpu":
             items = -(-channels // 4) * places
-            groups = up(items, self.group) // self.group
-            waves = up(groups, self.compute_units) // self.compute_units
-            return up(self.group, self.warp) // self.warp * waves * -(-depth // 4)
+            groups = round_up(items, self.group) // self.group
+            waves = round_up(groups, self.compute_units) // self.compute_units
+            return round_up(self.group, self.warp) // self.warp * waves * -(-depth // 4)
         blocks = -(-channels // (self.block * self.cores))
-        return blocks * (up(self.block, self.unit) / self.unit) * places * depth
+        return blocks * (round_up(self.block, self.unit) / self.unit) * places * depth

@@ -1,4 +1,4 @@
-"""Linear regressions on work: the simplest predictors."""
+"""Linear regressions: the simplest predictors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _columns(*values: Any, size: int) -> np.ndarray:
 
 
 class LinearFlops(ByClass):
-    """Seconds = a + b x FLOPs for each class: what papers mean by 'FLOPs as a proxy'."""
+    """Seconds = a + b x FLOPs for each class: FLOPs as a proxy of latency."""
 
     name: ClassVar[str] = "linear_flops"
 
@@ -33,11 +33,11 @@ class LinearFlops(ByClass):
 
 
 class Neurosurgeon(ByClass):
-    """Regression on each layer type's own configuration, linear or logarithmic, whichever fits better.
+    """Regression on the configuration of each layer type, linear or logarithmic, whichever fits better.
 
     Features and forms are those of Neurosurgeon (ASPLOS 2017, section 4.1), which muLayer (EuroSys 2019) uses for each
-    processor: of a convolution the input's size and (kernel / stride)^2 x filters; of fully connected and pooling
-    layers input and output sizes; of activations the number of elements.
+    processor: input size and (kernel / stride)^2 x filters for convolutions, input and output sizes for fully connected
+    and pooling layers, the number of elements for activations.
     """
 
     name: ClassVar[str] = "neurosurgeon"

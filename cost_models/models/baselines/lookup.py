@@ -14,10 +14,9 @@ _SHAPE = ("batch", "groups", "ic", "oc", "ih", "iw", "oh", "ow", "kh", "kw", "sh
 
 
 class LookupTable(ByClass):
-    """The time of the measured kernel that is nearest in the logarithms of its extents.
+    """Times of measured kernels, as in FBNet (CVPR 2019) and ProxylessNAS (ICLR 2019): exact for measured shapes.
 
-    What FBNet (CVPR 2019) and ProxylessNAS (ICLR 2019) plan with: exact for shapes that were measured. Here an unknown
-    shape is answered by its nearest neighbour, with its time times the ratio of their FLOPs.
+    For another shape it takes the nearest neighbour in the logarithms of the extents, scaled by the ratio of FLOPs.
     """
 
     name: ClassVar[str] = "lookup"

@@ -1,4 +1,4 @@
-"""NeuralPower's sparse polynomials, for latency and for power."""
+"""NeuralPower's sparse polynomials, for latency and power."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .by_class import ByClass
 
 
 class NeuralPower(ByClass):
-    """A sparse polynomial of the layer's parameters and of physical products, for each layer type.
+    """A sparse polynomial of layer parameters and physical products, for each layer type.
 
-    ACML 2017, section 3. Latency: degree 3 in the parameters, and the products that are operations and accesses.
-    Power: degree 2 in each parameter and its logarithm (section 3.2). Coefficients by Lasso, its penalty by
-    cross-validation.
+    ACML 2017, section 3. Latency: degree 3 in the parameters, and products that count operations and accesses. Power:
+    degree 2 in each parameter and its logarithm (section 3.2). Coefficients are fitted by Lasso with a cross-validated
+    penalty.
 
     Parameters
     ----------
-    target : str
-        ``latency`` (seconds) or ``power`` (watts).
+    target : {"latency", "power"}
+        Predicted quantity, in seconds or watts.
     """
 
     name: ClassVar[str] = "neuralpower"
@@ -35,7 +35,7 @@ class NeuralPower(ByClass):
         self.target = target
 
     def fit_class(self, w: Workload, seconds: np.ndarray) -> dict[str, Any]:
-        """See `ByClass.fit_class`; raises `CoExecError` where scikit-learn is missing."""
+        """See `ByClass.fit_class`; raises `CoExecError` if scikit-learn is missing."""
         try:
             from sklearn.linear_model import LassoCV
         except ImportError:
@@ -50,7 +50,7 @@ class NeuralPower(ByClass):
             return {"intercept": float(np.mean(seconds)), "terms": []}
         unit = float(np.mean(seconds))  # Lasso's tolerance is absolute
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # strongly correlated products converge slowly; good enough is
+            warnings.simplefilter("ignore")  # correlated products converge slowly, and the tolerance need not be met
             lasso = LassoCV(cv=5, alphas=20, eps=1e-4, max_iter=2000).fit(z, seconds / unit)
         kept = np.flatnonzero(lasso.coef_)
         columns = np.flatnonzero(varied)[kept]

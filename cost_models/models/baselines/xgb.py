@@ -1,4 +1,4 @@
-"""XGBoost on the raw shape: what AutoTVM-like cost models learn without analysis."""
+"""XGBoost on raw extents, as AutoTVM-like cost models use it (Chen et al., NeurIPS 2018)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing_extensions import Self
 
 from tvm_coexec.cost_models.features.workload import NUMBERS, Workload, Workloads
 
-from ..base import LatencyModel, check_samples, unknown_class
+from ..base import LatencyModel, check_samples, unknown_class_error
 from ..boosted import Trees, require_xgboost, tree_nodes
 
 
 class RawXGBoost(LatencyModel):
-    """Boosted trees on a kernel's extents, bytes and FLOPs, for the logarithm of its time.
+    """Boosted trees that predict the logarithm of a kernel's time from its extents, bytes and FLOPs.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class RawXGBoost(LatencyModel):
         self.trees, self.depth, self.rate = trees, depth, rate
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
-        """See `LatencyModel.fit`; raises `CoExecError` where XGBoost is missing."""
+        """See `LatencyModel.fit`; raises `CoExecError` if XGBoost is missing."""
         xgboost = require_xgboost()
         groups, y = check_samples(kernels, seconds)
         self.keys_ = sorted({w.key for w, _ in groups})
@@ -43,7 +43,7 @@ class RawXGBoost(LatencyModel):
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
         if w.key not in self.keys_:
-            raise unknown_class(self, w.key, self.keys_)
+            raise unknown_class_error(self, w.key, self.keys_)
         return np.exp(self.mean_ + self.trees_.sum(self._features(w)))
 
     def _features(self, w: Workload) -> np.ndarray:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import sys
 
 from tvm_coexec.core.errors import CoExecError
 
 from . import checks
 from .model_argument import add_model
-
-CONNECT_S = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         bed = testbed.prepare()
     from tvm_coexec.measuring.collect.collector import Options, collect
     from tvm_coexec.measuring.collect.redescribe import describe_again
-    from tvm_coexec.measuring.read_model import designed, load_models
+    from tvm_coexec.measuring.read_model import load_models, make_designed_model
 
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
     if not names and not args.designed:
@@ -110,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if args.input_shapes and not names:
         raise CoExecError("--input-shapes has no effect without a model: name the model, or leave it out")
     models = load_models(names, args.input_shapes) if names else []
-    models += [designed(args.designed)] if args.designed else []
+    models += [make_designed_model(args.designed)] if args.designed else []
     if args.describe_again:
         changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
         print(f"{args.output}: updated the descriptions of {changed} samples; {unknown} belong to other models")
@@ -130,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         tracker=tracker,
         key=args.rpc_key or "",
         retry=args.retry,
-        disturbed=args.disturbed,
+        noisy=args.disturbed,
     )
     done = collect(models, args.output, options)
     each = f", {done.seconds / done.measured:.2f} s each" if done.measured else ""
@@ -168,19 +164,9 @@ def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
         return None
     if not args.rpc_key:
         raise CoExecError("--rpc-tracker needs --rpc-key, the device's key at the tracker")
-    text = args.rpc_tracker
-    if text is None:
-        host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
-        if not host or not port:
-            raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-        text = f"{host}:{port}"
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise CoExecError(f"--rpc-tracker: '{text}' is not of the form HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()  # TVM itself would try for a minute
-    except (OSError, OverflowError) as err:
-        raise CoExecError(
-            f"the tracker {text} can't be reached ({err}); start the tracker or correct --rpc-tracker"
-        ) from None
-    return host, int(port)
+    from tvm_coexec.remote import default_tracker, parse_reachable
+
+    tracker = args.rpc_tracker or default_tracker()
+    if tracker is None:
+        raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    return parse_reachable("tracker", tracker)

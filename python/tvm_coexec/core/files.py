@@ -33,11 +33,9 @@ def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -
         If the file can't be read, is not JSON, or is of another kind or version; the text names the file.
     """
     path = os.fspath(path)
+    text = read_text(path, what)
     try:
-        with open(path, encoding="utf-8") as f:
-            d = json.load(f)
-    except OSError as err:
-        raise CoExecError(f"can't read {what} {path}: {err.strerror}") from None
+        d = json.loads(text)
     except ValueError as err:
         raise CoExecError(f"{what} {path} is not JSON ({err}); fit it again or give another file") from None
     if not isinstance(d, dict) or d.get("kind") != kind or d.get("version") != version:

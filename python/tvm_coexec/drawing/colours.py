@@ -8,7 +8,7 @@ CHAIN_COLOURS = (
     "#3f9b4f", "#c8395f", "#7a5ab5", "#b8a11c", "#1f9aa0", "#a8653a", "#dd6fc0", "#6d8f1f", "#8c2f39", "#4a4fbf",
 )  # fmt: skip
 WHAT_COLOURS = {
-    "upload": "#4d4d4d", "download": "#8a8a8a", "hand-over": "#b5c7b5", "device copy": "#6b7f94", "slice": "#c9b79c",
+    "upload": "#4d4d4d", "download": "#8a8a8a", "elided copy": "#b5c7b5", "device copy": "#6b7f94", "slice": "#c9b79c",
     "join": "#111111", "wait": "#f3e9c6", "enqueue": "#d9d9d9",
 }  # fmt: skip
 OTHER, INK, LINE, FAINT = "#d9d9d9", "#222222", "#9a9a9a", "#e4e4e4"

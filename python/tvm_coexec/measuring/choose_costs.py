@@ -1,4 +1,4 @@
-"""Which costs a plan is made with: one policy for the pass and for ``coexec plan``."""
+"""Choose the costs for planning: one policy for the pass and for ``coexec plan``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ logger = logging.getLogger("tvm_coexec")
 
 MEASURE = "measure"
 _NOTICE = (
-    "this model's kernels are measured on both devices now, which takes minutes and is kept for the next time; a "
-    "profile (coexec profile, coexec fit), or profile='generic', needs no measuring"
+    "measuring this model's kernels on both devices, which takes minutes and is kept for the next time; with a profile "
+    "(coexec profile, coexec fit), or profile='generic', nothing is measured"
 )
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Costs, and in words where they come from."""
+    """Costs and a description of their origin."""
 
     costs: Costs
     origin: str
@@ -38,7 +38,7 @@ class Chosen:
 def choose_costs(
     prepared: tvm.IRModule, cpu: Target, gpu: Target, profile: object | None, axis: str = "auto"
 ) -> Chosen:
-    """The costs that a plan is made with.
+    """Choose the costs for planning.
 
     Parameters
     ----------
@@ -47,21 +47,21 @@ def choose_costs(
     cpu, gpu : Target
     profile : str, path, Costs or None
         A file, the name of a profile that comes with the package (see `cost_models.shipped`), a cost model, or
-        ``measure``: this model's kernels are measured on the devices of this machine. `None` takes the package's
-        profile of these very devices and targets; without one the kernels are measured, and where that can't be, the
-        generic profile is used.
+        ``measure`` to measure this model's kernels on this machine. `None` takes the package's profile of these devices
+        and targets; without one the kernels are measured, and if the devices are not on this machine, the generic
+        profile is used.
     axis : str
-        The axis whose shares matter, or ``auto``.
+        The axis to measure shares along, or ``auto``.
 
     Returns
     -------
     Chosen
-        The costs' own description is in every plan and report.
+        The description of the costs is in every plan and report.
 
     Raises
     ------
     CoExecError
-        When the profile can't be read or is no cost model, or ``measure`` is asked for where the devices are not.
+        If the profile can't be read or is not a cost model, or if ``measure`` is requested without the devices.
     """
     if profile is None:
         return _choose_default(prepared, cpu, gpu, axis)
@@ -86,12 +86,12 @@ def choose_costs(
 def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Chosen:
     if why := why_not_here(cpu, gpu):
         logger.warning(
-            "kernels can't be measured here (%s): planning with the generic profile, of another board; a profile of "
-            "the devices (coexec profile, coexec fit) plans better",
+            "kernels can't be measured here (%s): planning with the generic profile of another board; for better plans "
+            "make a profile of the devices (coexec profile, coexec fit)",
             why,
         )
         return Chosen(load_generic(), "generic, of another board, since the devices are not here; give a profile")
-    found = profiles.matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
+    found = profiles.find_matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
     if found is None:
         return Chosen(measure(prepared, cpu, gpu, axis, notice=_NOTICE), "measured here")
     logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
@@ -99,12 +99,12 @@ def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str)
 
 
 def load_generic() -> Profile:
-    """The profile for where nothing is known of the devices."""
+    """Load the profile for unknown devices."""
     return Profile.load(profiles.FOLDER / f"{profiles.GENERIC}.json")
 
 
 def _warn_of_others(name: str, profile: Profile, cpu: Target, gpu: Target) -> None:
-    """A profile of other targets or devices plans, too, but for those."""
+    """Warn if a profile is of other targets or devices."""
     now = {"target": {"cpu": target_text(cpu), "gpu": target_text(gpu)}}
     if not why_not_here(cpu, gpu):
         now["device"] = name_devices(gpu)

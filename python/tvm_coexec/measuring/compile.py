@@ -1,4 +1,4 @@
-"""The compiling child: from a piece of a model to a library in a file, and the graph that runs it."""
+"""The compiling process: from a piece of a model to a library in a file and its graph."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ REFERENCE = -1
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to compile.
+    """A request to compile.
 
     Attributes
     ----------
     model : int
-        Number of the model; `REFERENCE` for the kernel by which a device's pace is told.
+        Number of the model; `REFERENCE` for the reference kernel.
     piece : Piece or None
         `None`: the whole network on `device`.
     device : str
     path : str
-        Where to put the library; ``.tar`` for a device behind RPC, ``.so`` here.
+        Path of the library: ``.tar`` for a device used over RPC, ``.so`` for a local one.
     """
 
     model: int
@@ -50,7 +50,7 @@ class Built:
 
 
 def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> None:
-    """Run in the child.
+    """Answer requests; runs in the child process.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> 
     builders : list of KernelBuilder
         One per model.
     warm : bool
-        Also run GPU libraries once. pocl compiles a kernel when it is first launched and keeps it on disk: done here,
-        several can be compiled at a time.
+        Also run GPU libraries once: pocl compiles a kernel at its first launch and caches it on disk, which several
+        processes can do in parallel.
     """
     for name in ("te_compiler", "autotvm"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # TVM asks how it was built for every dimension of every tensor, a tenth of the time to compile a kernel.
+    # TVM reads its build options for every dimension of every tensor, which takes a tenth of the time to compile.
     te_compiler.libinfo = functools.cache(te_compiler.libinfo)
-    os.environ.pop("POCL_AFFINITY", None)  # else all children would compile on one core
+    os.environ.pop("POCL_AFFINITY", None)  # otherwise all children would compile on one core
     answer(connection, lambda request: _build(builders, request, warm))
 
 
@@ -80,15 +80,15 @@ def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> 
         lib = compile_for(builder.prepared, target, builder.cpu)
     built = export(lib, request.path, request.device)
     if warm and request.device == "gpu":
-        from .timer import module_of
+        from .timer import create_module
 
         device = tvm.runtime.Device(builder.gpu.get_target_device_type(), 0)
-        module_of(built.graph, lib.get_lib(), device).run()
+        create_module(built.graph, lib.get_lib(), device).run()
         device.sync()
     return built
 
 
 def export(lib: Any, path: str, device: str) -> Built:
-    """Write the code alone: weights may have hundreds of megabytes, and their values do not change the time."""
+    """Write the code without the weights, which may take hundreds of megabytes and do not affect the time."""
     lib.get_lib().export_library(path)
     return Built(path, lib.get_graph_json(), device)

@@ -1,4 +1,4 @@
-"""The process that runs kernels and plans on the devices, as the measuring process sees it."""
+"""Handle of the process that runs kernels and plans on the devices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tvm_coexec.targets import target_text
 from . import CORES, timer
 from .worker import Child, ChildError
 
-START_S = 300  # the first answer: drivers open, threads start
+START_S = 300  # for the first answer: drivers are opened, threads started
 
 
 class DeviceWorker:
-    """One process that uses the devices; it may crash or hang without taking this one with it.
+    """A process that uses the devices, so that a crash or hang does not end the caller.
 
     Parameters
     ----------
     setting : Setting
     serve : callable
-        What runs in the process; a subclass of `timer.Timer` answers more requests.
+        Function that runs in the process; a subclass of `timer.Timer` answers more requests.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class DeviceWorker:
         self.timed_s = self.others_s = 0.0
 
     def devices(self, cpu: Target, gpu: Target) -> dict[str, dict[str, str]]:
-        """Names and targets, as in the header of a file of samples; `CoExecError` when the devices can't be used."""
+        """Return names and targets as in the header of a dataset; `CoExecError` if the devices can't be used."""
         try:
             devices = self._child.call("hello", START_S)
         except ChildError as err:
@@ -50,11 +50,11 @@ class DeviceWorker:
         return devices
 
     def call(self, request: Any, timeout_s: float) -> Any:
-        """Ask and wait for the answer; raises `ChildError`."""
+        """Send a request and return the answer; raises `ChildError`."""
         return self._child.call(request, timeout_s)
 
     def time(self, request: Any, timeout_s: float) -> timer.Timed:
-        """Time what the request says; raises `ChildError`."""
+        """Send a request to time something; raises `ChildError`."""
         try:
             timed = self._child.call(request, timeout_s + (START_S if self._child.restarts < 0 else 0))
         except ChildError as err:
@@ -64,7 +64,7 @@ class DeviceWorker:
 
     @property
     def load(self) -> float:
-        """Cores that other processes used while this one timed."""
+        """Number of cores that other processes used during timing."""
         return self.others_s / self.timed_s if self.timed_s else 0.0
 
     def stop(self) -> None:
@@ -73,7 +73,7 @@ class DeviceWorker:
 
 
 def local_setting(gpu: Target) -> timer.Setting:
-    """The setting of this machine's devices, with a core for each where the user has set pocl up for that."""
+    """Return the setting for this machine's devices; each has one core if the user has set up pocl so."""
     bed = None
     if gpu.kind.name == "opencl" and os.environ.get("POCL_AFFINITY") == "1" and not runtime.why_unavailable():
         device = runtime.devices()[0]

@@ -1,4 +1,4 @@
-"""What a reader of measurements must know of the machine: its names, its clock, its load."""
+"""Properties of the machine that accompany measurements: names, clock, load."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import tvm
 
 from tvm_coexec.opencl import schedules
 
-# Cores that other processes use, above which times are not to be trusted.
+# Cores that other processes use, above which times are not reliable.
 BUSY_CORES = 0.2
 
 
 def cpu_name() -> str:
-    """Model name of the CPU."""
+    """Return the model name of the CPU."""
     return _cpuinfo("model name") or platform.processor()
 
 
 def cpu_threads() -> str:
-    """Threads that TVM's CPU code runs on."""
+    """Return the number of threads of TVM's CPU code, as text."""
     return os.environ.get("TVM_NUM_THREADS", "all")
 
 
 def clock_mhz() -> float:
-    """Clock of the first core that this thread may run on; 0 where the system does not tell."""
+    """Return the clock, in MHz, of the first core that this thread may run on; 0 if unknown."""
     core = min(os.sched_getaffinity(0))
     try:
         text = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq").read_text(encoding="ascii")
@@ -42,9 +42,9 @@ def clock_mhz() -> float:
 
 
 def other_cpu_s() -> float:
-    """CPU seconds that other processes have used so far; 0 where the system does not tell.
+    """Return the CPU seconds that other processes have used so far; 0 if unknown.
 
-    In steps of a clock tick, usually 0.01 s.
+    The resolution is a clock tick, usually 0.01 s.
     """
     try:
         with open("/proc/stat", encoding="ascii") as f:
@@ -55,12 +55,12 @@ def other_cpu_s() -> float:
 
 
 def header_of(devices: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """The header of a file of samples for these devices."""
+    """Return the header of a dataset for these devices."""
     return {"devices": devices, "tvm": tvm.__version__, "schedules": schedules_digest()}
 
 
 def schedules_digest() -> str:
-    """Other schedules, other times: what was measured with older ones is not mixed with new measurements."""
+    """Return a digest of the schedules, since measurements with different schedules must not be mixed."""
     files = sorted(Path(schedules.__path__[0]).glob("*.py"))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 

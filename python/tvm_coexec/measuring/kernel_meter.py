@@ -1,4 +1,4 @@
-"""Times of one model's kernels, shares and whole networks on the devices of this machine."""
+"""Measure one model's kernels, shares and whole network on the devices of this machine."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .measure_links import LinkTimes, measure_links
 from .pieces import KernelBuilder, Piece
 from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, Timed, TimeRequest
 
-KERNEL_S, NETWORK_S = 120, 900  # OpenCL drivers compile kernels when they are first launched
+KERNEL_S, NETWORK_S = 120, 900  # OpenCL drivers compile kernels at their first launch
 NETWORK_REPEAT_MS = 100
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How a kernel is timed.
+    """Options of timing.
 
     Attributes
     ----------
     repeats, min_repeat_ms : int
-        Repeats of every timing, and how long each lasts at least.
+        Number of repeats, and minimum duration of each.
     patience_s : float
-        How long timing goes on while the device is slower than usual.
+        Maximum seconds to continue while the reference kernel drifts.
     """
 
     repeats: int = REPEATS
@@ -39,7 +39,7 @@ class Timing:
 
 
 class KernelMeter:
-    """Builds kernels here, and times them in a process of its own, started when it is first needed.
+    """Builds kernels in this process, and times them in a separate one, which is started when first needed.
 
     Parameters
     ----------
@@ -55,49 +55,49 @@ class KernelMeter:
         self._references: dict[str, Built] = {}
 
     def close(self) -> None:
-        """End the process and remove what was built."""
+        """End the process and remove the built libraries."""
         self.worker.stop()
         self._folder.cleanup()
 
     def time_pieces(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Timed | str]]:
-        """Each piece with its time, or why it has none; what was disturbed is timed again after the others.
+        """Yield each piece with its time, or the reason why it has none.
 
-        What disturbs a machine lasts for seconds: another time may be a better one.
+        Noisy measurements are repeated after the others, since disturbances last for seconds.
         """
         again: list[tuple[Piece, Built, Timed]] = []
         for piece in pieces:
             try:
                 built = self.build(piece)
                 timed = self._time(built, KERNEL_S, self.timing.min_repeat_ms)
-            except Exception as err:  # one bad kernel must not end the run
+            except Exception as err:  # a kernel that fails must not end the run
                 yield piece, one_line(err)
                 continue
-            if timed.is_disturbed:
+            if timed.is_noisy:
                 again.append((piece, built, timed))
             else:
                 yield piece, timed
         for piece, built, timed in again:
             try:
                 second = self._time(built, KERNEL_S, self.timing.min_repeat_ms)
-            except Exception:  # it has a time
+            except Exception:  # keep the first time
                 second = timed
             yield piece, min(timed, second, key=lambda t: t.best_s)
 
     def time_network(self, device: str) -> Timed | str:
-        """Time of the whole network on one device alone, or why it has none."""
+        """Time the whole network on one device; return the reason if that fails."""
         target = self.builder.gpu if device == "gpu" else self.builder.cpu
         try:
             built = self._export(compile_for(self.builder.prepared, target, self.builder.cpu), device)
             return self._time(built, NETWORK_S, NETWORK_REPEAT_MS)
-        except Exception as err:  # its kernels are measured one by one, too
+        except Exception as err:  # its kernels have been measured separately
             return one_line(err)
 
     def time_reference(self, device: str) -> float:
-        """Seconds of the reference kernel; raises `ChildError`."""
+        """Return the seconds of the reference kernel; raises `ChildError`."""
         return self._time(self._reference(device), KERNEL_S, self.timing.min_repeat_ms).best_s
 
     def measure_links(self) -> LinkTimes:
-        """What it takes to bring data to the other device; raises `ChildError`."""
+        """Measure the links between the devices; raises `ChildError`."""
 
         def time_kernel(built: Built) -> float:
             return self._time(built, KERNEL_S, self.timing.min_repeat_ms).best_s
@@ -105,7 +105,7 @@ class KernelMeter:
         return measure_links(self.worker, self.builder.cpu, self.builder.gpu, self._export, time_kernel)
 
     def build(self, piece: Piece) -> Built:
-        """Compile a piece; raises whatever TVM raises."""
+        """Compile a piece; raises TVM's errors."""
         _, lib = self.builder.build(piece)
         return self._export(lib, piece.device)
 

@@ -1,4 +1,4 @@
-"""What it takes to bring data to the other device, and to meet there."""
+"""Modules and timers for copies between the devices, synchronisation and launch overhead."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SMALL_BYTES = SIZES_BYTES[0]
 
 
 def link_modules(gpu_type: int) -> Iterator[tuple[str, int, tvm.IRModule]]:
-    """Copies as a co-executed module has them, to be built for both devices: link, bytes, module.
+    """Yield link, bytes and a module with such a copy, to be built for both devices.
 
-    The graph executor copies where the devices are, so this also works behind RPC. The last one, ``meeting``, brings a
-    small tensor to the GPU, through a kernel, and back.
+    The graph executor runs the copies on the machine of the devices, so this also works over RPC. The last module,
+    ``meeting``, copies a small tensor to the GPU, runs a kernel, and copies the result back.
     """
     cpu, gpu = tvm.cpu(0), tvm.runtime.Device(gpu_type, 0)
     for nbytes in SIZES_BYTES:
@@ -29,8 +29,8 @@ def link_modules(gpu_type: int) -> Iterator[tuple[str, int, tvm.IRModule]]:
         yield "download", nbytes, _module(x, relay.device_copy(x, gpu, cpu))
         yield "host_copy", nbytes, _module(x, relay.copy(x))
     x = relay.var("x", shape=(SMALL_BYTES // 4,))
-    there = relay.nn.relu(relay.device_copy(x, cpu, gpu))
-    yield "meeting", SMALL_BYTES, _module(x, relay.device_copy(there, gpu, cpu))
+    on_gpu = relay.nn.relu(relay.device_copy(x, cpu, gpu))
+    yield "meeting", SMALL_BYTES, _module(x, relay.device_copy(on_gpu, gpu, cpu))
 
 
 def _module(x: relay.Var, body: relay.Expr) -> tvm.IRModule:
@@ -38,30 +38,30 @@ def _module(x: relay.Var, body: relay.Expr) -> tvm.IRModule:
 
 
 def reference_module() -> tvm.IRModule:
-    """A kernel of about a millisecond on a small device, to see how fast it is at the moment."""
+    """Return the reference kernel, of about a millisecond on a small device."""
     x = relay.var("x", shape=(1, 64, 28, 28))
     weight = relay.const(np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype("float32"))
     return _module(x, relay.nn.conv2d(x, weight, padding=(1, 1), channels=64, kernel_size=(3, 3)))
 
 
-def meeting_module() -> tvm.IRModule:
-    """A kernel so small that a round trip through it is all meeting."""
+def small_module() -> tvm.IRModule:
+    """Return a kernel so small that a round trip through it takes the time of copies and synchronisation."""
     x = relay.var("x", shape=(SMALL_BYTES // 4,))
     return _module(x, relay.nn.relu(x))
 
 
-# A chain begins with a few kernels for a GPU that has nothing to do, from a CPU that did something else.
+# As at the start of a chain: a few kernels for an idle GPU, from a CPU that did other work.
 ENQUEUES, ENQUEUE_REPEATS, PAUSE_S = 3, 50, 1e-3
 
 
-def enqueue_s(module: graph_executor.GraphModule, gpu: tvm.runtime.Device, cpu: tvm.runtime.Device) -> float:
-    """Seconds that the CPU spends on handing a kernel to the GPU, without waiting for it.
+def measure_enqueue_s(module: graph_executor.GraphModule, gpu: tvm.runtime.Device, cpu: tvm.runtime.Device) -> float:
+    """Return the launch overhead in seconds.
 
     Parameters
     ----------
     module : GraphModule
-        Of `meeting_module`, on the GPU. Behind RPC the caller's clock would count the network: there the device's CPU
-        is timed right after it has done the same, which takes less.
+        Of `small_module`, on the GPU. Over RPC the caller's clock would include the network, so there the clock of the
+        device's CPU is used, immediately after a previous launch, which takes less time.
     """
     found = []
     for _ in range(ENQUEUE_REPEATS):

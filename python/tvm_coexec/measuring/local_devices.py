@@ -1,4 +1,4 @@
-"""The devices of this machine: whether kernels for two targets can run here, and what the devices are called."""
+"""The devices of this machine: whether kernels for two targets can run on them, and their names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .host_info import cpu_name, cpu_threads
 
 
 def why_not_here(cpu: Target, gpu: Target) -> str:
-    """Why kernels for these targets can't run on this machine; empty when they can."""
+    """Return why kernels for these targets can't run on this machine; empty if they can."""
     device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
     if not device.exist:
         reason = runtime.why_unavailable() if gpu.kind.name == "opencl" else None
@@ -26,11 +26,11 @@ def why_not_here(cpu: Target, gpu: Target) -> str:
 
 
 def gpu_name(gpu: Target) -> str:
-    """Name of this machine's first device for a target."""
+    """Return the name of this machine's first device for a target."""
     device = tvm.runtime.Device(gpu.get_target_device_type(), 0)
     return str(device.device_name or device.device_type)
 
 
 def name_devices(gpu: Target) -> dict[str, str]:
-    """Names of both devices, as in `Profile.names`."""
+    """Return the names of both devices, as in `Profile.names`."""
     return {"cpu": name_device(cpu_name(), cpu_threads()), "gpu": name_device(gpu_name(gpu))}

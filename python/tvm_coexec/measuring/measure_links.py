@@ -1,4 +1,4 @@
-"""Copies between the devices, synchronisation and launch overhead, as a co-executed module has them."""
+"""Measure copies between the devices, synchronisation and launch overhead."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ LINK_REPEATS = 100
 
 @dataclass(frozen=True)
 class LinkTimes:
-    """What was measured.
+    """Measured links.
 
     Attributes
     ----------
     copies : tuple of dict
-        ``link``, ``bytes`` and ``seconds``, as in the records of a file of samples.
-    meeting_s : float
-        A small tensor to an idle GPU, through a kernel, and back, less the kernel's own time.
+        ``link``, ``bytes`` and ``seconds``, as in the records of a dataset.
+    round_trip_s : float
+        Seconds of a small tensor to an idle GPU, through a kernel, and back, without the kernel's own time.
     enqueue_s : float
-        What the CPU spends to enqueue one kernel.
+        Launch overhead in seconds.
     """
 
     copies: tuple[dict[str, Any], ...]
-    meeting_s: float
+    round_trip_s: float
     enqueue_s: float
 
 
@@ -53,23 +53,23 @@ def measure_links(
     worker : DeviceWorker
     cpu, gpu : Target
     export : callable
-        Writes a compiled library for a device, or ``both``, where the worker finds it.
+        Writes a compiled library for a device, or ``both``, to a file that the worker can read.
     time_kernel : callable
-        Seconds of a kernel by itself.
+        Returns the seconds of a kernel.
 
     Raises
     ------
     ChildError
-        When the devices can't do it.
+        If measuring fails.
     """
     seconds = {}
     for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
         with deployment_context(instruments=False):
             built = export(relay.build(mod, target=[cpu, gpu]), "both")
-        # One run at a time: what counts is a copy from an idle device until the data is there.
+        # One run at a time: a copy is timed from an idle device until the data has arrived.
         seconds[link, nbytes] = worker.time(TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
-    kernel = export(compile_for(links.meeting_module(), gpu, cpu), "gpu")
-    meeting_s = seconds.pop(("meeting", links.SMALL_BYTES)) - time_kernel(kernel)
+    kernel = export(compile_for(links.small_module(), gpu, cpu), "gpu")
+    round_trip_s = seconds.pop(("meeting", links.SMALL_BYTES)) - time_kernel(kernel)
     enqueue_s = worker.call(EnqueueRequest(kernel), LINK_S)
     copies = tuple({"link": link, "bytes": n, "seconds": max(1e-9, s)} for (link, n), s in seconds.items())
-    return LinkTimes(copies, max(0.0, meeting_s), enqueue_s)
+    return LinkTimes(copies, max(0.0, round_trip_s), enqueue_s)

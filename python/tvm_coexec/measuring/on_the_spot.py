@@ -1,9 +1,9 @@
-"""``profile="measure"``: a model's own kernels, whole and shared, measured on the devices at hand.
+"""``profile="measure"``: measure a model's own kernels and shares on this machine.
 
-Kernels are built exactly as the co-executed module would build them (a plan with one segment through the same
-passes), so schedules, layouts and fusion are those of the real module. They are timed as samples of a profile are, by
-the same process with the same protection against noise. What was measured is kept in the user's cache directory, by
-device and target: planning the same model again measures nothing.
+Kernels are built as in the co-executed module (a plan with one segment goes through the same passes), so schedules,
+layouts and fusion are the same. They are timed like the samples of a profile, with the same detection of noise.
+Measurements are kept in the user's cache directory by device and target, so planning the same model again measures
+nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tvm_coexec.relay_passes.extract import extract_with_calls
 from .host_info import BUSY_CORES, cpu_name, cpu_threads, schedules_digest
 from .kernel_meter import KernelMeter
 from .local_devices import gpu_name
-from .pace import is_same_pace, time_reference
 from .pieces import KernelBuilder, Piece
+from .reference import is_same_speed, time_reference
 from .worker import ChildError
 
 logger = logging.getLogger("tvm_coexec")
@@ -40,20 +40,20 @@ logger = logging.getLogger("tvm_coexec")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """How much to measure.
 
     Attributes
     ----------
     worth_gain : float
-        Shares are measured only where a perfect split could save this fraction of the kernel's own time...
-    worth_part : float
+        Shares are measured only if a perfect split could save this fraction of the kernel's time...
+    worth_fraction : float
         ... and this fraction of the network's time.
     rounds : int
-        How often what the best plan divides is measured, and planned again.
+        Maximum number of times that the shares of the best plan are measured, and the plan is made again.
     """
 
     worth_gain: float = 0.10
-    worth_part: float = 0.005
+    worth_fraction: float = 0.005
     rounds: int = 6
 
 
@@ -66,11 +66,10 @@ def measure(
     effort: Effort = Effort(),
     make_meter: Callable[[KernelBuilder], KernelMeter] = KernelMeter,
 ) -> MeasuredCosts:
-    """Measure every kernel whole on both devices, shares of those where a split may pay, and what a plan divides.
+    """Measure every kernel on both devices, shares of those that may be worth splitting, and the shares of plans.
 
-    Between measured shares times are interpolated, and a search finds the cuts where the interpolation is too low. So
-    the shares of the best plan are measured as well, and it is planned again, until a plan has none that was not
-    measured.
+    Times between measured shares are interpolated, and the search finds cuts where the interpolation is too low. So the
+    shares of the best plan are measured and the plan is made again, until all of its shares have been measured.
 
     Parameters
     ----------
@@ -78,12 +77,12 @@ def measure(
         After `relay_passes.prepare`.
     cpu, gpu : Target
     axis : str
-        The axis whose shares matter, or ``auto``.
+        The axis to measure shares along, or ``auto``.
     notice : str
-        Logged as a warning before anything is measured.
+        Logged as a warning before the first measurement.
     effort : Effort
     make_meter : callable
-        Makes what builds and times kernels.
+        Makes the `KernelMeter`.
 
     Returns
     -------
@@ -93,11 +92,11 @@ def measure(
     Raises
     ------
     CoExecError
-        When the devices can't be used.
+        If the devices can't be used.
     """
     extracted = extract_with_calls(prepared)
     graph, path = extracted.graph, _cache_path(cpu, gpu)
-    costs = _load(path)
+    costs = _read_cache(path)
     unique = list({k.signature(): k for k in graph.kernels}.values())
     meter = make_meter(KernelBuilder(prepared, extracted, cpu, gpu))
     try:
@@ -105,16 +104,16 @@ def measure(
             if notice:
                 logger.warning("%s", notice)
             notice = ""
-            costs = _start(meter, f"measured here: {cpu} | {gpu.kind.name} on {gpu_name(gpu)}")
+            costs = _start_costs(meter, f"measured here: {cpu} | {gpu.kind.name} on {gpu_name(gpu)}")
         session = _Session(meter, costs, notice)
         for k in unique:
             for device in set(DEVICES) - set(k.devices):
                 costs.add(device, k.signature(), WHOLE, 0, UNUSABLE_S)
         session.run([_Job(d, k, WHOLE, 0) for k in unique for d in k.devices], "measuring kernels")
         session.measure_networks(graph)
-        session.run(_share_jobs(graph, unique, costs, axis, effort), "measuring shares")
+        session.run(_choose_share_jobs(graph, unique, costs, axis, effort), "measuring shares")
         for number in range(1, effort.rounds + 1):
-            if not session.run(_planned_jobs(graph, costs, axis), f"measuring the plan's shares, round {number}"):
+            if not session.run(_choose_plan_jobs(graph, costs, axis), f"measuring the plan's shares, round {number}"):
                 break
     finally:
         meter.close()
@@ -147,19 +146,19 @@ class _Job:
 
 
 class _Session:
-    """What is missing in the costs, measured and added."""
+    """Adds missing measurements to costs."""
 
     def __init__(self, meter: KernelMeter, costs: MeasuredCosts, notice: str):
         self.meter, self.costs, self.notice = meter, costs, notice
 
     def run(self, jobs: Iterable[_Job], title: str) -> int:
-        """Measure what was not measured yet; returns how much that was."""
+        """Run the jobs that have not been measured yet; return their number."""
         by_key = {(j.device, j.kernel.signature(), j.dim, j.rows): j for j in jobs}
         todo = {job.piece: job for key, job in by_key.items() if not self.costs.has(*key)}
         if not todo:
             return 0
-        self._begin()
-        self._check_pace()
+        self._show_notice()
+        self._check_speed()
         with tqdm(total=len(todo), desc=title, unit="kernel", disable=None, leave=False) as bar:
             for piece, timed in self.meter.time_pieces(todo):
                 job = todo[piece]
@@ -171,25 +170,25 @@ class _Session:
         return len(todo)
 
     def measure_networks(self, graph: KernelGraph) -> None:
-        """Measure the whole network on each device alone: what a plan must beat."""
+        """Measure the whole network on each device alone, which a plan must beat."""
         for device in DEVICES:
             if self.costs.alone_s(device, graph) is not None or any(device not in k.devices for k in graph.kernels):
                 continue
-            self._begin()
+            self._show_notice()
             timed = self.meter.time_network(device)
             if isinstance(timed, str):
                 logger.warning("the network as a whole can't run on the %s: %s", device, timed)
             else:
                 self.costs.add_network(device, graph, timed.best_s)
 
-    def _begin(self) -> None:
-        """Say that something is measured, once."""
+    def _show_notice(self) -> None:
+        """Log the notice, once."""
         if self.notice:
             logger.warning("%s", self.notice)
         self.notice = ""
 
-    def _check_pace(self) -> None:
-        """Note how fast the devices are; times from before and from now must go together."""
+    def _check_speed(self) -> None:
+        """Time the reference kernel, and warn if earlier measurements are not comparable."""
         for device in DEVICES:
             then_s = self.costs.references.get(device)
             try:
@@ -197,18 +196,18 @@ class _Session:
             except ChildError as err:
                 logger.warning("the speed of the %s can't be measured: %s", device, err)
                 continue
-            if then_s is not None and not is_same_pace(now_s, then_s):
+            if then_s is not None and not is_same_speed(now_s, then_s):
                 logger.warning(
-                    "the %s takes %.2f times as long for the same kernel as when other kernels were measured, so its "
-                    "times do not go together: let the machine cool or become idle, or clear the cache and measure all",
+                    "the %s takes %.2f times as long for the reference kernel as when other kernels were measured, so "
+                    "times are not comparable: let the machine cool or become idle, or clear the cache and measure all",
                     device,
                     now_s / then_s,
                 )
             self.costs.references.setdefault(device, now_s)
 
 
-def _start(meter: KernelMeter, description: str) -> MeasuredCosts:
-    """New costs, with the links measured."""
+def _start_costs(meter: KernelMeter, description: str) -> MeasuredCosts:
+    """Make new costs with measured links."""
     try:
         found = meter.measure_links()
     except ChildError as err:
@@ -221,12 +220,14 @@ def _start(meter: KernelMeter, description: str) -> MeasuredCosts:
         download,
         host_copy,
         description=f"{description}, {cpu_threads()} CPU threads",
-        sync_s=max(0.0, found.meeting_s - found.enqueue_s),
+        sync_s=max(0.0, found.round_trip_s - found.enqueue_s),
         enqueue_s=found.enqueue_s,
     )
 
 
-def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: str, effort: Effort) -> Iterator[_Job]:
+def _choose_share_jobs(
+    graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: str, effort: Effort
+) -> Iterator[_Job]:
     total = sum(min(costs.whole_s(d, k) for d in DEVICES) for k in graph.kernels)
     count: dict[str, int] = {}
     for k in graph.kernels:
@@ -236,21 +237,21 @@ def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: st
         saved = min(c, g) - 1.0 / (1.0 / c + 1.0 / g)
         if not k.is_heavy or saved < effort.worth_gain * min(c, g):
             continue
-        if saved * count[k.signature()] < effort.worth_part * total:
+        if saved * count[k.signature()] < effort.worth_fraction * total:
             continue
-        balance = c / (c + g)  # the GPU's part if both scaled perfectly
+        balance = c / (c + g)  # the GPU's fraction if both devices scaled perfectly
         for a in k.axes:
             if a.name not in ((axis, AXIS_EQUALS.get(axis)) if axis != "auto" else ("oc", "h", "n", "m", "batch")):
                 continue
-            # One point near the balance is what compiling two more kernels is worth; the rest is on lines through it.
+            # One cut near the balance is worth compiling two kernels; other cuts are interpolated.
             cut = min(max(round_cut(a, balance), a.align), a.extent - a.align)
             if 0 < cut < a.extent and cut % a.granule == 0:
                 yield _Job("gpu", k, a.dim, cut)
                 yield _Job("cpu", k, a.dim, a.extent - cut)
 
 
-def _planned_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterator[_Job]:
-    """The shares that the best plan would run, were any gain enough."""
+def _choose_plan_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterator[_Job]:
+    """Yield the shares of the best plan without a minimum gain."""
     for segment in make_plan(graph, costs, axis=axis, min_gain=0.0).chains:
         shares = segment.shares(graph)
         for k in segment.kernels:
@@ -260,7 +261,7 @@ def _planned_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterator[_Job]
                     yield _Job(device, graph.kernels[k], shares.dims[k], rows)
 
 
-def _load(path: Path | None) -> MeasuredCosts | None:
+def _read_cache(path: Path | None) -> MeasuredCosts | None:
     if path is None or not path.exists():
         return None
     try:
@@ -271,7 +272,7 @@ def _load(path: Path | None) -> MeasuredCosts | None:
 
 
 def _cache_path(cpu: Target, gpu: Target) -> Path | None:
-    """One file per pair of devices, targets and schedules; `None` when the user wants no cache."""
+    """Return the file of a pair of devices, targets and schedules; `None` if the cache is switched off."""
     folder = cache_folder()
     if folder is None:
         return None

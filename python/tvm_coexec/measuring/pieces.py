@@ -1,7 +1,7 @@
-"""One kernel, or one share of it, as the co-executed module has it: fusion, layouts and schedules included.
+"""Build one kernel, or one share of it, with the fusion, layouts and schedules of the co-executed module.
 
-The kernel is cut out of the prepared module, a plan with one segment goes through the same passes as a whole network
-would, and the function for the device is what gets built.
+The kernel is extracted from the prepared module, a plan with one segment goes through the same passes as a whole
+network, and the function of the device is built.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """What is measured: a kernel on a device, or the range `rows` of its output (`REDUCED`: of its sum) along `dim`."""
+    """A kernel on a device, or the range `rows` of its output along `dim` (for `REDUCED`: of its summands)."""
 
     device: str
     kernel: int
@@ -41,7 +41,7 @@ class Piece:
 
 @dataclass
 class KernelBuilder:
-    """Cuts kernels out of one prepared module.
+    """Builds the kernels of one prepared module.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class KernelBuilder:
     extracted : Extracted
         Its kernels.
     cpu, gpu : Target
-        As `tvm_coexec.targets` gives them.
+        As `tvm_coexec.targets` returns them.
     """
 
     prepared: tvm.IRModule
@@ -61,11 +61,11 @@ class KernelBuilder:
 
     @property
     def graph(self) -> KernelGraph:
-        """The kernels to choose from."""
+        """The kernel graph."""
         return self.extracted.graph
 
     def module(self, index: int) -> tvm.IRModule:
-        """One kernel as a module of its own; its inputs become parameters."""
+        """Return a module with one kernel, whose inputs are the parameters."""
         if self._annotated is None:
             segments = tuple(Segment("cpu", (k.index,)) for k in self.graph.kernels)
             self._annotated = OutlineSegments(Plan(self.graph.fingerprint(), segments), self.extracted)(self.prepared)
@@ -73,13 +73,13 @@ class KernelBuilder:
         return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))
 
     def function(self, piece: Piece) -> relay.Function:
-        """The function that the device of `piece` would run.
+        """Return the function that the device of `piece` would run.
 
         Raises
         ------
         CoExecError
-            When TVM makes several kernels of it outside its network, or the range is not what a plan could give that
-            device (the GPU has the rows below a cut, the CPU those above).
+            If TVM does not fuse the kernel outside its network, or if the range is not a share of that device (the GPU
+            computes the rows below a cut, the CPU those above).
         """
         with deployment_context(instruments=False):
             return self._function(piece)
@@ -93,11 +93,11 @@ class KernelBuilder:
         else:
             axis = last.find_axis(piece.dim)
             if axis is None or len(inner.kernels) != 1:
-                raise CoExecError(f"kernel {last.name} can't be divided along dimension {piece.dim} alone")
+                raise CoExecError(f"kernel {last.name} alone can't be split along dimension {piece.dim}")
             lo, hi = piece.rows
             cut = hi if piece.device == "gpu" else lo
             if not 0 < cut < axis.extent or (lo, hi) != ((0, cut) if piece.device == "gpu" else (cut, axis.extent)):
-                raise CoExecError(f"rows {lo} to {hi} of {axis.extent} are no share of the {piece.device}")
+                raise CoExecError(f"rows {lo} to {hi} of {axis.extent} are not a share of the {piece.device}")
             segment = Segment("split", (last.index,), axis.name, cut)
         annotated = OutlineSegments(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
         altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
@@ -107,13 +107,13 @@ class KernelBuilder:
         return relay.transform.InferType()(plain)["main"]
 
     def build(self, piece: Piece) -> tuple[relay.Function, GraphExecutorFactoryModule]:
-        """Compile a piece; returns its function and the executor factory."""
+        """Compile a piece; return its function and the executor factory."""
         func = self.function(piece)
         target = self.gpu if piece.device == "gpu" else self.cpu
         return func, compile_for(tvm.IRModule.from_expr(func), target, self.cpu)
 
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target) -> GraphExecutorFactoryModule:
-    """``relay.build`` for one device, as deployment builds are made."""
+    """Build a module for one device as in deployment."""
     with deployment_context(instruments=False):
         return relay.build(mod, target=Target(target, host=host))

@@ -1,4 +1,4 @@
-"""Models by file or by name, as the passes want them."""
+"""Read models from files or by name, as Relay modules."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.targets import targets
 
-from .collect.design import NAME, designed_module
+from .collect.design import NAME, make_designed_module
 from .pieces import KernelBuilder
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was read.
+    """A model.
 
     Attributes
     ----------
     name : str
-        File name without its ending, or the zoo's name; after it the shapes that were given, if any.
+        File name without its extension, or the zoo's name, followed by the shapes that the user has given.
     mod : IRModule
     params : dict of str to NDArray
     """
@@ -40,11 +40,11 @@ class Model:
     params: dict
 
     def graph(self) -> KernelGraph:
-        """Its kernels; raises `CoExecError` when there are none."""
+        """Extract the kernel graph; raises `CoExecError` if it has no kernels."""
         return self.builder("llvm", "opencl").graph
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
-        """Its kernels, to be built for two targets; raises `CoExecError` when there are none."""
+        """Return a builder of its kernels for two targets; raises `CoExecError` if it has no kernels."""
         with quiet_tvm(), show_passes("preparing") as bars, change_context(3, bars):
             prepared = Prepare(self.params)(self.mod)
             extracted = extract_with_calls(prepared)
@@ -53,9 +53,9 @@ class Model:
         return KernelBuilder(prepared, extracted, *targets(cpu, gpu))
 
 
-def designed(count: int) -> Model:
-    """The designed sample as a model."""
-    return Model(NAME, designed_module(count), {})
+def make_designed_model(count: int) -> Model:
+    """Return the designed set of kernels as a model."""
+    return Model(NAME, make_designed_module(count), {})
 
 
 def load_model(model: str, input_shapes: Mapping[str, Sequence[object]] | None = None) -> Model:
@@ -64,25 +64,25 @@ def load_model(model: str, input_shapes: Mapping[str, Sequence[object]] | None =
     Parameters
     ----------
     model : str
-        Path or name. Of an input of which only the batch is left open, one image is taken.
+        Path or name. If only the batch of an input is open, it is 1.
     input_shapes : mapping of str to sequence, optional
-        Shapes of inputs, for sizes that the file leaves open or in place of those that it has.
+        Shapes of inputs, for sizes that are open in the file or to replace others.
 
     Raises
     ------
     CoExecError
-        When there is no such file or name, or it can't be read or imported; see `import_onnx`.
+        If there is no such file or name, or it can't be read or imported; see `import_onnx`.
     """
     return load_models([model], input_shapes)[0]
 
 
 def load_models(models: Sequence[str], input_shapes: Mapping[str, Sequence[object]] | None = None) -> list[Model]:
-    """Read several models; each takes the shapes of those inputs that it has.
+    """Read several models; each takes the shapes of its own inputs.
 
     Raises
     ------
     CoExecError
-        As `load_model`; for a shape, when none of the models has an input of that name.
+        As `load_model`; also if no model has an input for which a shape is given.
     """
     paths = {model: _path(model) for model in models}
     protos = {path: read_onnx(path) for path in paths.values()}
@@ -95,13 +95,13 @@ def load_models(models: Sequence[str], input_shapes: Mapping[str, Sequence[objec
 
 
 def _name(model: str, shapes: Mapping[str, Sequence[object]]) -> str:
-    """File name without its ending; with the shapes that were given, since samples of other shapes are others."""
+    """Return the file name without its extension, with the given shapes, which distinguish samples."""
     given = " ".join(f"{name}:[{','.join(map(str, shape))}]" for name, shape in shapes.items())
     return f"{os.path.splitext(os.path.basename(model))[0]} {given}".strip()
 
 
 def _path(model: str) -> str:
-    """The file of a model that is named by its path or as a network of the zoo."""
+    """Return the file of a model, given its path or the name of a network of the zoo."""
     if os.path.exists(model):
         return model
     try:

@@ -1,4 +1,4 @@
-"""The timing child: the one process that uses the devices, here or behind TVM's RPC."""
+"""The timing process: the only one that uses the devices, local or over TVM's RPC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tvm.contrib import graph_executor
 from tvm_coexec import remote, testbed
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.random_inputs import random_tensor
-from tvm_coexec.cost_models.dataset import is_disturbed
+from tvm_coexec.cost_models.dataset import is_noisy
 from tvm_coexec.executor.graph_json import Graph
 
 from . import host_info as machine
@@ -27,30 +27,31 @@ from .worker import answer
 
 REPEATS, MIN_REPEAT_MS = 7, 3
 ENOUGH_S = 1.5
-ROUNDS, QUIET_SPREAD = 4, 0.05
-# A device is at its pace while a kernel that is always the same takes at most so many times its shortest time. On
-# shared machines, and when a phone grows warm, all is slower for seconds: what is timed then is timed again.
-QUIET_PACE = 1.15
-PATIENCE_S, PAUSE_S, FIRST_PACE_S = 2.5, 0.1, 1.0
+ROUNDS, LOW_SPREAD = 4, 0.05
+# While the reference kernel takes longer than this factor times its shortest time, timing is repeated: shared machines,
+# and phones that get warm, are slower for seconds.
+LOW_DRIFT = 1.15
+PATIENCE_S, PAUSE_S, FIRST_DRIFT_S = 2.5, 0.1, 1.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how to time.
+    """Setting of the timing process.
 
     Attributes
     ----------
     gpu_type : int
         DLPack type of the GPU.
     bed : TestBed or None
-        Pin this process as the test-bed wants it.
+        Test-bed for which the process is pinned to cores.
     tracker : (str, int) or None
-        RPC tracker; `key` then names the device.
+        Host and port of an RPC tracker.
     key : str
+        The device's key at the tracker.
     environment : dict
-        Variables of this process; `None` removes one.
+        Environment variables to set; `None` removes one.
     cores : tuple of int
-        Cores that this process may use; empty for those of the process that started it.
+        Cores that the process may use; empty for those of its parent.
     """
 
     gpu_type: int
@@ -63,9 +64,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class TimeRequest:
-    """Time a library: `repeats` times, each for at least `min_repeat_ms`; again where the times differ much.
+    """Time a library `repeats` times, each for at least `min_repeat_ms`, and again if the times differ too much.
 
-    With a `reference` on the same device, also again while that takes longer than usual, for at most `patience_s`.
+    With a `reference` on the same device, also again while that kernel drifts, for at most `patience_s`.
     """
 
     built: Built
@@ -77,26 +78,26 @@ class TimeRequest:
 
 @dataclass(frozen=True)
 class EnqueueRequest:
-    """Time what the CPU spends on handing the GPU a library's one kernel."""
+    """Measure the launch overhead with a library of one kernel."""
 
     built: Built
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of each repeat, and what the machine did meanwhile.
+    """Seconds of each repeat, and the state of the machine.
 
     Attributes
     ----------
     seconds : tuple of float
     wall_s : float
-        Of all repeats together.
+        Duration of all repeats.
     load : float
-        Cores that other processes used in that time.
+        Number of cores that other processes used meanwhile.
     mhz : float
-        Clock of the CPU; 0 where it can't be read.
+        Clock of the CPU; 0 if it can't be read.
     pace : float
-        How many times its shortest time the reference took, at the best of the moments that were timed.
+        Reference drift, at the best of the timed moments.
     """
 
     seconds: tuple[float, ...]
@@ -107,18 +108,18 @@ class Timed:
 
     @property
     def best_s(self) -> float:
-        """The shortest."""
+        """Shortest repeat."""
         return min(self.seconds)
 
     @property
     def spread(self) -> float:
-        """Median over the shortest, less 1."""
+        """Relative spread: median over the shortest, minus 1."""
         return _spread(self.seconds)
 
     @property
-    def is_disturbed(self) -> bool:
-        """Whether something else may have slowed it down."""
-        return is_disturbed(self.spread, self.pace)
+    def is_noisy(self) -> bool:
+        """Whether the repeats differ, or the reference kernel drifted, by more than the limits."""
+        return is_noisy(self.spread, self.pace)
 
 
 def _spread(seconds: tuple[float, ...]) -> float:
@@ -127,27 +128,27 @@ def _spread(seconds: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True)
 class BusyRequest:
-    """Run a library over and over until the next message."""
+    """Run a library repeatedly until the next message."""
 
     built: Built
 
 
-class _Pace:
-    """How fast a device is at the moment, by a kernel that is always the same."""
+class _ReferenceDrift:
+    """Measures the reference drift of a device."""
 
     def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device):
         self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
         self.best_s = float("inf")
-        self.settle()
+        self.find_best()
 
-    def settle(self) -> None:
-        """Look for its shortest time."""
-        end = time.perf_counter() + FIRST_PACE_S
+    def find_best(self) -> None:
+        """Time the reference kernel for a while to find its shortest time."""
+        end = time.perf_counter() + FIRST_DRIFT_S
         while time.perf_counter() < end:
-            self.now()
+            self.measure()
 
-    def now(self) -> float:
-        """Its time over its shortest so far."""
+    def measure(self) -> float:
+        """Return the present time of the reference kernel over its shortest so far."""
         seconds = statistics.median(float(s) for s in self.timer().results)
         self.best_s = min(self.best_s, seconds)
         return seconds / self.best_s
@@ -159,15 +160,15 @@ class Timer:
     def __init__(self, connection: Connection, setting: Setting):
         self.connection, self.setting = connection, setting
         self.session: tvm.rpc.RPCSession | None = None  # on the machine of a tracker
-        self.paces: dict[str, _Pace] = {}
+        self.drifts: dict[str, _ReferenceDrift] = {}
 
     def handle(self, request: object) -> object:
-        """Answer one request; a session in which something failed is not used again."""
+        """Answer one request; after a failure the session is not used again."""
         try:
             return self._handle(request)
         except Exception:
             self.session = None
-            self.paces = {}
+            self.drifts = {}
             raise
 
     def _handle(self, request: object) -> object:
@@ -178,11 +179,11 @@ class Timer:
         if isinstance(request, BusyRequest):
             return self._busy(request)
         if isinstance(request, EnqueueRequest):
-            return links.enqueue_s(*self._load(request.built), self._device("cpu"))
+            return links.measure_enqueue_s(*self._load(request.built), self._device("cpu"))
         raise AssertionError(request)
 
     def _hello(self) -> dict[str, dict[str, str]]:
-        """Names of the devices."""
+        """Return the names of the devices."""
         gpu = self._device("gpu")
         if not gpu.exist:
             from tvm_coexec.opencl import runtime
@@ -211,7 +212,7 @@ class Timer:
         both = built.device == "both"
         device = self._device("gpu" if both else built.device)
         lib = self._library(built.path)
-        module = module_of(built.graph, lib, [self._device("cpu"), device] if both else device)
+        module = create_module(built.graph, lib, [self._device("cpu"), device] if both else device)
         module.run()
         device.sync()
         if self.setting.bed is not None:  # TVM pins this thread when its first parallel loop runs
@@ -219,65 +220,65 @@ class Timer:
         return module, device
 
     def _library(self, path: str) -> tvm.runtime.Module:
-        """A library loaded where the devices are."""
+        """Load a library on the machine of the devices."""
         if self.session is None:
             return tvm.runtime.load_module(path)
         name = os.path.basename(path)
         self.session.upload(path)
         lib = self.session.load_module(name)
-        self.session.remove(name)  # else thousands of them would lie there
+        self.session.remove(name)  # otherwise thousands would accumulate
         return lib
 
     def _time(self, request: TimeRequest) -> Timed:
         # Loading a library twice shares its context; whichever module dies first frees it.
         if request.built == request.reference:
-            pace = self._pace(request.reference)
-            assert pace is not None
-            pace.settle()
-            return Timed((pace.best_s,), FIRST_PACE_S, 0.0, 0.0)
+            drift = self._drift_of(request.reference)
+            assert drift is not None
+            drift.find_best()
+            return Timed((drift.best_s,), FIRST_DRIFT_S, 0.0, 0.0)
         module, device = self._load(request.built)
         start = time.perf_counter()
         module.run()
         device.sync()
         once_s = time.perf_counter() - start
-        # A slow kernel is timed fewer times: it repeats better, and the run has an end.
+        # Slow kernels need fewer repeats: their times vary less.
         repeats = max(2, min(request.repeats, int(ENOUGH_S / max(once_s, 1e-9))))
         timer = module.module.time_evaluator(
             "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
         )
-        pace = self._pace(request.reference)
+        drift = self._drift_of(request.reference)
         seconds: tuple[float, ...] = ()
-        best_pace = float("inf")
+        best_drift = float("inf")
         start, others_s = time.perf_counter(), machine.other_cpu_s()
         while True:
-            before = pace.now() if pace else 1.0
+            before = drift.measure() if drift else 1.0
             found = self._rounds(timer)
-            at = max(before, pace.now()) if pace else 1.0
-            seconds, best_pace = seconds + found, min(best_pace, at)
-            if at <= QUIET_PACE or time.perf_counter() - start > request.patience_s:
+            at = max(before, drift.measure()) if drift else 1.0
+            seconds, best_drift = seconds + found, min(best_drift, at)
+            if at <= LOW_DRIFT or time.perf_counter() - start > request.patience_s:
                 break
             time.sleep(PAUSE_S)
         wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
         if self.session is not None:
-            return Timed(seconds, wall_s, 0.0, 0.0, best_pace)
-        return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz(), best_pace)
+            return Timed(seconds, wall_s, 0.0, 0.0, best_drift)
+        return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz(), best_drift)
 
     @staticmethod
     def _rounds(timer: Callable[[], Any]) -> tuple[float, ...]:
         seconds: tuple[float, ...] = ()
         start = time.perf_counter()
-        for _ in range(ROUNDS):  # more than one only where something else runs, too
+        for _ in range(ROUNDS):  # more than one only if the times differ
             seconds += tuple(float(s) for s in timer().results)
-            if _spread(seconds) < QUIET_SPREAD or time.perf_counter() - start > ENOUGH_S:
+            if _spread(seconds) < LOW_SPREAD or time.perf_counter() - start > ENOUGH_S:
                 break
         return seconds
 
-    def _pace(self, reference: Built | None) -> _Pace | None:
+    def _drift_of(self, reference: Built | None) -> _ReferenceDrift | None:
         if reference is None:
             return None
-        if reference.path not in self.paces:
-            self.paces[reference.path] = _Pace(*self._load(reference))
-        return self.paces[reference.path]
+        if reference.path not in self.drifts:
+            self.drifts[reference.path] = _ReferenceDrift(*self._load(reference))
+        return self.drifts[reference.path]
 
     def _busy(self, request: BusyRequest) -> int:
         module, device = self._load(request.built)
@@ -292,21 +293,21 @@ class Timer:
 
 
 def serve(connection: Connection, setting: Setting, make: Callable[[Connection, Setting], Timer] = Timer) -> None:
-    """Run in the child; `make` makes what answers the requests."""
+    """Answer requests with a `Timer` that `make` returns; runs in the child process."""
     for name, value in setting.environment.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    if setting.cores:  # whatever the thread that started this process is pinned to
+    if setting.cores:  # the thread that started this process may be pinned
         os.sched_setaffinity(0, setting.cores)
     answer(connection, make(connection, setting).handle)
 
 
-def module_of(
+def create_module(
     graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device | list[tvm.runtime.Device]
 ) -> graph_executor.GraphModule:
-    """An executor whose inputs and weights hold noise; unset memory could hold denormals, which are slow."""
+    """Create an executor with random inputs and weights: uninitialised memory may hold denormals, which are slow."""
     module = graph_executor.create(graph, lib, device)
     rng = np.random.default_rng(0)
     parsed = Graph(graph)

@@ -1,8 +1,8 @@
-"""Processes that may hang or crash without taking the run with them.
+"""Child processes, whose crash or hang does not end the run.
 
-Kernels are compiled in forked processes, which inherit the prepared models, and timed in a process of its own, which
-is the only one that talks to the devices. One that does not answer in time, or dies, is ended and replaced, and what
-it was working on is recorded as an error.
+Kernels are compiled in forked processes, which inherit the prepared models, and timed in a separate process, the only
+one that uses the devices. A process that does not answer in time, or ends, is replaced, and its request is recorded as
+an error.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from typing import Any
 
 from tvm_coexec.core.errors import one_line
 
-PARENT_S = 5  # how often a child looks whether its parent lives
+PARENT_S = 5  # interval at which a child checks whether its parent is alive
 Serve = Callable[..., None]
 
 
 class ChildError(Exception):
-    """A request that a child could not answer; the text says why."""
+    """A request that a child could not answer; the text states the reason."""
 
 
 class Child:
-    """One process that answers one request at a time.
+    """A process that answers one request at a time.
 
     Parameters
     ----------
     method : {"fork", "spawn", "fresh"}
-        ``fresh`` starts a new interpreter as ``spawn`` does, but leaves the caller's main module alone, which may be a
-        script that does everything again when it is imported.
+        ``fresh`` starts a new interpreter as ``spawn`` does, but does not import the caller's main module, which may be
+        a script without a main guard.
     serve : callable
         ``serve(connection, *args)`` runs in the process; see `answer`.
     *args
@@ -44,7 +44,7 @@ class Child:
     """
 
     def __init__(self, method: str, serve: Serve, *args: Any):
-        self._context: Any = _Fresh if method == "fresh" else multiprocessing.get_context(method)
+        self._context: Any = _FreshContext if method == "fresh" else multiprocessing.get_context(method)
         self._serve, self._args = serve, args
         self._process: Any = None
         self._connection: Connection | None = None
@@ -52,7 +52,7 @@ class Child:
         self.restarts = -1
 
     def send(self, request: Any, timeout_s: float) -> None:
-        """Ask; the process is started where there is none."""
+        """Send a request; start the process if there is none."""
         if self._process is None or not self._process.is_alive():
             self.stop()
             self.restarts += 1
@@ -60,23 +60,23 @@ class Child:
             self._process = self._context.Process(target=self._serve, args=(there, *self._args), daemon=True)
             self._process.start()
             there.close()
-            if isinstance(self._process, _Fresh.Process):
+            if isinstance(self._process, _FreshContext.Process):
                 here.send((self._serve, self._args))
             self._connection = here
         assert self._connection is not None
         self.deadline = time.monotonic() + timeout_s
         try:
             self._connection.send(request)
-        except OSError:  # it died between requests: the answer will say so
+        except OSError:  # it ended between requests: `receive` raises the error
             return
 
     def receive(self) -> Any:
-        """The answer, waited for until the deadline.
+        """Wait for the answer until the deadline.
 
         Raises
         ------
         ChildError
-            When the process could not do it, died, or took too long.
+            If the process failed, ended, or took too long.
         """
         assert self._connection is not None and self._process is not None
         if not self._connection.poll(max(0.0, self.deadline - time.monotonic())):
@@ -111,16 +111,16 @@ class Child:
 
     @property
     def handle(self) -> Connection:
-        """What `answered` waits for."""
+        """Connection for `wait_for_answers`."""
         assert self._connection is not None
         return self._connection
 
 
-class _Fresh:
-    """What `multiprocessing` calls a context, as far as `Child` needs it."""
+class _FreshContext:
+    """The part of a `multiprocessing` context that `Child` uses."""
 
     class Process:
-        """An interpreter of its own that serves a connection; what to serve is the first thing it is sent."""
+        """A new interpreter that serves a connection; the first message states what to serve."""
 
         _BEGIN = (
             "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -153,14 +153,14 @@ class _Fresh:
 
 
 def begin(file: int) -> None:
-    """What a fresh interpreter runs."""
+    """Run in a fresh interpreter."""
     connection = Connection(file)
     serve, args = connection.recv()
     serve(connection, *args)
 
 
-def answered(children: list[Child]) -> list[Child]:
-    """Those of some busy children that have an answer, or whose time is over; waits for the first."""
+def wait_for_answers(children: list[Child]) -> list[Child]:
+    """Wait until some busy children have an answer or have reached their deadline; return these."""
     end = min(c.deadline for c in children)
     ready = wait([c.handle for c in children], max(0.0, end - time.monotonic()))
     now = time.monotonic()
@@ -168,12 +168,12 @@ def answered(children: list[Child]) -> list[Child]:
 
 
 def answer(connection: Connection, handle: Callable[[Any], Any]) -> None:
-    """What a child does: answers requests until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """Answer requests until the parent ends; runs in the child process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     parent = os.getppid()
     while True:
         try:
-            # Other forked children hold copies of the parent's end, so its death closes nothing.
+            # Other forked children hold copies of the parent's end, so it stays open when the parent ends.
             while not connection.poll(PARENT_S):
                 if os.getppid() != parent:
                     return
@@ -183,7 +183,7 @@ def answer(connection: Connection, handle: Callable[[Any], Any]) -> None:
         reply: tuple[str | None, Any]
         try:
             reply = (None, handle(request))
-        except Exception as err:  # whatever it is, the next request may work
+        except Exception as err:  # the next request may work
             reply = (one_line(err), None)
         with contextlib.suppress(OSError):
             connection.send(reply)

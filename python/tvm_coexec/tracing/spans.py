@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-COPIES = ("upload", "download", "device copy", "hand-over")
+COPIES = ("upload", "download", "device copy", "elided copy")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _ROWS = (
     ("uploaded", "MB", "uploaded_bytes"),
     ("downloaded", "MB", "downloaded_bytes"),
     ("uploaded and downloaded", "MB", "moved_bytes"),
-    ("shared without a copy", "MB", "handed_over_bytes"),
+    ("shared without a copy", "MB", "elided_bytes"),
     ("sync points", "", "sync_points"),
 )
 
@@ -65,7 +65,7 @@ def numbers(timeline: Timeline) -> dict[str, float]:
         "uploaded_bytes": moved["gpu"],
         "downloaded_bytes": moved["cpu"],
         "moved_bytes": moved["gpu"] + moved["cpu"],
-        "handed_over_bytes": sum(e.nbytes for e in copies if e.what == "hand-over"),
+        "elided_bytes": sum(e.nbytes for e in copies if e.what == "elided copy"),
         "sync_points": _sync_points(host) if timeline.sync_points is None else timeline.sync_points,
     }
 
@@ -89,7 +89,7 @@ def expected_numbers(recording: Recording) -> dict[str, float | None] | None:
     expected = recording.graph.expected
     assert expected is not None
     sums = numbers(recording.expected)
-    unknown = ("enqueue_s", "uploaded_bytes", "downloaded_bytes", "handed_over_bytes", "other_s")
+    unknown = ("enqueue_s", "uploaded_bytes", "downloaded_bytes", "elided_bytes", "other_s")
     return {
         **sums,
         **dict.fromkeys(unknown),
@@ -207,7 +207,7 @@ def _sync_points(host: Sequence[TraceEvent]) -> int:
     sync_points: set[tuple[int, str, int]] = set()
     group = 0  # of copies without a known segment: all between two kernels are one sync point
     for e in host:
-        if e.what in ("upload", "download", "hand-over"):
+        if e.what in ("upload", "download", "elided copy"):
             sync_points.add((e.segment, e.to, group if e.segment < 0 else 0))
         elif e.what != "wait":
             group += 1

@@ -27,7 +27,8 @@ class TraceEvent:
         ``cpu`` (the host), ``gpu``, or ``transfers`` (the device's copy commands).
     start_s, end_s : float
     what : str
-        ``work``, ``slice``, ``join``, ``enqueue``, ``upload``, ``download``, ``hand-over``, ``device copy``, ``wait``.
+        ``work``, ``slice``, ``join``, ``enqueue``, ``upload``, ``download``, ``elided copy`` (between arrays that share
+        memory), ``device copy``, ``wait``.
     segment : int
         Index in the plan; -1 if unknown.
     name : str

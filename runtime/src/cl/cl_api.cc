@@ -66,7 +66,8 @@ Loaded open_library() {
     if (fill(lib, &out.api, &missing)) {
       return out;
     }
-    out.error = "the OpenCL library " + name + " lacks " + missing + " (OpenCL 1.2 or newer is needed)";
+    out.error =
+        "the OpenCL library " + name + " has no function " + missing + ": install a driver for OpenCL 1.2 or newer";
     out.api = ClApi();
     dlclose(lib);
   }
@@ -78,12 +79,11 @@ Loaded open_library() {
     dlopen(forced, RTLD_NOW | RTLD_LOCAL);
     const char* why = dlerror();
     out.error =
-        std::string("the OpenCL library named by TVM_COEXEC_LIBOPENCL cannot be opened: ") + (why ? why : forced);
+        std::string("the OpenCL library named by TVM_COEXEC_LIBOPENCL can't be opened: ") + (why ? why : forced);
   } else {
     out.error =
         "no OpenCL library found (libOpenCL.so.1): install your GPU's OpenCL driver and the ICD loader (Debian: "
-        "ocl-icd-libopencl1; "
-        "pocl-opencl-icd for a CPU device), or name the library in TVM_COEXEC_LIBOPENCL";
+        "ocl-icd-libopencl1, and pocl-opencl-icd for a CPU device), or set TVM_COEXEC_LIBOPENCL to its path";
   }
   return out;
 }

@@ -1,6 +1,6 @@
-// The used subset of OpenCL 1.2 + SVM (2.0), declared by hand so that the build needs neither headers nor an import
-// library, and a table of its functions that is filled by dlopen, so that this library also loads on a machine without
-// OpenCL and can report what is missing.
+// The used subset of OpenCL 1.2 and of SVM (2.0), declared here so that the build needs no headers and no import
+// library, and a table of its functions that is filled with dlopen, so that this library also loads on a machine
+// without OpenCL and can report what is missing.
 #pragma once
 #include <cstddef>
 #include <cstdint>

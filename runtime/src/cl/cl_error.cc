@@ -12,11 +12,11 @@ struct Entry {
 const Entry kErrors[] = {
     {0, "CL_SUCCESS", nullptr},
     {-1, "CL_DEVICE_NOT_FOUND", nullptr},
-    {-2, "CL_DEVICE_NOT_AVAILABLE", "the device is gone, or its driver was reset"},
+    {-2, "CL_DEVICE_NOT_AVAILABLE", "the device was removed, or its driver was reset"},
     {-3, "CL_COMPILER_NOT_AVAILABLE", nullptr},
-    {-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE", "the device has not enough memory"},
+    {-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE", "the device is out of memory"},
     {-5, "CL_OUT_OF_RESOURCES",
-     "the kernel or its buffers need more than the device has, or an earlier kernel crashed"},
+     "the kernel or its buffers exceed the device's resources, or an earlier kernel crashed"},
     {-6, "CL_OUT_OF_HOST_MEMORY", nullptr},
     {-7, "CL_PROFILING_INFO_NOT_AVAILABLE", nullptr},
     {-8, "CL_MEM_COPY_OVERLAP", "source and destination overlap"},
@@ -25,8 +25,8 @@ const Entry kErrors[] = {
     {-11, "CL_BUILD_PROGRAM_FAILURE", nullptr},
     {-12, "CL_MAP_FAILURE", nullptr},
     {-13, "CL_MISALIGNED_SUB_BUFFER_OFFSET",
-     "the view's byte offset is not a multiple of the device's base address alignment"},
-    {-14, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST", "a kernel or copy that this one waits for has failed"},
+     "the byte offset of the view is not a multiple of the device's base address alignment"},
+    {-14, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST", "a command that this one waits for has failed"},
     {-15, "CL_COMPILE_PROGRAM_FAILURE", nullptr},
     {-16, "CL_LINKER_NOT_AVAILABLE", nullptr},
     {-17, "CL_LINK_PROGRAM_FAILURE", nullptr},
@@ -76,7 +76,7 @@ const Entry kErrors[] = {
     {-71, "CL_INVALID_SPEC_ID", nullptr},
     {-72, "CL_MAX_SIZE_RESTRICTION_EXCEEDED", nullptr},
     {-1001, "CL_PLATFORM_NOT_FOUND_KHR", "no OpenCL driver (ICD) is installed"},
-    {-9999, "NVIDIA_ILLEGAL_BUFFER_ACCESS", "a kernel read or wrote outside of its buffers"},
+    {-9999, "NVIDIA_ILLEGAL_BUFFER_ACCESS", "a kernel accessed memory outside its buffers"},
 };
 
 const Entry* find(cl_int code) {

@@ -1,4 +1,4 @@
-// Errors of this runtime: one sentence with the failed operation and the OpenCL error's name.
+// Errors of this runtime: one sentence with the failed operation and the name of the OpenCL error.
 #pragma once
 #include <stdexcept>
 #include <string>
@@ -14,10 +14,11 @@ struct Error : std::runtime_error {
 // "CL_INVALID_KERNEL_ARGS (-52)".
 std::string error_name(cl_int code);
 
-// Throws Error("<what> failed: <name of code>[: hint]") unless code is CL_SUCCESS. `what` may be a callable that
-// returns the text, so that hot paths build it only when it is needed.
+// Throws Error("<what> failed: <name of code>[, hint]").
 [[noreturn]] void raise(cl_int code, const std::string& what);
 
+// Raises unless code is CL_SUCCESS. `what` may be a callable that returns the text, so that hot paths build it only for
+// an error.
 inline void check(cl_int code, const char* what) {
   if (code != CL_SUCCESS) {
     raise(code, what);

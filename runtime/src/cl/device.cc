@@ -10,9 +10,10 @@
 namespace coexec {
 namespace {
 
-constexpr size_t kLookAt = 16;  // commands of a queue checked at a time: checking all would slow down launches
+// Commands of a queue after which they are checked: checking after each one would slow down launches.
+constexpr size_t kCheckBatch = 16;
 
-// Per thread and device: the stream set by SetStream (null: the device's own queue).
+// By device: the stream set by SetStream in this thread (null: the device's own queue).
 thread_local std::vector<Queue*> t_current;
 
 }  // namespace
@@ -26,22 +27,22 @@ void Queue::add(const Event& e) {
   std::lock_guard<std::mutex> lock(mu_);
   last_ = e;
   in_flight_.push_back(e);
-  // Commands that have ended release the events they depend on, so that no chain of them grows.
-  if (in_flight_.size() >= kLookAt) {
+  // Checking an ended command releases the events that it depends on; otherwise chains of events would grow.
+  if (in_flight_.size() >= kCheckBatch) {
     settle_locked();
   }
 }
 
 void Queue::settle_locked() {
-  const auto told = [](const Event& f) { return f->failure()->told(); };
-  while (!in_flight_.empty()) {  // in order: after one that has not ended, none has
+  const auto reported = [](const Event& f) { return f->failure()->reported(); };
+  while (!in_flight_.empty()) {  // the queue is in order: if a command has not ended, no later one has
     const Event& e = in_flight_.front();
     const std::shared_ptr<Failure> f = e->failure();
-    if (!e->settled()) {
+    if (!e->is_settled()) {
       return;
     }
-    if (f && !f->told()) {
-      failed_.erase(std::remove_if(failed_.begin(), failed_.end(), told), failed_.end());
+    if (f && !f->reported()) {
+      failed_.erase(std::remove_if(failed_.begin(), failed_.end(), reported), failed_.end());
       failed_.push_back(e);
     }
     in_flight_.pop_front();
@@ -54,7 +55,7 @@ void Queue::settle() {
     std::lock_guard<std::mutex> lock(mu_);
     settle_locked();
     for (const Event& e : failed_) {
-      first = first || e->failure()->told() ? first : e;
+      first = first || e->failure()->reported() ? first : e;
     }
     failed_.clear();
   }
@@ -139,26 +140,25 @@ void Device::free_stream(Queue* stream) {
   check_stream(stream);
   try {
     finish(*stream);
-  } catch (const Error&) {  // the reader of the results gets the error
+  } catch (const Error&) {  // the caller that reads the results gets the error
   }
   if (t_current.size() > static_cast<size_t>(id) && t_current[id] == stream) {
     t_current[id] = nullptr;
   }
-  std::unique_lock<std::shared_mutex> nobody_else(streams_live_);
+  std::unique_lock<std::shared_mutex> exclusive(streams_live_);
   cl().ReleaseCommandQueue(stream->handle);
   stream->reset();
   std::lock_guard<std::mutex> lock(mu_);
   stream->handle = nullptr;
   streams_.erase(std::find(streams_.begin(), streams_.end(), stream));
-  // Events of this queue that are kept in regions refer to it by address. All of them have ended, so a later stream may
-  // have the same address.
+  // Regions keep events that refer to this queue by address. All of them have ended, so another stream may reuse it.
   free_streams_.push_back(stream);
 }
 
 void Device::check_stream(const Queue* stream) {
   std::lock_guard<std::mutex> lock(mu_);
   if (std::find(streams_.begin(), streams_.end(), stream) == streams_.end()) {
-    throw Error("the stream handle is not one that was created on " + text() + ", or it was freed");
+    throw Error("the stream handle is not a stream of " + text() + ": it was created on another device, or freed");
   }
 }
 
@@ -193,7 +193,7 @@ void* Device::current_handle() {
 }
 
 void Device::finish(Queue& queue) {
-  check(cl().Finish(queue.handle), [&] { return "waiting for the queue of " + text(); });
+  check(cl().Finish(queue.handle), [&] { return "waiting for the command queue of " + text(); });
   queue.settle();  // clFinish does not report failures of commands
 }
 
@@ -203,7 +203,7 @@ void Device::sync(void* handle) {
     finish(transfer_);
     return;
   }
-  std::shared_lock<std::shared_mutex> no_release(streams_live_);  // by another thread, while we wait for all
+  std::shared_lock<std::shared_mutex> no_release(streams_live_);  // no thread frees a stream while this one waits
   std::vector<Queue*> all{&compute_, &transfer_};
   {
     std::lock_guard<std::mutex> lock(mu_);
@@ -216,7 +216,7 @@ void Device::sync(void* handle) {
 
 void Device::drain_transfers() noexcept {
   const Event last = transfer_.last();
-  if (last && !last->ended()) {
+  if (last && !last->has_ended()) {
     cl().Finish(transfer_.handle);
   }
 }
@@ -228,16 +228,18 @@ void Device::sync_from_to(void* from, void* to) {
     return;
   }
   cl_event raw = nullptr;
-  check(cl().EnqueueMarkerWithWaitList(a.handle, 0, nullptr, &raw), "marking a stream (clEnqueueMarkerWithWaitList)");
-  static const auto label = std::make_shared<const std::string>("a stream's marker");
-  const Event marker = submitted(a, raw, label);
-  check(cl().EnqueueBarrierWithWaitList(b.handle, 1, &marker->handle, nullptr), "making one stream wait for another");
+  check(cl().EnqueueMarkerWithWaitList(a.handle, 0, nullptr, &raw),
+        [&] { return "enqueueing a marker on a stream of " + text() + " (clEnqueueMarkerWithWaitList)"; });
+  static const auto label = std::make_shared<const std::string>("the marker of a stream");
+  const Event marker = track(a, raw, label);
+  check(cl().EnqueueBarrierWithWaitList(b.handle, 1, &marker->handle, nullptr),
+        [&] { return "enqueueing a barrier on a stream of " + text() + " (clEnqueueBarrierWithWaitList)"; });
 }
 
 bool Device::busy() const {
   const auto running = [](const Queue& q) {
     const Event e = q.last();
-    return e && !e->ended();
+    return e && !e->has_ended();
   };
   if (running(compute_)) {
     return true;
@@ -260,14 +262,13 @@ void Device::set_profiling(bool on) {
   }
 }
 
-Event Device::submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label,
-                        std::vector<Event> needs) {
+Event Device::track(Queue& queue, cl_event event, std::shared_ptr<const std::string> label, std::vector<Event> needs) {
   Event e = std::make_shared<const EventRecord>(event, &queue, std::move(label), std::move(needs));
   queue.add(e);
   if (const cl_int code = cl().Flush(queue.handle)) {
-    // The caller gets no event for the command, so it would not wait for it before freeing its memory.
+    // The caller gets no event, so it could not wait for the command before freeing its memory.
     cl().WaitForEvents(1, &e->handle);
-    raise(code, "sending " + *e->label + " to " + text());
+    raise(code, "flushing the command queue of " + text() + " after enqueueing " + *e->label);
   }
   return e;
 }
@@ -344,7 +345,7 @@ bool Workspace::exists(int id) {
 Device& Workspace::device(int id) {
   if (id < 0 || static_cast<size_t>(id) >= devices_.size()) {
     throw Error("there is no opencl(" + std::to_string(id) + "): this machine has " + std::to_string(devices_.size()) +
-                " OpenCL device(s), from opencl(0) on (order and choice: TVM_COEXEC_OPENCL_DEVICES)");
+                " OpenCL device(s), numbered from opencl(0); TVM_COEXEC_OPENCL_DEVICES selects and orders them");
   }
   return *devices_[id];
 }

@@ -1,4 +1,4 @@
-// One OpenCL device with its context, command queues and last commands; and the process's list of devices.
+// An OpenCL device with its context and command queues, and the process's list of devices.
 #pragma once
 #include <atomic>
 #include <deque>
@@ -22,14 +22,14 @@ struct Queue {
 
   Event last() const;  // the last command, or null
   void add(const Event& e);
-  void settle();  // throws the first failure that has not been reported yet
+  void settle();  // checks the commands that have ended; throws the first failure that has not been reported
   void reset();   // call when all commands have ended
 
  private:
   void settle_locked();
   mutable std::mutex mu_;
   Event last_;
-  std::deque<Event> in_flight_;  // commands in flight, or ended and not checked since
+  std::deque<Event> in_flight_;  // commands in flight, or ended and not checked yet
   std::vector<Event> failed_;    // failures that have not been reported
 };
 
@@ -44,14 +44,14 @@ class Device {
   std::string memory_name() const;
   std::string text() const;  // "opencl(0) (name)", for messages
 
-  // Kernels go to `compute` (or to a stream of the caller's), copies to and from the host to `transfer`, so that an
-  // upload does not wait for unrelated kernels. Events keep the order between the queues (region.h).
+  // Kernels are enqueued on `compute` (or on the caller's stream), copies to and from the host on `transfer`, so that
+  // an upload does not wait for unrelated kernels. Events order commands of different queues (region.h).
   Queue& compute() { return compute_; }
   Queue& transfer() { return transfer_; }
 
   Queue* create_stream();
   void free_stream(Queue* stream);
-  Queue& stream(void* handle);     // null: the calling thread's current one; Error if it is not this device's
+  Queue& stream(void* handle);     // null: the calling thread's current stream; Error if it is not of this device
   Queue& current();                // the calling thread's stream on this device
   void set_current(void* handle);  // null: back to the default queue
   void* current_handle();          // null for the default queue
@@ -62,14 +62,12 @@ class Device {
 
   bool busy() const;  // any kernel has not ended
   bool profiling() const { return profiling_; }
-  void set_profiling(
-      bool on);  // waits for the device, then replaces its two queues; call it while no thread launches
+  // Waits for the device, then replaces its two queues. No thread may launch commands meanwhile.
+  void set_profiling(bool on);
 
-  // Takes ownership of a raw event, makes it the queue's last one and flushes the queue: phone drivers may hold back
-  // unflushed commands.
-  // `needs`: events of the commands whose results the command uses.
-  Event submitted(Queue& queue, cl_event event, std::shared_ptr<const std::string> label,
-                  std::vector<Event> needs = {});
+  // Takes ownership of the raw event of an enqueued command, makes it the queue's last one, and flushes the queue,
+  // since some phone drivers delay unflushed commands. `needs`: events of the commands whose results the command uses.
+  Event track(Queue& queue, cl_event event, std::shared_ptr<const std::string> label, std::vector<Event> needs = {});
 
  private:
   cl_command_queue create_queue();
@@ -86,12 +84,12 @@ class Device {
   std::shared_mutex streams_live_;  // held shared to keep streams' queues alive
 };
 
-// The devices of this process. Created at the first call, on a thread that is not pinned to TVM's core, and never
-// destroyed: drivers run their own exit handlers, and arrays may outlive ours.
+// The devices of this process. Created at the first call, on an unpinned thread, and never destroyed: drivers run their
+// own exit handlers, and arrays may be freed after ours.
 class Workspace {
  public:
   static Workspace& get();               // Error with the reason if there is no device
-  static std::string why_unavailable();  // that reason, or ""
+  static std::string why_unavailable();  // the reason, or ""
   static bool exists(int id);
 
   const Options& options() const { return options_; }

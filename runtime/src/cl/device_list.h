@@ -30,12 +30,12 @@ struct DeviceInfo {
 // Every device of every platform, in the order in which the drivers list them.
 std::vector<DeviceInfo> list_devices();
 
-// The selected devices, in order. `wanted` is a comma list of: "all" | "gpu" | "cpu" | "accelerator" | "P:D" (indexes)
-// | a part of a platform's or device's name. Within one item: GPUs, then accelerators, then CPUs. Throws Error if no
-// device matches.
+// The selected devices, in order. `wanted` is a comma-separated list of "all", "gpu", "cpu", "accelerator", "P:D"
+// (indices of platform and device), or part of a platform's or device's name. Devices that match one item are ordered
+// GPUs, accelerators, CPUs. Error if no device matches.
 std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const std::string& wanted);
 
-// The memory mode for a device: `wanted` if the device supports it (else Error), or the best one for kAuto.
+// The memory mode for a device: `wanted` (Error if the device does not support it), or the best one for kAuto.
 MemoryMode choose_memory(const DeviceInfo& device, MemoryMode wanted, bool api_has_svm);
 
 }  // namespace coexec

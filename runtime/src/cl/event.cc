@@ -7,21 +7,21 @@
 
 namespace coexec {
 
-void Failure::tell() {
-  if (!told_here()) {
+void Failure::report() {
+  if (!reported_here()) {
     std::lock_guard<std::mutex> lock(mu_);
-    told_.push_back(std::this_thread::get_id());
+    reporters_.push_back(std::this_thread::get_id());
   }
 }
 
-bool Failure::told() const {
+bool Failure::reported() const {
   std::lock_guard<std::mutex> lock(mu_);
-  return !told_.empty();
+  return !reporters_.empty();
 }
 
-bool Failure::told_here() const {
+bool Failure::reported_here() const {
   std::lock_guard<std::mutex> lock(mu_);
-  return std::find(told_.begin(), told_.end(), std::this_thread::get_id()) != told_.end();
+  return std::find(reporters_.begin(), reporters_.end(), std::this_thread::get_id()) != reporters_.end();
 }
 
 EventRecord::~EventRecord() {
@@ -36,11 +36,11 @@ cl_int EventRecord::status() const {
 
 void EventRecord::wait() const {
   const cl_int code = cl().WaitForEvents(1, &handle);
-  if (ended()) {
+  if (has_ended()) {
     if (const std::shared_ptr<Failure> f = failure()) {
-      f->tell();
+      f->report();
       raise(f->code, *f->label + " on " + queue->device->text() +
-                         (f->label == label ? "" : ", whose result is needed by " + *label + ","));
+                         (f->label == label ? "" : ", whose result " + *label + " uses,"));
     }
   }
   check(code, [&] { return "waiting for " + *label + " on " + queue->device->text(); });
@@ -76,18 +76,19 @@ std::shared_ptr<Failure> EventRecord::failure_so_far() const {
   return failure_;
 }
 
-void WaitList::add(const Event& e, const Queue* except, Heed heed) {
+void WaitList::add(const Event& e, const Queue* except, FailureFilter filter) {
   if (!e) {
     return;
   }
   const bool same = e->queue == except;
-  if (heed == Heed::kNone) {
-    if (same || e->ended()) {
+  if (filter == FailureFilter::kNone) {
+    if (same || e->has_ended()) {
       return;
     }
-  } else if (e->settled() || (!same && e->ended())) {
+  } else if (e->is_settled() || (!same && e->has_ended())) {
     const std::shared_ptr<Failure> f = e->failure();
-    if (f && (heed == Heed::kAll || !(heed == Heed::kUntold ? f->told() : f->told_here()))) {
+    if (f && (filter == FailureFilter::kAll ||
+              !(filter == FailureFilter::kUnreported ? f->reported() : f->reported_here()))) {
       e->wait();  // throws
     }
     return;

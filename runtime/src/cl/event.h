@@ -1,4 +1,4 @@
-// An enqueued command, shared by everything that has to wait for it.
+// Events of enqueued commands, shared by all who wait for them, and the propagation of failures.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -16,30 +16,30 @@ struct Queue;
 struct EventRecord;
 using Event = std::shared_ptr<const EventRecord>;
 
-// The failure of a command. One object is shared by the command and all that use its results.
+// The failure of a command, shared by all commands that use its results.
 class Failure {
  public:
   const cl_int code;
   const std::shared_ptr<const std::string> label;
 
   Failure(cl_int c, std::shared_ptr<const std::string> l) : code(c), label(std::move(l)) {}
-  void tell();             // marks the error as reported to this thread
-  bool told() const;       // reported to any thread
-  bool told_here() const;  // reported to this thread; a report to another thread does not reach the data's owner
+  void report();               // marks the error as reported to this thread
+  bool reported() const;       // reported to any thread
+  bool reported_here() const;  // reported to this thread: a report to another thread may not reach the data's owner
 
  private:
   mutable std::mutex mu_;
-  std::vector<std::thread::id> told_;
+  std::vector<std::thread::id> reporters_;
 };
 
 struct EventRecord {
   cl_event handle;
-  const Queue* queue;  // queues are in order: later commands of the same queue need not wait for this one
+  const Queue* queue;                        // in order: later commands of the same queue need not wait for this one
   std::shared_ptr<const std::string> label;  // kernel name or kind of copy, for messages
   // The value of the device's flag when this command has ended (signal.h); 0: no flag was requested.
   mutable std::atomic<uint32_t> signal{0};
 
-  // `needs`: the commands whose results it uses. The driver propagates failures only along wait lists, which do not
+  // `needs`: the commands whose results this one uses. Drivers propagate failures only along wait lists, which do not
   // contain earlier commands of the same queue.
   EventRecord(cl_event e, const Queue* q, std::shared_ptr<const std::string> l, std::vector<Event> needs)
       : handle(e), queue(q), label(std::move(l)), needs_(std::move(needs)) {}
@@ -48,13 +48,12 @@ struct EventRecord {
   ~EventRecord();
 
   cl_int status() const;  // CL_QUEUED .. CL_COMPLETE, or a negative error code
-  bool ended() const { return settled_ || status() <= CL_COMPLETE; }
-  void wait() const;  // throws an Error that names the command if it, or one that it uses, has failed
-  // Once it has ended: the failure of the command or of one that it uses; null if there is none.
+  bool has_ended() const { return settled_ || status() <= CL_COMPLETE; }
+  void wait() const;  // Error that names the failed command, if this one or one that it uses has failed
+  // Once the command has ended: its failure, or that of a command that it uses; null if there is none.
   std::shared_ptr<Failure> failure() const;
-  bool settled() const { return settled_; }  // failure() has been called
-  // The failure known so far, of the command or of one that it uses; null if none is known. For callers that know by
-  // other means that the command has ended.
+  bool is_settled() const { return settled_; }  // failure() has been called
+  // As failure(), but does not query whether this command has ended: for callers that know it by other means.
   std::shared_ptr<Failure> failure_so_far() const;
 
  private:
@@ -64,14 +63,16 @@ struct EventRecord {
   mutable std::shared_ptr<Failure> failure_;
 };
 
-// Which failures matter to a later command: none; those not reported yet; those not reported to this thread; all.
-enum class Heed { kNone, kUntold, kNews, kAll };
+// Which failures of earlier commands prevent a later one: none, those not reported to any thread, those not reported to
+// this thread, or all.
+enum class FailureFilter { kNone, kUnreported, kUnreportedHere, kAll };
 
-// A wait list in OpenCL's form, which keeps the records alive.
+// An event wait list as OpenCL takes it; it keeps the events alive.
 class WaitList {
  public:
-  // Throws if `e` has already failed and `heed` includes it; a later failure also fails the waiting command.
-  void add(const Event& e, const Queue* except, Heed heed);
+  // Throws if `e` has failed and `filter` includes the failure; if it fails later, the waiting command fails, too.
+  // Events of the queue `except` are not waited for.
+  void add(const Event& e, const Queue* except, FailureFilter filter);
   bool empty() const { return handles_.empty(); }
   cl_uint size() const { return static_cast<cl_uint>(handles_.size()); }
   const cl_event* data() const { return handles_.empty() ? nullptr : handles_.data(); }

@@ -20,7 +20,7 @@ namespace {
 
 enum Point { kBuild, kAllocate, kLaunch, kCopy, kEvent, kLost, kPoints };
 const char* const kNames[kPoints] = {"build", "allocate", "launch", "copy", "event", "lost"};
-const cl_int kUsual[kPoints] = {-11, -4, -5, -5, -5, -2};
+const cl_int kDefaultCodes[kPoints] = {-11, -4, -5, -5, -5, -2};
 
 struct Plan {
   std::atomic<int64_t> skip{0};
@@ -34,26 +34,26 @@ Plan g_plans[kPoints];
 std::atomic<int64_t> g_delay_us{0};
 std::atomic<uint64_t> g_seed{0}, g_drawn{0}, g_delays{0};
 
-// Commands that were accepted and fail, by the event's handle, with their errors.
-struct Failed {
+// Errors of accepted commands that are to fail, by the event's handle.
+struct FailedCommands {
   std::mutex mu;
   std::map<cl_event, cl_int> codes;
 };
 
-Failed& failed() {
-  static Failed& f = *new Failed();
+FailedCommands& failed_commands() {
+  static FailedCommands& f = *new FailedCommands();
   return f;
 }
 
 cl_int code_of(cl_event e) {
-  Failed& f = failed();
+  FailedCommands& f = failed_commands();
   std::lock_guard<std::mutex> lock(f.mu);
   const auto it = f.codes.find(e);
   return it == f.codes.end() ? CL_SUCCESS : it->second;
 }
 
-void remember(cl_event e, cl_int code) {
-  Failed& f = failed();
+void mark_failed(cl_event e, cl_int code) {
+  FailedCommands& f = failed_commands();
   std::lock_guard<std::mutex> lock(f.mu);
   f.codes[e] = code;
   g_active = true;  // also after a concurrent clear()
@@ -68,8 +68,8 @@ bool any_failed(cl_uint n, const cl_event* list) {
   return false;
 }
 
-// The error that this call must fail with, or CL_SUCCESS.
-cl_int due(Point point) {
+// The error with which this call must fail, or CL_SUCCESS.
+cl_int next_fault(Point point) {
   Plan& p = g_plans[point];
   int64_t left = p.left.load();
   if (left == 0 || p.skip.fetch_sub(1) > 0) {
@@ -84,8 +84,8 @@ cl_int due(Point point) {
   return p.code;
 }
 
-// Microseconds to wait: 0 in three of four calls, determined by the seed and the order of the calls.
-int64_t draw() {
+// Microseconds to wait, determined by the seed and the order of the calls: 0 in three of four calls.
+int64_t draw_delay() {
   const int64_t limit = g_delay_us;
   if (limit <= 0) {
     return 0;
@@ -102,26 +102,26 @@ int64_t draw() {
 }
 
 void pause() {
-  if (const int64_t us = draw()) {
+  if (const int64_t us = draw_delay()) {
     std::this_thread::sleep_for(std::chrono::microseconds(us));
   }
 }
 
-cl_int refused(Point point) {
+cl_int check_faults(Point point) {
   pause();
-  const cl_int lost = due(kLost);
-  return lost != CL_SUCCESS || point == kLost ? lost : due(point);
+  const cl_int lost = next_fault(kLost);
+  return lost != CL_SUCCESS || point == kLost ? lost : next_fault(point);
 }
 
 // A command's wait list with an additional event that completes later, so that the device starts the command late.
-struct Late {
+struct DelayedWaitList {
   std::vector<cl_event> list;
 
-  Late(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
+  DelayedWaitList(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
     if (!g_real->CreateUserEvent || !g_real->SetUserEventStatus || !g_real->GetCommandQueueInfo) {
       return;
     }
-    us_ = draw();
+    us_ = draw_delay();
     cl_context context = nullptr;
     if (us_ == 0 ||
         g_real->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
@@ -133,8 +133,8 @@ struct Late {
       list.push_back(gate_);
     }
   }
-  Late(const Late&) = delete;
-  ~Late() {
+  DelayedWaitList(const DelayedWaitList&) = delete;
+  ~DelayedWaitList() {
     if (gate_) {  // the command is enqueued: only the driver has another reference
       std::thread([gate = gate_, us = us_] {
         std::this_thread::sleep_for(std::chrono::microseconds(us));
@@ -151,72 +151,72 @@ struct Late {
   int64_t us_ = 0;
 };
 
-// Enqueues with `real(size, list, event)`. A command that is to fail is replaced by a marker, unless `must_run` (mapped
-// memory has to be unmapped).
+// Enqueues with `real(size, list, event)`. A command that is to fail is replaced by a marker, unless it `must_run`
+// (mapped memory has to be unmapped).
 template <class Real>
 cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n, const cl_event* list,
                cl_event* event, const Real& real) {
-  if (const cl_int code = refused(point)) {
+  if (const cl_int code = check_faults(point)) {
     return code;
   }
-  cl_int bad = any_failed(n, list) ? -14 : due(kEvent);
+  cl_int bad = any_failed(n, list) ? -14 : next_fault(kEvent);
   if (bad != CL_SUCCESS && (blocking || !event)) {
     return bad;
   }
   if (blocking) {
     return real(n, list, event);
   }
-  const Late late(queue, n, list);
+  const DelayedWaitList delayed(queue, n, list);
   cl_int code = CL_SUCCESS;
   if (bad == CL_SUCCESS || must_run) {
-    code = real(late.size(), late.data(), event);
+    code = real(delayed.size(), delayed.data(), event);
   } else {
-    code = g_real->EnqueueMarkerWithWaitList(queue, late.size(), late.data(), event);
+    code = g_real->EnqueueMarkerWithWaitList(queue, delayed.size(), delayed.data(), event);
   }
   if (code == CL_SUCCESS && bad != CL_SUCCESS) {
-    remember(*event, bad);
+    mark_failed(*event, bad);
   }
   return code;
 }
 
 // ---- the functions ----
 cl_mem create_buffer(cl_context c, cl_bitfield flags, size_t n, void* p, cl_int* code) {
-  *code = refused(kAllocate);
+  *code = check_faults(kAllocate);
   return *code ? nullptr : g_real->CreateBuffer(c, flags, n, p, code);
 }
 
 cl_mem create_sub_buffer(cl_mem m, cl_bitfield flags, cl_uint type, const void* part, cl_int* code) {
-  *code = refused(kLost);
+  *code = check_faults(kLost);
   return *code ? nullptr : g_real->CreateSubBuffer(m, flags, type, part, code);
 }
 
 void* svm_alloc(cl_context c, cl_bitfield flags, size_t n, cl_uint align) {
-  return refused(kAllocate) ? nullptr : g_real->SVMAlloc(c, flags, n, align);
+  return check_faults(kAllocate) ? nullptr : g_real->SVMAlloc(c, flags, n, align);
 }
 
 cl_command_queue create_queue(cl_context c, cl_device_id d, cl_bitfield flags, cl_int* code) {
-  *code = refused(kLost);
+  *code = check_faults(kLost);
   return *code ? nullptr : g_real->CreateCommandQueue(c, d, flags, code);
 }
 
 cl_command_queue create_queue_2(cl_context c, cl_device_id d, const cl_ulong* properties, cl_int* code) {
-  *code = refused(kLost);
+  *code = check_faults(kLost);
   return *code ? nullptr : g_real->CreateCommandQueueWithProperties(c, d, properties, code);
 }
 
 cl_program create_program(cl_context c, cl_uint n, const char** text, const size_t* lengths, cl_int* code) {
-  *code = refused(kLost);
+  *code = check_faults(kLost);
   return *code ? nullptr : g_real->CreateProgramWithSource(c, n, text, lengths, code);
 }
 
 cl_int build_program(cl_program p, cl_uint n, const cl_device_id* d, const char* options, void (*f)(cl_program, void*),
                      void* data) {
-  const cl_int code = refused(kBuild);
+  const cl_int code = check_faults(kBuild);
   return code ? code : g_real->BuildProgram(p, n, d, options, f, data);
 }
 
 cl_kernel create_kernel(cl_program p, const char* name, cl_int* code) {
-  *code = refused(kLost);
+  *code = check_faults(kLost);
   return *code ? nullptr : g_real->CreateKernel(p, name, code);
 }
 
@@ -280,37 +280,36 @@ cl_int unmap(cl_command_queue q, cl_mem b, void* p, cl_uint n, const cl_event* l
 }
 
 cl_int svm_unmap(cl_command_queue q, void* p, cl_uint n, const cl_event* list, cl_event* event) {
-  return enqueue(kLost, q, kAsync, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueSVMUnmap(q, p, m, l, e);
-  });
+  return enqueue(kLost, q, kAsync, true, n, list, event,
+                 [&](cl_uint m, const cl_event* l, cl_event* e) { return g_real->EnqueueSVMUnmap(q, p, m, l, e); });
 }
 
 cl_int marker(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
-  const cl_int code = refused(kLost);
+  const cl_int code = check_faults(kLost);
   return code ? code : g_real->EnqueueMarkerWithWaitList(q, n, list, event);
 }
 
 cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
-  const cl_int code = refused(kLost);
+  const cl_int code = check_faults(kLost);
   return code ? code : g_real->EnqueueBarrierWithWaitList(q, n, list, event);
 }
 
-// The real device of a "lost" one still uses our memory, so this waits for it in any case.
+// The real device still uses the memory when it is "lost" for tests, so this waits in any case.
 cl_int wait_for_events(cl_uint n, const cl_event* list) {
-  const cl_int lost = refused(kLost);
+  const cl_int lost = check_faults(kLost);
   const cl_int code = g_real->WaitForEvents(n, list);
   pause();
   return lost ? lost : code != CL_SUCCESS ? code : any_failed(n, list) ? -14 : CL_SUCCESS;
 }
 
 cl_int finish(cl_command_queue q) {
-  const cl_int lost = refused(kLost);
+  const cl_int lost = check_faults(kLost);
   const cl_int code = g_real->Finish(q);
   return lost ? lost : code;
 }
 
 cl_int flush(cl_command_queue q) {
-  const cl_int lost = refused(kLost);
+  const cl_int lost = check_faults(kLost);
   const cl_int code = g_real->Flush(q);
   return lost ? lost : code;
 }
@@ -330,7 +329,7 @@ cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size)
 
 cl_int release_event(cl_event e) {
   {
-    Failed& f = failed();
+    FailedCommands& f = failed_commands();
     std::lock_guard<std::mutex> lock(f.mu);
     f.codes.erase(e);
   }
@@ -347,7 +346,7 @@ Point point_of(const std::string& what) {
   for (const char* name : kNames) {
     all += std::string(name) + ", ";
   }
-  throw Error("there is no fault '" + what + "', only " + all + "delay");
+  throw Error("there is no fault '" + what + "': use one of " + all + "delay");
 }
 
 }  // namespace
@@ -386,11 +385,11 @@ ClApi wrap(const ClApi& real) {
 void inject(const std::string& what, int64_t nth, int64_t count, cl_int code) {
   const Point point = point_of(what);
   if (nth < 1 || code > 0) {
-    throw Error("a fault needs a call to begin with, counted from 1, and an OpenCL error, which is below 0");
+    throw Error("a fault needs the number of the first call to fail, at least 1, and a negative OpenCL error code");
   }
   Plan& p = g_plans[point];
   p.left = 0;
-  p.code = code == 0 ? kUsual[point] : code;
+  p.code = code == 0 ? kDefaultCodes[point] : code;
   p.skip = nth - 1;
   p.left = count;
   g_active = true;
@@ -414,10 +413,10 @@ void inject_text(const std::string& text) {
       char* rest = nullptr;
       numbers.push_back(std::strtoll(number.c_str(), &rest, 10));
       if (number.empty() || *rest || numbers.size() > 3) {
-        throw Error("'" + item + "' is no fault: it must be like launch:3:1:-5 or delay:500:7");
+        throw Error("'" + item + "' is not a fault: write, for example, launch:3:1:-5 or delay:500:7");
       }
     }
-    const auto number = [&](size_t i, int64_t otherwise) { return i < numbers.size() ? numbers[i] : otherwise; };
+    const auto number = [&](size_t i, int64_t fallback) { return i < numbers.size() ? numbers[i] : fallback; };
     if (what == "delay") {
       delay(number(0, 1000), static_cast<uint64_t>(number(1, 0)));
     } else {
@@ -433,7 +432,7 @@ void clear() {
   }
   g_delay_us = 0;
   // Failed events must stay failed until they are released.
-  Failed& f = failed();
+  FailedCommands& f = failed_commands();
   std::lock_guard<std::mutex> lock(f.mu);
   g_active = !f.codes.empty();
 }

@@ -110,7 +110,7 @@ Options Options::from_environment() {
     char* end = nullptr;
     const long mb = std::strtol(staging.c_str(), &end, 10);
     if (*end || mb < 0 || mb > 1 << 20) {
-      throw Error("TVM_COEXEC_OPENCL_STAGING_MB is '" + staging + "': it must be a whole number of MiB");
+      throw Error("TVM_COEXEC_OPENCL_STAGING_MB is '" + staging + "': it must be an integer from 0 to 1048576 (MiB)");
     }
     o.staging_limit_bytes = static_cast<size_t>(mb) << 20;
   }

@@ -12,7 +12,7 @@ const char* memory_mode_name(MemoryMode mode);
 // How the host waits for a kernel whose result it reads in shared memory.
 //   event  clWaitForEvents: the thread sleeps
 //   poll   polls the event's status
-//   flag   a small kernel after the one to wait for sets a number in fine-grained memory, which the host polls
+//   flag   a small kernel, enqueued after the awaited one, sets a number in fine-grained memory, which the host polls
 enum class WaitMethod { kAuto, kEvent, kPoll, kFlag };
 
 const char* wait_method_name(WaitMethod method);
@@ -25,7 +25,7 @@ struct Options {
   bool profile = false;                     // TVM_COEXEC_OPENCL_PROFILE
   size_t staging_limit_bytes = 256u << 20;  // TVM_COEXEC_OPENCL_STAGING_MB
   std::string cache_dir;                    // TVM_COEXEC_CACHE_DIR; empty: no cache on disk
-  bool cache_wanted = false;                // the user set it; it is not the default
+  bool cache_wanted = false;                // cache_dir was set by the user
   std::string faults;                       // TVM_COEXEC_OPENCL_FAULTS, for tests
 
   // Throws an Error that names the variable and its allowed values.

@@ -23,22 +23,22 @@ bool is_svm(MemoryMode mode) {
   return mode == MemoryMode::kFineSvm || mode == MemoryMode::kCoarseSvm;
 }
 
-RegionPtr resolve(const Place& place, size_t bytes, const char* role) {
+RegionPtr resolve(const Endpoint& place, size_t bytes, const char* role) {
   RegionPtr region = find_region(place.address);
   if (!region || region->device.id != place.opencl_id) {
     throw Error("the " + std::string(role) + " of a copy is not memory of opencl(" + std::to_string(place.opencl_id) +
-                ") (was the array freed, or made by another runtime?)");
+                "): the array was freed, or another runtime allocated it");
   }
   const size_t offset = region->offset(place.address);
   if (offset + bytes > region->bytes) {
     throw Error("the " + std::string(role) + " of a copy of " + std::to_string(bytes) +
-                " bytes reaches over the end of its buffer of " + std::to_string(region->bytes) +
+                " bytes extends past the end of its buffer of " + std::to_string(region->bytes) +
                 " bytes (byte offset " + std::to_string(offset) + ")");
   }
   return region;
 }
 
-std::string what_copy(const char* kind, size_t bytes, const Device& d) {
+std::string describe_copy(const char* kind, size_t bytes, const Device& d) {
   return std::string(kind) + " of " + std::to_string(bytes) + " bytes, " + d.text() + ",";
 }
 
@@ -46,11 +46,11 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
   Device& d = r.device;
   if (r.mode == MemoryMode::kFineSvm) {
     std::memcpy(r.base + offset, from, bytes);
-    r.written_by_host(offset, bytes);
+    r.record_host_write(offset, bytes);
   } else if (r.mode == MemoryMode::kBuffer) {
     check(cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
-          [&] { return what_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
-    r.written_by_host(offset, bytes);
+          [&] { return describe_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
+    r.record_host_write(offset, bytes);
   } else {
     Event ready;
     char* address = r.map(CL_MAP_WRITE_INVALIDATE_REGION, offset, bytes, WaitList(), &ready);
@@ -76,10 +76,10 @@ Event upload_staged(Region& r, size_t offset, Staging::Block& block, size_t byte
     code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(),
                                    after.data(), &raw);
   }
-  check(code, [&] { return what_copy("a staged upload", bytes, d); });
-  const Event e = d.submitted(d.transfer(), raw, kUpload);
+  check(code, [&] { return describe_copy("a staged upload", bytes, d); });
+  const Event e = d.track(d.transfer(), raw, kUpload);
   r.record(Access::kOverwrite, e, offset, bytes);
-  Staging::of(d).in_flight(std::move(block), e);
+  Staging::of(d).hold(std::move(block), e);
   return e;
 }
 
@@ -89,7 +89,7 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   stats.upload_bytes += bytes;
   Timed timed(SpanKind::kUpload, r.device.id, bytes);
   std::lock_guard<std::mutex> lock(r.mu);
-  if (r.host_mapped(offset, bytes, true)) {  // the host has this range mapped
+  if (r.is_host_mapped(offset, bytes, true)) {  // the host has this range mapped
     std::memcpy(r.base + offset, from, bytes);
     return;
   }
@@ -97,17 +97,17 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   WaitList after;
   r.order(Access::kOverwrite, nullptr, &after, offset, bytes);
   // In fine-grained memory the host can write as soon as no command uses the region. In the other modes the copy is a
-  // command that the driver may only execute after the running kernels, so the caller's bytes are staged.
-  const bool at_once = after.empty() && (r.mode == MemoryMode::kFineSvm || !r.device.busy());
-  if (!at_once) {
+  // command, which the driver may execute only after the running kernels, so the caller's bytes are staged.
+  const bool immediate = after.empty() && (r.mode == MemoryMode::kFineSvm || !r.device.busy());
+  if (!immediate) {
     Staging::Block block = Staging::of(r.device).take(bytes);
     if (block.data) {
       std::memcpy(block.data.get(), from, bytes);
       stats.uploads_staged++;
-      timed.command(upload_staged(r, offset, block, bytes, after));
+      timed.set_command(upload_staged(r, offset, block, bytes, after));
       return;
     }
-    timed.waiting([&] { after.wait(); });
+    timed.record_wait([&] { after.wait(); });
   }
   upload_now(r, offset, from, bytes);
 }
@@ -124,14 +124,14 @@ Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
                                                               after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
     after.wait();  // throws an error that names the failed command, if any
-    raise(code, what_copy("a download", bytes, d));
+    raise(code, describe_copy("a download", bytes, d));
   }
-  const Event e = d.submitted(d.transfer(), raw, kDownload, after.needs());
+  const Event e = d.track(d.transfer(), raw, kDownload, after.needs());
   r.record(Access::kRead, e);
   return e;
 }
 
-// The end event of an early download to exactly this destination, or null.
+// Removes and returns the event of an early download of this source to this destination; null if there is none.
 Event take_fetch(Region& r, size_t offset, const void* to, size_t bytes) {
   for (auto f = r.fetches.begin(); f != r.fetches.end(); ++f) {
     if (f->to == to && f->offset == offset && f->bytes == bytes) {
@@ -149,18 +149,18 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   stats.download_bytes += bytes;
   Device& d = r.device;
   Timed timed(SpanKind::kDownload, d.id, bytes);
-  Event ready, begun;
+  Event ready, early;
   WaitList writers;
   char* mapped = nullptr;
   {
     std::lock_guard<std::mutex> lock(r.mu);
-    begun = take_fetch(r, offset, to, bytes);
-    if (!begun && r.host_mapped(offset, bytes, false)) {
+    early = take_fetch(r, offset, to, bytes);
+    if (!early && r.is_host_mapped(offset, bytes, false)) {
       std::memcpy(to, r.base + offset, bytes);
       return;
     }
-    if (begun) {
-      ready = begun;
+    if (early) {
+      ready = early;
     } else if (r.mode == MemoryMode::kBuffer) {
       ready = read_async(r, offset, to, bytes);
     } else if (r.mode != MemoryMode::kFineSvm) {
@@ -174,12 +174,12 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
     }
   }
   try {
-    if (!ready || timed) {  // a trace distinguishes the wait for the kernel from the copy after it
-      timed.waiting([&] { writers.wait(); });
+    if (!ready || timed) {  // a trace records the wait for the kernel and the copy after it separately
+      timed.record_wait([&] { writers.wait(); });
     }
     if (ready) {
       ready->wait();
-      timed.command(ready);
+      timed.set_command(ready);
     }
   } catch (const Error&) {
     if (mapped) {
@@ -187,7 +187,7 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
     }
     throw;
   }
-  if (r.mode == MemoryMode::kFineSvm && !begun) {
+  if (r.mode == MemoryMode::kFineSvm && !early) {
     std::memcpy(to, r.base + offset, bytes);
   } else if (mapped) {
     std::memcpy(to, mapped, bytes);
@@ -219,17 +219,17 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
     code =
         cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
   }
-  check(code, [&] { return what_copy("a copy within the device", bytes, a.device); });
-  const Event e = a.device.submitted(queue, raw, kDeviceCopy, after.needs());
+  check(code, [&] { return describe_copy("a copy within the device", bytes, a.device); });
+  const Event e = a.device.track(queue, raw, kDeviceCopy, after.needs());
   a.record(Access::kRead, e);
   b.record(Access::kWrite, e, b_offset, bytes);
-  timed.command(e);
+  timed.set_command(e);
 }
 
-// CPU and device arrays over the same memory.
-void hand_over(const Place& from, const Place& to, size_t bytes) {
+// Instead of a copy between arrays that share memory: makes the writes of one side visible to the other.
+void sync_shared(const Endpoint& from, const Endpoint& to, size_t bytes) {
   Stats::get().copies_elided++;
-  Timed timed(SpanKind::kHandOver, std::max(from.opencl_id, to.opencl_id), bytes);
+  Timed timed(SpanKind::kElidedCopy, std::max(from.opencl_id, to.opencl_id), bytes);
   if ((from.opencl_id < 0) == (to.opencl_id < 0)) {
     return;
   }
@@ -243,15 +243,15 @@ void hand_over(const Place& from, const Place& to, size_t bytes) {
       if (to_host) {
         r->order(Access::kRead, nullptr, &writers, offset, bytes);
       }
-    } else if (to_host && !r->host_mapped(offset, bytes, false)) {
-      timed.waiting([&] { r->map_for_host(offset, bytes, !r->laid_out); });
-    } else if (!to_host && r->laid_out && r->host_mapped(offset, bytes, true)) {
+    } else if (to_host && !r->is_host_mapped(offset, bytes, false)) {
+      timed.record_wait([&] { r->map_for_host(offset, bytes, !r->planned); });
+    } else if (!to_host && r->planned && r->is_host_mapped(offset, bytes, true)) {
       r->unmap(r->device.transfer(), Access::kWrite);
-      timed.waiting([&] { r->map_for_host(offset, bytes, false); });  // the host may still read
-    }  // otherwise the launch of a kernel unmaps what the host has mapped
+      timed.record_wait([&] { r->map_for_host(offset, bytes, false); });  // the host may still read
+    }  // otherwise the next kernel's launch unmaps the memory
   }
   for (const Event& e : writers.events()) {
-    timed.waiting([&] { Signals::of(r->device).wait(e); });
+    timed.record_wait([&] { Signals::of(r->device).wait(e); });
   }
 }
 
@@ -262,28 +262,28 @@ void start_download(Region& r, size_t offset, void* to, size_t bytes) {
     return;
   }
   std::lock_guard<std::mutex> lock(r.mu);
-  if (r.host_mapped(offset, bytes, false)) {
-    return;  // the copy itself is as fast
+  if (r.is_host_mapped(offset, bytes, false)) {
+    return;  // a copy by the host is as fast
   }
-  take_fetch(r, offset, to, bytes);  // one that no copy collected, because a run ended with an error
+  take_fetch(r, offset, to, bytes);  // left over from a run that ended with an error
   r.fetches.push_back({to, offset, bytes, read_async(r, offset, to, bytes)});
 }
 
-void give_to_host(Region& r, size_t offset, size_t bytes) {
-  if (bytes == 0) {  // OpenCL cannot map zero bytes
+void map_for_host_write(Region& r, size_t offset, size_t bytes) {
+  if (bytes == 0) {  // OpenCL can't map zero bytes
     return;
   }
   std::lock_guard<std::mutex> lock(r.mu);
-  if (r.mode != MemoryMode::kFineSvm && !r.host_mapped(offset, bytes, true)) {
+  if (r.mode != MemoryMode::kFineSvm && !r.is_host_mapped(offset, bytes, true)) {
     r.map_for_host(offset, bytes, true);
   }
 }
 
 namespace {
 
-void copy_now(const Place& from, const Place& to, size_t bytes, void* stream) {
+void copy_now(const Endpoint& from, const Endpoint& to, size_t bytes, void* stream) {
   if (from.address == to.address) {
-    hand_over(from, to, bytes);
+    sync_shared(from, to, bytes);
     return;
   }
   if (from.opencl_id < 0 && to.opencl_id < 0) {
@@ -313,15 +313,15 @@ void copy_now(const Place& from, const Place& to, size_t bytes, void* stream) {
 
 }  // namespace
 
-void copy(const Place& from, const Place& to, size_t bytes, void* stream) {
+void copy(const Endpoint& from, const Endpoint& to, size_t bytes, void* stream) {
   if (bytes == 0) {
     return;
   }
   try {
     copy_now(from, to, bytes, stream);
   } catch (const Error&) {
-    for (const Place* place : {&from, &to}) {
-      if (const RegionPtr r = place->opencl_id < 0 ? nullptr : find_region(place->address)) {
+    for (const Endpoint* end : {&from, &to}) {
+      if (const RegionPtr r = end->opencl_id < 0 ? nullptr : find_region(end->address)) {
         std::lock_guard<std::mutex> lock(r->mu);
         r->end_run();
       }

@@ -1,4 +1,4 @@
-// Writes the JSON that is passed to Python.
+// Writing JSON for Python.
 #pragma once
 #include <cstdio>
 #include <string>

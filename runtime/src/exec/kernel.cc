@@ -42,7 +42,7 @@ size_t ArgumentSizes::of(const void* address) {
   size_t bytes = kToEnd;
   static const Known nothing;
   for (const auto& tensor : t_known ? *t_known : nothing) {
-    if (tensor.first == address) {  // a tensor without elements may have the address of another one
+    if (tensor.first == address) {  // a tensor without elements may share its address with another one
       bytes = bytes == kToEnd ? tensor.second : std::max(bytes, tensor.second);
     }
   }
@@ -52,13 +52,13 @@ size_t ArgumentSizes::of(const void* address) {
 Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source)
     : name(n),
       info(i),
-      source_(without_bool_parameters(source)),
+      source_(replace_bool_parameters(source)),
       label_(std::make_shared<const std::string>("kernel '" + n + "'")),
       shared_name_(std::make_shared<const std::string>(n)) {
   for (const std::string& tag : info.launch_tags) {
     const int index = grid_index(tag);
     if (index < 0) {
-      throw Error(*label_ + " is launched with '" + tag + "', which this OpenCL runtime does not support");
+      throw Error(*label_ + " has the launch tag '" + tag + "', which this OpenCL runtime does not support");
     }
     grid_index_.push_back(index);
     dimensions_ = std::max<cl_uint>(dimensions_, static_cast<cl_uint>(index % 3 + 1));
@@ -74,7 +74,7 @@ Kernel::~Kernel() {
   }
 }
 
-Kernel::Built& Kernel::built(Device& device) {
+Kernel::Built& Kernel::build_on(Device& device) {
   std::lock_guard<std::mutex> lock(mu_);
   std::unique_ptr<Built>& b = built_[device.id];
   if (!b) {
@@ -126,7 +126,7 @@ void Kernel::set_arguments(cl_kernel kernel, const Argument* args, const std::ve
       const Scalar s = pack_scalar(info.arg_types[i], args[i].is_float, args[i].i, args[i].f);
       if (s.size == 0) {
         throw Error(
-            "argument " + std::to_string(i) + " of " + *label_ + " has a type that no OpenCL kernel can take (code " +
+            "argument " + std::to_string(i) + " of " + *label_ + " has a type that OpenCL kernels can't take (code " +
             std::to_string(static_cast<int>(info.arg_types[i].code)) + ", " + std::to_string(info.arg_types[i].bits) +
             " bits, " + std::to_string(info.arg_types[i].lanes) + " lanes)");
       }
@@ -147,7 +147,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   size_t work[6] = {1, 1, 1, 1, 1, 1};
   for (size_t i = 0; i < grid_index_.size(); ++i) {
     if (extents[i] <= 0) {
-      return;  // a dynamic shape with an empty dimension: there is nothing to compute
+      return;  // an empty dimension of a dynamic shape
     }
     work[grid_index_[i]] = static_cast<size_t>(extents[i]);
   }
@@ -173,10 +173,10 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
 void Kernel::enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
                      const size_t* global, int64_t begin_ns) {
   Queue& queue = device.current();
-  Built& b = built(device);
+  Built& b = build_on(device);
 
   std::lock_guard<std::mutex> lock(b.mu);
-  // Every region once, in the order of addresses, to avoid deadlocks between threads.
+  // Each region once, in order of address, to avoid deadlocks between threads.
   std::vector<Region*> unique;
   for (const RegionPtr& r : regions) {
     if (r) {
@@ -211,11 +211,11 @@ void Kernel::enqueue(Device& device, const Argument* args, const std::vector<Reg
     size_t limit = 0;
     cl().GetKernelWorkGroupInfo(b.kernel, device.info.handle, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit, &limit, nullptr);
     raise(code, "launching " + *label_ + " on " + device.text() + " with global size " + sizes(global) +
-                    " and local size " + sizes(work + 3) +
-                    " (this kernel's largest work-group here: " + std::to_string(limit) + ")");
+                    " and local size " + sizes(work + 3) + " (the largest work-group of this kernel on the device is " +
+                    std::to_string(limit) + ")");
   }
-  const Event done = device.submitted(queue, raw, label_, after.needs());
-  // Reads first: a region that is passed twice, once to be written, must end up as written.
+  const Event done = device.track(queue, raw, label_, after.needs());
+  // Reads first: a region that is passed both to be read and to be written counts as written.
   for (Access access : {Access::kRead, Access::kWrite}) {
     for (size_t i = 0; i < regions.size(); ++i) {
       if (regions[i] && access_[i] == access) {

@@ -1,4 +1,4 @@
-// A compiled module's kernels: their metadata in TVM's blob, their programs on each device, and their launches.
+// Kernels of a compiled module: their metadata, their programs on each device, and their launches.
 #pragma once
 #include <map>
 #include <memory>
@@ -13,7 +13,7 @@ namespace coexec {
 
 // Metadata that TVM stores for each kernel.
 struct FunctionInfo {
-  std::string name;  // may be empty: the key in the blob is the kernel's name
+  std::string name;  // may be empty: the key under which it is stored is the kernel's name
   std::vector<DType> arg_types;
   std::vector<std::string> launch_tags;  // blockIdx.x, threadIdx.y, ...
 };
@@ -25,9 +25,8 @@ struct Argument {
   void* address = nullptr;  // for handles; null if none was passed
 };
 
-// A kernel's arguments are addresses only. While this object lives, it gives the sizes of the tensors at these
-// addresses in the calling thread: several tensors may share one region, and a kernel depends only on those that it
-// uses.
+// Sizes of the tensors at the addresses that kernels launched by this thread get, while this object lives. Without them
+// an argument extends to the end of its region, so tensors that share a region would wait for each other.
 class ArgumentSizes {
  public:
   using Known = std::vector<std::pair<const void*, size_t>>;
@@ -42,7 +41,7 @@ class ArgumentSizes {
 
 class Kernel {
  public:
-  // Error for launch tags or argument types that OpenCL kernels cannot have.
+  // Error for launch tags that OpenCL kernels can't have.
   Kernel(const std::string& name, const FunctionInfo& info, std::string source);
   ~Kernel();
   Kernel(const Kernel&) = delete;
@@ -53,19 +52,19 @@ class Kernel {
   size_t n_args() const { return info.arg_types.size(); }
   size_t n_values() const { return info.arg_types.size() + info.launch_tags.size(); }
 
-  // `args` has n_args() entries, `extents` one number per launch tag. The kernel runs on the device of its buffers, in
-  // the calling thread's stream there; the function returns as soon as the driver has accepted it.
+  // Enqueues the kernel on the device of its buffers, in the calling thread's stream there. `args` has n_args()
+  // entries, `extents` one number per launch tag.
   void launch(const Argument* args, const int64_t* extents);
 
  private:
   struct Built {
     cl_program program = nullptr;
     cl_kernel kernel = nullptr;
-    std::mutex mu;  // setting arguments and enqueueing must not interleave between threads
+    std::mutex mu;  // held while arguments are set and the kernel is enqueued: clSetKernelArg is not thread-safe
   };
-  Built& built(Device& device);
+  Built& build_on(Device& device);
   void set_arguments(cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions);
-  // The launch itself; `work` is blockIdx.xyz and threadIdx.xyz, `global` their products, `begin_ns` 0 without a trace.
+  // `work`: blockIdx.xyz and threadIdx.xyz; `global`: their products; `begin_ns`: 0 without a trace.
   void enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
                const size_t* global, int64_t begin_ns);
   std::vector<RegionPtr> find_regions(const Argument* args) const;

@@ -12,7 +12,7 @@ bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
 }
 
-std::string without_comments(const std::string& s) {
+std::string strip_comments(const std::string& s) {
   std::string out;
   for (size_t i = 0; i < s.size(); ++i) {
     if (s.compare(i, 2, "//") == 0) {
@@ -51,7 +51,7 @@ size_t skip_space(const std::string& s, size_t i) {
   return i;
 }
 
-// Next position from `from` on at which `word` is a complete word, or npos.
+// First position from `from` at which `word` is a complete word, or npos.
 size_t find_word(const std::string& s, const std::string& word, size_t from) {
   for (size_t i = s.find(word, from); i != std::string::npos; i = s.find(word, i + 1)) {
     const bool left = i == 0 || !is_word(s[i - 1]);
@@ -115,8 +115,8 @@ std::string last_word(const std::string& s) {
   return word_before(s, end);
 }
 
-// Does the text after `i` (spaces skipped) assign to, increment or decrement the expression before it?
-bool assigned(const std::string& s, size_t i) {
+// Whether the text from `i` on (spaces skipped) assigns to, increments or decrements the expression before it.
+bool is_assigned(const std::string& s, size_t i) {
   i = skip_space(s, i);
   if (i < s.size() && s[i] == '.') {  // a vector's component: x.s0 = ...
     i = skip_space(s, i + 1);
@@ -134,8 +134,8 @@ bool assigned(const std::string& s, size_t i) {
   return i < s.size() && s[i] == '=' && s.compare(i, 2, "==") != 0;
 }
 
-// Does the text before `i` (spaces skipped) end with `text`?
-bool preceded_by(const std::string& s, size_t i, const std::string& text) {
+// Whether the text before `i` (spaces skipped) ends with `text`.
+bool is_preceded_by(const std::string& s, size_t i, const std::string& text) {
   while (i > 0 && std::isspace(static_cast<unsigned char>(s[i - 1]))) {
     --i;
   }
@@ -154,21 +154,22 @@ size_t enclosing(const std::string& s, size_t i) {
   return std::string::npos;
 }
 
-// Is an element subscript "[...]" at `open` a plain load?
+// Whether the subscript "[...]" at `open` is a load.
 bool subscript_loads(const std::string& s, size_t expression, size_t open) {
   const size_t close = closing(s, open);
-  return close != std::string::npos && !assigned(s, close) && !preceded_by(s, expression, "&") &&
-         !preceded_by(s, expression, "++") && !preceded_by(s, expression, "--");
+  return close != std::string::npos && !is_assigned(s, close) && !is_preceded_by(s, expression, "&") &&
+         !is_preceded_by(s, expression, "++") && !is_preceded_by(s, expression, "--");
 }
 
-// The three ways in which TVM loads: p[i];  ((__global T*)(p + i))[j];  vloadN(i, p + j).
+// Whether the pointer at `at` is used in one of TVM's three forms of a load: p[i];  ((__global T*)(p + i))[j];
+// vloadN(i, p + j).
 bool occurrence_loads(const std::string& s, size_t at, const std::string& name) {
-  const size_t behind = skip_space(s, at + name.size());
-  if (behind < s.size() && s[behind] == '[') {
-    return subscript_loads(s, at, behind);
+  const size_t after = skip_space(s, at + name.size());
+  if (after < s.size() && s[after] == '[') {
+    return subscript_loads(s, at, after);
   }
   const size_t open = enclosing(s, at);
-  if (open == std::string::npos || s[open] != '(' || !(behind < s.size() && (s[behind] == '+' || s[behind] == ')'))) {
+  if (open == std::string::npos || s[open] != '(' || !(after < s.size() && (s[after] == '+' || s[after] == ')'))) {
     return false;
   }
   const size_t close = closing(s, open);
@@ -180,7 +181,7 @@ bool occurrence_loads(const std::string& s, size_t at, const std::string& name) 
     return true;
   }
   // "(p + i)" directly after a cast "(__global T*)", both in one bracket that is subscripted.
-  if (!callee.empty() || !preceded_by(s, open, ")") || skip_space(s, open + 1) != at) {
+  if (!callee.empty() || !is_preceded_by(s, open, ")") || skip_space(s, open + 1) != at) {
     return false;
   }
   const size_t cast = enclosing(s, s.rfind(')', open - 1));
@@ -209,7 +210,7 @@ bool only_loads(const std::string& body, const std::string& name) {
 }
 
 // Removes the lines "__kernel void name(...);".
-std::string without_declarations(const std::string& s) {
+std::string strip_declarations(const std::string& s) {
   std::string out;
   for (size_t begin = 0; begin < s.size();) {
     size_t end = s.find('\n', begin);
@@ -239,7 +240,7 @@ std::map<std::string, std::string> split_kernels(const std::string& source) {
     }
     at = source.find(kMark, end);
     const std::string name = last_word(source.substr(begin, end - begin));
-    parts[name] = head + without_declarations(source.substr(end + 1, at == std::string::npos ? at : at - end - 1));
+    parts[name] = head + strip_declarations(source.substr(end + 1, at == std::string::npos ? at : at - end - 1));
   }
   return parts;
 }
@@ -247,7 +248,7 @@ std::map<std::string, std::string> split_kernels(const std::string& source) {
 std::vector<Access> parameter_access(const std::string& source, const std::string& name, size_t n_args) {
   std::vector<Access> access(n_args, Access::kWrite);
   std::string parameters, body;
-  if (!find_definition(without_comments(source), name, &parameters, &body)) {
+  if (!find_definition(strip_comments(source), name, &parameters, &body)) {
     return access;
   }
   const std::vector<std::string> list = split_top(parameters, ',');
@@ -262,7 +263,7 @@ std::vector<Access> parameter_access(const std::string& source, const std::strin
   return access;
 }
 
-std::string without_bool_parameters(const std::string& source) {
+std::string replace_bool_parameters(const std::string& source) {
   std::string out = source;
   for (size_t i = find_word(out, "__kernel", 0); i != std::string::npos; i = find_word(out, "__kernel", i + 1)) {
     const size_t open = out.find('(', i);

@@ -39,7 +39,7 @@ std::string digest_bytes(const std::string& data) {
 
 }  // namespace
 
-// magic, 64 characters of key, 8 bytes of length, 32 bytes of the payload's hash, payload
+// Format: magic, 64 characters of key, 8 bytes of length, 32 bytes of the payload's hash, payload.
 Found read(const std::string& path, const std::string& key, std::string* binary) {
   std::ifstream in(path, std::ios::binary);
   if (!in) {
@@ -135,7 +135,7 @@ constexpr size_t kLogLimit = 4000;
 std::string build_log(cl_program program, cl_device_id device) {
   size_t n = 0;
   if (cl().GetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, 0, nullptr, &n) != CL_SUCCESS || n == 0) {
-    return "(the driver gives no build log)";
+    return "(the driver provides no build log)";
   }
   std::string log(n, '\0');
   cl().GetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, n, &log[0], nullptr);
@@ -194,8 +194,7 @@ std::string binary_of(cl_program program) {
 
 namespace {
 
-// pocl has its own cache on disk, and when it is asked for a binary it compiles the kernel again, for any work-group
-// size.
+// pocl has its own cache on disk, and compiles the kernel again, for any work-group size, when its binary is requested.
 bool has_own_cache(const Device& d) {
   return d.info.platform_name == "Portable Computing Language";
 }

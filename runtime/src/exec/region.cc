@@ -22,7 +22,7 @@ size_t page_bytes() {
   return n;
 }
 
-std::string what_alloc(const Device& d, size_t bytes) {
+std::string describe_allocation(const Device& d, size_t bytes) {
   return "allocating " + std::to_string(bytes) + " bytes on " + d.text() + " (memory mode " + d.memory_name() +
          ", largest allocation " + std::to_string(d.info.max_alloc_bytes) + " bytes)";
 }
@@ -37,21 +37,21 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
   switch (mode) {
     case MemoryMode::kFineSvm:
     case MemoryMode::kCoarseSvm: {
-      // OpenCL allows no alignment beyond its largest type (long16).
+      // OpenCL's largest alignment is that of its largest type (long16).
       const cl_uint align = static_cast<cl_uint>(std::min<size_t>(std::max<size_t>(alignment, 64), 128));
       const cl_bitfield fine = mode == MemoryMode::kFineSvm ? cl_bitfield{CL_MEM_SVM_FINE_GRAIN_BUFFER} : 0;
       base = static_cast<char*>(cl().SVMAlloc(d.context(), CL_MEM_READ_WRITE | fine, bytes, align));
       if (!base) {
-        raise(-4, what_alloc(d, bytes));
+        raise(-4, describe_allocation(d, bytes));
       }
       break;
     }
     case MemoryMode::kHostPtr: {
-      // Whole pages: drivers copy instead of sharing if address or size is not aligned.
+      // Drivers copy instead of sharing unless address and size are multiples of the page size.
       reserved_ = round_up(bytes, page_bytes());
       void* p = nullptr;
       if (posix_memalign(&p, page_bytes(), reserved_) != 0) {
-        raise(-6, what_alloc(d, bytes));
+        raise(-6, describe_allocation(d, bytes));
       }
       base = static_cast<char*>(p);
       mem = cl().CreateBuffer(d.context(), CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, reserved_, p, &code);
@@ -69,19 +69,18 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
   }
   if (code != CL_SUCCESS) {
     release();
-    raise(code, what_alloc(d, bytes));
+    raise(code, describe_allocation(d, bytes));
   }
-  Stats::get().allocated(static_cast<int64_t>(bytes));
+  Stats::get().count_allocation(static_cast<int64_t>(bytes));
 }
 
 Region::~Region() {
-  // The driver keeps a cl_mem until its commands have ended; memory freed by free() or clSVMFree has no such
-  // protection.
+  // The driver keeps a cl_mem until its commands have ended, but not memory freed by free() or clSVMFree.
   if (mode != MemoryMode::kBuffer) {
     drain();
   }
   release();
-  Stats::get().allocated(-static_cast<int64_t>(bytes));
+  Stats::get().count_allocation(-static_cast<int64_t>(bytes));
 }
 
 void Region::release() noexcept {
@@ -109,18 +108,20 @@ void Region::release() noexcept {
 
 void Region::order(Access access, const Queue* queue, WaitList* list, size_t offset, size_t n) const {
   const size_t end = end_of(offset, n);
-  // A range whose write failed must not be read. A kernel that writes may also read, but once the failure has been
-  // reported, the next run starts afresh.
-  const Heed read = laid_out ? Heed::kUntold : Heed::kAll;
-  const Heed heed = access == Access::kRead ? read : access == Access::kWrite ? std::min(read, Heed::kNews) : Heed::kNone;
+  // A range whose write failed must not be read. A kernel that writes may read as well, but may overwrite the range
+  // once the failure has been reported.
+  const FailureFilter read = planned ? FailureFilter::kUnreported : FailureFilter::kAll;
+  const FailureFilter filter = access == Access::kRead    ? read
+                               : access == Access::kWrite ? std::min(read, FailureFilter::kUnreportedHere)
+                                                          : FailureFilter::kNone;
   for (const Write& w : writes_) {
     if (w.begin < end && offset < w.end) {
-      list->add(w.event, queue, heed);
+      list->add(w.event, queue, filter);
     }
   }
   if (access != Access::kRead) {
     for (const Event& e : readers_) {
-      list->add(e, queue, Heed::kNone);
+      list->add(e, queue, FailureFilter::kNone);
     }
   }
 }
@@ -131,7 +132,7 @@ void Region::record(Access access, const Event& event, size_t offset, size_t n) 
     if (end == offset) {
       return;
     }
-    cut_out(offset, end);
+    remove_range(offset, end);
     writes_.push_back({offset, end, event});
     if (offset == 0 && end >= bytes) {
       readers_.clear();
@@ -147,7 +148,7 @@ void Region::record(Access access, const Event& event, size_t offset, size_t n) 
   readers_.push_back(event);
 }
 
-void Region::cut_out(size_t begin, size_t end) {
+void Region::remove_range(size_t begin, size_t end) {
   for (size_t i = 0; i < writes_.size();) {
     const Write w = writes_[i];
     if (w.end <= begin || w.begin >= end) {
@@ -165,8 +166,8 @@ void Region::cut_out(size_t begin, size_t end) {
   }
 }
 
-void Region::written_by_host(size_t offset, size_t n) {
-  cut_out(offset, end_of(offset, n));
+void Region::record_host_write(size_t offset, size_t n) {
+  remove_range(offset, end_of(offset, n));
 }
 
 cl_mem Region::mem_at(size_t offset) {
@@ -180,8 +181,8 @@ cl_mem Region::mem_at(size_t offset) {
     sub = cl().CreateSubBuffer(mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
     if (code != CL_SUCCESS) {
       sub_.erase(offset);
-      raise(code, "passing a view that begins " + std::to_string(offset) + " bytes into a buffer of " + device.text() +
-                      " to a kernel (views must begin at multiples of " + std::to_string(device.info.base_align_bytes) +
+      raise(code, "creating a sub-buffer at byte offset " + std::to_string(offset) + " of a buffer of " +
+                      device.text() + " (offsets must be multiples of " + std::to_string(device.info.base_align_bytes) +
                       " bytes)");
     }
   }
@@ -198,16 +199,16 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
         cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
     check(code, [&] { return "mapping host-pointer memory of " + device.text() + " (clEnqueueMapBuffer)"; });
     if (p != address) {
-      *ready = device.submitted(queue, raw, kMapLabel);
+      *ready = device.track(queue, raw, kMapLabel);
       (*ready)->wait();
       unmap_at(queue, static_cast<char*>(p));
-      throw Error(device.text() + " maps host-pointer memory at another address: use TVM_COEXEC_OPENCL_MEMORY=buffer");
+      throw Error(device.text() + " maps host-pointer memory to another address: set TVM_COEXEC_OPENCL_MEMORY=buffer");
     }
   } else {
     check(cl().EnqueueSVMMap(queue.handle, kAsync, flags, address, n, after.size(), after.data(), &raw),
           [&] { return "mapping shared virtual memory of " + device.text() + " (clEnqueueSVMMap)"; });
   }
-  *ready = device.submitted(queue, raw, kMapLabel, after.needs());
+  *ready = device.track(queue, raw, kMapLabel, after.needs());
   return address;
 }
 
@@ -220,10 +221,10 @@ Event Region::unmap_at(Queue& queue, char* address) {
     check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw),
           [&] { return "unmapping shared virtual memory of " + device.text() + " (clEnqueueSVMUnmap)"; });
   }
-  return device.submitted(queue, raw, kUnmapLabel);
+  return device.track(queue, raw, kUnmapLabel);
 }
 
-bool Region::host_mapped(size_t offset, size_t n, bool to_write) const {
+bool Region::is_host_mapped(size_t offset, size_t n, bool to_write) const {
   auto it = mapped_.upper_bound(offset);
   if (it == mapped_.begin()) {
     return false;
@@ -234,10 +235,10 @@ bool Region::host_mapped(size_t offset, size_t n, bool to_write) const {
 
 void Region::map_for_host(size_t offset, size_t n, bool to_write) {
   if (to_write || mapped_.count(offset)) {
-    unmap(device.transfer(), Access::kWrite);  // at most one mapping of the same memory at a time
+    unmap(device.transfer(), Access::kWrite);  // memory is mapped at most once
   }
   WaitList after;
-  order(Access::kRead, &device.transfer(), &after, offset, n);  // the host may read the content
+  order(Access::kRead, &device.transfer(), &after, offset, n);  // a host that writes may also read
   if (to_write) {
     order(Access::kWrite, &device.transfer(), &after, offset, n);
   }
@@ -247,7 +248,7 @@ void Region::map_for_host(size_t offset, size_t n, bool to_write) {
   record(to_write ? Access::kWrite : Access::kRead, ready, offset, n);
   try {
     ready->wait();
-  } catch (const Error&) {  // the host does not have it
+  } catch (const Error&) {
     mapped_.erase(offset);
     unmap_quietly(base + offset);
     throw;
@@ -267,7 +268,7 @@ void Region::unmap(Queue& queue, Access access) {
       ++m;
       continue;
     }
-    // one that fails stays on the list
+    // if this throws, the mapping stays in the table
     const Event done = unmap_at(queue, base + m->first);
     record(m->second.to_write ? Access::kWrite : Access::kRead, done, m->first, m->second.bytes);
     m = mapped_.erase(m);
@@ -275,7 +276,7 @@ void Region::unmap(Queue& queue, Access access) {
 }
 
 void Region::end_run() noexcept {
-  if (!laid_out) {
+  if (!planned) {
     return;
   }
   try {
@@ -283,7 +284,7 @@ void Region::end_run() noexcept {
     cl().Finish(device.transfer().handle);
     for (const Write& w : writes_) {
       if (const auto failure = w.event->failure()) {
-        failure->tell();
+        failure->report();
       }
     }
   } catch (const std::exception&) {
@@ -310,7 +311,7 @@ void Region::drain() noexcept {
 
 namespace {
 
-// A region is registered by its address as long as anything uses it: views may outlive the allocated array.
+// A region is registered by its address as long as it has an owner: views may outlive the array that was allocated.
 struct Table {
   struct Row {
     std::weak_ptr<Region> region;
@@ -326,8 +327,8 @@ Table& table() {
   return t;
 }
 
-// The address may be reused as soon as the region is destroyed, so its entry is removed first.
-void forget(Region* region) noexcept {
+// Removes the entry before the region is destroyed, because then its address may be reused.
+void unregister(Region* region) noexcept {
   {
     Table& t = table();
     std::unique_lock<std::shared_mutex> lock(t.mu);
@@ -339,7 +340,7 @@ void forget(Region* region) noexcept {
 }  // namespace
 
 RegionPtr allocate_region(Device& device, size_t bytes, size_t alignment) {
-  const RegionPtr region(new Region(device, bytes, alignment), forget);
+  const RegionPtr region(new Region(device, bytes, alignment), unregister);
   Table& t = table();
   std::unique_lock<std::shared_mutex> lock(t.mu);
   t.by_base[region->base] = {region, region->base + region->bytes, region};
@@ -355,7 +356,7 @@ RegionPtr find_region(const void* address) {
     return nullptr;
   }
   --it;
-  // Dropping the last reference takes the lock, so no reference may be dropped here.
+  // Releasing the last reference takes the lock, so none may be released here.
   return p < it->second.end ? it->second.region.lock() : nullptr;
 }
 

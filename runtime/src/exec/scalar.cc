@@ -9,8 +9,8 @@
 namespace coexec {
 namespace {
 
-// Rounds to a binary float with `fraction` explicit bits and exponents [min_exp, max_exp] (unbiased, of 1.x), directly
-// from double: going through float first would round twice.
+// Rounds to a binary float with `fraction` explicit bits and exponents [min_exp, max_exp] (unbiased, of 1.x). Rounding
+// to float first would round twice.
 uint16_t to_narrow(double value, int fraction, int min_exp, int max_exp) {
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   const uint16_t infinity = static_cast<uint16_t>((max_exp - min_exp + 2) << fraction);
@@ -29,7 +29,7 @@ uint16_t to_narrow(double value, int fraction, int min_exp, int max_exp) {
   const int e = std::fmax(exponent - 1, min_exp);
   // In units of the last place; nearbyint rounds ties to even in the default rounding mode.
   const uint32_t units = static_cast<uint32_t>(std::nearbyint(std::ldexp(magnitude, fraction - e)));
-  // Subnormals have units < 2^fraction; a carry out of the fraction runs into the exponent by itself.
+  // Subnormals have units < 2^fraction; a carry out of the fraction increments the exponent.
   const uint32_t bits = (static_cast<uint32_t>(e - min_exp) << fraction) + units;
   return sign | (e > max_exp || bits >= infinity ? infinity : static_cast<uint16_t>(bits));
 }
@@ -62,7 +62,7 @@ DType parse_dtype(const std::string& text) {
       }
     }
   }
-  throw Error("'" + text + "' is no type of a kernel argument");
+  throw Error("'" + text + "' is not a type of kernel arguments: use handle, bool, or a type such as int32 or float16");
 }
 
 uint16_t to_half(double value) {
@@ -89,7 +89,7 @@ Scalar pack_scalar(DType type, bool is_float, int64_t i, double f) {
       return type.bits == 16 ? pack(to_bfloat16(real)) : Scalar{};
     case DTypeCode::kInt:
     case DTypeCode::kUInt:
-      // Two's complement: the low bytes are right for both. A bool (one bit) is passed as a byte.
+      // Two's complement: the low bytes are the same for both. A bool (one bit) is passed as a byte.
       return type.bits == 1    ? pack(static_cast<uint8_t>(integer != 0))
              : type.bits == 8  ? pack(static_cast<uint8_t>(integer))
              : type.bits == 16 ? pack(static_cast<uint16_t>(integer))

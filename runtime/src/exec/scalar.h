@@ -1,4 +1,4 @@
-// Scalar kernel arguments: TVM passes every one as int64 or double, the kernel expects its own width.
+// Scalar kernel arguments: TVM passes them as int64 or double, and kernels expect the width of their parameter.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,10 +19,10 @@ DType parse_dtype(const std::string& text);
 
 struct Scalar {
   alignas(8) unsigned char bytes[8];
-  size_t size;  // 0: the type cannot be passed
+  size_t size;  // 0: kernels can't take the type
 };
 
-// `is_float` tells which of the two values was passed; either kind is accepted for either type.
+// `is_float` states which of the two values was passed; both are accepted for every type.
 Scalar pack_scalar(DType type, bool is_float, int64_t i, double f);
 
 // IEEE half and bfloat16, rounded to nearest even; overflow becomes infinity, NaN stays NaN.

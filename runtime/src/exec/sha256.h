@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4): names and checks the entries of the program cache.
+// SHA-256 (FIPS 180-4), for names and checksums of the program cache.
 #pragma once
 #include <array>
 #include <cstddef>

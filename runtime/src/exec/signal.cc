@@ -18,10 +18,10 @@ using Clock = std::chrono::steady_clock;
 constexpr WaitMethod kMethods[] = {WaitMethod::kEvent, WaitMethod::kPoll, WaitMethod::kFlag};
 constexpr int kRuns = 15, kWarmUp = 3;
 constexpr int64_t kBusySteps = 60000;  // about a tenth of a millisecond
-// After this time the host sleeps: a late wake-up is negligible for such a long kernel, and other threads may use the
+// After this time the host sleeps: for so long a kernel a late wake-up is negligible, and other threads can use the
 // core.
 constexpr std::chrono::milliseconds kSpin{20};
-constexpr int kLooksBetween = 64;  // polls of the flag per check of the clock and the event
+constexpr int kPollsPerCheck = 64;  // polls between checks of the clock and the event
 
 const char* const kSource = R"(
 __kernel void coexec_signal(__global int* flag, int number) {
@@ -50,7 +50,7 @@ void pause() {
 
 }  // namespace
 
-// The flag is an increasing number (with wrap-around) in its own region.
+// The flag is a number in its own region that increases, with wrap-around.
 struct Signals::Flag {
   explicit Flag(Device& device)
       : region(allocate_region(device, 64, 64)),
@@ -62,7 +62,7 @@ struct Signals::Flag {
     }
   }
   // Whether the flag has reached `number`; if so, everything written before it is visible.
-  bool reached(uint32_t number) const {
+  bool has_reached(uint32_t number) const {
     const uint32_t now = *reinterpret_cast<volatile const uint32_t*>(region->base);
     std::atomic_thread_fence(std::memory_order_acquire);
     return static_cast<int32_t>(now - number) >= 0;
@@ -80,7 +80,7 @@ struct Signals::Flag {
 };
 
 Signals& Signals::of(Device& device) {
-  // Lives as long as the devices. Never resized after the first use, hence no lock.
+  // Never destroyed or resized, as the list of devices; hence no lock.
   static std::vector<Signals>& all = *new std::vector<Signals>(Workspace::get().size());
   Signals& s = all[device.id];
   std::lock_guard<std::mutex> lock(s.mu_);
@@ -105,7 +105,7 @@ WaitMethod Signals::method() {
   if (method_ == WaitMethod::kAuto) {
     std::lock_guard<std::mutex> lock(measuring_);
     if (method_ == WaitMethod::kAuto) {
-      run_unconfined([&] { measure(); });  // TVM pins its main thread to one core, perhaps the device's
+      run_unconfined([&] { measure(); });  // TVM pins its main thread to one core, which the device may use
     }
   }
   return method_;
@@ -115,13 +115,13 @@ void Signals::measure() {
   const WaitMethod wanted = Workspace::get().options().wait;
   if (wanted != WaitMethod::kAuto && !works(wanted)) {
     throw Error("TVM_COEXEC_OPENCL_WAIT=" + std::string(wait_method_name(wanted)) + " is not possible on " +
-                device_->text() + ": it needs fine-grained shared memory with atomics; leave it out, or use poll");
+                device_->text() + ", which has no fine-grained shared memory with atomics: use auto, event or poll");
   }
   std::vector<double> seconds[4];
   for (int run = -kWarmUp; run < kRuns; ++run) {
-    for (WaitMethod m : kMethods) {  // in turns, so that other load on the machine affects all methods alike
+    for (WaitMethod m : kMethods) {  // interleaved, so that other load on the machine affects all methods alike
       if (works(m)) {
-        const double s = seconds_until_noticed(m);
+        const double s = measure_wait_seconds(m);
         if (run >= 0) {
           seconds[static_cast<int>(m)].push_back(s);
         }
@@ -136,7 +136,7 @@ void Signals::measure() {
     }
     std::nth_element(found.begin(), found.begin() + kRuns / 2, found.end());
     seconds_[static_cast<int>(m)] = found[kRuns / 2];
-    // Differences must exceed the noise of the measurement: choose the simplest method that is close to the fastest.
+    // Prefer the simpler method unless the difference exceeds the noise of the measurement.
     if (found[kRuns / 2] < 0.95 * seconds_[static_cast<int>(best)]) {
       best = m;
     }
@@ -144,7 +144,7 @@ void Signals::measure() {
   method_ = wanted == WaitMethod::kAuto ? best : wanted;
 }
 
-double Signals::seconds_until_noticed(WaitMethod method) {
+double Signals::measure_wait_seconds(WaitMethod method) {
   Flag& f = flag();
   device_->sync(nullptr);
   const auto begin = Clock::now();
@@ -152,12 +152,12 @@ double Signals::seconds_until_noticed(WaitMethod method) {
   const Event event = device_->current().last();
   const auto launched = Clock::now();
   if (method == WaitMethod::kFlag) {
-    set_flag_behind(event);
+    enqueue_flag_after(event);
   }
-  // The host's work to enqueue the flag is not part of the wait, but costs the same, so it is added.
-  const auto paid = Clock::now() - launched;
+  // The host's time to enqueue the flag overlaps with the kernel here, but not in a run that is bound by the host.
+  const auto enqueueing = Clock::now() - launched;
   wait_by(method, event);
-  return std::chrono::duration<double>(Clock::now() - begin + paid).count();
+  return std::chrono::duration<double>(Clock::now() - begin + enqueueing).count();
 }
 
 std::string Signals::measured_json() {
@@ -183,11 +183,11 @@ void Signals::signal(Region& region, size_t offset, size_t n) {
     region.order(Access::kRead, nullptr, &writers, offset, n);
   }
   for (const Event& e : writers.events()) {
-    set_flag_behind(e);
+    enqueue_flag_after(e);
   }
 }
 
-void Signals::set_flag_behind(const Event& event) {
+void Signals::enqueue_flag_after(const Event& event) {
   Flag& f = flag();
   std::lock_guard<std::mutex> lock(mu_);
   // Numbers are ordered only within one queue.
@@ -203,21 +203,21 @@ void Signals::wait(const Event& event) {
   wait_by(method_, event);
 }
 
-bool Signals::ended(WaitMethod method, const Event& event, uint32_t number) const {
-  return method == WaitMethod::kFlag && number ? flag_.load()->reached(number) : event->ended();
+bool Signals::has_ended(WaitMethod method, const Event& event, uint32_t number) const {
+  return method == WaitMethod::kFlag && number ? flag_.load()->has_reached(number) : event->has_ended();
 }
 
 void Signals::wait_by(WaitMethod method, const Event& event) {
   if (method == WaitMethod::kPoll || method == WaitMethod::kFlag) {
     const uint32_t number = event->signal;
     const auto until = Clock::now() + kSpin;
-    for (int look = 1; !ended(method, event, number); ++look) {
+    for (int polls = 1; !has_ended(method, event, number); ++polls) {
       pause();
-      if (look % kLooksBetween == 0 && (event->ended() || Clock::now() > until)) {
+      if (polls % kPollsPerCheck == 0 && (event->has_ended() || Clock::now() > until)) {
         break;
       }
     }
-    if (ended(method, event, number) && event->status() >= 0 && !event->failure_so_far() && !event->failure()) {
+    if (has_ended(method, event, number) && event->status() >= 0 && !event->failure_so_far() && !event->failure()) {
       return;
     }
   }

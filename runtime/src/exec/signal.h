@@ -1,4 +1,4 @@
-// Waits for a kernel with the least delay that the device allows, in memory that both sides share.
+// Waits for kernels that write shared memory, by the method with the shortest delay on the device.
 #pragma once
 #include <atomic>
 #include <mutex>
@@ -12,26 +12,26 @@ class Signals {
  public:
   static Signals& of(Device& device);
 
-  // The wait method of this device: the user's choice, by default the fastest one as measured at the first call.
+  // The wait method of this device: the user's, or else the fastest one, which the first call measures.
   WaitMethod method();
-  // Seconds from a short kernel's launch until the host has noticed its end, including the host's extra work, by every
-  // method that works on this device; the median of several runs. JSON: {"method": ..., "event": s, "poll": s, "flag":
-  // s}.
+  // Median seconds from the launch of a short kernel until the host has noticed its end, including the host's
+  // additional work, by each method that works on this device. JSON: {"method": ..., "event": s, "poll": s, "flag": s}.
   std::string measured_json();
 
-  // Enqueues the setting of the flag after all commands that wrote `n` bytes at `offset` so far; no-op without flags.
+  // Enqueues a kernel that sets the flag after the commands that have written `n` bytes at `offset`; no-op without
+  // flags.
   void signal(Region& region, size_t offset, size_t n);
-  // Waits for a command; throws an Error that names it if it failed.
+  // Waits for a command; Error that names it if it failed.
   void wait(const Event& event);
 
  private:
   struct Flag;
   bool works(WaitMethod method) const;
-  double seconds_until_noticed(WaitMethod method);
+  double measure_wait_seconds(WaitMethod method);
   void measure();
-  void set_flag_behind(const Event& event);
+  void enqueue_flag_after(const Event& event);
   void wait_by(WaitMethod method, const Event& event);
-  bool ended(WaitMethod method, const Event& event, uint32_t number) const;
+  bool has_ended(WaitMethod method, const Event& event, uint32_t number) const;
   Flag& flag();
 
   Device* device_ = nullptr;

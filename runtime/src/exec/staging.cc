@@ -5,12 +5,12 @@
 namespace coexec {
 namespace {
 
-constexpr size_t kKeepBytes = 64u << 20;  // of free blocks; more than that is returned to the system
+constexpr size_t kKeepBytes = 64u << 20;  // of free blocks; the rest is returned to the system
 
 }  // namespace
 
 Staging& Staging::of(const Device& device) {
-  // Lives as long as the devices. Never resized after the first use, hence no lock.
+  // Never destroyed or resized, as the list of devices; hence no lock.
   static std::vector<Staging>& all = *new std::vector<Staging>(Workspace::get().size());
   return all[device.id];
 }
@@ -37,7 +37,7 @@ Staging::Block Staging::take(size_t bytes) {
   return block;
 }
 
-void Staging::in_flight(Block block, Event done) {
+void Staging::hold(Block block, Event done) {
   std::lock_guard<std::mutex> lock(mu_);
   busy_bytes_ += block.capacity;
   busy_.emplace_back(std::move(block), std::move(done));
@@ -45,7 +45,7 @@ void Staging::in_flight(Block block, Event done) {
 
 void Staging::reap() {
   for (auto& entry : busy_) {
-    if (!entry.second->ended()) {
+    if (!entry.second->has_ended()) {
       continue;
     }
     busy_bytes_ -= entry.first.capacity;

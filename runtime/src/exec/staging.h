@@ -1,4 +1,4 @@
-// Host memory for uploads that wait for the device.
+// Host memory for the bytes of uploads that wait for the device.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -17,10 +17,10 @@ class Staging {
 
   static Staging& of(const Device& device);
 
-  // A block of at least `bytes`, or an empty one if too much is in flight (then the caller waits).
+  // A block of at least `bytes`; an empty one if the blocks in use would exceed the limit (then the caller waits).
   Block take(size_t bytes);
-  // The block is in use until `done` has ended.
-  void in_flight(Block block, Event done);
+  // Keeps the block in use until `done` has ended.
+  void hold(Block block, Event done);
 
  private:
   void reap();

@@ -7,7 +7,7 @@ Stats& Stats::get() {
   return s;
 }
 
-void Stats::allocated(int64_t bytes) {
+void Stats::count_allocation(int64_t bytes) {
   allocations += bytes > 0;
   const int64_t live = live_bytes += bytes;
   int64_t peak = peak_bytes;

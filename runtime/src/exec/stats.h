@@ -1,4 +1,4 @@
-// Counters for tests, reports and the search for unexpected copies.
+// Counters, for tests and reports.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace coexec {
 struct Stats {
   std::atomic<uint64_t> launches{0};
   std::atomic<uint64_t> uploads{0}, upload_bytes{0};
-  std::atomic<uint64_t> uploads_staged{0};  // uploads through a staging copy, because a command was running
+  std::atomic<uint64_t> uploads_staged{0};  // through staging memory, because a command was running
   std::atomic<uint64_t> downloads{0}, download_bytes{0};
   std::atomic<uint64_t> device_copies{0}, device_copy_bytes{0};
   std::atomic<uint64_t> copies_elided{0};  // source and destination were the same memory
@@ -17,7 +17,7 @@ struct Stats {
   std::atomic<int64_t> allocations{0}, live_bytes{0}, peak_bytes{0};
 
   static Stats& get();
-  void allocated(int64_t bytes);  // negative: freed
+  void count_allocation(int64_t bytes);  // negative: freed
   std::string json() const;
   void reset();  // all counters except those of live memory
 };

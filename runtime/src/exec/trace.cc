@@ -30,13 +30,13 @@ int64_t time_of(const Event& e, cl_uint what) {
   return ns;
 }
 
-// Minimal commands, while nothing else runs.
+// Enqueues minimal commands on the idle device.
 ClockBounds measure_clock(Device& device) {
-  static const auto label = std::make_shared<const std::string>("a look at the device's clock");
+  static const auto label = std::make_shared<const std::string>("a measurement of the device's clock");
   cl_int code = CL_SUCCESS;
   const cl_uint four_bytes = 0;
   cl_mem mem = cl().CreateBuffer(device.context(), CL_MEM_READ_WRITE, sizeof four_bytes, nullptr, &code);
-  check(code, [&] { return "making a buffer to look at the clock of " + device.text(); });
+  check(code, [&] { return "allocating a buffer to measure the clock of " + device.text(); });
   ClockBounds bounds;
   try {
     for (int i = 0; i < kSamples; ++i) {
@@ -44,8 +44,8 @@ ClockBounds measure_clock(Device& device) {
       const int64_t before = host_ns();
       check(cl().EnqueueWriteBuffer(device.transfer().handle, mem, kAsync, 0, sizeof four_bytes, &four_bytes, 0,
                                     nullptr, &raw),
-            [&] { return "looking at the clock of " + device.text(); });
-      const Event e = device.submitted(device.transfer(), raw, label);
+            [&] { return "measuring the clock of " + device.text(); });
+      const Event e = device.track(device.transfer(), raw, label);
       e->wait();
       const int64_t after = host_ns();
       bounds.add(before, time_of(e, CL_PROFILING_COMMAND_QUEUED), time_of(e, CL_PROFILING_COMMAND_END), after);
@@ -71,7 +71,7 @@ std::vector<Device*> all_devices() {
 }  // namespace
 
 const char* span_name(SpanKind kind) {
-  static const char* const names[] = {"call", "launch", "upload", "download", "device copy", "hand-over", "wait"};
+  static const char* const names[] = {"call", "launch", "upload", "download", "device copy", "elided copy", "wait"};
   return names[static_cast<size_t>(kind)];
 }
 
@@ -104,7 +104,7 @@ void Trace::add(Span span) {
   }
 }
 
-std::deque<Span> Trace::taken(size_t* dropped) {
+std::deque<Span> Trace::take_spans(size_t* dropped) {
   std::deque<Span> spans;
   std::lock_guard<std::mutex> lock(mu_);
   spans.swap(spans_);
@@ -115,7 +115,7 @@ std::deque<Span> Trace::taken(size_t* dropped) {
 
 void Trace::start() {
   if (on()) {
-    throw Error("a run is being traced already: trace one after the other");
+    throw Error("a trace is already being recorded: finish it before starting another one");
   }
   try {
     for (Device* d : all_devices()) {
@@ -128,7 +128,7 @@ void Trace::start() {
     throw;
   }
   size_t dropped = 0;
-  taken(&dropped);
+  take_spans(&dropped);
   on_ = true;
 }
 
@@ -162,7 +162,7 @@ std::string Trace::take() {
               ", \"uncertainty_ns\": " + std::to_string(map.uncertainty_ns()) + "}";
   }
   size_t dropped = 0;
-  std::deque<Span> spans = taken(&dropped);
+  std::deque<Span> spans = take_spans(&dropped);
   std::map<std::string, size_t> indices;
   std::string names, rows;
   for (const Span& s : spans) {
@@ -175,7 +175,7 @@ std::string Trace::take() {
       }
     }
     const auto map = maps.find(s.device);
-    // An earlier stream has no profiling queue, and a failed command has no times.
+    // Commands that failed, and those of queues without profiling, have no times.
     if (s.event && map != maps.end() && read_time(s.event, CL_PROFILING_COMMAND_START, &from) == CL_SUCCESS &&
         read_time(s.event, CL_PROFILING_COMMAND_END, &to) == CL_SUCCESS) {
       from = map->second.host_ns(from);
@@ -197,13 +197,13 @@ std::string Trace::take() {
 std::string Trace::take_kernels() {
   size_t dropped = 0;
   std::string out;
-  for (const Span& s : taken(&dropped)) {
+  for (const Span& s : take_spans(&dropped)) {
     if (s.kind != SpanKind::kLaunch) {
       continue;
     }
     try {
       s.event->wait();
-    } catch (const Error&) {  // it has no times; the reader of its result gets the error
+    } catch (const Error&) {  // it has no times; the caller that reads its result gets the error
       continue;
     }
     out += std::string(out.empty() ? "" : ", ") + "{\"name\": " + json_string(*s.name) +

@@ -1,5 +1,5 @@
-// Records calls of compiled functions, launches, copies and waits with their times. While it is off it costs one load
-// of a flag.
+// Records calls of compiled functions, launches, copies and waits with their times. Switched off, it costs one load of
+// a flag.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -16,22 +16,22 @@ namespace coexec {
 
 enum class SpanKind : uint8_t {
   kCall,        // a compiled function, called by an executor
-  kLaunch,      // the host submits a kernel to the driver
+  kLaunch,      // the host enqueues a kernel
   kUpload,      // host memory to device memory
-  kDownload,    // device memory to host memory, without the time in which it waits for the kernel that writes it
+  kDownload,    // device memory to host memory, without the wait for the kernel that writes it
   kDeviceCopy,  // within the device
-  kHandOver,    // memory that both devices share: no bytes move
+  kElidedCopy,  // between arrays that share memory: no bytes move
   kWait,        // the host waits for a command of the device
 };
 const char* span_name(SpanKind kind);
 
-int64_t host_ns();  // CLOCK_MONOTONIC, which is Python's time.monotonic_ns, too
+int64_t host_ns();  // CLOCK_MONOTONIC, as Python's time.monotonic_ns
 
 struct Span {
   SpanKind kind;
   int32_t device;  // opencl(id); -1: none
   int64_t begin_ns, end_ns;
-  uint64_t bytes = 0;                         // of a copy; if it had to wait, its last span has all bytes
+  uint64_t bytes = 0;                         // of a copy; all in the last span of a copy that had to wait
   std::shared_ptr<const std::string> name{};  // of the kernel or function
   Event event{};                              // the device's command; has times on profiling queues
   int32_t node = -1;                          // index of the traced module's running function
@@ -43,14 +43,14 @@ class Trace {
   static Trace& get();
   static bool on() { return on_.load(std::memory_order_relaxed); }
 
-  // Discards earlier records, measures the devices' clocks, and switches their profiling on. Call it while nothing
-  // runs. Error if a trace is being recorded already.
+  // Discards earlier records, measures the devices' clocks, and switches on their profiling. The devices must be idle.
+  // Error if a trace is already being recorded.
   void start();
   // Ends the recording and restores the state of profiling. JSON: {"dropped": n, "clocks": [{"device",
-  // "uncertainty_ns"}], "names": [...], "spans": [[kind, name or -1, node, thread, begin, end, bytes, device, device's
-  // begin, its end], ...]}, all times in nanoseconds of the host's clock, 0 if unknown; sorted by end.
+  // "uncertainty_ns"}], "names": [...], "spans": [[kind, name or -1, node, thread, begin, end, bytes, device, begin on
+  // the device, end on the device], ...]}; times in nanoseconds of the host's clock, 0 if unknown; sorted by end.
   std::string take();
-  // JSON of the kernels alone, in the device's own time, since profiling was switched on or since the last call:
+  // The kernels since profiling was switched on or since the last call, with times of the device's clock. JSON:
   // {"dropped": n, "kernels": [{"name", "device", "queued_ns", "start_ns", "end_ns"}, ...]}. Waits for running kernels.
   std::string take_kernels();
 
@@ -61,7 +61,7 @@ class Trace {
     bool profiled;  // before
     ClockBounds before;
   };
-  std::deque<Span> taken(size_t* dropped);
+  std::deque<Span> take_spans(size_t* dropped);
   void restore_profiling();
 
   inline static std::atomic<bool> on_{false};
@@ -71,7 +71,7 @@ class Trace {
   std::map<int, Clock> clocks_;  // by device, while a trace is recorded
 };
 
-// Records the time from construction to destruction, if a trace was being recorded at construction.
+// Records the time from construction to destruction, if a trace is being recorded at construction.
 class Timed {
  public:
   Timed(SpanKind kind, int device, uint64_t bytes = 0) : kind_(kind), device_(device), bytes_(bytes) {
@@ -84,10 +84,10 @@ class Timed {
   Timed& operator=(const Timed&) = delete;
 
   explicit operator bool() const { return begin_ns_ != 0; }
-  void command(const Event& event) { event_ = event; }
+  void set_command(const Event& event) { event_ = event; }
   // Ends the span, records `wait`, and starts a new span after it: a wait inside a copy is not part of the copy.
   template <class F>
-  void waiting(F&& wait) {
+  void record_wait(F&& wait) {
     if (begin_ns_ == 0) {
       wait();
       return;
@@ -114,7 +114,7 @@ class Timed {
   Event event_;
 };
 
-// Spans of the calling thread until the end of the scope belong to this node.
+// Assigns the calling thread's spans to this node until the end of the scope.
 class NodeScope {
  public:
   explicit NodeScope(int node);

@@ -1,4 +1,4 @@
-// A pool of temporary device memory that compiled host code requests between its kernels (sort, scan, nms, ...).
+// A pool of temporary device memory, which compiled host code requests between its kernels (sort, scan, nms, ...).
 #pragma once
 #include <map>
 #include <mutex>
@@ -12,7 +12,7 @@ class WorkspacePool {
   static WorkspacePool& of(const Device& device);
 
   void* take(size_t bytes);
-  // Reusable immediately, even while kernels use it: regions order the commands that access them.
+  // The memory may be taken again at once, even while kernels use it: regions order the commands that access them.
   void give_back(void* base) noexcept;
 
  private:

@@ -11,7 +11,7 @@ namespace {
 
 using namespace tvm_abi;
 
-// Created at each use, not when the library is loaded: see register.cc.
+// Functions instead of static strings, which may not be initialised yet (see register.cc).
 const char kPure[] = "__cxa_pure_virtual";
 
 std::string api(const char* rest) {
@@ -55,7 +55,7 @@ TableExpectation device_api() {
        {18, api("14CopyDataFromToEPKvmPvmm8DLDeviceS5_10DLDataTypeS4_")}}};
 }
 
-// The slots that are pure virtual above, as in the CPU's device.
+// The slots that are pure virtual in DeviceAPI, as the CPU's device fills them.
 TableExpectation cpu_device_api() {
   return {"the CPU's DeviceAPI",
           "",
@@ -91,14 +91,14 @@ TableExpectation timer() {
           {{0, cpu_timer("5StartEv")}, {1, cpu_timer("4StopEv")}, {2, cpu_timer("22SyncAndGetElapsedNanosEv")}}};
 }
 
-// Makes libtvm import one of our modules into another and checks our own fields afterwards.
+// Lets libtvm import one of our modules into another, and checks the fields that it has written.
 std::string check_module_layout() {
   Ref a(make_empty_module()), b(make_empty_module());
   auto* node = static_cast<ModuleNode*>(static_cast<Object*>(a.get()));
   const auto* imported = static_cast<const Object*>(b.get());
   if (TVMModImport(a.get(), b.get()) != 0 || node->imports_.size() != 1 || node->imports_[0].get() != b.get() ||
       imported->ref_count != 2) {
-    return "the fields of tvm::runtime::ModuleNode are laid out differently";
+    return "the fields of tvm::runtime::ModuleNode have another layout";
   }
   return "";
 }

@@ -1,4 +1,4 @@
-// Checks, before anything is registered, that our declarations match the libtvm of this process.
+// Checks that our declarations match the libtvm of this process; done before anything is registered.
 #pragma once
 #include <string>
 

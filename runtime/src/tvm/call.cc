@@ -38,7 +38,7 @@ std::string Result::string() const {
   return std::string(s->data, s->size);
 }
 
-int Result::hand_on(void* ret) const {
+int Result::forward(void* ret) const {
   return code_ == kNull ? 0 : return_value(ret, value_, code_);
 }
 

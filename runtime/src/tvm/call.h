@@ -20,7 +20,7 @@ class Result {
   void* handle() const { return value_.v_handle; }
   int64_t integer() const { return value_.v_int64; }
   std::string string() const;  // of a C string, or of TVM's String
-  int hand_on(void* ret) const;  // as the result of the function that is being called
+  int forward(void* ret) const;  // as the result of the function that is being called
 
  private:
   tvm_abi::TVMValue value_{};

@@ -16,12 +16,12 @@ void check_scope(const Ref& scope) {
   const std::string s = to_std(scope);
   if (!s.empty() && s != "global") {
     throw Error("memory scope '" + s +
-                "' is not supported on opencl by this runtime, only 'global' (textures need a TVM that was built with "
-                "USE_OPENCL=ON)");
+                "' is not supported on opencl by this runtime, only 'global': for textures use a TVM built with "
+                "USE_OPENCL=ON");
   }
 }
 
-// Dimensions of extent 1 may have any stride.
+// The stride of a dimension of extent 1 does not matter.
 void check_compact(const DLTensor& t, const char* role) {
   if (!t.strides) {
     return;
@@ -38,13 +38,13 @@ void check_compact(const DLTensor& t, const char* role) {
         strides += (j ? ", " : "") + std::to_string(t.strides[j]);
       }
       throw Error("the " + std::string(role) + " of an opencl copy is not contiguous (shape (" + shape +
-                  "), strides (" + strides + ")): make a contiguous array of it first");
+                  "), strides (" + strides + ")): copy it to a contiguous array first");
     }
     expected *= t.shape[i];
   }
 }
 
-Place place(const void* data, size_t offset, DLDevice device) {
+Endpoint endpoint(const void* data, size_t offset, DLDevice device) {
   char* address = static_cast<char*>(const_cast<void*>(data)) + offset;
   switch (device.device_type) {
     case kDLOpenCL:
@@ -54,8 +54,8 @@ Place place(const void* data, size_t offset, DLDevice device) {
     case kDLROCMHost:
       return {address, -1};
     default:
-      throw Error("opencl cannot copy from or to a device of type " + std::to_string(device.device_type) +
-                  " directly: go through the CPU");
+      throw Error("opencl can't copy from or to a device of type " + std::to_string(device.device_type) +
+                  ": copy to the CPU first");
   }
 }
 
@@ -88,9 +88,8 @@ enum Attr {
 
 class OpenCLDeviceAPI final : public DeviceAPI {
  public:
-  void SetDevice(DLDevice d) override {
-    device_of(d);
-  }  // launches use their buffers' device; only report a device that does not exist
+  // Only raises an error for a device that does not exist: kernels are launched on the device of their buffers.
+  void SetDevice(DLDevice d) override { device_of(d); }
 
   void GetAttr(DLDevice d, int kind, void* rv) override {
     if (kind == kExist) {
@@ -125,7 +124,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
                               ", " + std::to_string(info.max_work_items[2]) + "]");
         break;
       case kApiVersion:
-        return_int(rv, 120);  // the required interface level, as CL_TARGET_OPENCL_VERSION
+        return_int(rv, 120);  // the version of the API in use, in the form of CL_TARGET_OPENCL_VERSION
         break;
       case kDriverVersion:
         return_string(rv, info.driver);
@@ -137,7 +136,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
         return_int(rv, static_cast<int64_t>(info.global_bytes));
         break;
       default:
-        break;  // OpenCL has no query for it: null
+        break;  // no query in OpenCL: null
     }
   }
 
@@ -176,7 +175,8 @@ class OpenCLDeviceAPI final : public DeviceAPI {
       throw Error("an opencl copy needs arrays of equal size, not " + std::to_string(n) + " and " +
                   std::to_string(tensor_bytes(*to)) + " bytes");
     }
-    copy(place(from->data, from->byte_offset, from->device), place(to->data, to->byte_offset, to->device), n, stream);
+    copy(endpoint(from->data, from->byte_offset, from->device), endpoint(to->data, to->byte_offset, to->device), n,
+         stream);
   }
 
   void* CreateStream(DLDevice d) override { return device_of(d).create_stream(); }
@@ -196,7 +196,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
 
   void CopyRaw(const void* from, size_t from_offset, void* to, size_t to_offset, size_t bytes, DLDevice d_from,
                DLDevice d_to, DLDataType, void* stream) override {
-    copy(place(from, from_offset, d_from), place(to, to_offset, d_to), bytes, stream);
+    copy(endpoint(from, from_offset, d_from), endpoint(to, to_offset, d_to), bytes, stream);
   }
 };
 

@@ -10,7 +10,7 @@
 #include "../exec/json_view.h"
 #include "../exec/signal.h"
 #include "host_view.h"
-#include "meeting_module.h"
+#include "sync_point_module.h"
 #include "packed.h"
 #include "traced_module.h"
 
@@ -311,7 +311,7 @@ Result create_executor(void* factory, const CreateOptions& options, const std::v
     return create_stock(factory, graph, options.trace, devices);
   }
   const DLDevice gpu = layout->gpu;
-  Ref module(make_meeting_module(compiled_library(factory).get(), layout->launching));
+  Ref module(make_sync_point_module(compiled_library(factory).get(), layout->launching));
   if (options.trace) {
     module = with_trace(std::move(module), layout->graph);
   }

@@ -16,6 +16,7 @@
 #include "host_view.h"
 #include "module.h"
 #include "packed.h"
+#include "sync_point_module.h"
 #include "timer.h"
 #include "traced_module.h"
 
@@ -24,7 +25,7 @@ namespace {
 
 using namespace tvm_abi;
 
-void* g_build_source = nullptr;  // the code generator registered as target.build.opencl before
+void* g_build_source = nullptr;  // TVM's own target.build.opencl, which generates the source
 
 int device_api(TVMValue*, int*, int, void* ret, void*) {
   TVMValue v;
@@ -100,7 +101,7 @@ int set_profiling(TVMValue* args, int*, int n, void*, void*) {
 int inject_fault(TVMValue* args, int* codes, int n, void*, void*) {
   return guarded([&] {
     if (n < 3 || codes[0] != kStr) {
-      throw Error("tvm_coexec.opencl.inject_fault takes a word and two or three numbers");
+      throw Error("tvm_coexec.opencl.inject_fault takes a string and two or three integers");
     }
     const std::string what = args[0].v_str;
     if (what == "delay") {
@@ -130,7 +131,7 @@ std::vector<std::string> split_words(const std::string& text) {
   return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
 }
 
-// (module, names of the functions in the order of their look-ups, one per line)
+// (module, names of the functions in the order in which they are looked up, separated by white space)
 int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
@@ -198,7 +199,7 @@ CreateOptions options_from(const TVMValue* args, const int* codes, int n) {
 int create(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     void* factory = factory_from(args, codes, n);
-    return create_executor(factory, {}, devices_from(args, codes, n, 1)).hand_on(ret);
+    return create_executor(factory, {}, devices_from(args, codes, n, 1)).forward(ret);
   });
 }
 
@@ -207,7 +208,7 @@ int create_with(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     void* factory = factory_from(args, codes, n);
     const CreateOptions options = options_from(args, codes, n);
-    return create_executor(factory, options, devices_from(args, codes, n, 2)).hand_on(ret);
+    return create_executor(factory, options, devices_from(args, codes, n, 2)).forward(ret);
   });
 }
 
@@ -275,7 +276,7 @@ void register_globals() {
   if (g_build_source) {
     register_global("target.build.opencl", build);
   }
-  register_global("device_api.opencl", device_api);  // last, so that the others exist once it is visible
+  register_global("device_api.opencl", device_api);  // last: once it is visible, the others must exist
 }
 
 }  // namespace coexec

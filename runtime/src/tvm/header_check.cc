@@ -1,5 +1,5 @@
-// Compares our declarations with TVM's headers; compiled only if these are available (TVM_HOME). Slots of virtual
-// tables cannot be compared here; abi_check.cc compares them with the library when it is loaded.
+// Compares our declarations with TVM's headers, if these are available (TVM_HOME). Slots of virtual tables can't be
+// compared here; abi_check.cc compares them with the loaded library.
 #ifdef TVM_COEXEC_HAVE_TVM_HEADERS
 #define DMLC_USE_LOGGING_LIBRARY \
   <tvm / runtime / logging.h>  // as TVM's own build does; otherwise dmlc defines a second set of LOG macros

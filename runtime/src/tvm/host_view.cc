@@ -16,7 +16,7 @@ using namespace tvm_abi;
 struct View {
   DLManagedTensor managed;
   std::vector<int64_t> shape;
-  // Holds the memory, not the array: it lives as long as any view.
+  // Keeps the memory alive, not the array.
   RegionPtr region;
   DLManagedTensor* owner = nullptr;
 
@@ -37,13 +37,13 @@ RegionPtr region_of(DLTensor* array) {
 
 void check_visible(const Region& region) {
   if (region.mode == MemoryMode::kBuffer) {
-    throw Error("the memory of " + region.device.text() +
-                " is not visible to the CPU (memory mode buffer; TVM_COEXEC_OPENCL_MEMORY chooses another where the "
-                "device has one)");
+    throw Error("memory of " + region.device.text() +
+                " is not visible to the CPU in memory mode buffer: set TVM_COEXEC_OPENCL_MEMORY to a mode that the "
+                "device supports");
   }
 }
 
-void* array_over(std::unique_ptr<View> view) {
+void* wrap_array(std::unique_ptr<View> view) {
   view->managed.dl_tensor.shape = view->shape.data();
   view->managed.dl_tensor.strides = nullptr;
   view->managed.dl_tensor.byte_offset = 0;
@@ -51,7 +51,7 @@ void* array_over(std::unique_ptr<View> view) {
   view->managed.deleter = [](DLManagedTensor* m) { delete static_cast<View*>(m->manager_ctx); };
   void* out = nullptr;
   if (TVMArrayFromDLPack(&view->managed, &out) != 0) {
-    throw Error("TVM cannot make an array over OpenCL memory: " + last_tvm_error());
+    throw Error("TVM can't create an array over OpenCL memory: " + last_tvm_error());
   }
   view.release();
   return out;
@@ -67,21 +67,21 @@ void* make_host_view(DLTensor* array) {
   view->managed.dl_tensor = *array;
   view->managed.dl_tensor.data = static_cast<char*>(array->data) + array->byte_offset;
   view->managed.dl_tensor.device = {kDLCPU, 0};
-  return array_over(std::move(view));
+  return wrap_array(std::move(view));
 }
 
 void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on_cpu) {
   const size_t have = tensor_bytes(*array);
   if (offset < 0 || nbytes < 0 || static_cast<size_t>(offset) + static_cast<size_t>(nbytes) > have) {
-    throw Error("a view of " + std::to_string(nbytes) + " bytes from byte " + std::to_string(offset) +
-                " on reaches over the end of its array of " + std::to_string(have) + " bytes");
+    throw Error("a view of " + std::to_string(nbytes) + " bytes at byte offset " + std::to_string(offset) +
+                " extends past the end of its array of " + std::to_string(have) + " bytes");
   }
   auto view = std::make_unique<View>();
   view->managed.dl_tensor = *array;
   char* data = static_cast<char*>(array->data) + array->byte_offset + offset;
   if (array->device.device_type == kDLCPU) {
     if (TVMArrayToDLPack(array, &view->owner) != 0) {
-      throw Error("TVM cannot share an array: " + last_tvm_error());
+      throw Error("TVM can't share an array through DLPack: " + last_tvm_error());
     }
   } else {
     view->region = region_of(array);
@@ -90,13 +90,13 @@ void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on
       view->managed.dl_tensor.device = {kDLCPU, 0};
     }
     std::lock_guard<std::mutex> lock(view->region->mu);
-    view->region->laid_out = true;
+    view->region->planned = true;
   }
   view->shape = {nbytes};
   view->managed.dl_tensor.data = data;
   view->managed.dl_tensor.ndim = 1;
   view->managed.dl_tensor.dtype = {1, 8, 1};
-  return array_over(std::move(view));
+  return wrap_array(std::move(view));
 }
 
 void* make_host_block(int64_t nbytes, int device_id) {
@@ -125,7 +125,7 @@ void* make_host_block(int64_t nbytes, int device_id) {
   void* out = nullptr;
   if (TVMArrayFromDLPack(&block->managed, &out) != 0) {
     std::free(data);
-    throw Error("TVM cannot make an array over host memory: " + last_tvm_error());
+    throw Error("TVM can't create an array over host memory: " + last_tvm_error());
   }
   block.release();
   return out;

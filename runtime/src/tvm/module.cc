@@ -28,8 +28,8 @@ struct MemoryStream final : Stream {
   }
 };
 
-// ---- the blob: str format; u64 n; n x {str key; str name; u64 + DLDataType[]; u64 + str[] launch tags}; str source
-// ----
+// ---- the serialised form ----
+// str format; u64 n; n x {str key; str name; u64 + DLDataType[]; u64 + str[] launch tags}; str source
 constexpr uint64_t kMaxCount = 1u << 20;     // of functions, arguments, tags
 constexpr uint64_t kMaxString = 1ull << 31;  // bytes
 
@@ -37,10 +37,10 @@ void read_bytes(Stream* s, void* to, size_t n) {
   size_t got = 0;
   try {
     got = s->Read(to, n);
-  } catch (const std::exception&) {  // some of TVM's streams throw an internal check
+  } catch (const std::exception&) {  // some of TVM's streams throw instead of returning less
   }
   if (got != n) {
-    throw Error("the OpenCL module's data is cut off: export the model again");
+    throw Error("the data of the OpenCL module is truncated: export the model again");
   }
 }
 
@@ -54,7 +54,7 @@ T read(Stream* s) {
 uint64_t read_count(Stream* s, uint64_t limit) {
   const uint64_t n = read<uint64_t>(s);
   if (n > limit) {
-    throw Error("the OpenCL module's data is damaged or of another version of TVM: export the model again");
+    throw Error("the data of the OpenCL module is damaged, or of another version of TVM: export the model again");
   }
   return n;
 }
@@ -62,7 +62,7 @@ uint64_t read_count(Stream* s, uint64_t limit) {
 std::string read_string(Stream* s) {
   const uint64_t n = read_count(s, kMaxString);
   std::string text;
-  while (text.size() < n) {  // in pieces, so that a damaged length cannot cause a huge allocation
+  while (text.size() < n) {  // in pieces, so that a damaged length does not cause a huge allocation
     const size_t piece = std::min<size_t>(n - text.size(), 1 << 20), had = text.size();
     text.resize(had + piece);
     read_bytes(s, &text[had], piece);
@@ -105,7 +105,7 @@ void write_info(Stream* s, const FunctionInfo& info) {
   }
 }
 
-// ---- calling ----
+// ---- calls ----
 Argument to_argument(const TVMValue& value, int code) {
   Argument a;
   switch (code) {
@@ -116,7 +116,7 @@ Argument to_argument(const TVMValue& value, int code) {
     case kNull:
       break;
     case kDLTensorHandle:
-    case kNDArrayHandle: {  // a direct call with an array; a compiled host function passes the bare pointer
+    case kNDArrayHandle: {  // a direct call; compiled host functions pass the data pointer
       const auto* t = static_cast<const DLTensor*>(value.v_handle);
       a.address = static_cast<char*>(t->data) + t->byte_offset;
       break;
@@ -181,7 +181,7 @@ class OpenCLModule final : public ModuleNode {
     auto bound = std::make_unique<Bound>(Bound{it->second.get(), self});
     void* f = nullptr;
     if (TVMFuncCreateFromCFunc(call_bound, bound.get(), [](void* p) { delete static_cast<Bound*>(p); }, &f) != 0) {
-      throw Error("TVM cannot make a function of kernel '" + it->first + "': " + last_tvm_error());
+      throw Error("TVM can't create a function for kernel '" + it->first + "': " + last_tvm_error());
     }
     bound.release();
     return Ref(f);
@@ -189,7 +189,7 @@ class OpenCLModule final : public ModuleNode {
 
   void SaveToFile(const Ref& file, const Ref&) override {
     throw Error("an OpenCL module can't be saved to '" + to_std(file) +
-                "' by itself: use export_library of the whole module");
+                "' alone: use export_library of the whole module");
   }
 
   void SaveToBinary(Stream* s) override {

@@ -1,4 +1,4 @@
-// runtime::Module of type "opencl": TVM's blob <-> kernels.
+// runtime::Module of type "opencl": kernels, and their serialised form.
 #pragma once
 #include <string>
 
@@ -7,11 +7,11 @@
 
 namespace coexec {
 
-// Reads the blob of stock TVM's OpenCL (and source) modules; the caller owns the one reference. Error if it is
-// truncated or is not OpenCL C.
+// Reads the serialised form of stock TVM's OpenCL (and source) modules. The caller owns the returned reference. Error
+// if it is truncated or not OpenCL C.
 tvm_abi::Object* load_module(tvm_abi::Stream* stream);
 
-// The same from a module that a code generator returned, through its blob.
+// Converts a module that TVM's code generator returned, by serialising it.
 tvm_abi::Object* convert_module(tvm_abi::Object* source_module);
 
 // A module with one kernel of hand-written OpenCL C.

@@ -34,7 +34,7 @@ size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType type) {
   return n;
 }
 
-int hand_on(void* ret, const TVMValue& value, int code) {
+int forward_result(void* ret, const TVMValue& value, int code) {
   switch (code) {
     case kNull:
       return 0;
@@ -59,7 +59,7 @@ Ref make_string(const std::string& value) {
   int code = kStr, out_code = 0;
   if (TVMFuncGetGlobal("runtime.String", &make) != 0 || !make ||
       TVMFuncCall(make, &arg, &code, 1, &out, &out_code) != 0) {
-    throw Error("TVM cannot make a string: " + last_tvm_error());
+    throw Error("TVM can't create a string: " + last_tvm_error());
   }
   return Ref(out.v_handle);
 }
@@ -67,7 +67,7 @@ Ref make_string(const std::string& value) {
 unsigned type_index(const char* key) {
   unsigned index = 0;
   if (TVMObjectTypeKey2Index(key, &index) != 0) {
-    throw Error("TVM does not know the object type " + std::string(key));
+    throw Error("TVM has no object type " + std::string(key) + ": " + last_tvm_error());
   }
   return index;
 }
@@ -80,7 +80,7 @@ std::string last_tvm_error() {
 void register_global(const char* name, TVMPackedCFunc f) {
   void* handle = nullptr;
   if (TVMFuncCreateFromCFunc(f, nullptr, nullptr, &handle) != 0 || TVMFuncRegisterGlobal(name, handle, 1) != 0) {
-    throw Error("TVM cannot register " + std::string(name) + ": " + last_tvm_error());
+    throw Error("TVM can't register " + std::string(name) + ": " + last_tvm_error());
   }
   TVMFuncFree(handle);
 }

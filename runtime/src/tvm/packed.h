@@ -11,7 +11,7 @@ inline int return_value(void* ret, tvm_abi::TVMValue value, int code) {
 }
 int return_int(void* ret, int64_t value);
 int return_string(void* ret, const std::string& value);
-int return_object(void* ret, tvm_abi::Object* owned, int code);  // transfers our reference
+int return_object(void* ret, tvm_abi::Object* owned, int code);  // transfers the reference
 
 size_t tensor_bytes(int ndim, const int64_t* shape, tvm_abi::DLDataType type);
 
@@ -19,9 +19,9 @@ inline size_t tensor_bytes(const tvm_abi::DLTensor& t) {
   return tensor_bytes(t.ndim, t.shape, t.dtype);
 }
 
-int hand_on(void* ret, const tvm_abi::TVMValue& value, int code);  // returns another function's result
+int forward_result(void* ret, const tvm_abi::TVMValue& value, int code);  // returns the result of another function
 
-// Runs f and turns an exception into the C API's error.
+// Runs f and converts an exception to an error of the C API.
 template <class F>
 int guarded(F&& f) {
   try {

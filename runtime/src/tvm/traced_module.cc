@@ -22,14 +22,14 @@ int call_bound(TVMValue* values, int* codes, int n, void* ret, void* self) {
   int out_code = kNull;
   if (!Trace::on()) {
     const int rc = TVMFuncCall(bound.function.get(), values, codes, n, &out, &out_code);
-    return rc != 0 ? rc : hand_on(ret, out, out_code);
+    return rc != 0 ? rc : forward_result(ret, out, out_code);
   }
   return guarded([&] {
     const NodeScope scope(bound.node);
     const int64_t begin_ns = host_ns();
     const int rc = TVMFuncCall(bound.function.get(), values, codes, n, &out, &out_code);
     Trace::get().add({SpanKind::kCall, -1, begin_ns, host_ns(), 0, bound.name});
-    return rc != 0 ? rc : hand_on(ret, out, out_code);  // TVM stores the message of an error
+    return rc != 0 ? rc : forward_result(ret, out, out_code);  // TVM stores the message of an error
   });
 }
 
@@ -55,7 +55,7 @@ class TracedModule final : public ModuleNode {
     if (!found) {
       return Ref();
     }
-    const size_t next = next_ < names_.size() ? next_ : 0;  // start again: another executor
+    const size_t next = next_ < names_.size() ? next_ : 0;  // after the last name: another executor
     if (names_.empty() || names_[next] != wanted) {
       return function;
     }
@@ -64,7 +64,7 @@ class TracedModule final : public ModuleNode {
         Bound{std::move(function), wrapped_, std::make_shared<const std::string>(wanted), static_cast<int>(next)});
     void* f = nullptr;
     if (TVMFuncCreateFromCFunc(call_bound, bound.get(), [](void* p) { delete static_cast<Bound*>(p); }, &f) != 0) {
-      throw Error("TVM cannot make a function that traces '" + wanted + "': " + last_tvm_error());
+      throw Error("TVM can't create a function that traces '" + wanted + "': " + last_tvm_error());
     }
     bound.release();
     return Ref(f);

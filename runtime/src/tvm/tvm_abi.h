@@ -1,6 +1,6 @@
-// The used part of TVM, declared by hand for TVMs without C++ headers: the C API and three class layouts of the Itanium
-// C++ ABI as in libstdc++ builds. abi_check.h compares them with the loaded libtvm before anything is registered; if
-// the headers are available, header_check.cc also compares them at compile time.
+// The used part of TVM, declared here because TVM packages have no C++ headers: the C API, and class layouts of the
+// Itanium C++ ABI with libstdc++. abi_check.h compares them with the loaded libtvm before anything is registered; if
+// headers are available, header_check.cc also compares them at compile time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -91,8 +91,8 @@ using ::TVMObjectRetain;
 #endif
 
 // ---- C++ layouts ----
-// ObjectRef, String, Optional, PackedFunc and Module are one pointer with a destructor: passed by invisible reference
-// and returned through a hidden pointer, as this class is.
+// ObjectRef, String, Optional, PackedFunc and Module are a pointer with a destructor. The ABI passes them by invisible
+// reference and returns them through a hidden pointer, as it does this class.
 class Ref {
  public:
   Ref() = default;
@@ -118,8 +118,8 @@ class Ref {
   void* p_ = nullptr;
 };
 
-// No virtual functions of its own: in a derived class that has some, the vptr is at 0 and this at 8. The C API's object
-// handles (also of modules) are pointers to this.
+// Has no virtual functions: in a derived class that has some, the vptr is at 0 and this object at 8. The C API's
+// handles of objects and modules point to this object.
 struct Object {
   uint32_t type_index = 0;
   int32_t ref_count = 0;

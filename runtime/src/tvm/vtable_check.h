@@ -6,9 +6,9 @@
 
 namespace coexec {
 
-// Slot `index` of a virtual table must hold the address of the exported symbol `symbol`. The mangled name carries the
-// full signature, so order and parameter types are both checked. Addresses are compared, not names: linkers merge
-// functions with equal bodies.
+// Slot `index` of a virtual table must hold the address of the exported symbol `symbol`. The mangled name contains the
+// signature, so order and parameter types are both checked. Addresses are compared instead of names, because linkers
+// merge functions with equal bodies.
 struct SlotExpectation {
   int index;
   std::string symbol;
@@ -22,7 +22,7 @@ struct TableExpectation {
 
 using Resolver = std::function<void*(const std::string&)>;
 
-// "" or the first difference. `vtable` points at slot 0 (null: look `table` up).
+// "" or the first difference. `vtable` points to slot 0 (null: `table` is looked up).
 std::string check_table(const TableExpectation& expected, void* const* vtable, const Resolver& resolve);
 
 }  // namespace coexec

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cost_models.kernels import conv, many, product_of, seconds_of
 from tvm_coexec.cost_models import AnalyticModel
-from tvm_coexec.cost_models.models.adjust import refine_model, representative, transfer_model
+from tvm_coexec.cost_models.models.adjust import refine_model, select_representative, transfer_model
 
 KERNELS = many()
 HERE = seconds_of(KERNELS)
@@ -26,7 +26,7 @@ def test_another_device_from_few_kernels(count):
     there = (1e-6 + 2.5 * work / 3e10 + 1.2 * data / 1e10) * np.exp(0.03 * rng.standard_normal(len(KERNELS)))
     model = AnalyticModel().fit(KERNELS, HERE)
     before = model.to_json()
-    few = representative(KERNELS, count)
+    few = select_representative(KERNELS, count)
     moved = transfer_model(model, [KERNELS[i] for i in few], there[few])
     assert within(model, there) < 0.3
     assert within(moved, there) > {10: 0.4, 20: 0.5, 50: 0.75}[count]
@@ -35,17 +35,17 @@ def test_another_device_from_few_kernels(count):
 
 def test_the_same_device_at_half_the_clock():
     model = AnalyticModel().fit(KERNELS, HERE)
-    few = representative(KERNELS, 20)
+    few = select_representative(KERNELS, 20)
     moved = transfer_model(model, [KERNELS[i] for i in few], 2 * HERE[few])
     assert within(moved, 2 * HERE) > within(model, HERE) - 0.1
 
 
 def test_representative_kernels():
-    chosen = representative(KERNELS, 30)
-    assert chosen == representative(KERNELS, 30) and len(set(chosen)) == len(chosen) <= 30
+    chosen = select_representative(KERNELS, 30)
+    assert chosen == select_representative(KERNELS, 30) and len(set(chosen)) == len(chosen) <= 30
     assert {KERNELS[i].key for i in chosen} == {k.key for k in KERNELS}
-    assert representative(KERNELS[:3], 10) == [0, 1, 2]
-    assert representative([KERNELS[0]] * 5, 3)
+    assert select_representative(KERNELS[:3], 10) == [0, 1, 2]
+    assert select_representative([KERNELS[0]] * 5, 3)
 
 
 def test_new_measurements_move_a_class_by_their_number():

@@ -10,7 +10,7 @@ import pytest
 from tests.cost_models.kernels import conv, elements, many, product_of, seconds_of
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import AnalyticModel
-from tvm_coexec.cost_models.features.terms import Parts, divisor, every_term, terms_of, up
+from tvm_coexec.cost_models.features.terms import Parts, all_terms, largest_divisor, round_up, terms_of
 from tvm_coexec.cost_models.features.workload import KINDS, stack
 
 KERNELS = many()
@@ -25,7 +25,7 @@ def test_finds_the_terms_that_times_are_made_of():
     kernels = [conv(*shape) for shape in shapes]
 
     def seconds(w):
-        return 1e-5 + 3e-11 * up(w.oc, 8) * w.ic * w.kh * w.kw * w.oh * w.ow + 1e-10 * w.in_bytes
+        return 1e-5 + 3e-11 * round_up(w.oc, 8) * w.ic * w.kh * w.kw * w.oh * w.ow + 1e-10 * w.in_bytes
 
     model = AnalyticModel(corrections=False).fit(kernels, np.array([seconds(k) for k in kernels]))
     found = model.classes_["conv/nchwc"].terms
@@ -45,13 +45,13 @@ def test_one_formula_for_numbers_and_arrays():
         for name, term in terms_of(kind, "nchwc.3x3").items():
             one = [term(Parts(w)) for w in ws]
             np.testing.assert_allclose(np.broadcast_to(term(together), (2,)), one, rtol=1e-12, err_msg=name)
-            assert min(one) >= 0 and name in every_term(kind)
+            assert min(one) >= 0 and name in all_terms(kind)
 
 
 @pytest.mark.parametrize("extent", [1, 7, 12, 97, 4095, 4096, 5040, 99991])
 def test_largest_divisor(extent):
     want = max(d for d in range(1, 17) if extent % d == 0)
-    assert divisor(extent, 16) == want and divisor(np.array([float(extent)]), 16)[0] == want
+    assert largest_divisor(extent, 16) == want and largest_divisor(np.array([float(extent)]), 16)[0] == want
 
 
 def test_outliers_do_not_move_it():
@@ -109,7 +109,7 @@ def test_few_samples_of_an_algorithm_share_the_terms_of_their_kind():
 def test_unknown_class_by_the_roofline_says_so(caplog):
     kernels = [k for k in KERNELS if k.kind == "conv"]
     seconds = seconds_of(kernels)
-    with pytest.raises(CoExecError, match=r"knows no kernels of class 'dense/gemm'.*measure some"):
+    with pytest.raises(CoExecError, match=r"was not fitted to kernels of class 'dense/gemm'.*measure some"):
         AnalyticModel().fit(kernels, seconds).predict(product_of())
     model = AnalyticModel(fallback=True).fit(kernels, seconds)
     with caplog.at_level(logging.WARNING, logger="tvm_coexec"):

@@ -12,7 +12,7 @@ from tests import models
 from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import read_samples
-from tvm_coexec.measuring import pace
+from tvm_coexec.measuring import reference
 from tvm_coexec.measuring.collect import collector as collecting
 from tvm_coexec.measuring.collect.collector import Options, collect
 from tvm_coexec.measuring.pieces import KernelBuilder
@@ -25,7 +25,7 @@ QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, processes=1, contention=Fals
 
 @pytest.fixture(autouse=True)
 def other_tests_may_slow_this_machine(monkeypatch):
-    monkeypatch.setattr(pace, "SAME_PACE", 20.0)
+    monkeypatch.setattr(reference, "MAX_SPEED_RATIO", 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_kernels_shares_links_and_networks_are_in_the_file(measured):
         assert (
             s.workload.kind == "conv" and s.pace >= 1.0 and (s.dim == -1 if s.rows is None else s.dim in (-1, 1, 2, 3))
         )
-    assert {c["link"] for c in samples.links} == {"upload", "download", "host_copy"} and samples.meetings
+    assert {c["link"] for c in samples.links} == {"upload", "download", "host_copy"} and samples.round_trips
     assert {(n["network"], n["device"], n["kernels"]) for n in samples.networks} == {
         ("chain", "cpu", 2),
         ("chain", "gpu", 2),
@@ -86,7 +86,7 @@ def test_another_pace_needs_another_file(measured, chain, tmp_path, monkeypatch)
     path = tmp_path / "s.jsonl"
     path.write_text(text.splitlines(keepends=True)[0] + slow + "".join(kernels))
     before = path.read_text()
-    monkeypatch.setattr(pace, "REFERENCE_TRIES", 1)
+    monkeypatch.setattr(reference, "REFERENCE_TRIES", 1)
     with pytest.raises(CoExecError, match=r"s\.jsonl: the cpu takes [\d.]+ times as long .* start a new file"):
         collect(chain, str(path), QUICK)
     assert path.read_text() == before
@@ -157,7 +157,7 @@ def test_kernels_are_timed_while_the_other_device_is_busy(chain, tmp_path, monke
 
 
 @pytest.mark.remote
-def test_devices_behind_rpc(chain, tmp_path, tracker):  # noqa: F811
+def test_devices_over_rpc(chain, tmp_path, tracker):  # noqa: F811
     path = str(tmp_path / "s.jsonl")
     host, port = tracker.split(":")
     with server("tvm_coexec.rpc_server", tracker, "board"):
@@ -168,4 +168,4 @@ def test_devices_behind_rpc(chain, tmp_path, tracker):  # noqa: F811
     samples = read_samples(path)
     assert summary.measured == 10 and not summary.failed
     assert samples.header["devices"]["cpu"]["name"] == "rpc:board"
-    assert len(samples.networks) == 2 and samples.links and samples.meetings
+    assert len(samples.networks) == 2 and samples.links and samples.round_trips

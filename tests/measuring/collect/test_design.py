@@ -8,23 +8,23 @@ import pytest
 
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.measuring.collect.design import MAX_MACS, MAX_TENSOR_BYTES, SPACES
-from tvm_coexec.measuring.read_model import designed
+from tvm_coexec.measuring.read_model import make_designed_model
 
 pytestmark = pytest.mark.llvm
 
 
 @pytest.fixture(scope="module")
 def kernels():
-    return designed(60).graph().kernels
+    return make_designed_model(60).graph().kernels
 
 
-def test_parts_add_up():
-    assert sum(s.part for s in SPACES) == pytest.approx(1.0)
+def test_fractions_add_up():
+    assert sum(s.fraction for s in SPACES) == pytest.approx(1.0)
     assert len({s.name for s in SPACES}) == len(SPACES)
 
 
 def test_every_kernel_stands_alone(kernels):
-    assert len(kernels) == sum(max(1, round(60 * s.part)) for s in SPACES)
+    assert len(kernels) == sum(max(1, round(60 * s.fraction)) for s in SPACES)
     assert all(v < 0 for k in kernels for v in k.inputs)
 
 
@@ -42,5 +42,5 @@ def test_bounds_are_kept(kernels):
 
 
 def test_a_longer_sample_contains_the_shorter_one(kernels):
-    more = {k.signature() for k in designed(120).graph().kernels}
+    more = {k.signature() for k in make_designed_model(120).graph().kernels}
     assert len({k.signature() for k in kernels} - more) == 0

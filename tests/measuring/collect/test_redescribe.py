@@ -1,4 +1,4 @@
-"""Samples described anew keep their times, and what is of no model stays as it is."""
+"""Updated workloads keep their times; samples of unknown models are not changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_workloads_are_renewed(tmp_path):
         f.write('{"torn')
     assert describe_again(path, [("net", net)]) == (len(jobs), 1)
     read = read_samples(path)
-    assert read.samples[-1] == foreign and len(read.meetings) == len(jobs)
+    assert read.samples[-1] == foreign and len(read.round_trips) == len(jobs)
     for n, (job, sample) in enumerate(zip(jobs, read.samples, strict=False)):
         assert sample.workload == job.workload and sample.workload.kind == "conv"
         assert (sample.seconds, sample.key, sample.repeats, sample.load) == (1.0 + n, job.key, 3, 0.5)

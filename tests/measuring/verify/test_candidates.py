@@ -10,7 +10,7 @@ from tests.planner import graphs
 from tvm_coexec import CoExecError, Report
 from tvm_coexec.core.plan import Plan, Segment, Verified
 from tvm_coexec.measuring.verify import Verify, check_verify
-from tvm_coexec.measuring.verify.candidates import candidates
+from tvm_coexec.measuring.verify.candidates import propose_candidates
 from tvm_coexec.partition_options import check_partition_options
 from tvm_coexec.planner import Options, check_options, make_plan
 
@@ -19,21 +19,21 @@ def test_each_device_alone_and_the_first_come_first():
     g, costs = graphs.residual(), graphs.costs()
     first = make_plan(g, costs)
     assert first.chains
-    found = candidates(g, costs, Options(), first, 9)
+    found = propose_candidates(g, costs, Options(), first, 9)
     assert [p.device for p in found[:2]] == ["cpu", "gpu"] and found[2] == first
     assert len({p.digest() for p in found}) == len(found) <= 9
     for plan in found:
         plan.check(g)
         assert plan.expected_s > 0 and plan.graph == g.fingerprint()
-    assert candidates(g, costs, Options(), first, 9) == found  # the same every time
-    assert candidates(g, costs, Options(), first, 3) == found[:3]
+    assert propose_candidates(g, costs, Options(), first, 9) == found  # the same every time
+    assert propose_candidates(g, costs, Options(), first, 3) == found[:3]
 
 
 def test_a_first_that_is_a_single_device_is_not_measured_twice():
     g, costs = graphs.straight(3), graphs.costs(gpu_gflops=0.01)
     first = make_plan(g, costs)
     assert first.device == "cpu"
-    found = candidates(g, costs, Options(), first, 5)
+    found = propose_candidates(g, costs, Options(), first, 5)
     assert found[0] == first and [p.device for p in found].count("cpu") == 1
 
 
@@ -42,23 +42,23 @@ def test_what_the_search_would_not_take_is_measured_as_well():
     g, costs = graphs.straight(3), graphs.costs(gpu_gflops=0.8)
     first = make_plan(g, costs)
     assert first.device == "cpu"
-    assert any(p.chains for p in candidates(g, costs, Options(), first, 5))
+    assert any(p.chains for p in propose_candidates(g, costs, Options(), first, 5))
     cautious = check_options(min_gain=0.1)
-    assert not any(p.chains for p in candidates(g, costs, cautious, first, 5))
+    assert not any(p.chains for p in propose_candidates(g, costs, cautious, first, 5))
 
 
 def test_a_given_ratio_is_held_against_single_devices_only():
     g = graphs.straight(2)
     options = check_options(ratio=0.5)
     first = make_plan(g, ratio=0.5)
-    found = candidates(g, None, options, first, 5)
+    found = propose_candidates(g, None, options, first, 5)
     assert [p.device for p in found] == ["cpu", "gpu", "both"] and found[2] == first
 
 
 def test_another_strategy_is_held_against_single_devices_only():
     g, costs = graphs.straight(3), graphs.costs()
     first = make_plan(g, costs, strategy="mulayer")
-    assert {p.strategy for p in candidates(g, costs, check_options(strategy="mulayer"), first, 5)} == {
+    assert {p.strategy for p in propose_candidates(g, costs, check_options(strategy="mulayer"), first, 5)} == {
         "single",
         "mulayer",
     }
@@ -105,7 +105,7 @@ def test_digest_and_device_tell_what_runs():
     assert Plan("abc", (Segment("split", (0,), "h", 4),)).device == "both"
 
 
-def test_the_report_tells_what_was_measured():
+def test_the_report_shows_what_was_measured():
     g = graphs.straight(2)
     plan = make_plan(g, ratio=0.5)
     assert "verified" not in Report(g, plan).to_text()

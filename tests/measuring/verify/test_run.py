@@ -35,13 +35,13 @@ def chain():
 
 def seconds_by_device(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
     """What the bench measures, by the device of the plan (plans are built and run all the same)."""
-    stock, devices = run._time, {}
+    stock, devices = run._time_in_turns, {}
 
     def note(entries, bench, repeats):
         devices.update({e.compiled.path: e.plan.device for e in entries if e.compiled is not None})
         return stock(entries, bench, repeats)
 
-    monkeypatch.setattr(run, "_time", note)
+    monkeypatch.setattr(run, "_time_in_turns", note)
     monkeypatch.setattr(Bench, "time", lambda self, compiled: Timed((seconds[devices[compiled.path]],), 0.0, 0.0, 0.0))
 
 
@@ -74,7 +74,7 @@ def test_it_measures(chain, cache):
     assert again == plan
 
 
-def test_a_busy_machine_is_told_and_nothing_is_learnt_there(chain, cache, monkeypatch, caplog):
+def test_a_busy_machine_is_logged_and_nothing_is_recorded(chain, cache, monkeypatch, caplog):
     loads = iter([0.1, 0.9, 0.5] * 2)
     stock = Child.call
 
@@ -124,7 +124,7 @@ def test_no_plan_that_works_is_an_error(chain, monkeypatch):
     def outputs(self, compiled):
         raise ChildError("it did not end in time")
 
-    monkeypatch.setattr(Bench, "outputs", outputs)
+    monkeypatch.setattr(Bench, "run", outputs)
     with pytest.raises(CoExecError, match=r"none of 3 plans can be built and run here \(it did not end in time\)"):
         tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=QUICK)
 
@@ -158,29 +158,27 @@ def test_which_numbers_are_wrong_is_not_guessed(chain, monkeypatch):
 
     monkeypatch.setattr(Bench, "build", build)
     give_wrong_numbers(monkeypatch, "plan2")
-    with pytest.raises(
-        CoExecError, match=r"computes something else: .* the CPU alone can't be asked \(.*no such instr"
-    ):
+    with pytest.raises(CoExecError, match=r"computes something else: .* the CPU alone can't be run \(.*no such instr"):
         tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=QUICK)
 
 
 def give_wrong_numbers(monkeypatch: pytest.MonkeyPatch, plan: str) -> None:
-    stock = Bench.outputs
+    stock = Bench.run
 
     def outputs(self, compiled):
         found = stock(self, compiled)
         return [found[0] * 1.01] if plan in compiled.path else found
 
-    monkeypatch.setattr(Bench, "outputs", outputs)
+    monkeypatch.setattr(Bench, "run", outputs)
 
 
 def test_outputs_are_compared_by_their_largest_value():
     a = np.array([1.0, -4.0, np.inf], "float32")
-    assert run._difference([a], [a]) == 0
-    assert run._difference([a + np.float32(4e-3)], [a]) == pytest.approx(1e-3, rel=1e-2)
-    assert run._difference([a], [np.array([1.0, -4.0, 2.0])]) == np.inf
-    assert run._difference([np.array([np.nan, 1.0])], [np.array([1.0, 1.0])]) == np.inf
-    assert run._difference([np.zeros((2, 1))], [np.zeros(2)]) == np.inf
+    assert run._max_error([a], [a]) == 0
+    assert run._max_error([a + np.float32(4e-3)], [a]) == pytest.approx(1e-3, rel=1e-2)
+    assert run._max_error([a], [np.array([1.0, -4.0, 2.0])]) == np.inf
+    assert run._max_error([np.array([np.nan, 1.0])], [np.array([1.0, 1.0])]) == np.inf
+    assert run._max_error([np.zeros((2, 1))], [np.zeros(2)]) == np.inf
 
 
 def test_what_can_not_be_verified_is_refused(chain):
@@ -201,7 +199,7 @@ def test_a_script_is_not_run_again(chain, tmp_path):
 
     script = tmp_path / "script.py"
     script.write_text(
-        "print('begun', flush=True)\n"
+        "print('started', flush=True)\n"
         "import tvm_coexec\n"
         "from tests import models\n"
         "from tvm_coexec.measuring.verify import Verify\n"
@@ -210,11 +208,11 @@ def test_a_script_is_not_run_again(chain, tmp_path):
     )
     environment = dict(os.environ, PYTHONPATH=os.getcwd())
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.stdout.splitlines() == ["begun", "3"], done.stderr
+    assert done.stdout.splitlines() == ["started", "3"], done.stderr
 
 
 @pytest.mark.remote
-def test_devices_behind_rpc(chain, tracker):  # noqa: F811
+def test_devices_over_rpc(chain, tracker):  # noqa: F811
     host, port = tracker.split(":")
     with server("tvm_coexec.rpc_server", tracker, "board"):
         there = Verify(plans=3, repeats=1, tracker=(host, int(port)), key="board")

@@ -152,7 +152,7 @@ def test_the_same_question_has_the_same_answer() -> None:
         ("cuda -arch=sm_80", "llvm", False),
     ],
 )
-def test_the_target_tells_the_device(text: str, host: str, is_cpu: bool) -> None:
+def test_the_target_determines_the_device(text: str, host: str, is_cpu: bool) -> None:
     """Without asking the local machine."""
     assert schedules.device_traits(tvm.target.Target(text, host=host)).is_cpu is is_cpu
 

@@ -42,7 +42,7 @@ def test_depthwise_separable(splits):
     splits.check(relay.nn.max_pool2d(y, (2, 2), (2, 2)), expect={"oc", "h", "w"})
 
 
-def test_groups_behind_a_layer_that_knows_none(splits):
+def test_groups_after_a_layer_without_groups(splits):
     """The pool may be cut anywhere; the grouped convolution before it computes whole groups for both devices."""
     y = conv(conv(image(4), 4, 12), 12, 12, 3, groups=3)
     y = relay.nn.max_pool2d(y, (2, 2), (1, 1))
@@ -94,7 +94,7 @@ def test_concatenation_in_a_concatenation_and_its_reader(splits):
     splits.check(y, axes={"h", "w"}, expect={"h", "w"})
 
 
-def test_grouped_convolution_behind_a_concatenation(splits):
+def test_grouped_convolution_after_a_concatenation(splits):
     x = image(4, 7, 6)
     y = relay.concatenate([conv(x, 4, 4), conv(x, 4, 2)], axis=1)
     y = conv(y, 6, 9, 3, groups=3)

@@ -123,7 +123,7 @@ def test_shares_agree(network, data):
             if not groups and not any("concatenate+" in graph.kernels[k].name for k in members):
                 assert found[device] == expected[device], f"{label}: {device}"
             else:
-                # What is fused behind a grouped convolution need not be computed for whole groups, and what two parts
+                # What is fused after a grouped convolution need not be computed for whole groups, and what two parts
                 # of a concatenation need is counted whole.
                 assert set(found[device]) <= set(expected[device])
                 for value, r in found[device].items():

@@ -215,7 +215,7 @@ def test_a_second_sum_in_the_chain_is_refused(splits):
         split_at(prepared, graph, [0, 1], "ic", 2)
 
 
-def test_sums_one_behind_the_other(splits):
+def test_sums_one_after_the_other(splits):
     """The second chain reads the sum of the first, and adds it to its own: it is added up once."""
     x = relay.nn.dense(relay.var("x", shape=(5, 8)), const(6, 8))
     y = relay.nn.relu(relay.nn.dense(relay.nn.relu(relay.nn.dense(x, const(10, 6))), const(6, 10)) + x)

@@ -26,7 +26,7 @@ def sorting() -> tvm.IRModule:
     whole = relay.cast(y * relay.const(3.0), "int32")
     best = relay.topk(y, 4, axis=1, ret_type="both")
     fields = [
-        relay.nn.relu(relay.sort(y, axis=1)),  # goes on behind it
+        relay.nn.relu(relay.sort(y, axis=1)),  # continues after it
         relay.sort(whole, axis=0),
         relay.argsort(y, axis=1, is_ascend=False, dtype="int32"),
         best[0],

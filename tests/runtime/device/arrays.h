@@ -33,18 +33,18 @@ struct Array {
   Array(const Array&) = delete;
   ~Array() { free_region(base); }
 
-  Place place() const { return {base, 0}; }
-  Place host_place() const { return {base, -1}; }  // the same memory, as the host sees it
+  Endpoint endpoint() const { return {base, 0}; }
+  Endpoint host_endpoint() const { return {base, -1}; }  // the same memory, as the host sees it
   void fill(float value) {
     const std::vector<float> values(n, value);
-    copy({const_cast<float*>(values.data()), -1}, place(), n * 4, nullptr);
+    copy({const_cast<float*>(values.data()), -1}, endpoint(), n * 4, nullptr);
   }
   std::vector<float> read() const {
     std::vector<float> values(n);
-    copy(place(), {values.data(), -1}, n * 4, nullptr);
+    copy(endpoint(), {values.data(), -1}, n * 4, nullptr);
     return values;
   }
-  void copy_to(Array& other) const { copy(place(), other.place(), n * 4, nullptr); }
+  void copy_to(Array& other) const { copy(endpoint(), other.endpoint(), n * 4, nullptr); }
 };
 
 inline bool all_equal(const std::vector<float>& values, float wanted) {

@@ -1,4 +1,4 @@
-// One fault after the other: a sentence that names what was done and where, nothing left behind, and the same objects
+// One fault after the other: a sentence that names what was done and where, nothing left after, and the same objects
 // work when the fault is gone.
 #include <thread>
 
@@ -95,7 +95,7 @@ TEST(faults, any_command_ends_badly) {
   CHECK(reported >= 2);
 }
 
-TEST(faults, who_uses_a_failed_kernels_result_hears_of_that_kernel) {
+TEST(faults, users_of_a_failed_kernels_result_get_an_error_that_names_it) {
   const Faults end;
   Add first("first"), second("second"), third("third");
   Array a(kN, 1), b(kN, 2), c(kN, 0), d(kN, 0), e(kN, 0), other(kN, 0);
@@ -185,7 +185,7 @@ TEST(faults, a_stream_is_freed_whatever_happened_on_it) {
   }
 }
 
-TEST(faults, the_host_does_not_get_what_was_not_written) {
+TEST(faults, the_host_does_not_read_what_was_not_written) {
   if (device().memory() == MemoryMode::kBuffer) {
     return;
   }
@@ -195,12 +195,12 @@ TEST(faults, the_host_does_not_get_what_was_not_written) {
   device().sync(nullptr);
   faults::inject("event", 1, 1, 0);
   add(a, b, c);
-  const auto look = [&] { copy(c.place(), c.host_place(), kN * 4, nullptr); };
+  const auto look = [&] { copy(c.endpoint(), c.host_endpoint(), kN * 4, nullptr); };
   CHECK(contains(message_of(look), "kernel 'add'"));
   add(a, b, c);
   look();
   CHECK_EQ(reinterpret_cast<float*>(c.base)[kN - 1], 3.0f);
-  copy(c.host_place(), c.place(), kN * 4, nullptr);
+  copy(c.host_endpoint(), c.endpoint(), kN * 4, nullptr);
   add(c, b, a);
   CHECK(all_equal(a.read(), 5));
 }

@@ -82,7 +82,7 @@ struct Worker {
         wanted[k] = wanted[i] + 7;
         break;
       case 5:
-        hand_over(i);
+        copy_in_place(i);
         break;
       default:
         if (wanted[i] + wanted[k] < 1e6f) {
@@ -93,12 +93,12 @@ struct Worker {
   }
 
   // The host looks at the very memory, changes it, and gives it back.
-  void hand_over(size_t i) {
+  void copy_in_place(size_t i) {
     Array& a = *arrays[i];
     if (device().memory() == MemoryMode::kBuffer) {
       return;
     }
-    copy(a.place(), a.host_place(), a.n * 4, nullptr);
+    copy(a.endpoint(), a.host_endpoint(), a.n * 4, nullptr);
     float* const values = reinterpret_cast<float*>(a.base);
     CHECK(all_equal(std::vector<float>(values, values + a.n), wanted[i]));
     if (find_region(a.base) && random() % 2) {
@@ -106,7 +106,7 @@ struct Worker {
       wanted[i] += 1;
       std::fill(values, values + a.n, wanted[i]);
     }
-    copy(a.host_place(), a.place(), a.n * 4, nullptr);
+    copy(a.host_endpoint(), a.endpoint(), a.n * 4, nullptr);
   }
 
   void check() {

@@ -17,11 +17,12 @@ TEST(faults, off_unless_asked_for) {
 
 TEST(faults, what_is_not_understood) {
   const auto message = [](const char* text) { return message_of([&] { faults::inject_text(text); }); };
-  CHECK_EQ(message("lunch:1"), "there is no fault 'lunch', only build, allocate, launch, copy, event, lost, delay");
-  CHECK_EQ(message("launch:one"), "'launch:one' is no fault: it must be like launch:3:1:-5 or delay:500:7");
-  CHECK(contains(message("launch:"), "is no fault"));
-  CHECK(contains(message("launch:1:1:1:1"), "is no fault"));
-  CHECK(contains(message("launch:0"), "counted from 1"));
-  CHECK(contains(message("launch:1:1:5"), "below 0"));
+  CHECK_EQ(message("lunch:1"),
+           "there is no fault 'lunch': use one of build, allocate, launch, copy, event, lost, delay");
+  CHECK_EQ(message("launch:one"), "'launch:one' is not a fault: write, for example, launch:3:1:-5 or delay:500:7");
+  CHECK(contains(message("launch:"), "is not a fault"));
+  CHECK(contains(message("launch:1:1:1:1"), "is not a fault"));
+  CHECK(contains(message("launch:0"), "the number of the first call to fail, at least 1"));
+  CHECK(contains(message("launch:1:1:5"), "a negative OpenCL error code"));
   faults::clear();
 }

@@ -75,7 +75,7 @@ TEST(kernel_source, a_kernel_that_is_named_in_another_one) {
 }
 
 TEST(kernel_source, bool_parameters_become_bytes) {
-  CHECK_EQ(without_bool_parameters("__kernel void k(bool a, __global bool* restrict boolean) { bool c = a; }"),
+  CHECK_EQ(replace_bool_parameters("__kernel void k(bool a, __global bool* restrict boolean) { bool c = a; }"),
            "__kernel void k(uchar a, __global uchar* restrict boolean) { bool c = a; }");
-  CHECK_EQ(without_bool_parameters("int f(bool b);"), "int f(bool b);");
+  CHECK_EQ(replace_bool_parameters("int f(bool b);"), "int f(bool b);");
 }

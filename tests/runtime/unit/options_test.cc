@@ -46,6 +46,8 @@ TEST(options, values) {
   CHECK(read({{"TVM_COEXEC_OPENCL_MEMORY", "coarse"}}).memory == MemoryMode::kCoarseSvm);
   CHECK(read({{"TVM_COEXEC_OPENCL_PROFILE", "1"}}).profile);
   CHECK_EQ(read({{"TVM_COEXEC_OPENCL_STAGING_MB", "0"}}).staging_limit_bytes, size_t{0});
-  CHECK(contains(message_of([] { read({{"TVM_COEXEC_OPENCL_STAGING_MB", "-1"}}); }), "whole number of MiB"));
-  CHECK(contains(message_of([] { read({{"TVM_COEXEC_OPENCL_STAGING_MB", "1x"}}); }), "whole number of MiB"));
+  CHECK(
+      contains(message_of([] { read({{"TVM_COEXEC_OPENCL_STAGING_MB", "-1"}}); }), "integer from 0 to 1048576 (MiB)"));
+  CHECK(
+      contains(message_of([] { read({{"TVM_COEXEC_OPENCL_STAGING_MB", "1x"}}); }), "integer from 0 to 1048576 (MiB)"));
 }

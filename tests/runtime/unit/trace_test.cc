@@ -36,15 +36,15 @@ TEST(trace, a_span_has_the_node_in_whose_function_it_happened) {
     }
     Trace::get().add(span_of(SpanKind::kDownload));
   }
-  Trace::get().add(span_of(SpanKind::kHandOver));
+  Trace::get().add(span_of(SpanKind::kElidedCopy));
   const std::string taken = Trace::get().take();
   CHECK(contains(taken, "[\"upload\", -1, 8, "));
   CHECK(contains(taken, "[\"download\", -1, 7, "));
-  CHECK(contains(taken, "[\"hand-over\", -1, -1, "));
+  CHECK(contains(taken, "[\"elided copy\", -1, -1, "));
   CHECK(contains(Trace::get().take(), "\"spans\": []"));
 }
 
-TEST(trace, names_are_told_once) {
+TEST(trace, names_are_written_once) {
   const auto name = std::make_shared<const std::string>("f\"");
   for (int i = 0; i < 2; ++i) {
     Trace::get().add({SpanKind::kCall, -1, 10, 20, 0, name});
@@ -70,7 +70,7 @@ TEST(trace, a_wait_is_cut_out_of_the_copy_around_it) {
   {
     Timed timed(SpanKind::kDownload, 0, 64);
     CHECK(static_cast<bool>(timed));
-    timed.waiting([] {});
+    timed.record_wait([] {});
   }
   const std::string taken = Trace::get().take();
   CHECK(!contains(taken, "launch"));
@@ -81,7 +81,7 @@ TEST(trace, a_wait_is_cut_out_of_the_copy_around_it) {
 TEST(trace, one_at_a_time) {
   start();
   const std::string said = message_of([] { Trace::get().start(); });
-  CHECK(contains(said, "traced already"));
+  CHECK(contains(said, "already being recorded"));
   Trace::get().take();
   start();
   Trace::get().take();

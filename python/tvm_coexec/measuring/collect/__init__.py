@@ -1,1 +1,1 @@
-"""Collecting samples for a profile: ``coexec profile``."""
+"""Collect the dataset of a profile: ``coexec profile``."""

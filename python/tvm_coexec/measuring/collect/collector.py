@@ -1,4 +1,4 @@
-"""The collection: compile a batch on all cores, then time it on a quiet machine, line by line into the file."""
+"""Collect a dataset: compile a batch of kernels on all cores, then time it, and append each sample to the file."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ from .. import compile as compiling
 from .. import host_info as machine
 from .. import timer as timing
 from ..device_worker import DeviceWorker
-from ..pace import is_same_pace, time_reference
 from ..pieces import KernelBuilder, Piece
 from ..read_model import Model
-from ..worker import Child, ChildError, answered
+from ..reference import is_same_speed, time_reference
+from ..worker import Child, ChildError, wait_for_answers
 from . import links_and_contention as extras
 from .sampling_plan import Job, choose_jobs
 
 logger = logging.getLogger("tvm_coexec")
 
-LAUNCH_S = 2e-7  # no launch takes less
+LAUNCH_S = 2e-7  # lower bound of a launch
 TIME_S = 60
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of collecting.
 
     Attributes
     ----------
     cpu, gpu : str
         Targets.
     cuts : int
-        Shares per axis of a heavy kernel and device.
+        Shares per axis and device of a compute-intensive kernel.
     repeats, min_repeat_ms : int
-        Repeats of every timing, and how long each lasts at least.
+        Number of repeats, and minimum duration of each.
     budget_s : float or None
-        No new kernel is begun after so many seconds.
+        Seconds after which no new kernel is started.
     networks, contention : bool
         Also time whole networks, and kernels while the other device is busy.
     processes : int
-        How many compile at once; 0 for one a core.
+        Number of compiling processes; 0 for one per core.
     compile_timeout_s : float
-        What may take longer is recorded as an error.
+        A longer compilation is recorded as an error.
     bed : TestBed or None
         See `tvm_coexec.testbed`.
     tracker : (str, int) or None
     key : str
-        Device behind an RPC tracker.
-    retry, disturbed : bool
-        Measure again what failed before, and what other processes may have slowed down.
+        Host and port of an RPC tracker, and the device's key there.
+    retry, noisy : bool
+        Measure samples again that failed, or that are noisy.
     """
 
     cpu: str = "llvm"
@@ -80,23 +80,23 @@ class Options:
     tracker: tuple[str, int] | None = None
     key: str = ""
     retry: bool = False
-    disturbed: bool = False
+    noisy: bool = False
 
 
 @dataclass
 class Summary:
-    """What a collection did.
+    """Result of a collection.
 
     Attributes
     ----------
     measured, found, left : int
-        Kernels and shares: now, in the file before, and not yet.
+        Numbers of samples measured in this run, in the file before, and still missing.
     failed : list of str
-        Which of them could not be measured, and why.
+        Kernels that could not be measured, with the reason.
     load : float
-        Cores that other processes used while kernels were timed.
+        Number of cores that other processes used while kernels were timed.
     seconds : float
-        All of it.
+        Duration of the run.
     """
 
     measured: int = 0
@@ -108,7 +108,7 @@ class Summary:
 
 
 class Collection:
-    """The processes of a run, and what they are asked.
+    """The processes of a run, and the requests to them.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ class Collection:
         Models by name.
     options : Options
     folder : str
-        For libraries; they are removed once they are timed.
+        For libraries, which are removed after timing.
     threads : str or None
-        ``TVM_NUM_THREADS`` as the user set it.
+        ``TVM_NUM_THREADS`` as set by the user.
     """
 
     def __init__(self, builders: list[tuple[str, KernelBuilder]], options: Options, folder: str, threads: str | None):
@@ -139,12 +139,12 @@ class Collection:
         self.timer.stop()
         self.busy.stop()
 
-    def request(self, model: int, piece: Piece | None, device: str) -> compiling.BuildRequest:
-        """A request to compile into a new file."""
+    def make_request(self, model: int, piece: Piece | None, device: str) -> compiling.BuildRequest:
+        """Make a request to compile into a new file."""
         return compiling.BuildRequest(model, piece, device, self._new_path())
 
     def export(self, lib: Any, device: str) -> compiling.Built:
-        """Put what this process compiled into a new file."""
+        """Export a library that this process has compiled to a new file."""
         return compiling.export(lib, self._new_path(), device)
 
     def _new_path(self) -> str:
@@ -152,7 +152,7 @@ class Collection:
         return f"{self.folder}/k{next(self._numbers)}.{ending}"
 
     def build_all(self, requests: list[compiling.BuildRequest], timeout_s: float) -> list[compiling.Built | ChildError]:
-        """Compile on all cores; the answers in order, an error in the place of what failed."""
+        """Compile on all cores; return results in the order of the requests, errors included."""
         results: list[Any] = [None] * len(requests)
         waiting = list(enumerate(requests))[::-1]
         busy: dict[int, tuple[Child, int]] = {}
@@ -162,7 +162,7 @@ class Collection:
                     number, request = waiting.pop()
                     child.send(request, timeout_s)
                     busy[slot] = (child, number)
-            for child in answered([c for c, _ in busy.values()]):
+            for child in wait_for_answers([c for c, _ in busy.values()]):
                 slot = next(s for s, (c, _) in busy.items() if c is child)
                 number = busy.pop(slot)[1]
                 try:
@@ -171,38 +171,40 @@ class Collection:
                     results[number] = ChildError(f"compiling: {err}")
         return results
 
-    def reference(self, device: str) -> compiling.Built:
-        """A kernel that is always the same, for a device; raises `ChildError`.
+    def build_reference(self, device: str) -> compiling.Built:
+        """Build the reference kernel for a device, once; raises `ChildError`.
 
-        A child compiles it: compiling may open an OpenCL driver, and children forked after that would hang in it.
+        A child compiles it: compiling may open an OpenCL driver, in which children that are forked later would hang.
         """
         if device not in self._references:
-            (built,) = self.build_all([self.request(compiling.REFERENCE, None, device)], self.options.compile_timeout_s)
+            (built,) = self.build_all(
+                [self.make_request(compiling.REFERENCE, None, device)], self.options.compile_timeout_s
+            )
             if isinstance(built, ChildError):
                 raise built
             self._references[device] = built
         return self._references[device]
 
-    def time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
-        """A request to time a library beside the reference of its device."""
+    def make_time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
+        """Make a request to time a library together with the reference kernel."""
         device = "gpu" if built.device == "both" else built.device
-        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self.reference(device))
+        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self.build_reference(device))
 
     def time(self, built: compiling.Built | ChildError, min_repeat_ms: int = 0) -> timing.Timed:
         """Time a library; raises `ChildError`."""
         if isinstance(built, ChildError):
             raise built
-        return self.timer.time(self.time_request(built, min_repeat_ms or self.options.min_repeat_ms), TIME_S)
+        return self.timer.time(self.make_time_request(built, min_repeat_ms or self.options.min_repeat_ms), TIME_S)
 
 
 def collect(models: list[Model], path: str, options: Options) -> Summary:
-    """Measure the kernels of some models, or what of them is not in the file yet.
+    """Measure the kernels of models that are not in a dataset yet.
 
     Parameters
     ----------
     models : list of Model
     path : str
-        File of samples; appended to.
+        The dataset; samples are appended.
     options : Options
 
     Returns
@@ -212,17 +214,17 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
     Raises
     ------
     CoExecError
-        When a device is missing, or the file belongs to another setting.
+        If a device is missing, or the file is of another setting.
     """
     start = time.monotonic()
-    with _one_thread() as threads, tempfile.TemporaryDirectory(prefix="coexec-profile-") as folder:
+    with _limit_threads() as threads, tempfile.TemporaryDirectory(prefix="coexec-profile-") as folder:
         builders = [(m.name, m.builder(options.cpu, options.gpu)) for m in models]
         for _, builder in builders:
-            builder.module(0)  # cut into kernels once, here, for all compiling processes
+            builder.module(0)  # separates the kernels, before processes are forked
         run = Collection(builders, options, folder, threads)
         try:
             with SampleWriter(path, header_of(run)) as writer:
-                summary = _kernels(run, writer)
+                summary = _measure_kernels(run, writer)
                 extras.measure(run, writer)
         finally:
             run.close()
@@ -232,7 +234,7 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
 
 
 def header_of(run: Collection) -> dict[str, Any]:
-    """The setting of a collection."""
+    """Return the header of the dataset."""
     builder, bed = run.builders[0][1], run.options.bed
     return {
         "devices": run.timer.devices(builder.cpu, builder.gpu),
@@ -245,14 +247,14 @@ def header_of(run: Collection) -> dict[str, Any]:
     }
 
 
-def _kernels(run: Collection, writer: SampleWriter) -> Summary:
+def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
     options = run.options
-    again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.disturbed and s.disturbed)}
+    again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.noisy and s.is_noisy)}
     done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
     todo = [j for j in jobs if j.key not in done]
     if todo:
-        _references(run, writer)
+        _check_references(run, writer)
     summary, start = Summary(found=len(jobs) - len(todo)), time.monotonic()
     batch = 8 * len(run.compilers)
     with tqdm(total=len(jobs), initial=summary.found, desc="kernels", unit="kernel", disable=None) as bar:
@@ -261,12 +263,12 @@ def _kernels(run: Collection, writer: SampleWriter) -> Summary:
                 summary.left = len(todo) - at
                 break
             now = todo[at : at + batch]
-            requests = [run.request(j.model, j.piece, j.piece.device) for j in now]
+            requests = [run.make_request(j.model, j.piece, j.piece.device) for j in now]
             built = run.build_all(requests, options.compile_timeout_s)
-            samples = [_sample(run, job, b) for job, b in zip(now, built, strict=True)]
-            # What disturbs a machine lasts for seconds: another time, after the others, may be a better one.
+            samples = [_measure_sample(run, job, b) for job, b in zip(now, built, strict=True)]
+            # Disturbances last for seconds: measure noisy samples again after the others.
             samples = [
-                s.shorter(_sample(run, job, b)) if s.disturbed else s
+                s.choose_shorter(_measure_sample(run, job, b)) if s.is_noisy else s
                 for s, job, b in zip(samples, now, built, strict=True)
             ]
             for sample, request in zip(samples, requests, strict=True):
@@ -279,14 +281,14 @@ def _kernels(run: Collection, writer: SampleWriter) -> Summary:
     return summary
 
 
-def _references(run: Collection, writer: SampleWriter) -> None:
-    """Note how fast the devices are; times from before and from now must go together.
+def _check_references(run: Collection, writer: SampleWriter) -> None:
+    """Time the reference kernel and record it.
 
     Raises
     ------
     CoExecError
-        When a device is much slower or faster than when the file was begun: throttled, at another clock, or on
-        another host of the same name.
+        If a device is much slower or faster than when the file was started: throttled, at another clock, or on another
+        host of the same name.
     """
     for device in DEVICES:
         then = writer.found.references.get(device)
@@ -295,20 +297,20 @@ def _references(run: Collection, writer: SampleWriter) -> None:
         except ChildError as err:
             logger.warning("the speed of the %s can't be measured: %s", device, err)
             continue
-        if then is not None and not is_same_pace(now, then):
+        if then is not None and not is_same_speed(now, then):
             raise CoExecError(
-                f"{writer.path}: the {device} takes {now / then:.2f} times as long for the same kernel as when the "
-                "file was started, so its times would not go together; let the machine cool or become idle, or start "
-                "a new file"
+                f"{writer.path}: the {device} takes {now / then:.2f} times as long for the reference kernel as when "
+                "the file was started, so times are not comparable; let the machine cool or become idle, or start a "
+                "new file"
             )
         writer.write({"record": "reference", "device": device, "seconds": now})
 
 
 def _time_reference(run: Collection, device: str) -> float:
-    return run.time(run.reference(device)).best_s
+    return run.time(run.build_reference(device)).best_s
 
 
-def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> Sample:
+def _measure_sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> Sample:
     common: dict[str, Any] = dict(
         device=job.piece.device, workload=job.workload, network=job.network, kernel=job.kernel.name,
         signature=job.kernel.signature(), dim=job.piece.dim, rows=job.piece.rows,
@@ -319,7 +321,7 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
         logger.warning("kernel %s can't be measured on the %s: %s", job.kernel.name, job.piece.device, err)
         return Sample(seconds=0.0, repeats=0, error=str(err), **common)
     if timed.best_s < LAUNCH_S:
-        # A share of a concatenation that lies in one of its inputs is that input: there is nothing to compute.
+        # A share of a concatenation that is part of one input is a view: nothing is computed.
         return Sample(seconds=0.0, repeats=len(timed.seconds), error="launches nothing", **common)
     return Sample(
         seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz,
@@ -328,7 +330,7 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
 
 
 @contextmanager
-def _one_thread() -> Iterator[str | None]:
+def _limit_threads() -> Iterator[str | None]:
     """One thread of TVM while this process compiles and forks: children would lack the threads of a pool."""
     before = os.environ.get("TVM_NUM_THREADS")
     os.environ["TVM_NUM_THREADS"] = "1"

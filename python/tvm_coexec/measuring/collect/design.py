@@ -1,8 +1,8 @@
-"""A designed sample: kernels spread over the shapes, so that a model knows more than the networks it was fitted to.
+"""The designed set of kernels: shapes that cover a range evenly, so that models do not depend on a few networks.
 
-Every class has a space of extents (channels, rows, batch...), filled by a Sobol sequence in log space: even for any
-number of points, and a longer sample contains the shorter one. Points whose work or size is out of bounds are passed
-over. All kernels lie side by side in one Relay module, so they go through the same passes as a network's.
+Each class has a space of extents (channels, rows, batch...), filled by a Sobol sequence in log space, which is even for
+any number of points and contains all shorter ones. Points whose work or size is out of bounds are skipped. All kernels
+are independent outputs of one Relay module, so they go through the same passes as those of a network.
 """
 
 from __future__ import annotations
@@ -32,47 +32,51 @@ class Space:
     Attributes
     ----------
     name : str
-    part : float
-        Of the whole sample.
+    fraction : float
+        Fraction of the whole set.
     bounds : dict of str to (float, float)
-        Smallest and largest value of every extent; chosen evenly in log space.
+        Smallest and largest value of each extent.
     make : callable
-        Writes the kernel for a point.
+        Makes the kernel of a point.
     """
 
     name: str
-    part: float
+    fraction: float
     bounds: Bounds
     make: Make
 
 
-def designed_module(count: int, seed: int = 0) -> tvm.IRModule:
-    """About `count` kernels of all classes in one module, one output each.
+def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
+    """Make a module with about `count` kernels of all classes, one output each.
 
     Parameters
     ----------
     count : int
-        Rounded to whole numbers per class, at least one each.
+        Rounded to integers per class, at least one each.
     seed : int
         Of sequences and weights.
+
+    Returns
+    -------
+    IRModule
     """
     maker = _Maker(np.random.default_rng(seed))
     outputs = []
     for number, space in enumerate(SPACES):
-        points = _points(space, seed + number)
-        wanted = max(1, round(count * space.part))
+        points = _draw_points(space, seed + number)
+        wanted = max(1, round(count * space.fraction))
         made = 0
         for tried, point in enumerate(points):
             if made == wanted or tried > 50 * wanted:
                 break
-            if _fits(point):
+            if _is_in_bounds(point):
                 outputs.append(space.make(maker, point))
                 made += 1
     func = relay.Function(maker.inputs, relay.Tuple(outputs))
     return relay.transform.InferType()(tvm.IRModule.from_expr(func))
 
 
-def _points(space: Space, seed: int) -> Iterator[Point]:
+def _draw_points(space: Space, seed: int) -> Iterator[Point]:
     low, high = (np.log(np.array(b, float)) for b in zip(*space.bounds.values(), strict=True))
     sequence = qmc.Sobol(len(space.bounds), seed=seed)
     while True:
@@ -81,12 +85,12 @@ def _points(space: Space, seed: int) -> Iterator[Point]:
             yield {n: max(1, round(float(v))) for n, v in zip(space.bounds, values, strict=True)}
 
 
-def _channels(n: int) -> int:
-    """Most networks have channels in multiples of 8 or 16; one shape in five stays as it came."""
+def _round_to_8(n: int) -> int:
+    """Round channels to multiples of 8 or 16, as in most networks, except one number in five."""
     return n if n % 5 == 0 else max(8, round(n / 16) * 16 if n > 48 else round(n / 8) * 8)
 
 
-def _fits(p: Point) -> bool:
+def _is_in_bounds(p: Point) -> bool:
     size, batch = p.get("size", 1), p.get("batch", 1)
     ic, oc, k = p.get("ic", 1), p.get("oc", 1), p.get("k", 1)
     if "size" not in p:  # matrices: rows and columns are bounded by their spaces
@@ -97,7 +101,7 @@ def _fits(p: Point) -> bool:
 
 
 class _Maker:
-    """Writes kernels; remembers their inputs."""
+    """Makes kernels and collects their inputs."""
 
     def __init__(self, rng: np.random.Generator):
         self.inputs: list[relay.Var] = []
@@ -111,7 +115,7 @@ class _Maker:
         return relay.const(np.resize(self.noise, shape))
 
     def finish(self, out: relay.Expr, channels: int, shape: tuple[int, ...] | None, which: int) -> relay.Expr:
-        """Bias and activation as networks have them; now and then a residual, or nothing at all."""
+        """Add bias and activation as in networks, sometimes a residual, sometimes nothing."""
         if which % 4 == 3:
             return out
         out = relay.nn.bias_add(out, self.weight(channels))
@@ -122,7 +126,12 @@ class _Maker:
 
 def _conv(k: int | None = None, stride: int = 1, window: tuple[int, int] | None = None) -> Make:
     def make(m: _Maker, p: Point) -> relay.Expr:
-        batch, ic, oc, size = p["batch"], p["ic"] if p["ic"] < 4 else _channels(p["ic"]), _channels(p["oc"]), p["size"]
+        batch, ic, oc, size = (
+            p["batch"],
+            p["ic"] if p["ic"] < 4 else _round_to_8(p["ic"]),
+            _round_to_8(p["oc"]),
+            p["size"],
+        )
         n = k or (5 if p["k"] < 6 else 7)
         kh, kw = window if window and p["size"] % 2 else (window[::-1] if window else (n, n))
         size = max(size, kh, kw)
@@ -137,7 +146,7 @@ def _conv(k: int | None = None, stride: int = 1, window: tuple[int, int] | None 
 
 
 def _depthwise(m: _Maker, p: Point) -> relay.Expr:
-    c, size, k, stride = _channels(p["ic"]), max(p["size"], p["k"]), 3 if p["k"] < 5 else 5, p["stride"]
+    c, size, k, stride = _round_to_8(p["ic"]), max(p["size"], p["k"]), 3 if p["k"] < 5 else 5, p["stride"]
     out = relay.nn.conv2d(
         m.input(p["batch"], c, size, size), m.weight(c, 1, k, k), strides=(stride, stride), padding=(k // 2, k // 2),
         groups=c, channels=c, kernel_size=(k, k),
@@ -157,7 +166,7 @@ def _grouped(m: _Maker, p: Point) -> relay.Expr:
 
 
 def _transposed(m: _Maker, p: Point) -> relay.Expr:
-    ic, oc, size, k = _channels(p["ic"]), _channels(p["oc"]), p["size"], p["k"]
+    ic, oc, size, k = _round_to_8(p["ic"]), _round_to_8(p["oc"]), p["size"], p["k"]
     stride = min(p["stride"], k)
     out = relay.nn.conv2d_transpose(
         m.input(p["batch"], ic, size, size), m.weight(ic, oc, k, k), strides=(stride, stride),
@@ -167,7 +176,7 @@ def _transposed(m: _Maker, p: Point) -> relay.Expr:
 
 
 def _dense(m: _Maker, p: Point) -> relay.Expr:
-    ic, oc = _channels(p["ic"]), _channels(p["oc"])
+    ic, oc = _round_to_8(p["ic"]), _round_to_8(p["oc"])
     return m.finish(relay.nn.dense(m.input(p["m"], ic), m.weight(oc, ic)), oc, None, oc // 8)
 
 
@@ -176,7 +185,7 @@ def _batch_matmul(m: _Maker, p: Point) -> relay.Expr:
 
 
 def _pool(m: _Maker, p: Point) -> relay.Expr:
-    c, k = _channels(p["ic"]), p["k"]
+    c, k = _round_to_8(p["ic"]), p["k"]
     size = max(p["size"], k)
     x = m.input(p["batch"], c, size, size)
     if (c + size) % 7 == 0:
@@ -187,7 +196,7 @@ def _pool(m: _Maker, p: Point) -> relay.Expr:
 
 
 def _elementwise(m: _Maker, p: Point) -> relay.Expr:
-    shape = (p["batch"], _channels(p["ic"]), p["size"], p["size"])
+    shape = (p["batch"], _round_to_8(p["ic"]), p["size"], p["size"])
     x = m.input(*shape)
     which = (p["ic"] + p["size"]) % 5
     if which == 0:
@@ -211,7 +220,7 @@ def _reduce(m: _Maker, p: Point) -> relay.Expr:
 
 
 def _concat(m: _Maker, p: Point) -> relay.Expr:
-    first, second = _channels(p["ic"]), _channels(p["oc"])
+    first, second = _round_to_8(p["ic"]), _round_to_8(p["oc"])
     parts = [m.input(p["batch"], c, p["size"], p["size"]) for c in (first, second)]
     return relay.concatenate(parts, axis=1)
 

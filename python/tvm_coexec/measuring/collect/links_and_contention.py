@@ -1,4 +1,4 @@
-"""Around the kernels: links, meetings, kernels while the other device is busy, and whole networks."""
+"""Measure links, synchronisation, co-run slowdown and whole networks."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ logger = logging.getLogger("tvm_coexec")
 
 BUSY_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
 CONTENTION_PER_CLASS = 3
-# Long enough for the other device to be busy all the while, short enough to be many.
+# Range of kernel times: long enough to overlap with the other device's, short enough for many repeats.
 CONTENTION_BETWEEN_S = (2e-4, 3e-2)
 CONTENTION_REPEAT_MS = 30
 
 
 def measure(run: Collection, writer: SampleWriter) -> None:
-    """Measure what of it is asked for and not in the file yet."""
-    _links(run, writer)
+    """Measure those that are requested and not in the file yet."""
+    _measure_links(run, writer)
     if run.options.contention and run.options.tracker is None:  # an RPC server serves one session at a time
-        _contention(run, writer)
+        _measure_contention(run, writer)
     if run.options.networks:
-        _networks(run, writer)
+        _measure_networks(run, writer)
 
 
-def _links(run: Collection, writer: SampleWriter) -> None:
-    if writer.found.links and writer.found.meetings and writer.found.enqueues:
+def _measure_links(run: Collection, writer: SampleWriter) -> None:
+    if writer.found.links and writer.found.round_trips and writer.found.enqueues:
         return
     builder = run.builders[0][1]
     try:
@@ -50,16 +50,16 @@ def _links(run: Collection, writer: SampleWriter) -> None:
         return
     for copy in found.copies:
         writer.write({"record": "copy", **copy})
-    writer.write({"record": "meeting", "seconds": found.meeting_s})
+    writer.write({"record": "meeting", "seconds": found.round_trip_s})
     writer.write({"record": "enqueue", "seconds": found.enqueue_s})
 
 
-def _contention(run: Collection, writer: SampleWriter) -> None:
-    """A kernel alone, and while the other device runs the same one: what shares of one kernel do to each other."""
+def _measure_contention(run: Collection, writer: SampleWriter) -> None:
+    """Time kernels alone, and while the other device runs the same kernel, as shares of one kernel do."""
     if writer.found.contention:
         return
-    for model, kernel in tqdm(_contenders(run, writer.path), desc="contention", unit="kernel", disable=None):
-        requests = [run.request(model, Piece(d, kernel.index), d) for d in DEVICES]
+    for model, kernel in tqdm(_select_kernels(run, writer.path), desc="contention", unit="kernel", disable=None):
+        requests = [run.make_request(model, Piece(d, kernel.index), d) for d in DEVICES]
         built = run.build_all(requests, run.options.compile_timeout_s)
         try:
             for device, own, other in zip(DEVICES, built, built[::-1], strict=True):
@@ -68,7 +68,7 @@ def _contention(run: Collection, writer: SampleWriter) -> None:
                 if isinstance(own, ChildError):
                     raise own
                 before = run.time(own, CONTENTION_REPEAT_MS)
-                together = _while_busy(run, own, other)
+                together = _time_while_busy(run, own, other)
                 after = run.time(own, CONTENTION_REPEAT_MS)
                 found = {"alone_s": min(before.best_s, after.best_s), "together_s": together.best_s}
                 workload = describe(kernel, device).to_json()
@@ -78,7 +78,7 @@ def _contention(run: Collection, writer: SampleWriter) -> None:
             run.busy.stop()
 
 
-def _while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:
+def _time_while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:
     run.busy.call(timing.BusyRequest(other), BUSY_S)
     try:
         return run.time(own, CONTENTION_REPEAT_MS)
@@ -86,9 +86,9 @@ def _while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -
         run.busy.call("stop", BUSY_S)
 
 
-def _contenders(run: Collection, path: str) -> list[tuple[int, Kernel]]:
-    """Kernels of each class, those of middling time on both devices, from small to large."""
-    seconds = _whole_seconds(read_samples(path))
+def _select_kernels(run: Collection, path: str) -> list[tuple[int, Kernel]]:
+    """Select kernels of each class with medium times on both devices, from short to long."""
+    seconds = _read_whole_seconds(read_samples(path))
     low, high = CONTENTION_BETWEEN_S
     by_class: dict[str, list[tuple[float, int, Kernel]]] = {}
     for model, (_, builder) in enumerate(run.builders):
@@ -104,10 +104,10 @@ def _contenders(run: Collection, path: str) -> list[tuple[int, Kernel]]:
     return found
 
 
-def _networks(run: Collection, writer: SampleWriter) -> None:
-    """Whole networks on each device, beside the sum of their kernels."""
-    seconds = _whole_seconds(read_samples(writer.path))
-    done = set() if run.options.disturbed else {(n["network"], n["device"]) for n in writer.found.networks}
+def _measure_networks(run: Collection, writer: SampleWriter) -> None:
+    """Time whole networks on each device, for comparison with the sums of their kernels."""
+    seconds = _read_whole_seconds(read_samples(writer.path))
+    done = set() if run.options.noisy else {(n["network"], n["device"]) for n in writer.found.networks}
     todo = []
     for model, (name, builder) in enumerate(run.builders):
         for device in DEVICES:
@@ -118,21 +118,21 @@ def _networks(run: Collection, writer: SampleWriter) -> None:
     with tqdm(total=len(todo), desc="networks", unit="network", disable=None if todo else True) as bar:
         for at in range(0, len(todo), step):
             now = todo[at : at + step]
-            requests = [run.request(model, None, device) for model, _, device, _ in now]
+            requests = [run.make_request(model, None, device) for model, _, device, _ in now]
             for entry, request, built in zip(now, requests, run.build_all(requests, NETWORK_BUILD_S), strict=True):
-                record = _network(run, entry, built)
+                record = _measure_network(run, entry, built)
                 if record is not None:
                     writer.write(record)
                 Path(request.path).unlink(missing_ok=True)
                 bar.update()
 
 
-def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError) -> dict[str, Any] | None:
+def _measure_network(run: Collection, entry: tuple, built: compiling.Built | ChildError) -> dict[str, Any] | None:
     _, name, device, times = entry
     try:
         if isinstance(built, ChildError):
             raise built
-        timed = run.timer.time(run.time_request(built, 100), NETWORK_RUN_S)
+        timed = run.timer.time(run.make_time_request(built, 100), NETWORK_RUN_S)
     except ChildError as err:
         logger.warning("network %s can't be measured on the %s: %s", name, device, err)
         return None
@@ -140,5 +140,5 @@ def _network(run: Collection, entry: tuple, built: compiling.Built | ChildError)
     return {**fixed, "sum_s": sum(times), "seconds": timed.best_s}
 
 
-def _whole_seconds(samples: Samples) -> dict[tuple[str, str], float]:
+def _read_whole_seconds(samples: Samples) -> dict[tuple[str, str], float]:
     return {(s.device, s.signature): s.seconds for s in samples.usable if s.rows is None}

@@ -1,4 +1,4 @@
-"""Samples described anew: for when what cost models see of a kernel has changed since it was measured."""
+"""Update the workloads of a dataset after `describe` has changed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .sampling_plan import Job
 
 
 def describe_again(path: str, graphs: list[tuple[str, KernelGraph]]) -> tuple[int, int]:
-    """Write a file of samples with workloads as `describe` makes them now; times stay as they are.
+    """Rewrite a dataset with the workloads that `describe` returns now; times are kept.
 
     Parameters
     ----------
     path : str
     graphs : list of (str, KernelGraph)
-        The models that were measured.
+        Name and kernel graph of the measured models.
 
     Returns
     -------
     (int, int)
-        Samples that changed, and samples whose kernels are in none of the models, which stay as they are.
+        Number of samples that changed, and of samples whose kernels are in none of the models, which are kept.
 
     Raises
     ------
     CoExecError
-        When the file can't be read or written.
+        If the file can't be read or written.
     """
     samples = read_samples(path)
     kernels = {k.signature(): k for _, graph in graphs for k in graph.kernels}
@@ -47,12 +47,12 @@ def describe_again(path: str, graphs: list[tuple[str, KernelGraph]]) -> tuple[in
         changed += new.workload.to_json() != sample.workload.to_json()
         renewed.append(new)
     if changed:
-        write_atomically(path, "".join(_lines(path, renewed)))
+        write_atomically(path, "".join(_replace_samples(path, renewed)))
     return changed, unknown
 
 
-def _lines(path: str, renewed: list[Sample]) -> list[str]:
-    """The file's complete lines in their order, samples replaced one after the other."""
+def _replace_samples(path: str, renewed: list[Sample]) -> list[str]:
+    """Return the complete lines of the file, with samples replaced in order."""
     samples = iter(renewed)
     out = []
     with open(path, encoding="utf-8") as f:

@@ -1,4 +1,4 @@
-"""Which kernels and shares are measured, and in which order."""
+"""Choose the kernels and shares to measure, and their order."""
 
 from __future__ import annotations
 
@@ -43,33 +43,37 @@ class Job:
 
     @property
     def workload(self) -> Workload:
-        """What cost models see of it, in plain numbers."""
+        """Its workload, with scalar numbers."""
         if self.piece.rows is None:
             return describe(self.kernel, self.piece.device)
         shares = describe_shares(self.kernel, self.piece.device, self.piece.dim, [self.piece.rows])
-        numbers: dict[str, Number] = {n: _plain(getattr(shares, n)) for n in NUMBERS}
+        numbers: dict[str, Number] = {n: _to_number(getattr(shares, n)) for n in NUMBERS}
         return replace(shares, **numbers)
 
 
-def _plain(number: Number) -> float | int:
+def _to_number(number: Number) -> float | int:
     value = float(f"{float(np.ravel(number)[0]):.12g}")  # a part times an extent is inexact
     return int(value) if value.is_integer() else value
 
 
 def choose_jobs(graphs: list[tuple[str, KernelGraph]], cuts: int, seed: int = 0) -> list[Job]:
-    """All measurements of some models, each kernel once however often it occurs.
+    """Choose the measurements of models; each distinct kernel is measured once.
 
-    Whole kernels of the models come first, then designed kernels and shares; within both the order is random, so that
-    a run that is ended early has seen something of everything, and a drift of the machine hits all alike. Heavy
-    kernels (convolutions, matrix products) are cut on every axis, others along one of theirs; a designed kernel once.
+    Whole kernels of the models come first, then designed kernels and shares, both in random order: so a run that is
+    stopped early has samples of all kinds, and drift of the machine affects all kinds equally. Compute-intensive
+    kernels are split along each axis, other kernels and designed ones along one axis with one cut.
 
     Parameters
     ----------
     graphs : list of (str, KernelGraph)
         Name and kernels of each model.
     cuts : int
-        Shares per axis of a heavy kernel and device, at different places for different kernels.
+        Shares per axis and device of a compute-intensive kernel; the cuts differ between kernels.
     seed : int
+
+    Returns
+    -------
+    list of Job
     """
     first: list[Job] = []
     rest: list[Job] = []
@@ -81,12 +85,12 @@ def choose_jobs(graphs: list[tuple[str, KernelGraph]], cuts: int, seed: int = 0)
             seen.add(kernel.signature())
             whole = [Job(model, network, kernel, Piece(d, kernel.index)) for d in kernel.devices]
             (rest if network == NAME else first).extend(whole)
-            rest += [Job(model, network, kernel, p) for p in _shares(kernel, cuts, network == NAME)]
+            rest += [Job(model, network, kernel, p) for p in _choose_shares(kernel, cuts, network == NAME)]
     order = np.random.default_rng(seed)
     return [jobs[i] for jobs in (first, rest) for i in order.permutation(len(jobs))]
 
 
-def _shares(kernel: Kernel, cuts: int, once: bool) -> Iterator[Piece]:
+def _choose_shares(kernel: Kernel, cuts: int, once: bool) -> Iterator[Piece]:
     if not cuts or not kernel.axes:
         return
     digest = hashlib.sha256(kernel.signature().encode()).digest()
@@ -95,13 +99,13 @@ def _shares(kernel: Kernel, cuts: int, once: bool) -> Iterator[Piece]:
     else:
         axes, number = (kernel.axes[digest[0] % len(kernel.axes)],), 1
     for n, axis in enumerate(axes):
-        for cut in _spread(axis, number, digest[1 + n] / 256):
+        for cut in _spread_cuts(axis, number, digest[1 + n] / 256):
             yield Piece("gpu", kernel.index, axis.dim, (0, cut))
             yield Piece("cpu", kernel.index, axis.dim, (cut, axis.extent))
 
 
-def _spread(axis: SplitAxis, number: int, offset: float) -> list[int]:
-    """Cuts, one from each of `number` equal parts of the axis."""
+def _spread_cuts(axis: SplitAxis, number: int, offset: float) -> list[int]:
+    """Choose one cut from each of `number` equal parts of the axis."""
     possible = cuts_of(axis)
     if not possible:
         return []

@@ -1,11 +1,11 @@
-"""Plans verified: the best few are built, run and timed on the devices, and the fastest is kept.
+"""Verify plans: build, run and time the best few on the devices, and keep the fastest.
 
 =============  =====================================================================================================
-`options`      what a user may say about it
-`candidates`   which plans are worth measuring; imports no TVM
-`bench`        building them, and the process that runs them
-`child`        what that process does
-`run`          the whole of it: measured in turns, compared with a single device's output, the fastest chosen
+`options`      the user's options
+`candidates`   choice of the plans to measure; imports no TVM
+`bench`        builds plans, and requests runs from the child process
+`child`        the process that runs plans
+`run`          measures plans in turns, compares their outputs with a single device's, chooses the fastest
 =============  =====================================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""Building plans, and the process that runs them."""
+"""Build plans, and run them in a child process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TIME_S = 120
 
 
 class Bench:
-    """The process that runs plans, which may crash or hang without taking this one with it.
+    """Builds plans and runs them in a child process, whose crash or hang does not end this one.
 
     Parameters
     ----------
     cpu, gpu : Target
-        As `tvm_coexec.targets` gives them.
+        As `tvm_coexec.targets` returns them.
     verify : Verify
     folder : str
         For libraries, weights and inputs.
@@ -45,21 +45,21 @@ class Bench:
         self.worker = DeviceWorker(setting, child.serve)
         self._inputs = os.path.join(folder, "inputs.npz")
         self._names: tuple[str, ...] = ()
-        self._ready: set[str] = set()  # what the process has loaded
+        self._ready: set[str] = set()  # paths of the plans that the process has loaded
 
     def close(self) -> None:
         """End the process."""
         self.worker.stop()
 
     def devices(self) -> dict[str, dict[str, str]]:
-        """Names and targets, as in the header of a file of samples; `CoExecError` when the devices can't be used."""
+        """Return names and targets as in the header of a dataset; `CoExecError` if the devices can't be used."""
         try:
             return self.worker.devices(*self.targets)
         except CoExecError as err:
             raise CoExecError(f"verify: {err}") from None
 
     def set_inputs(self, params: Iterable[relay.Var]) -> None:
-        """Make up inputs for a model."""
+        """Draw random inputs of the model."""
         rng = np.random.default_rng(0)
         data = {
             p.name_hint: random_tensor([int(d) for d in p.checked_type.shape], p.checked_type.dtype, rng)
@@ -69,7 +69,7 @@ class Bench:
         np.savez(self._inputs, *data.values())
 
     def build(self, number: int, placed: tvm.IRModule) -> child.Compiled:
-        """Compile a module as a deployment build would be, and write it where the process finds it."""
+        """Compile a module as in deployment, and write it to files for the child process."""
         with deployment_context(instruments=False):
             lib = relay.build(placed, target=self.targets)
         path = os.path.join(self.folder, f"plan{number}")
@@ -80,17 +80,17 @@ class Bench:
         lib.get_lib().export_library(library)
         return child.Compiled(library, lib.get_graph_json(), weights, self._inputs, self._names)
 
-    def outputs(self, compiled: child.Compiled) -> list[np.ndarray]:
-        """Run once; raises `ChildError`."""
-        return self._ask(self.worker.call, compiled, child.OutputsRequest(compiled))
+    def run(self, compiled: child.Compiled) -> list[np.ndarray]:
+        """Run once and return the outputs; raises `ChildError`."""
+        return self._send(self.worker.call, compiled, child.OutputsRequest(compiled))
 
     def time(self, compiled: child.Compiled) -> timer.Timed:
-        """Time it once, from inputs on the CPU to outputs there; raises `ChildError`."""
-        return self._ask(self.worker.time, compiled, child.PlanTimeRequest(compiled))
+        """Time one run, from inputs to outputs on the CPU; raises `ChildError`."""
+        return self._send(self.worker.time, compiled, child.PlanTimeRequest(compiled))
 
-    def _ask(self, ask: Callable[[Any, float], Any], compiled: child.Compiled, request: Any) -> Any:
+    def _send(self, send: Callable[[Any, float], Any], compiled: child.Compiled, request: Any) -> Any:
         try:
-            answer = ask(request, TIME_S if compiled.path in self._ready else FIRST_RUN_S)
+            answer = send(request, TIME_S if compiled.path in self._ready else FIRST_RUN_S)
         except ChildError:
             self._ready.clear()
             raise

@@ -1,4 +1,4 @@
-"""What the process that runs plans does."""
+"""The process that runs plans."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Compiled:
 
 @dataclass(frozen=True)
 class OutputsRequest:
-    """Run it once; the answer is the outputs."""
+    """A request to run a plan once; the answer is the outputs."""
 
     compiled: Compiled
 
 
 @dataclass(frozen=True)
 class PlanTimeRequest:
-    """Time it once; the answer is a `Timed`."""
+    """A request to time a plan once; the answer is a `Timed`."""
 
     compiled: Compiled
 
@@ -52,7 +52,7 @@ class _Runner(timing.Timer):
         try:
             return super().handle(request)
         except Exception:
-            self.modules.clear()  # what was loaded into a remote session is gone with it
+            self.modules.clear()  # modules of a remote session are invalid after it
             raise
 
     def _handle(self, request: object) -> object:
@@ -62,7 +62,7 @@ class _Runner(timing.Timer):
             return [module.get_output(i).numpy() for i in range(module.get_num_outputs())]
         if isinstance(request, PlanTimeRequest):
             module = self._module(request.compiled)
-            # wall clock with the result on the CPU: a GPU's own timer would leave out the CPU's share
+            # wall clock with outputs on the CPU: a GPU's timer would exclude the CPU's share
             timer = module.module.time_evaluator(
                 "run", self._device("cpu"), number=1, repeat=1, min_repeat_ms=MIN_REPEAT_MS
             )
@@ -88,5 +88,5 @@ class _Runner(timing.Timer):
 
 
 def serve(connection: Connection, setting: timing.Setting) -> None:
-    """Run in the process."""
+    """Answer requests; runs in the child process."""
     timing.serve(connection, setting, _Runner)

@@ -1,4 +1,4 @@
-"""What a user may say about verifying."""
+"""Options of verifying."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FEWEST_PLANS = 3
 
 @dataclass(frozen=True)
 class Verify:
-    """How to verify.
+    """Options of verifying.
 
     Attributes
     ----------
     plans : int
-        At most so many are built and measured, each device alone always among them.
+        Maximum number of plans to measure, including each device alone.
     repeats : int
-        How often each is timed, in turns; the shortest counts.
+        Number of timings of each plan, in turns; the shortest is used.
     tracker : (str, int) or None
         Host and port of TVM's RPC tracker, for devices of another machine.
     key : str
@@ -32,12 +32,12 @@ class Verify:
 
 
 def check_verify(given: object) -> Verify | None:
-    """Options from what the user gave: a truth value, a number of plans (or the text of one), or a `Verify`.
+    """Convert the user's value: a bool, a number of plans (or its text), or a `Verify`.
 
     Raises
     ------
     ValueError
-        With the rest of a sentence that begins with the option and its value.
+        The text continues a sentence that starts with the option and its value.
     """
     if given is None or given is False:
         return None

@@ -1,4 +1,4 @@
-"""Plans built, run, compared and timed in turns; the fastest is kept."""
+"""Build, run, compare and time plans in turns, and keep the fastest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..host_info import BUSY_CORES, header_of
 from ..local_devices import why_not_here
 from ..worker import ChildError
 from .bench import Bench
-from .candidates import candidates
+from .candidates import propose_candidates
 from .child import Compiled
 from .options import Verify
 
@@ -33,13 +33,13 @@ logger = logging.getLogger("tvm_coexec")
 
 # Largest error of a plan's outputs, relative to the largest value, against those of a single device.
 TOLERANCE = 1e-3
-# Rounds beyond the third are left out once timing has taken so long.
+# After this time no further rounds are started, except the first three.
 ENOUGH_S, FEWEST_ROUNDS = 60.0, 3
 
 
 @dataclass
 class _Entry:
-    """One plan on its way."""
+    """A plan and its state."""
 
     plan: Plan
     placed: tvm.IRModule | None = None
@@ -63,57 +63,57 @@ def verify_plans(
     targets: tuple[Target, Target],
     verify: Verify,
 ) -> tuple[Plan, tvm.IRModule]:
-    """The fastest of the plans worth measuring, as measured on the devices.
+    """Measure candidate plans on the devices and choose the fastest.
 
     Parameters
     ----------
     graph : KernelGraph
     costs : Costs or None
-        What plans are made with.
+        The costs of planning.
     options : Options
     first : Plan
-        The plan that would be taken unverified.
+        The plan that is used without verifying.
     divide : callable
         Makes the co-executed module of a plan.
     targets : (Target, Target)
-        CPU and GPU, as `tvm_coexec.targets` gives them.
+        CPU and GPU, as `tvm_coexec.targets` returns them.
     verify : Verify
 
     Returns
     -------
     plan : Plan
-        The fastest; its `verified` tells of all.
+        The fastest; its `verified` lists all.
     module : IRModule
-        What `divide` made of it.
+        Its co-executed module.
 
     Raises
     ------
     CoExecError
-        When the devices are not here, no plan works, or plans differ and the CPU alone, which decides, can't be run.
+        If the devices can't be used, no plan works, or outputs differ and the CPU alone, which decides, can't be run.
     """
     why = "" if verify.tracker else why_not_here(*targets)
     if why:
         raise CoExecError(
             f"verify: plans can't be run here ({why}); compile on the device, name its RPC tracker, or leave verify out"
         )
-    entries = [_Entry(p) for p in candidates(graph, costs, options, first, verify.plans)]
+    entries = [_Entry(p) for p in propose_candidates(graph, costs, options, first, verify.plans)]
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
         bench = Bench(*targets, verify, folder)
         try:
             header = header_of(bench.devices())
             _build(entries, divide, bench)
-            quiet = _time(entries, bench, verify.repeats)
+            quiet = _time_in_turns(entries, bench, verify.repeats)
         finally:
             bench.close()
     if costs is not None and quiet:
-        _remember(graph, costs, entries, header)
-    return _fastest(graph, costs, entries)
+        _keep_records(graph, costs, entries, header)
+    return _choose_fastest(graph, costs, entries)
 
 
 def _build(entries: list[_Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:
-    """Build every plan, run it once, and compare its outputs with those of the first, the CPU alone.
+    """Build each plan, run it once, and compare its outputs with those of the first, the CPU alone.
 
-    A plan that gives other numbers is left out: on a GPU that computes something wrong, others may be right.
+    A plan with other outputs is left out: if the GPU computes some kernels wrong, other plans may be correct.
     """
     want: list[np.ndarray] | None = None
     for number, entry in enumerate(tqdm(entries, desc="building plans", unit="plan", disable=None, leave=False)):
@@ -122,29 +122,29 @@ def _build(entries: list[_Entry], divide: Callable[[Plan], tvm.IRModule], bench:
             if number == 0:
                 bench.set_inputs(entry.placed["main"].params)
             entry.compiled = bench.build(number, entry.placed)
-            got = bench.outputs(entry.compiled)
-        except Exception as err:  # one bad plan must not end the run: there are others
-            _failed(entry, one_line(err))
+            got = bench.run(entry.compiled)
+        except Exception as err:  # a plan that fails must not end the run
+            _mark_failed(entry, one_line(err))
             continue
         if want is None:
             want, reference = got, entry
-        elif (error := _difference(got, want)) > TOLERANCE:
+        elif (error := _max_error(got, want)) > TOLERANCE:
             why = f"its outputs differ by {error:.1e} of the largest value from those of plan {reference.name}"
-            if reference.plan.device != "cpu":  # either may be the wrong one
+            if reference.plan.device != "cpu":  # either may be wrong
                 raise CoExecError(
-                    f"verify: plan {entry.name} computes something else: {why}, and the CPU alone can't be asked "
+                    f"verify: plan {entry.name} computes something else: {why}, and the CPU alone can't be run "
                     f"({entries[0].error}); report it with the model, and leave verify out"
                 )
-            _failed(entry, why, "gives wrong numbers")
+            _mark_failed(entry, why, "gives wrong numbers")
 
 
-def _failed(entry: _Entry, why: str, what: str = "can't be measured") -> None:
+def _mark_failed(entry: _Entry, why: str, what: str = "can't be measured") -> None:
     entry.error, entry.compiled = why, None
     logger.warning("plan %s %s and is left out: %s", entry.name, what, why)
 
 
-def _difference(got: list[np.ndarray], want: list[np.ndarray]) -> float:
-    """Largest error relative to the largest value, output by output; infinite where they can't be compared."""
+def _max_error(got: list[np.ndarray], want: list[np.ndarray]) -> float:
+    """Return the largest error of any output, relative to its largest value; infinite if they can't be compared."""
     worst = 0.0
     for g, w in zip(got, want, strict=True):
         g, w = g.astype("float64"), w.astype("float64")
@@ -156,8 +156,8 @@ def _difference(got: list[np.ndarray], want: list[np.ndarray]) -> float:
     return worst
 
 
-def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
-    """Time all plans in turns, so that whatever disturbs the machine disturbs all of them; whether nothing did."""
+def _time_in_turns(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
+    """Time all plans in turns, so that disturbances affect all of them; return whether the machine was quiet."""
     start = time.monotonic()
     total = repeats * sum(e.compiled is not None for e in entries)
     with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:
@@ -170,28 +170,28 @@ def _time(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
                 try:
                     seconds = bench.time(entry.compiled).best_s
                 except ChildError as err:
-                    _failed(entry, str(err))
+                    _mark_failed(entry, str(err))
                     continue
                 entry.seconds = min(entry.seconds or seconds, seconds)
                 bar.update()
     if bench.worker.load <= BUSY_CORES:
         return True
     logger.warning(
-        "other processes used %.1f cores while plans were measured: another may be the fastest on a quiet machine, and "
-        "nothing is kept for profiles to learn from",
+        "other processes used %.1f cores while plans were measured: another plan may be the fastest on a quiet "
+        "machine, and nothing is recorded for profiles",
         bench.worker.load,
     )
     return False
 
 
-def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: dict) -> None:
-    """Records for profiles to learn from."""
+def _keep_records(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: dict) -> None:
+    """Append records to the cache, for the co-run calibration of profiles."""
     working = [e for e in entries if e.compiled is not None]
     alone = [e.seconds for e in working if e.plan.device != "both"]
     if not alone:
         return
     at = time.strftime("%Y-%m-%dT%H:%M:%S")
-    # Calibrated costs would be calibrated again by their own effect.
+    # Without the calibration, which is fitted to these records.
     plain = CachedCosts(graph, costs, calibrated=False)
     path = append_records(
         header,
@@ -212,10 +212,10 @@ def _remember(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: d
         ],
     )
     if path is not None:
-        logger.info("what was measured of the plans is in %s", path)
+        logger.info("measurements of the plans are in %s", path)
 
 
-def _fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> tuple[Plan, tvm.IRModule]:
+def _choose_fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> tuple[Plan, tvm.IRModule]:
     working = [e for e in entries if e.compiled is not None]
     if not working:
         raise CoExecError(

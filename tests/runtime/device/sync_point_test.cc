@@ -1,4 +1,4 @@
-// Where host and device meet in memory that both see, and tensors that share one block.
+// Sync points in memory that host and device share, and tensors that share one block.
 #include "arrays.h"
 #include "check.h"
 #include "exec/signal.h"
@@ -13,11 +13,11 @@ constexpr size_t kCount = 4096;
 struct Block {
   RegionPtr region;
   explicit Block(size_t tensors) : region(allocate_region(device(), tensors * kCount * 4, 128)) {
-    region->laid_out = true;
+    region->planned = true;
   }
   ~Block() { free_region(region->base); }
   char* at(size_t i) const { return region->base + i * kCount * 4; }
-  // What a host that wants to read tensor i has to wait for now.
+  // The commands for which a host that reads tensor i has to wait now.
   size_t waits(size_t i) const {
     WaitList list;
     std::lock_guard<std::mutex> lock(region->mu);
@@ -71,7 +71,7 @@ bool sub_buffers_fit() {
 
 }  // namespace
 
-TEST(meetings, tensors_in_one_block_do_not_wait_for_each_other) {
+TEST(sync_points, tensors_in_one_block_do_not_wait_for_each_other) {
   if (!sub_buffers_fit()) {
     return;
   }
@@ -90,7 +90,7 @@ TEST(meetings, tensors_in_one_block_do_not_wait_for_each_other) {
   CHECK(all_equal(b.read(2), 1) && all_equal(b.read(3), 30));
 }
 
-TEST(meetings, who_wrote_last_is_known_by_range) {
+TEST(sync_points, the_last_writer_is_recorded_by_range) {
   if (!sub_buffers_fit()) {
     return;
   }
@@ -108,7 +108,7 @@ TEST(meetings, who_wrote_last_is_known_by_range) {
   CHECK(all_equal(b.read(3), 10) && all_equal(b.read(1), 4) && all_equal(b.read(4), 3));
 }
 
-TEST(meetings, the_host_sees_what_it_has_waited_for) {
+TEST(sync_points, the_host_sees_what_it_has_waited_for) {
   Signals& signals = Signals::of(device());
   const std::string measured = signals.measured_json();
   CHECK(contains(measured, std::string("\"method\": \"") + wait_method_name(signals.method())));
@@ -127,7 +127,7 @@ TEST(meetings, the_host_sees_what_it_has_waited_for) {
   CHECK(all_equal(b.read(1), 6));
 }
 
-TEST(meetings, a_download_that_was_begun_is_waited_for) {
+TEST(sync_points, a_copy_waits_for_an_early_download) {
   const Block b(2);
   Next next;
   b.fill(0, 5);
@@ -145,7 +145,7 @@ TEST(meetings, a_download_that_was_begun_is_waited_for) {
   CHECK(all_equal(to, 5));
 }
 
-TEST(meetings, a_run_that_fails_leaves_the_device_idle_and_is_told_once) {
+TEST(sync_points, a_run_that_fails_leaves_the_device_idle_and_is_reported_once) {
   const Faults end;
   const Block b(3);
   Next next;
@@ -171,7 +171,7 @@ TEST(meetings, a_run_that_fails_leaves_the_device_idle_and_is_told_once) {
   }
 }
 
-TEST(meetings, tensors_without_elements_are_waited_for_by_nobody_and_need_no_mapping) {
+TEST(sync_points, tensors_without_elements_need_no_wait_and_no_mapping) {
   const Block b(2);
   Next next;
   b.fill(0, 1);
@@ -184,7 +184,7 @@ TEST(meetings, tensors_without_elements_are_waited_for_by_nobody_and_need_no_map
   }
   CHECK_EQ(list.size(), size_t{0});
   float* const at = nullptr;
-  give_to_host(*b.region, kCount * 4, 0);
+  map_for_host_write(*b.region, kCount * 4, 0);
   start_download(*b.region, kCount * 4, at, 0);
   copy({b.at(1), 0}, {b.at(1), -1}, 0, nullptr);
   copy({b.at(1), 0}, {at, -1}, 0, nullptr);
@@ -196,7 +196,7 @@ TEST(meetings, tensors_without_elements_are_waited_for_by_nobody_and_need_no_map
   CHECK_EQ(ArgumentSizes::of(at), kToEnd);
 }
 
-TEST(meetings, memory_is_known_by_its_address_as_long_as_anything_uses_it) {
+TEST(sync_points, memory_is_found_by_its_address_as_long_as_it_has_an_owner) {
   Next next;
   RegionPtr view;
   char* base = nullptr;

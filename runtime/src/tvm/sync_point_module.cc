@@ -1,4 +1,4 @@
-#include "meeting_module.h"
+#include "sync_point_module.h"
 
 #include "../cl/cl_error.h"
 #include "../exec/copy.h"
@@ -20,13 +20,13 @@ struct Piece {
 
 Piece piece(const TVMValue* args, const int* codes, int i) {
   if (codes[i] != kDLTensorHandle && codes[i] != kNDArrayHandle) {
-    throw Error("argument " + std::to_string(i) + " of a node where devices meet is no array");
+    throw Error("argument " + std::to_string(i) + " of a function at a sync point is not an array");
   }
   const auto* t = static_cast<const DLTensor*>(args[i].v_handle);
   return {static_cast<char*>(t->data) + t->byte_offset, tensor_bytes(*t), t->device};
 }
 
-Place place(const Piece& p) {
+Endpoint endpoint(const Piece& p) {
   return {p.address, p.device.device_type == kDLOpenCL ? p.device.device_id : -1};
 }
 
@@ -39,7 +39,7 @@ int join(TVMValue* args, int* codes, int n, void*, void*) {
       if (part.address != at) {
         Piece to = result;
         to.address = at;
-        copy(place(part), place(to), part.bytes, nullptr);
+        copy(endpoint(part), endpoint(to), part.bytes, nullptr);
       }
       at += part.bytes;
     }
@@ -50,7 +50,7 @@ int join(TVMValue* args, int* codes, int n, void*, void*) {
 RegionPtr region_of(const Piece& p) {
   RegionPtr region = find_region(p.address);
   if (!region) {
-    throw Error("a node where devices meet was given memory that is no OpenCL device's");
+    throw Error("the array at a sync point is not memory of an OpenCL device");
   }
   return region;
 }
@@ -70,7 +70,7 @@ int map(TVMValue* args, int* codes, int n, void*, void*) {
       const Piece p = piece(args, codes, i);
       const RegionPtr region = find_region(p.address);
       if (region) {  // otherwise it is the caller's memory
-        give_to_host(*region, region->offset(p.address), p.bytes);
+        map_for_host_write(*region, region->offset(p.address), p.bytes);
       }
     }
     return 0;
@@ -93,7 +93,7 @@ struct Named {
 const Named kFunctions[] = {
     {"coexec_join", join}, {"coexec_signal", signal}, {"coexec_map", map}, {"coexec_fetch", fetch}};
 
-// A compiled function that launches kernels; the module, so that its code stays loaded.
+// State of a packed function; the module keeps the function's code loaded.
 struct Bound {
   Ref function, module;
 };
@@ -112,22 +112,22 @@ int call_bound(TVMValue* args, int* codes, int n, void* ret, void* self) {
     TVMValue out{};
     int code = kNull;
     const int rc = TVMFuncCall(static_cast<const Bound*>(self)->function.get(), args, codes, n, &out, &code);
-    return rc != 0 ? rc : hand_on(ret, out, code);  // TVM stores the message of an error
+    return rc != 0 ? rc : forward_result(ret, out, code);  // TVM stores the message of an error
   });
 }
 
-class MeetingModule final : public ModuleNode {
+class SyncPointModule final : public ModuleNode {
  public:
-  MeetingModule(void* library, std::set<std::string> device_functions)
+  SyncPointModule(void* library, std::set<std::string> device_functions)
       : device_functions_(std::move(device_functions)) {
     TVMObjectRetain(library);
     library_ = Ref(library);
     type_index = coexec::type_index("runtime.Module");
     ref_count = 1;
-    deleter = [](Object* o) { delete static_cast<MeetingModule*>(o); };
+    deleter = [](Object* o) { delete static_cast<SyncPointModule*>(o); };
   }
 
-  const char* type_key() const override { return "coexec.meeting"; }
+  const char* type_key() const override { return "coexec.sync_points"; }
 
   Ref GetFunction(const Ref& name, const Ref&) override {
     const std::string wanted = to_std(name);
@@ -135,7 +135,7 @@ class MeetingModule final : public ModuleNode {
       if (wanted == f.name) {
         void* handle = nullptr;
         if (TVMFuncCreateFromCFunc(f.function, nullptr, nullptr, &handle) != 0) {
-          throw Error("TVM cannot make the function " + wanted + ": " + last_tvm_error());
+          throw Error("TVM can't create the function " + wanted + ": " + last_tvm_error());
         }
         return Ref(handle);
       }
@@ -153,16 +153,16 @@ class MeetingModule final : public ModuleNode {
     auto bound = std::make_unique<Bound>(Bound{Ref(found), library_});
     void* f = nullptr;
     if (TVMFuncCreateFromCFunc(call_bound, bound.get(), [](void* p) { delete static_cast<Bound*>(p); }, &f) != 0) {
-      throw Error("TVM cannot make the function " + wanted + ": " + last_tvm_error());
+      throw Error("TVM can't create the function " + wanted + ": " + last_tvm_error());
     }
     bound.release();
     return Ref(f);
   }
 
   void SaveToFile(const Ref& file, const Ref&) override {
-    throw Error("the module of a running executor can't be saved to '" + to_std(file) + "': export the library instead");
+    throw Error("the module of an executor can't be saved to '" + to_std(file) + "': export the library instead");
   }
-  void SaveToBinary(Stream*) override { throw Error("the module of a running executor can't be saved"); }
+  void SaveToBinary(Stream*) override { throw Error("the module of an executor can't be saved: export the library"); }
   Ref GetSource(const Ref&) override { return make_string(""); }
   Ref GetFormat() override { return make_string("coexec"); }
   int GetPropertyMask() const override { return kRunnable; }
@@ -188,12 +188,12 @@ class MeetingModule final : public ModuleNode {
 
 }  // namespace
 
-Object* make_meeting_module(void* library, std::set<std::string> device_functions) {
-  auto* module = new MeetingModule(library, std::move(device_functions));
+Object* make_sync_point_module(void* library, std::set<std::string> device_functions) {
+  auto* module = new SyncPointModule(library, std::move(device_functions));
   if (TVMModImport(static_cast<Object*>(module), library) != 0) {
     const std::string why = last_tvm_error();
     TVMObjectFree(static_cast<Object*>(module));
-    throw Error("TVM cannot put the compiled library under the executor's own functions: " + why);
+    throw Error("TVM can't import the compiled library into the module of the executor: " + why);
   }
   return module;
 }
