@@ -33,6 +33,7 @@ from .sampling_plan import Job, choose_jobs
 logger = logging.getLogger("tvm_coexec")
 
 LAUNCH_S = 2e-7  # no launch takes less
+NO_LAUNCH = "launches nothing"  # error of such a sample: there is no kernel to predict
 TIME_S = 60
 
 
@@ -313,7 +314,7 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
         return Sample(seconds=0.0, repeats=0, error=str(err), **common)
     if timed.best_s < LAUNCH_S:
         # A share of a concatenation that lies in one of its inputs is that input: there is nothing to compute.
-        return Sample(seconds=0.0, repeats=len(timed.seconds), error="launches nothing", **common)
+        return Sample(seconds=0.0, repeats=len(timed.seconds), error=NO_LAUNCH, **common)
     return Sample(
         seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz,
         pace=timed.pace, **common
