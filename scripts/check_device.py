@@ -14,16 +14,20 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.device_check import opencl_driver, report, supervise  # noqa: E402
-from scripts.device_check.sections import SECTIONS, Section  # noqa: E402
+from scripts.device_check.job import NETWORKS, SMALL  # noqa: E402
+from scripts.device_check.sections import MODES, SECTIONS, Section  # noqa: E402
 from scripts.device_check.supervise import FAILED, OK, SKIPPED, Result  # noqa: E402
 
-QUICK_MODES = ("mode-buffer", "mode-fine")
+QUICK_MODES = ("mode-buffer",)
+CORES_TO_COMPILE = 2  # of one compilation that runs next to others
 
 
 def minutes(text: str) -> float:
@@ -55,7 +59,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--gpu", type=gpu_kind, default="opencl", metavar="KIND", help="kind of GPU target (default: %(default)s)")
     add("--minutes", type=minutes, default=8.0, metavar="N", help="limit of the whole check (default: 8)")
     add("--section-limit", type=minutes, metavar="S", help="limit of each section in seconds (default: its own)")
-    add("--quick", action="store_true", help="one small network, a tiny profile, two memory modes")
+    add("--quick", action="store_true", help="one small network, a tiny profile, one memory mode")
     add("--only", nargs="+", choices=names, metavar="SECTION", help=f"only these of: {', '.join(names)}")
     add("--keep", action="store_true", help="keep the compiled networks")
     args = parser.parse_args(arguments)
@@ -68,7 +72,11 @@ def choose(args: argparse.Namespace) -> list[Section]:
     """Return the sections to run, in order."""
     if args.only:
         return [s for s in SECTIONS if s.name in args.only]
-    return [s for s in SECTIONS if not args.quick or not s.mode or s.name in QUICK_MODES]
+    if args.quick:
+        left_out = {f"compile-{n}" for n in NETWORKS} | {f"mode-{m}" for m in MODES} - set(QUICK_MODES)
+    else:
+        left_out = {f"compile-{SMALL}"}
+    return [s for s in SECTIONS if s.name not in left_out]
 
 
 def prepare_folder(folder: Path) -> None:
@@ -93,43 +101,67 @@ def environment_of(section: Section, common: dict[str, str], folder: Path) -> di
     return found
 
 
-def run_all(
-    sections: Sequence[Section], args: argparse.Namespace, folder: Path, common: dict[str, str]
-) -> list[Result]:
-    """Run the sections one after the other, within the limits."""
-    start, results = time.monotonic(), []
+class Run:
+    """Runs sections within the limits and collects their results.
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - start:5.1f} s] {text}", flush=True)
+    Parameters
+    ----------
+    args : argparse.Namespace
+    folder : Path
+    common : dict of str to str
+        Variables of all sections' processes.
+    """
 
-    for section in sections:
-        left_s = args.minutes * 60 - (time.monotonic() - start)
-        limit_s = min(args.section_limit or section.limit_s, left_s)
-        # A network that could not be compiled says so itself; the others are still checked.
-        reason = _why_skipped(section, results, left_s)
+    def __init__(self, args: argparse.Namespace, folder: Path, common: dict[str, str]):
+        self.args, self.folder, self.common = args, folder, common
+        self.results: list[Result] = []
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        print(f"[{self.seconds:5.1f} s] {text}", flush=True)
+
+    def run(self, sections: Sequence[Section]) -> list[Result]:
+        """Run the sections in order; those that only compile at the same time if there are cores for it."""
+        cores = len(os.sched_getaffinity(0))
+        at_once = max(1, cores // CORES_TO_COMPILE)
+        for compiling, group in groupby(sections, key=lambda s: bool(s.network)):
+            with ThreadPoolExecutor(at_once if compiling else 1) as pool:
+                self.results += pool.map(self._one, group)
+        return self.results
+
+    def _one(self, section: Section) -> Result:
+        left_s = self.args.minutes * 60 - self.seconds
+        reason = self._why_skipped(section, left_s)
         if reason:
             result = Result(section.name, section.title, SKIPPED, reason)
         else:
-            say(f"{section.name}: {section.title}")
-            environment = environment_of(section, common, folder)
+            self.say(f"{section.name}: {section.title}")
             result = supervise.run(
-                section.name, section.title, folder, limit_s, environment, lambda stage: say(f"    {stage}")
+                section.name,
+                section.title,
+                self.folder,
+                min(self.args.section_limit or section.limit_s, left_s),
+                environment_of(section, self.common, self.folder),
+                lambda stage: self.say(f"    {section.name}: {stage}"),
             )
-        results.append(result)
-        say(f"{section.name}: {result.state}" + (f": {result.reason}" if result.reason else ""))
-    return results
+        self.say(f"{section.name}: {result.state}" + (f": {result.reason}" if result.reason else ""))
+        return result
 
-
-def _why_skipped(section: Section, results: Sequence[Result], left_s: float) -> str:
-    if left_s < 1:
-        return "no time was left; give more with --minutes"
-    states = {r.name: r for r in results}
-    for need in section.needs:
-        if need not in states:
-            return f"it needs the section {need}, which was not chosen"
-        if states[need].state == FAILED and not states[need].numbers.get("rows"):
-            return f"the section {need}, which it needs, has failed"
-    return ""
+    def _why_skipped(self, section: Section, left_s: float) -> str:
+        if left_s < 1:
+            return "no time was left; give more with --minutes"
+        if not section.needs:
+            return ""
+        states = [r.state for r in self.results if r.name.startswith(section.needs)]
+        if not states:
+            return f"it needs a section {section.needs}-..., and none was chosen"
+        return "" if OK in states else f"all sections {section.needs}-..., of which it needs one, have failed"
 
 
 def header_of(args: argparse.Namespace, notes: Sequence[str], seconds: float) -> dict[str, object]:
@@ -176,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(driver.notes), flush=True)
     python_path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     common = dict(driver.environment, PYTHONPATH=":".join(filter(None, python_path)), TOPHUB_LOCATION="NONE")
-    results = run_all(choose(args), args, folder, common)
+    results = Run(args, folder, common).run(choose(args))
     if not args.keep:
         shutil.rmtree(folder / "work", ignore_errors=True)
     write(folder, header_of(args, driver.notes, time.monotonic() - start), results)

@@ -27,10 +27,12 @@ class Section:
         Time after which it is killed.
     module, function : str
         What runs it.
-    needs : tuple of str
-        Sections without whose success there is nothing to do.
+    needs : str
+        Start of the names of sections of which one must have succeeded.
     mode : str
         Memory mode that the OpenCL runtime is set to; empty for the default.
+    network : str
+        Network that is compiled; such sections do not use the GPU and may run at the same time.
     """
 
     name: str
@@ -38,18 +40,19 @@ class Section:
     limit_s: float
     function: str
     module: str = "sections"
-    needs: tuple[str, ...] = ()
+    needs: str = ""
     mode: str = ""
+    network: str = ""
 
 
 SECTIONS = (
     Section("devices", "Devices and versions", 60, "devices"),
     Section("compile", "Compile the networks with every operator split", 180, "compile_networks"),
-    *(Section(f"mode-{m}", f"Results in memory mode {m}", 60, "check_mode", needs=("compile",), mode=m) for m in MODES),
+    *(Section(f"mode-{m}", f"Results in memory mode {m}", 60, "check_mode", needs="compile", mode=m) for m in MODES),
     Section("meeting", "Cost of a meeting of both devices", 75, "meeting", "timing_sections"),
     Section("profile", "A small profile", 120, "profile", "timing_sections"),
     Section("plan", "A network planned with that profile", 120, "plan", "timing_sections"),
-    Section("timeline", "Timeline of a run", 60, "timeline", "timing_sections", needs=("compile",)),
+    Section("timeline", "Timeline of a run", 60, "timeline", "timing_sections", needs="compile"),
 )
 
 
@@ -104,8 +107,8 @@ def _run_one_kernel() -> str:
     return "right"
 
 
-def compile_networks(job: Job) -> None:
-    """Compile each network with half of every operator on each device, and run it unsplit on the CPU."""
+def compile_network(job: Job) -> None:
+    """Compile a network with half of every operator on each device, and run it unsplit on the CPU."""
     import time
 
     import numpy as np
@@ -114,26 +117,22 @@ def compile_networks(job: Job) -> None:
     import tvm_coexec
     from benchmarks import _modules
 
-    rows = job.numbers["rows"] = []
-    for name in job.networks:
-        job.stage(f"building {name}")
-        net = job.network(name)
-        job.stage(f"compiling {name}")
-        start = time.perf_counter()
-        lib = tvm_coexec.build(net.mod, net.params, cpu=job.cpu_target, gpu=GPU_TARGET, ratio=0.5)
-        compiled_s = time.perf_counter() - start
-        job.stage(f"exporting {name}")
-        lib.export_library(str(job.library(name)))
-        job.stage(f"running {name} unsplit on the CPU")
-        cpu, _ = _modules.single(net, "cpu", tvm.target.Target(job.cpu_target), tvm.cpu())
-        _, want = cpu.once()
-        answers = {f"out{i}": value for i, value in enumerate(want)}
-        np.savez(job.answer(name), **{f"in:{n}": v for n, v in net.inputs.items()}, **answers)
-        plan = tvm_coexec.plan_of(lib.ir_mod)
-        chains = 0 if plan is None else len(plan.chains)
-        rows.append({"network": name, "chains": chains, "compiled_s": compiled_s})
-        if not chains:
-            job.wrong.append(f"no operator of {name} was split")
+    name = next(s.network for s in SECTIONS if s.name == job.name)
+    job.stage(f"building {name}")
+    net = job.network(name)
+    job.stage(f"compiling {name}")
+    start = time.perf_counter()
+    lib = tvm_coexec.build(net.mod, net.params, cpu=job.cpu_target, gpu=GPU_TARGET, ratio=0.5)
+    plan = tvm_coexec.plan_of(lib.ir_mod)
+    job.numbers |= {"chains": 0 if plan is None else len(plan.chains), "compiled_s": time.perf_counter() - start}
+    if not job.numbers["chains"]:
+        job.wrong.append(f"no operator of {name} was split")
+    job.stage(f"running {name} unsplit on the CPU")
+    cpu, _ = _modules.single(net, "cpu", tvm.target.Target(job.cpu_target), tvm.cpu())
+    answers = {f"out{i}": value for i, value in enumerate(cpu.once()[1])}
+    np.savez(job.answer(name), **{f"in:{n}": v for n, v in net.inputs.items()}, **answers)
+    job.stage(f"exporting {name}")
+    lib.export_library(str(job.library(name)))
 
 
 def check_mode(job: Job) -> None:
@@ -157,7 +156,7 @@ def check_mode(job: Job) -> None:
         _raise_absent(device.name, mode)
     rows = job.numbers["rows"] = []
     for name in job.networks:
-        if not job.answer(name).exists():
+        if not job.library(name).exists():
             job.wrong.append(f"{name} was not compiled")
             continue
         stored = np.load(job.answer(name))

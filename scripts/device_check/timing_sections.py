@@ -122,8 +122,8 @@ def timeline(job: Job) -> None:
     from tvm_coexec.tracing.load import open_model, random_inputs
     from tvm_coexec.tracing.outputs import Outputs
 
-    halves = job.networks[0]
-    choices = [("timeline", job.work / "planned.so"), ("timeline_halves", job.library(halves))]
+    halves = [job.library(n) for n in job.networks if job.library(n).exists()][:1]
+    choices = [("timeline", job.work / "planned.so"), *(("timeline_halves", h) for h in halves)]
     drawn = False
     for name, library in choices:
         if not library.exists():
