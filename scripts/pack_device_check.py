@@ -62,7 +62,7 @@ def download(names: Sequence[str], python: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.whl"):
         old.unlink()
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "-d", str(folder)]
     for platform in PLATFORMS:
         command += ["--platform", platform]
@@ -83,11 +83,11 @@ def boot_settings() -> dict:
 
 def collect(args: argparse.Namespace) -> Iterator[packing.Entry]:
     """Return all files to pack."""
-    parts: list[Iterator[packing.Entry]] = [packing.own_sources()]
+    parts: list[Iterator[packing.Entry]] = [packing.own_sources(), packing.former_modules(args.python)]
     if not args.own_only:
         parts.append(packing.relay_tvm(boot_settings()))
         wheels = download(requirements(), args.python, ROOT / "build" / f"device_check_wheels_{args.python}")
-        parts += [packing.former_modules(args.python), *(packing.wheel_files(wheel) for wheel in wheels)]
+        parts += [packing.wheel_files(wheel) for wheel in wheels]
         parts += [] if args.no_opencl_loader else [packing.opencl_loader()]
         parts += [] if args.no_linker else [packing.linker()]
     return chain.from_iterable(parts)

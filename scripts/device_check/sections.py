@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from scripts.device_check.job import GPU_TARGET, Absent, Job, versions
+from scripts.device_check.job import GPU_TARGET, NETWORKS, SMALL, Absent, Job, versions
 
 if TYPE_CHECKING:
     import tvm
@@ -47,7 +47,10 @@ class Section:
 
 SECTIONS = (
     Section("devices", "Devices and versions", 60, "devices"),
-    Section("compile", "Compile the networks with every operator split", 180, "compile_networks"),
+    *(
+        Section(f"compile-{n}", f"Compile {n} with every operator split", 150, "compile_network", network=n)
+        for n in (*NETWORKS, SMALL)
+    ),
     *(Section(f"mode-{m}", f"Results in memory mode {m}", 60, "check_mode", needs="compile", mode=m) for m in MODES),
     Section("meeting", "Cost of a meeting of both devices", 75, "meeting", "timing_sections"),
     Section("profile", "A small profile", 120, "profile", "timing_sections"),
