@@ -88,11 +88,12 @@ def relay_tvm(settings: dict) -> Iterator[Entry]:
         Content of ``tvm_coexec_boot.json``.
     """
     python = Path(settings["python_dir"])
+    # Not in a folder called tvm: from the archive's folder, Python would import that as a package.
     for file in _files(python / "tvm"):
         if file.suffix != ".so" and "_cython" not in file.parts:  # extensions are of one Python version
-            yield Entry(f"tvm/python/{file.relative_to(python)}", file.read_bytes())
+            yield Entry(f"relay_tvm/python/{file.relative_to(python)}", file.read_bytes())
     library = Path(settings["environment"]["TVM_LIBRARY_PATH"]) / "libtvm.so"
-    yield Entry("tvm/build/libtvm.so", strip(library))
+    yield Entry("relay_tvm/build/libtvm.so", strip(library))
     for soname, stub in settings["stubs"].items():
         yield Entry(f"stand_ins/{soname}", Path(stub).read_bytes())
     # Small libraries that minimal systems lack; the machine's own are preferred.

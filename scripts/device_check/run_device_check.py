@@ -107,14 +107,16 @@ def unpack(manifest: dict, folder: Path) -> None:
 def connect(root: Path) -> dict[str, str]:
     """Make ``import tvm`` and ``import tvm_coexec`` work in all processes, and return the environment."""
     site, environment = root / "site", dict(os.environ)
-    if (root / "tvm").is_dir():
+    if (root / "relay_tvm").is_dir():
         sys.path.insert(0, str(root))
         from scripts.setup_env.relay_tvm import FoundTvm
         from scripts.setup_env.relay_tvm import connect as connect_tvm
 
         libraries = {file.name: str(file) for file in sorted((root / "stand_ins").glob("lib*"))}
-        library = root / "tvm/build/libtvm.so"
-        connect_tvm(FoundTvm("packed", root / "tvm/python", library, sys.executable), site, root / "share", libraries)
+        library = root / "relay_tvm/build/libtvm.so"
+        connect_tvm(
+            FoundTvm("packed", root / "relay_tvm/python", library, sys.executable), site, root / "share", libraries
+        )
         (site / "sitecustomize.py").write_text("import tvm_coexec_boot\n", encoding="utf-8")
     environment.update(PYTHONPATH=str(site), PYTHONNOUSERSITE="1", TVM_FFI="ctypes")
     environment["DEVICE_CHECK_LIBRARIES"] = str(root / "lib")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
-from scipy.stats import qmc
 from tvm import relay
 
 NAME = "designed"
@@ -72,6 +71,8 @@ def designed_module(count: int, seed: int = 0) -> tvm.IRModule:
 
 
 def _points(space: Space, seed: int) -> Iterator[Point]:
+    from scipy.stats import qmc  # large, and only a designed sample needs it
+
     low, high = (np.log(np.array(b, float)) for b in zip(*space.bounds.values(), strict=True))
     sequence = qmc.Sobol(len(space.bounds), seed=seed)
     while True:
