@@ -49,7 +49,7 @@ class Entry:
 
 
 def own_sources() -> Iterator[Entry]:
-    """This project as it is installed, and what of it is run from the source tree."""
+    """The files of this project as they are installed, and what of them is run from the source tree."""
     packages = {"python/tvm_coexec": "", "relay_passes": "relay_passes/", "cost_models": "cost_models/"}
     for folder, inside in packages.items():
         for file in _files(ROOT / folder):
