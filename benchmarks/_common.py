@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from benchmarks._quiet import Quiet
+    from tvm_coexec.testbed import TestBed as TestBedInfo
 
 T = TypeVar("T")
 
@@ -63,18 +64,24 @@ def keep_rows(args: Arguments, key: str) -> list[dict]:
 
 
 class TestBed:
-    """The machine as the benchmarks use it: on pocl one core for each device (see `tvm_coexec.testbed`)."""
+    """The machine as the benchmarks use it: on pocl one core for each device (see `tvm_coexec.testbed`).
+
+    Parameters
+    ----------
+    bed : tvm_coexec.testbed.TestBed, optional
+        What `tvm_coexec.testbed.prepare` found; by default it is called here.
+    """
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, bed: TestBedInfo | None = None) -> None:
         from tvm_coexec import testbed
 
         for logger in ("te_compiler", "autotvm"):
             logging.getLogger(logger).setLevel(logging.ERROR)
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         self._testbed = testbed
-        self.bed = testbed.prepare()
+        self.bed = bed or testbed.prepare()
 
     def pin(self) -> None:
         """Move the main thread off pocl's core, after both devices have been used once."""

@@ -28,8 +28,8 @@ class Network:
     reference: np.ndarray | None = None
 
     @staticmethod
-    def load(name: str) -> Network:
-        """A network of the zoo with onnxruntime's answer."""
+    def load(name: str, reference: bool = True) -> Network:
+        """A network of the zoo, with onnxruntime's answer if `reference`."""
         from tvm import relay
 
         from tvm_coexec.models import zoo
@@ -37,7 +37,7 @@ class Network:
         model = zoo.load(name)
         inputs = zoo.inputs(model)
         mod, params = relay.frontend.from_onnx(model, {k: v.shape for k, v in inputs.items()})
-        return Network(name, mod, params, inputs, zoo.reference(model, inputs)[0])
+        return Network(name, mod, params, inputs, zoo.reference(model, inputs)[0] if reference else None)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -76,14 +76,23 @@ def stock(lib: object, wrap: Callable | None = None) -> object:
     return module
 
 
-def meetings(bed: _common.TestBed, quick: bool) -> list[dict]:
-    """One row per size and path: time of a run beyond the longer one of the two shares."""
+def meetings(bed: _common.TestBed, quick: bool, sizes: Mapping[str, int] = CHANNELS) -> list[dict]:
+    """One row per size and path: time of a run beyond the longer one of the two shares.
+
+    Parameters
+    ----------
+    bed : TestBed
+    quick : bool
+        Fewer runs.
+    sizes : mapping of str to int
+        Channels of the tensor by the name of its size.
+    """
     import tvm_coexec
     from tvm_coexec.tracing import Tracer, numbers
     from tvm_coexec.tracing.timeline import measured_timeline
 
     rows = []
-    for size, channels in CHANNELS.items():
+    for size, channels in sizes.items():
         net, plan = one_kernel(channels)
         lib = tvm_coexec.build(net.mod, plan=plan)
         for path in ("shared", "copies"):

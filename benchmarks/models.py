@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from dataclasses import dataclass
+
+import numpy as np
 
 from benchmarks import _common, _modules, _quiet
 
@@ -16,46 +19,84 @@ NETWORKS = (
 )
 
 
-def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target: str) -> dict:
-    """One row of the table."""
+@dataclass(frozen=True)
+class Compared:
+    """A co-executed network against each device alone.
+
+    Attributes
+    ----------
+    row : dict
+        Median milliseconds, and the speed-up over the better device.
+    best_s : dict of str to float
+        Shortest run of ``cpu``, ``gpu`` and ``both``.
+    better : str
+        The better device by the median.
+    outputs : dict of str to list of ndarray
+        Results of ``cpu``, ``gpu`` and ``both``.
+    cpu_library : executor factory
+        The network built for the CPU alone.
+    waited_s : float
+        Seconds spent waiting for a quiet machine.
+    """
+
+    row: dict
+    best_s: dict[str, float]
+    better: str
+    outputs: dict[str, list[np.ndarray]]
+    cpu_library: object
+    waited_s: float
+
+
+def compare_with_alone(
+    net: _modules.Network, both: _modules.Runner, bed: _common.TestBed, turns: int, target: str
+) -> Compared:
+    """Build a network for each device alone, and time both and a co-executed build in turns."""
     import tvm
 
     import tvm_coexec
 
-    net = _modules.Network.load(name)
     cpu_target, gpu_target = tvm_coexec.targets(target, _modules.GPU)
     cpu, lib = _modules.single(net, "cpu", cpu_target, tvm.cpu())
     gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.opencl())
-    both, plan = _modules.build_coexecuted(net, "both", cpu=target, profile=profile)
-    alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
-    error = _modules.relative_error(both.once()[1][0], net.reference)
+    outputs = {r.name: r.once()[1] for r in (cpu, gpu, both)}
     with _quiet.Quiet() as quiet:
-        turns = _modules.time_steady_state([cpu, gpu, both], repeats, bed.pin, lambda: bed.wait(quiet))
-    median = {n: statistics.median(s for turn in t for s in turn) for n, t in turns.items()}
-    best = {n: min(s for turn in t for s in turn) for n, t in turns.items()}
+        times = _modules.time_steady_state([cpu, gpu, both], turns, bed.pin, lambda: bed.wait(quiet))
+    median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
+    best = {n: min(s for turn in t for s in turn) for n, t in times.items()}
     better = min(("cpu", "gpu"), key=median.__getitem__)
     # other load on the host of a virtual machine disturbs the runs of a turn equally
-    pairs = zip(turns[better], turns["both"], strict=True)
+    pairs = zip(times[better], times["both"], strict=True)
     speed_up = statistics.median(statistics.median(a) / statistics.median(b) for a, b in pairs)
-    expected = alone_plan.expected_s / plan.expected_s
-    return {
-        "network": name,
+    row = {
+        "network": net.name,
         "cpu_ms": median["cpu"] * 1e3,
         "gpu_ms": median["gpu"] * 1e3,
         "both_ms": median["both"] * 1e3,
         "speed_up": speed_up,
         "best_runs": best[better] / best["both"],
+    }
+    return Compared(row, best, better, outputs, lib, quiet.waited_s)
+
+
+def measure(name: str, bed: _common.TestBed, repeats: int, profile: str, target: str) -> dict:
+    """One row of the table."""
+    net = _modules.Network.load(name)
+    both, plan = _modules.build_coexecuted(net, "both", cpu=target, profile=profile)
+    alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
+    made = compare_with_alone(net, both, bed, repeats, target)
+    expected, alone_s = alone_plan.expected_s / plan.expected_s, made.best_s[made.better]
+    return made.row | {
         "expected_speed_up": expected,
-        "speed_up_off_%": 100 * (expected * best["both"] / best[better] - 1),
+        "speed_up_off_%": 100 * (expected * made.best_s["both"] / alone_s - 1),
         "expected_ms": plan.expected_s * 1e3,
         # as for kernels, the shortest time counts: other load can only add time
-        "expected_off_%": 100 * (plan.expected_s / best["both"] - 1),
-        "alone_off_%": 100 * (alone_plan.expected_s / best[better] - 1),
+        "expected_off_%": 100 * (plan.expected_s / made.best_s["both"] - 1),
+        "alone_off_%": 100 * (alone_plan.expected_s / alone_s - 1),
         "chains": len(plan.chains),
         "split_kernels": sum(len(c.kernels) for c in plan.chains),
-        "cpu_2_threads_ms": _modules.on_two_threads(lib, net.inputs, max(3, repeats // 2)) * 1e3,
-        "max_rel_error": error,
-        "waited_s": quiet.waited_s,
+        "cpu_2_threads_ms": _modules.on_two_threads(made.cpu_library, net.inputs, max(3, repeats // 2)) * 1e3,
+        "max_rel_error": _modules.relative_error(made.outputs["both"][0], net.reference),
+        "waited_s": made.waited_s,
     }
 
 

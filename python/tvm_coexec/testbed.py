@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tvm_coexec.core.devices import is_pocl
 
-_ONE_CORE_EACH = {"TVM_NUM_THREADS": "1", "POCL_MAX_PTHREAD_COUNT": "1", "POCL_AFFINITY": "1"}
+ONE_CORE_EACH = {"TVM_NUM_THREADS": "1", "POCL_MAX_PTHREAD_COUNT": "1", "POCL_AFFINITY": "1"}
 
 # Run in a separate process: a driver reads its variables only when it is opened.
 _ASK = "from tvm_coexec.opencl import runtime; d = runtime.devices()[0]; print(d.platform, d.name, sep='\\n')"
@@ -69,7 +69,7 @@ def prepare() -> TestBed:
     cores = tuple(sorted(os.sched_getaffinity(0)))
     bed = TestBed(device, is_pocl(platform), cores)
     if bed.pocl:
-        for name, value in _ONE_CORE_EACH.items():
+        for name, value in ONE_CORE_EACH.items():
             os.environ.setdefault(name, value)
     return bed
 

@@ -34,6 +34,7 @@ from .sampling_plan import Job, choose_jobs
 logger = logging.getLogger("tvm_coexec")
 
 LAUNCH_S = 2e-7  # lower bound of a launch
+NO_LAUNCH = "launches nothing"  # error of such a sample: there is no kernel to predict
 TIME_S = 60
 
 
@@ -322,7 +323,7 @@ def _measure_sample(run: Collection, job: Job, built: compiling.Built | ChildErr
         return Sample(seconds=0.0, repeats=0, error=str(err), **common)
     if timed.best_s < LAUNCH_S:
         # A share of a concatenation that is part of one input is a view: nothing is computed.
-        return Sample(seconds=0.0, repeats=len(timed.seconds), error="launches nothing", **common)
+        return Sample(seconds=0.0, repeats=len(timed.seconds), error=NO_LAUNCH, **common)
     return Sample(
         seconds=timed.best_s, spread=timed.spread, repeats=len(timed.seconds), load=timed.load, mhz=timed.mhz,
         pace=timed.pace, **common

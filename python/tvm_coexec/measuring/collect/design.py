@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
-from scipy.stats import qmc
 from tvm import relay
 
 NAME = "designed"
@@ -77,6 +76,8 @@ def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
 
 
 def _draw_points(space: Space, seed: int) -> Iterator[Point]:
+    from scipy.stats import qmc  # large, and only a designed sample needs it
+
     low, high = (np.log(np.array(b, float)) for b in zip(*space.bounds.values(), strict=True))
     sequence = qmc.Sobol(len(space.bounds), seed=seed)
     while True:
