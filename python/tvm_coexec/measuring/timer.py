@@ -30,7 +30,7 @@ ROUNDS, QUIET_SPREAD = 4, 0.05
 # A device is at its pace while a kernel that is always the same takes at most so many times its shortest time. On
 # shared machines, and when a phone grows warm, all is slower for seconds: what is timed then is timed again.
 QUIET_PACE = 1.15
-PATIENCE_S, PAUSE_S, FIRST_PACE_S = 2.5, 0.1, 1.0
+PATIENCE_S, PAUSE_S, SETTLE_S = 2.5, 0.1, 1.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Setting:
         Variables of this process; `None` removes one.
     cores : tuple of int
         Cores that this process may use; empty for those of the process that started it.
+    settle_s : float
+        How long the shortest time of a reference is looked for.
     """
 
     gpu_type: int
@@ -58,6 +60,7 @@ class Setting:
     key: str = ""
     environment: dict[str, str | None] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
+    settle_s: float = SETTLE_S
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,15 @@ class BusyRequest:
 class _Pace:
     """How fast a device is at the moment, by a kernel that is always the same."""
 
-    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device):
+    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device, settle_s: float):
         self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
-        self.best_s = float("inf")
+        self.best_s, self.settle_s = float("inf"), settle_s
         self.settle()
 
     def settle(self) -> None:
         """Look for its shortest time."""
-        end = time.perf_counter() + FIRST_PACE_S
+        end = time.perf_counter() + self.settle_s
+        self.now()
         while time.perf_counter() < end:
             self.now()
 
@@ -233,7 +237,7 @@ class Timer:
             pace = self._pace(request.reference)
             assert pace is not None
             pace.settle()
-            return Timed((pace.best_s,), FIRST_PACE_S, 0.0, 0.0)
+            return Timed((pace.best_s,), self.setting.settle_s, 0.0, 0.0)
         module, device = self._load(request.built)
         start = time.perf_counter()
         module.run()
@@ -275,7 +279,7 @@ class Timer:
         if reference is None:
             return None
         if reference.path not in self.paces:
-            self.paces[reference.path] = _Pace(*self._load(reference))
+            self.paces[reference.path] = _Pace(*self._load(reference), self.setting.settle_s)
         return self.paces[reference.path]
 
     def _busy(self, request: BusyRequest) -> int:

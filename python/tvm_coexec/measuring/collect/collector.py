@@ -48,6 +48,10 @@ class Options:
         Shares per axis of a heavy kernel and device.
     repeats, min_repeat_ms : int
         Repeats of every timing, and how long each lasts at least.
+    patience_s : float
+        How long timing goes on while the device is slower than usual.
+    settle_s : float
+        How long the shortest time of a reference is looked for.
     budget_s : float or None
         No new kernel is begun after so many seconds.
     networks, contention : bool
@@ -70,6 +74,8 @@ class Options:
     cuts: int = 2
     repeats: int = timing.REPEATS
     min_repeat_ms: int = timing.MIN_REPEAT_MS
+    patience_s: float = timing.PATIENCE_S
+    settle_s: float = timing.SETTLE_S
     budget_s: float | None = None
     networks: bool = True
     contention: bool = True
@@ -125,7 +131,10 @@ class Collection:
         warm = options.bed is not None and options.bed.pocl and options.tracker is None
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
-        setting = timing.Setting(gpu_type, options.bed, options.tracker, options.key, {"TVM_NUM_THREADS": threads})
+        environment = {"TVM_NUM_THREADS": threads}
+        setting = timing.Setting(
+            gpu_type, options.bed, options.tracker, options.key, environment, settle_s=options.settle_s
+        )
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
         self.timer, self.busy = DeviceWorker(setting), DeviceWorker(setting)
         self._numbers = iter(range(1 << 30))
@@ -183,7 +192,9 @@ class Collection:
     def time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
         """A request to time a library beside the reference of its device."""
         device = "gpu" if built.device == "both" else built.device
-        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self.reference(device))
+        return timing.TimeRequest(
+            built, self.options.repeats, min_repeat_ms, self.reference(device), self.options.patience_s
+        )
 
     def time(self, built: compiling.Built | ChildError, min_repeat_ms: int = 0) -> timing.Timed:
         """Time a library; raises `ChildError`."""
