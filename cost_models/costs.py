@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from tvm_coexec.core.access import Range
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 if TYPE_CHECKING:
+    from .features.workload import Number
     from .power import Power
 
 Device = str  # "cpu" or "gpu"
+Ranges: TypeAlias = "Sequence[Range] | np.ndarray"  # ranges of rows; an array has the shape (n, 2)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Link:
     constant_s: float
     per_byte_s: float
 
-    def seconds(self, nbytes):
+    def seconds(self, nbytes: Number) -> Number:
         """Seconds to move `nbytes` bytes, a number or an array; 0 where there are none."""
         return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
 
@@ -81,7 +83,7 @@ class Costs(ABC):
         """Seconds of the undivided kernel on a device."""
 
     @abstractmethod
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """Seconds of the kernel on each output range along `dim`, shape (n,); an empty range takes no time."""
 
     @abstractmethod
@@ -106,7 +108,7 @@ class Costs(ABC):
         list of array
             Seconds, of shape (n,) each.
         """
-        return [np.asarray(self.shares_s(device, *request), float) for request in requests]
+        return [np.asarray(self.shares_s(device, kernel, dim, rows), float) for kernel, dim, rows in requests]
 
     def has_failed(self, device: Device, kernel: Kernel) -> bool:
         """Whether the kernel was tried on the device and failed there."""
@@ -157,7 +159,7 @@ class AnalyticCosts(Costs):
         nbytes = kernel.in_bytes + kernel.out_bytes + kernel.weight_bytes
         return roof.launch_s + max(kernel.flops / roof.flops_per_s, nbytes / roof.bytes_per_s)
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """See `Costs.shares_s`; time scales with the share of the output."""
         launch, total = self.devices[device].launch_s, self.whole_s(device, kernel)
         extent = kernel.axis(dim).extent

@@ -12,12 +12,12 @@ def name_device(name: str, threads: str = "") -> str:
     return f"{name}, threads: {threads}" if threads else name
 
 
-def devices_of(samples: Samples) -> dict[str, dict[str, str]]:
-    """``targets`` and ``names`` of the devices in the header of a file of samples, empty texts where it has none."""
+def devices_of(samples: Samples) -> tuple[dict[str, str], dict[str, str]]:
+    """Targets and names of the devices in the header of a file of samples, empty texts where it has none."""
     devices = samples.header.get("devices") or {}
     found = {n: devices.get(n) or {} for n in DEVICES}
-    names = {n: name_device(str(d.get("name", "")), str(d.get("threads") or "")) for n, d in found.items()}
-    return {"targets": {n: str(d.get("target", "")) for n, d in found.items()}, "names": names}
+    targets = {n: str(d.get("target", "")) for n, d in found.items()}
+    return targets, {n: name_device(str(d.get("name", "")), str(d.get("threads") or "")) for n, d in found.items()}
 
 
 def find_difference(a: Mapping[str, Mapping[str, str]], b: Mapping[str, Mapping[str, str]]) -> str:

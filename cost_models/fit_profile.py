@@ -47,11 +47,11 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
     CoExecError
         When a device has no usable sample.
     """
-    targets_and_names = devices_of(samples)
+    targets, names = devices_of(samples)
     models, errors = {}, {}
     for device in DEVICES:
         workloads, seconds = _arrays(samples, device)
-        work_groups = device == "gpu" and runs_on_cpu_cores(targets_and_names["names"]["gpu"])
+        work_groups = device == "gpu" and runs_on_cpu_cores(names["gpu"])
 
         def make(work_groups: bool = work_groups) -> LatencyModel:
             if boosted:
@@ -60,7 +60,8 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
 
         models[device] = make().fit(workloads, seconds).for_device(device)
         errors[device] = _cross_validate(make, samples.of(device), workloads, seconds)
-    profile = Profile(models, error=errors, description=description or _describe(samples), **targets_and_names)
+    text = description or _describe(samples)
+    profile = Profile(models, error=errors, description=text, targets=targets, names=names)
     return _fit_surroundings(profile, samples)
 
 
@@ -91,8 +92,8 @@ def find_other_device(profile: Profile, samples: Samples) -> str:
     """In what the samples' devices and targets differ from the profile's; empty where they are the same."""
     if not samples.header.get("devices"):
         return ""
-    other = devices_of(samples)
-    theirs = {"target": other["targets"], "device": other["names"]}
+    targets, names = devices_of(samples)
+    theirs = {"target": targets, "device": names}
     return find_difference({"target": profile.targets, "device": profile.names}, theirs)
 
 
@@ -121,7 +122,8 @@ def _move(profile: Profile, samples: Samples, move: Callable[..., AnalyticModel]
             raise CoExecError(f"a profile with a '{model.name}' model can't be transferred or refined; fit a new one")
         moved = move(model, *_arrays(samples, device)) if samples.of(device) else model
         models[device] = moved.for_device(device)
-    moved_profile = replace(profile, devices=models, description=description, **devices_of(samples))
+    targets, names = devices_of(samples)
+    moved_profile = replace(profile, devices=models, description=description, targets=targets, names=names)
     return _fit_surroundings(moved_profile, samples)
 
 
@@ -151,7 +153,7 @@ def _fit_surroundings(profile: Profile, samples: Samples) -> Profile:
     return replace(profile, contention=contention, networks=networks, **found)
 
 
-def _round(value: float) -> float:
+def _round(value: float | np.floating) -> float:
     return float(rounded(np.array([value]))[0])
 
 
@@ -205,6 +207,6 @@ def fit_link(copies: list[dict[str, Any]]) -> Link:
 
 
 def _describe(samples: Samples) -> str:
-    found = devices_of(samples)
-    names = [f"{n}: {found['targets'][n] or '?'} on {found['names'][n] or '?'}" for n in DEVICES]
-    return f"fitted to {len(samples.usable)} measured kernels; " + "; ".join(names)
+    targets, names = devices_of(samples)
+    devices = [f"{d}: {targets[d] or '?'} on {names[d] or '?'}" for d in DEVICES]
+    return f"fitted to {len(samples.usable)} measured kernels; " + "; ".join(devices)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 
-from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
-from .costs import AnalyticCosts, Costs, Device, Link
+from .costs import AnalyticCosts, Costs, Device, Link, Ranges
 
 VERSION = 1
 WHOLE = -2  # stands for the dimension of an undivided kernel (-1 is the reduction)
@@ -86,7 +84,7 @@ class MeasuredCosts(Costs):
             return self.fallback.whole_s(device, kernel)
         return found
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """See `Costs.shares_s`."""
         extent = kernel.axis(dim).extent
         whole = self.whole_s(device, kernel)
@@ -124,8 +122,14 @@ class MeasuredCosts(Costs):
         d = read_json(path, "measured", "profile")
         try:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
-            more = {"sync_s": float(d.get("sync", 0.0)), "enqueue_s": float(d.get("enqueue", 0.0))}
-            costs = MeasuredCosts(**links, description=str(d["description"]), **more)
+            costs = MeasuredCosts(
+                links["upload"],
+                links["download"],
+                links["host_copy"],
+                description=str(d["description"]),
+                sync_s=float(d.get("sync", 0.0)),
+                enqueue_s=float(d.get("enqueue", 0.0)),
+            )
             costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
             costs.references = {str(device): float(s) for device, s in d.get("references", {}).items()}
             for e in d["entries"]:

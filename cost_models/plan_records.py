@@ -59,12 +59,22 @@ class PlanRecord:
         """What `to_json` made; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
         if d["device"] not in PLACES:
             raise ValueError(f"device '{d['device']}'")
-        texts = {n: str(d[n]) for n in ("graph", "segments", "strategy", "device")}
         seconds = {n: float(d[n]) for n in ("predicted_s", "measured_s", "alone_s")}
         for name, value in seconds.items():
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} {value}")
-        return PlanRecord(**texts, chains=int(d["chains"]), **seconds, costs=str(d["costs"]), at=str(d["at"]))
+        return PlanRecord(
+            graph=str(d["graph"]),
+            segments=str(d["segments"]),
+            strategy=str(d["strategy"]),
+            device=str(d["device"]),
+            chains=int(d["chains"]),
+            predicted_s=seconds["predicted_s"],
+            measured_s=seconds["measured_s"],
+            alone_s=seconds["alone_s"],
+            costs=str(d["costs"]),
+            at=str(d["at"]),
+        )
 
     @property
     def ratio(self) -> float:

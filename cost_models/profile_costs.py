@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_coexec.core.access import Range
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
-from .costs import Costs, Device
+from .costs import Costs, Device, Ranges
 from .features.describe import describe, describe_shares
 from .features.workload import Workload, stack
 from .models.base import LatencyModel, never_faster
@@ -66,7 +65,7 @@ class ProfileCosts(Costs):
             seconds[at] = self._in_network(device, predicted)
         return seconds
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """See `Costs.shares_s`; a larger share never takes less time, unless its blocks are better ones."""
         rows = np.asarray(ranges, float).reshape(-1, 2)
         seconds, some = np.zeros(len(rows)), rows[:, 1] > rows[:, 0]

@@ -172,7 +172,7 @@ def _ask(kernel: relay.Function, gpu: Target) -> str:
     bound: list[bool] = []
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)
-    def look(func, mod, ctx):
+    def look(func, _mod, _ctx):
         """Inspect a kernel's loops, then empty it, so that later passes are no-ops."""
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
         return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)

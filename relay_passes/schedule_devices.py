@@ -181,8 +181,10 @@ class _DeviceScheduler:
         return have[device]
 
     def _materialise(self, expr: relay.Expr, device: str, reader: str) -> dict[str, relay.Expr]:
-        """Return the devices that have a value; compute it first if necessary: slices on the device of their source,
-        joins on the device that reads them, sums on the CPU."""
+        """Return the devices that have a value; compute it first if necessary.
+
+        Slices run on the device of their source, joins on the device that reads them, sums on the CPU.
+        """
         is_join_of_parts = is_concatenation(expr)
         if expr in self.where and (device in self.where[expr] or not is_join_of_parts):
             return self.where[expr]

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .workload import Workload
+from .workload import Number, Workload
 
 # The coefficients of `tvm_coexec.opencl.schedules.windows`, which a test holds them against.
 LANES = 8
@@ -52,7 +52,7 @@ class _Windows:
     """The extents of many convolutions, shape (n, 1): formulas add a column for each tile."""
 
     def __init__(self, w: Workload):
-        def column(value) -> np.ndarray:
+        def column(value: Number) -> np.ndarray:
             return np.broadcast_to(np.asarray(value, np.float32), (w.size,))[:, None]
 
         self.repeated = column(w.batch) * column(w.groups)
@@ -68,11 +68,19 @@ class _Windows:
         self.exact = w.kind == "group_conv"  # its template guards no edge
         self.at_c, self.at_h, self.at_w = (v[:, 0].astype(int) for v in (self.channels, self.rows, self.columns))
 
-    def read(self, h, w) -> np.ndarray:
+    def read(self, h: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Inputs that a tile of rows and columns reads of each channel."""
         return (h * self.sh + self.beyond_h) * (w * self.sw + self.beyond_w)
 
-    def best(self, lanes, weights, read, outputs, count, usable) -> np.ndarray:
+    def best(
+        self,
+        lanes: np.ndarray,
+        weights: np.ndarray,
+        read: np.ndarray,
+        outputs: np.ndarray,
+        count: np.ndarray,
+        usable: np.ndarray,
+    ) -> np.ndarray:
         """Cycles of all work-groups with the cheapest of some tiles, shape (n,).
 
         What it takes to begin a block of input channels is left out: it is some cycles in thousands.
@@ -189,8 +197,8 @@ def _channels(exact: bool) -> np.ndarray:
     """Per number of channels two tiles: the one with the fullest vectors, and one that copies less input."""
     table = np.ones((_CHANNELS_TO, 2), np.float32)
     for extent in range(1, _CHANNELS_TO):
-        sizes = set(_divisors(extent, 64)) | (set() if exact else {s for s in _GUARDED if s < extent})
-        sizes = sorted(s for s in sizes if s >= min(LANES, extent)) or [1]
+        possible = set(_divisors(extent, 64)) | (set() if exact else {s for s in _GUARDED if s < extent})
+        sizes = sorted(s for s in possible if s >= min(LANES, extent)) or [1]
         costs = [[_channels_cost(extent, s, copied) for s in sizes] for copied in (0.5, 3.0)]
         table[extent] = [sizes[c.index(min(c))] for c in costs]
     return table

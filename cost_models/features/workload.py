@@ -139,6 +139,7 @@ def groups_of(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], 
 def stack(workloads: Sequence[Workload]) -> Workload:
     """Many workloads of one class and algorithm as one whose numbers are arrays."""
     first = workloads[0]
+    numbers: dict[str, Number]
     if len(workloads) == 1:
         size = first.size
         numbers = {n: np.broadcast_to(np.asarray(getattr(first, n), float), (size,)) for n in NUMBERS}
@@ -148,7 +149,8 @@ def stack(workloads: Sequence[Workload]) -> Workload:
     except ValueError:  # arrays of different lengths
         table = np.empty(0)
     if table.ndim == 2:
-        return replace(first, **dict(zip(NUMBERS, np.ascontiguousarray(table.T), strict=True)))
+        numbers = dict(zip(NUMBERS, np.ascontiguousarray(table.T), strict=True))
+        return replace(first, **numbers)
     sizes = [w.size for w in workloads]
     numbers = {}
     for n in NUMBERS:

@@ -46,7 +46,7 @@ class ClassModel:
     def sum_of_terms(self, w: Workload) -> Number:
         """Seconds without the correction."""
         parts = Parts(w)
-        total = 0.0
+        total: Number = 0.0
         for coefficient, term in self._parts:
             total = total + coefficient * term(parts)
         return np.maximum(total, _LEAST_S) if isinstance(total, np.ndarray) else max(total, _LEAST_S)

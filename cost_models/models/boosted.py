@@ -164,7 +164,6 @@ def require_xgboost():
 
 def tree_nodes(text: str) -> list[list[float]]:
     """The nodes of one tree of XGBoost's JSON dump, in breadth order."""
-
     queue, nodes = [json.loads(text)], []
     while queue:
         node = queue.pop(0)

@@ -7,6 +7,7 @@ a kernel can be split follow from applying the operators' rules backwards from i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import tvm
@@ -153,7 +154,13 @@ def _tensors(ty: tvm.ir.Type) -> tuple[Tensor, ...]:
     return (_tensor(ty),)
 
 
-def _kernel(index: int, calls: list[relay.Call], value_of, names: dict[int, DimNames], memo: SplitMemo) -> Kernel:
+def _kernel(
+    index: int,
+    calls: list[relay.Call],
+    value_of: Callable[[relay.Expr], list[int]],
+    names: dict[int, DimNames],
+    memo: SplitMemo,
+) -> Kernel:
     inside = set(calls)
     root = calls[-1]
     args: dict[relay.Expr, int] = {}

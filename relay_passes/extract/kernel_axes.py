@@ -179,7 +179,14 @@ def tuple_of(expr: relay.Expr) -> relay.Expr:
     return expr
 
 
-def _axis_name(calls, dim: int, back: _Backwards, needs, args, names: dict[int, DimNames]) -> str:
+def _axis_name(
+    calls: list[relay.Call],
+    dim: int,
+    back: _Backwards,
+    needs: tuple[InputAccess | None, ...],
+    args: dict[relay.Expr, int],
+    names: dict[int, DimNames],
+) -> str:
     """Name an output dimension: as in the nearest operator with a layout, else as in the producer."""
     for call in reversed(calls):
         d = back.calls[call][0]

@@ -19,7 +19,7 @@ from ..rules.base import ints
 from .fold import is_constant
 
 
-def _slice_like(call: relay.Call, value: relay.Expr, shape: list[int], dtype: str) -> relay.Expr:
+def _slice_like(call: relay.Call, value: relay.Expr, shape: list[int], _dtype: str) -> relay.Expr:
     axes = range(len(shape)) if call.attrs.axes is None else [a % len(shape) for a in ints(call.attrs.axes)]
     axes = list(axes) or list(range(len(shape)))  # no axes means all of them
     return relay.strided_slice(value, [0] * len(axes), [shape[a] for a in axes], [1] * len(axes), axes)

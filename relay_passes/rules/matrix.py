@@ -25,6 +25,7 @@ class Dense(Rule):
         return 2.0 * elements(call) * shape_of(call.args[0])[-2 if is_transposed else -1]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """See `Rule.splits`."""
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
         if call.op.name == "nn.dense":
             transpose_a, transpose_b = False, True
@@ -46,6 +47,7 @@ class Dense(Rule):
     def rebuild(
         self, call: relay.Call, dim: int, r: Range, args: Sequence[relay.Expr], ranges: Sequence[Range | None]
     ) -> relay.Expr:
+        """See `Rule.rebuild`; ``units`` is the number of columns."""
         columns = dim == len(shape_of(call)) - 1
         if not columns or call.attrs.units is None:
             return with_args(call, args)
@@ -63,6 +65,7 @@ class BatchMatmul(Rule):
         return 2.0 * elements(call) * shape_of(call.args[0])[1 if bool(call.attrs.transpose_a) else 2]
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
+        """See `Rule.splits`."""
         a, b, out = shape_of(call.args[0]), shape_of(call.args[1]), shape_of(call)
         row = 2 if bool(call.attrs.transpose_a) else 1
         column = 1 if bool(call.attrs.transpose_b) else 2

@@ -63,11 +63,13 @@ class Joiner(relay.ExprMutator):
         self.readers = _count_readers(main)
 
     def visit_tuple_getitem(self, item: relay.TupleGetItem) -> relay.Expr:
+        """Replace an output of a chain by its joined parts."""
         if isinstance(item.tuple_value, relay.Call) and item.tuple_value.op in self.chains:
             return self._join(item.tuple_value)[item.index]
         return super().visit_tuple_getitem(item)
 
     def visit_call(self, call: relay.Call) -> relay.Expr:
+        """Replace a call of a chain by its joined parts."""
         if call.op not in self.chains:
             return self._add_inside(call)
         parts = self._join(call)

@@ -67,7 +67,7 @@ def test_reference_logs_are_empty_without_tophub(installed, closed_port, monkeyp
     assert installed.load_reference_log("opencl", "unknown", "conv2d_nchw.cuda") == []
     tophub.uninstall()
     installed.REFERENCE_LOG_CACHE.clear()
-    with pytest.raises(OSError):  # what is mended here
+    with pytest.raises(OSError, match="Connection refused"):  # what the hook prevents
         installed.load_reference_log("opencl", "unknown", "conv2d_nchw.cuda")
 
 

@@ -51,7 +51,7 @@ def test_kernels_and_networks_are_measured_once_and_kept(cache):
     (file,) = cache.glob("*.json")
     split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile=str(file))
     assert tvm_coexec.plan_of(split).costs == costs.description and costs.description.startswith("measured here")
-    again.networks = {key: 1e-9 for key in again.networks}
+    again.networks = dict.fromkeys(again.networks, 1e-9)
     assert not make_plan(graph, again).chains, "nothing is faster than the network alone"
 
 

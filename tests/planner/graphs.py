@@ -46,7 +46,7 @@ def graph(*kernels: Kernel) -> KernelGraph:
 
 
 def straight(n: int) -> KernelGraph:
-    """n convolutions in a row."""
+    """Convolutions in a row."""
     return graph(*(conv_kernel(i, (i - 1 if i else -1,)) for i in range(n)))
 
 

@@ -30,7 +30,7 @@ def test_no_plan_of_a_small_graph_is_better(seed):
     assert ours <= best * 1.01
 
 
-@pytest.mark.parametrize("seed", (11, 112, 142, 148, 250, 400))
+@pytest.mark.parametrize("seed", [11, 112, 142, 148, 250, 400])
 def test_chains_that_end_where_branches_join_and_such_that_only_pay_as_a_whole(seed):
     g, c = random_graph(seed, 2 + seed % 6), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
     best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)

@@ -55,7 +55,7 @@ def random(*shape: int) -> np.ndarray:
 
 def message(f: Callable[[], object]) -> str:
     """Return the text of the error that f must raise."""
-    with pytest.raises(Exception) as info:
+    with pytest.raises(Exception, match=r"\S") as info:
         f()
     return one_line(info.value, 1 << 20)
 

@@ -93,7 +93,7 @@ def test_functions_keep_their_module_alive() -> None:
 
 
 def test_modules_import_each_other() -> None:
-    """libtvm walks through the fields of our module: imports, and functions found through them."""
+    """TVM walks through the fields of our module: imports, and functions found through them."""
     outer = runtime.source_module("__kernel void k() { }", "k", [])
     inner = runtime.source_module("__kernel void inner(__global float* a) { a[0] = 5; }", "inner", ["handle"])
     outer.import_module(inner)

@@ -66,16 +66,25 @@ def test_staged_files_vanish_on_an_error(tmp_path):
     from tvm_coexec.tvmc.staging import StagedFiles
 
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(KeyError), StagedFiles() as files:
-        Path(files.stage(str(tmp_path / "a.txt"))).write_text("new")
-        raise KeyError
+
+    def fail() -> None:
+        with StagedFiles() as files:
+            Path(files.stage(str(tmp_path / "a.txt"))).write_text("new")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
 
 
 def test_a_place_lost_meanwhile_is_named(tmp_path):
     from tvm_coexec.tvmc.staging import StagedFiles
 
-    with pytest.raises(CoExecError, match=r"can't write .*a\.txt: Is a directory"), StagedFiles() as files:
-        Path(files.stage(str(tmp_path / "a.txt"))).write_text("new")
-        (tmp_path / "a.txt").mkdir()
+    def lose_place() -> None:
+        with StagedFiles() as files:
+            Path(files.stage(str(tmp_path / "a.txt"))).write_text("new")
+            (tmp_path / "a.txt").mkdir()
+
+    with pytest.raises(CoExecError, match=r"can't write .*a\.txt: Is a directory"):
+        lose_place()
     assert os.listdir(tmp_path) == ["a.txt"]

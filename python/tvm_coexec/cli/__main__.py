@@ -1,3 +1,5 @@
+"""``python -m tvm_coexec.cli``: the same as the command ``coexec``."""
+
 from . import main
 
 if __name__ == "__main__":

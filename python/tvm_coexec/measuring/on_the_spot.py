@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tvm
@@ -98,10 +99,14 @@ def measure(
     graph, path = extracted.graph, _cache_path(cpu, gpu)
     costs = _load(path)
     unique = list({k.signature(): k for k in graph.kernels}.values())
-    session = _Session(make_meter(KernelBuilder(prepared, extracted, cpu, gpu)), costs, notice)
+    meter = make_meter(KernelBuilder(prepared, extracted, cpu, gpu))
     try:
         if costs is None:
-            session.costs = costs = session.start(f"measured here: {cpu} | {gpu.kind.name} on {gpu_name(gpu)}")
+            if notice:
+                logger.warning("%s", notice)
+            notice = ""
+            costs = _start(meter, f"measured here: {cpu} | {gpu.kind.name} on {gpu_name(gpu)}")
+        session = _Session(meter, costs, notice)
         for k in unique:
             for device in set(DEVICES) - set(k.devices):
                 costs.add(device, k.signature(), WHOLE, 0, UNUSABLE_S)
@@ -112,14 +117,14 @@ def measure(
             if not session.run(_planned_jobs(graph, costs, axis), f"measuring the plan's shares, round {number}"):
                 break
     finally:
-        session.meter.close()
+        meter.close()
         if path is not None and costs is not None:
             costs.save(str(path))
-    if session.meter.worker.load > BUSY_CORES:
+    if meter.worker.load > BUSY_CORES:
         kept = f"; they are kept in {path}, delete it to measure again on a quiet machine" if path else ""
         logger.warning(
             "other processes used %.1f cores while kernels were measured: times may be off%s",
-            session.meter.worker.load,
+            meter.worker.load,
             kept,
         )
     return costs
@@ -144,20 +149,8 @@ class _Job:
 class _Session:
     """What is missing in the costs, measured and added."""
 
-    def __init__(self, meter: KernelMeter, costs: MeasuredCosts | None, notice: str):
-        self.meter, self.notice, self._is_started = meter, notice, False
-        self.costs = costs
-
-    def start(self, description: str) -> MeasuredCosts:
-        """New costs, with the links measured."""
-        self._begin()
-        try:
-            found = self.meter.measure_links()
-        except ChildError as err:
-            raise CoExecError(f"profile 'measure': the devices can't be used ({err}); give a profile") from None
-        links = {n: fit_link([c for c in found.copies if c["link"] == n]) for n in ("upload", "download", "host_copy")}
-        times_s = {"sync_s": max(0.0, found.meeting_s - found.enqueue_s), "enqueue_s": found.enqueue_s}
-        return MeasuredCosts(**links, description=f"{description}, {cpu_threads()} CPU threads", **times_s)
+    def __init__(self, meter: KernelMeter, costs: MeasuredCosts, notice: str):
+        self.meter, self.costs, self.notice = meter, costs, notice
 
     def run(self, jobs: Iterable[_Job], title: str) -> int:
         """Measure what was not measured yet; returns how much that was."""
@@ -190,20 +183,21 @@ class _Session:
                 self.costs.add_network(device, graph, timed.best_s)
 
     def _begin(self) -> None:
-        if self.notice and not self._is_started:
+        """Say that something is measured, once."""
+        if self.notice:
             logger.warning("%s", self.notice)
-        self._is_started = True
+        self.notice = ""
 
     def _check_pace(self) -> None:
         """Note how fast the devices are; times from before and from now must go together."""
         for device in DEVICES:
             then_s = self.costs.references.get(device)
             try:
-                now_s = time_reference(lambda device=device: self.meter.time_reference(device), then_s)
+                now_s = time_reference(partial(self.meter.time_reference, device), then_s)
             except ChildError as err:
                 logger.warning("the speed of the %s can't be measured: %s", device, err)
                 continue
-            if not is_same_pace(now_s, then_s):
+            if then_s is not None and not is_same_pace(now_s, then_s):
                 logger.warning(
                     "the %s takes %.2f times as long for the same kernel as when other kernels were measured, so its "
                     "times do not go together: let the machine cool or become idle, or clear the cache and measure all",
@@ -211,6 +205,25 @@ class _Session:
                     now_s / then_s,
                 )
             self.costs.references.setdefault(device, now_s)
+
+
+def _start(meter: KernelMeter, description: str) -> MeasuredCosts:
+    """New costs, with the links measured."""
+    try:
+        found = meter.measure_links()
+    except ChildError as err:
+        raise CoExecError(f"profile 'measure': the devices can't be used ({err}); give a profile") from None
+    upload, download, host_copy = (
+        fit_link([c for c in found.copies if c["link"] == name]) for name in ("upload", "download", "host_copy")
+    )
+    return MeasuredCosts(
+        upload,
+        download,
+        host_copy,
+        description=f"{description}, {cpu_threads()} CPU threads",
+        sync_s=max(0.0, found.meeting_s - found.enqueue_s),
+        enqueue_s=found.enqueue_s,
+    )
 
 
 def _share_jobs(graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: str, effort: Effort) -> Iterator[_Job]:

@@ -7,6 +7,7 @@ would, and the function for the device is what gets built.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import tvm
 from tvm import relay
@@ -23,6 +24,9 @@ from tvm_coexec.relay_passes.extract.extractor import Extracted, extract_with_ca
 from tvm_coexec.relay_passes.layout import AlterShareLayouts
 from tvm_coexec.relay_passes.outline import OutlineSegments
 from tvm_coexec.relay_passes.split import SplitChains
+
+if TYPE_CHECKING:
+    from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,14 @@ class KernelBuilder:
         plain = tvm.IRModule.from_expr(relay.Function(func.params, func.body))
         return relay.transform.InferType()(plain)["main"]
 
-    def build(self, piece: Piece):
+    def build(self, piece: Piece) -> tuple[relay.Function, GraphExecutorFactoryModule]:
         """Compile a piece; returns its function and the executor factory."""
         func = self.function(piece)
         target = self.gpu if piece.device == "gpu" else self.cpu
         return func, compile_for(tvm.IRModule.from_expr(func), target, self.cpu)
 
 
-def compile_for(mod: tvm.IRModule, target: Target, host: Target):
+def compile_for(mod: tvm.IRModule, target: Target, host: Target) -> GraphExecutorFactoryModule:
     """``relay.build`` for one device, as deployment builds are made."""
     with deployment_context(instruments=False):
         return relay.build(mod, target=Target(target, host=host))

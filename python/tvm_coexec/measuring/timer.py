@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import tvm
@@ -161,7 +162,7 @@ class Timer:
 
     def __init__(self, connection: Connection, setting: Setting):
         self.connection, self.setting = connection, setting
-        self.session = None
+        self.session: tvm.rpc.RPCSession | None = None  # on the machine of a tracker
         self.paces: dict[str, _Pace] = {}
 
     def handle(self, request: object) -> object:
@@ -266,7 +267,7 @@ class Timer:
         return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz(), best_pace)
 
     @staticmethod
-    def _rounds(timer) -> tuple[float, ...]:
+    def _rounds(timer: Callable[[], Any]) -> tuple[float, ...]:
         seconds: tuple[float, ...] = ()
         start = time.perf_counter()
         for _ in range(ROUNDS):  # more than one only where something else runs, too

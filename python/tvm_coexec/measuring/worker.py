@@ -180,6 +180,7 @@ def answer(connection: Connection, handle: Callable[[Any], Any]) -> None:
             request = connection.recv()
         except (EOFError, OSError):
             return
+        reply: tuple[str | None, Any]
         try:
             reply = (None, handle(request))
         except Exception as err:  # whatever it is, the next request may work

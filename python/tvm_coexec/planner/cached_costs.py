@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from tvm_coexec.core.access import Range
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.costs import Link
+from tvm_coexec.cost_models.costs import Link, Ranges
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
-from .meeting import Meeting
+from .meeting import Meeting, Seconds
 
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
@@ -21,7 +20,9 @@ _MAX_POINTS = 256
 _CHANNELS = ("oc", "n", "ic", "batch")
 
 
-def side_by_side(slow: dict[str, float], gpu_s, cpu_s, least: Callable = min) -> tuple:
+def side_by_side(
+    slow: dict[str, float], gpu_s: Seconds, cpu_s: Seconds, least: Callable = min
+) -> tuple[Seconds, Seconds]:
     """Seconds of work on both devices at once: each is slower as long as the other lasts, and then as fast as alone.
 
     Parameters
@@ -128,7 +129,7 @@ class CachedCosts(Costs):
             self._whole[key] = self.costs.whole_s(device, kernel)
         return self._whole[key]
 
-    def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Sequence[Range]) -> np.ndarray:
+    def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """See `Costs.shares_s`."""
         table = self.by_rows(device, kernel, dim)
         return np.array([table[max(0, hi - lo)] for lo, hi in ranges], float)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.access import Range
+from tvm_coexec.core.access import InputAccess, Range
 from tvm_coexec.core.chains import Shares
 from tvm_coexec.core.kernel_graph import KernelGraph, Tensor
 from tvm_coexec.core.plan import Segment
@@ -58,7 +58,7 @@ def read_after_join(graph: KernelGraph, segment: Segment, shares: Shares) -> lis
     return [v for v, need in zip(last.inputs, axis.needs, strict=True) if need is not None and need.after_join]
 
 
-def _fraction(tensor: Tensor, need, r: Range) -> float:
+def _fraction(tensor: Tensor, need: InputAccess | None, r: Range) -> float:
     if r[0] >= r[1]:
         return 0.0
     if need is None:

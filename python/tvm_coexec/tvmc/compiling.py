@@ -82,7 +82,12 @@ def _requested(request: _Request) -> Iterator[None]:
         _request.reset(token)
 
 
-def mark(mod: tvm.IRModule, params: dict | None = None, mod_name: str = "default", **opts: object) -> tvm.IRModule:
+def mark(
+    mod: tvm.IRModule,
+    params: dict | None = None,  # noqa: ARG001 - TVM passes it
+    mod_name: str = "default",  # noqa: ARG001 - TVM passes it
+    **opts: object,
+) -> tvm.IRModule:
     """The "partition function" of the target ``coexec``: stores the options in the module, for `build_hook`.
 
     TVM calls it without the targets and outside of tuning records, so the model can't be divided here yet.

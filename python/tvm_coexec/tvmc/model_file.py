@@ -25,6 +25,7 @@ class Frontends:
     def load_model(
         path: str, model_format: str | None = None, shape_dict: dict | None = None, **kwargs: object
     ) -> TVMCModel:
+        """Load a model as TVM's ``load_model`` does; an unreadable file is a `TVMCException`."""
         try:
             is_onnx = model_format == "onnx" or (model_format is None and path.endswith(".onnx"))
             if (

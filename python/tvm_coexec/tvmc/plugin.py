@@ -61,7 +61,7 @@ def _with_device_list(add_run_parser: Callable) -> Callable:
     return add
 
 
-def _extend(subparsers: Any, main_parser: argparse.ArgumentParser, json_params: list) -> None:
+def _extend(subparsers: Any, _main_parser: argparse.ArgumentParser, _json_params: list) -> None:
     """Add our options; runs after TVM's own functions, when the commands exist."""
     commands = subparsers.choices
     add_arguments(commands["compile"])

@@ -13,7 +13,7 @@ class TvmFinder:
     """Finds the top-level package tvm; the last in ``sys.meta_path``."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name, path=None, target=None):  # noqa: ARG004 - the signature that importlib calls
         if name != "tvm":
             return None
         import ctypes

@@ -220,6 +220,6 @@ def test_devices_behind_rpc(chain, tracker):  # noqa: F811
         there = Verify(plans=3, repeats=1, tracker=(host, int(port)), key="board")
         plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=there))
         assert all(v.measured_s > 0 for v in plan.verified)
+        elsewhere = Verify(plans=3, tracker=(host, int(port)), key="desk")
         with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
-            nobody = Verify(plans=3, tracker=(host, int(port)), key="desk")
-            tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=nobody)
+            tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=elsewhere)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,10 @@ class Collection:
 
     def close(self) -> None:
         """End all processes."""
-        for child in (*self.compilers, self.timer, self.busy):
+        for child in self.compilers:
             child.stop()
+        self.timer.stop()
+        self.busy.stop()
 
     def request(self, model: int, piece: Piece | None, device: str) -> compiling.BuildRequest:
         """A request to compile into a new file."""
@@ -299,17 +302,21 @@ def _references(run: Collection, writer: SampleWriter) -> None:
     for device in DEVICES:
         then = writer.found.references.get(device)
         try:
-            now = time_reference(lambda device=device: run.time(run.reference(device)).best_s, then)
+            now = time_reference(partial(_time_reference, run, device), then)
         except ChildError as err:
             logger.warning("the speed of the %s can't be measured: %s", device, err)
             continue
-        if not is_same_pace(now, then):
+        if then is not None and not is_same_pace(now, then):
             raise CoExecError(
                 f"{writer.path}: the {device} takes {now / then:.2f} times as long for the same kernel as when the "
                 "file was started, so its times would not go together; let the machine cool or become idle, or start "
                 "a new file"
             )
         writer.write({"record": "reference", "device": device, "seconds": now})
+
+
+def _time_reference(run: Collection, device: str) -> float:
+    return run.time(run.reference(device)).best_s
 
 
 def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> Sample:
@@ -333,7 +340,7 @@ def _sample(run: Collection, job: Job, built: compiling.Built | ChildError) -> S
 
 @contextmanager
 def _one_thread() -> Iterator[str | None]:
-    """This process compiles only, and forks: a pool of TVM's threads would be missing in the children."""
+    """One thread of TVM while this process compiles and forks: children would lack the threads of a pool."""
     before = os.environ.get("TVM_NUM_THREADS")
     os.environ["TVM_NUM_THREADS"] = "1"
     try:

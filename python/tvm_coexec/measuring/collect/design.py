@@ -21,6 +21,7 @@ MAX_WEIGHT_BYTES = 8 << 20
 MAX_TENSOR_BYTES = 32 << 20
 
 Point = dict[str, int]
+Bounds = dict[str, tuple[float, float]]
 Make = Callable[["_Maker", Point], relay.Expr]
 
 
@@ -41,7 +42,7 @@ class Space:
 
     name: str
     part: float
-    bounds: dict[str, tuple[float, float]]
+    bounds: Bounds
     make: Make
 
 
@@ -215,9 +216,9 @@ def _concat(m: _Maker, p: Point) -> relay.Expr:
     return relay.concatenate(parts, axis=1)
 
 
-_MAP = {"batch": (1, 1.6), "ic": (8, 1024), "oc": (8, 1024), "size": (5, 128)}
-_LARGE = {"batch": (1, 1.6), "ic": (3, 256), "oc": (8, 512), "size": (7, 224)}
-_LIGHT = {"batch": (1, 1.6), "ic": (8, 1024), "size": (5, 224)}
+_MAP: Bounds = {"batch": (1, 1.6), "ic": (8, 1024), "oc": (8, 1024), "size": (5, 128)}
+_LARGE: Bounds = {"batch": (1, 1.6), "ic": (3, 256), "oc": (8, 512), "size": (7, 224)}
+_LIGHT: Bounds = {"batch": (1, 1.6), "ic": (8, 1024), "size": (5, 224)}
 SPACES = (
     Space("conv1x1", 0.17, _MAP, _conv(1)),
     Space("conv3x3", 0.16, _MAP | {"k": (3, 3)}, _conv(3)),

@@ -62,9 +62,11 @@ def _contention(run: Collection, writer: SampleWriter) -> None:
         requests = [run.request(model, Piece(d, kernel.index), d) for d in DEVICES]
         built = run.build_all(requests, run.options.compile_timeout_s)
         try:
-            for device, own, other in (("cpu", *built), ("gpu", *built[::-1])):
+            for device, own, other in zip(DEVICES, built, built[::-1], strict=True):
                 if isinstance(other, ChildError):
                     raise other
+                if isinstance(own, ChildError):
+                    raise own
                 before = run.time(own, CONTENTION_REPEAT_MS)
                 together = _while_busy(run, own, other)
                 after = run.time(own, CONTENTION_REPEAT_MS)

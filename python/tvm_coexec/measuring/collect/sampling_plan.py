@@ -11,7 +11,7 @@ import numpy as np
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, cuts_of
 from tvm_coexec.cost_models.dataset import Key
 from tvm_coexec.cost_models.features.describe import describe, describe_shares
-from tvm_coexec.cost_models.features.workload import NUMBERS, Workload
+from tvm_coexec.cost_models.features.workload import NUMBERS, Number, Workload
 
 from ..pieces import Piece
 from .design import NAME
@@ -47,11 +47,12 @@ class Job:
         if self.piece.rows is None:
             return describe(self.kernel, self.piece.device)
         shares = describe_shares(self.kernel, self.piece.device, self.piece.dim, [self.piece.rows])
-        return replace(shares, **{n: _plain(getattr(shares, n)) for n in NUMBERS})
+        numbers: dict[str, Number] = {n: _plain(getattr(shares, n)) for n in NUMBERS}
+        return replace(shares, **numbers)
 
 
-def _plain(number: object) -> float | int:
-    value = float(f"{float(np.ravel(number)[0]):.12g}")  # type: ignore[arg-type]  # a part times an extent is inexact
+def _plain(number: Number) -> float | int:
+    value = float(f"{float(np.ravel(number)[0]):.12g}")  # a part times an extent is inexact
     return int(value) if value.is_integer() else value
 
 
@@ -70,7 +71,8 @@ def choose_jobs(graphs: list[tuple[str, KernelGraph]], cuts: int, seed: int = 0)
         Shares per axis of a heavy kernel and device, at different places for different kernels.
     seed : int
     """
-    first, rest = [], []
+    first: list[Job] = []
+    rest: list[Job] = []
     seen: set[str] = set()
     for model, (network, graph) in enumerate(graphs):
         for kernel in graph.kernels:

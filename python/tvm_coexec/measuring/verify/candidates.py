@@ -42,7 +42,7 @@ def candidates(graph: KernelGraph, costs: Costs | None, options: Options, first:
     fastest = {d: reason(Why.ONE_DEVICE_WAS_FASTEST, device=d) for d in DEVICES}
     alone = [_plan(graph, cached, on_one(graph, d), "single", why) for d, why in fastest.items()]
     more = [first]
-    if cached is not None and options.strategy == "coexec" and needs_costs(options):
+    if costs is not None and cached is not None and options.strategy == "coexec" and needs_costs(options):
         margin = margin_of(costs) if options.min_gain is None else options.min_gain
         cautious = replace(options, min_gain=min(0.9, max(CAUTION * margin, LEAST_CAUTIOUS)))
         # A margin guards against what the costs get wrong; where plans are measured, less may be tried.

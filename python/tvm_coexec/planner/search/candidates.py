@@ -82,8 +82,8 @@ class Candidates:
         """Axes along which a chain that ends at a kernel may be divided."""
         kernel = self.graph.kernels[index]
         if self.axis != "auto":
-            found = kernel.named_axis(self.axis)
-            return [found] if found is not None else []
+            only = kernel.named_axis(self.axis)
+            return [only] if only is not None else []
         named = {a.name: a for a in kernel.axes}
         found = [named[n] for n in _ORDER if n in named]
         has_rows = any(a.name in ("h", "m") for a in found)
@@ -169,7 +169,7 @@ class Candidates:
     def _is_broken(self, mask: int, last: int, axis: SplitAxis) -> bool:
         """Whether the end of a set is known not to carry the split."""
         ends_of = self._broken.get((last, axis.dim))
-        return ends_of is not None and any([mask >> first in ends for first, ends in ends_of.items()])
+        return ends_of is not None and any(mask >> first in ends for first, ends in ends_of.items())
 
     def _sweep(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
         key = self._repeats.of_set(members)
@@ -214,7 +214,15 @@ class Candidates:
     def _sweep_may_pay(self, sweep: ChainSweep) -> bool:
         return self._may_pay(sweep.gpu_s, sweep.cpu_s, sweep.join_s, *self._alone(sweep.members))
 
-    def _may_pay(self, gpu_s, cpu_s, join_s, cpu_alone: float, gpu_alone: float, last: int) -> bool:
+    def _may_pay(
+        self,
+        gpu_s: np.ndarray,
+        cpu_s: np.ndarray,
+        join_s: np.ndarray,
+        cpu_alone: float,
+        gpu_alone: float,
+        last: int,
+    ) -> bool:
         if not len(gpu_s):
             return False
         if self.outcomes.counts_energy:  # what is slower may need less

@@ -102,12 +102,13 @@ def consecutive_chains(
             ending.append([shift_chain(c, by) for c in ending[alike]])
             runs.best_s[-1].update((i + by, s) for i, s in runs.best_s[alike].items() if i >= first)
         else:
-            priced, reached = [], last
+            priced: list[tuple[ChainTimes, float]] = []
+            reached = last
             for axis in axes(last):
-                for first, chain in _chains_ending_at(runs, outcomes, last, axis, cuts(last, axis), may_pay):
+                for first, way in _chains_ending_at(runs, outcomes, last, axis, cuts(last, axis), may_pay):
                     reached = min(reached, first)
-                    if chain is not None:
-                        priced.append(chain)
+                    if way is not None:
+                        priced.append(way)
             # the kernel that ended the sweep counts, too
             key = tuple(repeats.of_kernel(i, last) for i in range(last, max(0, reached - 1) - 1, -1))
             seen.setdefault(key, last)
@@ -145,8 +146,11 @@ def _chains_ending_at(
     cuts: np.ndarray,
     may_pay: Callable[[ChainSweep], bool] | None,
 ) -> Iterator[tuple[int, tuple[ChainTimes, float] | None]]:
-    """Starts of chains that end at a kernel, in descending order; each with its chain and the seconds from inputs on
-    the CPU, or with `None` where two shorter runs do as well. `runs` has the times of those that were given."""
+    """Starts of chains that end at a kernel, in descending order.
+
+    Each comes with its chain and the seconds from inputs on the CPU, or with `None` where two shorter runs do as well.
+    `runs` has the times of those that were given.
+    """
     if not len(cuts):
         return
     costs, best = runs.costs, runs.best_s[last]

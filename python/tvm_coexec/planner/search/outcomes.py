@@ -8,6 +8,7 @@ import numpy as np
 
 from ..cached_costs import CachedCosts, side_by_side
 from ..chain_sweep import ChainTimes, Outer
+from ..meeting import Seconds
 from .residency import ON_CPU, ON_GPU
 
 
@@ -66,7 +67,7 @@ class Outcomes:
         backlog_s : float
             For how long the GPU is still busy with something else.
         """
-        out: np.ndarray | float = 0.0
+        out: Seconds = 0.0
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
             out = self._scatter(v, outer, place, out, backlog_s)
         gpu, cpu = chain.gpu_s, chain.cpu_s
@@ -84,7 +85,7 @@ class Outcomes:
             end = end * (1.0 + self.margin) + (self.meeting_s - backlog_s * self.margin)
         return [self._outcome(chain, places, late, end, i) for i in self._best_cuts(end, chain)]
 
-    def _scatter(self, value: int, outer: Outer, place: int, out, backlog_s: float):
+    def _scatter(self, value: int, outer: Outer, place: int, out: Seconds, backlog_s: float) -> Seconds:
         """When the host has brought a value to both shares."""
         tables = self.tables
         nbytes = tables.nbytes[value]
@@ -108,7 +109,8 @@ class Outcomes:
         return sorted({fastest, int(joules.argmin()), int((joules * end).argmin())})
 
     def _outcome(self, chain: ChainTimes, places: tuple[int, ...], late: list[int], end: np.ndarray, i: int) -> Outcome:
-        on_cpu, on_gpu = list(late), []
+        on_cpu: list[int] = list(late)
+        on_gpu: list[int] = []
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
             if not place & ON_CPU and outer.cpu[i] > 0:
                 on_cpu.append(v)

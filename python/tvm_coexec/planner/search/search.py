@@ -21,7 +21,7 @@ from ..objective import score
 from .blocks import bits, followers_of
 from .candidates import Candidates
 from .label_setting import MANY_LABELS, MAX_LABELS, Labels, Levels
-from .state import AfterKernel, Label, RunChain, State
+from .state import AfterKernel, Label, RunChain, State, Step
 from .transitions import Transitions
 
 # How many of the last labels are followed back.
@@ -131,8 +131,10 @@ class Search:
 
     def _segments(self, label: Label) -> list[Segment]:
         """The steps that lead to a label as segments."""
-        steps, at = [], label
+        steps: list[Step] = []
+        at = label
         while at.before is not None:
+            assert at.step is not None, "only the first label was reached without a step"
             steps.append(at.step)
             at = at.before
         segments: list[Segment] = []

@@ -227,7 +227,8 @@ class Transitions:
     @staticmethod
     def _sort_by_waiting(starts: list[ChainStart], where: Residency) -> tuple[list[ChainStart], list[ChainStart]]:
         """Chains that read a value of the GPU at every cut, so that nothing happens before it is idle; and others."""
-        waiting, others = [], []
+        waiting: list[ChainStart] = []
+        others: list[ChainStart] = []
         for start in starts:
             read = zip(start.chain.outer.values(), where.places(start.reads), strict=False)
             (waiting if any(p == ON_GPU and o.all_read for o, p in read) else others).append(start)

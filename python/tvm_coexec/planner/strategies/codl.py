@@ -69,7 +69,9 @@ class _Greedy:
         best: _Candidate | None = None
         for name in axis_names(kernel) if self.axis == "auto" else [self.axis]:
             axis = kernel.named_axis(name)
-            for ratio in self._ratios(head, axis, sim) if axis is not None else ():
+            if axis is None:
+                continue
+            for ratio in self._ratios(head, axis, sim):
                 found = self._grow(head, axis.name, ratio, sim)
                 if found is not None and (best is None or found.gain_s > best.gain_s):
                     best = found
