@@ -8,6 +8,8 @@ import numpy as np
 import tvm
 from tvm import relay
 
+from tests.builds import BuildMemo
+
 
 def weights(rng: np.random.Generator, *shape: int) -> relay.Constant:
     """Random weights, scaled so that values keep their size through many layers."""
@@ -77,10 +79,13 @@ def run(lib, inputs: dict[str, np.ndarray], devices) -> list[np.ndarray]:
     return [module.get_output(i).numpy() for i in range(module.get_num_outputs())]
 
 
+_UNSPLIT = BuildMemo()
+
+
 def reference(mod: tvm.IRModule, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The unsplit model's outputs on the CPU."""
     with tvm.transform.PassContext(opt_level=1):
-        lib = relay.build(mod, target="llvm")
+        lib = _UNSPLIT.build(mod, target="llvm")
     return run(lib, inputs, [tvm.cpu()])
 
 

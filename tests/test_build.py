@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tvm
@@ -10,7 +12,9 @@ from tvm.contrib import graph_executor
 
 import tvm_coexec
 from tests import models
+from tests.measuring.meters import quick
 from tvm_coexec import CoExecError
+from tvm_coexec.measuring import choose_costs
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
@@ -31,6 +35,7 @@ def test_residual_net_equals_the_unsplit_one(ratio, axis, devices):
 
 def test_auto_measures_here_and_is_right(devices, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(choose_costs, "measure", functools.partial(choose_costs.measure, make_meter=quick))
     mod = models.fire_net()
     inputs = models.input_of(mod)
     split = tvm_coexec.partition_for_coexec(mod, profile="measure")

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tvm.relay")
 
-pytestmark = pytest.mark.llvm
+pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 
 SCRIPT = """
 import sys

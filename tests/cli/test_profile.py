@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from tests.cli.test_predict import model_file  # noqa: F401 (a fixture)
 from tests.tvmc.test_remote import tracker  # noqa: F401 (a fixture)
 from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.measuring.collect import collector
 
 pytestmark = pytest.mark.llvm
 
 
 @pytest.mark.opencl
-def test_a_model_and_designed_kernels(coexec, model_file, tmp_path):  # noqa: F811
+def test_a_model_and_designed_kernels(coexec, model_file, tmp_path, monkeypatch):  # noqa: F811
+    hasty = functools.partial(collector.Options, patience_s=0.0, settle_s=0.0)
+    monkeypatch.setattr(collector, "Options", hasty)
     path = tmp_path / "s.jsonl"
     quick = ["--cuts", 0, "--repeats", 2, "--min-repeat-ms", 1, "--processes", 1, "--no-contention"]
     done = coexec("profile", model_file, *quick, "-o", path)

@@ -108,7 +108,7 @@ def test_a_failed_build_of_a_kernel_leaves_one_message(program, net, monkeypatch
 
 def test_the_header_is_plain_c(tmp_path):
     compiler = shutil.which("cc") or pytest.skip("no C compiler")
-    (tmp_path / "use.c").write_text('#include <tvm_coexec.h>\nint main(void) { return tvm_coexec_error() == 0; }\n')
+    (tmp_path / "use.c").write_text("#include <tvm_coexec.h>\nint main(void) { return tvm_coexec_error() == 0; }\n")
     command = [compiler, "-std=c99", "-pedantic-errors", "-Wall", "-Werror", "-fsyntax-only", "-I"]
     subprocess.run([*command, str(ROOT / "runtime" / "include"), str(tmp_path / "use.c")], check=True)
 

@@ -18,7 +18,7 @@ COPIES = tuple(
 
 def quick(builder: KernelBuilder) -> KernelMeter:
     """Times that need not be exact."""
-    return KernelMeter(builder, Timing(repeats=2, min_repeat_ms=1, patience_s=0.0))
+    return KernelMeter(builder, Timing(repeats=2, min_repeat_ms=1, patience_s=0.0, settle_s=0.0))
 
 
 class MadeUp(KernelMeter):

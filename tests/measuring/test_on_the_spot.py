@@ -88,7 +88,7 @@ def test_a_kernel_that_fails_is_named_and_not_kept(cache, caplog):
             return super().build(piece)
 
     def make(builder):
-        return FailsOnGpu(builder, Timing(2, 1, 0.0))
+        return FailsOnGpu(builder, Timing(2, 1, 0.0, 0.0))
 
     prepared = Prepare()(models.conv_chain(1))
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
@@ -113,7 +113,7 @@ def test_a_process_that_dies_costs_one_kernel_only(caplog):
 
     prepared = Prepare()(models.conv_chain(2))
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
-        costs = measure(prepared, *tvm_coexec.targets(), "h", make_meter=lambda b: Dies(b, Timing(2, 1, 0.0)))
+        costs = measure(prepared, *tvm_coexec.targets(), "h", make_meter=lambda b: Dies(b, Timing(2, 1, 0.0, 0.0)))
     assert caplog.text.count("can't run on the gpu") == 1 and "SIGKILL" in caplog.text
     kernels = {k.signature(): k for k in extract(prepared).kernels}.values()
     assert all(costs.whole_s("cpu", k) < 10 for k in kernels)

@@ -10,6 +10,8 @@ import pytest
 from tvm_coexec.core.errors import one_line
 from tvm_coexec.measuring.worker import Child, ChildError, answer, wait_for_answers
 
+pytestmark = pytest.mark.slow
+
 
 def _serve(connection):
     def handle(request):

@@ -1,4 +1,4 @@
-"""A thin slice of benchmarks/equality: real networks, co-executed, against onnxruntime."""
+"""A thin slice of benchmarks/equality: a real network, co-executed, against onnxruntime; test_demo.py has another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tvm_coexec.models import zoo
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
 
-@pytest.mark.parametrize(("name", "ratio", "axis"), [("squeezenet", 0.5, "h"), ("shufflenet", 0.3, "oc")])
+@pytest.mark.parametrize(("name", "ratio", "axis"), [("shufflenet", 0.3, "oc")])
 def test_equals_onnxruntime(name, ratio, axis):
     model = zoo.load(name)
     inputs = zoo.inputs(model)

@@ -6,6 +6,8 @@ import pytest
 
 from tests.planner import goldens
 
+pytestmark = pytest.mark.slow
+
 HINT = "python -m tests.planner.goldens --write {} writes the plans again, where a change is meant to alter them"
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def new_environment(folder: Path) -> Path:
         if not file.name.startswith(("__editable__", "distutils")):
             shutil.copy(file, site / f"b_{file.name}")
     return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_without_optimising(tmp_path_factory) -> Iterator[None]:
+    """The library is loaded here, but nothing runs in it."""
+    launcher = tmp_path_factory.mktemp("launcher") / "launcher.sh"
+    launcher.write_text(
+        '#!/bin/sh\nfor a; do\n  shift\n  case "$a" in -O[23]) a=-O0 ;; esac\n  set -- "$@" "$a"\ndone\nexec "$@"\n'
+    )
+    launcher.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMAKE_CXX_COMPILER_LAUNCHER", str(launcher))
+        yield
 
 
 def pip_install(python: Path, *arguments: str) -> None:

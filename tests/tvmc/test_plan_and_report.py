@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.measuring.meters import quick
 from tests.tvmc.nets import TARGET
+from tvm_coexec.measuring import choose_costs
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
 
@@ -58,6 +61,7 @@ def test_plan_and_report_may_go_to_the_console_or_a_device(compile_with):
 
 def test_auto_measures_plans_and_takes_the_profile_again(compile_with, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(choose_costs, "measure", functools.partial(choose_costs.measure, make_meter=quick))
     done = compile_with("--coexec-profile", "measure", "--coexec-report", "-", "--coexec-dump-plan", "first.json")
     assert "measured here" in done.out and "expected" in done.out
     (profile,) = (tmp_path / "cache" / "profiles").glob("*.json")

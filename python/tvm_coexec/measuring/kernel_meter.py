@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm_coexec.core.errors import one_line
@@ -15,7 +15,7 @@ from .compile import Built, compile_for, export
 from .device_worker import DeviceWorker, local_setting
 from .measure_links import LinkTimes, measure_links
 from .pieces import KernelBuilder, Piece
-from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, Timed, TimeRequest
+from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, Timed, TimeRequest
 
 KERNEL_S, NETWORK_S = 120, 900  # OpenCL drivers compile kernels at their first launch
 NETWORK_REPEAT_MS = 100
@@ -31,11 +31,14 @@ class Timing:
         Number of repeats, and minimum duration of each.
     patience_s : float
         Maximum seconds to continue while the reference kernel drifts.
+    settle_s : float
+        Seconds during which the shortest time of a reference kernel is searched for.
     """
 
     repeats: int = REPEATS
     min_repeat_ms: int = MIN_REPEAT_MS
     patience_s: float = PATIENCE_S
+    settle_s: float = SETTLE_S
 
 
 class KernelMeter:
@@ -49,7 +52,7 @@ class KernelMeter:
 
     def __init__(self, builder: KernelBuilder, timing: Timing = Timing()):
         self.builder, self.timing = builder, timing
-        self.worker = DeviceWorker(local_setting(builder.gpu))
+        self.worker = DeviceWorker(replace(local_setting(builder.gpu), settle_s=timing.settle_s))
         self._folder = tempfile.TemporaryDirectory(prefix="coexec-measure-", ignore_cleanup_errors=True)
         self._numbers = iter(range(1 << 30))
         self._references: dict[str, Built] = {}

@@ -31,7 +31,7 @@ ROUNDS, LOW_SPREAD = 4, 0.05
 # While the reference kernel takes longer than this factor times its shortest time, timing is repeated: shared machines,
 # and phones that get warm, are slower for seconds.
 LOW_DRIFT = 1.15
-PATIENCE_S, PAUSE_S, FIRST_DRIFT_S = 2.5, 0.1, 1.0
+PATIENCE_S, PAUSE_S, SETTLE_S = 2.5, 0.1, 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Setting:
         Environment variables to set; `None` removes one.
     cores : tuple of int
         Cores that the process may use; empty for those of its parent.
+    settle_s : float
+        Seconds during which the shortest time of a reference kernel is searched for.
     """
 
     gpu_type: int
@@ -60,6 +62,7 @@ class Setting:
     key: str = ""
     environment: dict[str, str | None] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
+    settle_s: float = SETTLE_S
 
 
 @dataclass(frozen=True)
@@ -136,14 +139,15 @@ class BusyRequest:
 class _ReferenceDrift:
     """Measures the reference drift of a device."""
 
-    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device):
+    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device, settle_s: float):
         self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
-        self.best_s = float("inf")
+        self.best_s, self.settle_s = float("inf"), settle_s
         self.find_best()
 
     def find_best(self) -> None:
-        """Time the reference kernel for a while to find its shortest time."""
-        end = time.perf_counter() + FIRST_DRIFT_S
+        """Time the reference kernel for a while, and at least once, to find its shortest time."""
+        end = time.perf_counter() + self.settle_s
+        self.measure()
         while time.perf_counter() < end:
             self.measure()
 
@@ -235,7 +239,7 @@ class Timer:
             drift = self._drift_of(request.reference)
             assert drift is not None
             drift.find_best()
-            return Timed((drift.best_s,), FIRST_DRIFT_S, 0.0, 0.0)
+            return Timed((drift.best_s,), self.setting.settle_s, 0.0, 0.0)
         module, device = self._load(request.built)
         start = time.perf_counter()
         module.run()
@@ -277,7 +281,7 @@ class Timer:
         if reference is None:
             return None
         if reference.path not in self.drifts:
-            self.drifts[reference.path] = _ReferenceDrift(*self._load(reference))
+            self.drifts[reference.path] = _ReferenceDrift(*self._load(reference), self.setting.settle_s)
         return self.drifts[reference.path]
 
     def _busy(self, request: BusyRequest) -> int:

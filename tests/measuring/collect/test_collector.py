@@ -20,7 +20,7 @@ from tvm_coexec.measuring.read_model import Model
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
-QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, processes=1, contention=False)
+QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, patience_s=0.0, settle_s=0.0, processes=1, contention=False)
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,15 @@ def measured(chain, tmp_path_factory):
     path = str(tmp_path_factory.mktemp("collect") / "s.jsonl")
     summary = collect(chain, path, QUICK)
     return path, summary
+
+
+@pytest.fixture
+def started(measured, tmp_path) -> str:
+    """A file in which the references and the links are measured, but no kernel."""
+    lines = Path(measured[0]).read_text().splitlines(keepends=True)
+    path = tmp_path / "started.jsonl"
+    path.write_text("".join(line for line in lines if json.loads(line).get("record") not in ("sample", "network")))
+    return str(path)
 
 
 def test_kernels_shares_links_and_networks_are_in_the_file(measured):
@@ -92,10 +101,9 @@ def test_another_pace_needs_another_file(measured, chain, tmp_path, monkeypatch)
     assert path.read_text() == before
 
 
-def test_a_time_budget_ends_the_run_early(chain, tmp_path):
-    path = str(tmp_path / "s.jsonl")
-    summary = collect(chain, path, replace(QUICK, budget_s=1e-9, networks=False))
-    assert (summary.measured, summary.left) == (0, 10) and not read_samples(path).samples
+def test_a_time_budget_ends_the_run_early(chain, started):
+    summary = collect(chain, started, replace(QUICK, budget_s=1e-9, networks=False))
+    assert (summary.measured, summary.left) == (0, 10) and not read_samples(started).samples
 
 
 def test_other_targets_need_another_file(measured, chain):
@@ -103,7 +111,7 @@ def test_other_targets_need_another_file(measured, chain):
         collect(chain, measured[0], replace(QUICK, cpu="llvm -mcpu=x86-64-v2"))
 
 
-def test_one_bad_kernel_is_recorded_and_skipped(chain, tmp_path, monkeypatch):
+def test_one_bad_kernel_is_recorded_and_skipped(chain, started, monkeypatch):
     stock = KernelBuilder.build
 
     def build(self, piece):
@@ -116,20 +124,19 @@ def test_one_bad_kernel_is_recorded_and_skipped(chain, tmp_path, monkeypatch):
         return stock(self, piece)
 
     monkeypatch.setattr(KernelBuilder, "build", build)  # compiling processes are forked: they have it, too
-    path = str(tmp_path / "s.jsonl")
-    summary = collect(chain, path, replace(QUICK, networks=False))
-    failed = {(s.device, s.dim): s.error for s in read_samples(path).samples if s.error}
+    summary = collect(chain, started, replace(QUICK, networks=False))
+    failed = {(s.device, s.dim): s.error for s in read_samples(started).samples if s.error}
     assert failed == {
         ("gpu", 1): "compiling: no such instruction",
         ("cpu", 2): "compiling: the process ended (exit status 7)",
     }
     assert summary.measured == 10 and len(summary.failed) == 2
     monkeypatch.undo()
-    assert collect(chain, path, replace(QUICK, networks=False)).measured == 0
-    assert collect(chain, path, replace(QUICK, networks=False, retry=True)).measured == 2
+    assert collect(chain, started, replace(QUICK, networks=False)).measured == 0
+    assert collect(chain, started, replace(QUICK, networks=False, retry=True)).measured == 2
 
 
-def test_a_kernel_that_hangs_is_ended(chain, tmp_path, monkeypatch):
+def test_a_kernel_that_hangs_is_ended(chain, started, monkeypatch):
     stock = KernelBuilder.build
 
     def build(self, piece):
@@ -140,18 +147,16 @@ def test_a_kernel_that_hangs_is_ended(chain, tmp_path, monkeypatch):
         return stock(self, piece)
 
     monkeypatch.setattr(KernelBuilder, "build", build)
-    path = str(tmp_path / "s.jsonl")
-    collect(chain, path, replace(QUICK, networks=False, compile_timeout_s=15))
-    errors = [s.error for s in read_samples(path).samples if s.error]
+    collect(chain, started, replace(QUICK, networks=False, compile_timeout_s=15))
+    errors = [s.error for s in read_samples(started).samples if s.error]
     assert errors == ["compiling: it did not end in time"]
 
 
-def test_kernels_are_timed_while_the_other_device_is_busy(chain, tmp_path, monkeypatch):
+def test_kernels_are_timed_while_the_other_device_is_busy(chain, started, monkeypatch):
     monkeypatch.setattr(collecting.extras, "CONTENTION_BETWEEN_S", (0.0, 10.0))
     monkeypatch.setattr(collecting.extras, "CONTENTION_REPEAT_MS", 2)
-    path = str(tmp_path / "s.jsonl")
-    collect(chain, path, replace(QUICK, cuts=0, networks=False, contention=True))
-    found = read_samples(path).contention
+    collect(chain, started, replace(QUICK, cuts=0, networks=False, contention=True))
+    found = read_samples(started).contention
     assert [c["device"] for c in found] == ["cpu", "gpu"]
     assert all(c["alone_s"] > 0 and c["together_s"] > 0 for c in found)
 

@@ -23,7 +23,7 @@ from tvm_coexec.measuring.verify.bench import Bench
 from tvm_coexec.measuring.verify.child import PlanTimeRequest
 from tvm_coexec.measuring.worker import Child, ChildError
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 
 QUICK = Verify(plans=3, repeats=2)
 

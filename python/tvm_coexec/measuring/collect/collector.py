@@ -50,6 +50,10 @@ class Options:
         Shares per axis and device of a compute-intensive kernel.
     repeats, min_repeat_ms : int
         Number of repeats, and minimum duration of each.
+    patience_s : float
+        Maximum seconds to continue timing while the reference kernel drifts.
+    settle_s : float
+        Seconds during which the shortest time of a reference kernel is searched for.
     budget_s : float or None
         Seconds after which no new kernel is started.
     networks, contention : bool
@@ -72,6 +76,8 @@ class Options:
     cuts: int = 2
     repeats: int = timing.REPEATS
     min_repeat_ms: int = timing.MIN_REPEAT_MS
+    patience_s: float = timing.PATIENCE_S
+    settle_s: float = timing.SETTLE_S
     budget_s: float | None = None
     networks: bool = True
     contention: bool = True
@@ -127,7 +133,10 @@ class Collection:
         warm = options.bed is not None and options.bed.pocl and options.tracker is None
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
-        setting = timing.Setting(gpu_type, options.bed, options.tracker, options.key, {"TVM_NUM_THREADS": threads})
+        environment = {"TVM_NUM_THREADS": threads}
+        setting = timing.Setting(
+            gpu_type, options.bed, options.tracker, options.key, environment, settle_s=options.settle_s
+        )
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
         self.timer, self.busy = DeviceWorker(setting), DeviceWorker(setting)
         self._numbers = iter(range(1 << 30))
@@ -189,7 +198,9 @@ class Collection:
     def make_time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
         """Make a request to time a library together with the reference kernel."""
         device = "gpu" if built.device == "both" else built.device
-        return timing.TimeRequest(built, self.options.repeats, min_repeat_ms, self.build_reference(device))
+        return timing.TimeRequest(
+            built, self.options.repeats, min_repeat_ms, self.build_reference(device), self.options.patience_s
+        )
 
     def time(self, built: compiling.Built | ChildError, min_repeat_ms: int = 0) -> timing.Timed:
         """Time a library; raises `ChildError`."""
