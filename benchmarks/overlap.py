@@ -24,8 +24,9 @@ def measure(name: str, bed: _common.TestBed, quiet: _quiet.Quiet, runs: int, pro
     from tvm import relay
 
     import tvm_coexec
-    from tvm_coexec.executor import shared_memory as placement
+    from tvm_coexec.executor.annotations import read_metadata
     from tvm_coexec.executor.graph_json import Graph, planned_bytes
+    from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer, numbers
     from tvm_coexec.tracing.timeline import measured_timeline
 
@@ -37,14 +38,16 @@ def measure(name: str, bed: _common.TestBed, quiet: _quiet.Quiet, runs: int, pro
     lib = tvm_coexec.build(net.mod, net.params, **options)
     with tvm.transform.PassContext(opt_level=3):
         whole = relay.build(net.mod, target=_modules.CPU, params=net.params)
-    placed = placement.place(lib.get_graph_json(), lib.get_lib(), lib.get_params, [tvm.cpu(), tvm.opencl()])
     inputs = set(net.inputs)
     one = planned_bytes(Graph(whole.get_graph_json()), inputs)
     split = planned_bytes(Graph(lib.get_graph_json()), inputs)
     row: dict = {"network": name}
-    if placed is None:
+    memory = (read_metadata(Graph(lib.get_graph_json())) or {}).get("memory")
+    if memory is None:
         row |= dict.fromkeys(("run_ms", "cpu_ms", "gpu_ms", "over_shares", "waiting_ms", "idle_wait_ms", "sync_points"))
         return row | {"memory": 1.0, "memory_copies": split / one, "MB": one / 1e6}
+    mode = runtime.devices()[0].memory_mode
+    nbytes = memory["layouts"][{"fine": "shared", "buffer": "copied"}.get(mode, "mapped")]["bytes"]
     tracer = Tracer()
     module = tracer.create(lib)
     module.set_input(**net.inputs)
@@ -63,9 +66,9 @@ def measure(name: str, bed: _common.TestBed, quiet: _quiet.Quiet, runs: int, pro
         "waiting_ms": statistics.median(r["wait_s"] for r in found) * 1e3,
         "idle_wait_ms": statistics.median(r["idle_wait_s"] for r in found) * 1e3,
         "sync_points": found[0]["sync_points"],
-        "memory": placed.layout.nbytes / one,
+        "memory": nbytes / one,
         "memory_copies": split / one,
-        "MB": placed.layout.nbytes / 1e6,
+        "MB": nbytes / 1e6,
     }
 
 
