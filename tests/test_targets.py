@@ -47,5 +47,5 @@ def test_a_module_with_textures_says_so_when_it_is_run_here(monkeypatch):
         lib = tvm_coexec.build(mod, gpu=ADRENO, ratio=1.0)
     with pytest.raises(CoExecError, match="compiled for textures"):
         tvm_coexec.create(lib)
-    with pytest.raises(tvm.TVMError, match="textures need a TVM that was built with USE_OPENCL=ON"):
+    with pytest.raises(tvm.TVMError, match="for textures use a TVM built with USE_OPENCL=ON"):
         GraphModule(lib["default"](tvm.cpu(), tvm.opencl()))

@@ -65,7 +65,7 @@ def profile(job: Job) -> None:
     fitted.save(str(job.folder / "profile.json"))
     job.numbers["rows"] = _slowest(samples.usable)
     job.numbers["cross_validated_error"] = fitted.error
-    job.numbers["copies"], job.numbers["meetings"] = samples.links[:8], samples.meetings
+    job.numbers["copies"], job.numbers["round_trips"] = samples.links[:8], samples.round_trips
 
 
 def _slowest(samples: list, count: int = 12) -> list[dict]:

@@ -69,4 +69,4 @@ def test_a_cache_that_can_not_be_written_costs_a_warning(tmp_path, monkeypatch, 
     (tmp_path / "cache").write_text("a file, not a folder")
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", str(tmp_path / "cache"))
     assert append_records(HEADER, plans(0.75)) is None
-    assert "what was measured of the plans is not kept" in caplog.text
+    assert "measurements of plans are not kept" in caplog.text

@@ -9,13 +9,13 @@ import tvm
 from tvm._ffi.runtime_ctypes import RPC_SESS_MASK
 from tvm.contrib import graph_executor
 
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
 
 from .annotations import read_metadata
 from .arrays import alignment
 from .graph_json import CPU, Graph, write_json
-from .memory.plan import plan_memory
+from .memory.plan import VERSION, plan_memory
 
 
 def device_types(graph_json: str) -> list[int]:
@@ -186,20 +186,25 @@ class Creation:
             return None
 
     def _call(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
-        if (memory := self._missing_plan()) is not None:
+        memory, is_new = self._memory_plan()
+        if memory is not None and "refusal" in memory:
+            raise CoExecError(memory["refusal"])
+        if is_new:
             options = options | {"memory": memory}
-        try:
-            return function(self.factory, write_json(options, (",", ":")), *self.devices)
-        except tvm.TVMError as err:
-            if isinstance(err, tvm.error.RPCError) or "tvm_coexec" not in str(err):
-                raise
-            raise CoExecError(one_line(err)) from err
+        return function(self.factory, write_json(options, (",", ":")), *self.devices)
 
-    def _missing_plan(self) -> dict[str, Any] | None:
-        """Return a memory plan for a module that was compiled without one, such as by `relay.build` alone."""
-        if self.is_remote or "memory" in (read_metadata(self.graph) or {}) or not runtime.is_ours():
-            return None
-        return plan_memory(self.graph_json, set(self.factory["get_graph_params"]().keys()), alignment())
+    def _memory_plan(self) -> tuple[dict[str, Any] | None, bool]:
+        """Return the memory plan that applies here, and whether it is new.
+
+        A module that was compiled without one, such as by `relay.build` alone, gets a new plan.
+        """
+        if self.is_remote or not runtime.is_ours():
+            return None, False
+        found = (read_metadata(self.graph) or {}).get("memory")
+        if found is not None and found.get("version") == VERSION:
+            return found, False
+        made = plan_memory(self.graph_json, set(self.factory["get_graph_params"]().keys()), alignment())
+        return made, made is not None
 
 
 def _check_devices(graph: Graph, devices: Sequence[tvm.runtime.Device]) -> None:
