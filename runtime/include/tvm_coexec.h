@@ -38,7 +38,8 @@ const char* tvm_coexec_runtime_register(void);
 const char* tvm_coexec_error(void);
 
 /* Loads a library that was exported by export_library and creates its executor on the CPU and on device `gpu` of
- * OpenCL, in TVM_COEXEC_OPENCL_DEVICES' order. A library for one device needs only that one. */
+ * OpenCL, in the order of TVM_COEXEC_OPENCL_DEVICES. A library built for the CPU alone needs no GPU; one built for a
+ * GPU alone does not name its device, and cannot be opened here. */
 tvm_coexec_module* tvm_coexec_open(const char* path, int gpu);
 void tvm_coexec_close(tvm_coexec_module* module); /* null is allowed */
 
