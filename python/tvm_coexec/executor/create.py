@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import tvm
@@ -186,15 +187,16 @@ class Creation:
             return None
 
     def _call(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
-        memory, is_new = self._memory_plan()
+        memory, is_new = self._memory_plan
         if memory is not None and "refusal" in memory:
             raise CoExecError(memory["refusal"])
         if is_new:
             options = options | {"memory": memory}
         return function(self.factory, write_json(options, (",", ":")), *self.devices)
 
+    @cached_property
     def _memory_plan(self) -> tuple[dict[str, Any] | None, bool]:
-        """Return the memory plan that applies here, and whether it is new.
+        """The memory plan that applies here, and whether it is new.
 
         A module that was compiled without one, such as by `relay.build` alone, gets a new plan.
         """

@@ -1,5 +1,4 @@
 // include/tvm_coexec.h over TVM's C API.
-#include <algorithm>
 #include <memory>
 #include <set>
 
@@ -55,18 +54,6 @@ std::set<int64_t> device_types(const JsonView& graph) {
   return types;
 }
 
-std::set<std::string> weight_names(void* factory) {
-  const Result params = Arguments().call(module_function(factory, "get_graph_params"));
-  const Result items = Arguments().add(params).call(global_function("runtime.MapItems"));
-  const int64_t n = Arguments().add(items).call(global_function("runtime.ArraySize")).integer();
-  const Ref get = global_function("runtime.ArrayGetItem");
-  std::set<std::string> names;
-  for (int64_t i = 0; i < n; i += 2) {
-    names.insert(Arguments().add(items).add(i).call(get).string());
-  }
-  return names;
-}
-
 Result tensor_of(void* executor, const char* get, int64_t index) {
   return Arguments().add(index).call(module_function(executor, get));
 }
@@ -91,7 +78,10 @@ std::unique_ptr<tvm_coexec_module> open(const char* path, int gpu) {
   m->executor = create_executor(factory, {}, devices);
   void* executor = m->executor.handle();
   m->run = module_function(executor, "run");
-  const std::set<std::string> weights = weight_names(factory);
+  std::set<std::string> weights;
+  for (auto& param : graph_params(factory)) {
+    weights.insert(std::move(param.first));
+  }
   const std::vector<JsonView> nodes = graph.at("nodes").items(), arguments = graph.at("arg_nodes").items();
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string name = nodes.at(static_cast<size_t>(arguments[i].integer())).at("name").string();

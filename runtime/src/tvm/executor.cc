@@ -10,8 +10,8 @@
 #include "../exec/json_view.h"
 #include "../exec/signal.h"
 #include "host_view.h"
-#include "sync_point_module.h"
 #include "packed.h"
+#include "sync_point_module.h"
 #include "traced_module.h"
 
 namespace coexec {
@@ -152,9 +152,24 @@ std::vector<std::string> called_functions(const std::string& graph) {
 }
 
 Ref compiled_library(void* factory) {
-  const Result module = Arguments().add(factory, kModuleHandle).add(int64_t{0}).call(global_function("runtime.ModuleGetImport"));
+  const Result module =
+      Arguments().add(factory, kModuleHandle).add(int64_t{0}).call(global_function("runtime.ModuleGetImport"));
   TVMObjectRetain(module.handle());
   return Ref(module.handle());
+}
+
+// TVM's executor of a graph; a null callback leaves the memory to it.
+Result start_executor(const std::string& graph, const Ref& module, const Ref& storage_callback,
+                      const std::vector<DLDevice>& devices) {
+  Arguments args;
+  args.add(graph).add(module.get(), kModuleHandle);
+  if (storage_callback.get()) {
+    args.add(storage_callback.get(), kPackedFuncHandle);
+  }
+  for (DLDevice d : devices) {
+    args.add(d.device_type).add(d.device_id);
+  }
+  return args.call(global_function("tvm.graph_executor.create"));
 }
 
 Ref with_trace(Ref module, const std::string& graph) {
@@ -269,32 +284,34 @@ Ref make_callback(const std::shared_ptr<Memory>& memory) {
 }
 
 Result create_stock(void* factory, const std::string& graph, bool trace, const std::vector<DLDevice>& devices) {
-  Arguments args;
   if (!trace) {
+    Arguments args;
     for (DLDevice d : devices) {
       args.add(d);
     }
     return args.call(factory_function(factory, "default"));
   }
-  const Ref module = with_trace(compiled_library(factory), graph);
-  args.add(graph).add(module.get(), kModuleHandle);
-  for (DLDevice d : devices) {
-    args.add(d.device_type).add(d.device_id);
-  }
-  Result executor = args.call(global_function("tvm.graph_executor.create"));
+  Result executor = start_executor(graph, with_trace(compiled_library(factory), graph), Ref(), devices);
   const Ref set_input = factory_function(executor.handle(), "set_input");
-  const Result params = Arguments().call(factory_function(factory, "get_graph_params"));
-  const Result items = Arguments().add(params).call(global_function("runtime.MapItems"));
-  const int64_t n = Arguments().add(items).call(global_function("runtime.ArraySize")).integer();
-  const Ref get = global_function("runtime.ArrayGetItem");
-  for (int64_t i = 0; i + 1 < n; i += 2) {
-    const Result name = Arguments().add(items).add(i).call(get), value = Arguments().add(items).add(i + 1).call(get);
-    Arguments().add(name.string()).add(value).call(set_input);
+  for (const auto& [name, value] : graph_params(factory)) {
+    Arguments().add(name).add(value).call(set_input);
   }
   return executor;
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, Result>> graph_params(void* factory) {
+  const Result params = Arguments().call(factory_function(factory, "get_graph_params"));
+  const Result items = Arguments().add(params).call(global_function("runtime.MapItems"));
+  const int64_t n = Arguments().add(items).call(global_function("runtime.ArraySize")).integer();
+  const Ref get = global_function("runtime.ArrayGetItem");
+  std::vector<std::pair<std::string, Result>> found;
+  for (int64_t i = 0; i + 1 < n; i += 2) {
+    found.emplace_back(Arguments().add(items).add(i).call(get).string(), Arguments().add(items).add(i + 1).call(get));
+  }
+  return found;
+}
 
 CreateOptions parse_create_options(const std::string& json) {
   const JsonView given(json);
@@ -310,20 +327,14 @@ Result create_executor(void* factory, const CreateOptions& options, const std::v
   if (!layout) {
     return create_stock(factory, graph, options.trace, devices);
   }
-  const DLDevice gpu = layout->gpu;
   Ref module(make_sync_point_module(compiled_library(factory).get(), layout->launching));
   if (options.trace) {
     module = with_trace(std::move(module), layout->graph);
   }
   const auto memory = std::make_shared<Memory>(std::move(*layout),
                                                Arguments().call(factory_function(factory, "get_graph_params")));
-  const Ref callback = make_callback(memory);
-  Arguments args;
-  args.add(memory->layout().graph).add(module.get(), kModuleHandle).add(callback.get(), kPackedFuncHandle);
-  for (DLDevice d : {memory->layout().cpu, gpu}) {
-    args.add(d.device_type).add(d.device_id);
-  }
-  Result executor = args.call(global_function("tvm.graph_executor.create"));
+  const Layout& used = memory->layout();
+  Result executor = start_executor(used.graph, module, make_callback(memory), {used.cpu, used.gpu});
   memory->set_weights(executor.handle());
   memory->release();
   return executor;

@@ -1,6 +1,7 @@
 // tvm_coexec.create: the stock graph executor of a module that both devices run.
 #pragma once
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "call.h"
@@ -24,6 +25,9 @@ Result create_executor(void* factory, const CreateOptions& options, const std::v
 
 // The graph that `create_executor` gives to the executor, as JSON.
 std::string executor_graph(void* factory, const CreateOptions& options, const std::vector<tvm_abi::DLDevice>& devices);
+
+// Names and arrays of a factory's parameters.
+std::vector<std::pair<std::string, Result>> graph_params(void* factory);
 
 // Must be called once if this runtime is the registered one: otherwise all OpenCL devices are TVM's own.
 void executor_uses_own_opencl();

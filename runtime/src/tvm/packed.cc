@@ -1,6 +1,7 @@
 #include "packed.h"
 
 #include "../cl/cl_error.h"
+#include "call.h"
 
 namespace coexec {
 
@@ -35,21 +36,7 @@ size_t tensor_bytes(int ndim, const int64_t* shape, DLDataType type) {
 }
 
 int forward_result(void* ret, const TVMValue& value, int code) {
-  switch (code) {
-    case kNull:
-      return 0;
-    case kObjectHandle:
-    case kModuleHandle:
-    case kPackedFuncHandle:
-      return return_object(ret, static_cast<Object*>(value.v_handle), code);
-    case kNDArrayHandle: {
-      const int rc = return_value(ret, value, code);
-      TVMArrayFree(value.v_handle);
-      return rc;
-    }
-    default:
-      return return_value(ret, value, code);
-  }
+  return Result(value, code).forward(ret);
 }
 
 Ref make_string(const std::string& value) {
