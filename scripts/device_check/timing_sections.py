@@ -37,7 +37,7 @@ def profile(job: Job) -> None:
     job.stage(f"reading {name}")
     net = job.network(name)
     bed = job.bed.bed
-    # Most kernels whole and few shares; what is not begun after the budget is left out.
+    # Most kernels whole and few shares; what is not started within the budget is left out.
     options = Options(
         cpu=job.cpu_target,
         gpu=GPU_TARGET,

@@ -1,4 +1,4 @@
-"""``coexec trace``: a model run, and what is told and written of it."""
+"""``coexec trace``: a model run, and what is printed and written of it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_table_and_files(coexec, model, tmp_path):
     assert files["png"].read_bytes().startswith(b"\x89PNG")
     page = files["html"].read_text()
     assert "GPU plan" in page and "GPU run" in page and "the median of 3 runs" in page
-    told = json.loads(files["json"].read_text())
-    assert told["model"] == "chain" and len(told["runs_s"]) == 3 and told["segments"][0]["device"] == "split"
-    crossed = told["measured"]["moved_bytes"] + told["measured"]["elided_bytes"]
-    assert crossed > 0 and told["expected"]["moved_bytes"] > 0
-    assert sorted(told["runs_s"])[1] == pytest.approx(told["measured"]["run_s"])
+    written = json.loads(files["json"].read_text())
+    assert written["model"] == "chain" and len(written["runs_s"]) == 3 and written["segments"][0]["device"] == "split"
+    crossed = written["measured"]["moved_bytes"] + written["measured"]["elided_bytes"]
+    assert crossed > 0 and written["expected"]["moved_bytes"] > 0
+    assert sorted(written["runs_s"])[1] == pytest.approx(written["measured"]["run_s"])
 
 
 def test_inputs_of_a_file(coexec, model, tmp_path):

@@ -1,4 +1,4 @@
-"""`create`: the memory plan in the module, the C++ function behind it, and RPC."""
+"""`create`: the memory plan in the module, the C++ function that it calls, and RPC."""
 
 from __future__ import annotations
 

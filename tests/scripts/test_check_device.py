@@ -130,12 +130,18 @@ def test_wrong_option(arguments, message, capsys):
     assert err.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_driver_that_is_not_registered_is_found(tmp_path):
-    vendors, drivers = tmp_path / "vendors", tmp_path / "lib64"
+def folders_of_drivers(folder):
+    """Return an empty folder of registrations, and one with NVIDIA's driver."""
+    vendors, drivers = folder / "vendors", folder / "lib64"
     vendors.mkdir()
     drivers.mkdir()
-    (vendors / "other.icd").write_text("libother.so.1\n")
     (drivers / "libnvidia-opencl.so.1").write_text("")
+    return vendors, drivers
+
+
+def test_driver_that_is_not_registered_is_found(tmp_path):
+    vendors, drivers = folders_of_drivers(tmp_path)
+    (vendors / "other.icd").write_text("libother.so.1\n")
     found = opencl_driver.find(tmp_path / "written", tmp_path, {"LD_LIBRARY_PATH": "/a"}, vendors, [str(drivers)])
     assert found.environment["OCL_ICD_VENDORS"] == str(tmp_path / "written")
     assert found.environment["LD_LIBRARY_PATH"] == f"/a:{drivers}"
@@ -144,11 +150,8 @@ def test_driver_that_is_not_registered_is_found(tmp_path):
 
 
 def test_registered_driver_and_users_choice_are_left_alone(tmp_path):
-    vendors, drivers = tmp_path / "vendors", tmp_path / "lib64"
-    vendors.mkdir()
-    drivers.mkdir()
+    vendors, drivers = folders_of_drivers(tmp_path)
     (vendors / "nvidia.icd").write_text("libnvidia-opencl.so.1\n")
-    (drivers / "libnvidia-opencl.so.1").write_text("")
     for variables in ({}, {"OCL_ICD_VENDORS": "/mine"}):
         found = opencl_driver.find(tmp_path / "written", tmp_path, variables, vendors, [str(drivers)])
         assert "OCL_ICD_VENDORS" not in found.environment and not (tmp_path / "written").exists()

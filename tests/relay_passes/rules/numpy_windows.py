@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from tvm import relay
 
 from tests.relay_passes.rules.numpy_operators import NotKnown, ints, op, out_shape
 
@@ -27,10 +28,15 @@ def to_first(a: Array, layout: str, order: str) -> Array:
     return a.transpose([layout.index(c) for c in order])
 
 
+def layouts(call: relay.Call) -> tuple[str, str, list[str]]:
+    """Return the layouts of a convolution's data and kernel, and the letters of its spatial axes."""
+    layout = str(call.attrs.data_layout)
+    return layout, str(call.attrs.kernel_layout), [c for c in layout if c not in "NC"]
+
+
 @op("nn.conv1d", "nn.conv2d", "nn.conv3d")
 def _conv(call, a, w):
-    layout, kernel_layout = str(call.attrs.data_layout), str(call.attrs.kernel_layout)
-    letters = [c for c in layout if c not in "NC"]
+    layout, kernel_layout, letters = layouts(call)
     n, groups = len(letters), int(call.attrs.groups)
     a = to_first(a, layout, "NC" + "".join(letters))
     channels = a.shape[1]
@@ -59,8 +65,7 @@ def _conv(call, a, w):
 
 @op("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")
 def _conv_transpose(call, a, w):
-    layout, kernel_layout = str(call.attrs.data_layout), str(call.attrs.kernel_layout)
-    letters = [c for c in layout if c not in "NC"]
+    layout, kernel_layout, letters = layouts(call)
     n, groups = len(letters), int(call.attrs.groups)
     a = to_first(a, layout, "NC" + "".join(letters))
     w = to_first(w, kernel_layout, kernel_layout[:2] + "".join(letters))
