@@ -37,7 +37,8 @@ format: setup ## Format the code
 bench: setup ## Run the benchmarks with few cases (NAME=chain for one, ARGS="--json out.json")
 	@$(VENV_PYTHON) scripts/bench.py $(NAME) $(if $(ARGS),$(ARGS),--quick)
 
-runtime: setup ## Rebuild the C++ runtime, if its sources changed
+runtime: setup ## Rebuild the C++ runtime, if its sources changed; TARGET=aarch64-linux-gnu or aarch64-android: for a board
+	@$(if $(TARGET),$(VENV_PYTHON) scripts/build_runtime.py $(TARGET))
 
 clean: ## Remove build results, but not .venv
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .pkl_memoize_py3 python/*.egg-info python/tvm_coexec/lib
