@@ -18,6 +18,7 @@ demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARG
 	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
 
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
+	@$(VENV_PYTHON) -m scripts.setup_env.arm64
 	@$(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 test-quick: setup ## Run the tests that take no GPU and little time

@@ -2,14 +2,14 @@
 
 The library is put into ``python/tvm_coexec/lib/TARGET/``, where `tvm_coexec.opencl.library.library_for` finds it.
 
-=====================  ==================================================================================================
+=====================  =================================================================================================
 ``ANDROID_NDK``        the NDK's folder; required for Android
 ``ANDROID_API``        oldest Android API level that the library runs on; default 24
 ``ANDROID_STL``        ``c++_static`` (the default) or ``c++_shared``, as TVM was built
 ``TVM_RUNTIME``        a ``libtvm_runtime.so`` (or ``libtvm4j_runtime_packed.so``) for the target that the library shall
                        require: Android apps load libraries so that others don't see their symbols
 ``CXX_TARGET``         another compiler than the target's usual one, for example of a board's SDK
-=====================  ==================================================================================================
+=====================  =================================================================================================
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def find_ndk_compiler() -> str:
     """Return the NDK's compiler for the wanted API level."""
     home = os.environ.get("ANDROID_NDK")
     if not home:
-        raise BuildError(f"TARGET={ANDROID} needs Android's NDK: set ANDROID_NDK to its folder (with toolchains/ in it)")
+        raise BuildError(f"TARGET={ANDROID} needs the NDK: set ANDROID_NDK to its folder, which has toolchains/ in it")
     api = os.environ.get("ANDROID_API", str(ANDROID_API))
     folder = Path(home, "toolchains/llvm/prebuilt")
     found = sorted(folder.glob(f"*/bin/aarch64-linux-android{api}-clang++"))
@@ -117,11 +118,15 @@ def elf_machine(path: Path) -> int | None:
     return int.from_bytes(head[18:20], "little") if head[:6] == b"\x7fELF\x02\x01" and len(head) == 20 else None
 
 
-def build(target: str) -> Path:
-    """Build the library for a target and return its path."""
+def build(target: str, output: Path | None = None, folder: Path | None = None, more: Sequence[str] = ()) -> Path:
+    """Build the library for a target and return its path.
+
+    `output` is where it is put, `folder` CMake's, and `more` are further options of CMake.
+    """
     toolchain, cmake = find_toolchain(target), find_cmake()
-    folder, output = ROOT / "build" / f"runtime_{target}", ROOT / "python/tvm_coexec/lib" / target
-    options = ["-DCMAKE_BUILD_TYPE=Release", f"-DTVM_COEXEC_LIBRARY_DIR={output}"]
+    folder = folder or ROOT / "build" / f"runtime_{target}"
+    output = output or ROOT / "python/tvm_coexec/lib" / target
+    options = ["-DCMAKE_BUILD_TYPE=Release", f"-DTVM_COEXEC_LIBRARY_DIR={output}", *more]
     tvm_runtime = os.environ.get("TVM_RUNTIME", "")
     if tvm_runtime:
         tvm_runtime = str(Path(tvm_runtime).resolve())
