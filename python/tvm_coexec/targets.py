@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import platform
 
 import tvm
 from tvm.target import Target
@@ -124,6 +125,33 @@ def check_textures(given: str | Target, cpu: Target, gpu: Target) -> None:
         raise CoExecError(
             f"{what}, and this package's is in use here; omit -keys={TEXTURES}, or use a TVM built with USE_OPENCL=ON"
         )
+
+
+# Names of machines, in LLVM triples and in the operating system, that mean the same architecture.
+_MACHINES = {
+    **dict.fromkeys(("x86_64", "amd64", "AMD64"), "x86_64"),
+    **dict.fromkeys(("aarch64", "arm64"), "aarch64"),
+    **dict.fromkeys(("arm", "armv7", "armv7a", "armv7l", "armv8l"), "arm"),
+    **dict.fromkeys(("i386", "i686"), "i386"),
+    "riscv64": "riscv64",
+}
+
+
+def why_not_linkable(cpu: Target, option: str) -> str | None:
+    """Return why this machine's linker can't link code for a CPU target, and what to give; None if it can.
+
+    Parameters
+    ----------
+    cpu : Target
+    option : str
+        What takes a cross compiler, such as ``--cross-compiler``.
+    """
+    triple = str(cpu.attrs.get("mtriple", ""))
+    there, here = _MACHINES.get(triple.split("-")[0]), _MACHINES.get(platform.machine())
+    if not there or not here or there == here:
+        return None
+    example = f"the NDK's {there}-linux-android24-clang++" if "android" in triple else f"{triple}-gcc"
+    return f"the CPU target is for {triple}, this machine is {platform.machine()}: give {option}, for example {example}"
 
 
 def _is_for_another_machine(cpu: Target) -> bool:

@@ -89,10 +89,10 @@ def test_android_is_built_by_the_ndks_compiler(ndk, monkeypatch, tmp_path, stl):
     commands = compiler.with_suffix(".log").read_text().splitlines()
     compiled = [line for line in commands if " -c " in line]
     sources = list((ROOT / "runtime/src").rglob("*.cc"))
-    assert all(any(str(source) in line and "-std=gnu++17" in line for line in compiled) for source in sources)
+    assert all(any(str(source) in line for line in compiled) for source in sources)
     assert not [line for line in compiled if "-march" in line or "-mcpu" in line]
     (link,) = [line for line in commands if "-shared" in line]
-    assert "max-page-size=65536" in link and str(tvm) in link
+    assert "max-page-size=65536" in link and "-ltvm4j_runtime_packed" in link and "rpath" not in link
     assert ("-static-libstdc++" in link) is (stl == "c++_static")
 
 
