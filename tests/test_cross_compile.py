@@ -45,6 +45,8 @@ def kernels(lib: object) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in sources(lib.get_lib()):
         for function in re.split(r"(?=__kernel )", text)[1:]:
+            if "{" not in function:
+                continue  # a declaration
             name = re.match(r"__kernel void (?:__attribute__\(\(.*?\)\)\)? )?(\w+)\(", function).group(1)
             found[name] = function.split("\n}\n")[0]
     return found
