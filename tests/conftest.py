@@ -8,6 +8,7 @@ loopback interface (``remote``). What the machine lacks is skipped, with the rea
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import os
 import random
@@ -83,6 +84,17 @@ def speed_up_builds() -> None:
         te_compiler.libinfo = functools.cache(original)
 
 
+def look_for_cycles_rarely() -> None:
+    """Let the collector of reference cycles skip what the imports made, and wait for more new objects than by default.
+
+    TVM's imports leave hundreds of thousands of objects. Going through them again and again takes a tenth of the time
+    of the tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def scope_of(nodeid: str) -> str:
     """Return what one process runs as a whole: a file, or all rules, whose last test names rules that no test tried."""
     rules = "tests/relay_passes/rules/"
@@ -109,6 +121,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
         elif marked:
             speed_up_builds()
+    look_for_cycles_rarely()
 
 
 @pytest.fixture(autouse=True)
