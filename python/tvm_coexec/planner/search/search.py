@@ -18,7 +18,7 @@ from tvm_coexec.core.progress import progress
 
 from ..cached_costs import CachedCosts
 from ..objective import score
-from .blocks import bits, followers_of
+from .blocks import bits, followers_of, positions
 from .candidates import Candidates
 from .label_setting import MANY_LABELS, MAX_LABELS, Labels, Levels
 from .state import AfterKernel, Label, RunChain, State, Step
@@ -82,7 +82,7 @@ class Search:
         state.host_s = min([label.host_s for label in labels])
         state.gpu_s = min([label.gpu_s for label in labels])
         state.least_gpu_s = min([label.least_gpu_s for label in labels])
-        for k in bits(state.ready):
+        for k in positions(state.ready):
             after = self._levels.state(state.done | 1 << k, state)
             after.offer(AfterKernel(state, k), self.transitions.bound_s(state, k))
         for way in self.transitions.run_chains(state):
@@ -95,14 +95,14 @@ class Search:
         """Turn the offers of a state into its labels."""
         self._start(state)
         if not state.done:
-            state.labels = [Label(0.0, 0.0, self.transitions.values.start())]
+            state.labels = [Label(0.0, 0.0, *self.transitions.values.start())]
             return
         labels = Labels(self._most_labels, self._promise if self.counts_energy else None)
         for way in state.offers:
             if isinstance(way, AfterKernel):
                 self.labels += self.transitions.run_kernels(way.before, way.kernel, state.live, labels)
             else:
-                labels.add(self.transitions.run_chain(way))
+                self.transitions.run_chain(way, labels)
         state.labels, state.offers = labels.kept, []
 
     def _start(self, state: State) -> None:

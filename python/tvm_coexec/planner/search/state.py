@@ -48,8 +48,8 @@ class Label:
     ----------
     host_s, gpu_s : float
         When host and GPU queue are free; the queue's is never less.
-    where : Residency
-        Of the live values.
+    on_cpu, on_gpu : int
+        Live values that each device has, as bit masks.
     joules : float
         Of the work so far, beyond idle power; 0 where energy does not count.
     before : Label or None
@@ -59,10 +59,16 @@ class Label:
 
     host_s: float
     gpu_s: float
-    where: Residency
+    on_cpu: int
+    on_gpu: int
     joules: float = 0.0
     before: Label | None = None
     step: Step | None = None
+
+    @property
+    def where(self) -> Residency:
+        """The masks as one value."""
+        return Residency(self.on_cpu, self.on_gpu)
 
     @property
     def least_gpu_s(self) -> float:
