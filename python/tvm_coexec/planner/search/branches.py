@@ -23,8 +23,9 @@ class Path:
         Kernels that may be next.
     waits_for : tuple of int
         Kernels that each of them waits for apart from the path, as bit masks.
-    longer : dict of tuple of bool to Path
-        What follows by which readers may run; a path that ends there is given without readers.
+    longer : dict of (bool or tuple of bool) to Path
+        What follows by which readers may run, or by whether the only one may; where the path ends, itself without
+        readers.
     chains : dict of bool to list
         Chains of the sets, for who asks (see `Candidates`).
     """
@@ -34,7 +35,7 @@ class Path:
     end: int
     readers: tuple[int, ...] = ()
     waits_for: tuple[int, ...] = ()
-    longer: dict[tuple[bool, ...], Path] = field(default_factory=dict)
+    longer: dict[bool | tuple[bool, ...], Path] = field(default_factory=dict)
     chains: dict[bool, list] = field(default_factory=dict)
 
 
@@ -66,7 +67,12 @@ class Branches:
             path = self._from[k, stop] = self._reach((1 << k,), self._own[k], k, stop)
         missing = ~done
         while path.readers:
-            free = tuple([not mask & missing for mask in path.waits_for])
+            waits_for = path.waits_for
+            free: bool | tuple[bool, ...]
+            if len(waits_for) == 1:  # most often
+                free = not waits_for[0] & missing
+            else:
+                free = tuple([not mask & missing for mask in waits_for])
             longer = path.longer.get(free)
             if longer is None:
                 longer = path.longer[free] = self._extend(path, free, stop)
@@ -78,9 +84,10 @@ class Branches:
         readers = tuple(c for c in self.graph.consumers.get(end, ()) if c < stop) if dims else ()
         return Path(masks, dims, end, readers, tuple(self.producers[c] & ~masks[-1] for c in readers))
 
-    def _extend(self, path: Path, free: tuple[bool, ...], stop: int) -> Path:
+    def _extend(self, path: Path, free: bool | tuple[bool, ...], stop: int) -> Path:
         """The path one kernel longer, if one reader alone may run next and the split can travel there; else its end."""
-        nexts = [c for c, is_free in zip(path.readers, free, strict=True) if is_free]
+        are_free = (free,) if isinstance(free, bool) else free
+        nexts = [c for c, is_free in zip(path.readers, are_free, strict=True) if is_free]
         if len(nexts) == 1:
             can_end, dims = self._carry(path.end, nexts[0], path.dims)
             if can_end:

@@ -112,7 +112,8 @@ class Candidates:
         rest, is_listed = (1 << block.stop) - (1 << block.start) & ~done, False
         for k in positions(ready):
             path = self._branches.path(k, done, block.stop)
-            found += self._chains_along(path, k, k == first)
+            chains = path.chains.get(k == first)
+            found += self._chains_along(path, k, k == first) if chains is None else chains
             is_listed = is_listed or path.masks[-1] == rest  # a branch may be all that is left
         if not is_listed and self._is_wanted(rest, first):
             found += self._chains_of_set(rest)
@@ -137,11 +138,9 @@ class Candidates:
 
     def _chains_along(self, path: Path, k: int, is_first: bool) -> list[ChainTimes]:
         """Chains of the sets along the branch that begins with a kernel."""
-        found = path.chains.get(is_first)
-        if found is None:
-            masks = [mask for mask in path.masks if self._is_wanted(mask, k if is_first else -1)]
-            found = path.chains[is_first] = [chain for mask in masks for chain in self._chains_of_set(mask)]
-        return found
+        masks = [mask for mask in path.masks if self._is_wanted(mask, k if is_first else -1)]
+        path.chains[is_first] = [chain for mask in masks for chain in self._chains_of_set(mask)]
+        return path.chains[is_first]
 
     def _chains_of_set(self, mask: int) -> list[ChainTimes]:
         """Chains of a set of kernels along each axis that may pay."""

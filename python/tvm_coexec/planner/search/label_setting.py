@@ -51,23 +51,21 @@ class Labels:
         kept: list[Label] = self.kept
         worse: list[Label] = []
         for old in kept:
-            has_cpu, has_gpu = old.on_cpu, old.on_gpu
-            if (
-                old.gpu_s <= gpu_s
-                and old.host_s <= host_s
-                and old.joules <= joules
-                and has_cpu & on_cpu == on_cpu
-                and has_gpu & on_gpu == on_gpu
-            ):
-                return
-            if (
-                gpu_s <= old.gpu_s
-                and host_s <= old.host_s
-                and joules <= old.joules
-                and on_cpu & has_cpu == has_cpu
-                and on_gpu & has_gpu == has_gpu
-            ):
-                worse.append(old)
+            old_gpu_s = old.gpu_s
+            if old_gpu_s <= gpu_s:
+                if (
+                    old.host_s <= host_s
+                    and old.joules <= joules
+                    and old.on_cpu & on_cpu == on_cpu
+                    and old.on_gpu & on_gpu == on_gpu
+                ):
+                    return
+                if old_gpu_s < gpu_s:
+                    continue
+            if host_s <= old.host_s and joules <= old.joules:
+                has_cpu, has_gpu = old.on_cpu, old.on_gpu
+                if on_cpu & has_cpu == has_cpu and on_gpu & has_gpu == has_gpu:
+                    worse.append(old)
         new = Label(host_s, gpu_s, on_cpu, on_gpu, joules, before, step)
         if worse:
             self.kept = kept = [old for old in kept if old not in worse]
@@ -106,6 +104,10 @@ class Levels:
         if found is None:
             found = level[done] = State(done, before)
         return found
+
+    def after(self, done: int) -> dict[int, State]:
+        """States in which one kernel more than those of `done` has run, as far as there are ways to them."""
+        return self._levels[done.bit_count() + 1]
 
     def states(self, count: int) -> Iterator[State]:
         """The most promising states in which `count` kernels have run, with labels; the level is forgotten.

@@ -120,13 +120,6 @@ class ChainEnd:
     step: RunChain
 
 
-class AfterKernel(NamedTuple):
-    """Ways to a state from all labels of another, by running one kernel on either device."""
-
-    before: State
-    kernel: int
-
-
 class AfterChain(NamedTuple):
     """The way to a state from one label of another, by running a chain that begins at `start_s`."""
 
@@ -135,7 +128,8 @@ class AfterChain(NamedTuple):
     start_s: float
 
 
-Way = AfterKernel | AfterChain
+# Ways to a state from all labels of another by running one kernel, given by its index, on either device; or by a chain.
+Way = tuple["State", int] | AfterChain
 
 
 @dataclass(slots=True, eq=False)

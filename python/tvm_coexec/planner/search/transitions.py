@@ -30,6 +30,8 @@ class KernelWork:
         Whether the GPU can run it at all.
     reads : tuple of (int, float, float)
         Bits of what it reads, with the seconds to copy it to the GPU and to the CPU.
+    read_mask : int
+        All these bits.
     enqueue_s : float
         What the host spends on launching it on the GPU.
     cpu_s, gpu_s, cpu_joules, gpu_joules : float
@@ -41,6 +43,7 @@ class KernelWork:
     bit: int
     runs_on_gpu: bool
     reads: tuple[tuple[int, float, float], ...]
+    read_mask: int
     enqueue_s: float
     cpu_s: float
     gpu_s: float
@@ -82,17 +85,33 @@ class Transitions:
         seconds = [costs.whole[d][k] for d in DEVICES]
         joules = [costs.whole[d][k] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES]
         steps = [RunKernel(d, k, copies) for d in DEVICES for copies in (False, True)]
-        return KernelWork(values.bit[k], runs_on_gpu, reads, costs.enqueues[k], *seconds, *joules, *steps)
+        return KernelWork(
+            values.bit[k],
+            runs_on_gpu,
+            reads,
+            values.mask(v for v, _ in values.reads[k]),
+            costs.enqueues[k],
+            *seconds,
+            *joules,
+            *steps,
+        )
 
-    def bound_s(self, state: State, k: int) -> float:
-        """The GPU's queue is not free before, if a kernel runs next on whichever device, from any label of a state."""
+    def bounds_s(self, state: State, kernels: Iterable[int]) -> list[float]:
+        """When the GPU's queue is free at the earliest, by the kernel that runs next on whichever device.
+
+        That holds for all labels of the state.
+        """
         if not self._is_slowed:
-            return 0.0
-        kernel = self._kernels[k]
-        on_gpu, on_cpu = state.host_s + kernel.enqueue_s, state.host_s + kernel.cpu_s
-        on_gpu = (on_gpu if on_gpu > state.gpu_s else state.gpu_s) + kernel.gpu_s
-        on_cpu = on_cpu if on_cpu > state.least_gpu_s else state.least_gpu_s
-        return on_gpu if kernel.runs_on_gpu and on_gpu < on_cpu else on_cpu
+            return [0.0 for _ in kernels]
+        host_s, gpu_s, least_gpu_s = state.host_s, state.gpu_s, state.least_gpu_s
+        bounds = []
+        for k in kernels:
+            kernel = self._kernels[k]
+            on_gpu, on_cpu = host_s + kernel.enqueue_s, host_s + kernel.cpu_s
+            on_gpu = (on_gpu if on_gpu > gpu_s else gpu_s) + kernel.gpu_s
+            on_cpu = on_cpu if on_cpu > least_gpu_s else least_gpu_s
+            bounds.append(on_gpu if kernel.runs_on_gpu and on_gpu < on_cpu else on_cpu)
+        return bounds
 
     def run_kernels(self, before: State, k: int, live: int, labels: Labels) -> int:
         """Add the labels after a kernel on each device that can run it to those of the state after it.
@@ -111,51 +130,50 @@ class Transitions:
         int
             How many labels were worked out: the others are known to be dropped.
         """
-        kernel, count, is_slowed = self._kernels[k], 0, self._is_slowed
+        # The innermost loop of the search: nothing is called or looked up that can be avoided.
+        kernel, count, is_slowed, slow, add = self._kernels[k], 0, self._is_slowed, self.costs.slow, labels.add
         cpu_s, gpu_s, enqueue_s, runs_on_gpu = kernel.cpu_s, kernel.gpu_s, kernel.enqueue_s, kernel.runs_on_gpu
+        reads, read_mask, bit = kernel.reads, kernel.read_mask, kernel.bit
         for label in before.labels:
-            host, gpu, limit = label.host_s, label.gpu_s, labels.limit_s
+            host, gpu, on_cpu, on_gpu = label.host_s, label.gpu_s, label.on_cpu, label.on_gpu
+            limit = labels.limit_s
             # without copies and contention
             if not is_slowed or (host + cpu_s <= limit and (gpu <= limit or label.least_gpu_s <= limit)):
-                self._run_on_cpu(label, kernel, live, labels)
+                has, free_s, queue_s, step = on_cpu, host, gpu, kernel.on_cpu
+                if has & read_mask != read_mask:  # copies wait for the queue
+                    step = kernel.on_cpu_after_copies
+                    for read, _, down_s in reads:
+                        if not has & read:
+                            free_s = (free_s if free_s > gpu else gpu) + down_s
+                            has |= read
+                if queue_s > free_s:  # alongside what the queue holds
+                    left_s, work_s = side_by_side(slow, queue_s - free_s, cpu_s)
+                    queue_s, free_s = free_s + left_s, free_s + work_s
+                else:
+                    free_s += cpu_s
+                if free_s > queue_s:
+                    queue_s = free_s
+                joules = label.joules + kernel.cpu_joules
+                add(free_s, queue_s, (has | bit) & live, on_gpu & live, joules, label, step)
                 count += 1
                 limit = labels.limit_s
-            if runs_on_gpu:
-                launched = host + enqueue_s
-                if (launched if launched > gpu else gpu) + gpu_s <= limit:
-                    self._run_on_gpu(label, kernel, live, labels)
-                    count += 1
+            if not runs_on_gpu:
+                continue
+            launched = host + enqueue_s
+            if (launched if launched > gpu else gpu) + gpu_s <= limit:
+                has, step = on_gpu, kernel.on_gpu
+                if has & read_mask != read_mask:
+                    step = kernel.on_gpu_after_copies
+                    for read, up_s, _ in reads:
+                        if not has & read:
+                            host += up_s
+                            has |= read
+                    launched = host + enqueue_s
+                queue_s = (launched if launched > gpu else gpu) + gpu_s  # once launched, after what the queue holds
+                joules = label.joules + kernel.gpu_joules
+                add(launched, queue_s, on_cpu & live, (has | bit) & live, joules, label, step)
+                count += 1
         return count
-
-    @staticmethod
-    def _run_on_gpu(label: Label, kernel: KernelWork, live: int, labels: Labels) -> None:
-        """Add the label after a kernel on the GPU: it runs once launched, and after what the queue holds."""
-        host, gpu, on_gpu, step = label.host_s, label.gpu_s, label.on_gpu, kernel.on_gpu
-        for bit, up_s, _ in kernel.reads:
-            if not on_gpu & bit:
-                host, on_gpu, step = host + up_s, on_gpu | bit, kernel.on_gpu_after_copies
-        host += kernel.enqueue_s
-        gpu = (host if host > gpu else gpu) + kernel.gpu_s
-        joules = label.joules + kernel.gpu_joules
-        labels.add(host, gpu, label.on_cpu & live, (on_gpu | kernel.bit) & live, joules, label, step)
-
-    def _run_on_cpu(self, label: Label, kernel: KernelWork, live: int, labels: Labels) -> None:
-        """Add the label after a kernel on the CPU, alongside the GPU's queue unless it has to wait for that."""
-        host, gpu, on_cpu, step = label.host_s, label.gpu_s, label.on_cpu, kernel.on_cpu
-        for bit, _, down_s in kernel.reads:
-            if not on_cpu & bit:
-                host = (host if host > gpu else gpu) + down_s
-                on_cpu, step = on_cpu | bit, kernel.on_cpu_after_copies
-        backlog_s = gpu - host
-        if backlog_s > 0:
-            left_s, work_s = side_by_side(self.costs.slow, backlog_s, kernel.cpu_s)
-            gpu, host = host + left_s, host + work_s
-        else:
-            host += kernel.cpu_s
-        if host > gpu:
-            gpu = host
-        joules = label.joules + kernel.cpu_joules
-        labels.add(host, gpu, (on_cpu | kernel.bit) & live, label.on_gpu & live, joules, label, step)
 
     def run_chains(self, state: State) -> Iterator[AfterChain]:
         """Chains that may begin in a state: where each leads to, from which label, and when it begins.
