@@ -82,18 +82,22 @@ class Transitions:
         costs, values = self.costs, self.values
         reads = tuple((bit, costs.up_s[v], costs.down_s[v]) for v, bit in values.reads[k])
         runs_on_gpu = "gpu" in costs.graph.kernels[k].devices
-        seconds = [costs.whole[d][k] for d in DEVICES]
-        joules = [costs.whole[d][k] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES]
-        steps = [RunKernel(d, k, copies) for d in DEVICES for copies in (False, True)]
+        cpu_s, gpu_s = (costs.whole[d][k] for d in DEVICES)
+        cpu_joules, gpu_joules = (costs.whole[d][k] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES)
         return KernelWork(
-            values.bit[k],
-            runs_on_gpu,
-            reads,
-            values.mask(v for v, _ in values.reads[k]),
-            costs.enqueues[k],
-            *seconds,
-            *joules,
-            *steps,
+            bit=values.bit[k],
+            runs_on_gpu=runs_on_gpu,
+            reads=reads,
+            read_mask=values.mask(v for v, _ in values.reads[k]),
+            enqueue_s=costs.enqueues[k],
+            cpu_s=cpu_s,
+            gpu_s=gpu_s,
+            cpu_joules=cpu_joules,
+            gpu_joules=gpu_joules,
+            on_cpu=RunKernel("cpu", k, False),
+            on_cpu_after_copies=RunKernel("cpu", k, True),
+            on_gpu=RunKernel("gpu", k, False),
+            on_gpu_after_copies=RunKernel("gpu", k, True),
         )
 
     def bounds_s(self, state: State, kernels: Iterable[int]) -> list[float]:
