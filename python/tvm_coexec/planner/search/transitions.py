@@ -123,12 +123,13 @@ class Transitions:
                 count += 1
         return count
 
-    @staticmethod
-    def run_on_gpu(label: Label, kernel: KernelWork, live: int) -> Label:
+    def run_on_gpu(self, label: Label, kernel: KernelWork, live: int) -> Label:
         """The label after a kernel on the GPU: it runs once launched, and after what the queue holds."""
         host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
+        blocks = self.costs.meeting.blocks
         for bit, up_s, _ in kernel.reads:
             if not on_gpu & bit:
+                host = gpu if blocks and gpu > host else host
                 host, on_gpu, copies = host + up_s, on_gpu | bit, True
         host += kernel.enqueue_s
         gpu = (host if host > gpu else gpu) + kernel.seconds["gpu"]
