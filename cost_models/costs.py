@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from tvm_coexec.core.access import Range
+from tvm_coexec.core.devices import RUNTIMES
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
@@ -35,7 +36,6 @@ class Link:
         return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
 
 
-RUNTIMES = ("own", "tvm")
 # For links that were not measured: a call of the driver, and 5 GB/s.
 DEFAULT_LINK = Link(5e-5, 2e-10)
 DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
@@ -114,7 +114,14 @@ class Costs(ABC):
             n: Link(max(link.constant_s, wait_s), max(self.upload.per_byte_s, self.download.per_byte_s))
             for n, link in (("upload", self.upload), ("download", self.download))
         }
-        return self._with(runtime="tvm", memory="copied", sync_s=0.0, **(estimated | dict(self.tvm_links)))
+        origin = "measured" if self.tvm_links else "estimated"
+        return self._with(
+            runtime="tvm",
+            memory="copied",
+            sync_s=0.0,
+            description=f"{self.description}; copies of TVM's own OpenCL runtime, {origin}",
+            **(estimated | dict(self.tvm_links)),
+        )
 
     def _with(self, **changed: object) -> Costs:
         """Return a copy with other attributes."""

@@ -150,6 +150,11 @@ def _make_tvm_symbols_global() -> None:
         ctypes.CDLL(name, ctypes.RTLD_GLOBAL)
 
 
+def copies_block() -> bool:
+    """Return whether this package's runtime makes copies as TVM's own does (``TVM_COEXEC_OPENCL_COPIES``)."""
+    return os.environ.get("TVM_COEXEC_OPENCL_COPIES") == "blocking"
+
+
 def why_unavailable() -> str | None:
     """Return the reason why TVM cannot use an OpenCL device here, as one sentence; None if it can.
 

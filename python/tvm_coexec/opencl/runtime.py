@@ -31,7 +31,17 @@ from __future__ import annotations
 
 from .devices import DeviceInfo, devices, reset_stats, stats, wait_method
 from .faults import clear_faults, fault_hits, inject_delays, inject_fault
-from .load import LIBRARY_NAME, install, is_ours, library_path, runtime_name, use, why_not_ours, why_unavailable
+from .load import (
+    LIBRARY_NAME,
+    copies_block,
+    install,
+    is_ours,
+    library_path,
+    runtime_name,
+    use,
+    why_not_ours,
+    why_unavailable,
+)
 from .memory import host_view, source_module
 from .trace import KernelTime, kernel_times, set_profiling, trace_module, trace_start, trace_take
 
@@ -40,6 +50,7 @@ __all__ = [
     "DeviceInfo",
     "KernelTime",
     "clear_faults",
+    "copies_block",
     "devices",
     "fault_hits",
     "host_view",

@@ -272,4 +272,4 @@ def with_times(graph: KernelGraph, costs: CachedCosts, plan: Plan) -> Plan:
     before = sim.now_s
     parts[-1]["total"] += sim.finish() - before
     segments = tuple(replace(s, expected_s=p) for s, p in zip(plan.segments, parts, strict=True))
-    return replace(plan, segments=segments, costs=costs.description)
+    return replace(plan, segments=segments, costs=costs.description, runtime=costs.runtime)
