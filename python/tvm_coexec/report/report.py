@@ -163,8 +163,7 @@ class Report:
         if self.plan is None:
             return self.summary() + "\n"
         lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}"]
-        if self.costs is not None:
-            lines.append(f"runtime: {_RUNTIMES[self.costs.runtime]}")
+        lines.append(f"OpenCL runtime: {_RUNTIMES[self.plan.runtime]}")
         if alone := self.alone_s():
             seconds_text = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
             lines.append(
