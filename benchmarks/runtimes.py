@@ -90,12 +90,12 @@ def _keep_outside(args: _common.Arguments) -> list[dict]:
 def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
     gains = [r["speed_up"] for r in rows]
     return [
-        "table below: TVM's own OpenCL runtime, imitated; median wall-clock ms as in benchmarks/models, each device alone "
-        "on it as well",
+        "table below: TVM's own OpenCL runtime, imitated; median wall-clock ms as in benchmarks/models, each device "
+        "alone on it as well",
         f"geometric mean of speed_up {statistics.geometric_mean(gains):.2f} (goal {GOALS['mean']}), the least "
         f"{min(gains):.2f} (goal {GOALS['least']})",
-        f"from outside Python: equal bits; C++ within {GOALS['c++_off_%']:g} %, RPC within {GOALS['rpc_off_%']:g} %, by "
-        "the server's clock; no copies in the runs",
+        f"goals from outside Python: equal bits; C++ within {GOALS['c++_off_%']:g} %, RPC, by the server's clock, "
+        f"within {GOALS['rpc_off_%']:g} %, without copies in the runs",
         f"planned with the profile '{args.own.profile}'",
     ]
 
