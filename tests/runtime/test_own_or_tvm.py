@@ -114,8 +114,8 @@ def test_tvms_own_is_used_where_it_is_asked_for(stand_in: str) -> None:
     assert by_call[:3] == ["own", True, "tvm"] and by_variable[:3] == ["tvm", True, "tvm"]
     assert "TVM's own OpenCL runtime is in use here (tvm was chosen)" in by_call[3]
     assert "TVM's own OpenCL runtime is in use here (TVM_COEXEC_OPENCL is tvm)" in by_variable[3]
-    for refused in (by_call[4], by_variable[4]):
-        assert "an OpenCL module of TVM's own runtime exists in this process" in refused
+    for refused in (by_call[4], by_variable[4]):  # the module may have been freed by then
+        assert "been used in this process already" in refused or "an OpenCL module of TVM's own" in refused
 
 
 @pytest.mark.parametrize("asked", ["", "own"])

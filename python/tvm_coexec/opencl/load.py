@@ -195,8 +195,8 @@ def why_not_ours(what: str) -> str:
 
 
 def _why_not_own() -> str:
-    why = "" if _global("why_not_own") is None else f" ({_call('why_not_own')})"
-    return f"TVM's own OpenCL runtime is in use here{why}, which lacks this; set TVM_COEXEC_OPENCL=own"
+    why = "" if _global("why_not_own") is None else _call("why_not_own")
+    return f"TVM's own OpenCL runtime is in use here{why and f' ({why})'}, which lacks this; set {VARIABLE}=own"
 
 
 def call(name: str, *args: Any) -> Any:
