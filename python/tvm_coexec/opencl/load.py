@@ -92,6 +92,8 @@ def _register() -> str | None:
     _state.library = library
     if reason is not None:
         return reason.decode()
+    if _global("runtime") is None:
+        return f"the OpenCL runtime's library ({path}) is of another version: build it again with `make runtime`"
     if early and is_ours():
         _call("use", "tvm")
         _log.warning("TVM's own OpenCL runtime is used: %s", _MODULE_EXISTS)
