@@ -137,7 +137,7 @@ class Transitions:
         # The innermost loop of the search: nothing is called or looked up that can be avoided.
         kernel, count, is_slowed, slow, add = self._kernels[k], 0, self._is_slowed, self.costs.slow, labels.add
         cpu_s, gpu_s, enqueue_s, runs_on_gpu = kernel.cpu_s, kernel.gpu_s, kernel.enqueue_s, kernel.runs_on_gpu
-        reads, read_mask, bit = kernel.reads, kernel.read_mask, kernel.bit
+        reads, read_mask, bit, blocks = kernel.reads, kernel.read_mask, kernel.bit, self.costs.meeting.blocks
         for label in before.labels:
             host, gpu, on_cpu, on_gpu = label.host_s, label.gpu_s, label.on_cpu, label.on_gpu
             limit = labels.limit_s
@@ -168,6 +168,8 @@ class Transitions:
                 has, step = on_gpu, kernel.on_gpu
                 if has & read_mask != read_mask:
                     step = kernel.on_gpu_after_copies
+                    if blocks and gpu > host:
+                        host = gpu
                     for read, up_s, _ in reads:
                         if not has & read:
                             host += up_s
