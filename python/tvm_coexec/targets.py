@@ -70,7 +70,7 @@ def _choose_textures(cpu: Target, gpu: Target) -> dict[str, object]:
     keys = [str(key) for key in gpu.keys]
     if TEXTURES in keys:  # given as -keys=..., which replaces TVM's own
         return bare | {"keys": list(dict.fromkeys([ADRENO, *(k for k in keys if k != TEXTURES), *KEYS, TEXTURES]))}
-    if not (runtime.is_ours() or _is_for_another_machine(cpu)):
+    if not (runtime.is_ours() or is_for_another_machine(cpu)):
         return bare
     device = bare.pop("device", ADRENO)
     return {"model": device, **bare} | {"keys": [key for key in keys if key != ADRENO] or KEYS}
@@ -119,7 +119,7 @@ def check_textures(given: str | Target, cpu: Target, gpu: Target) -> None:
             )
         return
     what = "the GPU target puts tensors into textures, which only TVM's own OpenCL runtime can run"
-    if _is_for_another_machine(cpu):
+    if is_for_another_machine(cpu):
         logger.warning("%s (a TVM built with USE_OPENCL=ON), not this package's: load the module there", what)
     elif runtime.is_ours():
         raise CoExecError(
@@ -154,7 +154,7 @@ def why_not_linkable(cpu: Target, option: str) -> str | None:
     return f"the CPU target is for {triple}, this machine is {platform.machine()}: give {option}, for example {example}"
 
 
-def _is_for_another_machine(cpu: Target) -> bool:
+def is_for_another_machine(cpu: Target) -> bool:
     """Return whether the processor or the system (gnu, android) differs from this machine's."""
     wanted = str(cpu.attrs.get("mtriple", ""))
     here = llvm_get_system_triple()

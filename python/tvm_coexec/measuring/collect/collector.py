@@ -24,6 +24,7 @@ from .. import compile as compiling
 from .. import host_info as machine
 from .. import timer as timing
 from ..device_worker import DeviceWorker
+from ..local_devices import runtime_here
 from ..pieces import KernelBuilder, Piece
 from ..read_model import Model
 from ..reference import is_same_speed, time_reference
@@ -134,7 +135,7 @@ class Collection:
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
         environment = {"TVM_NUM_THREADS": threads}
-        setting = timing.Setting(
+        self.setting = setting = timing.Setting(
             gpu_type, options.bed, options.tracker, options.key, environment, settle_s=options.settle_s
         )
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
@@ -252,6 +253,7 @@ def header_of(run: Collection) -> dict[str, Any]:
         "devices": run.timer.devices(builder.cpu, builder.gpu),
         "tvm": tvm.__version__,
         "schedules": machine.schedules_digest(),
+        **({"runtime": "tvm"} if run.options.tracker is None and runtime_here(builder.gpu) == "tvm" else {}),
         "setting": bed.description if bed else "",
         "repeats": run.options.repeats,
         "min_repeat_ms": run.options.min_repeat_ms,
