@@ -1,6 +1,7 @@
 // The used part of TVM, declared here because TVM packages have no C++ headers: the C API, and class layouts of the
-// Itanium C++ ABI, with the C++ library of this build (libstdc++, or libc++ on Android). abi_check.h compares them with the loaded libtvm before anything is registered; if
-// headers are available, header_check.cc also compares them at compile time.
+// Itanium C++ ABI, with the C++ library of this build (libstdc++, or libc++ on Android). abi_check.h compares them with
+// the loaded libtvm before anything is registered; if headers are available, header_check.cc also compares them at
+// compile time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
