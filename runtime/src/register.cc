@@ -1,4 +1,6 @@
 // Registration with TVM when this library is loaded, and its one exported function.
+#include <dlfcn.h>
+
 #include <string>
 
 #include "cl/affinity.h"
@@ -10,6 +12,10 @@ namespace coexec {
 namespace {
 
 std::string register_with_tvm() {
+  if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal")) {  // calling it would end the process
+    return "TVM's functions are not visible to the OpenCL runtime's library: load libtvm_runtime.so (or libtvm.so) with "
+           "RTLD_GLOBAL first";
+  }
   void* existing = nullptr;
   const auto has = [&](const char* name) {
     if (tvm_abi::TVMFuncGetGlobal(name, &existing) != 0 || !existing) {

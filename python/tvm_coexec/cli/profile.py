@@ -7,7 +7,7 @@ import sys
 
 from tvm_coexec.core.errors import CoExecError
 
-from . import checks
+from . import checks, rpc
 from .model_argument import add_model
 
 
@@ -79,20 +79,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of parallel compilations (default: one per core)",
     )
     add("--test-bed", action="store_true", help="if pocl is the GPU: one core for each device")
-    add = parser.add_argument_group("devices of another machine").add_argument
-    add("--rpc-tracker", metavar="HOST:PORT", help="TVM's tracker (default: TVM_TRACKER_HOST and TVM_TRACKER_PORT)")
-    add("--rpc-key", metavar="KEY", help="the device's key at the tracker")
+    rpc.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print what was measured."""
     args.interrupted = f"interrupted; run the same command again to continue {args.output}"
     checks.folder_of(args.output)
-    tracker = _tracker(args)
+    server = rpc.server_of(args)
     bed = None
     if args.test_bed:
-        if tracker:
-            raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc-key")
+        if server:
+            raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc and --rpc-key")
         from tvm_coexec import testbed
 
         bed = testbed.prepare()
@@ -123,8 +121,7 @@ def run(args: argparse.Namespace) -> int:
         processes=args.processes,
         compile_timeout_s=args.timeout,
         bed=bed,
-        tracker=tracker,
-        key=args.rpc_key or "",
+        server=server,
         retry=args.retry,
         noisy=args.disturbed,
     )
@@ -157,16 +154,3 @@ def _zoo(names: list[str]) -> list[str]:
         if name not in known:
             raise CoExecError(f"--zoo {name}: there is no such network; use one of {', '.join(known)}")
     return names
-
-
-def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
-    if args.rpc_tracker is None and not args.rpc_key:
-        return None
-    if not args.rpc_key:
-        raise CoExecError("--rpc-tracker needs --rpc-key, the device's key at the tracker")
-    from tvm_coexec.remote import default_tracker, parse_reachable
-
-    tracker = args.rpc_tracker or default_tracker()
-    if tracker is None:
-        raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-    return parse_reachable("tracker", tracker)

@@ -19,6 +19,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.cost_models.dataset import is_noisy
 from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.remote import Server
 
 from . import host_info as machine
 from . import links
@@ -44,10 +45,8 @@ class Setting:
         DLPack type of the GPU.
     bed : TestBed or None
         Test-bed for which the process is pinned to cores.
-    tracker : (str, int) or None
-        Host and port of an RPC tracker.
-    key : str
-        The device's key at the tracker.
+    server : Server or None
+        RPC server of the devices; `None` for this machine's. Our runtime is loaded there if it is not.
     environment : dict
         Environment variables to set; `None` removes one.
     cores : tuple of int
@@ -58,8 +57,7 @@ class Setting:
 
     gpu_type: int
     bed: testbed.TestBed | None = None
-    tracker: tuple[str, int] | None = None
-    key: str = ""
+    server: Server | None = None
     environment: dict[str, str | None] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
     settle_s: float = SETTLE_S
@@ -163,7 +161,7 @@ class Timer:
 
     def __init__(self, connection: Connection, setting: Setting):
         self.connection, self.setting = connection, setting
-        self.session: tvm.rpc.RPCSession | None = None  # on the machine of a tracker
+        self.session: tvm.rpc.RPCSession | None = None  # of the RPC server, if there is one
         self.drifts: dict[str, _ReferenceDrift] = {}
 
     def handle(self, request: object) -> object:
@@ -194,22 +192,26 @@ class Timer:
 
             name = tvm.runtime.Device.MASK2STR.get(self.setting.gpu_type, str(self.setting.gpu_type))
             why = "none was found"
-            if self.setting.tracker:
-                why = "the RPC server has none; is it tvm_coexec.rpc_server?"
+            if self.setting.server:
+                why = f"on the RPC server {self.setting.server}: {self._why_not_there(name)}"
             elif name == "opencl":
                 why = runtime.why_unavailable() or why
             raise CoExecError(f"no {name} device: {why}")
-        cpu = {"name": f"rpc:{self.setting.key}"} if self.setting.tracker else {"name": machine.cpu_name()}
-        threads = "all" if self.setting.tracker else machine.cpu_threads()
+        server = self.setting.server
+        cpu = {"name": f"rpc:{server}" if server else machine.cpu_name()}
+        threads = "all" if server else machine.cpu_threads()
         return {"cpu": {**cpu, "threads": threads}, "gpu": {"name": str(gpu.device_name or gpu.device_type)}}
+
+    def _why_not_there(self, name: str) -> str:
+        assert self.session is not None
+        return (remote.describe(self.session).why if name == "opencl" else "") or "none was found"
 
     def _device(self, which: str) -> tvm.runtime.Device:
         kind = 1 if which == "cpu" else self.setting.gpu_type
-        if self.setting.tracker is None:
+        if self.setting.server is None:
             return tvm.runtime.Device(kind, 0)
         if self.session is None:
-            host, port = self.setting.tracker
-            self.session = remote.connect(tracker=f"{host}:{port}", key=self.setting.key)
+            self.session = self.setting.server.connect()
         return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
 
     def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:

@@ -57,6 +57,7 @@ enum TypeCode : int {
   kModuleHandle = 9,
   kPackedFuncHandle = 10,
   kStr = 11,
+  kBytes = 12,
   kNDArrayHandle = 13,
 };
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tvm_coexec import testbed
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import DEVICES, Sample, SampleWriter
+from tvm_coexec.remote import Server
 
 from .. import compile as compiling
 from .. import host_info as machine
@@ -64,9 +65,8 @@ class Options:
         A longer compilation is recorded as an error.
     bed : TestBed or None
         See `tvm_coexec.testbed`.
-    tracker : (str, int) or None
-    key : str
-        Host and port of an RPC tracker, and the device's key there.
+    server : Server or None
+        RPC server of the devices; `None` for this machine's.
     retry, noisy : bool
         Measure samples again that failed, or that are noisy.
     """
@@ -84,8 +84,7 @@ class Options:
     processes: int = 0
     compile_timeout_s: float = 120.0
     bed: testbed.TestBed | None = None
-    tracker: tuple[str, int] | None = None
-    key: str = ""
+    server: Server | None = None
     retry: bool = False
     noisy: bool = False
 
@@ -130,13 +129,11 @@ class Collection:
 
     def __init__(self, builders: list[tuple[str, KernelBuilder]], options: Options, folder: str, threads: str | None):
         self.builders, self.options, self.folder = builders, options, folder
-        warm = options.bed is not None and options.bed.pocl and options.tracker is None
+        warm = options.bed is not None and options.bed.pocl and options.server is None
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
         environment = {"TVM_NUM_THREADS": threads}
-        setting = timing.Setting(
-            gpu_type, options.bed, options.tracker, options.key, environment, settle_s=options.settle_s
-        )
+        setting = timing.Setting(gpu_type, options.bed, options.server, environment, settle_s=options.settle_s)
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
         self.timer, self.busy = DeviceWorker(setting), DeviceWorker(setting)
         self._numbers = iter(range(1 << 30))
@@ -158,7 +155,7 @@ class Collection:
         return compiling.export(lib, self._new_path(), device)
 
     def _new_path(self) -> str:
-        ending = "tar" if self.options.tracker else "so"
+        ending = "tar" if self.options.server else "so"
         return f"{self.folder}/k{next(self._numbers)}.{ending}"
 
     def build_all(self, requests: list[compiling.BuildRequest], timeout_s: float) -> list[compiling.Built | ChildError]:

@@ -33,7 +33,7 @@ CONTENTION_REPEAT_MS = 30
 def measure(run: Collection, writer: SampleWriter) -> None:
     """Measure those that are requested and not in the file yet."""
     _measure_links(run, writer)
-    if run.options.contention and run.options.tracker is None:  # an RPC server serves one session at a time
+    if run.options.contention and run.options.server is None:  # an RPC server serves one session at a time
         _measure_contention(run, writer)
     if run.options.networks:
         _measure_networks(run, writer)
