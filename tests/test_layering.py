@@ -30,8 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "opencl": {"core", "hooks"},
     "remote": {"_version", "core", "opencl"},
     "targets": {"core", "opencl"},
-    "executor": {"core", "opencl", "pass_context", "report"},
-    "tracing": {"core", "drawing", "executor", "opencl"},
+    "executor": {"core", "opencl", "pass_context", "remote", "report"},
+    "tracing": {"core", "drawing", "executor", "opencl", "remote"},
     "measuring": {
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
@@ -47,11 +47,11 @@ ALLOWED: dict[str, set[str]] = {
     "rpc_server": {FACE},
     "tvmc": {
         *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
-        *("pass_context", "report", "targets", "tracing", "whole", FACE),
+        *("pass_context", "remote", "report", "targets", "tracing", "whole", FACE),
     },
     "cli": {
-        *("core", "cost_models", "drawing", "frontend", "measuring", "models", "partition", "pass_context", "planner"),
-        *("remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
+        *("core", "cost_models", "drawing", "executor", "frontend", "measuring", "models", "partition"),
+        *("pass_context", "planner", "remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
     },
 }
 # Rooms that never import TVM, not even inside a function.

@@ -91,24 +91,35 @@ int executor_factory(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
-// (executor, number of unrecorded runs, number of recorded runs) -> JSON: {"windows": [[begin, end], ...] of the
-// recorded runs in nanoseconds, "trace": as Trace::take}
+// (graph executor factory) -> JSON: the names of its parameters. A map of arrays does not cross an RPC connection.
+int param_names(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 1 || codes[0] != kModuleHandle) {
+      throw Error("tvm_coexec.param_names takes a graph executor factory");
+    }
+    std::string names;
+    for (const auto& [name, array] : graph_params(args[0].v_handle)) {
+      names += (names.empty() ? "" : ", ") + json_string(name);
+    }
+    return return_string(ret, "[" + names + "]");
+  });
+}
+
+// (executor, number of runs) -> JSON: {"windows": [[begin, end], ...] of the runs in nanoseconds, "trace": as
+// Trace::take}
 int record_runs(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
-    if (n != 3 || codes[0] != kModuleHandle || codes[1] != kInt || codes[2] != kInt) {
-      throw Error("tvm_coexec.record_runs takes an executor and two numbers of runs");
+    if (n != 2 || codes[0] != kModuleHandle || codes[1] != kInt) {
+      throw Error("tvm_coexec.record_runs takes an executor and the number of runs");
     }
     const Ref run = module_function(args[0].v_handle, "run");
     if (!run.get()) {
       throw Error("tvm_coexec.record_runs takes a graph executor, and this module has no function run");
     }
-    for (int64_t i = 0; i < args[1].v_int64; ++i) {
-      Arguments().call(run);
-    }
     std::string windows;
     Trace::get().start();
     try {
-      for (int64_t i = 0; i < args[2].v_int64; ++i) {
+      for (int64_t i = 0; i < args[1].v_int64; ++i) {
         const int64_t begin = host_ns();
         Arguments().call(run);
         windows += (i ? ", [" : "[") + std::to_string(begin) + ", " + std::to_string(host_ns()) + "]";
@@ -128,6 +139,7 @@ __attribute__((constructor)) void register_server_functions() {
   }
   try {
     register_global("tvm_coexec.executor_factory", executor_factory);
+    register_global("tvm_coexec.param_names", param_names);
     register_global("tvm_coexec.record_runs", record_runs);
     register_global(kInfo, info);
   } catch (const std::exception&) {  // then no client finds them
