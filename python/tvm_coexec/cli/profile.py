@@ -80,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--test-bed", action="store_true", help="if pocl is the GPU: one core for each device")
     rpc.add_arguments(parser)
+    parser.add_argument(
+        "--boards",
+        type=checks.at_least_one,
+        metavar="N",
+        help="with --rpc-key: measure on at most N of the key's servers in parallel (default: all that are free)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     args.interrupted = f"interrupted; run the same command again to continue {args.output}"
     checks.folder_of(args.output)
     server = rpc.server_of(args)
+    if args.boards and (server is None or server.tracker is None):
+        raise CoExecError("--boards is for servers of a tracker: give --rpc-key as well, or leave it out")
     bed = None
     if args.test_bed:
         if server:
@@ -122,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         compile_timeout_s=args.timeout,
         bed=bed,
         server=server,
+        boards=args.boards or 0,
         retry=args.retry,
         noisy=args.disturbed,
     )
@@ -130,6 +139,9 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were already in the file"
     )
+    for board in done.boards:
+        paces = ", ".join(f"{device} {pace:.2f}" for device, pace in board.paces.items())
+        print(f"board {board.address}: {board.measured} timed{f'; pace {paces}' if paces else ''}")
     if done.failed:
         print(f"{len(done.failed)} kernels failed and are skipped, for example {done.failed[0]}", file=sys.stderr)
     from tvm_coexec.measuring.host_info import BUSY_CORES

@@ -33,6 +33,9 @@ ROUNDS, LOW_SPREAD = 4, 0.05
 # and phones that get warm, are slower for seconds.
 LOW_DRIFT = 1.15
 PATIENCE_S, PAUSE_S, SETTLE_S = 2.5, 0.1, 1.0
+# Longest time to wait until a server of a tracker's key is free; one whose session has ended is, at once.
+FREE_S = 20.0
+WHERE = "where"  # the request for the address of the RPC server
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,9 @@ class Timer:
     def _handle(self, request: object) -> object:
         if request == "hello":
             return self._hello()
+        if request == WHERE:
+            self._device("cpu").sync()  # answers only if the machine does
+            return "" if self.session is None else remote.server_of(self.session)
         if isinstance(request, TimeRequest):
             return self._time(request)
         if isinstance(request, BusyRequest):
@@ -211,7 +217,7 @@ class Timer:
         if self.setting.server is None:
             return tvm.runtime.Device(kind, 0)
         if self.session is None:
-            self.session = self.setting.server.connect()
+            self.session = self.setting.server.connect(FREE_S)
         return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
 
     def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .errors import explained
 from .runtime import Board, describe, find_function, load_runtime
-from .session import Server, close, connect, count_servers, default_tracker, parse_reachable, server_of
+from .session import Server, close, connect, count_free, default_tracker, parse_reachable, server_of
 
 __all__ = [
     "Board",
     "Server",
     "close",
     "connect",
-    "count_servers",
+    "count_free",
     "default_tracker",
     "describe",
     "explained",

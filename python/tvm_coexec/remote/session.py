@@ -146,12 +146,12 @@ def server_of(session: tvm.rpc.RPCSession) -> str:
     return getattr(session, "coexec_address", "")
 
 
-def count_servers(tracker: str, key: str) -> int:
-    """Return the number of servers with a key at a tracker, busy ones included."""
+def count_free(tracker: str, key: str) -> int:
+    """Return the number of servers with a key that a tracker can hand out now."""
     from tvm import rpc
 
-    found = rpc.connect_tracker(*parse_reachable("tracker", tracker)).summary()["server_info"]
-    return sum(info["key"] == f"server:{key}" for info in found)
+    queues = rpc.connect_tracker(*parse_reachable("tracker", tracker)).summary()["queue_info"]
+    return queues[key]["free"] if key in queues else 0
 
 
 def close(session: tvm.rpc.RPCSession) -> None:
