@@ -23,7 +23,7 @@ from tvm_coexec.measuring.collect.collector import Options, collect
 from tvm_coexec.measuring.read_model import Model
 from tvm_coexec.remote import Server
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote, pytest.mark.slow]
 
 QUICK = Options(cuts=1, repeats=2, min_repeat_ms=1, patience_s=0.0, settle_s=0.0, processes=1, networks=False)
 KERNELS = 10  # one kernel, whole and on four axes, on two devices
