@@ -152,6 +152,25 @@ def test_a_server_with_another_version_is_used_as_it_is(session, monkeypatch, ca
     assert f"has version {tvm_coexec.__version__} of this package's runtime, this is version 99.0" in caplog.text
 
 
+def test_an_older_runtime_there_is_used_as_it_is(session, monkeypatch, caplog):
+    monkeypatch.setattr(there, "INFO", "tvm_coexec.no_such_function")
+    monkeypatch.setattr(there, "_try_load", lambda *_: pytest.fail("it has one"))
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        monkeypatch.setattr(logging.getLogger("tvm_coexec"), "propagate", True)
+        remote.load_runtime(session)
+    assert "an older version of this package's runtime" in caplog.text
+
+
+def test_a_server_with_opencl_goes_on_without_the_runtime(session, monkeypatch, caplog):
+    monkeypatch.setattr(there, "INFO", "tvm_coexec.no_such_function")
+    monkeypatch.setattr(there, "CREATE", "tvm_coexec.no_such_function")
+    monkeypatch.setattr(there, "libraries_for", lambda triple: [])
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        monkeypatch.setattr(logging.getLogger("tvm_coexec"), "propagate", True)
+        remote.load_runtime(session)  # the session has the device
+    assert "no build of the runtime" in caplog.text and "TVM's own OpenCL runtime is used there" in caplog.text
+
+
 def test_a_server_without_an_opencl_driver(coexec):  # noqa: F811
     with serving(TVM_COEXEC_LIBOPENCL="/no/libOpenCL.so") as address:
         done = coexec("connect", address)

@@ -68,7 +68,7 @@ def load_runtime(session: tvm.rpc.RPCSession) -> None:
     """Load this package's runtime library on a server, unless it is there already.
 
     A server starts each session with an empty folder, and loads the library into the session's process. So the library
-    is uploaded once in each session.
+    is uploaded once in each session. If that fails, and the server's TVM has OpenCL of its own, a warning says so.
 
     Parameters
     ----------
@@ -77,9 +77,25 @@ def load_runtime(session: tvm.rpc.RPCSession) -> None:
     Raises
     ------
     CoExecError
-        If there is no build of the library for the server's machine, if the server refuses the file, or if its TVM is
-        one that the runtime does not work with.
+        If the server then has no OpenCL: there is no build of the library for its machine, it refuses the file, or its
+        TVM is one that the runtime does not work with.
     """
+    try:
+        _load(session)
+    except CoExecError as err:
+        if not _has_opencl(session):
+            raise
+        _log.warning("%s; TVM's own OpenCL runtime is used there, with copies between the devices", err)
+
+
+def _has_opencl(session: tvm.rpc.RPCSession) -> bool:
+    try:
+        return find_function(session, "device_api.opencl") is not None
+    except tvm.TVMError:  # the session has ended
+        return False
+
+
+def _load(session: tvm.rpc.RPCSession) -> None:
     with explained("the RPC server does not answer"):
         if find_function(session, INFO) is not None:
             _note_version(_info(session))

@@ -108,8 +108,8 @@ def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
             samples = _measure_samples(run, now, built)
             # Disturbances last for seconds: measure noisy samples again after the others.
             noisy = [i for i, s in enumerate(samples) if s.is_noisy]
-            again = _measure_samples(run, [now[i] for i in noisy], [built[i] for i in noisy])
-            for i, sample in zip(noisy, again, strict=True):
+            second = _measure_samples(run, [now[i] for i in noisy], [built[i] for i in noisy])
+            for i, sample in zip(noisy, second, strict=True):
                 samples[i] = samples[i].choose_shorter(sample)
             for sample, request in zip(samples, requests, strict=True):
                 writer.write(sample)
