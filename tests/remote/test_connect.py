@@ -19,6 +19,7 @@ import tvm
 import tvm_coexec
 from tests import models
 from tests.cli.conftest import coexec  # noqa: F401 (a fixture)
+from tests.cli.test_predict import model_file  # noqa: F401 (a fixture)
 from tests.remote.servers import serving
 from tvm_coexec import CoExecError, remote
 from tvm_coexec.opencl import runtime
@@ -85,6 +86,11 @@ def test_a_module_runs_there_as_here(session, exported):
     assert stats["launches"] > 0
     if runtime.devices()[0].memory_mode == "fine":
         assert stats["copies_elided"] > 0  # tensors that cross between the devices are stored once
+
+
+def test_a_network_on_two_places(coexec, address, model_file):  # noqa: F811
+    done = coexec("places", model_file, "--cut", 2, "--remote", address, "--there", "opencl", "--repeats", 1)
+    assert done.code == 0 and "there  opencl" in done.out and "together: " in done.out, done
 
 
 def test_it_is_loaded_once_in_a_session(session, monkeypatch):
