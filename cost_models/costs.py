@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from tvm_coexec.core.access import Range
+from tvm_coexec.core.devices import RUNTIMES
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 if TYPE_CHECKING:
@@ -65,6 +68,11 @@ class Costs(ABC):
         Power of the devices, which the objectives energy and edp need.
     error : mapping of str to float
         Relative error of the sum over a network's kernels, by device; empty if unknown. The margin is derived from it.
+    runtime : {"own", "tvm"}
+        The OpenCL runtime that `upload`, `download` and `sync_s` are of: this package's, or TVM's own, whose copies
+        wait for all of the GPU's work and block the host meanwhile. See `on_runtime`.
+    tvm_links : mapping of str to Link
+        ``upload`` and ``download`` as measured with TVM's own OpenCL runtime; empty if they were not.
     """
 
     description: str = "a cost model of the user's own"
@@ -77,6 +85,50 @@ class Costs(ABC):
     plan_factor: float = 1.0
     power: Power | None = None
     error: Mapping[str, float] = MappingProxyType({})
+    runtime: str = "own"
+    tvm_links: Mapping[str, Link] = MappingProxyType({})
+
+    def on_runtime(self, runtime: str) -> Costs:
+        """Return the costs for a module that runs on one of the OpenCL runtimes.
+
+        Links of TVM's own runtime that were not measured are estimated: each copy is a command of the queue, for which
+        the host waits, as it does in this package's runtime for a download.
+
+        Parameters
+        ----------
+        runtime : {"own", "tvm"}
+
+        Returns
+        -------
+        Costs
+            These, or a copy. The links of TVM's own runtime are not converted: they are an upper bound.
+        """
+        if runtime not in RUNTIMES:
+            raise CoExecError(f"runtime '{runtime}' is unknown; use one of {', '.join(RUNTIMES)}")
+        if runtime == self.runtime:
+            return self
+        if runtime == "own":
+            return self._with(runtime="own")
+        wait_s = self.enqueue_s + self.download.constant_s + self.sync_s
+        estimated = {
+            n: Link(max(link.constant_s, wait_s), max(self.upload.per_byte_s, self.download.per_byte_s))
+            for n, link in (("upload", self.upload), ("download", self.download))
+        }
+        origin = "measured" if self.tvm_links else "estimated"
+        return self._with(
+            runtime="tvm",
+            memory="copied",
+            sync_s=0.0,
+            description=f"{self.description}; copies of TVM's own OpenCL runtime, {origin}",
+            **(estimated | dict(self.tvm_links)),
+        )
+
+    def _with(self, **changed: object) -> Costs:
+        """Return a copy with other attributes."""
+        made = copy(self)
+        for name, value in changed.items():
+            object.__setattr__(made, name, value)  # subclasses may be frozen
+        return made
 
     @abstractmethod
     def whole_s(self, device: Device, kernel: Kernel) -> float:

@@ -28,7 +28,7 @@ KIND = "samples"
 DEVICES = ("cpu", "gpu")
 LINKS = ("upload", "download", "host_copy")
 # Fields of the header that must be equal for measurements to be comparable.
-SETTING_KEYS = ("devices", "tvm", "schedules")
+SETTING_KEYS = ("devices", "tvm", "schedules", "runtime")
 
 # Relative spread and reference drift above which a measurement is noisy.
 MAX_SPREAD, MAX_DRIFT = 0.2, 1.2
@@ -164,11 +164,14 @@ class Samples:
     ----------
     header : dict
         ``version``, ``kind``, ``devices`` (per device ``target``, ``name`` and, for the CPU, ``threads``), ``tvm``,
-        ``schedules`` (a digest), and other properties of the setting.
+        ``schedules`` (a digest), ``runtime`` (``tvm``, if the GPU was used by TVM's own runtime), and other properties
+        of the setting.
     samples : list of Sample
         One per key: the shortest of repeated measurements.
     links : list of dict
         Measured copies: ``link`` (``upload``, ``download``, ``host_copy``), ``bytes``, ``seconds``.
+    tvm_links : list of dict
+        Copies as TVM's own OpenCL runtime makes them, measured in addition.
     references : dict of str to float
         Shortest seconds of the reference kernel, by device.
     round_trips : list of float
@@ -186,6 +189,7 @@ class Samples:
     header: dict[str, Any]
     samples: list[Sample] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
+    tvm_links: list[dict[str, Any]] = field(default_factory=list)
     references: dict[str, float] = field(default_factory=dict)
     round_trips: list[float] = field(default_factory=list)
     enqueues: list[float] = field(default_factory=list)
@@ -218,7 +222,8 @@ class Samples:
         elif kind == "copy":
             if record["link"] not in LINKS:
                 raise ValueError(f"link '{record['link']}'")
-            self.links.append({"link": record["link"], **_read_numbers(record, "bytes", "seconds")})
+            links = self.tvm_links if record.get("runtime") == "tvm" else self.links
+            links.append({"link": record["link"], **_read_numbers(record, "bytes", "seconds")})
         elif kind == "reference":
             device, seconds = str(record["device"]), float(record["seconds"])
             self.references[device] = min(seconds, self.references.get(device, seconds))

@@ -21,7 +21,7 @@ from .models.base import LatencyModel, assign_folds, check_samples
 from .models.boosted import BoostedModel
 from .models.regression import fit_non_negative, round_digits
 from .plan_records import fit_plan_factor
-from .profile import LINKS, Profile
+from .profile import CROSSING, LINKS, Profile
 from .profile_costs import NetworkCorrection
 
 
@@ -134,6 +134,12 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
         copies = [c for c in samples.links if c["link"] == name]
         if copies:
             found[name] = fit_link(copies)
+    for name in CROSSING:
+        copies = [c for c in samples.tvm_links if c["link"] == name]
+        if copies:
+            found["tvm_links"] = found.get("tvm_links", {}) | {name: fit_link(copies)}
+    if samples.links:
+        found["runtime"] = samples.header.get("runtime", "own")
     if samples.enqueues:
         found["enqueue_s"] = _round(np.median(samples.enqueues))
     if samples.round_trips:  # a round trip through a kernel, whose launch overhead is counted separately

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from tvm_coexec.core.devices import parse_runtime
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
@@ -28,6 +29,8 @@ class MeasuredCosts(Costs):
     upload, download, host_copy : Link
     fallback : Costs, optional
     description : str
+    runtime : {"own", "tvm"}
+        See `Costs`.
     sync_s, enqueue_s : float
         See `Costs`. Older files include `sync_s` in the constant of the download, which has the same effect.
 
@@ -47,10 +50,12 @@ class MeasuredCosts(Costs):
         description: str = "measured on these devices",
         sync_s: float = 0.0,
         enqueue_s: float = 0.0,
+        runtime: str = "own",
     ):
         self.upload, self.download, self.host_copy = upload, download, host_copy
         self.fallback = fallback or AnalyticCosts()
         self.description, self.sync_s, self.enqueue_s = description, sync_s, enqueue_s
+        self.runtime = runtime
         self.table: dict[tuple[str, str, int], dict[int, float]] = {}
         self.unmeasured: set[str] = set()
         self.networks: dict[tuple[str, str], float] = {}
@@ -111,6 +116,7 @@ class MeasuredCosts(Costs):
             n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in ("upload", "download", "host_copy")
         }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
+        head |= {"runtime": self.runtime} if self.runtime != "own" else {}
         head |= {"sync": self.sync_s, "enqueue": self.enqueue_s, "references": self.references}
         head |= {"networks": [[*key, s] for key, s in sorted(self.networks.items())]}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
@@ -129,6 +135,7 @@ class MeasuredCosts(Costs):
                 description=str(d["description"]),
                 sync_s=float(d.get("sync", 0.0)),
                 enqueue_s=float(d.get("enqueue", 0.0)),
+                runtime=parse_runtime(d.get("runtime", "own")),
             )
             costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
             costs.references = {str(device): float(s) for device, s in d.get("references", {}).items()}

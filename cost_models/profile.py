@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tvm_coexec.core.devices import parse_runtime
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 
@@ -19,7 +20,8 @@ from .models.registry import model_from_json
 from .power import Power
 from .profile_costs import NetworkCorrection, ProfileCosts
 
-LINKS = ("upload", "download", "host_copy")
+CROSSING = ("upload", "download")
+LINKS = (*CROSSING, "host_copy")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Profile(ProfileCosts):
         Devices and targets of the measurements.
     targets, names : mapping of str to str
         TVM target and name by device. A name is the model and, for a CPU, the number of threads.
+    runtime, tvm_links
+        See `Costs`.
     """
 
     devices: Mapping[str, LatencyModel]
@@ -64,12 +68,17 @@ class Profile(ProfileCosts):
     description: str = ""
     targets: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    runtime: str = "own"
+    tvm_links: Mapping[str, Link] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the profile as JSON, one line per part."""
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
         d |= {"targets": self.targets, "names": self.names, "error": self.error, "contention": self.contention}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in LINKS}
+        d |= {"runtime": self.runtime} if self.runtime != "own" else {}
+        tvm_links = {n: [link.constant_s, link.per_byte_s] for n, link in self.tvm_links.items()}
+        d |= {"tvm_links": tvm_links} if tvm_links else {}
         d |= {"sync": self.sync_s} if self.sync_s else {}
         d |= {"enqueue": self.enqueue_s} if self.enqueue_s else {}
         d["networks"] = {n: [c.a_s, c.b_s, c.c] for n, c in self.networks.items()}
@@ -107,6 +116,8 @@ class Profile(ProfileCosts):
                 description=str(d["description"]),
                 targets={str(n): str(v) for n, v in d["targets"].items()},
                 names={str(n): str(v) for n, v in d["names"].items()},
+                runtime=parse_runtime(d.get("runtime", "own")),
+                tvm_links={n: Link(*map(float, d["tvm_links"][n])) for n in CROSSING if "tvm_links" in d},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CoExecError(f"profile {os.fspath(path)} is damaged ({damage(err)}); fit it again") from None

@@ -19,6 +19,9 @@ So the GPU has its next work before the host waits for its results, each device 
 the part that a device lacks is copied. The work of each device keeps the plan's order; between two functions of the
 CPU, all work that the GPU can start by then is launched.
 
+TVM's own OpenCL runtime waits for all of the GPU's work at each copy. For it (`blocking`) the host copies all that a
+chain's shares read before it launches any of the chain's kernels, and work is launched in the plan's order.
+
 A value stays on its device until a function on the other device reads it; then one copy is bound, once. "Lives on"
 is a property of a bound value; "executes on" of the expression inside, which is wrapped in one `on_device`: all
 operators between two copies belong to one device, so the result's device determines theirs. Model inputs and outputs
@@ -48,15 +51,18 @@ class ScheduleDevices(ModulePass):
     ----------
     cpu, gpu : tvm.target.Target
         Only their device types are used.
+    blocking : bool
+        Whether copies wait for all of the GPU's work.
     """
 
-    def __init__(self, cpu: tvm.target.Target, gpu: tvm.target.Target):
+    def __init__(self, cpu: tvm.target.Target, gpu: tvm.target.Target, blocking: bool = False):
+        self.blocking = blocking
         self.devices = {"cpu": device_of_target(cpu), "gpu": device_of_target(gpu)}
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return a module with only main."""
         out = tvm.IRModule({}, mod.type_definitions)
-        out["main"] = _DeviceScheduler(mod, self.devices).run()
+        out["main"] = _DeviceScheduler(mod, self.devices, self.blocking).run()
         return relay.transform.InferType()(out)
 
 
@@ -66,8 +72,8 @@ def device_of_target(target: tvm.target.Target) -> tvm.runtime.Device:
 
 
 class _DeviceScheduler:
-    def __init__(self, mod: tvm.IRModule, devices: dict[str, tvm.runtime.Device]):
-        self.mod, self.main, self.devices = mod, mod["main"], devices
+    def __init__(self, mod: tvm.IRModule, devices: dict[str, tvm.runtime.Device], blocking: bool):
+        self.mod, self.main, self.devices, self.blocking = mod, mod["main"], devices, blocking
         self.binds: list[tuple[relay.Var, relay.Expr]] = []
         # value of main -> device -> expression that holds it there
         self.where: dict[relay.Expr, dict[str, relay.Expr]] = {p: {"cpu": p} for p in self.main.params}
@@ -94,10 +100,14 @@ class _DeviceScheduler:
         while of["gpu"] or of["cpu"]:
             first = of["gpu"][0] if of["gpu"] else None
             gpu_next = first is not None and (
-                not of["cpu"] or order[first] < order[of["cpu"][0]] or all(self._is_available(a) for a in first.args)
+                not of["cpu"]
+                or order[first] < order[of["cpu"][0]]
+                or (not self.blocking and all(self._is_available(a) for a in first.args))
             )
             device = "gpu" if gpu_next else "cpu"
-            if gpu_next:
+            if gpu_next and self.blocking:
+                self._copy_for_cpu(first, of["cpu"])
+            elif gpu_next:
                 self._slice_for_cpu(first, of["cpu"])
             self._run_call(of[device].pop(0))
 
@@ -131,6 +141,13 @@ class _DeviceScheduler:
         if isinstance(expr.op, relay.GlobalVar) or is_sum(expr):
             return False  # not computed yet, or a sum, which the CPU computes
         return all(self._is_available(a) for a in expr.args)
+
+    def _copy_for_cpu(self, gpu_call: relay.Call, cpu_calls: list[relay.Call]) -> None:
+        """Bind what the CPU's share of the same chain reads: later, a copy would wait for the GPU's share."""
+        for call in cpu_calls[:1]:
+            if self._attrs(call).segment == self._attrs(gpu_call).segment:
+                for arg in call.args:
+                    self._value_on(arg, "cpu", call.op.name_hint)
 
     def _slice_for_cpu(self, gpu_call: relay.Call, cpu_calls: list[relay.Call]) -> None:
         """Bind the slices of values on the GPU that the CPU's share of the same chain reads.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import tvm
 from tvm import relay
@@ -15,7 +16,7 @@ from .core.errors import CoExecError
 from .core.kernel_graph import KernelGraph, Refusal
 from .core.plan import Plan, Segment
 from .cost_models import Costs
-from .partition_options import check_partition_options
+from .partition_options import PartitionOptions, check_partition_options
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.ir_utils import ModulePass
@@ -26,7 +27,7 @@ from .relay_passes.schedule_devices import ScheduleDevices
 from .relay_passes.split import SplitChains
 from .relay_passes.static_shapes import why_dynamic
 from .report.report import Report
-from .targets import check_textures, targets
+from .targets import check_textures, is_for_another_machine, targets
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -49,8 +50,8 @@ class CoExecPartition(ModulePass):
         Weights; bound as constants, so that each device gets only its slice. They are in the result even if the model
         stays whole or was already divided.
     **options
-        Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, profile, plan, verify. Each
-        may be a Python value or the text of a command-line option.
+        Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, runtime, profile, plan,
+        verify. Each may be a Python value or the text of a command-line option.
 
     Raises
     ------
@@ -84,6 +85,7 @@ class CoExecPartition(ModulePass):
         graph = extracted.graph
         reason = graph.reason or why_dynamic(prepared) or ("" if graph.kernels else _NO_KERNELS)
         if reason:
+            self._refuse_plan(reason)
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
             # without kernels only inputs and constants are left, which any device can hold
@@ -93,12 +95,13 @@ class CoExecPartition(ModulePass):
         extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
-            placed = ScheduleDevices(*both)(shares)
+            placed = ScheduleDevices(*both, blocking=plan.runtime == "tvm")(shares)
         else:
             from .measuring.verify.run import verify_plans  # measuring needs the runtime; planning alone does not
 
             def divide(plan: Plan) -> tvm.IRModule:
-                return ScheduleDevices(*both)(_shares(prepared, extracted, plan, both))
+                place = ScheduleDevices(*both, blocking=plan.runtime == "tvm")
+                return place(_shares(prepared, extracted, plan, both))
 
             plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
         self.report = Report(extracted.graph, plan, costs=costs)
@@ -106,17 +109,33 @@ class CoExecPartition(ModulePass):
         placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
         return placed
 
+    def _refuse_plan(self, reason: str) -> None:
+        """Refuse a plan for a model that stays whole: its segments would be ignored without a word."""
+        if self.options.plan is not None and self.options.plan.segments:
+            name = f"{self._plan_file}: the plan" if self._plan_file else "the plan"
+            raise CoExecError(f"{name} can't be followed, because the model stays whole ({reason}); leave it out")
+
     def _costs(self, prepared: tvm.IRModule) -> Costs | None:
         if self.options.plan is not None or not (planner.needs_costs(self.options) or self.options.profile is not None):
             return None
         from .measuring.choose_costs import choose_costs  # measuring needs the runtime; planning alone does not
 
-        return choose_costs(prepared, self.cpu, self.gpu, self.options.profile, self.options.axis).costs
+        return choose_costs(
+            prepared, self.cpu, self.gpu, self.options.profile, self.options.axis, self.options.runtime
+        ).costs
+
+    def _options_for(self, costs: Costs | None) -> PartitionOptions:
+        """Return the options, with the OpenCL runtime of this machine where neither they nor costs name one."""
+        if costs is not None or self.options.runtime is not None or is_for_another_machine(self.cpu):
+            return self.options
+        from .measuring.local_devices import runtime_here
+
+        return replace(self.options, runtime=runtime_here(self.gpu))
 
     def _plan(self, graph: KernelGraph, costs: Costs | None) -> Plan:
         """Make a plan for the graph, or check the given plan against it and against what TVM can compile."""
         if self.options.plan is None:
-            return planner.make_plan(graph, costs, self.options)
+            return planner.make_plan(graph, costs, self._options_for(costs))
         try:
             self.options.plan.check(graph)
         except CoExecError as err:

@@ -86,7 +86,7 @@ def check_textures(cpu: Target, gpu: Target) -> None:
     if gpu.kind.name != "opencl" or "adreno" not in (*gpu.keys, gpu.attrs.get("device", "")) or not runtime.is_ours():
         return
     what = "the GPU target's -device=adreno puts tensors into textures, which only TVM's own OpenCL runtime can run"
-    if _is_for_another_machine(cpu):
+    if is_for_another_machine(cpu):
         logger.warning("%s (a TVM built with USE_OPENCL=ON), not this package's: load the module there", what)
         return
     raise CoExecError(
@@ -94,7 +94,7 @@ def check_textures(cpu: Target, gpu: Target) -> None:
     )
 
 
-def _is_for_another_machine(cpu: Target) -> bool:
+def is_for_another_machine(cpu: Target) -> bool:
     """Return whether the processor or the system (gnu, android) differs from this machine's."""
     wanted = str(cpu.attrs.get("mtriple", ""))
     here = llvm_get_system_triple()

@@ -4,41 +4,37 @@
 #include <string>
 
 #include "cl/affinity.h"
-#include "tvm/abi_check.h"
 #include "tvm/globals.h"
+#include "tvm/opencl_choice.h"
 #include "tvm/tvm_abi.h"
 
 namespace coexec {
 namespace {
+
+bool is_registered() {
+  void* f = nullptr;
+  if (tvm_abi::TVMFuncGetGlobal("tvm_coexec.create", &f) != 0 || !f) {
+    return false;
+  }
+  tvm_abi::TVMFuncFree(f);
+  return true;
+}
 
 std::string register_with_tvm() {
   if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal")) {  // calling it would end the process
     return "TVM's functions are not visible to the OpenCL runtime's library: load libtvm_runtime.so (or libtvm.so) with "
            "RTLD_GLOBAL first";
   }
-  void* existing = nullptr;
-  const auto has = [&](const char* name) {
-    if (tvm_abi::TVMFuncGetGlobal(name, &existing) != 0 || !existing) {
-      return false;
-    }
-    tvm_abi::TVMFuncFree(existing);
-    return true;
-  };
   try {
-    if (has("device_api.opencl")) {
-      if (!has("tvm_coexec.create")) {  // else another copy of this library is the registered one
-        register_executor();
-      }
+    if (is_registered()) {  // another copy of this library, loaded before
       return "";
     }
     remember_affinity();
-    const std::string mismatch = abi_mismatch();
-    if (!mismatch.empty()) {
-      return "the C++ ABI of this TVM is not the one that the OpenCL runtime was built for: " + mismatch +
-             "; nothing was registered: use a TVM built with USE_OPENCL=ON";
+    std::string error = register_opencl();
+    if (error.empty() && !poses_as_tvm()) {
+      register_globals();
     }
-    register_globals();
-    return "";
+    return error;
   } catch (const std::exception& e) {
     return e.what();
   }
@@ -47,8 +43,8 @@ std::string register_with_tvm() {
 }  // namespace
 }  // namespace coexec
 
-// Registers the OpenCL runtime with the libtvm of this process, whose symbols must be globally visible. Returns null if
-// that succeeded or TVM has an OpenCL runtime, otherwise the reason, a string that stays valid. The OpenCL driver is
+// Registers this library with the libtvm of this process, whose symbols must be globally visible. Returns null if TVM
+// has an OpenCL runtime then, this one or its own; otherwise the reason, a string that stays valid. The OpenCL driver is
 // opened at the first use of a device.
 extern "C" __attribute__((visibility("default"))) const char* tvm_coexec_runtime_register() {
   static const std::string& message = *new std::string(coexec::register_with_tvm());

@@ -27,6 +27,7 @@ OTHERS = [
     {"record": "meeting", "seconds": 3e-5},
     {"record": "contention", "device": "cpu", "workload": CONV.to_json(), "alone_s": 1.0, "together_s": 1.5},
     {"record": "network", "network": "net", "device": "cpu", "kernels": 3, "sum_s": 1.0, "seconds": 1.1},
+    {"record": "copy", "link": "upload", "bytes": 4096, "seconds": 9e-5, "runtime": "tvm"},
 ]
 
 
@@ -45,6 +46,7 @@ def test_everything_comes_back(file):
     assert read.usable == [WHOLE, SHARE] and read.of("gpu") == [SHARE]
     assert read.header["devices"] == HEADER["devices"] and read.header["version"] == 1
     assert read.links == [{"link": "upload", "bytes": 4096, "seconds": 1e-5}] and read.round_trips == [3e-5]
+    assert read.tvm_links == [{"link": "upload", "bytes": 4096, "seconds": 9e-5}]
     assert read.contention[0]["together_s"] == 1.5 and read.contention[0]["workload"] == CONV.to_json()
     assert read.networks[0]["network"] == "net" and read.networks[0]["sum_s"] == 1.0
 

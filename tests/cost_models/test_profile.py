@@ -12,6 +12,7 @@ import pytest
 from tests.cost_models.kernels import many, seconds_of
 from tests.planner import graphs
 from tvm_coexec import CoExecError
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Power, Profile, fit_profile, load_costs, refine_profile, transfer_profile
 from tvm_coexec.cost_models.dataset import Sample, Samples
 from tvm_coexec.cost_models.fit_profile import fit_network_correction
@@ -78,6 +79,28 @@ def test_profiles_from_before_the_synchronisation_had_a_field_cost_the_same(prof
     for strategy in ("coexec", "codl", "mulayer"):
         plans = [make_plan(g, p, strategy=strategy, min_gain=0.0) for p in (old, profile)]
         assert plans[0].to_json() == plans[1].to_json()
+
+
+def test_copies_of_tvms_own_runtime(profile, tmp_path):
+    both = samples()
+    for name in ("upload", "download"):
+        both.tvm_links += [{"link": name, "bytes": b, "seconds": 8e-5 + b * 3e-10} for b in (4e3, 1e5, 1e6, 4e6)]
+    fitted = Profile.load(_saved(fit_profile(both), tmp_path / "both.json"))
+    assert fitted.runtime == "own" and fitted.upload == profile.upload
+    on_tvm = fitted.on_runtime("tvm")
+    assert on_tvm.upload.seconds(1e6) == pytest.approx(3.8e-4, rel=0.01) and "measured" in on_tvm.description
+    assert isinstance(on_tvm, Profile) and on_tvm.whole_s("cpu", graphs.residual().kernels[0]) > 0
+    assert "estimated" in profile.on_runtime("tvm").description
+    # measured where TVM's own runtime is in use
+    theirs = samples()
+    theirs.header = HEADER | {"runtime": "tvm"}
+    fitted = Profile.load(_saved(fit_profile(theirs), tmp_path / "theirs.json"))
+    assert fitted.runtime == "tvm" and fitted.on_runtime("tvm") is fitted
+    assert fitted.on_runtime("own").runtime == "own" and fitted.on_runtime("own").upload == fitted.upload
+    plan = make_plan(graphs.residual(), profile, runtime="tvm", min_gain=0.0)
+    assert plan.runtime == "tvm" and Plan.from_json(plan.to_json()).runtime == "tvm"
+    with pytest.raises(CoExecError, match="missing or invalid runtime 'stock'"):
+        Plan.from_json(plan.to_json().replace('"runtime": "tvm"', '"runtime": "stock"'))
 
 
 def _saved(profile: Profile, path) -> str:

@@ -32,6 +32,31 @@ def test_measuring_on_request_only_where_the_devices_are():
         tvm_coexec.partition_for_coexec(models.conv_chain(), cpu="llvm -mtriple=riscv64-linux-gnu", profile="measure")
 
 
+def test_copies_are_those_of_the_runtime(monkeypatch):
+    """In use here, asked for, or, for another machine, of the profile."""
+    prepared, both = Prepare()(models.conv_chain(2)), tvm_coexec.targets()
+    generic = load_generic()
+
+    def choose(profile="generic", runtime=None, targets=both):
+        return choose_costs(prepared, *targets, profile, opencl_runtime=runtime).costs
+
+    assert choose().runtime == "own" and choose(runtime="tvm").runtime == "tvm"
+    assert choose(profile=generic.on_runtime("tvm")).runtime == "tvm"  # a cost model is taken as it is
+    monkeypatch.setenv("TVM_COEXEC_OPENCL_COPIES", "blocking")
+    assert choose().runtime == "tvm" and choose(runtime="own").runtime == "own"
+    assert choose(targets=tvm_coexec.targets("llvm -mtriple=riscv64-linux-gnu")).runtime == "own"
+    split = tvm_coexec.partition_for_coexec(models.conv_chain(2), ratio=0.5)
+    assert tvm_coexec.plan_of(split).runtime == "tvm"  # without costs, too
+    measured = choose_costs(prepared, *both, "measure").costs
+    assert measured.runtime == "tvm" and measured.sync_s == 0.0
+    monkeypatch.delenv("TVM_COEXEC_OPENCL_COPIES")
+    again = choose_costs(prepared, *both, "measure", opencl_runtime="tvm").costs
+    assert (again.upload, again.table) == (
+        measured.upload,
+        measured.table,
+    )  # kept apart from those of the other runtime
+
+
 def test_profiles_that_come_with_the_package(monkeypatch, caplog):
     assert "generic" in profiles.names() and profiles.path_of("unknown") is None
     split = tvm_coexec.partition_for_coexec(models.conv_chain(2), profile="generic")

@@ -13,7 +13,7 @@ from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Link
 from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts
+from tvm_coexec.planner.chain_sweep import inner_cuts
 from tvm_coexec.planner.meeting import MEMORY, Meeting
 from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.simulator import Simulator
@@ -67,6 +67,24 @@ def test_joins_in_place_only_where_parts_are_one_run_of_shared_memory():
     assert meeting("shared").gather_s(two_images, channels, 3).join_s > 0.0
 
 
+def test_links_of_the_other_runtime():
+    own = graphs.costs(copy_s=1e-5)
+    own.upload, own.download, own.sync_s, own.enqueue_s, own.memory = Link(2e-7, 1e-11), DOWN, SYNC_S, 4e-6, "shared"
+    estimated = own.on_runtime("tvm")
+    assert estimated.runtime == "tvm" and estimated.memory == "copied" and estimated.sync_s == 0.0
+    assert (
+        estimated.upload.constant_s == estimated.download.constant_s == pytest.approx(4e-6 + DOWN.constant_s + SYNC_S)
+    )
+    assert estimated.upload.per_byte_s == DOWN.per_byte_s
+    own.tvm_links = {"upload": Link(1e-4, 2e-9), "download": Link(2e-4, 3e-9)}
+    measured = own.on_runtime("tvm")
+    assert (measured.upload, measured.download) == (Link(1e-4, 2e-9), Link(2e-4, 3e-9))
+    assert own.runtime == "own" and own.memory == "shared" and own.on_runtime("own") is own
+    assert CachedCosts(graphs.straight(2), measured).meeting.blocks
+    with pytest.raises(CoExecError, match="runtime 'stock' is unknown; use one of own, tvm"):
+        own.on_runtime("stock")
+
+
 def test_unknown_memory_is_refused_by_name():
     with pytest.raises(CoExecError, match="memory 'paper' of the costs is unknown; use one of copied, mapped, shared"):
         meeting("paper")
@@ -81,7 +99,7 @@ def test_search_and_simulator_agree(memory):
         tables = CachedCosts(graph, costs)
         for kernel in graph.kernels:
             for axis in kernel.axes:
-                chain = chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
+                chain = graphs.chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
                 if chain is None or len(chain.outer) != 1:
                     continue
                 for place, devices in ((1, {"cpu"}), (2, {"gpu"}), (3, {"cpu", "gpu"})):

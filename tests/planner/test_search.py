@@ -13,7 +13,7 @@ from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import make_plan, makespan_s
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts, intervals
+from tvm_coexec.planner.chain_sweep import inner_cuts, intervals
 from tvm_coexec.planner.search.blocks import blocks_of
 from tvm_coexec.planner.search.candidates import Candidates
 from tvm_coexec.planner.search.outcomes import Outcomes
@@ -24,6 +24,7 @@ from tvm_coexec.planner.simulator import Simulator
 def test_no_plan_of_a_small_graph_is_better(seed):
     kernels = 2 + seed % 5
     g, c = random_graph(seed, kernels), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
+    c = c.on_runtime("tvm" if seed % 4 == 3 else "own")
     best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
     ours = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="coexec", min_gain=0.0).segments)
     assert best <= ours * (1 + 1e-12), "the oracle missed a plan"
@@ -44,10 +45,10 @@ def test_never_worse_than_a_single_device(seed):
     assert makespan_s(g, CachedCosts(g, c), make_plan(g, c).segments) <= single * (1 + 1e-12)
 
 
-def _chains(seed: int):
+def _chains(seed: int, runtime: str = "own"):
     """Chains of a random graph as the search sees them, each with its axis."""
     g = random_graph(seed, 12)
-    tables = CachedCosts(g, RandomCosts(seed, slowdown=1.3))
+    tables = CachedCosts(g, RandomCosts(seed, slowdown=1.3).on_runtime(runtime))
     for last in range(len(g.kernels)):
         for axis in g.kernels[last].axes:
             for walk in intervals(tables, last, axis, inner_cuts(axis, None), 8):
@@ -72,9 +73,10 @@ def test_times_of_all_cuts_are_those_of_each_chain(seed):
 
 @pytest.mark.parametrize("backlog_s", [0.0, 3e-4])
 @pytest.mark.parametrize("place", [1, 2, 3])
-def test_outcome_is_what_the_simulator_makes_of_it(place, backlog_s):
+@pytest.mark.parametrize("runtime", ["own", "tvm"])
+def test_outcome_is_what_the_simulator_makes_of_it(place, backlog_s, runtime):
     for seed in range(4):
-        for g, tables, chain in _chains(seed):
+        for g, tables, chain in _chains(seed, runtime):
             if len(chain.outer) != 1:  # of several inputs the order of copies differs
                 continue
             places = (place,) * (len(chain.outer) + len(chain.after))
@@ -95,9 +97,9 @@ def test_chain_of_kernels_that_are_not_consecutive():
     g = graphs.residual()
     tables = CachedCosts(g, graphs.costs())
     axis = g.kernels[4].named_axis("h")
-    times = chain_times(tables, (0, 3, 4), axis, np.array([16]))
+    times = graphs.chain_times(tables, (0, 3, 4), axis, np.array([16]))
     assert times is not None and set(times.outer) == {-1, 2}
-    assert chain_times(tables, (0, 1, 4), g.kernels[4].named_axis("oc"), np.array([16])) is None
+    assert graphs.chain_times(tables, (0, 1, 4), g.kernels[4].named_axis("oc"), np.array([16])) is None
 
 
 def test_blocks_end_where_every_order_passes():
@@ -137,7 +139,7 @@ def test_layers_that_repeat_are_planned_alike():
         for chain in found.consecutive[k.index]:
             repeated += chain.shift > 0
             axis = g.kernels[chain.members[-1]].named_axis(chain.axis)
-            alone = chain_times(tables, chain.members, axis, chain.cuts)
+            alone = graphs.chain_times(tables, chain.members, axis, chain.cuts)
             assert alone is not None and set(alone.outer) == set(chain.outer)
             np.testing.assert_allclose(alone.gpu_s, chain.gpu_s)
             np.testing.assert_allclose(alone.cpu_s, chain.cpu_s)

@@ -56,6 +56,32 @@ def test_cpu_segment_runs_while_the_gpu_works():
     assert both < 1.05 * 1e8 / 1e10
 
 
+def test_with_tvms_own_runtime_an_upload_waits_for_the_queue():
+    g = graphs.graph(
+        graphs.conv_kernel(0, (-1,)),
+        graphs.conv_kernel(1, (-1,)),
+        graphs.conv_kernel(2, (1,)),
+        graphs.add_kernel(3, (0, 2)),
+    )
+    segments = [Segment("gpu", (0,)), Segment("cpu", (1,)), Segment("gpu", (2,)), Segment("cpu", (3,))]
+    ends = {}
+    for runtime in ("own", "tvm"):
+        tables = CachedCosts(g, graphs.costs(copy_s=1e-6).on_runtime(runtime))
+        sim = Simulator(g, tables)
+        for segment in segments[:2]:
+            sim.run(segment)
+        sim.gpu_s = sim.host_s + 5e-3  # the queue is busy for so long after the CPU is done
+        sim.run(segments[2])
+        ends[runtime] = sim.host_s, sim.gpu_s
+        work_s = tables.whole_s("gpu", g.kernels[2])
+        upload_s = tables.up_s[1]
+        assert sim.totals.meetings_s >= upload_s
+        assert sim.gpu_s == pytest.approx(
+            sim.host_s + work_s if runtime == "tvm" else max(sim.host_s, sim.gpu_s - work_s) + work_s
+        )
+    assert ends["tvm"][0] > ends["own"][0] + 4.9e-3
+
+
 def test_halo_that_only_one_reader_needs_is_cropped_for_the_other():
     """A convolution and an addition read the same rows of kernel 0; the convolution's halo is no part of the sum."""
     c = graphs.costs()

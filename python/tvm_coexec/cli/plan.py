@@ -132,6 +132,7 @@ def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | N
     origin, costs = args.profile, load_costs(profiles.find(args.profile or profiles.GENERIC))
     if given is not None:
         _check(given, graph, args)
+    costs = options.costs_on_runtime(costs)
     plan = given or make_plan(graph, costs, options)
     return _Made(origin or "generic, because a saved graph names no devices; give --profile", costs, plan, graph)
 
@@ -187,7 +188,7 @@ def _choose_costs(args: argparse.Namespace, builder: KernelBuilder) -> Chosen:
     from tvm_coexec.pass_context import deployment_context
 
     with deployment_context(instruments=False):
-        return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto")
+        return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto", args.runtime)
 
 
 def _compare(report: Report, options: Options, args: argparse.Namespace) -> list[Compared]:
@@ -203,7 +204,8 @@ def _compare(report: Report, options: Options, args: argparse.Namespace) -> list
     if not any("energy mJ" in r and r["energy mJ"] is not None for r in rows):
         rows = [{k: v for k, v in r.items() if k != "energy mJ"} for r in rows]
     print()
-    print_table(rows, "strategies, all with the same costs and the same simulator")
+    whose = "TVM's own" if costs.runtime == "tvm" else "this package's"
+    print_table(rows, f"strategies, all with the same costs and the same simulator, on {whose} OpenCL runtime")
     for c in compared:
         if c.plan is None:
             print(f"{c.strategy}: {c.reason}")
@@ -260,6 +262,7 @@ def _numbers(report: Report, profile: str, compared: list[Compared], args: argpa
         "model": args.model,
         "profile": profile,
         "costs": plan.costs,
+        "runtime": report.costs.runtime if report.costs else None,
         "strategy": plan.strategy,
         "expected_s": report.expected_s,
         "alone_s": report.alone_s(),

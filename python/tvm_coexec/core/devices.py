@@ -1,8 +1,11 @@
-"""OpenCL devices that are made of the CPU's own cores, by the names that drivers give them."""
+"""Names of OpenCL runtimes; and OpenCL devices that are made of the CPU's own cores, by the names of their drivers."""
 
 from __future__ import annotations
 
 import re
+
+# This package's, whose copies wait for the commands that they depend on; and TVM's own, whose copies wait for all.
+RUNTIMES = ("own", "tvm")
 
 # Words in a device's or platform's name that only CPUs bear; "basic" and "pthread" are pocl's.
 _CPU_NAMES = re.compile(
@@ -18,3 +21,10 @@ def is_pocl(platform: str) -> bool:
 def runs_on_cpu_cores(*names: str) -> bool:
     """Whether an OpenCL device is made of CPU cores, by the names of device and platform."""
     return any(_CPU_NAMES.search(name) for name in names)
+
+
+def parse_runtime(value: object) -> str:
+    """Return the name of an OpenCL runtime; `ValueError` for another value."""
+    if value not in RUNTIMES:
+        raise ValueError(f"runtime '{value}'")
+    return str(value)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .chains import Shares, chain_shares
+from .devices import parse_runtime
 from .errors import CoExecError
 from .files import read_text, write_atomically
 from .kernel_graph import KernelGraph
@@ -103,6 +104,8 @@ class Plan:
         Source of the expected times.
     verified : tuple of Verified
         The measured candidates, including this plan; empty without verification.
+    runtime : {"own", "tvm"}
+        OpenCL runtime that it was made for (see `Costs.runtime`): it decides the order of copies and launches.
     """
 
     graph: str
@@ -111,6 +114,7 @@ class Plan:
     notes: dict[str, str] = field(default_factory=dict, hash=False)
     costs: str = ""
     verified: tuple[Verified, ...] = ()
+    runtime: str = "own"
 
     @property
     def chains(self) -> tuple[Segment, ...]:
@@ -144,6 +148,7 @@ class Plan:
                 d["expected_s"] = {k: round(v, 9) for k, v in sorted(s.expected_s.items())}
             segments.append(d)
         head = {"version": VERSION, "graph": self.graph, "strategy": self.strategy, "costs": self.costs}
+        head |= {"runtime": self.runtime} if self.runtime != "own" else {}
         # one line per segment: easy to read, edit and diff
         lines = ",\n".join("  " + json.dumps(s) for s in segments)
         top = json.dumps(head, indent=1)[:-2]
@@ -198,6 +203,7 @@ class Plan:
                 {str(k): str(v) for k, v in d.get("notes", {}).items()},
                 str(d.get("costs", "")),
                 tuple(Verified.from_json(v) for v in d.get("verified", ())),
+                parse_runtime(d.get("runtime", "own")),
             )
         except CoExecError:
             raise

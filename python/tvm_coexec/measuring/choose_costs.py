@@ -15,7 +15,7 @@ from tvm_coexec.cost_models import shipped as profiles
 from tvm_coexec.cost_models.device_names import find_difference
 from tvm_coexec.targets import target_text
 
-from .local_devices import name_devices, why_not_here
+from .local_devices import name_devices, runtime_here, why_not_here
 from .on_the_spot import measure
 
 logger = logging.getLogger("tvm_coexec")
@@ -36,7 +36,12 @@ class Chosen:
 
 
 def choose_costs(
-    prepared: tvm.IRModule, cpu: Target, gpu: Target, profile: object | None, axis: str = "auto"
+    prepared: tvm.IRModule,
+    cpu: Target,
+    gpu: Target,
+    profile: object | None,
+    axis: str = "auto",
+    opencl_runtime: str | None = None,
 ) -> Chosen:
     """Choose the costs for planning.
 
@@ -52,6 +57,9 @@ def choose_costs(
         profile is used.
     axis : str
         The axis to measure shares along, or ``auto``.
+    opencl_runtime : {"own", "tvm"} or None
+        The runtime that the module will run on. `None` is the one in use, if the devices are here; otherwise, and for a
+        cost model, the one that the costs are of.
 
     Returns
     -------
@@ -63,8 +71,19 @@ def choose_costs(
     CoExecError
         If the profile can't be read or is not a cost model, or if ``measure`` is requested without the devices.
     """
+    if opencl_runtime is None and not isinstance(profile, Costs) and not why_not_here(cpu, gpu):
+        opencl_runtime = runtime_here(gpu)
+    chosen = _choose(prepared, cpu, gpu, profile, axis, opencl_runtime or "own")
+    if opencl_runtime is None:
+        return chosen
+    return Chosen(chosen.costs.on_runtime(opencl_runtime), chosen.origin)
+
+
+def _choose(
+    prepared: tvm.IRModule, cpu: Target, gpu: Target, profile: object | None, axis: str, opencl_runtime: str
+) -> Chosen:
     if profile is None:
-        return _choose_default(prepared, cpu, gpu, axis)
+        return _choose_default(prepared, cpu, gpu, axis, opencl_runtime)
     if isinstance(profile, Costs):
         return Chosen(profile, profile.description)
     if not isinstance(profile, (str, os.PathLike)):
@@ -75,7 +94,7 @@ def choose_costs(
     if profile == MEASURE:
         if why := why_not_here(cpu, gpu):
             raise CoExecError(f"profile '{MEASURE}': kernels can't be measured here ({why}); give a profile")
-        return Chosen(measure(prepared, cpu, gpu, axis), "measured here")
+        return Chosen(_measure(prepared, cpu, gpu, axis, opencl_runtime), "measured here")
     path = profiles.find(os.fspath(profile), also=(MEASURE,))
     costs = load_costs(path)
     if isinstance(costs, Profile) and path.stem != profiles.GENERIC:
@@ -83,7 +102,7 @@ def choose_costs(
     return Chosen(costs, os.fspath(profile))
 
 
-def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str) -> Chosen:
+def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str, opencl_runtime: str) -> Chosen:
     if why := why_not_here(cpu, gpu):
         logger.warning(
             "kernels can't be measured here (%s): planning with the generic profile of another board; for better plans "
@@ -93,9 +112,17 @@ def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str)
         return Chosen(load_generic(), "generic, of another board, since the devices are not here; give a profile")
     found = profiles.find_matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
     if found is None:
-        return Chosen(measure(prepared, cpu, gpu, axis, notice=_NOTICE), "measured here")
+        return Chosen(_measure(prepared, cpu, gpu, axis, opencl_runtime, _NOTICE), "measured here")
     logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
     return Chosen(found[1], f"{found[0]}, which comes with tvm-coexec and is of these devices")
+
+
+def _measure(
+    prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str, opencl_runtime: str, notice: str = ""
+) -> Costs:
+    """Measure with the copies of the runtime that is asked for, or of TVM's own, where that is the only one here."""
+    both = {opencl_runtime, runtime_here(gpu)}
+    return measure(prepared, cpu, gpu, axis, notice, opencl_runtime="tvm" if "tvm" in both else "own")
 
 
 def load_generic() -> Profile:

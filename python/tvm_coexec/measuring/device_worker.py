@@ -11,7 +11,7 @@ from tvm.target import Target
 from tvm_coexec import testbed
 from tvm_coexec.core.devices import is_pocl
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.opencl import runtime
+from tvm_coexec.opencl import load, runtime
 from tvm_coexec.targets import target_text
 
 from . import CORES, timer
@@ -72,11 +72,27 @@ class DeviceWorker:
         self._child.stop()
 
 
-def local_setting(gpu: Target) -> timer.Setting:
-    """Return the setting for this machine's devices; each has one core if the user has set up pocl so."""
+# Makes this package's OpenCL runtime copy as TVM's own does.
+BLOCKING: dict[str, str | None] = {"TVM_COEXEC_OPENCL_COPIES": "blocking", "TVM_COEXEC_OPENCL_MEMORY": None}
+
+
+def local_setting(gpu: Target, opencl_runtime: str = "own") -> timer.Setting:
+    """Return the setting for this machine's devices; each has one core if the user has set up pocl so.
+
+    Parameters
+    ----------
+    gpu : Target
+    opencl_runtime : {"own", "tvm"}
+        With ``tvm``, copies are made as by TVM's own OpenCL runtime, which need not be here.
+    """
     bed = None
     if gpu.kind.name == "opencl" and os.environ.get("POCL_AFFINITY") == "1" and not runtime.why_unavailable():
         device = runtime.devices()[0]
         if is_pocl(device.platform):
             bed = testbed.TestBed(device.name, True, CORES)
-    return timer.Setting(gpu.get_target_device_type(), bed, cores=CORES)
+    environment: dict[str, str | None] = {}
+    if gpu.kind.name == "opencl" and runtime.runtime_name() == "tvm":
+        environment = {load.VARIABLE: "tvm"}  # also if it is used because this package was imported too late
+    elif opencl_runtime == "tvm":
+        environment = dict(BLOCKING)
+    return timer.Setting(gpu.get_target_device_type(), bed, environment=environment, cores=CORES)

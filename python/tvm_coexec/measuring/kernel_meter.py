@@ -13,7 +13,7 @@ from . import compile as compiling
 from . import links
 from .compile import Built, compile_for, export
 from .device_worker import DeviceWorker, local_setting
-from .measure_links import LinkTimes, measure_links
+from .measure_links import LinkTimes, measure_blocking_copies, measure_links
 from .pieces import KernelBuilder, Piece
 from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, Timed, TimeRequest
 
@@ -48,11 +48,13 @@ class KernelMeter:
     ----------
     builder : KernelBuilder
     timing : Timing
+    opencl_runtime : {"own", "tvm"}
+        See `local_setting`.
     """
 
-    def __init__(self, builder: KernelBuilder, timing: Timing = Timing()):
-        self.builder, self.timing = builder, timing
-        self.worker = DeviceWorker(replace(local_setting(builder.gpu), settle_s=timing.settle_s))
+    def __init__(self, builder: KernelBuilder, timing: Timing = Timing(), opencl_runtime: str = "own"):
+        self.builder, self.timing, self.opencl_runtime = builder, timing, opencl_runtime
+        self.worker = DeviceWorker(replace(local_setting(builder.gpu, opencl_runtime), settle_s=timing.settle_s))
         self._folder = tempfile.TemporaryDirectory(prefix="coexec-measure-", ignore_cleanup_errors=True)
         self._numbers = iter(range(1 << 30))
         self._references: dict[str, Built] = {}
@@ -105,7 +107,13 @@ class KernelMeter:
         def time_kernel(built: Built) -> float:
             return self._time(built, KERNEL_S, self.timing.min_repeat_ms).best_s
 
-        return measure_links(self.worker, self.builder.cpu, self.builder.gpu, self._export, time_kernel)
+        found = measure_links(self.worker, self.builder.cpu, self.builder.gpu, self._export, time_kernel)
+        if self.opencl_runtime == "own":
+            return found
+        crossing = measure_blocking_copies(self.worker, self.builder.cpu, self.builder.gpu, self._export)
+        host = tuple(c for c in found.copies if c["link"] == "host_copy")
+        # the copies include all waiting
+        return replace(found, copies=(*crossing, *host), round_trip_s=0.0)
 
     def build(self, piece: Piece) -> Built:
         """Compile a piece; raises TVM's errors."""

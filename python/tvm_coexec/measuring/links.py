@@ -50,6 +50,26 @@ def small_module() -> tvm.IRModule:
     return _module(x, relay.nn.relu(x))
 
 
+def measure_copy_s(module: graph_executor.GraphModule) -> float:
+    """Return the seconds of a copy from an idle GPU's view: the driver's threads sleep, as they do in a network.
+
+    Parameters
+    ----------
+    module : GraphModule
+        With one copy between the devices.
+    """
+    found = []
+    for _ in range(COPY_REPEATS):
+        busy_until = time.perf_counter() + PAUSE_S
+        while time.perf_counter() < busy_until:  # the host works; its own thread must not sleep
+            pass
+        start = time.perf_counter()
+        module.run()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+COPY_REPEATS = 50
 # As at the start of a chain: a few kernels for an idle GPU, from a CPU that did other work.
 ENQUEUES, ENQUEUE_REPEATS, PAUSE_S = 3, 50, 1e-3
 

@@ -34,3 +34,10 @@ def gpu_name(gpu: Target) -> str:
 def name_devices(gpu: Target) -> dict[str, str]:
     """Return the names of both devices, as in `Profile.names`."""
     return {"cpu": name_device(cpu_name(), cpu_threads()), "gpu": name_device(gpu_name(gpu))}
+
+
+def runtime_here(gpu: Target) -> str:
+    """Return whose runtime, ``own`` or ``tvm``, copies between this machine's devices; see `Costs.runtime`."""
+    if gpu.kind.name != "opencl":
+        return "tvm"
+    return "tvm" if runtime.runtime_name() == "tvm" or runtime.copies_block() else "own"

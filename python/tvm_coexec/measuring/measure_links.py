@@ -14,7 +14,7 @@ from tvm_coexec.pass_context import deployment_context
 from . import links
 from .compile import Built, compile_for
 from .device_worker import DeviceWorker
-from .timer import EnqueueRequest, TimeRequest
+from .timer import CopyRequest, EnqueueRequest, TimeRequest
 
 LINK_S = 120
 LINK_REPEATS = 100
@@ -37,6 +37,33 @@ class LinkTimes:
     copies: tuple[dict[str, Any], ...]
     round_trip_s: float
     enqueue_s: float
+
+
+def measure_blocking_copies(
+    worker: DeviceWorker, cpu: Target, gpu: Target, export: Callable[[Any, str], Built]
+) -> tuple[dict[str, Any], ...]:
+    """Measure copies between the devices as TVM's own OpenCL runtime makes them.
+
+    Parameters
+    ----------
+    worker : DeviceWorker
+        Of `device_worker.blocking`.
+    cpu, gpu : Target
+    export : callable
+        See `measure_links`.
+
+    Returns
+    -------
+    tuple of dict
+        See `LinkTimes.copies`.
+    """
+    found = []
+    for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
+        if link in ("upload", "download"):
+            with deployment_context(instruments=False):
+                built = export(relay.build(mod, target=[cpu, gpu]), "both")
+            found.append({"link": link, "bytes": nbytes, "seconds": worker.call(CopyRequest(built), LINK_S)})
+    return tuple(found)
 
 
 def measure_links(

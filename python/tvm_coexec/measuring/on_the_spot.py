@@ -64,7 +64,8 @@ def measure(
     axis: str = "auto",
     notice: str = "",
     effort: Effort = Effort(),
-    make_meter: Callable[[KernelBuilder], KernelMeter] = KernelMeter,
+    make_meter: Callable[[KernelBuilder], KernelMeter] | None = None,
+    opencl_runtime: str = "own",
 ) -> MeasuredCosts:
     """Measure every kernel on both devices, shares of those that may be worth splitting, and the shares of plans.
 
@@ -81,8 +82,10 @@ def measure(
     notice : str
         Logged as a warning before the first measurement.
     effort : Effort
-    make_meter : callable
-        Makes the `KernelMeter`.
+    make_meter : callable, optional
+        Makes another `KernelMeter`.
+    opencl_runtime : {"own", "tvm"}
+        Whose copies to measure (see `local_setting`).
 
     Returns
     -------
@@ -95,10 +98,11 @@ def measure(
         If the devices can't be used.
     """
     extracted = extract_with_calls(prepared)
-    graph, path = extracted.graph, _cache_path(cpu, gpu)
+    graph, path = extracted.graph, _cache_path(cpu, gpu, opencl_runtime)
     costs = _read_cache(path)
     unique = list({k.signature(): k for k in graph.kernels}.values())
-    meter = make_meter(KernelBuilder(prepared, extracted, cpu, gpu))
+    builder = KernelBuilder(prepared, extracted, cpu, gpu)
+    meter = make_meter(builder) if make_meter else KernelMeter(builder, opencl_runtime=opencl_runtime)
     try:
         if costs is None:
             if notice:
@@ -222,6 +226,7 @@ def _start_costs(meter: KernelMeter, description: str) -> MeasuredCosts:
         description=f"{description}, {cpu_threads()} CPU threads",
         sync_s=max(0.0, found.round_trip_s - found.enqueue_s),
         enqueue_s=found.enqueue_s,
+        runtime=meter.opencl_runtime,
     )
 
 
@@ -271,11 +276,12 @@ def _read_cache(path: Path | None) -> MeasuredCosts | None:
         return None
 
 
-def _cache_path(cpu: Target, gpu: Target) -> Path | None:
+def _cache_path(cpu: Target, gpu: Target, opencl_runtime: str) -> Path | None:
     """Return the file of a pair of devices, targets and schedules; `None` if the cache is switched off."""
     folder = cache_folder()
     if folder is None:
         return None
     key = [str(cpu), str(gpu), gpu_name(gpu), cpu_name(), cpu_threads(), tvm.__version__, schedules_digest()]
+    key += [opencl_runtime] if opencl_runtime != "own" else []
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     return folder / f"{digest}.json"

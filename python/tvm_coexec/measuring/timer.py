@@ -88,6 +88,13 @@ class EnqueueRequest:
 
 
 @dataclass(frozen=True)
+class CopyRequest:
+    """Time the copy in a library (see `links.measure_copy_s`)."""
+
+    built: Built
+
+
+@dataclass(frozen=True)
 class Timed:
     """Seconds of each repeat, and the state of the machine.
 
@@ -186,6 +193,8 @@ class Timer:
             return self._time(request)
         if isinstance(request, BusyRequest):
             return self._busy(request)
+        if isinstance(request, CopyRequest):
+            return links.measure_copy_s(self._load(request.built)[0])
         if isinstance(request, EnqueueRequest):
             return links.measure_enqueue_s(*self._load(request.built), self._device("cpu"))
         raise AssertionError(request)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from tvm_coexec import hooks
 from tvm_coexec.core.errors import CoExecError, one_line
 
 LIBRARY_NAME = "libtvm_coexec_runtime.so"
+VARIABLE = "TVM_COEXEC_OPENCL"
 
 _log = logging.getLogger("tvm_coexec")
 
@@ -22,7 +25,6 @@ class _State:
     """What `install` found out; one per process."""
 
     loaded: bool = False
-    ours: bool = False  # our runtime is the registered one, not TVM's
     error: str | None = None
     library: ctypes.CDLL | None = None
 
@@ -36,12 +38,15 @@ def library_path() -> Path:
 
 
 def install() -> bool:
-    """Register the OpenCL runtime with the imported TVM, unless it has its own. Idempotent; never raises.
+    """Load the runtime's library, which registers it with the imported TVM. Idempotent; never raises.
+
+    Where TVM has an OpenCL runtime of its own, ``TVM_COEXEC_OPENCL`` chooses (see `use`); by default this package's
+    serves OpenCL devices, unless TVM's own has been used in this process already, which is logged.
 
     Returns
     -------
     bool
-        Whether ``device_api.opencl`` is registered. That does not imply a usable device: see `why_unavailable`.
+        Whether TVM has an OpenCL runtime then. That does not imply a usable device: see `why_unavailable`.
     """
     if not _state.loaded:
         _state.loaded = True
@@ -64,23 +69,79 @@ def _register() -> str | None:
         import tvm
     except ImportError as err:
         return f"tvm cannot be imported ({err})"
-    if tvm.get_global_func("device_api.opencl", allow_missing=True) is not None:
-        # Registered by TVM itself, or by us if this module was loaded a second time.
-        _state.ours = tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is not None
+    if _global("runtime") is not None:  # an RPC server loaded the library, or this module is loaded a second time
         return None
+    tvm_has_opencl = tvm.get_global_func("device_api.opencl", allow_missing=True) is not None
     path = library_path()
     if not path.exists():
+        if tvm_has_opencl:
+            _log.warning("TVM's own OpenCL runtime is used: this package's is not built, build it with `make runtime`")
+            return None
         return f"the OpenCL runtime's library is missing ({path}): build it with `pip install .` or `make setup`"
+    early = tvm_has_opencl and _has_opencl_module()
     try:
         _make_tvm_symbols_global()
         library = ctypes.CDLL(str(path))
     except OSError as err:
+        if tvm_has_opencl:
+            _log.warning("TVM's own OpenCL runtime is used: this package's cannot be loaded: %s", err)
+            return None
         return f"the OpenCL runtime's library cannot be loaded: {err}"
     library.tvm_coexec_runtime_register.restype = ctypes.c_char_p
     reason = library.tvm_coexec_runtime_register()
     _state.library = library
-    _state.ours = reason is None
-    return None if reason is None else reason.decode()
+    if reason is not None:
+        return reason.decode()
+    if _global("runtime") is None:
+        return f"the OpenCL runtime's library ({path}) is of another version: build it again with `make runtime`"
+    if early and is_ours():
+        _call("use", "tvm")
+        _log.warning("TVM's own OpenCL runtime is used: %s", _MODULE_EXISTS)
+    elif not is_ours() and os.environ.get(VARIABLE) != "tvm":
+        _log.warning("TVM's own OpenCL runtime is used: %s", _call("why_not_own"))
+    return None
+
+
+_MODULE_EXISTS = (
+    "an OpenCL module of TVM's own runtime exists in this process: import tvm_coexec before loading or building modules"
+)
+
+
+def _has_opencl_module() -> bool:
+    """Whether Python holds a module with OpenCL kernels: it would take this runtime's memory for TVM's."""
+    import tvm
+
+    def has_kernels(module: tvm.runtime.Module) -> bool:
+        return module.type_key == "opencl" or any(map(has_kernels, module.imported_modules))
+
+    return any(has_kernels(o) for o in gc.get_objects() if isinstance(o, tvm.runtime.Module) and o.handle)
+
+
+def use(name: str) -> None:
+    """Choose the OpenCL runtime, in a TVM that has its own; as does the environment variable ``TVM_COEXEC_OPENCL``.
+
+    Parameters
+    ----------
+    name : {"own", "tvm"}
+        This package's runtime, or TVM's own. The choice is final once an OpenCL array or module exists.
+
+    Raises
+    ------
+    CoExecError
+        If the choice is impossible, or too late.
+    """
+    if name == "own" and not is_ours() and _global("use") is not None and _has_opencl_module():
+        raise CoExecError(f"this package's OpenCL runtime can't be used: {_MODULE_EXISTS}")
+    if _global("use") is None:
+        raise CoExecError(_state.error or "this package's OpenCL runtime is not loaded: build it with `make runtime`")
+    _call("use", name)
+
+
+def runtime_name() -> str | None:
+    """Return whose OpenCL runtime serves opencl devices: ``own``, ``tvm``, or `None` where there is none."""
+    if not ensure_installed():
+        return None
+    return "tvm" if _global("runtime") is None else _call("runtime")
 
 
 def _make_tvm_symbols_global() -> None:
@@ -89,6 +150,11 @@ def _make_tvm_symbols_global() -> None:
 
     if name := getattr(_LIB, "_name", None):
         ctypes.CDLL(name, ctypes.RTLD_GLOBAL)
+
+
+def copies_block() -> bool:
+    """Return whether this package's runtime makes copies as TVM's own does (``TVM_COEXEC_OPENCL_COPIES``)."""
+    return os.environ.get("TVM_COEXEC_OPENCL_COPIES") == "blocking"
 
 
 def why_unavailable() -> str | None:
@@ -102,7 +168,7 @@ def why_unavailable() -> str | None:
     """
     if not ensure_installed():
         return _state.error
-    if _state.ours:
+    if is_ours():
         return call("why_unavailable") or None
     import tvm
 
@@ -111,7 +177,7 @@ def why_unavailable() -> str | None:
 
 def is_ours() -> bool:
     """Return whether the OpenCL runtime in use is this package's, not TVM's own, with or without a device."""
-    return ensure_installed() and _state.ours
+    return runtime_name() == "own"
 
 
 def why_not_ours(what: str) -> str:
@@ -127,9 +193,12 @@ def why_not_ours(what: str) -> str:
     str
         `what`, and the reason.
     """
-    return f"{what}: " + (
-        _state.error or "TVM's own OpenCL runtime is in use here, which records nothing; use a TVM built without OpenCL"
-    )
+    return f"{what}: " + (_state.error or _why_not_own())
+
+
+def _why_not_own() -> str:
+    why = "" if _global("why_not_own") is None else _call("why_not_own")
+    return f"TVM's own OpenCL runtime is in use here{why and f' ({why})'}, which lacks this; set {VARIABLE}=own"
 
 
 def call(name: str, *args: Any) -> Any:
@@ -152,16 +221,24 @@ def call(name: str, *args: Any) -> Any:
     CoExecError
         If the runtime is not in use, or if the function fails; one sentence.
     """
-    import tvm
-
     if not ensure_installed():
         raise CoExecError(_state.error)
-    if not _state.ours:
-        raise CoExecError(
-            f"'{name}' of this package's OpenCL runtime is not available with TVM's own one; "
-            "use a TVM built without OpenCL"
-        )
-    function: Callable[..., Any] = tvm.get_global_func(f"tvm_coexec.opencl.{name}")
+    if not is_ours():
+        raise CoExecError(why_not_ours(f"'{name}' of this package's OpenCL runtime is not available"))
+    return _call(name, *args)
+
+
+def _global(name: str) -> Callable[..., Any] | None:
+    import tvm
+
+    return tvm.get_global_func(f"tvm_coexec.opencl.{name}", allow_missing=True)
+
+
+def _call(name: str, *args: Any) -> Any:
+    import tvm
+
+    function = _global(name)
+    assert function is not None, name
     try:
         return function(*args)
     except tvm.TVMError as err:

@@ -67,7 +67,7 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options |
         When an option is wrong, or costs are needed and not given, or can't tell what the objective asks.
     """
     options = options or check_options(**given)
-    cached = None if costs is None else CachedCosts(graph, costs, options.bandwidth)
+    cached = None if costs is None else CachedCosts(graph, options.costs_on_runtime(costs), options.bandwidth)
     if needs_costs(options):
         if cached is None:
             raise CoExecError(f"strategy '{options.strategy}' with ratio auto needs costs: give a profile, or a ratio")
@@ -77,4 +77,6 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options |
         segments, reasons = fixed_plan(graph, options.ratio, options.axis)
     plan = Plan(graph.fingerprint(), segments, options.strategy, write_notes(graph, segments, reasons))
     plan.check(graph)
-    return with_times(graph, cached, plan) if cached is not None else replace(plan, costs="none: the ratio was given")
+    if cached is not None:
+        return with_times(graph, cached, plan)
+    return replace(plan, costs="none: the ratio was given", runtime=options.runtime or "own")

@@ -84,7 +84,7 @@ class CachedCosts(Costs):
         self.graph, self.costs = graph, costs
         self.description, self.power, self.error = costs.description, costs.power, costs.error
         self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
-        self.sync_s, self.memory = costs.sync_s, costs.memory
+        self.sync_s, self.memory, self.runtime = costs.sync_s, costs.memory, costs.runtime
         self.upload, self.download = (
             link if bandwidth is None else Link(link.constant_s, 1.0 / bandwidth)
             for link in (costs.upload, costs.download)
@@ -102,7 +102,15 @@ class CachedCosts(Costs):
         self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
         download = Link(self.download.constant_s + self.sync_s, self.download.per_byte_s)
-        self.meeting = Meeting(self.upload, download, self.host_copy, self.enqueue_s, self.memory, self.sync_s)
+        self.meeting = Meeting(
+            self.upload,
+            download,
+            self.host_copy,
+            self.enqueue_s,
+            self.memory,
+            self.sync_s,
+            blocks=self.runtime == "tvm",
+        )
         self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
         self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}

@@ -9,8 +9,9 @@ element for each cut. What it costs to hand a value over depends on the memory o
 ``shared``  Both have one memory, which they see at once: what it takes to know that the GPU is done.
 ========== ==================================================================================================
 
-Waiting for the GPU's queue comes on top of all of these (`Meeting.wait_s`). Slices and joins are made by the CPU; in
-shared memory the parts of a chain's value that are one run of memory each are written where they belong.
+Waiting for the GPU's queue comes on top of all of these (`Meeting.wait_s`): before a download, and with TVM's own
+OpenCL runtime before an upload as well (`Meeting.blocks`). Slices and joins are made by the CPU; in shared memory the
+parts of a chain's value that are one run of memory each are written where they belong.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Meeting:
         See `Costs`.
     sync_s : float
         Seconds of a synchronisation that hands over to the CPU what both see at once; it is part of `download` already.
+    blocks : bool
+        Whether an upload also waits for the GPU's queue.
     """
 
     upload: Link
@@ -85,6 +88,7 @@ class Meeting:
     enqueue_s: float = 0.0
     memory: str = "copied"
     sync_s: float = 0.0
+    blocks: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind of memory."""

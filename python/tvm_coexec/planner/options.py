@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.core.devices import RUNTIMES
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.core.reasons import Reason
+from tvm_coexec.cost_models import Costs
 
 # The first is the default; the others are here to be compared with.
 STRATEGY_NAMES = ("coexec", "codl", "mulayer", "layerwise", "neurosurgeon", "single", "exhaustive")
@@ -49,6 +51,9 @@ class Options:
     objective : {"latency", "energy", "edp"}
     bandwidth : float or None
         Of the link between the two places, as ``neurosurgeon`` asks, bytes per second; `None` takes that of the costs.
+    runtime : {"own", "tvm"} or None
+        OpenCL runtime that the module will run on: this package's, or TVM's own, whose copies wait for all of the GPU's
+        work. `None` takes that of the costs (see `Costs.on_runtime`).
     """
 
     strategy: str = option(
@@ -83,6 +88,17 @@ class Options:
         "bandwidth of the link that neurosurgeon cuts the network at, bytes per second (default: the profile's links)",
         number(lambda v: v > 0, "must be a number of bytes per second, more than 0"),
     )
+    runtime: str | None = option(
+        None,
+        "NAME",
+        f"OpenCL runtime that the module will run on: one of {', '.join(RUNTIMES)}; with tvm, TVM's own, copies wait "
+        "for all of the GPU's work (default: the one in use here; for another machine, the one that the profile is of)",
+        one_of(RUNTIMES),
+    )
+
+    def costs_on_runtime(self, costs: Costs) -> Costs:
+        """Return the costs for `runtime`."""
+        return costs if self.runtime is None else costs.on_runtime(self.runtime)
 
 
 def check_options(**given: object) -> Options:

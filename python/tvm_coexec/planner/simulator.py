@@ -146,6 +146,10 @@ class Simulator:
         self.totals.meetings_s += waited
         return waited
 
+    def _wait_to_upload(self) -> None:
+        if self.meeting.blocks:
+            self._wait()
+
     def _to(self, value: int, device: str) -> float:
         """Makes a value available on a device; returns what that costs."""
         if device in self.where[value]:
@@ -153,6 +157,7 @@ class Simulator:
         nbytes = self.graph.tensor(value).nbytes
         self.where[value].add(device)
         if device == "gpu":
+            self._wait_to_upload()
             return self._on_host(self.meeting.to_gpu_s(nbytes), "upload", nbytes)
         self._wait()
         return self._on_host(self.meeting.to_cpu_s(nbytes), "download", nbytes)
@@ -229,6 +234,7 @@ class Simulator:
             paid += self._to(value, "gpu")
         elif gpu and not on_gpu:  # the slice is of no use to others
             paid += self._on_host(parts.gpu_slice_s, "slice")
+            self._wait_to_upload()
             paid += self._on_host(parts.upload_s, "upload", nbytes * gpu)
         return paid
 
@@ -266,4 +272,4 @@ def with_times(graph: KernelGraph, costs: CachedCosts, plan: Plan) -> Plan:
     before = sim.now_s
     parts[-1]["total"] += sim.finish() - before
     segments = tuple(replace(s, expected_s=p) for s, p in zip(plan.segments, parts, strict=True))
-    return replace(plan, segments=segments, costs=costs.description)
+    return replace(plan, segments=segments, costs=costs.description, runtime=costs.runtime)

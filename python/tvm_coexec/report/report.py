@@ -19,6 +19,10 @@ from . import verified_text
 
 LARGEST = 10  # kernels that a report lists
 _EXAMPLES = 3
+_RUNTIMES = {
+    "own": "this package's, which orders copies by the data that they need",
+    "tvm": "TVM's own, whose copies wait for all of the GPU's work",
+}
 _LONGEST_NAME = 36  # characters
 
 
@@ -159,6 +163,7 @@ class Report:
         if self.plan is None:
             return self.summary() + "\n"
         lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}"]
+        lines.append(f"OpenCL runtime: {_RUNTIMES[self.plan.runtime]}")
         if alone := self.alone_s():
             seconds_text = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
             lines.append(

@@ -55,6 +55,7 @@ class Device {
   Queue& current();                // the calling thread's stream on this device
   void set_current(void* handle);  // null: back to the default queue
   void* current_handle();          // null for the default queue
+  void finish(Queue& queue);       // waits for the queue's commands; throws the first unreported failure
   void sync(void* handle);         // null: waits for all commands of this device
   void sync_from_to(void* from, void* to);
 
@@ -72,7 +73,6 @@ class Device {
  private:
   cl_command_queue create_queue();
   void check_stream(const Queue* stream);
-  void finish(Queue& queue);
 
   cl_context context_ = nullptr;
   MemoryMode memory_ = MemoryMode::kAuto;

@@ -52,6 +52,18 @@ WaitMethod parse_wait(const std::string& text) {
   throw Error("TVM_COEXEC_OPENCL_WAIT is '" + text + "': it must be auto, event, poll or flag");
 }
 
+bool g_blocking_copies = false;
+
+bool parse_copies(const std::string& text) {
+  if (text == "blocking") {
+    return true;
+  }
+  if (text.empty() || text == "ordered") {
+    return g_blocking_copies;
+  }
+  throw Error("TVM_COEXEC_OPENCL_COPIES is '" + text + "': it must be ordered or blocking");
+}
+
 bool parse_switch(const char* name) {
   const std::string text = env(name);
   if (text.empty() || text == "0" || text == "off") {
@@ -95,6 +107,10 @@ const char* wait_method_name(WaitMethod method) {
   return "?";
 }
 
+void set_blocking_copies() {
+  g_blocking_copies = true;
+}
+
 Options Options::from_environment() {
   Options o;
   const std::string devices = env("TVM_COEXEC_OPENCL_DEVICES");
@@ -104,6 +120,14 @@ Options Options::from_environment() {
   o.memory = parse_memory(env("TVM_COEXEC_OPENCL_MEMORY"));
   o.build_options = env("TVM_COEXEC_OPENCL_BUILD_OPTIONS");
   o.wait = parse_wait(env("TVM_COEXEC_OPENCL_WAIT"));
+  o.blocking_copies = parse_copies(env("TVM_COEXEC_OPENCL_COPIES"));
+  if (o.blocking_copies) {
+    if (o.memory != MemoryMode::kAuto && o.memory != MemoryMode::kBuffer) {
+      throw Error(std::string("TVM_COEXEC_OPENCL_MEMORY is ") + memory_mode_name(o.memory) +
+                  ", but blocking copies need buffer: leave it unset, or set TVM_COEXEC_OPENCL_COPIES=ordered");
+    }
+    o.memory = MemoryMode::kBuffer;
+  }
   o.profile = parse_switch("TVM_COEXEC_OPENCL_PROFILE");
   const std::string staging = env("TVM_COEXEC_OPENCL_STAGING_MB");
   if (!staging.empty()) {

@@ -22,6 +22,7 @@ struct Options {
   MemoryMode memory = MemoryMode::kAuto;    // TVM_COEXEC_OPENCL_MEMORY
   std::string build_options;                // TVM_COEXEC_OPENCL_BUILD_OPTIONS
   WaitMethod wait = WaitMethod::kAuto;      // TVM_COEXEC_OPENCL_WAIT
+  bool blocking_copies = false;             // TVM_COEXEC_OPENCL_COPIES, see blocking_copy.h
   bool profile = false;                     // TVM_COEXEC_OPENCL_PROFILE
   size_t staging_limit_bytes = 256u << 20;  // TVM_COEXEC_OPENCL_STAGING_MB
   std::string cache_dir;                    // TVM_COEXEC_CACHE_DIR; empty: no cache on disk
@@ -31,5 +32,7 @@ struct Options {
   // Throws an Error that names the variable and its allowed values.
   static Options from_environment();
 };
+
+void set_blocking_copies();  // overrides the environment; before OpenCL is first used
 
 }  // namespace coexec

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../cl/cl_error.h"
+#include "blocking_copy.h"
 #include "region.h"
 #include "signal.h"
 #include "staging.h"
@@ -292,11 +293,19 @@ void copy_now(const Endpoint& from, const Endpoint& to, size_t bytes, void* stre
   }
   if (from.opencl_id < 0) {
     RegionPtr r = resolve(to, bytes, "destination");
+    if (Workspace::get().options().blocking_copies) {
+      upload_blocking(*r, r->offset(to.address), from.address, bytes, r->device.stream(stream));
+      return;
+    }
     upload(*r, r->offset(to.address), from.address, bytes);
     return;
   }
   RegionPtr a = resolve(from, bytes, "source");
   if (to.opencl_id < 0) {
+    if (Workspace::get().options().blocking_copies) {
+      download_blocking(*a, a->offset(from.address), to.address, bytes, a->device.stream(stream));
+      return;
+    }
     download(*a, a->offset(from.address), to.address, bytes);
     return;
   }

@@ -10,6 +10,7 @@
 #include "../exec/json_view.h"
 #include "../exec/signal.h"
 #include "host_view.h"
+#include "opencl_choice.h"
 #include "packed.h"
 #include "sync_point_module.h"
 #include "traced_module.h"
@@ -20,7 +21,6 @@ namespace {
 using namespace tvm_abi;
 
 const int64_t kPlanVersion = 1;
-bool g_own_opencl = false;
 
 // One allocation of the plan.
 struct Block {
@@ -96,7 +96,7 @@ std::optional<DLDevice> device_of_type(const std::vector<DLDevice>& devices, int
 std::optional<Layout> find_layout(const std::string& graph_json, const CreateOptions& options,
                                   const std::vector<DLDevice>& devices) {
   const auto cpu = device_of_type(devices, kDLCPU), gpu = device_of_type(devices, kDLOpenCL);
-  if (!g_own_opencl || !cpu || !gpu) {
+  if (!serves_own_opencl() || !cpu || !gpu) {
     return std::nullopt;
   }
   const JsonView plan = options.memory.empty() ? JsonView(graph_json).at("metadata").at("coexec").at("memory")
@@ -106,6 +106,9 @@ std::optional<Layout> find_layout(const std::string& graph_json, const CreateOpt
   }
   if (const JsonView refusal = plan.at("refusal")) {
     throw Error(refusal.string());
+  }
+  if (Workspace::get().options().blocking_copies) {
+    return std::nullopt;
   }
   Device& device = Workspace::get().device(gpu->device_id);
   const JsonView layout = plan.at("layouts").at(layout_name(device.memory()));
@@ -291,6 +294,9 @@ Result create_stock(void* factory, const std::string& graph, bool trace, const s
     }
     return args.call(factory_function(factory, "default"));
   }
+  if (!serves_own_opencl()) {
+    throw Error("a run can't be recorded: " + why_tvms_own_opencl());
+  }
   Result executor = start_executor(graph, with_trace(compiled_library(factory), graph), Ref(), devices);
   const Ref set_input = factory_function(executor.handle(), "set_input");
   for (const auto& [name, value] : graph_params(factory)) {
@@ -347,10 +353,6 @@ std::string executor_graph(void* factory, const CreateOptions& options, const st
   std::string graph = graph_of(factory);
   std::optional<Layout> layout = find_layout(graph, options, devices);
   return layout ? std::move(layout->graph) : graph;
-}
-
-void executor_uses_own_opencl() {
-  g_own_opencl = true;
 }
 
 }  // namespace coexec

@@ -30,7 +30,4 @@ std::string executor_graph(void* factory, const CreateOptions& options, const st
 std::vector<std::pair<std::string, Result>> named_arrays(const Result& map);
 std::vector<std::pair<std::string, Result>> graph_params(void* factory);
 
-// Must be called once if this runtime is the registered one: otherwise all OpenCL devices are TVM's own.
-void executor_uses_own_opencl();
-
 }  // namespace coexec

@@ -11,13 +11,12 @@
 #include "../exec/signal.h"
 #include "../exec/stats.h"
 #include "../exec/trace.h"
-#include "device_api.h"
 #include "executor.h"
 #include "host_view.h"
 #include "module.h"
+#include "opencl_choice.h"
 #include "packed.h"
 #include "sync_point_module.h"
-#include "timer.h"
 #include "traced_module.h"
 
 namespace coexec {
@@ -25,33 +24,23 @@ namespace {
 
 using namespace tvm_abi;
 
-void* g_build_source = nullptr;  // TVM's own target.build.opencl, which generates the source
-
-int device_api(TVMValue*, int*, int, void* ret, void*) {
-  TVMValue v;
-  v.v_handle = opencl_device_api();
-  return return_value(ret, v, kOpaqueHandle);
+// "own": this runtime serves TVM's opencl devices; "tvm": TVM's own does.
+int runtime_name(TVMValue*, int*, int, void* ret, void*) {
+  return return_string(ret, serves_own_opencl() ? "own" : "tvm");
 }
 
-int load_binary(TVMValue* args, int*, int, void* ret, void*) {
-  return guarded(
-      [&] { return return_object(ret, load_module(static_cast<Stream*>(args[0].v_handle)), kModuleHandle); });
+int why_not_own(TVMValue*, int*, int, void* ret, void*) {
+  return return_string(ret, why_tvms_own_opencl());
 }
 
-int build(TVMValue* args, int* codes, int n, void* ret, void*) {
+int use(TVMValue* args, int* codes, int n, void*, void*) {
   return guarded([&] {
-    TVMValue out;
-    int out_code = 0;
-    if (TVMFuncCall(g_build_source, args, codes, n, &out, &out_code) != 0) {
-      return -1;  // TVM has the message
+    if (n != 1 || codes[0] != kStr) {
+      throw Error("tvm_coexec.opencl.use takes own or tvm");
     }
-    const Ref source(out.v_handle);
-    return return_object(ret, convert_module(static_cast<Object*>(out.v_handle)), kModuleHandle);
+    use_opencl(args[0].v_str);
+    return 0;
   });
-}
-
-int timer(TVMValue* args, int*, int, void* ret, void*) {
-  return guarded([&] { return return_object(ret, make_timer(args[0].v_device.device_id), kObjectHandle); });
 }
 
 int why_unavailable(TVMValue*, int*, int, void* ret, void*) {
@@ -136,6 +125,9 @@ int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
       throw Error("tvm_coexec.opencl.trace_module takes a module and a string");
+    }
+    if (!serves_own_opencl()) {
+      throw Error("a run can't be recorded: " + why_tvms_own_opencl());
     }
     Object* made = make_traced_module(static_cast<Object*>(args[0].v_handle), split_words(args[1].v_str));
     return return_object(ret, made, kModuleHandle);
@@ -246,16 +238,13 @@ int source_module(TVMValue* args, int* codes, int n, void* ret, void*) {
 
 }  // namespace
 
-void register_executor() {
+void register_globals() {
   register_global("tvm_coexec.create", create);
   register_global("tvm_coexec.create_with", create_with);
   register_global("tvm_coexec.executor_graph", graph_for);
-}
-
-void register_globals() {
-  executor_uses_own_opencl();
-  register_executor();
-  TVMFuncGetGlobal("target.build.opencl", &g_build_source);  // absent in a runtime-only libtvm
+  register_global("tvm_coexec.opencl.runtime", runtime_name);
+  register_global("tvm_coexec.opencl.why_not_own", why_not_own);
+  register_global("tvm_coexec.opencl.use", use);
   register_global("tvm_coexec.opencl.why_unavailable", why_unavailable);
   register_global("tvm_coexec.opencl.devices", devices);
   register_global("tvm_coexec.opencl.stats", stats);
@@ -271,12 +260,6 @@ void register_globals() {
   register_global("tvm_coexec.opencl.host_view", host_view);
   register_global("tvm_coexec.opencl.waiting", waiting);
   register_global("tvm_coexec.opencl.source_module", source_module);
-  register_global("profiling.timer.opencl", timer);
-  register_global("runtime.module.loadbinary_opencl", load_binary);
-  if (g_build_source) {
-    register_global("target.build.opencl", build);
-  }
-  register_global("device_api.opencl", device_api);  // last: once it is visible, the others must exist
 }
 
 }  // namespace coexec

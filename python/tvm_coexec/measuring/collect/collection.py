@@ -122,7 +122,9 @@ class Collection:
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
         environment = {"TVM_NUM_THREADS": threads}
-        setting = timing.Setting(gpu_type, options.bed, options.server, environment, settle_s=options.settle_s)
+        self.setting = setting = timing.Setting(
+            gpu_type, options.bed, options.server, environment, settle_s=options.settle_s
+        )
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
         self.boards, self.busy = Boards(setting, _count_boards(options)), DeviceWorker(setting)
         self._numbers = iter(range(1 << 30))

@@ -21,6 +21,7 @@ from tvm_coexec.cost_models.dataset import DEVICES, Sample, SampleWriter
 from .. import compile as compiling
 from .. import host_info as machine
 from .. import timer as timing
+from ..local_devices import runtime_here
 from ..read_model import Model
 from ..reference import is_same_speed, time_reference
 from ..worker import ChildError
@@ -80,6 +81,7 @@ def header_of(run: Collection) -> dict[str, Any]:
         "devices": run.boards.devices(builder.cpu, builder.gpu),
         "tvm": tvm.__version__,
         "schedules": machine.schedules_digest(),
+        **({"runtime": "tvm"} if run.options.server is None and runtime_here(builder.gpu) == "tvm" else {}),
         "setting": bed.description if bed else "",
         "repeats": run.options.repeats,
         "min_repeat_ms": run.options.min_repeat_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from tvm_coexec.cost_models.features.describe import describe
 
 from .. import compile as compiling
 from .. import timer as timing
-from ..measure_links import measure_links
+from ..device_worker import BLOCKING, DeviceWorker
+from ..local_devices import runtime_here
+from ..measure_links import measure_blocking_copies, measure_links
 from ..pieces import Piece
 from ..worker import ChildError
 
@@ -52,6 +55,22 @@ def _measure_links(run: Collection, writer: SampleWriter) -> None:
         writer.write({"record": "copy", **copy})
     writer.write({"record": "meeting", "seconds": found.round_trip_s})
     writer.write({"record": "enqueue", "seconds": found.enqueue_s})
+    _measure_blocking_copies(run, writer)
+
+
+def _measure_blocking_copies(run: Collection, writer: SampleWriter) -> None:
+    """Measure copies as TVM's own OpenCL runtime makes them, for modules that will run on it."""
+    builder = run.builders[0][1]
+    if run.options.tracker is not None or builder.gpu.kind.name != "opencl" or runtime_here(builder.gpu) == "tvm":
+        return
+    worker = DeviceWorker(replace(run.setting, environment=run.setting.environment | BLOCKING))
+    try:
+        for copy in measure_blocking_copies(worker, builder.cpu, builder.gpu, run.export):
+            writer.write({"record": "copy", "runtime": "tvm", **copy})
+    except ChildError as err:
+        logger.warning("copies by TVM's own OpenCL runtime can't be measured: %s", err)
+    finally:
+        worker.stop()
 
 
 def _measure_contention(run: Collection, writer: SampleWriter) -> None:

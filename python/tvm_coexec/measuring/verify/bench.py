@@ -35,11 +35,13 @@ class Bench:
     verify : Verify
     folder : str
         For libraries, weights and inputs.
+    opencl_runtime : {"own", "tvm"}
+        See `local_setting`.
     """
 
-    def __init__(self, cpu: Target, gpu: Target, verify: Verify, folder: str):
+    def __init__(self, cpu: Target, gpu: Target, verify: Verify, folder: str, opencl_runtime: str = "own"):
         self.targets, self.verify, self.folder = [cpu, gpu], verify, folder
-        setting = local_setting(gpu)
+        setting = local_setting(gpu, opencl_runtime)
         if verify.server:
             setting = timer.Setting(gpu.get_target_device_type(), None, verify.server)
         self.worker = DeviceWorker(setting, child.serve)

@@ -98,7 +98,7 @@ def verify_plans(
         )
     entries = [_Entry(p) for p in propose_candidates(graph, costs, options, first, verify.plans)]
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(*targets, verify, folder)
+        bench = Bench(*targets, verify, folder, options.runtime or "own")
         try:
             header = header_of(bench.devices())
             _build(entries, divide, bench)

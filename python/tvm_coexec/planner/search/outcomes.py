@@ -93,6 +93,8 @@ class Outcomes:
             arrived = np.maximum(out, backlog_s) + tables.down_s[value]
             out = arrived if outer.all_read else np.where(outer.cpu > 0, arrived, out)
         on_gpu = bool(place & ON_GPU)
+        if backlog_s and tables.meeting.blocks and not on_gpu:
+            return self._upload_after(value, outer, out, backlog_s)
         if outer.whole:
             return out if on_gpu else out + tables.up_s[value]
         if outer.part:  # the same as below, in fewer steps
@@ -100,6 +102,15 @@ class Outcomes:
             out = out + (constant_s + per_cpu_s * outer.cpu)
             return out + per_gpu_s * outer.gpu if per_gpu_s else out
         return out + sum(tables.meeting.scatter_s(nbytes, outer.cpu, outer.gpu, on_gpu))
+
+    def _upload_after(self, value: int, outer: Outer, out: Seconds, backlog_s: float) -> Seconds:
+        """When the host has brought a value to the GPU that waits for the GPU's queue first."""
+        tables = self.tables
+        if outer.whole:
+            return np.maximum(out, backlog_s) + tables.up_s[value]
+        parts = tables.meeting.scatter_s(tables.nbytes[value], outer.cpu, outer.gpu, on_gpu=False)
+        out = out + parts.cpu_slice_s + parts.gpu_slice_s
+        return np.where(outer.gpu > 0, np.maximum(out, backlog_s), out) + parts.upload_s
 
     def _best_cuts(self, end: np.ndarray, chain: ChainTimes) -> list[int]:
         fastest = int(end.argmin())
