@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .errors import explained
-from .runtime import Board, describe, find_function, load_runtime
+from .runtime import Board, describe, find_function, load_runtime, serves_own
 from .session import Server, close, connect, count_free, default_tracker, parse_reachable, server_of
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "load_runtime",
     "parse_reachable",
     "server_of",
+    "serves_own",
 ]

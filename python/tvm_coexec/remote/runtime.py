@@ -164,6 +164,12 @@ def _why_not_loaded(err: BaseException) -> str:
     return reason
 
 
+def serves_own(session: tvm.rpc.RPCSession) -> bool:
+    """Whether this package's runtime serves the OpenCL devices of a server."""
+    name = find_function(session, "tvm_coexec.opencl.runtime")
+    return name is not None and name() == "own"
+
+
 def _info(session: tvm.rpc.RPCSession) -> dict[str, str]:
     return json.loads(session.get_function(INFO)())
 

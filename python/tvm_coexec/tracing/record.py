@@ -19,7 +19,7 @@ from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.create import Creation
 from tvm_coexec.opencl import runtime
-from tvm_coexec.remote import explained
+from tvm_coexec.remote import explained, serves_own
 
 from .segments import TracedGraph
 from .spans import Spans, parse_spans
@@ -191,7 +191,7 @@ def _runs_here(
 
 
 def _recorder_of(creation: Creation) -> Callable[..., str]:
-    if creation.find_function("tvm_coexec.opencl.trace_start") is None:
+    if not serves_own(creation.devices[0]._rpc_sess):
         raise CoExecError(
             "a run can't be traced: the RPC server does not use this package's OpenCL runtime; open the session with "
             "remote.connect(..., upload=True), and see `coexec connect`"

@@ -38,8 +38,10 @@ class Sessions:
     def records(self) -> bool:
         """Whether runs can be recorded on the server."""
         assert self.session is not None
-        needed = ("tvm_coexec.executor_factory", "tvm_coexec.record_runs", "tvm_coexec.opencl.trace_start")
-        return all(remote.find_function(self.session, name) is not None for name in needed)
+        needed = ("tvm_coexec.executor_factory", "tvm_coexec.record_runs")
+        return remote.serves_own(self.session) and all(
+            remote.find_function(self.session, name) is not None for name in needed
+        )
 
     def make_factory(self, path: str, graph_json: str, library: object) -> tvm.runtime.Module | None:
         """Return an executor factory on the server; `None` if the server lacks this package's runtime."""

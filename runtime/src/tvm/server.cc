@@ -11,6 +11,7 @@
 #include "../exec/trace.h"
 #include "call.h"
 #include "executor.h"
+#include "opencl_choice.h"
 #include "packed.h"
 
 #ifndef TVM_COEXEC_VERSION
@@ -62,9 +63,7 @@ bool has_global(const char* name) {
 int info(TVMValue*, int*, int, void* ret, void*) {
   return guarded([&] {
     const char* refused = tvm_coexec_runtime_register();
-    const char* opencl = !has_global("device_api.opencl")            ? "none"
-                         : has_global("tvm_coexec.opencl.stats") ? "own"
-                                                                     : "tvm";
+    const char* opencl = !has_global("device_api.opencl") ? "none" : serves_own_opencl() ? "own" : "tvm";
     return return_string(ret, std::string("{\"version\": ") + json_string(TVM_COEXEC_VERSION) +
                                   ", \"machine\": " + json_string(machine()) +
                                   ", \"platform\": " + json_string(platform()) +
@@ -134,7 +133,7 @@ int record_runs(TVMValue* args, int* codes, int n, void* ret, void*) {
 
 // Statics of other files may not be initialised yet; see register.cc.
 __attribute__((constructor)) void register_server_functions() {
-  if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal") || has_global(kInfo)) {
+  if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal") || has_global(kInfo) || poses_as_tvm()) {
     return;  // no TVM is visible, or another copy of this library is the registered one
   }
   try {

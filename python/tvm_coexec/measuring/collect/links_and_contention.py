@@ -61,7 +61,7 @@ def _measure_links(run: Collection, writer: SampleWriter) -> None:
 def _measure_blocking_copies(run: Collection, writer: SampleWriter) -> None:
     """Measure copies as TVM's own OpenCL runtime makes them, for modules that will run on it."""
     builder = run.builders[0][1]
-    if run.options.tracker is not None or builder.gpu.kind.name != "opencl" or runtime_here(builder.gpu) == "tvm":
+    if run.options.server is not None or builder.gpu.kind.name != "opencl" or runtime_here(builder.gpu) == "tvm":
         return
     worker = DeviceWorker(replace(run.setting, environment=run.setting.environment | BLOCKING))
     try:
