@@ -80,14 +80,12 @@ def connect(
     CoExecError
         If no server is named, if the server or tracker can't be reached, or if the runtime can't be loaded there.
     """
-    from tvm import rpc
-
     if address is not None and (tracker is not None or key):
         raise CoExecError(f"the server {address} is named directly; omit tracker and key")
     if address is not None:
         host, port = parse_reachable("RPC server", address)
         with explained(f"the RPC server {address} does not open a session"):
-            session = rpc.connect(host, port, session_timeout=0)
+            session = _open(host, port)
         session.coexec_address = address
     else:
         session = _request(tracker, key, wait_s)
@@ -98,6 +96,18 @@ def connect(
             _close_quietly(session)
             raise
     return session
+
+
+def _open(host: str, port: int) -> tvm.rpc.RPCSession:
+    """Open a session; try again if the server, which is reachable, refuses: it may be ending another session."""
+    for tries_left in reversed(range(REQUEST_TRIES)):
+        try:
+            return tvm.rpc.connect(host, port, session_timeout=0)
+        except tvm.TVMError:
+            if not tries_left:
+                raise
+            time.sleep(POLL_S)
+    raise AssertionError
 
 
 def _request(tracker: str | None, key: str, wait_s: float | None) -> tvm.rpc.RPCSession:
