@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
     },
     "whole": {"core", "relay_passes", "targets"},
-    "build": {"executor", "partition", "pass_context", "targets", "whole"},
+    "build": {"core", "executor", "partition", "pass_context", "targets", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
     FACE: {"_version", "build", "core", "executor", "hooks", "partition", "report"},
     "rpc_server": {FACE},
