@@ -13,6 +13,7 @@ import tvm
 
 from tvm_coexec._version import __version__
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.opencl.library import TARGETS
 from tvm_coexec.opencl.load import LIBRARY_NAME
 
 from .errors import explained, is_broken
@@ -109,8 +110,8 @@ def _load(session: tvm.rpc.RPCSession) -> None:
     if not candidates:
         raise CoExecError(
             f"there is no build of the runtime for the RPC server's machine, {machine_of(text) if text else 'unknown'} "
-            f"(there is: {describe_libraries()}): make one with `make runtime TARGET={text or 'TRIPLE'}`, or start the "
-            "server with --load-library"
+            f"(there is: {describe_libraries()}): make one with `make runtime TARGET=...` ({' or '.join(TARGETS)}), or "
+            "start the server with --load-library"
         )
     refusals = []
     for library in candidates:
