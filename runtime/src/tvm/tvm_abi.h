@@ -58,6 +58,7 @@ enum TypeCode : int {
   kModuleHandle = 9,
   kPackedFuncHandle = 10,
   kStr = 11,
+  kBytes = 12,
   kNDArrayHandle = 13,
 };
 
