@@ -84,6 +84,7 @@ def minimum(value: Number, limit: int) -> Number:
     return np.minimum(value, limit) if isinstance(value, np.ndarray) else min(value, limit)
 
 
+# `special`: FLOP equivalents of exponentials, divisions and the like (see `special_functions`).
 COMMON: dict[str, Term] = {
     "one": lambda p: 1.0,
     "in": lambda p: p.w.in_bytes,
@@ -91,7 +92,10 @@ COMMON: dict[str, Term] = {
     "weights": lambda p: p.w.weight_bytes,
     "flops": lambda p: p.w.flops,
     "epilogue": lambda p: p.w.fused * p.w.out_bytes,
+    "special": lambda p: p.w.special,
 }
+# Of the roofline over all classes only; in a class it would be the sum of two other terms.
+ROOFLINE: dict[str, Term] = {"flops.special": lambda p: p.w.flops + p.w.special}
 
 
 def _bytes_beyond(cache: int) -> Term:
@@ -302,4 +306,4 @@ def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, 
 
 def all_terms(kind: str) -> dict[str, Term]:
     """Return the terms of all algorithms of a kind."""
-    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS
+    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS | ROOFLINE
