@@ -1,7 +1,7 @@
 """Weights of special functions: FLOP equivalents of one evaluation, by device class.
 
 Measured by ``python -m benchmarks.special_functions``, which says how: kernels of 32768 float32 elements, compiled by
-TVM for ``llvm`` (one thread of a server without target features, 28 GFLOP/s in such kernels), and for ``opencl`` on pocl
+TVM for ``llvm`` (one thread of a server, no target features, 28 GFLOP/s in such kernels), and for ``opencl`` on pocl
 (the same core with AVX-512, 103 GFLOP/s). The results are in ``benchmarks/results/special_functions.json``. They are
 orders of magnitude, since compilers, math libraries and GPUs differ. A fitted model has a coefficient for their sum;
 only a roofline takes them as they are.

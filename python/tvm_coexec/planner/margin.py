@@ -11,6 +11,8 @@ from tvm_coexec.cost_models import Costs
 # a split promises more than it keeps (by up to a quarter on a two-core test-bed); less than this may be a loss.
 DEFAULT_MIN_GAIN = 0.10
 LARGEST = 0.5
+# Of kernels of classes with few samples, which a roofline or another class stands for.
+WEAK_ERROR = 0.3
 
 
 def margin_of(costs: Costs, weak_fractions: Mapping[str, float] | None = None) -> float:
@@ -19,7 +21,7 @@ def margin_of(costs: Costs, weak_fractions: Mapping[str, float] | None = None) -
     It is the mean of both devices' errors, by which the costs say that their sums over whole networks are off: what is
     compared are two such sums, and what a device's kernels have in common cancels in part. That error was found on
     classes of kernels with samples; the part of a device's time that rests on few of them is taken to be off by
-    `LARGEST`.
+    `WEAK_ERROR`.
 
     Parameters
     ----------
@@ -31,5 +33,10 @@ def margin_of(costs: Costs, weak_fractions: Mapping[str, float] | None = None) -
     """
     known = costs.error or dict.fromkeys(DEVICES, DEFAULT_MIN_GAIN)
     weak = weak_fractions or {}
-    errors = [known.get(d, 0.0) * (1.0 - weak.get(d, 0.0)) + LARGEST * weak.get(d, 0.0) for d in DEVICES]
+    errors = [_mix(known.get(d, 0.0), weak.get(d, 0.0)) for d in DEVICES]
     return min(LARGEST, sum(errors) / len(DEVICES))
+
+
+def _mix(error: float, weak: float) -> float:
+    """Return the error of a device's time of which a fraction rests on few samples; never less than without it."""
+    return error * (1.0 - weak) + max(error, WEAK_ERROR) * weak
