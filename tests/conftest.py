@@ -8,11 +8,13 @@ loopback interface (``remote``). What the machine lacks is skipped, with the rea
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import os
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 # Before anything imports tvm or loads an OpenCL driver: they read these once. One thread each, and on pocl, which is an
 # OpenCL device made of CPU cores, one core: results then do not depend on how busy the machine is.
@@ -28,6 +30,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     DEFAULTS |= {"POCL_AFFINITY": "0", "TVM_BIND_THREADS": "0"}
 for _name, _value in DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+# Of the time that a process takes to import TVM a third is xgboost, which only some of TVM's tuners need: the processes
+# that tests start do without, this one has it.
+_HIDDEN = str(Path(__file__).with_name("without_xgboost"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HIDDEN, os.environ.get("PYTHONPATH")]))
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -83,6 +89,17 @@ def speed_up_builds() -> None:
         te_compiler.libinfo = functools.cache(original)
 
 
+def look_for_cycles_rarely() -> None:
+    """Let the collector of reference cycles skip what the imports made, and wait for more new objects than by default.
+
+    TVM's imports leave hundreds of thousands of objects. Going through them again and again takes a tenth of the time
+    of the tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def scope_of(nodeid: str) -> str:
     """Return what one process runs as a whole: a file, or all rules, whose last test names rules that no test tried."""
     rules = "tests/relay_passes/rules/"
@@ -109,6 +126,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
         elif marked:
             speed_up_builds()
+    look_for_cycles_rarely()
 
 
 @pytest.fixture(autouse=True)

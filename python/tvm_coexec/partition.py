@@ -85,6 +85,7 @@ class CoExecPartition(ModulePass):
         graph = extracted.graph
         reason = graph.reason or why_dynamic(prepared) or ("" if graph.kernels else _NO_KERNELS)
         if reason:
+            self._refuse_plan(reason)
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
             # without kernels only inputs and constants are left, which any device can hold
@@ -107,6 +108,12 @@ class CoExecPartition(ModulePass):
         logger.info("%s", self.report.summary())
         placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
         return placed
+
+    def _refuse_plan(self, reason: str) -> None:
+        """Refuse a plan for a model that stays whole: its segments would be ignored without a word."""
+        if self.options.plan is not None and self.options.plan.segments:
+            name = f"{self._plan_file}: the plan" if self._plan_file else "the plan"
+            raise CoExecError(f"{name} can't be followed, because the model stays whole ({reason}); leave it out")
 
     def _costs(self, prepared: tvm.IRModule) -> Costs | None:
         if self.options.plan is not None or not (planner.needs_costs(self.options) or self.options.profile is not None):

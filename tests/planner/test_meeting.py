@@ -13,7 +13,7 @@ from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Link
 from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts
+from tvm_coexec.planner.chain_sweep import inner_cuts
 from tvm_coexec.planner.meeting import MEMORY, Meeting
 from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.simulator import Simulator
@@ -99,7 +99,7 @@ def test_search_and_simulator_agree(memory):
         tables = CachedCosts(graph, costs)
         for kernel in graph.kernels:
             for axis in kernel.axes:
-                chain = chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
+                chain = graphs.chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
                 if chain is None or len(chain.outer) != 1:
                     continue
                 for place, devices in ((1, {"cpu"}), (2, {"gpu"}), (3, {"cpu", "gpu"})):
