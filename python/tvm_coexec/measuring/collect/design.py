@@ -7,7 +7,7 @@ are independent outputs of one Relay module, so they go through the same passes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class Space:
     make: Make
 
 
-def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
+def make_designed_module(count: int, seed: int = 0, names: Container[str] = ()) -> tvm.IRModule:
     """Make a module with about `count` kernels of all classes, one output each.
 
     Parameters
@@ -53,6 +53,8 @@ def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
         Rounded to integers per class, at least one each.
     seed : int
         Of sequences and weights.
+    names : container of str, optional
+        Classes to make; all by default. `count` is that of all of them.
 
     Returns
     -------
@@ -61,8 +63,10 @@ def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
     maker = Maker(np.random.default_rng(seed))
     outputs = []
     for number, space in enumerate(SPACES):
+        if names and space.name not in names:
+            continue
         points = _draw_points(space, seed + number)
-        wanted = max(1, round(count * space.fraction / _TOTAL))
+        wanted = count_kernels(space, count)
         made = 0
         for tried, point in enumerate(points):
             if made == wanted or tried > 50 * wanted:
@@ -72,6 +76,11 @@ def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
                 made += 1
     func = relay.Function(maker.inputs, relay.Tuple(outputs))
     return relay.transform.InferType()(tvm.IRModule.from_expr(func))
+
+
+def count_kernels(space: Space, count: int) -> int:
+    """Return how many kernels of a class a set of about `count` has."""
+    return max(1, round(count * space.fraction / sum(s.fraction for s in SPACES)))
 
 
 def _draw_points(space: Space, seed: int) -> Iterator[Point]:
@@ -237,4 +246,3 @@ SPACES = (
     Space("int8", 0.05, _MAP | {"ic": (8, 512), "oc": (8, 512), "k": (1, 3), "size": (5, 64)}, kinds.int8_conv),
     Space("int8_dense", 0.02, {"m": (1, 128), "ic": (16, 2048), "oc": (10, 2048)}, kinds.int8_dense),
 )
-_TOTAL = sum(s.fraction for s in SPACES)
