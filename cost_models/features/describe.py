@@ -35,6 +35,7 @@ def describe(kernel: Kernel, device: str) -> Workload:
         weight_bytes=kernel.weight_read_bytes,
         flops=kernel.flops,
         special=special_flops(kernel.functions, device),
+        special_on_cores=special_flops(kernel.functions, "cores") if device == "gpu" else 0.0,
         fused=kernel.name.count("+"),
     )
     if any(-1 in t.shape for t in kernel.outputs):
@@ -84,6 +85,7 @@ def describe_shares(
         out_bytes=whole.out_bytes * fraction,
         flops=whole.flops * fraction,
         special=whole.special * fraction,
+        special_on_cores=whole.special_on_cores * fraction,
         weight_bytes=_count_weight_bytes(kernel, axis, fraction),
     )
     return replace(whole, **changed, **_share_extents(kernel, whole, axis, lo, hi, fraction))
@@ -102,6 +104,7 @@ def _describe_partial_sums(
         weight_bytes=constants * fraction,
         fused=0,
         special=0.0,
+        special_on_cores=0.0,
     )
     return replace(made, flops=2.0 * made.macs)
 

@@ -95,7 +95,10 @@ COMMON: dict[str, Term] = {
     "special": lambda p: p.w.special,
 }
 # Of the roofline over all classes only; in a class it would be the sum of two other terms.
-ROOFLINE: dict[str, Term] = {"flops.special": lambda p: p.w.flops + p.w.special}
+ROOFLINE: dict[str, Term] = {
+    "flops.special": lambda p: p.w.flops + p.w.special,
+    "flops.special.cores": lambda p: p.w.flops + p.w.special_on_cores,
+}
 
 
 def _bytes_beyond(cache: int) -> Term:
@@ -272,6 +275,8 @@ _WORK_GROUPS: dict[str, Term] = {
     "groups.channels": lambda p: p.cycles()[1],
 }
 
+_ON_CORES: dict[str, Term] = {"special.cores": lambda p: p.w.special_on_cores}
+
 _BY_KIND = {
     "conv": _CONVOLUTION,
     "depthwise_conv": _CONVOLUTION,
@@ -297,6 +302,8 @@ def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, 
         Whether kernels have this package's OpenCL schedules on CPU cores (see `tile_costs`).
     """
     terms = COMMON | _BY_KIND[kind]
+    if work_groups:
+        terms = terms | _ON_CORES
     if work_groups and kind in ("conv", "group_conv"):
         terms = terms | _WORK_GROUPS
     if kind in ("conv", "group_conv") and ("3x3" in algorithm or "winograd" in algorithm):
@@ -306,4 +313,4 @@ def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, 
 
 def all_terms(kind: str) -> dict[str, Term]:
     """Return the terms of all algorithms of a kind."""
-    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS | ROOFLINE
+    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS | _ON_CORES | ROOFLINE

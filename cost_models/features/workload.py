@@ -27,7 +27,7 @@ KINDS = (
 VARIANTS = frozenset(("1d", "3d", "int", "half", "outer", "scan", "arg", "log", "global", "part", "resize"))
 NUMBERS = (
     *("batch", "groups", "ic", "oc", "ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw"),
-    *("in_bytes", "out_bytes", "weight_bytes", "flops", "fused", "special"),
+    *("in_bytes", "out_bytes", "weight_bytes", "flops", "fused", "special", "special_on_cores"),
 )
 
 
@@ -57,6 +57,8 @@ class Workload:
         Number of operators fused to the anchor.
     special : float
         FLOP equivalents of special functions on the device (see `special_functions`), in addition to `flops`.
+    special_on_cores : float
+        The same, for a GPU that is made of CPU cores; 0 for the CPU.
     """
 
     kind: str
@@ -79,6 +81,7 @@ class Workload:
     flops: Number = 0.0
     fused: Number = 0
     special: Number = 0.0
+    special_on_cores: Number = 0.0
 
     @property
     def key(self) -> str:

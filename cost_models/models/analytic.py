@@ -104,7 +104,7 @@ class AnalyticModel(LatencyModel):
         """See `LatencyModel.fit`."""
         groups, y = check_samples(kernels, seconds)
         self.classes_: dict[str, ClassModel] = {}
-        self.roofline_ = _fit_roofline(groups, y)
+        self.roofline_ = _fit_roofline(groups, y, self._work_term)
         self._warned: set[str] = set()
         by_kind: dict[str, list[Member]] = {}
         for w, where in groups:
@@ -121,6 +121,11 @@ class AnalyticModel(LatencyModel):
         if self.corrections:
             self._add_corrections(entries)
         return self
+
+    @property
+    def _work_term(self) -> str:
+        """Name of the roofline's term of all work."""
+        return "flops.special.cores" if self.work_groups else "flops.special"
 
     def _add_corrections(self, entries: list[_Entry]) -> None:
         """Add the corrections with the highest gain per byte, within the size."""
@@ -199,7 +204,11 @@ class AnalyticModel(LatencyModel):
     def from_state(cls, state: dict[str, Any]) -> Self:
         """See `LatencyModel.from_state`."""
         model = cls(**state["options"])
-        model.roofline_ = _class_from_json(state["roofline"], "other")
+        # Rooflines of earlier releases do not count special functions; a FLOP of theirs takes the same time.
+        work = {"flops": model._work_term}
+        roofline = state["roofline"]
+        terms = {work.get(n, n): c for n, c in roofline["terms"].items()}
+        model.roofline_ = _class_from_json({**roofline, "terms": terms}, "other")
         model.classes_ = {key: _class_from_json(c, key.split("/")[0]) for key, c in state["classes"].items()}
         model._warned = set()
         return model
@@ -242,15 +251,16 @@ def _table(w: Workload, terms: dict[str, Term]) -> np.ndarray:
     return np.stack([np.broadcast_to(np.asarray(term(parts), float), (w.size,)) for term in terms.values()], 1)
 
 
-_GENERAL = ("one", "in", "out", "weights", "flops.special")
+_GENERAL = ("one", "in", "out", "weights")
 
 
-def _fit_roofline(groups: list[tuple[Workload, np.ndarray]], y: np.ndarray) -> ClassModel:
+def _fit_roofline(groups: list[tuple[Workload, np.ndarray]], y: np.ndarray, work: str) -> ClassModel:
     """Fit launch, bytes and FLOPs (special functions in FLOP equivalents) to all classes, for unknown ones."""
-    terms = {n: (COMMON | ROOFLINE)[n] for n in _GENERAL}
+    names = (*_GENERAL, work)
+    terms = {n: (COMMON | ROOFLINE)[n] for n in names}
     x = np.concatenate([_table(w, terms) for w, _ in groups])
     found = round_digits(fit_non_negative(x, np.concatenate([y[where] for _, where in groups])))
-    return ClassModel("other", {n: c for n, c in zip(_GENERAL, found, strict=True) if c > 0}, None, len(y))
+    return ClassModel("other", {n: c for n, c in zip(names, found, strict=True) if c > 0}, None, len(y))
 
 
 def _class_json(model: ClassModel) -> dict[str, Any]:

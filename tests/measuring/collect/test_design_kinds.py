@@ -46,8 +46,8 @@ def kernels():
 
 
 def test_each_is_in_the_sample(kernels):
-    assert CLASSES <= {describe(k, "gpu").key for k in kernels}
-    assert FUNCTIONS <= {name for k in kernels for name, _ in k.functions}
+    assert {describe(k, "gpu").key for k in kernels} >= CLASSES
+    assert {name for k in kernels for name, _ in k.functions} >= FUNCTIONS
     windows = {(w.kh, w.kw) for k in kernels if (w := describe(k, "gpu")).key == "pool/direct"}
     assert any(kh % 2 and kh > 3 for kh, _ in windows) and any(kh != kw for kh, kw in windows)
     names = Counter(k.name for k in kernels)
