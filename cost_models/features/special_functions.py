@@ -1,17 +1,17 @@
 """Weights of special functions: FLOP equivalents of one evaluation, by device class.
 
-``cpu`` and ``cores`` were measured by ``python -m benchmarks.special_functions``, which says how: kernels of 32768 float32
-elements, compiled by TVM for ``llvm`` (one thread of a server, no target features, 28 GFLOP/s in such kernels), and for
-``opencl`` on pocl, a GPU made of CPU cores (one core with AVX-512, 103 GFLOP/s). The results are in
-``benchmarks/results/special_functions.json``. What pocl computes by a scalar call for each element (log, erf, sin, power)
-is far dearer there than what it vectorises (exp, tanh, sqrt).
+``cpu`` and ``cores`` were measured by ``python -m benchmarks.special_functions``, which says how: kernels of 32768
+float32 elements, compiled by TVM for ``llvm`` (one thread of a server, no target features, 28 GFLOP/s in such kernels),
+and for ``opencl`` on pocl, a GPU made of CPU cores (one core with AVX-512, 103 GFLOP/s). The results are in
+``benchmarks/results/special_functions.json``. What pocl computes by a scalar call for each element (log, erf, sin,
+power) is far dearer there than what it vectorises (exp, tanh, sqrt).
 
 ``gpu`` was not measured here. GPUs have units for reciprocals, roots, exp2, log2, sine and cosine with an eighth of the
-rate of multiply-adds (NVIDIA's CUDA C++ Programming Guide, throughput of native arithmetic instructions: 16 to 128 results
-per clock), so 16 FLOPs each; other functions are made of these and of polynomials.
+rate of multiply-adds (NVIDIA's CUDA C++ Programming Guide, throughput of native arithmetic instructions: 16 to 128
+results per clock), so 16 FLOPs each; other functions are made of these and of polynomials.
 
-All are orders of magnitude, since compilers, math libraries and devices differ. A fitted model has a coefficient for their
-sum; only a roofline takes them as they are.
+All are orders of magnitude, since compilers, math libraries and devices differ. A fitted model has a coefficient for
+their sum; only a roofline takes them as they are.
 """
 
 from __future__ import annotations
