@@ -167,7 +167,7 @@ def _accessed_fraction(
     need: InputAccess | None, axis: SplitAxis, lo: np.ndarray, hi: np.ndarray, fraction: np.ndarray
 ) -> np.ndarray:
     """Return which fraction of the whole kernel's accesses to a tensor the shares make, halo rows included."""
-    if need is None:
+    if need is None or len(need.paths) > 1:  # several parts of it, with rows between them that nothing reads
         return fraction
     whole = _count_rows_read(need, np.array([0]), np.array([axis.extent]))
     return _count_rows_read(need, lo, hi) / np.maximum(1, whole)

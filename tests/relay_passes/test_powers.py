@@ -23,7 +23,7 @@ def module(make, shape=(256,), dtype="float32") -> tvm.IRModule:
 
 
 def power(exponent, dtype="float32"):
-    return lambda x: relay.power(x, relay.const(np.asarray(exponent, dtype)))
+    return lambda x: relay.power(x, relay.const(np.asarray(exponent), dtype))
 
 
 def run(mod, x: np.ndarray) -> np.ndarray:

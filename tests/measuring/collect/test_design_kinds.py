@@ -42,7 +42,7 @@ FUNCTIONS = {
 
 @pytest.fixture(scope="module")
 def kernels():
-    return extract(Prepare()(make_designed_module(600, names=NEW))).kernels
+    return extract(Prepare()(make_designed_module(400, names=NEW))).kernels
 
 
 def test_each_is_in_the_sample(kernels):

@@ -20,7 +20,7 @@ TOKENS: Bounds = {"m": (1, 512), "ic": (16, 2048)}
 def conv1d(m: Maker, p: Point) -> relay.Expr:
     """Convolution of a signal, sometimes depthwise."""
     ic, oc, k, size = round_to_8(p["ic"]), round_to_8(p["oc"]), p["k"], max(p["size"], p["k"])
-    groups = ic if size % 5 == 0 else 1
+    groups = ic if m.next_turn("conv1d", 4) == 3 else 1
     oc = ic if groups > 1 else oc
     out = relay.nn.conv1d(
         m.input(p["batch"], ic, size), m.weight(oc, ic // groups, k), strides=(p["stride"],), padding=(k // 2,),
@@ -66,7 +66,7 @@ def normalisation(m: Maker, p: Point) -> relay.Expr:
     epsilon = relay.const(1e-5)
     x = m.input(rows, width)
     one_each = (rows, 1)
-    which = (rows + width) % 8
+    which = m.next_turn("normalisation", 8)
     if which == 0:
         return relay.mean(x, axis=-1, keepdims=True)
     if which == 1:  # layer: variance
@@ -89,14 +89,14 @@ def normalisation(m: Maker, p: Point) -> relay.Expr:
 
 def softmax(m: Maker, p: Point) -> relay.Expr:
     """Softmax of scores, along the last axis or another one, or its logarithm; reductions over the first axis."""
-    x, which = m.input(p["m"], p["ic"]), (p["m"] + p["ic"]) % 6
-    if which < 2:
+    x, which = m.input(p["m"], p["ic"]), m.next_turn("softmax", 5)
+    if which == 0:
         return relay.nn.log_softmax(x, axis=-1)
-    if which == 2:
+    if which == 1:
         return relay.nn.softmax(x, axis=0)
-    if which == 3:
+    if which == 2:
         return relay.argmax(x, axis=-1)
-    return relay.sum(x, axis=0) if which == 4 else relay.cumsum(x, axis=-1)
+    return relay.sum(x, axis=0) if which == 3 else relay.cumsum(x, axis=-1)
 
 
 def gelu(x: relay.Expr) -> relay.Expr:
@@ -126,7 +126,7 @@ _FUNCTIONS: tuple[Callable[[relay.Expr], relay.Expr], ...] = (
 
 def special_function(m: Maker, p: Point) -> relay.Expr:
     """An activation or another function of each element."""
-    return _FUNCTIONS[(p["m"] + p["ic"]) % len(_FUNCTIONS)](m.input(p["m"], p["ic"]))
+    return _FUNCTIONS[m.next_turn("function", len(_FUNCTIONS))](m.input(p["m"], p["ic"]))
 
 
 def odd_pool(m: Maker, p: Point) -> relay.Expr:
@@ -134,7 +134,7 @@ def odd_pool(m: Maker, p: Point) -> relay.Expr:
     c, k, size = round_to_8(p["ic"]), p["k"] | 1, max(p["size"], 9)
     other, stride = max(1, k - 2), min(p["stride"], 3)
     op = relay.nn.max_pool2d if size % 2 else relay.nn.avg_pool2d
-    if size % 5 == 0:
+    if m.next_turn("pool", 4) == 3:
         op1d = relay.nn.max_pool1d if size % 2 else relay.nn.avg_pool1d
         x = m.input(p["batch"], c, size * 8)
         return op1d(x, pool_size=(k,), strides=(min(stride, k),), padding=(k // 2, k // 2))
@@ -146,7 +146,7 @@ def odd_pool(m: Maker, p: Point) -> relay.Expr:
 def resize(m: Maker, p: Point) -> relay.Expr:
     """Nearest, linear and cubic resizing of a map, and upsampling."""
     c, size = max(1, round_to_8(p["ic"]) // 8), p["size"]
-    x, which = m.input(p["batch"], c, size, size), (p["ic"] + size) % 4
+    x, which = m.input(p["batch"], c, size, size), m.next_turn("resize", 4)
     if which == 0:
         return relay.nn.upsampling(x, p["scale"], p["scale"])
     method = ("nearest_neighbor", "linear", "cubic")[which - 1]
@@ -157,7 +157,7 @@ def resize(m: Maker, p: Point) -> relay.Expr:
 def lookup(m: Maker, p: Point) -> relay.Expr:
     """Rows of a table: an embedding."""
     indices = m.input(p["m"], dtype="int32")
-    if (p["m"] + p["width"]) % 2:
+    if m.next_turn("lookup", 2):
         return relay.take(m.weight(p["rows"], p["width"]), indices, axis=0)
     return relay.take(m.input(p["rows"], p["width"]), indices, axis=0)
 
@@ -166,7 +166,7 @@ def slice_of(m: Maker, p: Point) -> relay.Expr:
     """A part of each row, or every second row."""
     rows, width = p["m"], p["ic"]
     x = m.input(rows, width)
-    if rows > 1 and width % 2:
+    if m.next_turn("slice", 2) and rows > 1:
         return relay.strided_slice(x, [0, 0], [rows, width], [2, 1])
     return relay.strided_slice(x, [0, width // 4], [rows, width - width // 4])
 
@@ -174,7 +174,7 @@ def slice_of(m: Maker, p: Point) -> relay.Expr:
 def lstm_cell(m: Maker, p: Point) -> relay.Expr:
     """The product of an LSTM cell's gates, or all that follows it."""
     rows, inputs, hidden = p["m"], p["ic"], round_to_8(p["oc"])
-    if (inputs + hidden) % 2:
+    if m.next_turn("lstm", 2):
         product = relay.nn.dense(m.input(rows, inputs), m.weight(4 * hidden, inputs))
         return relay.nn.bias_add(product, m.weight(4 * hidden))
     gates, state = m.input(rows, 4 * hidden), m.input(rows, hidden)
@@ -192,7 +192,7 @@ def _requantise(out: relay.Expr, bias: relay.Expr) -> relay.Expr:
 def int8_conv(m: Maker, p: Point) -> relay.Expr:
     """Convolution of 8-bit integers, or the requantisation on its own."""
     ic, oc, k, size = round_to_8(p["ic"]), round_to_8(p["oc"]), 1 if p["k"] < 2 else 3, p["size"]
-    if size % 5 == 0:
+    if m.next_turn("int8", 4) == 3:
         return _requantise(m.input(1, oc, size, size, dtype="int32"), m.integers(oc, dtype="int32"))
     out = relay.nn.conv2d(
         m.input(p["batch"], ic, size, size, dtype="int8"), m.integers(oc, ic, k, k), padding=(k // 2, k // 2),

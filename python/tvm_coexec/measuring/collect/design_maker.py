@@ -22,7 +22,13 @@ class Maker:
 
     def __init__(self, rng: np.random.Generator):
         self.inputs: list[relay.Var] = []
+        self._turns: dict[str, int] = {}
         self.noise = (rng.standard_normal(1 << 16) * 0.1).astype("float32")
+
+    def next_turn(self, name: str, count: int) -> int:
+        """Return 0, 1, ... `count` - 1, 0, ... in turn: which of its variants a class makes next."""
+        self._turns[name] = self._turns.get(name, -1) + 1
+        return self._turns[name] % count
 
     def input(self, *shape: int, dtype: str = "float32") -> relay.Var:
         """Make an input of the module."""
