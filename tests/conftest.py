@@ -1,8 +1,9 @@
 """What every test starts from: environment defaults, seeds, and the tiers by what a test needs.
 
-A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``) or TVM's RPC over the
-loopback interface (``remote``). What the machine lacks is skipped, with the reason. Where nothing may be lacking, set
-``TVM_COEXEC_REQUIRE=llvm,opencl,remote``: then the run stops at once, with the same reason.
+A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``), TVM's RPC over the
+loopback interface (``remote``) or an emulator of ARM with pocl (``aarch64``). What the machine lacks is skipped, with
+the reason. Where nothing may be lacking, set ``TVM_COEXEC_REQUIRE=llvm,opencl,remote,aarch64``: then the run stops at
+once, with the same reason.
 """
 
 from __future__ import annotations
@@ -78,7 +79,17 @@ def lacks_remote() -> str | None:
         return f"no connection over 127.0.0.1: {error}"
 
 
-NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lacks_opencl, "remote": lacks_remote}
+def lacks_aarch64() -> str | None:
+    """Return why tests that run programs for arm64 in an emulator cannot run."""
+    return importlib.import_module("scripts.setup_env.arm64").lacks()
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "llvm": lacks_llvm,
+    "opencl": lacks_opencl,
+    "remote": lacks_remote,
+    "aarch64": lacks_aarch64,
+}
 
 
 def speed_up_builds() -> None:

@@ -67,7 +67,7 @@ class CoExecPartition(ModulePass):
         **options: object,
     ):
         self.cpu, self.gpu = targets(cpu, gpu)
-        check_textures(self.cpu, self.gpu)
+        check_textures(gpu, self.cpu, self.gpu)
         self.params = params
         self.options = check_partition_options(options)
         plan = options.get("plan")

@@ -73,7 +73,9 @@ def test_links_of_the_other_runtime():
     estimated = own.on_runtime("tvm")
     assert estimated.runtime == "tvm" and estimated.memory == "copied" and estimated.sync_s == 0.0
     assert (
-        estimated.upload.constant_s == estimated.download.constant_s == pytest.approx(4e-6 + DOWN.constant_s + SYNC_S)
+        estimated.upload.constant_s
+        == estimated.download.constant_s
+        == pytest.approx(4e-6 + 2 * (DOWN.constant_s + SYNC_S))
     )
     assert estimated.upload.per_byte_s == DOWN.per_byte_s
     own.tvm_links = {"upload": Link(1e-4, 2e-9), "download": Link(2e-4, 3e-9)}
