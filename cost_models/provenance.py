@@ -37,15 +37,13 @@ class Provenance:
     def of_samples(samples: Samples) -> Provenance:
         """Return what a dataset's header and references say."""
         header = samples.header
-        return Provenance(
-            *(str(header.get(n) or "") for n in ("started", "schedules", "tvm")),
-            {d: float(f"{s:.4g}") for d, s in samples.references.items()},
-        )
+        started, schedules, tvm = (str(header.get(n) or "") for n in ("started", "schedules", "tvm"))
+        return Provenance(started, schedules, tvm, {d: float(f"{s:.4g}") for d, s in samples.references.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values of what is known; empty if nothing is."""
-        d = {"measured_at": self.measured_at, "schedules": self.schedules, "tvm": self.tvm}
-        d |= {"reference_s": dict(self.reference_s)} if self.reference_s else {}
+        d: dict[str, Any] = {"measured_at": self.measured_at, "schedules": self.schedules, "tvm": self.tvm}
+        d["reference_s"] = dict(self.reference_s)
         return {n: v for n, v in d.items() if v}
 
     @staticmethod
