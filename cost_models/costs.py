@@ -16,9 +16,12 @@ from tvm_coexec.core.devices import RUNTIMES
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
+from .features.special_functions import special_flops
+
 if TYPE_CHECKING:
     from .features.workload import Number
     from .power import Power
+    from .provenance import Provenance
 
 Device = str  # "cpu" or "gpu"
 Ranges: TypeAlias = "Sequence[Range] | np.ndarray"  # ranges of rows; an array has the shape (n, 2)
@@ -73,6 +76,8 @@ class Costs(ABC):
         wait for all of the GPU's work and block the host meanwhile. See `on_runtime`.
     tvm_links : mapping of str to Link
         ``upload`` and ``download`` as measured with TVM's own OpenCL runtime; empty if they were not.
+    provenance : Provenance or None
+        When and with which schedules the kernels were measured.
     """
 
     description: str = "a cost model of the user's own"
@@ -87,6 +92,7 @@ class Costs(ABC):
     error: Mapping[str, float] = MappingProxyType({})
     runtime: str = "own"
     tvm_links: Mapping[str, Link] = MappingProxyType({})
+    provenance: Provenance | None = None
 
     def on_runtime(self, runtime: str) -> Costs:
         """Return the costs for a module that runs on one of the OpenCL runtimes.
@@ -166,6 +172,10 @@ class Costs(ABC):
         """Whether measuring the kernel on the device has failed."""
         return False
 
+    def samples_of(self, device: Device, kernel: Kernel) -> tuple[str, int] | None:
+        """Return the kernel's class and the number of samples that its prediction rests on; `None` if not counted."""
+        return None
+
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """Return the measured seconds of the whole graph on one device; `None` if it was not measured."""
         return None
@@ -209,8 +219,9 @@ class AnalyticCosts(Costs):
     def whole_s(self, device: Device, kernel: Kernel) -> float:
         """See `Costs.whole_s`."""
         roof = self.devices[device]
-        nbytes = kernel.in_bytes + kernel.out_bytes + kernel.weight_bytes
-        return roof.launch_s + max(kernel.flops / roof.flops_per_s, nbytes / roof.bytes_per_s)
+        nbytes = kernel.read_bytes + kernel.out_bytes + kernel.weight_read_bytes
+        flops = kernel.flops + special_flops(kernel.functions, device)
+        return roof.launch_s + max(flops / roof.flops_per_s, nbytes / roof.bytes_per_s)
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """See `Costs.shares_s`; time is linear in the output rows."""

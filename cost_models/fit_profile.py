@@ -23,6 +23,7 @@ from .models.regression import fit_non_negative, round_digits
 from .plan_records import fit_plan_factor
 from .profile import CROSSING, LINKS, Profile
 from .profile_costs import NetworkCorrection
+from .provenance import Provenance
 
 
 def fit_profile(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 4096) -> Profile:
@@ -61,7 +62,8 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
         models[device] = make().fit(workloads, seconds).for_device(device)
         errors[device] = _cross_validate(make, samples.of(device), workloads, seconds)
     text = description or _describe(samples)
-    profile = Profile(models, error=errors, description=text, targets=targets, names=names)
+    origin = Provenance.of_samples(samples)
+    profile = Profile(models, error=errors, description=text, targets=targets, names=names, provenance=origin)
     return _fit_system(profile, samples)
 
 
@@ -123,7 +125,11 @@ def _adapt(profile: Profile, samples: Samples, adapt: Callable[..., AnalyticMode
         moved = adapt(model, *_training_data(samples, device)) if samples.of(device) else model
         models[device] = moved.for_device(device)
     targets, names = devices_of(samples)
-    moved_profile = replace(profile, devices=models, description=description, targets=targets, names=names)
+    # A file of verified plans alone renews no kernel: the profile's samples stay those that they were.
+    origin = Provenance.of_samples(samples) if samples.usable else profile.provenance
+    moved_profile = replace(
+        profile, devices=models, description=description, targets=targets, names=names, provenance=origin
+    )
     return _fit_system(moved_profile, samples)
 
 

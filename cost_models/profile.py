@@ -19,6 +19,7 @@ from .models.base import VERSION, LatencyModel
 from .models.registry import model_from_json
 from .power import Power
 from .profile_costs import NetworkCorrection, ProfileCosts
+from .provenance import Provenance
 
 CROSSING = ("upload", "download")
 LINKS = (*CROSSING, "host_copy")
@@ -52,6 +53,8 @@ class Profile(ProfileCosts):
         TVM target and name by device. A name is the model and, for a CPU, the number of threads.
     runtime, tvm_links
         See `Costs`.
+    provenance : Provenance
+        When and with which schedules the samples were measured; empty in profiles of earlier releases.
     """
 
     devices: Mapping[str, LatencyModel]
@@ -70,10 +73,12 @@ class Profile(ProfileCosts):
     names: Mapping[str, str] = field(default_factory=dict)
     runtime: str = "own"
     tvm_links: Mapping[str, Link] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def to_json(self) -> str:
         """Return the profile as JSON, one line per part."""
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
+        d |= {"origin": origin} if (origin := self.provenance.to_json()) else {}
         d |= {"targets": self.targets, "names": self.names, "error": self.error, "contention": self.contention}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in LINKS}
         d |= {"runtime": self.runtime} if self.runtime != "own" else {}
@@ -118,6 +123,7 @@ class Profile(ProfileCosts):
                 names={str(n): str(v) for n, v in d["names"].items()},
                 runtime=parse_runtime(d.get("runtime", "own")),
                 tvm_links={n: Link(*map(float, d["tvm_links"][n])) for n in CROSSING if "tvm_links" in d},
+                provenance=Provenance.from_json(d.get("origin", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CoExecError(f"profile {os.fspath(path)} is damaged ({damage(err)}); fit it again") from None

@@ -99,6 +99,14 @@ class ProfileCosts(Costs):
         correction = self.networks.get(device)
         return seconds if correction is None else correction.b_s + correction.c * seconds
 
+    def samples_of(self, device: Device, kernel: Kernel) -> tuple[str, int] | None:
+        """See `Costs.samples_of`."""
+        if kernel.is_free:
+            return None
+        workload = describe(kernel, device)
+        samples = self.devices[device].samples_of(workload)
+        return None if samples is None else (workload.key, samples)
+
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`."""
         return self.contention.get(device, 1.0)

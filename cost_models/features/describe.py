@@ -12,7 +12,10 @@ import numpy as np
 from tvm_coexec.core.access import InputAccess, Range
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, Tensor, dtype_bytes
 from tvm_coexec.core.op_kinds import OpKind
+from tvm_coexec.core.partial_reads import CONSTANT, PartialRead
 
+from .algorithms import access_pattern, dtype_variant, rank_variant, reduction_algorithm
+from .special_functions import special_flops
 from .workload import Workload
 
 
@@ -27,10 +30,12 @@ def describe(kernel: Kernel, device: str) -> Workload:
     """
     op = kernel.op.split(".")[-1]
     common: dict[str, Any] = dict(
-        in_bytes=kernel.in_bytes,
+        in_bytes=kernel.read_bytes,
         out_bytes=kernel.out_bytes,
-        weight_bytes=kernel.weight_bytes,
+        weight_bytes=kernel.weight_read_bytes,
         flops=kernel.flops,
+        special=special_flops(kernel.functions, device),
+        special_on_cores=special_flops(kernel.functions, "cores") if device == "gpu" else 0.0,
         fused=kernel.name.count("+"),
     )
     if any(-1 in t.shape for t in kernel.outputs):
@@ -45,18 +50,11 @@ def describe(kernel: Kernel, device: str) -> Workload:
     elements = sum(prod(t.shape) for t in kernel.outputs)
     if kind in (OpKind.REDUCE, OpKind.SOFTMAX, OpKind.LRN):
         read = sum(prod(t.shape) for t in kernel.in_tensors)
-        algorithm = "direct" if kind == OpKind.REDUCE else kind.value
-        return Workload("reduce", algorithm, oc=1, ow=elements, kw=max(1.0, read / max(1, elements)), **common)
+        width = max(1.0, read / max(1, elements))
+        return Workload("reduce", reduction_algorithm(kernel), oc=1, ow=elements, kw=width, **common)
     if kind == OpKind.OTHER:
         return Workload("other", ow=elements, **common)
-    return Workload("injective", _access_pattern(kernel), ow=elements, **common)
-
-
-def _access_pattern(kernel: Kernel) -> str:
-    """Return how an injective kernel reads: as it writes, one tensor after another, or at computed indices."""
-    if {OpKind.VIEW, OpKind.MOVE} & set(kernel.kinds) and not kernel.is_free:
-        return "moves"
-    return "concat" if OpKind.CONCAT in kernel.kinds else "direct"
+    return Workload("injective", access_pattern(kernel), ow=elements, **common)
 
 
 def describe_shares(
@@ -86,7 +84,9 @@ def describe_shares(
         in_bytes=_count_bytes_read(kernel, axis, lo, hi, fraction),
         out_bytes=whole.out_bytes * fraction,
         flops=whole.flops * fraction,
-        weight_bytes=whole.weight_bytes * (fraction if axis.weights else np.ones_like(fraction)),
+        special=whole.special * fraction,
+        special_on_cores=whole.special_on_cores * fraction,
+        weight_bytes=_count_weight_bytes(kernel, axis, fraction),
     )
     return replace(whole, **changed, **_share_extents(kernel, whole, axis, lo, hi, fraction))
 
@@ -103,6 +103,8 @@ def _describe_partial_sums(
         out_bytes=np.full_like(fraction, whole.out_bytes),
         weight_bytes=constants * fraction,
         fused=0,
+        special=0.0,
+        special_on_cores=0.0,
     )
     return replace(made, flops=2.0 * made.macs)
 
@@ -147,14 +149,39 @@ def _count_bytes_read(
     kernel: Kernel, axis: SplitAxis, lo: np.ndarray, hi: np.ndarray, fraction: np.ndarray
 ) -> np.ndarray:
     if len(kernel.in_tensors) != len(axis.needs):  # fields of a tuple have no accesses of their own
-        return kernel.in_bytes * fraction
+        return kernel.read_bytes * fraction
+    partial = {r.tensor: r for r in kernel.partial_reads}
     total = np.zeros_like(fraction)
-    for tensor, need in zip(kernel.in_tensors, axis.needs, strict=True):
-        if need is None:
+    for position, (tensor, need) in enumerate(zip(kernel.in_tensors, axis.needs, strict=True)):
+        read = partial.get(position)
+        if read is not None:
+            total = total + _count_partial_bytes(read, _accessed_fraction(need, axis, lo, hi, fraction))
+        elif need is None:
             total = total + tensor.nbytes
         else:
             total = total + tensor.nbytes * _count_rows_read(need, lo, hi) / max(1, tensor.shape[need.dim])
     return total
+
+
+def _accessed_fraction(
+    need: InputAccess | None, axis: SplitAxis, lo: np.ndarray, hi: np.ndarray, fraction: np.ndarray
+) -> np.ndarray:
+    """Return which fraction of the whole kernel's accesses to a tensor the shares make, halo rows included."""
+    if need is None or len(need.paths) > 1:  # several parts of it, with rows between them that nothing reads
+        return fraction
+    whole = _count_rows_read(need, np.array([0]), np.array([axis.extent]))
+    return _count_rows_read(need, lo, hi) / np.maximum(1, whole)
+
+
+def _count_partial_bytes(read: PartialRead, fraction: np.ndarray) -> np.ndarray:
+    return np.minimum(read.nbytes, read.accessed_bytes * fraction)
+
+
+def _count_weight_bytes(kernel: Kernel, axis: SplitAxis, fraction: np.ndarray) -> np.ndarray:
+    tables = [r for r in kernel.partial_reads if r.tensor == CONSTANT]
+    rest = kernel.weight_bytes - sum(r.nbytes for r in tables)
+    total = rest * (fraction if axis.weights else np.ones_like(fraction))
+    return sum((_count_partial_bytes(r, fraction) for r in tables), start=total)
 
 
 def _layout(kernel: Kernel) -> str:
@@ -194,7 +221,8 @@ def _describe_convolution(kernel: Kernel, op: str, device: str, common: dict) ->
         kind = "depthwise_conv" if groups == ic and groups > 1 else "group_conv" if groups > 1 else "conv"
     # On x86 and ARM `AlterOpLayout` chooses blocked layouts if it may; GPU templates have none.
     blocked = device == "cpu" and layout.startswith("NC") and op in ("conv2d", "conv3d") and kind != "group_conv"
-    algorithm = ("nchwc" if blocked else "direct") + (kernel_class(kh, kw, sh) if kind == "conv" else "")
+    window = kernel_class(kh, kw, sh) if kind == "conv" else ""
+    algorithm = ("nchwc" if blocked else "direct") + window + rank_variant(layout) + dtype_variant(kernel)
     return Workload(
         kind, algorithm, batch, groups, ic, oc, ih, iw, oh, ow, kh, kw, sh, sw, **common
     )  # fmt: skip
@@ -219,7 +247,8 @@ def _describe_product(kernel: Kernel, common: dict) -> Workload:
     macs = max(1, batch * rows * columns)
     is_batched = kernel.kind == OpKind.BATCH_MATMUL
     reduce = max(1, round(kernel.flops / 2 / macs)) if is_batched else _reduction_extent(kernel, macs)
-    return Workload(kernel.kind.value, "gemm", batch=batch, ic=reduce, oc=columns, ow=rows, **common)
+    algorithm = "gemm" + dtype_variant(kernel)
+    return Workload(kernel.kind.value, algorithm, batch=batch, ic=reduce, oc=columns, ow=rows, **common)
 
 
 def _reduction_extent(kernel: Kernel, macs: int) -> int:
@@ -234,11 +263,14 @@ def _describe_pooling(kernel: Kernel, common: dict) -> Workload:
     batch, channels, oh, ow = _split_dims(kernel.outputs[0], layout)
     same_rank = kernel.in_tensors and len(kernel.in_tensors[0].shape) == len(layout)
     ih, iw = _split_dims(kernel.in_tensors[0], layout)[2:] if same_rank else (oh, ow)
+    algorithm = "direct"
     if kernel.attrs.get("pool_size"):
         (kh, kw), (sh, sw) = _window(kernel.attrs["pool_size"]), _window(kernel.attrs.get("strides"))
     else:  # global and adaptive pooling: each output reads its part of the map
+        algorithm += ".global"
         kh, kw = max(1, ih // max(1, oh)), max(1, iw // max(1, ow))
         sh, sw = kh, kw
+    name = algorithm + rank_variant(layout)
     return Workload(
-        "pool", "direct", batch, channels, channels, channels, ih, iw, oh, ow, kh, kw, sh, sw, **common
+        "pool", name, batch, channels, channels, channels, ih, iw, oh, ow, kh, kw, sh, sw, **common
     )  # fmt: skip

@@ -84,6 +84,7 @@ def minimum(value: Number, limit: int) -> Number:
     return np.minimum(value, limit) if isinstance(value, np.ndarray) else min(value, limit)
 
 
+# `special`: FLOP equivalents of exponentials, divisions and the like (see `special_functions`).
 COMMON: dict[str, Term] = {
     "one": lambda p: 1.0,
     "in": lambda p: p.w.in_bytes,
@@ -91,6 +92,12 @@ COMMON: dict[str, Term] = {
     "weights": lambda p: p.w.weight_bytes,
     "flops": lambda p: p.w.flops,
     "epilogue": lambda p: p.w.fused * p.w.out_bytes,
+    "special": lambda p: p.w.special,
+}
+# Of the roofline over all classes only; in a class it would be the sum of two other terms.
+ROOFLINE: dict[str, Term] = {
+    "flops.special": lambda p: p.w.flops + p.w.special,
+    "flops.special.cores": lambda p: p.w.flops + p.w.special_on_cores,
 }
 
 
@@ -268,6 +275,8 @@ _WORK_GROUPS: dict[str, Term] = {
     "groups.channels": lambda p: p.cycles()[1],
 }
 
+_ON_CORES: dict[str, Term] = {"special.cores": lambda p: p.w.special_on_cores}
+
 _BY_KIND = {
     "conv": _CONVOLUTION,
     "depthwise_conv": _CONVOLUTION,
@@ -293,6 +302,8 @@ def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, 
         Whether kernels have this package's OpenCL schedules on CPU cores (see `tile_costs`).
     """
     terms = COMMON | _BY_KIND[kind]
+    if work_groups:
+        terms = terms | _ON_CORES
     if work_groups and kind in ("conv", "group_conv"):
         terms = terms | _WORK_GROUPS
     if kind in ("conv", "group_conv") and ("3x3" in algorithm or "winograd" in algorithm):
@@ -302,4 +313,4 @@ def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, 
 
 def all_terms(kind: str) -> dict[str, Term]:
     """Return the terms of all algorithms of a kind."""
-    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS
+    return COMMON | _BY_KIND[kind] | _WINOGRAD | _BLOCKED | _WORK_GROUPS | _ON_CORES | ROOFLINE

@@ -21,9 +21,13 @@ KINDS = (
     *("conv", "depthwise_conv", "group_conv", "transposed_conv"),
     *("dense", "batch_matmul", "pool", "reduce", "injective", "other"),
 )
+# Parts of an algorithm's name for kernels whose base algorithm has coefficients that resemble theirs: rank, integers or
+# half precision, reductions over other than the last axes, scans, indices of extremes, logarithms, whole maps, lookups
+# and slices, interpolation.
+VARIANTS = frozenset(("1d", "3d", "int", "half", "outer", "scan", "arg", "log", "global", "part", "resize"))
 NUMBERS = (
     *("batch", "groups", "ic", "oc", "ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw"),
-    *("in_bytes", "out_bytes", "weight_bytes", "flops", "fused"),
+    *("in_bytes", "out_bytes", "weight_bytes", "flops", "fused", "special", "special_on_cores"),
 )
 
 
@@ -36,7 +40,8 @@ class Workload:
     kind : str
         Class of the kernel, one of `KINDS`.
     algorithm : str
-        Implementation that TVM chooses on the device: ``direct``, ``nchwc``, ``winograd``, ``gemm``...
+        Implementation that TVM chooses on the device: ``direct``, ``nchwc``, ``winograd``, ``gemm``... with `VARIANTS`
+        after dots.
     batch, groups : int
     ic, oc : int
         Input and output channels of all groups. For matrix products: the reduced extent, and the columns.
@@ -45,10 +50,15 @@ class Workload:
     kh, kw, sh, sw : int
         Kernel (or pooling window) and stride.
     in_bytes, out_bytes, weight_bytes : int
+        Bytes that are read and written: of a table that is looked up those of the rows.
     flops : float
         Of all fused operators; a multiply-add counts as two.
     fused : int
         Number of operators fused to the anchor.
+    special : float
+        FLOP equivalents of special functions on the device (see `special_functions`), in addition to `flops`.
+    special_on_cores : float
+        The same, for a GPU that is made of CPU cores; 0 for the CPU.
     """
 
     kind: str
@@ -70,11 +80,18 @@ class Workload:
     weight_bytes: Number = 0
     flops: Number = 0.0
     fused: Number = 0
+    special: Number = 0.0
+    special_on_cores: Number = 0.0
 
     @property
     def key(self) -> str:
         """Class and algorithm, for which models have coefficients."""
         return f"{self.kind}/{self.algorithm}"
+
+    @property
+    def base_key(self) -> str:
+        """Class without variants (see `VARIANTS`): what stands for a class that was not measured."""
+        return f"{self.kind}/{'.'.join(a for a in self.algorithm.split('.') if a not in VARIANTS)}"
 
     @property
     def macs(self) -> Number:

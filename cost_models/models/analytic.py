@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import Self
 
-from ..features.terms import COMMON, Parts, Term, all_terms, terms_of
+from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
 from ..features.workload import KINDS, Number, Workload, Workloads
 from .base import LatencyModel, check_samples, unknown_class_error
 from .correction import Correction, fit_corrections
@@ -104,22 +104,28 @@ class AnalyticModel(LatencyModel):
         """See `LatencyModel.fit`."""
         groups, y = check_samples(kernels, seconds)
         self.classes_: dict[str, ClassModel] = {}
-        self.roofline_ = _fit_roofline(groups, y)
+        self.roofline_ = _fit_roofline(groups, y, self._work_term)
         self._warned: set[str] = set()
-        by_kind: dict[str, list[tuple[Workload, np.ndarray]]] = {}
+        by_kind: dict[str, list[Member]] = {}
         for w, where in groups:
             by_kind.setdefault(w.kind, []).append((w, y[where]))
         entries = []
         for kind, members in by_kind.items():
-            for w, times in members:
-                if len(times) >= MIN_SAMPLES:
-                    self.classes_[w.key] = _fit_terms([(w, times)], self.work_groups)
-                    entries.append(_Entry(w, times, self.classes_[w.key]))
-            if any(len(times) < MIN_SAMPLES for _, times in members):
+            classes = _join_small_variants(members)
+            for key, parts in classes.items():
+                if _count(parts) >= MIN_SAMPLES:
+                    self.classes_[key] = _fit_terms(parts, self.work_groups)
+                    entries.append(_Entry(*parts[0], self.classes_[key]))
+            if any(_count(parts) < MIN_SAMPLES for parts in classes.values()):
                 self.classes_[kind] = _fit_terms(members, self.work_groups)
         if self.corrections:
             self._add_corrections(entries)
         return self
+
+    @property
+    def _work_term(self) -> str:
+        """Name of the roofline's term of all work."""
+        return "flops.special.cores" if self.work_groups else "flops.special"
 
     def _add_corrections(self, entries: list[_Entry]) -> None:
         """Add the corrections with the highest gain per byte, within the size."""
@@ -158,8 +164,22 @@ class AnalyticModel(LatencyModel):
 
     def class_of(self, w: Workload) -> ClassModel:
         """Return the model of a workload's class; raises the errors of `predict`."""
-        found = self.classes_.get(w.key) or self.classes_.get(w.kind)
-        return found or self._find_substitute(w)
+        return self._find_measured(w) or self._find_substitute(w)
+
+    def samples_of(self, w: Workload) -> int | None:
+        """See `LatencyModel.samples_of`."""
+        found = self._find_measured(w)
+        return 0 if found is None else found.samples
+
+    def _find_measured(self, w: Workload) -> ClassModel | None:
+        """Return the class itself, else the one that it is a variant of, else all small classes of its kind.
+
+        Profiles of earlier releases have no variants: what they know of the base class includes them.
+        """
+        found = self.classes_.get(w.key)
+        if found is None and w.base_key != w.key:
+            found = self.classes_.get(w.base_key)
+        return found or self.classes_.get(w.kind)
 
     def _find_substitute(self, w: Workload) -> ClassModel:
         siblings = [m for key, m in self.classes_.items() if key.split("/")[0] == w.kind]
@@ -184,13 +204,33 @@ class AnalyticModel(LatencyModel):
     def from_state(cls, state: dict[str, Any]) -> Self:
         """See `LatencyModel.from_state`."""
         model = cls(**state["options"])
-        model.roofline_ = _class_from_json(state["roofline"], "other")
+        # Rooflines of earlier releases do not count special functions; a FLOP of theirs takes the same time.
+        work = {"flops": model._work_term}
+        roofline = state["roofline"]
+        terms = {work.get(n, n): c for n, c in roofline["terms"].items()}
+        model.roofline_ = _class_from_json({**roofline, "terms": terms}, "other")
         model.classes_ = {key: _class_from_json(c, key.split("/")[0]) for key, c in state["classes"].items()}
         model._warned = set()
         return model
 
 
-def _fit_terms(members: list[tuple[Workload, np.ndarray]], work_groups: bool) -> ClassModel:
+Member = tuple[Workload, np.ndarray]  # a class's kernels, stacked, and their seconds
+
+
+def _count(members: list[Member]) -> int:
+    return sum(len(seconds) for _, seconds in members)
+
+
+def _join_small_variants(members: list[Member]) -> dict[str, list[Member]]:
+    """Return the samples to fit each class of a kind to, its own first: small variants are fitted with their base."""
+    found = {w.key: [(w, seconds)] for w, seconds in members}
+    for w, seconds in members:
+        if len(seconds) < MIN_SAMPLES and w.base_key != w.key and w.base_key in found:
+            found[w.base_key] += found.pop(w.key)
+    return found
+
+
+def _fit_terms(members: list[Member], work_groups: bool) -> ClassModel:
     """Fit one sum of terms to classes of one kind, with the terms that all of them have."""
     tables = [terms_of(w.kind, w.algorithm, work_groups) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
@@ -211,15 +251,16 @@ def _table(w: Workload, terms: dict[str, Term]) -> np.ndarray:
     return np.stack([np.broadcast_to(np.asarray(term(parts), float), (w.size,)) for term in terms.values()], 1)
 
 
-_GENERAL = ("one", "in", "out", "weights", "flops")
+_GENERAL = ("one", "in", "out", "weights")
 
 
-def _fit_roofline(groups: list[tuple[Workload, np.ndarray]], y: np.ndarray) -> ClassModel:
-    """Fit launch, bytes and FLOPs to all classes, as the fallback for unknown ones."""
-    terms = {n: COMMON[n] for n in _GENERAL}
+def _fit_roofline(groups: list[tuple[Workload, np.ndarray]], y: np.ndarray, work: str) -> ClassModel:
+    """Fit launch, bytes and FLOPs (special functions in FLOP equivalents) to all classes, for unknown ones."""
+    names = (*_GENERAL, work)
+    terms = {n: (COMMON | ROOFLINE)[n] for n in names}
     x = np.concatenate([_table(w, terms) for w, _ in groups])
     found = round_digits(fit_non_negative(x, np.concatenate([y[where] for _, where in groups])))
-    return ClassModel("other", {n: c for n, c in zip(_GENERAL, found, strict=True) if c > 0}, None, len(y))
+    return ClassModel("other", {n: c for n, c in zip(names, found, strict=True) if c > 0}, None, len(y))
 
 
 def _class_json(model: ClassModel) -> dict[str, Any]:

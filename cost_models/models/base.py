@@ -55,6 +55,13 @@ class LatencyModel(ABC):
         """Set the device's name for warnings; return the model itself."""
         return self
 
+    def samples_of(self, w: Workload) -> int | None:
+        """Return the number of samples that the predictions of a workload's class rest on.
+
+        0 if the class was not measured and others stand for it; `None` if the model does not count them.
+        """
+        return None
+
     def silence_warnings(self) -> Self:
         """Switch off warnings about unknown classes; return the model itself."""
         return self

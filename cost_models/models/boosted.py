@@ -128,6 +128,10 @@ class BoostedModel(LatencyModel):
         rest = np.stack([np.full(n, float(key)), np.log(base), np.log((w.macs + 1) / base)], 1)
         return np.hstack([log_extents(w), tile_remainders(w), plain, blocks, rest]).astype(np.float32)
 
+    def samples_of(self, w: Workload) -> int | None:
+        """See `LatencyModel.samples_of`."""
+        return self.base_.samples_of(w)
+
     def for_device(self, device: str) -> Self:
         """See `LatencyModel.for_device`."""
         self.base_.for_device(device)

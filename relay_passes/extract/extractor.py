@@ -19,6 +19,7 @@ from ..prepare import DEVICE_OPS
 from ..prepare.empty import is_empty
 from ..rules import SplitMemo, attr_names, cpu_only, flat_args, kind_of, rule_for
 from .kernel_axes import DimNames, anchor_of, kernel_axes, tuple_of
+from .kernel_reads import count_functions, find_partial_reads
 
 
 @dataclass
@@ -193,6 +194,8 @@ def _kernel(
     if any(-1 in t.shape for t in base["in_tensors"] + base["outputs"]):
         return Kernel(**base, reason="its shape is dynamic")
     base["flops"] = float(sum(rule_for(c).flops(c) for c in calls))
+    base["functions"] = count_functions(calls)
+    base["partial_reads"] = find_partial_reads(calls, args)
     if base["cpu_only"]:
         return Kernel(**base, reason=base["cpu_only"])
     if len(base["outputs"]) > 1 or isinstance(root.checked_type, tvm.ir.TupleType):

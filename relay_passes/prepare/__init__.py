@@ -1,7 +1,8 @@
 """Prepare: normalise the model for both devices, before planning.
 
 Parameters become constants, and rewrites that do not depend on a device are done once on the whole model: batch norm is
-folded into scales, quantised (qnn) operators are lowered, constants are folded. TVM would do this itself in a
+folded into scales, quantised (qnn) operators are lowered, constants are folded, and squares and roots that are written
+as powers become products and roots. TVM would do this itself in a
 single-target build; after the split it would see only shares, and constants that live on a GPU, which it can't fold.
 Tensors without elements are dropped as well. Data layouts are not changed, because each device has its own.
 `SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types again for every pattern
@@ -22,6 +23,7 @@ from .conv_attrs import CompleteConvAttrs, is_incomplete
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
 from .merge_reshapes import MergeReshapes
+from .powers import RewritePowers
 from .prelu import UnflattenPRelu
 from .split_to_slices import SplitFieldsToSlices
 from .type_only import TYPE_ONLY_OPS, ConcretizeTypes
@@ -63,6 +65,8 @@ class Prepare(ModulePass):
         if "nn.bias_add" in ops:
             passes.append(relay.transform.CanonicalizeOps())
         passes.append(FoldConstants())
+        if "power" in ops:
+            passes.append(RewritePowers())
         if {"nn.prelu", "broadcast_to_like"} <= ops:
             passes.append(UnflattenPRelu())
         if ops & TYPE_ONLY_OPS:

@@ -2,7 +2,8 @@
 
 A rule states which range of each argument a range of the output reads (`splits`), and rewrites the operator for such a
 range (`rebuild`). Chains, halo rows, plans and the split pass follow from these two. A rule also states what cost
-models need (`kind`, `flops`) and whether the operator must stay on the CPU (`cpu_only`). So a new operator is one rule.
+models need (`kind`, `flops`, `functions`, `reads`) and whether the operator must stay on the CPU (`cpu_only`). So a new
+operator is one rule.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import tvm
 from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, Range
-from tvm_coexec.core.kernel_graph import REDUCED
+from tvm_coexec.core.kernel_graph import REDUCED, dtype_bytes
 from tvm_coexec.core.op_kinds import OpKind
+from tvm_coexec.core.partial_reads import CACHE_LINE_BYTES
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,20 @@ class Rule:
         The default is one per element of the output, and none for operators that only move data.
         """
         return 0.0 if self.kind.only_moves else count_elements(call)
+
+    def functions(self, call: relay.Call) -> dict[str, float]:
+        """Count evaluations of special functions, by name (see `core.special_functions`).
+
+        The default is none. They are not in `flops`, where such an operator has one for each element.
+        """
+        return {}
+
+    def reads(self, call: relay.Call) -> tuple[float | None, ...]:
+        """Count the elements of each (flattened) argument that the whole operator accesses; `None` if it reads all.
+
+        An element that is accessed twice counts twice. Memory is read in cache lines: see `count_accesses`.
+        """
+        return (None,) * len(flat_args(call))
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Return how the operator splits along each output dimension; raise `NotSplittable` if it can't be split.
@@ -198,6 +214,24 @@ def shape_of(expr: relay.Expr) -> list[int]:
 def count_elements(expr: relay.Expr) -> float:
     """Count the elements of a tensor; 0 for a tuple."""
     return float(prod(shape_of(expr))) if isinstance(expr.checked_type, relay.TensorType) else 0.0
+
+
+def count_accesses(times: float, data: relay.Expr, run: int, step: int | None = None) -> float:
+    """Count the elements of the cache lines that `times` accesses to runs of elements touch.
+
+    Parameters
+    ----------
+    times : float
+    data : relay.Expr
+        The tensor that is accessed.
+    run : int
+        Consecutive elements of each access.
+    step : int, optional
+        Elements from the beginning of one run to that of the next; unknown for lookups.
+    """
+    line = CACHE_LINE_BYTES // dtype_bytes(str(data.checked_type.dtype))
+    touched = max(run, line)
+    return times * (touched if step is None else min(touched, step))
 
 
 def int_list(values: object) -> list[int]:

@@ -8,6 +8,7 @@ from tvm import relay
 
 from tvm_coexec.core.access import AccessMap, Range, identity
 from tvm_coexec.core.op_kinds import OpKind
+from tvm_coexec.core.special_functions import INTEGER, SPECIAL_FUNCTIONS
 
 from .base import (
     ArgAccess,
@@ -37,9 +38,23 @@ BROADCAST = [
 ]  # fmt: skip
 
 
+def count_function(call: relay.Call, name: str, times: float | None = None) -> dict[str, float]:
+    """Return `Rule.functions` of one function, by default evaluated once for each element of the output.
+
+    Division and remainder of integers have names of their own, since they are other instructions.
+    """
+    if name in INTEGER and "int" in str(call.checked_type.dtype):
+        name = INTEGER[name]
+    return {name: count_elements(call) if times is None else times} if name in SPECIAL_FUNCTIONS else {}
+
+
 @rule(*UNARY, *BROADCAST, "broadcast_to_like")
 class Elementwise(Rule):
     """Elementwise with broadcasting: shapes align on the right, and dimensions of size 1 are read whole."""
+
+    def functions(self, call: relay.Call) -> dict[str, float]:
+        """Count one evaluation for each element, of operators that are special functions."""
+        return count_function(call, call.op.name)
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Split along every dimension that some argument has."""
@@ -92,6 +107,10 @@ class VectorOnAxis(Rule):
 class FixedPointMultiplyPerAxis(Rule):
     """Requantisation with one scale per channel: multipliers and shifts are vectors along one axis."""
 
+    def functions(self, call: relay.Call) -> dict[str, float]:
+        """Count a product of 64-bit integers, with rounding, for each element."""
+        return count_function(call, call.op.name)
+
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Split along every dimension."""
         out, axes = shape_of(call), int_list(call.attrs.axes)
@@ -124,6 +143,13 @@ class Softmax(AllButAxis):
 
     kind = OpKind.SOFTMAX
 
+    def functions(self, call: relay.Call) -> dict[str, float]:
+        """Count an exponential for each element; and a division for each, or a logarithm for each sum."""
+        elements = count_elements(call)
+        if call.op.name == "nn.log_softmax":
+            return {"exp": elements, "log": elements / max(1, shape_of(call)[int(call.attrs.axis)])}
+        return {"fast_exp" if "fast" in call.op.name else "exp": elements, "divide": elements}
+
 
 @rule("cumsum", "cumprod")
 class Scan(AllButAxis):
@@ -137,6 +163,10 @@ class LocalResponseNorm(Rule):
     """Local response normalisation. Along its axis a share reads a halo of half a window, and crops its ends."""
 
     kind = OpKind.LRN
+
+    def functions(self, call: relay.Call) -> dict[str, float]:
+        """Count a power and a division for each element."""
+        return {name: count_elements(call) for name in ("power", "divide")}
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Split along every dimension."""

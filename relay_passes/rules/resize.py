@@ -38,11 +38,16 @@ class Resize(Rule):
     share and the whole, decides.
     """
 
-    kind = OpKind.MOVE
+    kind = OpKind.RESIZE
 
     def flops(self, call: relay.Call) -> float:
-        """Count one operation per output element, for the interpolation."""
-        return count_elements(call)
+        """Count a multiply-add for each input element that an output element is interpolated from; one if it is copied.
+
+        That is two along each spatial axis, four with the cubic method.
+        """
+        taps = {"nearest_neighbor": 1, "cubic": 4, "bicubic": 4}.get(str(call.attrs.method), 2)
+        axes = len(spatial_letters(plain_layout(str(call.attrs.layout))))
+        return count_elements(call) * (2.0 * taps**axes if taps > 1 else 1.0)
 
     def _mode(self, call: relay.Call) -> str:
         if call.op.name == "nn.upsampling":

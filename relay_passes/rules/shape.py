@@ -16,6 +16,8 @@ from .base import (
     NotSplittable,
     OpSplit,
     Rule,
+    count_accesses,
+    count_elements,
     flat_args,
     int_list,
     rule,
@@ -216,6 +218,20 @@ class StridedSlice(Rule):
             first = begin[i] + n if begin[i] < 0 else begin[i]
             found[axis % len(data)] = (max(0, min(first, n if stride > 0 else n - 1)), stride)
         return found
+
+    def reads(self, call: relay.Call) -> tuple[float | None, ...]:
+        """Count the elements in the cache lines of the slice, not all of the data."""
+        data, out = shape_of(call.args[0]), shape_of(call)
+        rest = (None,) * (len(call.args) - 1)
+        if rest:
+            return (count_elements(call), *rest)
+        bounds = self._bounds(call)
+        strided = [d for d in range(len(out)) if abs(bounds.get(d, (0, 1))[1]) > 1 and out[d] > 1]
+        inner = strided[-1] + 1 if strided else 0
+        run = prod(out[inner:])
+        step = abs(bounds[inner - 1][1]) * prod(data[inner:]) if strided else None
+        times = count_elements(call) / max(1, run)
+        return (min(count_elements(call.args[0]), count_accesses(times, call.args[0], run, step)),)
 
     def splits(self, call: relay.Call) -> dict[int, OpSplit]:
         """Split along every dimension with a positive stride."""

@@ -8,7 +8,7 @@ from .base import Rule, rule
 
 
 @rule(
-    *("gather_nd", "reverse", "split", "nn.batch_to_space_nd", "nn.space_to_batch_nd", "dyn.broadcast_to"),
+    *("reverse", "split", "nn.batch_to_space_nd", "nn.space_to_batch_nd", "dyn.broadcast_to"),
     *("dyn.expand_dims", "dyn.image.resize2d", "dyn.nn.pad", "dyn.nn.upsampling", "dyn.nn.upsampling3d"),
     *("dyn.squeeze", "dyn.strided_slice", "dyn.tile"),
 )

@@ -136,3 +136,22 @@ def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
         assert done.code == 2 and text in done.err and done.err.count("\n") == 1, (argv, done)
         assert done.err.startswith(f"coexec {argv[0]}: ")
     assert not (tmp_path / "p.json").exists()
+
+
+def test_eval_names_the_origin_and_the_coverage_of_a_profile(coexec, samples_file, profile_file, tmp_path):
+    path, other = tmp_path / "eval.json", tmp_path / "other.json"
+    done = coexec("eval", profile_file, samples_file, "--json", path)
+    assert "profile: schedules s; TVM 0\n" in done.out and "different schedules" not in done.err
+    assert "coverage: all of the predicted time rests on kernel classes that were measured well" in done.out
+    found = json.loads(path.read_text())
+    assert found["origin"] == {"schedules": "s", "tvm": "0"} and found["coverage"]["weak_fraction"] == 0
+    d = json.loads(Path(profile_file).read_text())
+    d["origin"]["schedules"] = "t"
+    d["devices"]["gpu"]["classes"]["pool/direct"]["samples"] = 3
+    other.write_text(json.dumps(d))
+    done = coexec("eval", other, samples_file)
+    assert "were measured with different schedules" in done.err
+    assert "with fewer than 8 samples (gpu pool/direct " in done.out
+    del d["origin"]
+    other.write_text(json.dumps(d))
+    assert "it does not say when it was measured" in coexec("eval", other, samples_file).out

@@ -13,8 +13,10 @@ from tests import models
 from tests.measuring.meters import quick
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import shipped as profiles
+from tvm_coexec.cost_models.provenance import Provenance
 from tvm_coexec.measuring import choose_costs as policy
 from tvm_coexec.measuring.choose_costs import choose_costs, load_generic
+from tvm_coexec.measuring.host_info import schedules_digest
 from tvm_coexec.relay_passes.prepare import Prepare
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
@@ -115,3 +117,17 @@ def test_a_profile_matches_by_targets_and_devices():
         found = profiles.find_matching(profile.targets, profile.names)
         assert (found is None) == (name == "generic") and (found is None or found[0] == name)
         assert profiles.find_matching(profile.targets, {**profile.names, "gpu": "another"}) is None
+
+
+def test_a_profile_of_other_schedules_warns(caplog, tmp_path):
+    prepared, both = Prepare()(models.conv_chain(2)), tvm_coexec.targets()
+    generic = load_generic()
+    for name, digest, warns in (("a", "old", True), ("b", schedules_digest(), False), ("c", "", False)):
+        path = tmp_path / f"{name}.json"
+        replace(generic, provenance=Provenance("2026-01-02T03:04:05", digest)).save(path)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "tvm_coexec"):
+            chosen = choose_costs(prepared, *both, str(path))
+        assert ("was measured with other schedules" in caplog.text) == warns
+        assert not warns or ("a.json" in caplog.text and "measured 2026-01-02" in caplog.text)
+        assert chosen.costs.provenance.schedules == digest

@@ -9,7 +9,7 @@ from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import CoExecError, Plan
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Power
-from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, makespan_s, margin_of, simulate
+from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, makespan_s, simulate
 from tvm_coexec.planner.segments import merge_segments
 
 
@@ -117,13 +117,6 @@ def test_energy_prefers_the_frugal_device_and_latency_the_fast_one():
 def test_energy_needs_watts():
     with pytest.raises(CoExecError, match="objective 'energy' needs watts"):
         make_plan(graphs.straight(2), graphs.costs(), objective="energy")
-
-
-def test_margin_follows_the_error_of_the_costs():
-    c = graphs.costs()
-    assert margin_of(c) == 0.10
-    c.error = {"cpu": 0.06, "gpu": 0.08}
-    assert margin_of(c) == pytest.approx(0.07)
 
 
 def test_what_plans_took_before_counts_for_shares():

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.cost_models.test_coverage import CONVS, fitted
 from tests.planner import graphs
 from tvm_coexec import Report
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.plan import Plan, Segment
-from tvm_coexec.cost_models import Power
+from tvm_coexec.cost_models import Power, Profile
+from tvm_coexec.cost_models.provenance import Provenance
 from tvm_coexec.planner import CachedCosts, make_plan, simulate
 
 
@@ -134,3 +136,22 @@ def test_model_left_alone():
     report = Report(KernelGraph((), (), (), "it loops"), None, "it loops")
     assert report.to_text() == "the model stays whole: it loops\n"
     assert report.segments() == [] and report.whole() == []
+
+
+def test_the_report_names_the_age_of_a_profile_and_what_it_knows_little_of():
+    known = fitted(*CONVS)
+    origin = Provenance("2026-11-20T08:30:00", "abcdef0123456789", "0.17", {"cpu": 1e-3})
+    costs = Profile({"cpu": known, "gpu": known}, error={"cpu": 0.02, "gpu": 0.02}, provenance=origin)
+    g = graphs.residual()
+    report = Report(g, make_plan(g, costs), costs=costs)
+    lines = report.to_text().splitlines()
+    assert f"profile: {origin.to_text()}" in lines
+    (line,) = [x for x in lines if x.startswith("coverage: ")]
+    assert report.coverage.weak_fraction > 0 and f"{report.coverage.weak_fraction:.1%}" in line
+    assert "injective/direct" in line
+    straight = graphs.straight(3)
+    covered = Report(straight, make_plan(straight, costs), costs=costs)
+    assert covered.coverage.weak_fraction == 0 and "measured well" in covered.to_text()
+    plain = Report(g, make_plan(g, graphs.costs()), costs=graphs.costs()).to_text()
+    assert "coverage" not in plain and "profile:" not in plain  # costs that count nothing
+    assert Report(g, make_plan(g, ratio=0.5)).coverage is None

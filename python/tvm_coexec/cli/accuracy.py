@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models.coverage import FEW_SAMPLES, Coverage
 from tvm_coexec.cost_models.dataset import DEVICES, Sample, Samples
 
 if TYPE_CHECKING:
     from tvm_coexec.cost_models.profile import Profile
 
 
-_FEW_SAMPLES = 8
 _LARGE_ERROR = 0.3
 
 
@@ -128,13 +128,28 @@ def whole_networks(profile: Profile, samples: Samples) -> list[dict[str, object]
     return sorted(rows, key=lambda r: (str(r["device"]), str(r["network"])))
 
 
+def coverage_of(profile: Profile, compared: Iterable[Compared]) -> Coverage:
+    """How much of the predicted time of measured kernels (whole ones and shares) rests on few samples."""
+    total, weak = 0.0, dict[str, float]()
+    for c in compared:
+        for s, seconds in zip(c.samples, c.predicted_s, strict=True):
+            found = profile.devices[c.device].samples_of(s.workload)
+            if found is None:
+                continue
+            total += float(seconds)
+            if found < FEW_SAMPLES:
+                name = f"{c.device} {s.workload.key}"
+                weak[name] = weak.get(name, 0.0) + float(seconds)
+    return Coverage.of(total, weak)
+
+
 def weak_classes(compared: Iterable[Compared]) -> list[str]:
     """Notes on kernel classes with few samples or large errors, one line each."""
     lines = []
     for c in compared:
         for key in sorted({s.workload.key for s in c.samples}):
             errors = np.abs(c.of_class(key))
-            if len(errors) < _FEW_SAMPLES:
+            if len(errors) < FEW_SAMPLES:
                 lines.append(
                     f"note: {c.device} {key} has only {len(errors)} samples; add some with coexec profile --designed"
                 )

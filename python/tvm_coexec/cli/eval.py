@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     samples = read_samples(args.samples)
     if other := find_other_device(profile, samples):
         logger.warning("%s and %s are of different devices (%s)", args.profile, args.samples, other)
+    if profile.provenance.differs_in_schedules(str(samples.header.get("schedules", ""))):
+        logger.warning("%s and %s were measured with different schedules", args.profile, args.samples)
     if not samples.usable:
         raise CoExecError(f"{args.samples} has no measured kernels; run `coexec profile` first")
     compared = accuracy.compare(profile, samples.samples)
@@ -54,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
     if networks:
         print()
         print_table(networks, "whole networks, predicted from the times of their kernels")
+    coverage = accuracy.coverage_of(profile, compared)
+    print(f"profile: {profile.provenance.to_text() or 'it does not say when it was measured'}")
+    if text := coverage.to_text():
+        print(text)
     failed = len(samples.samples) - len(samples.usable)
     if failed:
         print(f"{failed} of {len(samples.samples)} samples could not be measured and are left out")
@@ -64,7 +70,18 @@ def run(args: argparse.Namespace) -> int:
             for c in compared for s, p in zip(c.samples, c.predicted_s, strict=True)
         ]  # fmt: skip
         write_atomically(
-            args.json, json.dumps({"table": rows, "networks": networks, "kernels": kernels}, indent=1) + "\n"
+            args.json,
+            json.dumps(
+                {
+                    "table": rows,
+                    "networks": networks,
+                    "origin": profile.provenance.to_json(),
+                    "coverage": {"weak_fraction": coverage.weak_fraction, "weak_s": coverage.weak_s},
+                    "kernels": kernels,
+                },
+                indent=1,
+            )
+            + "\n",
         )
     if args.plots:
         from .plots import draw

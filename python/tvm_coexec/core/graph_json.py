@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 from .access import InputAccess, map_from_list
 from .errors import CoExecError
 from .kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
 from .op_kinds import OpKind
+from .partial_reads import CONSTANT, PartialRead
 
 KIND, VERSION = "kernel graph", 1
 
@@ -88,7 +90,8 @@ def _kernel_to_json(kernel: Kernel) -> dict[str, Any]:
         "outputs": [_tensor_to_json(t) for t in kernel.outputs],
         "weight_bytes": kernel.weight_bytes,
         "flops": kernel.flops,
-        **{k: v for k in ("reason", "cpu_only", "refused") if (v := getattr(kernel, k))},
+        **{k: v for k in ("reason", "cpu_only", "refused", "functions") if (v := getattr(kernel, k))},
+        **({"partial_reads": [astuple(r) for r in kernel.partial_reads]} if kernel.partial_reads else {}),
         **({"axes": [_axis_to_json(a) for a in kernel.axes]} if kernel.axes else {}),
     }
 
@@ -134,7 +137,16 @@ def _kernel(index: int, d: dict, inputs: int) -> Kernel:
         kinds,
         _text(d.get("cpu_only", "")),
         tuple((_text(a), _text(why)) for a, why in _list(d.get("refused", []))),
+        tuple((_text(f), _number(n)) for f, n in _list(d.get("functions", []))),
+        tuple(_partial_read(r, len(_list(d["in_tensors"]))) for r in _list(d.get("partial_reads", []))),
     )
+
+
+def _partial_read(data: list, tensors: int) -> PartialRead:
+    tensor, nbytes, accessed = _list(data)
+    if not CONSTANT <= _integer(tensor) < tensors:
+        raise ValueError(f"partial read of tensor {tensor}, which the kernel does not have")
+    return PartialRead(tensor, _natural(nbytes), _natural(accessed))
 
 
 def _axis(d: dict, output: Tensor, inputs: int) -> SplitAxis:
@@ -164,7 +176,7 @@ def _need(d: dict) -> InputAccess:
 
 _KERNEL_KEYS = (
     *("name", "op", "kinds", "attrs", "inputs", "in_tensors", "outputs", "weight_bytes", "flops"),
-    *("reason", "cpu_only", "refused", "axes"),
+    *("reason", "cpu_only", "refused", "functions", "partial_reads", "axes"),
 )
 
 

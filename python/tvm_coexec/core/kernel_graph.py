@@ -21,6 +21,7 @@ from .access import Bound, InputAccess, namespace
 from .errors import CoExecError
 from .files import read_text, write_atomically
 from .op_kinds import OpKind
+from .partial_reads import PartialRead, unread_bytes
 
 if TYPE_CHECKING:
     from .chains import Shares
@@ -112,7 +113,7 @@ class Kernel:
     outputs : tuple of Tensor
         More than one only for kernels that return a tuple, which are never split.
     weight_bytes : int
-        Bytes of constants read.
+        Bytes of the constants.
     flops : float
         Floating-point operations, one multiply-add counted as two.
     axes : tuple of SplitAxis
@@ -124,6 +125,10 @@ class Kernel:
         Why the whole kernel must run on the CPU; empty if both devices can run it.
     refused : tuple of (str, str)
         Axes left out of `axes` because the GPU can't run its share along them: name and reason.
+    functions : tuple of (str, float)
+        Special functions (``erf``, ``exp``, ``divide``...) and how often the whole kernel evaluates each.
+    partial_reads : tuple of PartialRead
+        Tensors of which the kernel reads only some elements.
     """
 
     index: int
@@ -140,6 +145,8 @@ class Kernel:
     kinds: tuple[OpKind, ...] = ()
     cpu_only: str = ""
     refused: tuple[tuple[str, str], ...] = ()
+    functions: tuple[tuple[str, float], ...] = ()
+    partial_reads: tuple[PartialRead, ...] = ()
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -155,6 +162,16 @@ class Kernel:
     def out_bytes(self) -> int:
         """Bytes of the outputs."""
         return sum(t.nbytes for t in self.outputs)
+
+    @cached_property
+    def read_bytes(self) -> int:
+        """Bytes of the non-constant inputs that are read."""
+        return self.in_bytes - unread_bytes(self.partial_reads, constants=False)
+
+    @cached_property
+    def weight_read_bytes(self) -> int:
+        """Bytes of the constants that are read."""
+        return self.weight_bytes - unread_bytes(self.partial_reads, constants=True)
 
     @cached_property
     def kind(self) -> OpKind:

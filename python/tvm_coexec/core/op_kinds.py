@@ -23,6 +23,8 @@ class OpKind(str, Enum):
     MOVE = "move"
     # The output is the concatenation of its inputs.
     CONCAT = "concat"
+    # Output elements are interpolated between input elements at other positions.
+    RESIZE = "resize"
     ELEMENTWISE = "elementwise"
     # Sorting, selection, boxes: no formula here describes their cost.
     OTHER = "other"

@@ -15,6 +15,7 @@ from tvm_coexec.cost_models import shipped as profiles
 from tvm_coexec.cost_models.device_names import find_difference
 from tvm_coexec.targets import target_text
 
+from .host_info import schedules_digest
 from .local_devices import name_devices, runtime_here, why_not_here
 from .on_the_spot import measure
 
@@ -99,6 +100,7 @@ def _choose(
     costs = load_costs(path)
     if isinstance(costs, Profile) and path.stem != profiles.GENERIC:
         _warn_of_others(os.fspath(profile), costs, cpu, gpu)
+        _warn_of_schedules(os.fspath(profile), costs)
     return Chosen(costs, os.fspath(profile))
 
 
@@ -113,6 +115,7 @@ def _choose_default(prepared: tvm.IRModule, cpu: Target, gpu: Target, axis: str,
     found = profiles.find_matching({"cpu": target_text(cpu), "gpu": target_text(gpu)}, name_devices(gpu))
     if found is None:
         return Chosen(_measure(prepared, cpu, gpu, axis, opencl_runtime, _NOTICE), "measured here")
+    _warn_of_schedules(*found)
     logger.info("planning with the profile '%s' that comes with tvm-coexec: %s", found[0], found[1].description)
     return Chosen(found[1], f"{found[0]}, which comes with tvm-coexec and is of these devices")
 
@@ -137,3 +140,14 @@ def _warn_of_others(name: str, profile: Profile, cpu: Target, gpu: Target) -> No
         now["device"] = name_devices(gpu)
     if other := find_difference({"target": profile.targets, "device": profile.names}, now):
         logger.warning("the profile %s is of other devices (%s): its times may be far off", name, other)
+
+
+def _warn_of_schedules(name: str, profile: Profile) -> None:
+    """Warn if a profile was measured with other OpenCL schedules than those that kernels are compiled with now."""
+    if profile.provenance.differs_in_schedules(schedules_digest()):
+        logger.warning(
+            "the profile %s was measured with other schedules than those of this release (%s): its times may be off; "
+            "measure again with coexec profile and coexec fit",
+            name,
+            profile.provenance.to_text(),
+        )

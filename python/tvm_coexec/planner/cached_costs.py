@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.costs import Link, Ranges
+from tvm_coexec.cost_models.coverage import find_coverage
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
@@ -83,6 +85,7 @@ class CachedCosts(Costs):
     def __init__(self, graph: KernelGraph, costs: Costs, bandwidth: float | None = None, calibrated: bool = True):
         self.graph, self.costs = graph, costs
         self.description, self.power, self.error = costs.description, costs.power, costs.error
+        self.provenance = costs.provenance
         self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
         self.sync_s, self.memory, self.runtime = costs.sync_s, costs.memory, costs.runtime
         self.upload, self.download = (
@@ -123,6 +126,20 @@ class CachedCosts(Costs):
     def has_failed(self, device: str, kernel: Kernel) -> bool:
         """See `Costs.has_failed`."""
         return self.costs.has_failed(device, kernel)
+
+    def samples_of(self, device: str, kernel: Kernel) -> tuple[str, int] | None:
+        """See `Costs.samples_of`."""
+        return self.costs.samples_of(device, kernel)
+
+    @cached_property
+    def weak_fractions(self) -> dict[str, float]:
+        """Fraction of each device's time for all kernels, undivided, that rests on few samples (see `Coverage`)."""
+        return {
+            d: find_coverage(
+                self, ((k, d, s) for k, s in zip(self.graph.kernels, self.whole[d], strict=True) if d in k.devices)
+            ).weak_fraction
+            for d in DEVICES
+        }
 
     def alone_s(self, device: str, graph: KernelGraph) -> float | None:
         """See `Costs.alone_s`."""

@@ -10,6 +10,7 @@ from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.texts import shorten
 from tvm_coexec.cost_models import Costs
+from tvm_coexec.cost_models.coverage import Coverage, find_coverage
 from tvm_coexec.planner import CachedCosts, Simulator, simulate
 from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
@@ -73,6 +74,14 @@ class Report:
     def energy_j(self) -> float | None:
         """Expected joules; `None` if the costs have no power model."""
         return None if self.simulated is None else energy_j(self.simulated)
+
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """How much of the plan's predicted kernel times rests on few samples; `None` without a plan or costs."""
+        if self.simulated is None or self.costs is None:
+            return None
+        by_kernel = self.simulated.totals.kernel_s.items()
+        return find_coverage(self.costs, ((self.graph.kernels[k], d, s) for k, by in by_kernel for d, s in by.items()))
 
     def alone_s(self) -> dict[str, float]:
         """Expected seconds of the whole model on each device alone; empty without costs."""
@@ -163,6 +172,10 @@ class Report:
         if self.plan is None:
             return self.summary() + "\n"
         lines = [self.summary(), f"strategy {self.plan.strategy}; costs: {self.plan.costs or 'unknown'}"]
+        if self.costs is not None and self.costs.provenance and (origin := self.costs.provenance.to_text()):
+            lines.append(f"profile: {origin}")
+        if self.coverage is not None and (covered := self.coverage.to_text()):
+            lines.append(covered)
         lines.append(f"OpenCL runtime: {_RUNTIMES[self.plan.runtime]}")
         if alone := self.alone_s():
             seconds_text = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())

@@ -7,21 +7,20 @@ are independent outputs of one Relay module, so they go through the same passes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import relay
 
+from . import design_kinds as kinds
+from .design_maker import Bounds, Make, Maker, Point, round_to_8
+
 NAME = "designed"
 MAX_MACS = 1.5e9
 MAX_WEIGHT_BYTES = 8 << 20
 MAX_TENSOR_BYTES = 32 << 20
-
-Point = dict[str, int]
-Bounds = dict[str, tuple[float, float]]
-Make = Callable[["_Maker", Point], relay.Expr]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Space:
     ----------
     name : str
     fraction : float
-        Fraction of the whole set.
+        Share of the whole set, relative to the others.
     bounds : dict of str to (float, float)
         Smallest and largest value of each extent.
     make : callable
@@ -45,7 +44,7 @@ class Space:
     make: Make
 
 
-def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
+def make_designed_module(count: int, seed: int = 0, names: Container[str] = ()) -> tvm.IRModule:
     """Make a module with about `count` kernels of all classes, one output each.
 
     Parameters
@@ -54,16 +53,20 @@ def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
         Rounded to integers per class, at least one each.
     seed : int
         Of sequences and weights.
+    names : container of str, optional
+        Classes to make; all by default. `count` is that of all of them.
 
     Returns
     -------
     IRModule
     """
-    maker = _Maker(np.random.default_rng(seed))
+    maker = Maker(np.random.default_rng(seed))
     outputs = []
     for number, space in enumerate(SPACES):
+        if names and space.name not in names:
+            continue
         points = _draw_points(space, seed + number)
-        wanted = max(1, round(count * space.fraction))
+        wanted = count_kernels(space, count)
         made = 0
         for tried, point in enumerate(points):
             if made == wanted or tried > 50 * wanted:
@@ -73,6 +76,11 @@ def make_designed_module(count: int, seed: int = 0) -> tvm.IRModule:
                 made += 1
     func = relay.Function(maker.inputs, relay.Tuple(outputs))
     return relay.transform.InferType()(tvm.IRModule.from_expr(func))
+
+
+def count_kernels(space: Space, count: int) -> int:
+    """Return how many kernels of a class a set of about `count` has."""
+    return max(1, round(count * space.fraction / sum(s.fraction for s in SPACES)))
 
 
 def _draw_points(space: Space, seed: int) -> Iterator[Point]:
@@ -86,51 +94,27 @@ def _draw_points(space: Space, seed: int) -> Iterator[Point]:
             yield {n: max(1, round(float(v))) for n, v in zip(space.bounds, values, strict=True)}
 
 
-def _round_to_8(n: int) -> int:
-    """Round channels to multiples of 8 or 16, as in most networks, except one number in five."""
-    return n if n % 5 == 0 else max(8, round(n / 16) * 16 if n > 48 else round(n / 8) * 8)
-
-
 def _is_in_bounds(p: Point) -> bool:
     size, batch = p.get("size", 1), p.get("batch", 1)
     ic, oc, k = p.get("ic", 1), p.get("oc", 1), p.get("k", 1)
     if "size" not in p:  # matrices: rows and columns are bounded by their spaces
-        return batch * p.get("m", 1) * oc * ic <= MAX_MACS and 4 * oc * ic <= MAX_WEIGHT_BYTES
-    macs = batch * ic * oc * k * k * size * size if "oc" in p else 0
-    tensor = 4 * batch * max(ic, oc) * size * size
-    return macs <= MAX_MACS and 4 * ic * oc * k * k <= MAX_WEIGHT_BYTES and tensor <= MAX_TENSOR_BYTES
-
-
-class _Maker:
-    """Makes kernels and collects their inputs."""
-
-    def __init__(self, rng: np.random.Generator):
-        self.inputs: list[relay.Var] = []
-        self.noise = (rng.standard_normal(1 << 16) * 0.1).astype("float32")
-
-    def input(self, *shape: int) -> relay.Var:
-        self.inputs.append(relay.var(f"x{len(self.inputs)}", shape=shape))
-        return self.inputs[-1]
-
-    def weight(self, *shape: int) -> relay.Constant:
-        return relay.const(np.resize(self.noise, shape))
-
-    def finish(self, out: relay.Expr, channels: int, shape: tuple[int, ...] | None, which: int) -> relay.Expr:
-        """Add bias and activation as in networks, sometimes a residual, sometimes nothing."""
-        if which % 4 == 3:
-            return out
-        out = relay.nn.bias_add(out, self.weight(channels))
-        if which % 4 == 2 and shape is not None:
-            out = relay.add(out, self.input(*shape))
-        return relay.nn.relu(out)
+        table = 4 * p.get("rows", 1) * p.get("width", 1)
+        in_bounds = 4 * oc * ic <= MAX_WEIGHT_BYTES and table <= MAX_TENSOR_BYTES
+        return in_bounds and batch * p.get("m", 1) * oc * ic <= MAX_MACS
+    axes = 1 if "flat" in p else 3 if "depth" in p else 2
+    positions = p.get("depth", 1) * size ** min(axes, 2)
+    weights = 4 * ic * oc * k**axes
+    macs = batch * weights / 4 * positions if "oc" in p else 0
+    tensor = 4 * batch * max(ic, oc) * positions
+    return macs <= MAX_MACS and weights <= MAX_WEIGHT_BYTES and tensor <= MAX_TENSOR_BYTES
 
 
 def _conv(k: int | None = None, stride: int = 1, window: tuple[int, int] | None = None) -> Make:
-    def make(m: _Maker, p: Point) -> relay.Expr:
+    def make(m: Maker, p: Point) -> relay.Expr:
         batch, ic, oc, size = (
             p["batch"],
-            p["ic"] if p["ic"] < 4 else _round_to_8(p["ic"]),
-            _round_to_8(p["oc"]),
+            p["ic"] if p["ic"] < 4 else round_to_8(p["ic"]),
+            round_to_8(p["oc"]),
             p["size"],
         )
         n = k or (5 if p["k"] < 6 else 7)
@@ -146,8 +130,8 @@ def _conv(k: int | None = None, stride: int = 1, window: tuple[int, int] | None 
     return make
 
 
-def _depthwise(m: _Maker, p: Point) -> relay.Expr:
-    c, size, k, stride = _round_to_8(p["ic"]), max(p["size"], p["k"]), 3 if p["k"] < 5 else 5, p["stride"]
+def _depthwise(m: Maker, p: Point) -> relay.Expr:
+    c, size, k, stride = round_to_8(p["ic"]), max(p["size"], p["k"]), 3 if p["k"] < 5 else 5, p["stride"]
     out = relay.nn.conv2d(
         m.input(p["batch"], c, size, size), m.weight(c, 1, k, k), strides=(stride, stride), padding=(k // 2, k // 2),
         groups=c, channels=c, kernel_size=(k, k),
@@ -155,7 +139,7 @@ def _depthwise(m: _Maker, p: Point) -> relay.Expr:
     return m.finish(out, c, None, size)
 
 
-def _grouped(m: _Maker, p: Point) -> relay.Expr:
+def _grouped(m: Maker, p: Point) -> relay.Expr:
     groups = 2 ** round(np.log2(p["groups"]))
     ic, oc = (max(2, round(p[n] / groups / 2) * 2) * groups for n in ("ic", "oc"))
     k = 1 if p["k"] < 2 else 3
@@ -166,8 +150,8 @@ def _grouped(m: _Maker, p: Point) -> relay.Expr:
     return m.finish(out, oc, None, p["size"])
 
 
-def _transposed(m: _Maker, p: Point) -> relay.Expr:
-    ic, oc, size, k = _round_to_8(p["ic"]), _round_to_8(p["oc"]), p["size"], p["k"]
+def _transposed(m: Maker, p: Point) -> relay.Expr:
+    ic, oc, size, k = round_to_8(p["ic"]), round_to_8(p["oc"]), p["size"], p["k"]
     stride = min(p["stride"], k)
     out = relay.nn.conv2d_transpose(
         m.input(p["batch"], ic, size, size), m.weight(ic, oc, k, k), strides=(stride, stride),
@@ -176,17 +160,17 @@ def _transposed(m: _Maker, p: Point) -> relay.Expr:
     return m.finish(out, oc, None, size)
 
 
-def _dense(m: _Maker, p: Point) -> relay.Expr:
-    ic, oc = _round_to_8(p["ic"]), _round_to_8(p["oc"])
+def _dense(m: Maker, p: Point) -> relay.Expr:
+    ic, oc = round_to_8(p["ic"]), round_to_8(p["oc"])
     return m.finish(relay.nn.dense(m.input(p["m"], ic), m.weight(oc, ic)), oc, None, oc // 8)
 
 
-def _batch_matmul(m: _Maker, p: Point) -> relay.Expr:
+def _batch_matmul(m: Maker, p: Point) -> relay.Expr:
     return relay.nn.batch_matmul(m.input(p["batch"], p["m"], p["ic"]), m.input(p["batch"], p["oc"], p["ic"]))
 
 
-def _pool(m: _Maker, p: Point) -> relay.Expr:
-    c, k = _round_to_8(p["ic"]), p["k"]
+def _pool(m: Maker, p: Point) -> relay.Expr:
+    c, k = round_to_8(p["ic"]), p["k"]
     size = max(p["size"], k)
     x = m.input(p["batch"], c, size, size)
     if (c + size) % 7 == 0:
@@ -196,8 +180,8 @@ def _pool(m: _Maker, p: Point) -> relay.Expr:
     return op(x, pool_size=(k, k), strides=(stride, stride), padding=(k // 2, k // 2))
 
 
-def _elementwise(m: _Maker, p: Point) -> relay.Expr:
-    shape = (p["batch"], _round_to_8(p["ic"]), p["size"], p["size"])
+def _elementwise(m: Maker, p: Point) -> relay.Expr:
+    shape = (p["batch"], round_to_8(p["ic"]), p["size"], p["size"])
     x = m.input(*shape)
     which = (p["ic"] + p["size"]) % 5
     if which == 0:
@@ -212,7 +196,7 @@ def _elementwise(m: _Maker, p: Point) -> relay.Expr:
     return relay.transpose(x, (0, 2, 3, 1))
 
 
-def _reduce(m: _Maker, p: Point) -> relay.Expr:
+def _reduce(m: Maker, p: Point) -> relay.Expr:
     which = (p["m"] + p["ic"]) % 4
     if which < 2:
         return relay.nn.softmax(m.input(p["m"], p["ic"]), axis=-1)
@@ -220,8 +204,8 @@ def _reduce(m: _Maker, p: Point) -> relay.Expr:
     return relay.mean(x, axis=1, keepdims=True) if which == 2 else relay.max(x, axis=0)
 
 
-def _concat(m: _Maker, p: Point) -> relay.Expr:
-    first, second = _round_to_8(p["ic"]), _round_to_8(p["oc"])
+def _concat(m: Maker, p: Point) -> relay.Expr:
+    first, second = round_to_8(p["ic"]), round_to_8(p["oc"])
     parts = [m.input(p["batch"], c, p["size"], p["size"]) for c in (first, second)]
     return relay.concatenate(parts, axis=1)
 
@@ -246,4 +230,19 @@ SPACES = (
     Space("elementwise", 0.06, _LIGHT, _elementwise),
     Space("reduce", 0.03, {"m": (1, 512), "ic": (16, 4096)}, _reduce),
     Space("concat", 0.02, _LIGHT | {"oc": (8, 512)}, _concat),
+    # Classes of other networks. They are last, since a space's sequence follows from its position.
+    Space("conv1d", 0.03, kinds.SIGNAL | {"k": (1, 9), "stride": (1, 2)}, kinds.conv1d),
+    Space("conv3d", 0.03, kinds.VOLUME | {"k": (1, 3)}, kinds.conv3d),
+    Space("transposed1d", 0.02, kinds.SIGNAL | {"ic": (8, 256), "k": (2, 8), "stride": (1, 4)}, kinds.transposed1d),
+    Space("transposed3d", 0.015, kinds.VOLUME | {"ic": (4, 64), "k": (2, 3), "size": (4, 20)}, kinds.transposed3d),
+    Space("normalisation", 0.05, kinds.TOKENS | {"groups": (1, 8)}, kinds.normalisation),
+    Space("softmax", 0.025, kinds.TOKENS, kinds.softmax),
+    Space("function", 0.05, kinds.TOKENS, kinds.special_function),
+    Space("pool_odd", 0.03, _LIGHT | {"k": (3, 9), "stride": (1, 3)}, kinds.odd_pool),
+    Space("resize", 0.025, _LIGHT | {"size": (4, 64), "scale": (1.6, 4)}, kinds.resize),
+    Space("lookup", 0.02, {"m": (1, 512), "rows": (512, 32768), "width": (16, 256)}, kinds.lookup),
+    Space("slice", 0.02, kinds.TOKENS, kinds.slice_of),
+    Space("lstm", 0.03, {"m": (1, 8), "ic": (16, 512), "oc": (16, 512)}, kinds.lstm_cell),
+    Space("int8", 0.05, _MAP | {"ic": (8, 512), "oc": (8, 512), "k": (1, 3), "size": (5, 64)}, kinds.int8_conv),
+    Space("int8_dense", 0.02, {"m": (1, 128), "ic": (16, 2048), "oc": (10, 2048)}, kinds.int8_dense),
 )

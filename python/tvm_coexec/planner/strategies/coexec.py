@@ -25,7 +25,7 @@ MEETING_CHARGE = 1.6e-3
 def coexec(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Segments by dynamic programming over the simulated makespan (see `planner.search`)."""
     (promised, best), *_ = scored_proposals(graph, costs, options)
-    margin = margin_of(costs) if options.min_gain is None else options.min_gain
+    margin = margin_of(costs, costs.weak_fractions) if options.min_gain is None else options.min_gain
     alone, device = best_alone(graph, costs, options.objective)
     if promised > alone * (1.0 - margin):
         as_good = reason(Why.ONE_DEVICE_IS_AS_GOOD, device=device)
@@ -45,7 +45,7 @@ def scored_proposals(
     graph: KernelGraph, costs: CachedCosts, options: Options
 ) -> list[tuple[float, tuple[Segment, ...]]]:
     """The best plans of the search with their scores, the best first."""
-    margin = margin_of(costs) if options.min_gain is None else options.min_gain
+    margin = margin_of(costs, costs.weak_fractions) if options.min_gain is None else options.min_gain
     alone_s = min(sum(costs.whole[d]) for d in DEVICES)
     outcomes = Outcomes(costs, margin / (1.0 - margin), MEETING_CHARGE * alone_s, options.objective != "latency")
     with pause_garbage_collection():
