@@ -4,7 +4,8 @@ TVM rejects an operator on a GPU for several reasons: no implementation for a la
 schedule that does not fit the shape (often a share's), loops not bound to threads. All of these occur in the first
 steps of compiling a kernel: an implementation is selected, scheduled, and lowered to loops. The check runs these steps
 with the same calls and tuning records as `relay.build`, and skips the later passes and code generation, which take most
-of the time. The answer for each kernel is cached by its structure in this process.
+of the time; functions that code generation would get wrong are known by name. The answer for each kernel is cached by
+its structure in this process.
 """
 
 from __future__ import annotations
@@ -168,7 +169,28 @@ def _why_not(kernel: relay.Function, gpu: Target, context: autotvm.task.Dispatch
     return reasons[key]
 
 
+# Functions that TVM emits by their C names where a GPU's language has others, so that only the driver's compiler would
+# refuse them: those without a lowering for the target, and the remainder of floats, whose lowering for OpenCL is wrong.
+_BY_C_NAME = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "tan")
+_LANGUAGES = ("opencl", "vulkan")
+
+
+def _find_missing_function(kernel: relay.Function, gpu: Target) -> str:
+    """Return why the code that TVM would generate for a kernel calls a function that does not exist; empty if none."""
+    language = gpu.kind.name
+    if language not in _LANGUAGES:
+        return ""
+    for call in _calls(kernel):
+        name = call.op.name
+        lacks = name in _BY_C_NAME and tvm.ir.Op.get(f"tir.{name}").get_attr(f"{language}.FLowerIntrinsic") is None
+        if lacks or (name == "mod" and language == "opencl" and "float" in str(call.checked_type.dtype)):
+            return f"its code calls {name} by a name that {language} lacks"
+    return ""
+
+
 def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
+    if why := _find_missing_function(kernel, gpu):
+        return why
     bound: list[bool] = []
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)

@@ -289,3 +289,34 @@ def test_networks_without_such_operators_are_planned_once(monkeypatch):
             _, partition = partitioned(net, **options)
             assert len(calls) == 1
             assert not any(k.refused or k.cpu_only for k in partition.report.graph.kernels)
+
+
+@pytest.mark.opencl
+def test_functions_that_opencl_has_under_other_names_stay_on_the_cpu():
+    """TVM emits tanf, asinf and so on, which only the driver's compiler refuses."""
+    rng = np.random.default_rng(0)
+    x = relay.var("x", shape=(1, 4, 6, 5))
+    weight = relay.const(rng.standard_normal((8, 4, 3, 3)).astype("float32"))
+    conv = relay.nn.conv2d(x, weight, padding=(1, 1), channels=8, kernel_size=(3, 3))
+    inside = relay.sigmoid(conv)  # between 0 and 1
+    names = ("acos", "asin", "asinh", "atan", "atanh", "tan")
+    values = [getattr(relay, name)(inside * relay.const(0.9)) for name in names]
+    values += [relay.acosh(inside + relay.const(1.0)), relay.mod(conv, relay.const(0.7)), relay.sinh(inside)]
+    mod = tvm.IRModule.from_expr(relay.Function([x], relay.Tuple(values)))
+    partition = CoExecPartition(ratio=1.0)
+    made = partition(mod)
+    graph = partition.report.graph
+    reasons = {k.cpu_only for k in graph.kernels if k.cpu_only}
+    text = "TVM can't compile it for opencl (its code calls {} by a name that opencl lacks)"
+    assert reasons == {text.format(name) for name in (*names, "acosh", "mod")}
+    assert any("conv2d" in k.name and not k.cpu_only for k in graph.kernels)
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(made, target=tvm_coexec.targets())
+        alone = relay.build(mod, target="llvm")
+    data = rng.standard_normal((1, 4, 6, 5)).astype("float32")
+    modules = [tvm_coexec.create(lib), tvm_coexec.create(alone)]
+    for module in modules:
+        module.run(x=data)
+    for i in range(len(values)):
+        got, want = (m.get_output(i).numpy() for m in modules)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
