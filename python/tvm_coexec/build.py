@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import tvm
@@ -9,6 +10,7 @@ from tvm import relay
 from tvm.target import Target
 
 from .executor.annotations import annotate_graph
+from .executor.variants import PREFIX
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
 from .targets import targets
@@ -62,7 +64,8 @@ def build(
     -------
     GraphExecutorFactoryModule
         TVM's own class; ``export_library`` and ``GraphModule(lib["default"](cpu_device, gpu_device))`` work as usual. A
-        model that stays whole is built for the CPU alone.
+        model that stays whole is built for the CPU alone. With ``adaptive=True`` it also holds each device alone, for
+        ``create(lib, adaptive=True)``; everything else uses the split program.
 
     Raises
     ------
@@ -77,4 +80,8 @@ def build(
         if plan is None:
             check_buildable(split)
             return relay.build(split, target=target_of_whole(split, cpu, gpu))
-        return annotate_graph(lambda: relay.build(split, target=both), plan, partition.report)
+        variants = {
+            name: annotate_graph(partial(relay.build, alone, target=both, mod_name=PREFIX + name), its_plan, None)
+            for name, (its_plan, alone) in partition.alone.items()
+        }
+        return annotate_graph(lambda: relay.build(split, target=both), plan, partition.report, variants=variants)
