@@ -84,4 +84,9 @@ def build(
             name: annotate_graph(partial(relay.build, alone, target=both, mod_name=PREFIX + name), its_plan, None)
             for name, (its_plan, alone) in partition.alone.items()
         }
-        return annotate_graph(lambda: relay.build(split, target=both), plan, partition.report, variants=variants)
+        return annotate_graph(
+            lambda: relay.build(split, target=both),
+            plan,
+            partition.report,
+            variants=variants if partition.options.adaptive else None,
+        )

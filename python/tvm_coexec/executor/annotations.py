@@ -102,7 +102,7 @@ def annotate_graph(
         content["expected"] = _expected(report)
     if (memory := plan_memory(text, set(factory.params), alignment())) is not None:
         content["memory"] = memory
-    if variants:
+    if variants is not None:
         content |= pack_variants(factory, variants)
     _set_graph(factory, with_metadata(text, {KEY: content}))
     return factory

@@ -7,7 +7,7 @@ and in the annotations of its graph::
     "variants": [{"name": "cpu",
                   "graph": {...},                        the variant's own graph, annotated
                   "weights": {"p0": ["p3"],              its weights by the names of the library's;
-                              "p1": ["p4", "p7"],        two of them: one after the other
+                              "p1": ["p4", "cpu.p1"],    two of them: one after the other
                               "p2": ["cpu.p2"]}}, ...],
     "weight_bytes": {"variants": n, "stored": n}         of all variants together, and in the file
 
@@ -20,6 +20,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import tvm
 
 from .graph_json import read_document
 from .weights import share_weights
@@ -85,9 +87,7 @@ def pack_variants(
     size = WeightBytes(everything + stored, stored + sum(v.nbytes for v in added.values()))
     for name, variant in variants.items():
         factory.lib.import_module(variant.lib)
-        for weight, pieces in made_of[name].items():
-            if pieces == [f"{name}.{weight}"]:
-                factory.params[pieces[0]] = variant.params[weight]
+    factory.params |= {name: tvm.nd.array(value) for name, value in added.items()}
     logger.info("%s", size.to_text())
     return {
         "variants": [

@@ -1,7 +1,7 @@
 """Weights of several programs that are equal, so that a file holds them once. Plain data, no TVM.
 
-A weight of one program may be a weight of another one, or two of them one after the other: both shares of a split along
-the outermost axis of the weights. Slices of other axes are not contiguous in the whole and are stored again.
+A weight of one program may be a weight of another one, or begin or end with one: the share of a split along the outermost
+axis of the weights. Then only the rest is stored again. Slices of other axes are not contiguous in the whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 # A piece ends at a multiple of this many bytes, so that the next one is aligned as compiled code expects.
 ALIGNMENT = 128
-_HEAD = 64  # bytes by which a weight that begins with another one is found
+_EDGE = 64  # bytes by which a weight that begins or ends with another one is found
 
 
 class WeightPool:
@@ -23,6 +23,7 @@ class WeightPool:
         self._arrays: dict[str, np.ndarray] = {}
         self._by_content: dict[tuple[int, bytes], str] = {}
         self._by_head: dict[bytes, list[str]] = {}
+        self._by_tail: dict[bytes, list[str]] = {}
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Add a weight; of equal ones the first is found.
@@ -35,11 +36,16 @@ class WeightPool:
         flat = _bytes_of(array)
         self._arrays[name] = flat
         self._by_content.setdefault(_content(flat), name)
-        if flat.nbytes >= _HEAD:
-            self._by_head.setdefault(flat[:_HEAD].tobytes(), []).append(name)
+        if flat.nbytes >= _EDGE:
+            self._by_head.setdefault(flat[:_EDGE].tobytes(), []).append(name)
+            self._by_tail.setdefault(flat[-_EDGE:].tobytes(), []).append(name)
 
-    def find(self, array: np.ndarray) -> tuple[str, ...]:
-        """Return the names of one or two weights whose bytes, one after the other, are those of an array.
+    def find(self, array: np.ndarray) -> str | None:
+        """Return the name of a weight with the bytes of an array; `None` if there is none."""
+        return self._equal(_bytes_of(array))
+
+    def find_part(self, array: np.ndarray) -> tuple[str, int, int]:
+        """Find the largest weight that an array begins or ends with.
 
         Parameters
         ----------
@@ -47,19 +53,22 @@ class WeightPool:
 
         Returns
         -------
-        tuple of str
-            Empty if there are none.
+        name : str
+            Empty if there is none.
+        start, stop : int
+            The bytes of the array that are those of the weight.
         """
         flat = _bytes_of(array)
-        if (found := self._equal(flat)) is not None:
-            return (found,)
-        for first in self._by_head.get(flat[:_HEAD].tobytes(), []):
-            n = self._arrays[first].nbytes
-            if n < flat.nbytes and n % ALIGNMENT == 0 and np.array_equal(self._arrays[first], flat[:n]):
-                second = self._equal(flat[n:])
-                if second is not None:
-                    return first, second
-        return ()
+        found = ("", 0, 0)
+        for index, edge in ((self._by_head, flat[:_EDGE]), (self._by_tail, flat[-_EDGE:])):
+            for name in index.get(edge.tobytes(), []):
+                n = self._arrays[name].nbytes
+                start = 0 if index is self._by_head else flat.nbytes - n
+                cut = n if start == 0 else start
+                if found[2] - found[1] < n < flat.nbytes and cut % ALIGNMENT == 0:
+                    if np.array_equal(self._arrays[name], flat[start : start + n]):
+                        found = (name, start, start + n)
+        return found
 
     def _equal(self, flat: np.ndarray) -> str | None:
         name = self._by_content.get(_content(flat))
@@ -81,9 +90,9 @@ def share_weights(
     Returns
     -------
     made_of : dict of str to dict of str to list of str
-        For each program, the stored weights that each of its weights consists of.
+        For each program, the one or two stored weights that each of its weights consists of.
     added : dict of str to numpy.ndarray
-        Weights to store in addition, named ``<program>.<weight>``.
+        Weights to store in addition, named ``<program>.<weight>``; the rest of a weight as bytes.
     """
     pool = WeightPool()
     for name, array in stored.items():
@@ -93,12 +102,14 @@ def share_weights(
     for program, weights in programs:
         made_of[program] = {}
         for name, array in weights.items():
-            found = list(pool.find(array))
-            if not found:
-                found = [f"{program}.{name}"]
-                added[found[0]] = array
-                pool.add(found[0], array)
-            made_of[program][name] = found
+            if (same := pool.find(array)) is not None:
+                made_of[program][name] = [same]
+                continue
+            flat, own = _bytes_of(array), f"{program}.{name}"
+            part, start, stop = pool.find_part(array)
+            added[own] = array if not part else flat[stop:] if start == 0 else flat[:start]
+            pool.add(own, added[own])
+            made_of[program][name] = [own] if not part else [part, own] if start == 0 else [own, part]
     return made_of, added
 
 

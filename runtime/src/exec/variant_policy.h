@@ -30,7 +30,7 @@ class VariantPolicy {
   static constexpr double kLeastIntervalS = 0.2, kMostIntervalS = 4.0;  // between probes of one variant
   static constexpr double kGrowth = 1.3;        // of the interval
 
-  enum class Why : uint8_t { kProbe, kFaster, kSlower, kAsked };
+  enum class Why : uint8_t { kProbe, kFaster, kAsked };
   struct Decision {
     int64_t run;       // number of runs before it
     double at_s;       // of the policy's clock
