@@ -6,19 +6,27 @@
 namespace coexec {
 namespace {
 
-const double kLongS = 0.1;        // of runs that are long enough to be judged one by one
+const double kLongS = 0.1;     // runs of at least this are long enough to be judged one by one
+const double kShortS = 0.01;   // one run of at least this ends a probe if it is slower ...
+const double kSlower = 1.2;    // ... by this
+const double kClearlySlower = 1.5;  // ends a probe at half of its time
+const size_t kMostRuns = 256;  // in a window, so that a run's record costs at most a microsecond
 const size_t kMostDecisions = 256;
-const double kClearlySlower = 1.5;  // ends a probe early
-const double kUnlikelyPart = 0.2;   // of the budget, for variants that have never been as fast as the current one is now
-const double kMostCreditS = 0.5;    // unused budget that is kept, or that of kCreditRuns runs
-const double kCreditRuns = 2;
-const double kSettleWindows = 2;
+
+// The budget: variants that have never been as fast as the current one is now get a part of it; as much of it is kept
+// unused, or what so many runs take.
+const double kUnlikelyPart = 0.2;
+const double kMostCreditS = 0.5, kCreditRuns = 2;
+
+// Noise: of the last kBlocks windows; it counts so often in what is a change; above kQuietNoise windows are longer, up
+// to so many times.
 const size_t kBlocks = 5;
-const double kNoiseInChange = 2;
-const double kQuietNoise = 0.04, kLongestWindow = 4;  // above it windows are longer, up to so many times
-const double kPatience = 0.2, kBurstS = 3;
-const double kShortS = 0.01, kSlower = 1.2;  // one run of at least kShortS ends a probe if it is slower by kSlower
-const double kSoonS = 1.0;          // a variant that is left after less than this was chosen wrongly
+const double kNoiseInChange = 2, kQuietNoise = 0.04, kLongestWindow = 4;
+
+const double kSettleWindows = 2;   // after a change, until the current variant's time is taken for granted again
+const double kPatience = 0.2;      // see enough_faster_s
+const double kBurstS = 3;          // a load that lasts longer is no burst
+const double kSoonS = 1.0;         // a variant that is left after less than this was chosen wrongly
 
 }  // namespace
 
@@ -34,6 +42,9 @@ double VariantPolicy::estimate(size_t v) const {
 
 bool VariantPolicy::is_full(size_t v) const {
   const State& s = state_[v];
+  if (s.window.size() >= kMostRuns) {
+    return true;
+  }
   return s.window.size() >= 2 && s.sum_s >= window_s() && (s.window.size() >= 3 || s.window.back() >= kLongS);
 }
 
@@ -52,7 +63,7 @@ void VariantPolicy::record(size_t v, double seconds) {
   s.window.push_back(seconds);
   s.sum_s += seconds;
   const size_t least = seconds >= kLongS ? 2 : 3;
-  while (s.window.size() > least && s.sum_s - s.window.front() >= window_s()) {
+  while (s.window.size() > kMostRuns || (s.window.size() > least && s.sum_s - s.window.front() >= window_s())) {
     s.sum_s -= s.window.front();
     s.window.pop_front();
   }
@@ -111,7 +122,7 @@ bool VariantPolicy::is_probe_over() const {
   if (s.window.size() == 1 && now >= kShortS && now > kSlower * other) {
     return true;
   }
-  if (s.sum_s >= kProbeS && s.window.size() >= 2) {
+  if ((s.sum_s >= kProbeS && s.window.size() >= 2) || s.window.size() >= kMostRuns) {
     return !promising || is_full(probed_);  // a lucky time slice is not enough
   }
   return s.sum_s >= kProbeS / 2 && now > kClearlySlower * other;
@@ -125,7 +136,7 @@ void VariantPolicy::watch_current(double seconds) {
   const double now = known_[current_].now_s;
   block_s_ += seconds;
   ++block_runs_;
-  if (block_s_ >= kWindowS && block_runs_ >= 2) {
+  if ((block_s_ >= kWindowS && block_runs_ >= 2) || block_runs_ >= static_cast<int64_t>(kMostRuns)) {
     const double mean = block_s_ / static_cast<double>(block_runs_);
     if (last_block_s_ > 0) {
       variation_.push_back(std::abs(mean / last_block_s_ - 1));
