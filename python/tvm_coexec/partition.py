@@ -91,8 +91,8 @@ class CoExecPartition(ModulePass):
         if plan_of(mod) is not None:
             if self.options.adaptive:
                 raise CoExecError(
-                    "adaptive: the model was already divided, so its devices can't be built alone: give the model as it "
-                    "was before CoExecPartition"
+                    "adaptive: the model was already divided, so the devices can't be built alone: give the model as "
+                    "it was before CoExecPartition"
                 )
             return mod
         prepared = Prepare()(mod)

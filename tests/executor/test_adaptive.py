@@ -45,7 +45,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return mod, path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # TVM can't load a file again after its module has been freed
 def lib(exported: tuple[tvm.IRModule, Path]) -> tvm.runtime.Module:
     return tvm.runtime.load_module(str(exported[1]))
 

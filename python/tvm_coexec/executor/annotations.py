@@ -12,8 +12,8 @@ The annotations are in the graph's JSON under the last key, ``metadata``, at whi
 
 Roles are those of a timeline: ``work``, ``slice``, ``upload``, ``download``, ``join``. A copy to the CPU and a join
 belong to the segment that produced the data. A plan made without costs has no ``expected``.
-`executor.memory.plan` describes ``memory``, which a module for one device does not have, and `executor.variants` the last
-two, which only an adaptive module has.
+`executor.memory.plan` describes ``memory``, which a module for one device does not have, and `executor.variants` the
+last two, which only an adaptive module has.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def pack_variants(
     everything = sum(v.nbytes for f in variants.values() for v in (x.numpy() for x in f.params.values()))
     stored = sum(v.nbytes for v in own.values())
     size = WeightBytes(everything + stored, stored + sum(v.nbytes for v in added.values()))
-    for name, variant in variants.items():
+    for variant in variants.values():
         factory.lib.import_module(variant.lib)
     factory.params |= {name: tvm.nd.array(value) for name, value in added.items()}
     logger.info("%s", size.to_text())

@@ -1,7 +1,7 @@
 """Weights of several programs that are equal, so that a file holds them once. Plain data, no TVM.
 
-A weight of one program may be a weight of another one, or begin or end with one: the share of a split along the outermost
-axis of the weights. Then only the rest is stored again. Slices of other axes are not contiguous in the whole.
+A weight of one program may be a weight of another one, or begin or end with one: the share of a split along the
+outermost axis of the weights. Then only the rest is stored again. Slices of other axes are not contiguous in the whole.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class WeightPool:
                 n = self._arrays[name].nbytes
                 start = 0 if index is self._by_head else flat.nbytes - n
                 cut = n if start == 0 else start
-                if found[2] - found[1] < n < flat.nbytes and cut % ALIGNMENT == 0:
-                    if np.array_equal(self._arrays[name], flat[start : start + n]):
-                        found = (name, start, start + n)
+                fits = found[2] - found[1] < n < flat.nbytes and cut % ALIGNMENT == 0
+                if fits and np.array_equal(self._arrays[name], flat[start : start + n]):
+                    found = (name, start, start + n)
         return found
 
     def _equal(self, flat: np.ndarray) -> str | None:

@@ -206,8 +206,8 @@ def _create_here(path: str, adaptive: bool) -> Callable:
 def _describe(stats: dict) -> str:
     times = ", ".join(f"{name} {v['now_s'] * 1e3:.3f}" for name, v in stats["variants"].items())
     return (
-        f"adaptive: {stats['variant']} in use after {stats['switches']} changes and {stats['probes']} probes; ms by the "
-        f"last runs of each: {times}"
+        f"adaptive: {stats['variant']} in use after {stats['switches']} changes and {stats['probes']} probes; ms by "
+        f"the last runs of each: {times}"
     )
 
 
