@@ -18,6 +18,7 @@ demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARG
 	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
 
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
+	@$(VENV_PYTHON) -m scripts.setup_env.arm64
 	@$(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 test-quick: setup ## Run the tests that take no GPU and little time
@@ -37,7 +38,8 @@ format: setup ## Format the code
 bench: setup ## Run the benchmarks with few cases (NAME=chain for one, ARGS="--json out.json")
 	@$(VENV_PYTHON) scripts/bench.py $(NAME) $(if $(ARGS),$(ARGS),--quick)
 
-runtime: setup ## Rebuild the C++ runtime, if its sources changed
+runtime: setup ## Rebuild the C++ runtime, if its sources changed; TARGET=aarch64-linux-gnu or aarch64-android: for a board
+	@$(if $(TARGET),$(VENV_PYTHON) scripts/build_runtime.py $(TARGET))
 
 clean: ## Remove build results, but not .venv
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .pkl_memoize_py3 python/*.egg-info python/tvm_coexec/lib

@@ -91,8 +91,8 @@ class Costs(ABC):
     def on_runtime(self, runtime: str) -> Costs:
         """Return the costs for a module that runs on one of the OpenCL runtimes.
 
-        Links of TVM's own runtime that were not measured are estimated: each copy is a command of the queue, for which
-        the host waits, as it does in this package's runtime for a download.
+        Links of TVM's own runtime that were not measured are estimated: each copy is a command of an idle queue, which
+        takes as long to begin as the host takes to notice that it has ended; the latter is the constant of a download.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Costs(ABC):
             return self
         if runtime == "own":
             return self._with(runtime="own")
-        wait_s = self.enqueue_s + self.download.constant_s + self.sync_s
+        wait_s = self.enqueue_s + 2 * (self.download.constant_s + self.sync_s)
         estimated = {
             n: Link(max(link.constant_s, wait_s), max(self.upload.per_byte_s, self.download.per_byte_s))
             for n, link in (("upload", self.upload), ("download", self.download))

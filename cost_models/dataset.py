@@ -80,6 +80,8 @@ class Sample:
         Reference drift (see `is_noisy`).
     error : str
         Why it could not be measured; empty if it was.
+    board : str
+        ``HOST:PORT`` of the RPC server that measured it; empty for the machine itself.
     """
 
     device: str
@@ -96,6 +98,7 @@ class Sample:
     mhz: float = 0.0
     pace: float = 1.0
     error: str = ""
+    board: str = ""
 
     @property
     def key(self) -> Key:
@@ -122,6 +125,8 @@ class Sample:
         d |= {"load": round(self.load, 2), "mhz": round(self.mhz), "pace": round(self.pace, 3)}
         if self.error:
             d["error"] = self.error
+        if self.board:
+            d["board"] = self.board
         return d | {"workload": self.workload.to_json(), "signature": self.signature}
 
     @staticmethod
@@ -144,6 +149,7 @@ class Sample:
             mhz=float(d.get("mhz", 0.0)),
             pace=float(d.get("pace", 1.0)),
             error=str(d.get("error", "")),
+            board=str(d.get("board", "")),
         )
         if not made.error and not (made.seconds > 0 and math.isfinite(made.seconds)):
             raise ValueError(f"{made.seconds} seconds")
@@ -312,6 +318,7 @@ class SampleWriter:
 
     Attributes
     ----------
+    header : dict
     found : Samples
         The records that the file had before; `write` does not add to it.
 
@@ -323,7 +330,7 @@ class SampleWriter:
 
     def __init__(self, path: str, header: dict[str, Any]):
         self.path = path
-        header = {"version": VERSION, "kind": KIND, **header}
+        self.header = header = {"version": VERSION, "kind": KIND, **header}
         self._file: IO[str] | None = None
         if os.path.exists(path) and os.path.getsize(path):
             self.found = read_samples(path)

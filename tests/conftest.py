@@ -1,18 +1,21 @@
 """What every test starts from: environment defaults, seeds, and the tiers by what a test needs.
 
-A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``) or TVM's RPC over the
-loopback interface (``remote``). What the machine lacks is skipped, with the reason. Where nothing may be lacking, set
-``TVM_COEXEC_REQUIRE=llvm,opencl,remote``: then the run stops at once, with the same reason.
+A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``), TVM's RPC over the
+loopback interface (``remote``) or an emulator of ARM with pocl (``aarch64``). What the machine lacks is skipped, with
+the reason. Where nothing may be lacking, set ``TVM_COEXEC_REQUIRE=llvm,opencl,remote,aarch64``: then the run stops at
+once, with the same reason.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import os
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 # Before anything imports tvm or loads an OpenCL driver: they read these once. One thread each, and on pocl, which is an
 # OpenCL device made of CPU cores, one core: results then do not depend on how busy the machine is.
@@ -28,6 +31,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     DEFAULTS |= {"POCL_AFFINITY": "0", "TVM_BIND_THREADS": "0"}
 for _name, _value in DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+# Of the time that a process takes to import TVM a third is xgboost, which only some of TVM's tuners need: the processes
+# that tests start do without, this one has it.
+_HIDDEN = str(Path(__file__).with_name("without_xgboost"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HIDDEN, os.environ.get("PYTHONPATH")]))
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -72,7 +79,17 @@ def lacks_remote() -> str | None:
         return f"no connection over 127.0.0.1: {error}"
 
 
-NEEDS: dict[str, Callable[[], str | None]] = {"llvm": lacks_llvm, "opencl": lacks_opencl, "remote": lacks_remote}
+def lacks_aarch64() -> str | None:
+    """Return why tests that run programs for arm64 in an emulator cannot run."""
+    return importlib.import_module("scripts.setup_env.arm64").lacks()
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "llvm": lacks_llvm,
+    "opencl": lacks_opencl,
+    "remote": lacks_remote,
+    "aarch64": lacks_aarch64,
+}
 
 
 def speed_up_builds() -> None:
@@ -81,6 +98,17 @@ def speed_up_builds() -> None:
     original = getattr(te_compiler, "libinfo", None)
     if original is not None and not hasattr(original, "cache_info"):
         te_compiler.libinfo = functools.cache(original)
+
+
+def look_for_cycles_rarely() -> None:
+    """Let the collector of reference cycles skip what the imports made, and wait for more new objects than by default.
+
+    TVM's imports leave hundreds of thousands of objects. Going through them again and again takes a tenth of the time
+    of the tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def scope_of(nodeid: str) -> str:
@@ -109,6 +137,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
         elif marked:
             speed_up_builds()
+    look_for_cycles_rarely()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ FACE = "tvm_coexec"
 
 # Each room with the rooms that it may import. A room imports only rooms above it in this table.
 ALLOWED: dict[str, set[str]] = {
+    "_version": set(),
     "core": set(),
     "hooks": {"core"},
     "cost_models": {"core"},
@@ -24,13 +25,13 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"core", "cost_models", "planner"},
     "drawing": {"core", "cost_models", "planner"},
     "frontend": {"core"},
-    "remote": {"core"},
     "testbed": {"core"},
     "models": {"core"},
     "opencl": {"core", "hooks"},
+    "remote": {"_version", "core", "opencl"},
     "targets": {"core", "opencl"},
-    "executor": {"core", "opencl", "pass_context", "report"},
-    "tracing": {"core", "drawing", "executor", "opencl"},
+    "executor": {"core", "opencl", "pass_context", "remote", "report"},
+    "tracing": {"core", "drawing", "executor", "opencl", "remote"},
     "measuring": {
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
@@ -40,17 +41,17 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
     },
     "whole": {"core", "relay_passes", "targets"},
-    "build": {"executor", "partition", "pass_context", "targets", "whole"},
+    "build": {"core", "executor", "partition", "pass_context", "targets", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
-    FACE: {"build", "core", "executor", "hooks", "partition", "report"},
+    FACE: {"_version", "build", "core", "executor", "hooks", "partition", "report"},
     "rpc_server": {FACE},
     "tvmc": {
         *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
-        *("pass_context", "report", "targets", "tracing", "whole", FACE),
+        *("pass_context", "remote", "report", "targets", "tracing", "whole", FACE),
     },
     "cli": {
-        *("core", "cost_models", "drawing", "frontend", "measuring", "models", "partition", "pass_context", "planner"),
-        *("remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
+        *("core", "cost_models", "drawing", "executor", "frontend", "measuring", "models", "partition"),
+        *("pass_context", "planner", "remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
     },
 }
 # Rooms that never import TVM, not even inside a function.

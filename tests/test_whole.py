@@ -107,6 +107,20 @@ def test_keeps_its_weights(name):
         models.assert_same(results(built, {"x": X}), want)
 
 
+@pytest.mark.parametrize("name", ["fused before", "functions", "pinned"])
+def test_a_plan_for_it_is_refused(name, tmp_path):
+    """Its segments would be ignored."""
+    make, _, reason = CASES[name]
+    plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(plain(), PARAMS, ratio=0.5))
+    path = tmp_path / "plan.json"
+    path.write_text(plan.to_json())
+    for given, start in ((plan, "the plan can't be followed"), (str(path), f"{path}: the plan can't be followed")):
+        with pytest.raises(CoExecError) as refused:
+            tvm_coexec.partition_for_coexec(make(), PARAMS, plan=given)
+        assert str(refused.value).startswith(f"{start}, because the model stays whole (")
+        assert reason in str(refused.value) and "leave it out" in str(refused.value)
+
+
 @pytest.mark.opencl
 @pytest.mark.parametrize("options", [{"ratio": 1.0}, {"ratio": 0.5, "axis": "n"}, {"ratio": 0.5, "axis": "ic"}])
 def test_weights_may_come_when_a_model_is_divided_already(options):

@@ -9,11 +9,12 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
+from .core.errors import CoExecError
 from .executor.annotations import annotate_graph
 from .executor.variants import PREFIX
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
-from .targets import targets
+from .targets import targets, why_not_linkable
 from .whole import check_buildable, target_of_whole
 
 __all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
@@ -65,7 +66,8 @@ def build(
     GraphExecutorFactoryModule
         TVM's own class; ``export_library`` and ``GraphModule(lib["default"](cpu_device, gpu_device))`` work as usual. A
         model that stays whole is built for the CPU alone. With ``adaptive=True`` it also holds each device alone, for
-        ``create(lib, adaptive=True)``; everything else uses the split program.
+        ``create(lib, adaptive=True)``; everything else uses the split program. For the CPU of another machine
+        ``export_library`` needs a cross compiler, ``cc="aarch64-linux-gnu-g++"``, and raises `CoExecError` without.
 
     Raises
     ------
@@ -79,14 +81,32 @@ def build(
         both, plan = targets(cpu, gpu), plan_of(split)
         if plan is None:
             check_buildable(split)
-            return relay.build(split, target=target_of_whole(split, cpu, gpu))
-        variants = {
-            name: annotate_graph(partial(relay.build, alone, target=both, mod_name=PREFIX + name), its_plan, None)
-            for name, (its_plan, alone) in partition.alone.items()
-        }
-        return annotate_graph(
-            lambda: relay.build(split, target=both),
-            plan,
-            partition.report,
-            variants=variants if partition.options.adaptive else None,
-        )
+            lib = relay.build(split, target=target_of_whole(split, cpu, gpu))
+        else:
+            variants = {
+                name: annotate_graph(partial(relay.build, alone, target=both, mod_name=PREFIX + name), its_plan, None)
+                for name, (its_plan, alone) in partition.alone.items()
+            }
+            lib = annotate_graph(
+                lambda: relay.build(split, target=both),
+                plan,
+                partition.report,
+                variants=variants if partition.options.adaptive else None,
+            )
+    _check_exports(lib, both[0])
+    return lib
+
+
+def _check_exports(lib: GraphExecutorFactoryModule, cpu: Target) -> None:
+    """For the CPU of another machine, refuse to link without a cross compiler: TVM would show pages of the linker's."""
+    why = why_not_linkable(cpu, "export_library(..., cc=COMPILER)")
+    if why is None:
+        return
+    stock = lib.export_library
+
+    def export_library(file_name: str, fcompile: object = None, *args: object, **options: object) -> object:
+        if fcompile is None and not options.get("cc") and not str(file_name).endswith(".tar"):
+            raise CoExecError(f"{file_name} can't be linked: {why}")
+        return stock(file_name, fcompile, *args, **options)
+
+    lib.export_library = export_library

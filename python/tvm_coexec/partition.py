@@ -75,7 +75,7 @@ class CoExecPartition(ModulePass):
         **options: object,
     ):
         self.cpu, self.gpu = targets(cpu, gpu)
-        check_textures(self.cpu, self.gpu)
+        check_textures(gpu, self.cpu, self.gpu)
         self.params = params
         self.options = check_partition_options(options)
         plan = options.get("plan")
@@ -100,6 +100,7 @@ class CoExecPartition(ModulePass):
         graph = extracted.graph
         reason = graph.reason or why_dynamic(prepared) or ("" if graph.kernels else _NO_KERNELS)
         if reason:
+            self._refuse_plan(reason)
             logger.warning("the model stays whole: %s", reason)
             self.report = Report(graph, None, reason)
             # without kernels only inputs and constants are left, which any device can hold
@@ -141,6 +142,12 @@ class CoExecPartition(ModulePass):
                 placed = ScheduleDevices(*both, blocking=plan.runtime == "tvm")(shares)
                 found[device] = plan, _with_plan(placed, plan)
         return found
+
+    def _refuse_plan(self, reason: str) -> None:
+        """Refuse a plan for a model that stays whole: its segments would be ignored without a word."""
+        if self.options.plan is not None and self.options.plan.segments:
+            name = f"{self._plan_file}: the plan" if self._plan_file else "the plan"
+            raise CoExecError(f"{name} can't be followed, because the model stays whole ({reason}); leave it out")
 
     def _costs(self, prepared: tvm.IRModule) -> Costs | None:
         if self.options.plan is not None or not (planner.needs_costs(self.options) or self.options.profile is not None):

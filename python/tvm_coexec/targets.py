@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import platform
 
 import tvm
 from tvm.target import Target
@@ -15,6 +16,9 @@ from .opencl import runtime
 logger = logging.getLogger("tvm_coexec")
 
 CPU_TYPES = (1,)  # kDLCPU
+ADRENO = "adreno"
+KEYS = ["opencl", "gpu"]  # TVM's own keys of an OpenCL target
+TEXTURES = "texture"  # key of a target that asks for Adreno's textures
 
 
 def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Target]:
@@ -29,7 +33,10 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     cpu : str or Target
         For example ``llvm -mcpu=core-avx2`` or ``llvm -mtriple=aarch64-linux-gnu -mattr=+neon``.
     gpu : str or Target
-        Any GPU target of TVM: ``opencl``, ``opencl -device=mali``, ``vulkan``, ``cuda``, ``metal``.
+        Any GPU target of TVM: ``opencl``, ``opencl -device=mali``, ``vulkan``, ``cuda``, ``metal``. For ``opencl
+        -device=adreno`` TVM puts tensors into textures, which this package's OpenCL runtime does not have; so it is
+        compiled as ``opencl -model=adreno``, with buffers, unless TVM's own runtime is in use here or
+        ``-keys=texture`` asks for textures.
 
     Returns
     -------
@@ -52,7 +59,21 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     host = gpu_target.host
     if host is not None and str(Target(dict(host.export()))) != str(bare):
         logger.info("the GPU target's host %s is replaced by the CPU target %s", host, bare)
-    return [Target(bare, host=bare), Target({k: v for k, v in gpu_target.export().items() if k != "host"}, host=bare)]
+    return [Target(bare, host=bare), Target(_choose_textures(bare, gpu_target), host=bare)]
+
+
+def _choose_textures(cpu: Target, gpu: Target) -> dict[str, object]:
+    """Return a GPU target as JSON, without host, and without textures unless they are possible or asked for."""
+    bare = {k: v for k, v in gpu.export().items() if k != "host"}
+    if not _has_textures(gpu):
+        return bare
+    keys = [str(key) for key in gpu.keys]
+    if TEXTURES in keys:  # given as -keys=..., which replaces TVM's own
+        return bare | {"keys": list(dict.fromkeys([ADRENO, *(k for k in keys if k != TEXTURES), *KEYS, TEXTURES]))}
+    if not (runtime.is_ours() or is_for_another_machine(cpu)):
+        return bare
+    device = bare.pop("device", ADRENO)
+    return {"model": device, **bare} | {"keys": [key for key in keys if key != ADRENO] or KEYS}
 
 
 def _check_processor(text: str | Target, target: Target) -> None:
@@ -68,30 +89,69 @@ def _check_processor(text: str | Target, target: Target) -> None:
         raise CoExecError(f"cpu target '{text}': LLVM knows no processor '{name}'; {hint}")
 
 
-def check_textures(cpu: Target, gpu: Target) -> None:
-    """Refuse to compile for textures if this package's OpenCL runtime has to run the result.
+def _has_textures(gpu: Target) -> bool:
+    return gpu.kind.name == "opencl" and ADRENO in (*gpu.keys, gpu.attrs.get("device", ""))
 
-    For an Adreno, TVM puts the tensors of convolutions into textures, which TVM's own OpenCL runtime supports and this
-    package's does not. The runtime of another machine is unknown: compiling for one is allowed, with a warning.
+
+def check_textures(given: str | Target, cpu: Target, gpu: Target) -> None:
+    """Say what became of an Adreno's textures, and refuse those that this machine's OpenCL runtime can't run.
+
+    The runtime of another machine is unknown: textures are compiled for it on request, with a warning.
 
     Parameters
     ----------
+    given : str or Target
+        The GPU target that the user gave.
     cpu, gpu : Target
+        What `targets` made of it.
 
     Raises
     ------
     CoExecError
-        If the module is compiled for this machine, and this package's OpenCL runtime is in use.
+        If a module with textures is compiled for this machine, and this package's OpenCL runtime is in use.
     """
-    if gpu.kind.name != "opencl" or "adreno" not in (*gpu.keys, gpu.attrs.get("device", "")) or not runtime.is_ours():
+    if not _has_textures(gpu):
+        if _has_textures(_parse("gpu", given)):
+            logger.warning(
+                "-device=adreno: compiling with buffers, as this package's OpenCL runtime needs; for textures, which "
+                "only TVM's own can run (a TVM built with USE_OPENCL=ON), add -keys=%s",
+                TEXTURES,
+            )
         return
-    what = "the GPU target's -device=adreno puts tensors into textures, which only TVM's own OpenCL runtime can run"
+    what = "the GPU target puts tensors into textures, which only TVM's own OpenCL runtime can run"
     if is_for_another_machine(cpu):
         logger.warning("%s (a TVM built with USE_OPENCL=ON), not this package's: load the module there", what)
-        return
-    raise CoExecError(
-        f"{what}, and this package's is in use here; omit -device=adreno, or use a TVM built with USE_OPENCL=ON"
-    )
+    elif runtime.is_ours():
+        raise CoExecError(
+            f"{what}, and this package's is in use here; omit -keys={TEXTURES}, or use a TVM built with USE_OPENCL=ON"
+        )
+
+
+# Names of machines, in LLVM triples and in the operating system, that mean the same architecture.
+_MACHINES = {
+    **dict.fromkeys(("x86_64", "amd64", "AMD64"), "x86_64"),
+    **dict.fromkeys(("aarch64", "arm64"), "aarch64"),
+    **dict.fromkeys(("arm", "armv7", "armv7a", "armv7l", "armv8l"), "arm"),
+    **dict.fromkeys(("i386", "i686"), "i386"),
+    "riscv64": "riscv64",
+}
+
+
+def why_not_linkable(cpu: Target, option: str) -> str | None:
+    """Return why this machine's linker can't link code for a CPU target, and what to give; None if it can.
+
+    Parameters
+    ----------
+    cpu : Target
+    option : str
+        What takes a cross compiler, such as ``--cross-compiler``.
+    """
+    triple = str(cpu.attrs.get("mtriple", ""))
+    there, here = _MACHINES.get(triple.split("-")[0]), _MACHINES.get(platform.machine())
+    if not there or not here or there == here:
+        return None
+    example = f"the NDK's {there}-linux-android24-clang++" if "android" in triple else f"{triple}-gcc"
+    return f"the CPU target is for {triple}, this machine is {platform.machine()}: give {option}, for example {example}"
 
 
 def is_for_another_machine(cpu: Target) -> bool:

@@ -292,7 +292,7 @@ class TwoMachineRunner:
         else:
             device = self.session.device(name, 0)
         if not device.exist:
-            hint = "; `python -m tvm_coexec.rpc_server` is a server with OpenCL" if machine == THERE else ""
+            hint = "; see `coexec connect`, and open the session with upload=True" if machine == THERE else ""
             raise CoExecError(f"there is no {name} device {machine}{hint}")
         return device
 

@@ -1,4 +1,6 @@
 // Registration with TVM when this library is loaded, and its one exported function.
+#include <dlfcn.h>
+
 #include <string>
 
 #include "cl/affinity.h"
@@ -19,6 +21,10 @@ bool is_registered() {
 }
 
 std::string register_with_tvm() {
+  if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal")) {  // calling it would end the process
+    return "TVM's functions are not visible to the OpenCL runtime's library: load libtvm_runtime.so (or libtvm.so) with "
+           "RTLD_GLOBAL first";
+  }
   try {
     if (is_registered()) {  // another copy of this library, loaded before
       return "";

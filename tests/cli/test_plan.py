@@ -68,6 +68,12 @@ def planned(coexec, model_file, profile_file, tmp_path):
     return path, done
 
 
+def test_for_a_board_the_generic_profile_plans(coexec, model_file):
+    board = ("--cpu", "llvm -mtriple=aarch64-linux-gnu -mattr=+neon", "--gpu", "opencl -device=adreno")
+    done = coexec("plan", model_file, *board)
+    assert done.code == 0 and "generic" in done.out and "planning with the generic profile" in done.err
+
+
 def edited(path: Path, **changes: object) -> Path:
     """The plan with its first chain changed."""
     d = json.loads(path.read_text())

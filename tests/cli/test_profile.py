@@ -48,6 +48,9 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
         ((model_file, "--rpc-key", "board", "-o", out), "TVM_TRACKER_HOST"),
         ((model_file, "--rpc-key", "board", "--rpc-tracker", "nowhere", "-o", out), "is not of the form HOST:PORT"),
         ((model_file, "--rpc-key", "board", "--rpc-tracker", "127.0.0.1:1", "-o", out), "can't be reached"),
+        ((model_file, "--rpc", "127.0.0.1:1", "-o", out), "the RPC server 127.0.0.1:1 can't be reached"),
+        ((model_file, "--rpc", "127.0.0.1:1", "--rpc-key", "board", "-o", out), "is named directly"),
+        ((model_file, "--boards", 2, "-o", out), "--boards is for servers of a tracker"),
     ]
     for argv, text in cases:
         done = coexec("profile", *argv)

@@ -129,12 +129,12 @@ def export_all(folder: Path) -> None:
     for name, make in MODELS.items():
         mod = make()
         for axis, ratio in CUTS[name]:
-            lib = tvm_coexec.build(mod, ratio=ratio, axis=axis)
+            lib = tvm_coexec.build(mod, cpu=models.CPU, ratio=ratio, axis=axis)
             lib.export_library(str(folder / f"{name}_{axis}_{ratio}.so"))
     mod, plan = big_layers()
-    tvm_coexec.build(mod, plan=plan).export_library(str(folder / "big.so"))
+    tvm_coexec.build(mod, cpu=models.CPU, plan=plan).export_library(str(folder / "big.so"))
     with tvm.transform.PassContext(opt_level=3):
-        lib = relay.build(without_elements(), target=tvm_coexec.targets())
+        lib = relay.build(without_elements(), target=tvm_coexec.targets(models.CPU))
     lib.export_library(str(folder / "without_elements.so"))
 
 

@@ -18,7 +18,7 @@ import tvm
 from tvm import relay
 
 import tvm_coexec
-from tests.models import conv_chain, fire_net, input_of, reference, residual_net, run
+from tests.models import CPU, conv_chain, fire_net, input_of, reference, residual_net, run
 from tvm_coexec.executor.annotations import find_roles, read_metadata, with_metadata
 from tvm_coexec.executor.graph_json import Graph
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.llvm, pytest.mark.slow]
 @functools.cache
 def built(net, axis: str):
     """The network's module, half of each chain on the GPU; several tests read it."""
-    return tvm_coexec.build(net(), ratio=0.5, axis=axis)
+    return tvm_coexec.build(net(), cpu=CPU, ratio=0.5, axis=axis)
 
 
 def op_nodes(text: str) -> list[tuple[str, str, str]]:

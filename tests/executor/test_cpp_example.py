@@ -42,7 +42,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("net") / "net.so"
-    tvm_coexec.build(models.residual_net(), ratio=0.5, axis="oc").export_library(str(path))
+    tvm_coexec.build(models.residual_net(), cpu=models.CPU, ratio=0.5, axis="oc").export_library(str(path))
     return path
 
 

@@ -12,7 +12,7 @@ from tvm import relay
 from tvm.contrib import graph_executor
 
 import tvm_coexec
-from tests.models import conv_chain, input_of, residual_net
+from tests.models import CPU, conv_chain, input_of, residual_net
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.create import Creation
@@ -28,7 +28,7 @@ DEVICES = (tvm.cpu(), tvm.opencl())
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("create") / "residual.so"
-    tvm_coexec.build(residual_net(), ratio=0.5, axis="oc").export_library(str(path))
+    tvm_coexec.build(residual_net(), cpu=CPU, ratio=0.5, axis="oc").export_library(str(path))
     return path
 
 

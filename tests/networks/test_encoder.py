@@ -8,6 +8,7 @@ import tvm
 from tvm import relay
 
 import tvm_coexec
+from tests.models import CPU
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.models import zoo
@@ -45,7 +46,7 @@ def test_layers_equal_onnxruntime(shape, parts):
     with tvm.transform.PassContext(opt_level=3):
         plan = plan_of_layers(extract(Prepare(params)(mod)), parts)
     assert len(plan.chains) == 2 * shape.layers
-    lib = tvm_coexec.build(mod, params, plan=plan)
+    lib = tvm_coexec.build(mod, params, cpu=CPU, plan=plan)
     module = tvm_coexec.create(lib)
     module.set_input(**inputs)
     module.run()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from tvm_coexec.core.access import AccessMap, InputAccess, identity
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
+from tvm_coexec.planner.cached_costs import CachedCosts
+from tvm_coexec.planner.chain_sweep import ChainTimes, sweep_members
 
 
 def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32, flops: float = 1e8) -> Kernel:
@@ -68,3 +74,9 @@ def costs(cpu_gflops: float = 10.0, gpu_gflops: float = 10.0, copy_s: float = 1e
         Link(0.0, 1e-11),
         "test costs",
     )
+
+
+def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
+    """Times of a set of kernels as one chain; `None` where it can't carry the split."""
+    _, found = sweep_members(tables, members, axis, cuts)
+    return found[0] if found else None

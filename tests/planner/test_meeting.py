@@ -13,7 +13,7 @@ from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Link
 from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts
+from tvm_coexec.planner.chain_sweep import inner_cuts
 from tvm_coexec.planner.meeting import MEMORY, Meeting
 from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.simulator import Simulator
@@ -73,7 +73,9 @@ def test_links_of_the_other_runtime():
     estimated = own.on_runtime("tvm")
     assert estimated.runtime == "tvm" and estimated.memory == "copied" and estimated.sync_s == 0.0
     assert (
-        estimated.upload.constant_s == estimated.download.constant_s == pytest.approx(4e-6 + DOWN.constant_s + SYNC_S)
+        estimated.upload.constant_s
+        == estimated.download.constant_s
+        == pytest.approx(4e-6 + 2 * (DOWN.constant_s + SYNC_S))
     )
     assert estimated.upload.per_byte_s == DOWN.per_byte_s
     own.tvm_links = {"upload": Link(1e-4, 2e-9), "download": Link(2e-4, 3e-9)}
@@ -99,7 +101,7 @@ def test_search_and_simulator_agree(memory):
         tables = CachedCosts(graph, costs)
         for kernel in graph.kernels:
             for axis in kernel.axes:
-                chain = chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
+                chain = graphs.chain_times(tables, (kernel.index,), axis, inner_cuts(axis, None))
                 if chain is None or len(chain.outer) != 1:
                     continue
                 for place, devices in ((1, {"cpu"}), (2, {"gpu"}), (3, {"cpu", "gpu"})):

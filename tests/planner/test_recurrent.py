@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.planner.graphs import chain_times
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tests.planner.recurrent_graphs import lstm_graph
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts
+from tvm_coexec.planner.chain_sweep import inner_cuts
 from tvm_coexec.planner.search.blocks import bits
 from tvm_coexec.planner.search.candidates import Candidates
 from tvm_coexec.planner.search.outcomes import Outcomes

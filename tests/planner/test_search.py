@@ -13,7 +13,7 @@ from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.planner import make_plan, makespan_s
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import chain_times, inner_cuts, intervals
+from tvm_coexec.planner.chain_sweep import inner_cuts, intervals
 from tvm_coexec.planner.search.blocks import blocks_of
 from tvm_coexec.planner.search.candidates import Candidates
 from tvm_coexec.planner.search.outcomes import Outcomes
@@ -97,9 +97,9 @@ def test_chain_of_kernels_that_are_not_consecutive():
     g = graphs.residual()
     tables = CachedCosts(g, graphs.costs())
     axis = g.kernels[4].named_axis("h")
-    times = chain_times(tables, (0, 3, 4), axis, np.array([16]))
+    times = graphs.chain_times(tables, (0, 3, 4), axis, np.array([16]))
     assert times is not None and set(times.outer) == {-1, 2}
-    assert chain_times(tables, (0, 1, 4), g.kernels[4].named_axis("oc"), np.array([16])) is None
+    assert graphs.chain_times(tables, (0, 1, 4), g.kernels[4].named_axis("oc"), np.array([16])) is None
 
 
 def test_blocks_end_where_every_order_passes():
@@ -139,7 +139,7 @@ def test_layers_that_repeat_are_planned_alike():
         for chain in found.consecutive[k.index]:
             repeated += chain.shift > 0
             axis = g.kernels[chain.members[-1]].named_axis(chain.axis)
-            alone = chain_times(tables, chain.members, axis, chain.cuts)
+            alone = graphs.chain_times(tables, chain.members, axis, chain.cuts)
             assert alone is not None and set(alone.outer) == set(chain.outer)
             np.testing.assert_allclose(alone.gpu_s, chain.gpu_s)
             np.testing.assert_allclose(alone.cpu_s, chain.cpu_s)

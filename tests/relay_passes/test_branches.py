@@ -77,7 +77,7 @@ def test_results_at_every_level(make, plan):
     libs = {}
     for level in (1, 3, 4):
         with tvm.transform.PassContext(opt_level=level):
-            libs[level] = relay.build(divided, target=tvm_coexec.targets())
+            libs[level] = relay.build(divided, target=tvm_coexec.targets(models.CPU))
     counts = {
         level: len([n for n in json.loads(lib.get_graph_json())["nodes"] if n["op"] != "null"])
         for level, lib in libs.items()
@@ -123,5 +123,5 @@ def test_biases_fold_on_the_gpu_at_a_higher_level(level):
     with tvm.transform.PassContext(opt_level=level):
         divided = tvm_coexec.partition_for_coexec(mod, ratio=0.5, axis="h")
     with tvm.transform.PassContext(opt_level=3):
-        lib = relay.build(divided, target=tvm_coexec.targets())
+        lib = relay.build(divided, target=tvm_coexec.targets(models.CPU))
     models.assert_same(models.run(lib, inputs, [tvm.cpu(), tvm.opencl()]), models.reference(mod, inputs))

@@ -90,7 +90,7 @@ def built(mod: tvm.IRModule, **options):
     """The executor factory, and the report."""
     divided, partition = partitioned(mod, **options)
     with tvm.transform.PassContext(opt_level=3):
-        return relay.build(divided, target=tvm_coexec.targets()), partition.report
+        return relay.build(divided, target=tvm_coexec.targets(models.CPU)), partition.report
 
 
 def whole_on_gpu(plan: Plan) -> set[int]:

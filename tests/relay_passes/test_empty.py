@@ -126,7 +126,7 @@ def test_results(name):
     devices = [tvm.cpu(), tvm.opencl()]
     every = ({"ratio": 0.5, "axis": "h"}, {"ratio": 0.5, "axis": "oc"}, {"ratio": 1.0})
     for options in every if name == "slices as outputs" else [every[len(name) % 3]]:
-        lib = tvm_coexec.build(mod, **options)
+        lib = tvm_coexec.build(mod, cpu=models.CPU, **options)
         module = tvm_coexec.create(lib)
         module.set_input(**inputs)
         for _ in range(2):

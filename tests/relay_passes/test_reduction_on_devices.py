@@ -28,7 +28,7 @@ def check(mod: tvm.IRModule, part: float) -> None:
         extent = graph.kernels[-1].named_axis("ic").extent
         cut = min(extent - 1, max(1, round(part * extent)))
         plan = Plan(graph.fingerprint(), (Segment("split", tuple(range(len(graph.kernels))), "ic", cut),))
-        lib = relay.build(CoExecPartition(plan=plan)(mod), target=tvm_coexec.targets())
+        lib = relay.build(CoExecPartition(plan=plan)(mod), target=tvm_coexec.targets(models.CPU))
     inputs = models.input_of(mod)
     models.assert_same(models.run(lib, inputs, [tvm.cpu(0), tvm.opencl(0)]), models.reference(mod, inputs))
 

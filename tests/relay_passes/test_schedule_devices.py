@@ -54,15 +54,17 @@ def test_for_tvms_own_runtime_copies_come_before_launches(axis):
     """A copy after a launch would wait for it, so that nothing would overlap."""
     mod = models.conv_chain(3)
     graph = extract(Prepare()(mod))
-    segments = tuple(Segment("split", (k,), axis, 8 if axis == "oc" else 5) for k in range(3))
+    segments = tuple(Segment("split", (k,), axis, 4) for k in range(3))
     orders = {}
     for runtime in ("own", "tvm"):
         plan = Plan(graph.fingerprint(), segments, runtime=runtime)
         order = node_order(CoExecPartition(plan=Plan.from_json(plan.to_json()))(mod))
         orders[runtime] = ["copy" if "copy" in n else d for n, d in order if "copy" in n or "conv2d" in n]
-    # launch, CPU share, then both copies, or one of them before the GPU's next launch
-    assert orders["tvm"] == ["copy", OPENCL, CPU, "copy", "copy", OPENCL, CPU, "copy", "copy", OPENCL, CPU, "copy"]
-    assert orders["own"] == ["copy", OPENCL, CPU, "copy", OPENCL, "copy", CPU, "copy", OPENCL, "copy", CPU, "copy"]
+    launches = {r: [i for i, what in enumerate(found) if what == OPENCL] for r, found in orders.items()}
+    assert all(len(found) == 3 and orders[r].count(CPU) == 3 for r, found in launches.items())
+    assert [orders["tvm"][i + 1] for i in launches["tvm"]] == [CPU] * 3
+    assert [orders["own"][i + 1] for i in launches["own"]] == [CPU, "copy", "copy"]
+    assert sorted(map(str, orders["tvm"])) == sorted(map(str, orders["own"]))
 
 
 @pytest.mark.parametrize("opt_level", [2, 3, 4])

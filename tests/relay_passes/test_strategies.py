@@ -45,7 +45,9 @@ def wanted():
 @pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s != "exhaustive"])
 def test_result_is_that_of_one_device(strategy, seed, wanted):
     mod, inputs, want = wanted
-    lib = tvm_coexec.build(mod, strategy=strategy, profile=RandomCosts(seed, s_per_flop=SLOW), min_gain=0.0)
+    lib = tvm_coexec.build(
+        mod, cpu=models.CPU, strategy=strategy, profile=RandomCosts(seed, s_per_flop=SLOW), min_gain=0.0
+    )
     models.assert_same(models.run(lib, inputs, [tvm.cpu(0), tvm.opencl(0)]), want)
 
 

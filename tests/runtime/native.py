@@ -54,14 +54,23 @@ def lacks(sanitize: str) -> str | None:
 
 
 @functools.cache
-def build(sanitize: str = "") -> Path:
-    """Return the folder with both programs; skip where they cannot be built."""
+def build(sanitize: str = "", *options: str, name: str = "") -> Path:
+    """Return the folder with both programs; skip where they cannot be built.
+
+    `options` are CMake's, and `name` that of the folder that they get.
+    """
     if (reason := lacks(sanitize)) is not None:
         pytest.skip(reason)
-    folder = ROOT / "build" / ("runtime_tests" + "".join(f"_{name}" for name in sanitize.split(",") if name))
+    parts = [part for part in (*sanitize.split(","), name) if part]
+    folder = ROOT / "build" / "_".join(["runtime_tests", *parts])
     folder.mkdir(parents=True, exist_ok=True)
     configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DTVM_COEXEC_BUILD_TESTS=ON"]
-    configure += ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-g1", f"-DTVM_COEXEC_SANITIZE={sanitize}"]
+    configure += [
+        "-DCMAKE_BUILD_TYPE=Debug",
+        "-DCMAKE_CXX_FLAGS_DEBUG=-g1",
+        f"-DTVM_COEXEC_SANITIZE={sanitize}",
+        *options,
+    ]
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes share it
         for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
@@ -72,10 +81,12 @@ def build(sanitize: str = "") -> Path:
 
 def run(program: Path, *args: str, **env: str) -> str:
     """Run one of the programs; return what it wrote. A sanitizer's report is a failure."""
-    command = [str(program), *args]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=280, env={**os.environ, **ENVIRONMENT, **env}
-    )
+    return check([str(program), *args], {**ENVIRONMENT, **env})
+
+
+def check(command: list[str], env: dict[str, str]) -> str:
+    """As `run`, of a command line."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, **env})
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     output = done.stdout + done.stderr

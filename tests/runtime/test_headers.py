@@ -69,7 +69,11 @@ namespace tvm { namespace runtime {
 class TimerNode : public Object { public: virtual void Start() = 0; virtual ~TimerNode() {} };
 }}
 """
-STREAM = "#pragma once\nnamespace dmlc { class Stream { public: virtual ~Stream() {} }; }\n"
+STREAM = """
+#pragma once
+#include DMLC_USE_LOGGING_LIBRARY
+namespace dmlc { class Stream { public: virtual ~Stream() {} }; }
+"""
 
 
 @pytest.fixture
@@ -83,6 +87,7 @@ def home(tmp_path: Path) -> Path:
     (runtime / "module.h").write_text(MODULE)
     (runtime / "device_api.h").write_text(DEVICE)
     (runtime / "profiling.h").write_text(TIMER)
+    (runtime / "logging.h").write_text("#pragma once\n")
     (dmlc / "io.h").write_text(STREAM)
     return tmp_path
 

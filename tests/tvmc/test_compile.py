@@ -149,6 +149,18 @@ def test_a_cross_compiler_links(tvmc, model_file, image_file, expected):
     assert relative_error(answer(tvmc, image_file), expected) < 1e-4
 
 
+@pytest.mark.aarch64
+def test_for_a_board_the_generic_profile_plans_and_a_cross_compiler_links(tvmc, model_file):
+    board = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon, opencl -device=mali"
+    arguments = ["compile", "--coexec", "--target", board, "--coexec-report", "report.txt", model_file, "-o", "net.tar"]
+    done = tvmc(*arguments, "--cross-compiler", "aarch64-linux-gnu-g++")
+    assert done.code == 0, done.err
+    assert "planning with the generic profile" in done.err and "costs: generic" in Path("report.txt").read_text()
+    with tarfile.open("net.tar") as archive:
+        head = archive.extractfile("mod.so").read(20)
+    assert head[:4] == b"\x7fELF" and head[18] == 183  # e_machine is AArch64
+
+
 def test_an_old_output_is_replaced_and_a_link_followed(tvmc, model_file):
     os.mkdir("real")
     Path("real/file.tar").write_text("old")

@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
     partition = two_machines.split_prepared(prepared, extracted, plan)
     session = None
     if any(p.machine == two_machines.THERE for p in partition.parts):
-        session = remote.connect(args.remote, args.tracker, args.key)
+        gpu_there = not args.there.startswith("llvm")
+        session = remote.connect(args.remote, args.tracker, args.key, upload=gpu_there)
     with two_machines.TwoMachineRunner(partition, args.here, args.there, session, args.host_there) as both:
         inputs = _inputs(args.inputs, prepared["main"].params)
         both.run(inputs)  # drivers compile GPU kernels when they are first launched

@@ -7,7 +7,7 @@ import sys
 
 from tvm_coexec.core.errors import CoExecError
 
-from . import checks
+from . import checks, rpc
 from .model_argument import add_model
 
 
@@ -79,20 +79,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of parallel compilations (default: one per core)",
     )
     add("--test-bed", action="store_true", help="if pocl is the GPU: one core for each device")
-    add = parser.add_argument_group("devices of another machine").add_argument
-    add("--rpc-tracker", metavar="HOST:PORT", help="TVM's tracker (default: TVM_TRACKER_HOST and TVM_TRACKER_PORT)")
-    add("--rpc-key", metavar="KEY", help="the device's key at the tracker")
+    rpc.add_arguments(parser)
+    parser.add_argument(
+        "--boards",
+        type=checks.at_least_one,
+        metavar="N",
+        help="with --rpc-key: measure on at most N of the key's servers in parallel (default: all that are free)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print what was measured."""
     args.interrupted = f"interrupted; run the same command again to continue {args.output}"
     checks.folder_of(args.output)
-    tracker = _tracker(args)
+    server = rpc.server_of(args)
+    if args.boards and (server is None or server.tracker is None):
+        raise CoExecError("--boards is for servers of a tracker: give --rpc-key as well, or leave it out")
     bed = None
     if args.test_bed:
-        if tracker:
-            raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc-key")
+        if server:
+            raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc and --rpc-key")
         from tvm_coexec import testbed
 
         bed = testbed.prepare()
@@ -123,8 +129,8 @@ def run(args: argparse.Namespace) -> int:
         processes=args.processes,
         compile_timeout_s=args.timeout,
         bed=bed,
-        tracker=tracker,
-        key=args.rpc_key or "",
+        server=server,
+        boards=args.boards or 0,
         retry=args.retry,
         noisy=args.disturbed,
     )
@@ -133,6 +139,9 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were already in the file"
     )
+    for board in done.boards:
+        paces = ", ".join(f"{device} {pace:.2f}" for device, pace in board.paces.items())
+        print(f"board {board.address}: {board.measured} timed{f'; pace {paces}' if paces else ''}")
     if done.failed:
         print(f"{len(done.failed)} kernels failed and are skipped, for example {done.failed[0]}", file=sys.stderr)
     from tvm_coexec.measuring.host_info import BUSY_CORES
@@ -157,16 +166,3 @@ def _zoo(names: list[str]) -> list[str]:
         if name not in known:
             raise CoExecError(f"--zoo {name}: there is no such network; use one of {', '.join(known)}")
     return names
-
-
-def _tracker(args: argparse.Namespace) -> tuple[str, int] | None:
-    if args.rpc_tracker is None and not args.rpc_key:
-        return None
-    if not args.rpc_key:
-        raise CoExecError("--rpc-tracker needs --rpc-key, the device's key at the tracker")
-    from tvm_coexec.remote import default_tracker, parse_reachable
-
-    tracker = args.rpc_tracker or default_tracker()
-    if tracker is None:
-        raise CoExecError("--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-    return parse_reachable("tracker", tracker)

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import checks
+from . import checks, rpc
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of unrecorded runs before them (default: %(default)s)",
     )
     add("--test-bed", action="store_true", help="on pocl: one core for each device, as in benchmarks and profiles")
+    rpc.add_arguments(parser)
     add = parser.add_argument_group("what to write").add_argument
     add("--trace", metavar="FILE", help="write the median run for ui.perfetto.dev or chrome://tracing (JSON)")
     add("--png", metavar="FILE", help="draw expected and measured timelines as an image")
@@ -42,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load and run the model, and print the table."""
     from tvm_coexec.core.errors import CoExecError
+    from tvm_coexec.executor.create import find_devices, graph_json_of
     from tvm_coexec.tracing import record, table
-    from tvm_coexec.tracing.load import open_model, random_inputs, read_inputs
+    from tvm_coexec.tracing.load import open_model, open_model_there, random_inputs, read_inputs
     from tvm_coexec.tracing.outputs import Outputs
 
     if args.inputs and args.seed is not None:
@@ -56,10 +58,15 @@ def run(args: argparse.Namespace) -> int:
         from .plots import require_matplotlib
 
         require_matplotlib("--png")
+    server = rpc.server_of(args)
+    if args.test_bed and server:
+        raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc and --rpc-key")
     pin = _test_bed() if args.test_bed else lambda: None
-    lib = open_model(args.model)
-    inputs = read_inputs(args.inputs, lib) if args.inputs else random_inputs(lib, args.seed or 0)
-    recording = record(lib, inputs, args.runs, args.warm_up, ready=pin)
+    session = server.connect() if server else None
+    lib = open_model_there(args.model, session) if session else open_model(args.model)
+    inputs = read_inputs(args.inputs, lib, session) if args.inputs else random_inputs(lib, args.seed or 0, session)
+    devices = find_devices(graph_json_of(lib), session) if session else None
+    recording = record(lib, inputs, args.runs, args.warm_up, devices, ready=pin)
     name = os.path.splitext(os.path.basename(args.model))[0]
     print(table(recording, name), end="")
     for line in outputs.write(recording, name):

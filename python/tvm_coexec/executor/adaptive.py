@@ -22,11 +22,11 @@ class AdaptiveModule(graph_executor.GraphModule):
         -------
         dict
             ``variant``: the one in use; ``switches`` and ``probes``: how often it was changed, and others were
-            measured; ``probe_cost_s``: seconds that probes took longer than the variant in use would have; ``run_s``:
-            seconds of all runs; ``variants``: for each ``runs``, ``now_s`` (seconds of a run by its last ones), ``best_s`` and
-            ``total_s``; ``decisions``: the last ones, each with ``run`` and ``at_s`` (runs and seconds of runs before
-            it), ``from``, ``to`` and ``why``; ``weight_bytes``: of all variants and stored. Runs at creation are
-            included.
+            measured; ``probe_cost_s``: seconds that probes took longer than the variant in use would have;
+            ``run_s``: seconds of all runs; ``variants``: for each ``runs``, ``now_s`` (seconds of a run by its last
+            ones), ``best_s`` and ``total_s``; ``decisions``: the last ones, each with ``run`` and ``at_s`` (runs
+            and seconds of runs before it), ``from``, ``to`` and ``why``; ``weight_bytes``: of all variants and
+            stored. Runs at creation are included.
         """
         return json.loads(self.module["stats"]())
 

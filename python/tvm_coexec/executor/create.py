@@ -10,6 +10,7 @@ import tvm
 from tvm._ffi.runtime_ctypes import RPC_SESS_MASK
 from tvm.contrib import graph_executor
 
+from tvm_coexec import remote
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
 
@@ -39,12 +40,14 @@ def _types_in(graph: Graph) -> list[int]:
     return sorted(graph.devices() | {CPU})
 
 
-def find_devices(graph_json: str) -> list[tvm.runtime.Device]:
+def find_devices(graph_json: str, session: tvm.rpc.RPCSession | None = None) -> list[tvm.runtime.Device]:
     """Return device 0 of each type that a graph uses, CPU first.
 
     Parameters
     ----------
     graph_json : str
+    session : RPCSession, optional
+        The server that has the devices; by default this machine.
 
     Returns
     -------
@@ -55,11 +58,11 @@ def find_devices(graph_json: str) -> list[tvm.runtime.Device]:
     CoExecError
         If a device is missing; the message has the reason where it is known.
     """
-    return _find_devices(device_types(graph_json))
+    return _find_devices(device_types(graph_json), session)
 
 
-def _find_devices(types: Sequence[int]) -> list[tvm.runtime.Device]:
-    devices = [tvm.runtime.Device(t, 0) for t in types]
+def _find_devices(types: Sequence[int], session: tvm.rpc.RPCSession | None = None) -> list[tvm.runtime.Device]:
+    devices = [tvm.runtime.Device(t, 0) if session is None else session.device(t, 0) for t in types]
     for d in devices:
         if not d.exist:
             raise CoExecError(_explain_missing(d))
@@ -67,9 +70,17 @@ def _find_devices(types: Sequence[int]) -> list[tvm.runtime.Device]:
 
 
 def _explain_missing(device: tvm.runtime.Device) -> str:
-    name = tvm.runtime.Device.MASK2STR.get(device.device_type, str(device.device_type))
-    why = (runtime.why_unavailable() or "no such device was found") if name == "opencl" else "no such device was found"
-    return f"the module needs device {name}({device.device_id}), which is not available: {why}"
+    kind = device.device_type % RPC_SESS_MASK
+    name = tvm.runtime.Device.MASK2STR.get(kind, str(kind))
+    session = getattr(device, "_rpc_sess", None)
+    why = None
+    if name == "opencl":
+        why = runtime.why_unavailable() if session is None else remote.describe(session).why
+    where = "" if session is None else " of the RPC server"
+    return (
+        f"the module needs device {name}({device.device_id}){where}, which is not available: "
+        f"{why or 'no such device was found'}"
+    )
 
 
 def graph_json_of(lib: Any) -> str:
@@ -206,10 +217,7 @@ class Creation:
         if not self.is_remote:
             runtime.install()
             return tvm.get_global_func(name, allow_missing=True)
-        try:
-            return self.devices[0]._rpc_sess.get_function(name)
-        except (AttributeError, tvm.error.RPCError, tvm.TVMError):
-            return None
+        return remote.find_function(self.devices[0]._rpc_sess, name)
 
     def _call(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
         memory, is_new = self._memory_plan

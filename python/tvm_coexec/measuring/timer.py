@@ -19,6 +19,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.cost_models.dataset import is_noisy
 from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.remote import Server
 
 from . import host_info as machine
 from . import links
@@ -32,6 +33,9 @@ ROUNDS, LOW_SPREAD = 4, 0.05
 # and phones that get warm, are slower for seconds.
 LOW_DRIFT = 1.15
 PATIENCE_S, PAUSE_S, SETTLE_S = 2.5, 0.1, 1.0
+# Longest time to wait until a server of a tracker's key is free; one whose session has ended is, at once.
+FREE_S = 20.0
+WHERE = "where"  # the request for the address of the RPC server
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,8 @@ class Setting:
         DLPack type of the GPU.
     bed : TestBed or None
         Test-bed for which the process is pinned to cores.
-    tracker : (str, int) or None
-        Host and port of an RPC tracker.
-    key : str
-        The device's key at the tracker.
+    server : Server or None
+        RPC server of the devices; `None` for this machine's. Our runtime is loaded there if it is not.
     environment : dict
         Environment variables to set; `None` removes one.
     cores : tuple of int
@@ -58,8 +60,7 @@ class Setting:
 
     gpu_type: int
     bed: testbed.TestBed | None = None
-    tracker: tuple[str, int] | None = None
-    key: str = ""
+    server: Server | None = None
     environment: dict[str, str | None] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
     settle_s: float = SETTLE_S
@@ -170,7 +171,7 @@ class Timer:
 
     def __init__(self, connection: Connection, setting: Setting):
         self.connection, self.setting = connection, setting
-        self.session: tvm.rpc.RPCSession | None = None  # on the machine of a tracker
+        self.session: tvm.rpc.RPCSession | None = None  # of the RPC server, if there is one
         self.drifts: dict[str, _ReferenceDrift] = {}
 
     def handle(self, request: object) -> object:
@@ -185,6 +186,9 @@ class Timer:
     def _handle(self, request: object) -> object:
         if request == "hello":
             return self._hello()
+        if request == WHERE:
+            self._device("cpu").sync()  # answers only if the machine does
+            return "" if self.session is None else remote.server_of(self.session)
         if isinstance(request, TimeRequest):
             return self._time(request)
         if isinstance(request, BusyRequest):
@@ -203,22 +207,26 @@ class Timer:
 
             name = tvm.runtime.Device.MASK2STR.get(self.setting.gpu_type, str(self.setting.gpu_type))
             why = "none was found"
-            if self.setting.tracker:
-                why = "the RPC server has none; is it tvm_coexec.rpc_server?"
+            if self.setting.server:
+                why = f"on the RPC server {self.setting.server}: {self._why_not_there(name)}"
             elif name == "opencl":
                 why = runtime.why_unavailable() or why
             raise CoExecError(f"no {name} device: {why}")
-        cpu = {"name": f"rpc:{self.setting.key}"} if self.setting.tracker else {"name": machine.cpu_name()}
-        threads = "all" if self.setting.tracker else machine.cpu_threads()
+        server = self.setting.server
+        cpu = {"name": f"rpc:{server}" if server else machine.cpu_name()}
+        threads = "all" if server else machine.cpu_threads()
         return {"cpu": {**cpu, "threads": threads}, "gpu": {"name": str(gpu.device_name or gpu.device_type)}}
+
+    def _why_not_there(self, name: str) -> str:
+        assert self.session is not None
+        return (remote.describe(self.session).why if name == "opencl" else "") or "none was found"
 
     def _device(self, which: str) -> tvm.runtime.Device:
         kind = 1 if which == "cpu" else self.setting.gpu_type
-        if self.setting.tracker is None:
+        if self.setting.server is None:
             return tvm.runtime.Device(kind, 0)
         if self.session is None:
-            host, port = self.setting.tracker
-            self.session = remote.connect(tracker=f"{host}:{port}", key=self.setting.key)
+            self.session = self.setting.server.connect(FREE_S)
         return self.session.device(tvm.runtime.Device.MASK2STR[kind], 0)
 
     def _load(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device]:

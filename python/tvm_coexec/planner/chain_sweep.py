@@ -288,12 +288,6 @@ def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
     return cuts[[int(np.argmin(np.abs(cuts / axis.extent - ratio)))]]
 
 
-def chain_times(tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray) -> ChainTimes | None:
-    """Times of a set of kernels as one chain; `None` where it can't carry the split."""
-    _, found = sweep_members(tables, members, axis, cuts)
-    return found[0] if found else None
-
-
 def sweep_members(
     tables: CachedCosts, members: Sequence[int], axis: SplitAxis, cuts: np.ndarray, starts: int = 1
 ) -> tuple[int, list[ChainTimes]]:

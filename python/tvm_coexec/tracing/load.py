@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tarfile
@@ -16,7 +17,9 @@ from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.remote import explained
 
+_KINDS = "give a .tar of tvmc compile, or a .so or .tar of export_library"
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
 
 
@@ -46,14 +49,13 @@ def open_model(path: str) -> tvm.runtime.Module:
                 return _from_tvmc(path, archive)
     except (tarfile.ReadError, EOFError):
         pass  # perhaps a library
-    kinds = "give a .tar of tvmc compile, or a .so or .tar of export_library"
     if not path.endswith((".so", ".tar")):
-        raise CoExecError(f"{path} is not a compiled model: {kinds}")
+        raise CoExecError(f"{path} is not a compiled model: {_KINDS}")
     try:
         lib = tvm.runtime.load_module(path)
         graph_json_of(lib)
     except (tvm.TVMError, RuntimeError, OSError, CoExecError) as err:
-        raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {kinds}") from None
+        raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {_KINDS}") from None
     return lib
 
 
@@ -77,15 +79,81 @@ def open_library(path: str) -> tvm.runtime.Module:
         return _library(path, archive, folder)
 
 
+def open_model_there(path: str, session: tvm.rpc.RPCSession) -> tvm.runtime.Module:
+    """Load a compiled model on an RPC server that has this package's runtime.
+
+    Parameters
+    ----------
+    path : str
+        As `open_model` takes it. It may be for another kind of machine than this one.
+    session : RPCSession
+
+    Returns
+    -------
+    Module
+        An executor factory of the server.
+
+    Raises
+    ------
+    CoExecError
+        If the file is missing, is not such a model, or can't be loaded on the server.
+    """
+    if not os.path.isfile(path):
+        raise CoExecError(f"there is no file {path}; check the path of the compiled model")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with tarfile.open(path) as archive:
+                if _GRAPH in archive.getnames():
+                    name = _library_name(path, archive)
+                    lib = _load_there(path, _unpack(path, archive, name, folder), session)
+                    return make_factory_there(lib, *_graph_and_weights(path, archive, folder), session)
+        except (tarfile.ReadError, EOFError):
+            pass  # perhaps a library
+    if not path.endswith((".so", ".tar")):
+        raise CoExecError(f"{path} is not a compiled model: {_KINDS}")
+    lib = _load_there(path, path, session)
+    try:
+        lib["get_graph_json"]
+    except AttributeError:
+        raise CoExecError(f"{path} is not a compiled model (it has no graph): {_KINDS}") from None
+    return lib
+
+
+def make_factory_there(
+    lib: tvm.runtime.Module, graph: str, weights: bytes, session: tvm.rpc.RPCSession
+) -> tvm.runtime.Module:
+    """Return an executor factory of a library that is loaded on an RPC server.
+
+    Parameters
+    ----------
+    lib : Module
+    graph : str
+        The executor's JSON.
+    weights : bytes
+        Of `relay.save_param_dict`.
+    session : RPCSession
+
+    Returns
+    -------
+    Module
+    """
+    return session.get_function("tvm_coexec.executor_factory")(graph, lib, bytearray(weights))
+
+
+def _load_there(path: str, library: str, session: tvm.rpc.RPCSession) -> tvm.runtime.Module:
+    name = os.path.basename(library)
+    with explained(f"{path} can't be loaded on the RPC server"):
+        session.upload(library)
+        try:
+            return session.load_module(name)
+        finally:
+            session.remove(name)
+
+
 def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
-    if _WEIGHTS not in archive.getnames():
-        raise CoExecError(f"{path} is incomplete: it has no {_WEIGHTS}; compile the model again")
     with tempfile.TemporaryDirectory() as folder:
         lib = _library(path, archive, folder)
-        with open(_unpack(path, archive, _GRAPH, folder), encoding="utf-8") as stream:
-            graph = stream.read()
-        with open(_unpack(path, archive, _WEIGHTS, folder), "rb") as stream:
-            packed = stream.read()
+        graph, packed = _graph_and_weights(path, archive, folder)
     try:
         weights = relay.load_param_dict(packed)
         create = tvm.get_global_func("tvm.graph_executor_factory.create")
@@ -94,11 +162,29 @@ def _from_tvmc(path: str, archive: tarfile.TarFile) -> tvm.runtime.Module:
         raise CoExecError(f"{path} is damaged: {one_line(err)}; compile the model again") from None
 
 
-def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
-    names = archive.getnames()
-    name = next((n for n in _LIBRARIES if n in names), None)
+def _graph_and_weights(path: str, archive: tarfile.TarFile, folder: str) -> tuple[str, bytes]:
+    weights = read_weights(path, archive)
+    with open(_unpack(path, archive, _GRAPH, folder), encoding="utf-8") as stream:
+        return stream.read(), weights
+
+
+def read_weights(path: str, archive: tarfile.TarFile) -> bytes:
+    """Return the weights in an archive of ``tvmc compile``, as `relay.save_param_dict` writes them."""
+    member = archive.extractfile(_WEIGHTS) if _WEIGHTS in archive.getnames() else None
+    if member is None:
+        raise CoExecError(f"{path} is incomplete: it has no {_WEIGHTS}; compile the model again")
+    return member.read()
+
+
+def _library_name(path: str, archive: tarfile.TarFile) -> str:
+    name = next((n for n in _LIBRARIES if n in archive.getnames()), None)
     if name is None:
         raise CoExecError(f"{path} is incomplete: it has no {_LIBRARIES[0]}; compile the model again")
+    return name
+
+
+def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
+    name = _library_name(path, archive)
     try:
         return tvm.runtime.load_module(_unpack(path, archive, name, folder))
     except (tvm.TVMError, RuntimeError, OSError) as err:
@@ -115,46 +201,55 @@ def _unpack(path: str, archive: tarfile.TarFile, name: str, folder: str) -> str:
     return to
 
 
-def input_types(lib: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+def input_types(lib: Any, session: tvm.rpc.RPCSession | None = None) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and type of each input of a model.
 
     Parameters
     ----------
     lib : executor factory
+    session : RPCSession, optional
+        The server that has loaded `lib`; by default this process.
 
     Returns
     -------
     dict of str to (tuple of int, str)
     """
     graph = Graph(graph_json_of(lib))
-    weights = set(getattr(lib, "module", lib)["get_graph_params"]().keys())
+    if session is None:
+        weights = set(getattr(lib, "module", lib)["get_graph_params"]().keys())
+    else:
+        weights = set(json.loads(session.get_function("tvm_coexec.param_names")(lib)))
     entries = {graph.nodes[graph.entries[i].node].name: graph.entries[i] for i in graph.inputs}
     return {name: (e.shape, e.dtype) for name, e in entries.items() if name not in weights}
 
 
-def random_inputs(lib: Any, seed: int = 0) -> dict[str, np.ndarray]:
+def random_inputs(lib: Any, seed: int = 0, session: tvm.rpc.RPCSession | None = None) -> dict[str, np.ndarray]:
     """Draw random inputs of a model: normally distributed floats, integers 0 or 1.
 
     Parameters
     ----------
     lib : executor factory
     seed : int
+    session : RPCSession, optional
+        As `input_types` takes it.
 
     Returns
     -------
     dict of str to numpy.ndarray
     """
     rng = np.random.default_rng(seed)
-    return {name: random_tensor(shape, dtype, rng) for name, (shape, dtype) in input_types(lib).items()}
+    return {name: random_tensor(shape, dtype, rng) for name, (shape, dtype) in input_types(lib, session).items()}
 
 
-def read_inputs(path: str, lib: Any) -> dict[str, np.ndarray]:
+def read_inputs(path: str, lib: Any, session: tvm.rpc.RPCSession | None = None) -> dict[str, np.ndarray]:
     """Read inputs of a model from a file that `numpy.savez` wrote.
 
     Parameters
     ----------
     path : str
     lib : executor factory
+    session : RPCSession, optional
+        As `input_types` takes it.
 
     Returns
     -------
@@ -170,7 +265,7 @@ def read_inputs(path: str, lib: Any) -> dict[str, np.ndarray]:
             found = dict(stored.items())
     except (OSError, ValueError, TypeError, AttributeError):
         raise CoExecError(f"{path} is not a complete .npz file; write it with numpy.savez") from None
-    wanted = input_types(lib)
+    wanted = input_types(lib, session)
     for name in found:
         if name not in wanted:
             raise CoExecError(f"{path}: the model has no input '{name}'; it takes {', '.join(wanted)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.create import Creation
 from tvm_coexec.opencl import runtime
+from tvm_coexec.remote import explained, serves_own
 
 from .segments import TracedGraph
 from .spans import Spans, parse_spans
@@ -78,6 +80,9 @@ class Tracer:
 
     def __init__(self) -> None:
         self.graph: TracedGraph | None = None
+        self._executor: graph_executor.GraphModule | None = None
+        # Of an RPC server: runs an executor some times, and returns the windows and the record as JSON.
+        self._record_there: Callable[..., str] | None = None
 
     def create(self, lib: Any, devices: Sequence[tvm.runtime.Device] | None = None) -> graph_executor.GraphModule:
         """Create an executor whose runs can be recorded.
@@ -85,7 +90,7 @@ class Tracer:
         Parameters
         ----------
         lib, devices
-            As `tvm_coexec.create` takes them.
+            As `tvm_coexec.create` takes them. With devices of an RPC session, the server times and records the runs.
 
         Returns
         -------
@@ -96,10 +101,14 @@ class Tracer:
         CoExecError
             If a device is missing, or if TVM's own OpenCL runtime is in use.
         """
-        _require_own_runtime()
         creation = Creation(lib, devices)
+        if creation.is_remote:
+            self._record_there = _recorder_of(creation)
+        else:
+            _require_own_runtime()
         self.graph = TracedGraph.from_json(creation.executor_graph(), read_metadata(creation.graph))
-        return creation.create(trace=True)
+        self._executor = creation.create(trace=True)
+        return self._executor
 
     def wrap(self, graph_json: str, module: tvm.runtime.Module) -> tvm.runtime.Module:
         """Return the module whose functions the executor calls.
@@ -136,7 +145,7 @@ class Tracer:
         Parameters
         ----------
         run : callable
-            Runs the executor once.
+            Runs the executor once. On an RPC server, it is called for the unrecorded runs alone.
         runs, warm_up : int
             Number of recorded runs, and of unrecorded runs before them.
         ready : callable
@@ -152,20 +161,47 @@ class Tracer:
                 run()
                 bar.update()
             ready()
-            windows = []
-            runtime.trace_start()
-            try:
-                for _ in range(runs):
-                    begin = time.monotonic_ns()
-                    run()
-                    windows.append((begin, time.monotonic_ns()))
-                    bar.update()  # between runs, so that its time is in none of them
-            finally:
-                taken = runtime.trace_take()
+            windows, taken = self._runs_there(runs) if self._record_there else _runs_here(run, runs, bar.update)
         recording = Recording(self.graph, tuple(windows), parse_spans(taken))
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)
         return recording
+
+    def _runs_there(self, runs: int) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+        assert self._record_there is not None and self._executor is not None
+        with explained("recording on the RPC server failed"):
+            done = json.loads(self._record_there(self._executor.module, runs))
+        return [(begin, end) for begin, end in done["windows"]], done["trace"]
+
+
+def _runs_here(
+    run: Callable[[], object], runs: int, done: Callable[[], object]
+) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+    windows = []
+    runtime.trace_start()
+    try:
+        for _ in range(runs):
+            begin = time.monotonic_ns()
+            run()
+            windows.append((begin, time.monotonic_ns()))
+            done()  # between runs, so that its time is in none of them
+    finally:
+        taken = runtime.trace_take()
+    return windows, taken
+
+
+def _recorder_of(creation: Creation) -> Callable[..., str]:
+    if not serves_own(creation.devices[0]._rpc_sess):
+        raise CoExecError(
+            "a run can't be traced: the RPC server does not use this package's OpenCL runtime; open the session with "
+            "remote.connect(..., upload=True), and see `coexec connect`"
+        )
+    found = creation.find_function("tvm_coexec.record_runs")
+    if found is None:
+        raise CoExecError(
+            "a run can't be traced: the RPC server has an older version of this package's runtime; update it there"
+        )
+    return found
 
 
 def _require_own_runtime() -> None:

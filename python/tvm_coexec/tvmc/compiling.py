@@ -15,7 +15,6 @@ import inspect
 import json
 import logging
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +36,7 @@ from tvm_coexec.executor.variants import PREFIX, weight_bytes
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
-from tvm_coexec.targets import targets
+from tvm_coexec.targets import targets, why_not_linkable
 from tvm_coexec.whole import check_buildable, open_input, target_of_whole
 
 from .messages import LOG_LEVELS, reported
@@ -51,14 +50,6 @@ from .tuning_log import check_tuning_log
 logger = logging.getLogger("tvm_coexec")
 
 OPTIONS_ATTR = "coexec.options"
-# Names of machines, in LLVM triples and in the operating system, that mean the same architecture.
-_MACHINES = {
-    **dict.fromkeys(("x86_64", "amd64", "AMD64"), "x86_64"),
-    **dict.fromkeys(("aarch64", "arm64"), "aarch64"),
-    **dict.fromkeys(("arm", "armv7", "armv7a", "armv7l", "armv8l"), "arm"),
-    **dict.fromkeys(("i386", "i686"), "i386"),
-    "riscv64": "riscv64",
-}
 
 
 @dataclass
@@ -253,13 +244,8 @@ def _check_cross_compiler(cpu: Target, cross_compiler: str) -> None:
                 f"--cross-compiler: there is no program '{cross_compiler}'; install it or give another one"
             )
         return
-    triple = str(cpu.attrs.get("mtriple", ""))
-    there, here = _MACHINES.get(triple.split("-")[0]), _MACHINES.get(platform.machine())
-    if there and here and there != here:
-        raise CoExecError(
-            f"the CPU target is for {triple}, this machine is {platform.machine()}: give --cross-compiler, for example "
-            f"{triple}-gcc"
-        )
+    if why := why_not_linkable(cpu, "--cross-compiler"):
+        raise CoExecError(why)
 
 
 def _staged(files: StagedFiles, path: str | None, option: str) -> str | None:

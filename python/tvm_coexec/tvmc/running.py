@@ -30,6 +30,7 @@ from . import trace_run as profiling
 from .messages import LOG_LEVELS, reported
 from .package import DEVICE_NAMES, device_types, graph_device_types, name_of
 from .patching import Overlay, replaced
+from .sessions import Sessions
 from .staging import StagedFiles
 
 logger = logging.getLogger("tvm_coexec")
@@ -110,11 +111,19 @@ def drive_run(args: argparse.Namespace) -> int | None:
                 raise TVMCException(f"--inputs: {args.inputs} is not a complete .npz file; write it with numpy.savez")
             args.device = "cpu"
             ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
-            if not args.rpc_tracker:
-                ours["executor"] = Overlay(runner.executor, create=_create_here(args.PATH, args.adaptive))
+            there: Sessions | None = None
+            if args.rpc_tracker:
+                there = Sessions(DEVICE_NAMES["cl"] in needed)
+                ours["request_remote"] = there.opens(runner.request_remote)
+                ours["rpc"] = Overlay(runner.rpc, connect=there.opens(runner.rpc.connect))
+                create = _create_there(args.PATH, runner.executor.create, there)
+            else:
+                create = _create_here(args.PATH, args.adaptive)
+            ours["executor"] = Overlay(runner.executor, create=create)
             if args.profile:
                 debug = runner.debug_executor
-                ours["debug_executor"] = Overlay(debug, create=profiling.create_hook(debug.create, args, files))
+                hook = profiling.create_hook(debug.create, args, files, there)
+                ours["debug_executor"] = Overlay(debug, create=hook)
             with replaced(runner, **ours):
                 return runner.drive_run(args)
 
@@ -146,8 +155,8 @@ def _remote_errors(needed: list[int]) -> Iterator[None]:
     except tvm.error.RPCError as err:
         devices = ",".join(name_of(t) for t in needed)
         raise TVMCException(
-            f"the RPC server can't run the module ({one_line(err)}): check that it has the devices {devices}; "
-            "`python -m tvm_coexec.rpc_server` is a server with OpenCL"
+            f"the RPC server can't run the module ({one_line(err)}): check that it has the devices {devices} with "
+            "`coexec connect`"
         ) from err
 
 
@@ -209,6 +218,19 @@ def _describe(stats: dict) -> str:
         f"adaptive: {stats['variant']} in use after {stats['switches']} changes and {stats['probes']} probes; ms by "
         f"the last runs of each: {times}"
     )
+
+
+def _create_there(path: str, stock: Callable, there: Sessions) -> Callable:
+    """An executor's ``create`` on an RPC server: as `_create_here`, if the server has this package's runtime."""
+
+    def create(graph_json: str, library: object, device: object, *args: object) -> object:
+        factory = there.make_factory(path, graph_json, library)
+        if factory is None:
+            return stock(graph_json, library, device, *args)
+        module = executor.create(factory, executor.find_devices(graph_json, there.session))
+        return Overlay(module, load_params=lambda _weights: None)  # the factory has them
+
+    return create
 
 
 def _all_devices(graph_json: str, device: object) -> object:

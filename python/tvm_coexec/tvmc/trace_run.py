@@ -22,6 +22,7 @@ from tvm_coexec.tracing.load import open_library, open_model
 from tvm_coexec.tracing.outputs import Outputs
 
 from .patching import Overlay
+from .sessions import Sessions
 from .staging import StagedFiles
 
 logger = logging.getLogger("tvm_coexec")
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(_flag(name), metavar="FILE", help=text + ".")
 
 
+_NOT_RECORDED = "each kernel is timed alone; concurrent execution is not recorded: %s"
+
+
 def _flag(name: str) -> str:
     return f"--profile-{name}"
 
@@ -56,13 +60,11 @@ def check(args: argparse.Namespace, needed: list[int]) -> None:
         raise TVMCException(f"{option} has no effect without --profile: add --profile")
     if len(needed) < 2:
         raise TVMCException(f"{option} is for modules that need several devices: use coexec trace for {args.PATH}")
-    if args.rpc_tracker:
-        raise TVMCException(f"{option} records runs on this machine only: leave --rpc-tracker or {option} out")
-    if not runtime.is_ours():
+    if not args.rpc_tracker and not runtime.is_ours():
         raise TVMCException(runtime.why_not_ours(f"{option} has nothing to write"))
 
 
-def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -> Callable:
+def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles, there: Sessions | None) -> Callable:
     """Wrap ``debug_executor.create``: the new module also records its runs, if it can.
 
     Parameters
@@ -73,19 +75,31 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
         The command's arguments.
     files : StagedFiles
         Stages the output files until the command has succeeded.
+    there : Sessions, optional
+        The session of an RPC server that runs the module; by default this machine does.
     """
     staged = {n: files.stage(path) for n in _FILES if (path := getattr(args, f"profile_{n}", None))}
-    if args.rpc_tracker or not runtime.is_ours():
-        why = "the run is on another machine" if args.rpc_tracker else "TVM's own OpenCL runtime is in use"
-        logger.warning("each kernel is timed alone; concurrent execution is not recorded: %s", why)
+    if there is None and not runtime.is_ours():
+        logger.warning(_NOT_RECORDED, "TVM's own OpenCL runtime is in use")
         return stock
     outputs = Outputs(**staged)
 
-    def create(graph_json: str, _library: object, _device: object, *rest: object, **kwargs: object) -> object:
-        # TVM's library and device belong to an in-process RPC session, which wraps functions once more
-        module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
+    def create(graph_json: str, library: object, device: object, *rest: object, **kwargs: object) -> object:
         tracer = Tracer()
-        ours = tracer.create(open_model(args.PATH))
+        if there is None:
+            # TVM's library and device belong to an in-process RPC session, which wraps functions once more
+            module = stock(graph_json, open_library(args.PATH), find_devices(graph_json), *rest, **kwargs)
+            ours = tracer.create(open_model(args.PATH))
+        else:
+            module = stock(graph_json, library, device, *rest, **kwargs)
+            if not there.records():
+                why = "the RPC server does not use this package's OpenCL runtime"
+                if staged:
+                    raise TVMCException(f"{_flag(next(iter(staged)))} has nothing to write: {why}")
+                logger.warning(_NOT_RECORDED, why)
+                return module
+            factory = there.make_factory(args.PATH, graph_json, library)
+            ours = tracer.create(factory, find_devices(graph_json, there.session))
 
         def set_input(*given: object, **named: object) -> None:
             module.set_input(*given, **named)
@@ -99,10 +113,9 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles) -
                 lines = [line.replace(path, getattr(args, f"profile_{n}")) for line in lines]
             return _Both(recording, module.profile(*inputs, **named), name, lines)
 
-        def benchmark(_device: object, *given: object, **named: object) -> object:
-            return ours.benchmark(
-                tvm.cpu(), *given, **named
-            )  # instead of the RPC session's CPU, which is the same device
+        def benchmark(device: object, *given: object, **named: object) -> object:
+            # here: instead of the CPU of the in-process RPC session, which is the same device
+            return ours.benchmark(tvm.cpu() if there is None else device, *given, **named)
 
         return Overlay(module, set_input=set_input, profile=profile, benchmark=benchmark)
 

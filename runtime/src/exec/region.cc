@@ -17,11 +17,6 @@ size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
 }
 
-size_t page_bytes() {
-  static const size_t n = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  return n;
-}
-
 std::string describe_allocation(const Device& d, size_t bytes) {
   return "allocating " + std::to_string(bytes) + " bytes on " + d.text() + " (memory mode " + d.memory_name() +
          ", largest allocation " + std::to_string(d.info.max_alloc_bytes) + " bytes)";
@@ -31,6 +26,11 @@ const std::shared_ptr<const std::string> kMapLabel = std::make_shared<const std:
 const std::shared_ptr<const std::string> kUnmapLabel = std::make_shared<const std::string>("unmapping memory");
 
 }  // namespace
+
+size_t page_bytes() {
+  static const size_t n = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return n;
+}
 
 Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory()), bytes(std::max<size_t>(n, 1)) {
   cl_int code = CL_SUCCESS;

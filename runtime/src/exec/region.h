@@ -24,6 +24,8 @@ enum class Access { kRead, kWrite, kOverwrite };
 // As a number of bytes: up to the end of the region. (Zero bytes: a tensor without elements.)
 constexpr size_t kToEnd = static_cast<size_t>(-1);
 
+size_t page_bytes();  // of the host's memory: 4 kB, 16 kB or 64 kB
+
 class Region {
  public:
   Region(Device& device, size_t bytes, size_t alignment);

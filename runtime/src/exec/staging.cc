@@ -5,7 +5,7 @@
 namespace coexec {
 namespace {
 
-constexpr size_t kKeepBytes = 64u << 20;  // of free blocks; the rest is returned to the system
+constexpr size_t kKeepStagedBytes = 64u << 20;  // of free blocks; the rest is returned to the system
 
 }  // namespace
 
@@ -50,7 +50,7 @@ void Staging::reap() {
     }
     busy_bytes_ -= entry.first.capacity;
     entry.second.reset();
-    if (free_bytes_ + entry.first.capacity <= kKeepBytes) {
+    if (free_bytes_ + entry.first.capacity <= kKeepStagedBytes) {
       free_bytes_ += entry.first.capacity;
       free_.push_back(std::move(entry.first));
     }

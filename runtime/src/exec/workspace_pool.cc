@@ -5,7 +5,7 @@
 namespace coexec {
 namespace {
 
-constexpr size_t kKeepBytes = 128u << 20;
+constexpr size_t kKeepWorkspaceBytes = 128u << 20;
 constexpr size_t kAlignment = 128;
 
 }  // namespace
@@ -39,7 +39,7 @@ void WorkspacePool::give_back(void* base) noexcept {
   }
   {
     std::lock_guard<std::mutex> lock(mu_);
-    if (free_bytes_ + region->bytes <= kKeepBytes) {
+    if (free_bytes_ + region->bytes <= kKeepWorkspaceBytes) {
       free_bytes_ += region->bytes;
       free_.emplace(region->bytes, base);
       return;

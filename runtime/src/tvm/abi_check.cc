@@ -11,8 +11,9 @@ namespace {
 
 using namespace tvm_abi;
 
+constexpr const char* kPure = kPureVirtual;
+
 // Functions instead of static strings, which may not be initialised yet (see register.cc).
-const char kPure[] = "__cxa_pure_virtual";
 
 std::string api(const char* rest) {
   return std::string("_ZN3tvm7runtime9DeviceAPI") + rest;
@@ -30,7 +31,22 @@ std::string cpu_timer(const char* rest) {
   return std::string("_ZN3tvm7runtime12CPUTimerNode") + rest;
 }
 
-// size_t is `unsigned long` on every 64-bit Linux: "m".
+#define COEXEC_TEXT_OF(token) #token
+#define COEXEC_TEXT(macro) COEXEC_TEXT_OF(macro)
+
+// std::string in a signature of tvm::runtime::DeviceAPI that has a DLDevice before it. In libc++ it lies in an inline
+// namespace (__1, in Android's NDK __ndk1), which is then the substitution S3_ after tvm, runtime, DeviceAPI, DLDevice.
+// A libtvm of the other C++ library exports another name, and is refused.
+std::string mangled_string() {
+#ifdef _LIBCPP_ABI_NAMESPACE
+  const std::string space = COEXEC_TEXT(_LIBCPP_ABI_NAMESPACE);
+  return "NSt" + std::to_string(space.size()) + space + "12basic_stringIcNS3_11char_traitsIcEENS3_9allocatorIcEEEE";
+#else
+  return "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE";
+#endif
+}
+
+// size_t is `unsigned long` on every 64-bit Linux and Android: "m".
 TableExpectation device_api() {
   return {
       "tvm::runtime::DeviceAPI",
@@ -38,8 +54,7 @@ TableExpectation device_api() {
       {{2, kPure},
        {3, kPure},
        {4, api("11GetDataSizeERK8DLTensorNS0_8OptionalINS0_6StringEEE")},
-       {5,
-        api("17GetTargetPropertyE8DLDeviceRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPNS0_11TVMRetValueE")},
+       {5, api("17GetTargetPropertyE8DLDeviceRK") + mangled_string() + "PNS0_11TVMRetValueE"},
        {6, kPure},
        {7, api("14AllocDataSpaceE8DLDeviceiPKl10DLDataTypeNS0_8OptionalINS0_6StringEEE")},
        {8, kPure},

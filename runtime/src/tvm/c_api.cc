@@ -35,13 +35,36 @@ std::string& error_text() {
   return text;
 }
 
+// TVM's errors have a class name in front of the message, and a stack trace after it or, in some builds, before it.
+std::string one_sentence(std::string text) {
+  text = text.substr(0, text.find("\nStack trace:"));
+  const size_t traced = text.rfind("\n  File \"");
+  if (text.find("Traceback (most recent") != std::string::npos && traced != std::string::npos) {
+    const size_t end = text.find('\n', traced + 1);
+    text = end == std::string::npos ? text : text.substr(end + 1);
+  }
+  const std::string kind = "TVMError: ";
+  if (text.compare(0, kind.size(), kind) == 0) {
+    text.erase(0, kind.size());
+  }
+  std::string joined;
+  for (char c : text) {
+    const bool space = c == '\n' || c == ' ';
+    if (!space || (!joined.empty() && joined.back() != ' ')) {
+      joined += space ? ' ' : c;
+    }
+  }
+  joined.erase(joined.find_last_not_of(' ') + 1);
+  return joined;
+}
+
 template <class F>
 int attempt(F&& f) {
   try {
     f();
     return 0;
   } catch (const std::exception& e) {
-    error_text() = e.what();
+    error_text() = one_sentence(e.what());
     return -1;
   }
 }

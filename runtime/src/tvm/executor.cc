@@ -105,8 +105,11 @@ Ref compiled_library(void* factory) {
 }
 
 std::vector<std::pair<std::string, Result>> graph_params(void* factory) {
-  const Result params = Arguments().call(factory_function(factory, "get_graph_params"));
-  const Result items = Arguments().add(params).call(global_function("runtime.MapItems"));
+  return named_arrays(Arguments().call(factory_function(factory, "get_graph_params")));
+}
+
+std::vector<std::pair<std::string, Result>> named_arrays(const Result& map) {
+  const Result items = Arguments().add(map).call(global_function("runtime.MapItems"));
   const int64_t n = Arguments().add(items).call(global_function("runtime.ArraySize")).integer();
   const Ref get = global_function("runtime.ArrayGetItem");
   std::vector<std::pair<std::string, Result>> found;

@@ -48,7 +48,8 @@ tvm_abi::Ref compiled_library(void* factory);
 // The graph that `create_executor` gives to the executor, as JSON.
 std::string executor_graph(void* factory, const CreateOptions& options, const std::vector<tvm_abi::DLDevice>& devices);
 
-// Names and arrays of a factory's parameters.
+// Names and arrays of a map of arrays, and of a factory's parameters.
+std::vector<std::pair<std::string, Result>> named_arrays(const Result& map);
 std::vector<std::pair<std::string, Result>> graph_params(void* factory);
 
 }  // namespace coexec

@@ -1,8 +1,10 @@
 // Compares our declarations with TVM's headers, if these are available (TVM_HOME). Slots of virtual tables can't be
 // compared here; abi_check.cc compares them with the loaded library.
 #ifdef TVM_COEXEC_HAVE_TVM_HEADERS
-#define DMLC_USE_LOGGING_LIBRARY \
-  <tvm / runtime / logging.h>  // as TVM's own build does; otherwise dmlc defines a second set of LOG macros
+// As TVM's own build does; otherwise dmlc defines a second set of LOG macros.
+// clang-format off
+#define DMLC_USE_LOGGING_LIBRARY <tvm/runtime/logging.h>
+// clang-format on
 #include <dmlc/io.h>
 #include <tvm/runtime/c_runtime_api.h>
 #include <tvm/runtime/device_api.h>

@@ -109,7 +109,7 @@ void* make_host_block(int64_t nbytes, int device_id) {
   block->shape = nbytes;
   block->device = &Workspace::get().device(device_id);
   void* data = nullptr;
-  const size_t page = 4096;
+  const size_t page = page_bytes();
   const size_t bytes = (static_cast<size_t>(std::max<int64_t>(nbytes, 1)) + page - 1) / page * page;
   if (nbytes < 0 || posix_memalign(&data, page, bytes) != 0) {
     throw Error("allocating " + std::to_string(nbytes) + " bytes of host memory failed");

@@ -1,6 +1,7 @@
 // The used part of TVM, declared here because TVM packages have no C++ headers: the C API, and class layouts of the
-// Itanium C++ ABI with libstdc++. abi_check.h compares them with the loaded libtvm before anything is registered; if
-// headers are available, header_check.cc also compares them at compile time.
+// Itanium C++ ABI, with the C++ library of this build (libstdc++, or libc++ on Android). abi_check.h compares them with
+// the loaded libtvm before anything is registered; if headers are available, header_check.cc also compares them at
+// compile time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -57,6 +58,7 @@ enum TypeCode : int {
   kModuleHandle = 9,
   kPackedFuncHandle = 10,
   kStr = 11,
+  kBytes = 12,
   kNDArrayHandle = 13,
 };
 
@@ -195,7 +197,10 @@ struct TimerNode : Object {
 };
 
 static_assert(sizeof(Object) == 16 && sizeof(Ref) == 8 && sizeof(DLTensor) == 48 && sizeof(TVMValue) == 8, "layout");
-static_assert(sizeof(ModuleNode) == 8 + sizeof(Object) + 24 + 56 + sizeof(std::mutex), "layout");
+static_assert(sizeof(ModuleNode) == 8 + sizeof(Object) + sizeof(std::vector<Ref>) +
+                                        sizeof(std::unordered_map<std::string, std::shared_ptr<Ref>>) +
+                                        sizeof(std::mutex),
+              "layout");
 
 }  // namespace tvm_abi
 }  // namespace coexec

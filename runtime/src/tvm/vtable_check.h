@@ -9,6 +9,11 @@ namespace coexec {
 // Slot `index` of a virtual table must hold the address of the exported symbol `symbol`. The mangled name contains the
 // signature, so order and parameter types are both checked. Addresses are compared instead of names, because linkers
 // merge functions with equal bodies.
+//
+// The exception is kPureVirtual, the function of the C++ library in slots without a body: a libtvm that has that library
+// in itself (Android's c++_static) may hide it. All such slots of a table must then hold one address without a name.
+constexpr char kPureVirtual[] = "__cxa_pure_virtual";
+
 struct SlotExpectation {
   int index;
   std::string symbol;

@@ -17,6 +17,7 @@ from tvm_coexec.measuring.collect import collector as collecting
 from tvm_coexec.measuring.collect.collector import Options, collect
 from tvm_coexec.measuring.pieces import KernelBuilder
 from tvm_coexec.measuring.read_model import Model
+from tvm_coexec.remote import Server
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow]
 
@@ -169,12 +170,11 @@ def test_kernels_are_timed_while_the_other_device_is_busy(chain, started, monkey
 @pytest.mark.remote
 def test_devices_over_rpc(chain, tmp_path, tracker):  # noqa: F811
     path = str(tmp_path / "s.jsonl")
-    host, port = tracker.split(":")
-    with server("tvm_coexec.rpc_server", tracker, "board"):
-        options = replace(QUICK, tracker=(host, int(port)), key="board")
+    with server("tvm.exec.rpc_server", tracker, "board"):  # the stock one: the runtime is loaded there
+        options = replace(QUICK, server=Server(None, tracker, "board"))
         summary = collect(chain, path, options)
         with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
-            collect(chain, str(tmp_path / "other.jsonl"), replace(options, key="desk"))
+            collect(chain, str(tmp_path / "other.jsonl"), replace(options, server=Server(None, tracker, "desk")))
     samples = read_samples(path)
     assert summary.measured == 10 and not summary.failed
     assert samples.header["devices"]["cpu"]["name"] == "rpc:board"

@@ -74,6 +74,7 @@ def test_options():
         ("yes", "must be True, a number of plans"),
         (Verify(repeats=0), "repeats of at least 1"),
         (Verify(tracker=("h", 1)), "needs key"),
+        (Verify(tracker=("h", 1), key="k", address="h:1"), "not both"),
     ):
         with pytest.raises(CoExecError, match=f"verify .*{text}"):
             check_partition_options({"verify": wrong})

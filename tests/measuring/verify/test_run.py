@@ -214,7 +214,7 @@ def test_a_script_is_not_run_again(chain, tmp_path):
 @pytest.mark.remote
 def test_devices_over_rpc(chain, tracker):  # noqa: F811
     host, port = tracker.split(":")
-    with server("tvm_coexec.rpc_server", tracker, "board"):
+    with server("tvm.exec.rpc_server", tracker, "board"):  # the stock one: the runtime is loaded there
         there = Verify(plans=3, repeats=1, tracker=(host, int(port)), key="board")
         plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=there))
         assert all(v.measured_s > 0 for v in plan.verified)

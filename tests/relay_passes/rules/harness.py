@@ -24,8 +24,13 @@ from tvm_coexec.relay_passes.split import SplitChains
 
 logger = logging.getLogger("tests.splits")
 
-# Results are compared, not timed: the code generator's optimiser would only cost time.
+# Results are compared, not timed: optimisers would only cost time.
 TARGET = "llvm -opt-level=0"
+CONTEXT = {
+    "opt_level": 2,
+    "disabled_pass": ["SimplifyExpr", "SimplifyExprPostAlterOp", "tir.HoistIfThenElse"],
+    "config": {"tir.disable_vectorize": True, "tir.disable_cse_tir": True},
+}
 
 
 @dataclass
@@ -96,7 +101,7 @@ def run_all(prepared, variants: Sequence, inputs: dict[str, np.ndarray]) -> list
         fields += list(parts)
         sizes.append(len(parts))
     whole = tvm.IRModule.from_expr(relay.Function(main.params, relay.Tuple(fields)))
-    with tvm.transform.PassContext(opt_level=2, config={"tir.disable_vectorize": True}):
+    with tvm.transform.PassContext(**CONTEXT):
         lib = relay.build(whole, target=TARGET)
     module = GraphModule(lib["default"](tvm.cpu()))
     module.set_input(**inputs)

@@ -23,6 +23,12 @@ inline int rounds(int few) {
   return few * (text ? std::max(1, std::atoi(text)) : 1);
 }
 
+// Iterations that keep a kernel busy for a while; TVM_COEXEC_WORK_PERCENT of them, for emulated processors.
+inline std::string busy(int iterations) {
+  const char* text = std::getenv("TVM_COEXEC_WORK_PERCENT");
+  return std::to_string(std::max(1, iterations * (text ? std::atoi(text) : 100) / 100));
+}
+
 // Floats on the device.
 struct Array {
   size_t n;
@@ -63,7 +69,9 @@ class Add {
       : kernel_(name, {name, {pointer(), pointer(), pointer()}, {"blockIdx.x", "threadIdx.x"}},
                 "__kernel void " + name + "(__global float* a, __global float* b, __global float* c) {\n" + extra +
                     "  int i = get_global_id(0);\n  float x = 0.0f;\n"
-                    "  for (int r = 0; r < 200; ++r) { x = x * 0.5f + sin(x); }\n"
+                    "  for (int r = 0; r < " +
+                    busy(200) +
+                    "; ++r) { x = x * 0.5f + sin(x); }\n"
                     "  c[i] = a[i] + b[i] + (x > 100.0f ? 1.0f : 0.0f);\n}\n") {}
   void operator()(const Array& a, const Array& b, const Array& c) {
     Argument args[3];

@@ -46,7 +46,9 @@ class Next {
       : kernel_("next", {"next", {pointer(), pointer()}, {"blockIdx.x", "threadIdx.x"}},
                 "__kernel void next(__global float* in, __global float* out) {\n"
                 "  int i = get_global_id(0);\n  float x = 0.0f;\n"
-                "  for (int r = 0; r < 2000; ++r) { x = x * 0.5f + sin(x); }\n"
+                "  for (int r = 0; r < " +
+                    busy(2000) +
+                    "; ++r) { x = x * 0.5f + sin(x); }\n"
                 "  out[i] = in[i] + 1.0f + (x > 100.0f ? 1.0f : 0.0f);\n}\n") {}
   void operator()(const Block& b, size_t from, size_t to, bool sizes = true) {
     Argument args[2];

@@ -50,3 +50,19 @@ TEST(vtable, a_missing_table_is_named) {
   lib.symbols.erase("_ZTV5Thing");
   CHECK(contains(check_table(kExpected, nullptr, lib.resolver()), "_ZTV5Thing"));
 }
+
+// Slots without a body, as in a libtvm with a hidden C++ library.
+TEST(vtable, hidden_pure_functions_are_one_function) {
+  static int f_pure, f_real;
+  void* table[] = {&f_pure, &f_real, &f_pure};
+  const TableExpectation wanted = {"tvm::Thing", "", {{0, kPureVirtual}, {1, "real"}, {2, kPureVirtual}}};
+  const Resolver resolve = [](const std::string& name) -> void* { return name == "real" ? &f_real : nullptr; };
+  CHECK_EQ(check_table(wanted, table, resolve), "");
+  void* other[] = {&f_pure, &f_real, &f_other};  // one more function at the end
+  CHECK(contains(check_table(wanted, other, resolve), "slot 2 of tvm::Thing"));
+  void* moved[] = {&f_pure, &f_pure, &f_real};  // another order
+  CHECK(contains(check_table(wanted, moved, resolve), "slot 1 of tvm::Thing"));
+  const auto pure_is_real = [](const std::string&) -> void* { return &f_real; };
+  void* known[] = {&f_real, &f_real, &f_real};
+  CHECK_EQ(check_table(wanted, known, pure_is_real), "");
+}

@@ -22,7 +22,7 @@ from ..pieces import Piece
 from ..worker import ChildError
 
 if TYPE_CHECKING:
-    from .collector import Collection
+    from .collection import Collection
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -30,13 +30,13 @@ BUSY_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
 CONTENTION_PER_CLASS = 3
 # Range of kernel times: long enough to overlap with the other device's, short enough for many repeats.
 CONTENTION_BETWEEN_S = (2e-4, 3e-2)
-CONTENTION_REPEAT_MS = 30
+CONTENTION_REPEAT_MS, NETWORK_REPEAT_MS = 30, 100
 
 
 def measure(run: Collection, writer: SampleWriter) -> None:
     """Measure those that are requested and not in the file yet."""
     _measure_links(run, writer)
-    if run.options.contention and run.options.tracker is None:  # an RPC server serves one session at a time
+    if run.options.contention and run.options.server is None:  # an RPC server serves one session at a time
         _measure_contention(run, writer)
     if run.options.networks:
         _measure_networks(run, writer)
@@ -61,7 +61,7 @@ def _measure_links(run: Collection, writer: SampleWriter) -> None:
 def _measure_blocking_copies(run: Collection, writer: SampleWriter) -> None:
     """Measure copies as TVM's own OpenCL runtime makes them, for modules that will run on it."""
     builder = run.builders[0][1]
-    if run.options.tracker is not None or builder.gpu.kind.name != "opencl" or runtime_here(builder.gpu) == "tvm":
+    if run.options.server is not None or builder.gpu.kind.name != "opencl" or runtime_here(builder.gpu) == "tvm":
         return
     worker = DeviceWorker(replace(run.setting, environment=run.setting.environment | BLOCKING))
     try:
@@ -149,9 +149,7 @@ def _measure_networks(run: Collection, writer: SampleWriter) -> None:
 def _measure_network(run: Collection, entry: tuple, built: compiling.Built | ChildError) -> dict[str, Any] | None:
     _, name, device, times = entry
     try:
-        if isinstance(built, ChildError):
-            raise built
-        timed = run.timer.time(run.make_time_request(built, 100), NETWORK_RUN_S)
+        timed = run.time(built, NETWORK_REPEAT_MS, NETWORK_RUN_S)
     except ChildError as err:
         logger.warning("network %s can't be measured on the %s: %s", name, device, err)
         return None

@@ -42,8 +42,8 @@ class Bench:
     def __init__(self, cpu: Target, gpu: Target, verify: Verify, folder: str, opencl_runtime: str = "own"):
         self.targets, self.verify, self.folder = [cpu, gpu], verify, folder
         setting = local_setting(gpu, opencl_runtime)
-        if verify.tracker:
-            setting = timer.Setting(gpu.get_target_device_type(), None, verify.tracker, verify.key)
+        if verify.server:
+            setting = timer.Setting(gpu.get_target_device_type(), None, verify.server)
         self.worker = DeviceWorker(setting, child.serve)
         self._inputs = os.path.join(folder, "inputs.npz")
         self._names: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Bench:
         weights = f"{path}.params"
         with open(weights, "wb") as f:
             f.write(tvm.runtime.save_param_dict(lib.get_params()))
-        library = f"{path}.{'tar' if self.verify.tracker else 'so'}"
+        library = f"{path}.{'tar' if self.verify.server else 'so'}"
         lib.get_lib().export_library(library)
         return child.Compiled(library, lib.get_graph_json(), weights, self._inputs, self._names)
 

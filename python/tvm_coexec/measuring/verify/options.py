@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_coexec.remote import Server
+
 DEFAULT_PLANS = 5
 # A plan, and each device alone.
 FEWEST_PLANS = 3
@@ -23,12 +25,22 @@ class Verify:
         Host and port of TVM's RPC tracker, for devices of another machine.
     key : str
         The device's key at the tracker.
+    address : str or None
+        ``HOST:PORT`` of an RPC server, instead of a tracker.
     """
 
     plans: int = DEFAULT_PLANS
     repeats: int = 7
     tracker: tuple[str, int] | None = None
     key: str = ""
+    address: str | None = None
+
+    @property
+    def server(self) -> Server | None:
+        """RPC server of the devices; `None` for this machine's."""
+        if self.address is not None:
+            return Server(self.address)
+        return None if self.tracker is None else Server(None, "{}:{}".format(*self.tracker), self.key)
 
 
 def check_verify(given: object) -> Verify | None:
@@ -55,4 +67,6 @@ def check_verify(given: object) -> Verify | None:
         raise ValueError("must have repeats of at least 1")
     if given.tracker is not None and not given.key:
         raise ValueError("needs key, the device's key at the tracker")
+    if given.tracker is not None and given.address is not None:
+        raise ValueError("must have a tracker or an address, not both")
     return given

@@ -91,10 +91,10 @@ def verify_plans(
     CoExecError
         If the devices can't be used, no plan works, or outputs differ and the CPU alone, which decides, can't be run.
     """
-    why = "" if verify.tracker else why_not_here(*targets)
+    why = "" if verify.server else why_not_here(*targets)
     if why:
         raise CoExecError(
-            f"verify: plans can't be run here ({why}); compile on the device, name its RPC tracker, or leave verify out"
+            f"verify: plans can't be run here ({why}); compile on the device, name its RPC server, or leave verify out"
         )
     entries = [_Entry(p) for p in propose_candidates(graph, costs, options, first, verify.plans)]
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,3 +98,9 @@ def bits(mask: int) -> Iterator[int]:
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def positions(mask: int) -> tuple[int, ...]:
+    """As `bits`, for masks that come again and again."""
+    return tuple(bits(mask))

@@ -10,8 +10,8 @@ from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
 from ..cached_costs import CachedCosts
 from ..chain_sweep import ChainSweep, ChainTimes, inner_cuts, sweep_members
-from .blocks import Block, bits, blocks_of, producers_mask
-from .branches import Branches
+from .blocks import Block, bits, blocks_of, positions, producers_mask
+from .branches import Branches, Path
 from .consecutive import consecutive_chains
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
@@ -67,9 +67,9 @@ class Candidates:
         # chains by the kernels as a bit mask; and of the first of sets that repeat, with its first kernel
         self._chains_of: dict[int, list[ChainTimes]] = {}
         self._chains_like: dict[Key, tuple[int, list[ChainTimes]]] = {}
-        self._along_branch: dict[tuple[int | bool, ...], tuple[frozenset[int], list[ChainTimes]]] = {}
         # by last kernel and dimension: ends of sets that can't carry a split, by their first kernel
         self._broken: dict[tuple[int, int], dict[int, set[int]]] = {}
+        self._without_chains: set[Key] = set()  # as `Repeats.of_work` has them
         self._swept: dict[tuple[tuple[int, ...], int], ChainTimes] = {}
         self._axes: dict[int, list[SplitAxis]] = {}
         self._cuts: dict[tuple[int, int], np.ndarray] = {}
@@ -109,15 +109,13 @@ class Candidates:
                 if self._is_wanted(mask, first):
                     found += self._chains_of_set(mask)
             return found
-        listed: frozenset[int] = frozenset()
-        for k in bits(ready):
-            masks, chains = self._chains_along_branch(k, done, k == first)
-            found += chains
-            listed = listed or masks
-        rest = (1 << block.stop) - (1 << block.start) & ~done
-        if rest not in listed and self._is_wanted(
-            rest, first
-        ):  # of its lowest kernel, a branch may be all that is left
+        rest, is_listed = (1 << block.stop) - (1 << block.start) & ~done, False
+        for k in positions(ready):
+            path = self._branches.path(k, done, block.stop)
+            chains = path.chains.get(k == first)
+            found += self._chains_along(path, k, k == first) if chains is None else chains
+            is_listed = is_listed or path.masks[-1] == rest  # a branch may be all that is left
+        if not is_listed and self._is_wanted(rest, first):
             found += self._chains_of_set(rest)
         return found
 
@@ -138,17 +136,11 @@ class Candidates:
         run = mask >> first if first >= 0 else 0
         return not (run & 1 and mask & ((1 << first) - 1) == 0 and run & (run + 1) == 0)
 
-    def _chains_along_branch(self, k: int, done: int, is_first: bool) -> tuple[frozenset[int], list[ChainTimes]]:
-        """Sets along the branch that begins with a kernel, and their chains; the same for states that agree there."""
-        key = (k, is_first, *[not waits_for & ~done for waits_for in self._branches.waits_for[k]])
-        if key not in self._along_branch:
-            masks = list(self._branches.paths(k, done, self.block_of[k].stop))
-            chains: list[ChainTimes] = []
-            for mask in masks:
-                if self._is_wanted(mask, k if is_first else -1):
-                    chains += self._chains_of_set(mask)
-            self._along_branch[key] = (frozenset(masks), chains)
-        return self._along_branch[key]
+    def _chains_along(self, path: Path, k: int, is_first: bool) -> list[ChainTimes]:
+        """Chains of the sets along the branch that begins with a kernel."""
+        masks = [mask for mask in path.masks if self._is_wanted(mask, k if is_first else -1)]
+        path.chains[is_first] = [chain for mask in masks for chain in self._chains_of_set(mask)]
+        return path.chains[is_first]
 
     def _chains_of_set(self, mask: int) -> list[ChainTimes]:
         """Chains of a set of kernels along each axis that may pay."""
@@ -174,14 +166,19 @@ class Candidates:
     def _sweep(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
         key = self._repeats.of_set(members)
         if key not in self._chains_like:
-            found = []
-            for axis in axes:
-                times = self._times_of(members, axis)
-                if times is not None and self._may_pay(times.gpu_s, times.cpu_s, times.join_s, *self._alone(members)):
-                    found.append(times)
+            work = self._repeats.of_work(members)
+            found = [] if work in self._without_chains else self._sweep_first(members, axes)
+            if not found:
+                self._without_chains.add(work)
             self._chains_like[key] = (members[0], found)
         start, found = self._chains_like[key]
         return [shift_chain(c, members[0] - start) for c in found]
+
+    def _sweep_first(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
+        """Chains of the first of sets that repeat."""
+        every = [self._times_of(members, axis) for axis in axes]
+        alone = self._alone(members)
+        return [t for t in every if t is not None and self._may_pay(t.gpu_s, t.cpu_s, t.join_s, *alone)]
 
     def _times_of(self, members: tuple[int, ...], axis: SplitAxis) -> ChainTimes | None:
         """Times of a set of kernels as one chain; `None` where it can't carry the split.

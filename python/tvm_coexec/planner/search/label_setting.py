@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from heapq import heappush, heappushpop
 from math import inf
 
-from .state import Label, State
+from .state import Label, State, Step
 
 # Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
 MAX_LABELS, MANY_LABELS = 6, 16
@@ -29,41 +29,57 @@ class Labels:
     promise : callable, optional
         Score of a label, the less the better: which of too many labels is dropped. Without it the time of the GPU's
         queue.
+
+    Attributes
+    ----------
+    kept : list of Label
+    limit_s : float
+        A label whose queue is free later would be dropped.
     """
 
     def __init__(self, most: int, promise: Callable[[Label], float] | None):
         self.kept: list[Label] = []
-        self.limit_s = inf  # a label whose queue is free later would be dropped
+        self.limit_s = inf
         self._most, self._promise = most, promise
 
-    def add(self, new: Label) -> None:
-        """Add a label, unless another is as good; those that are no better are dropped."""
-        host_s, gpu_s, joules, kept = new.host_s, new.gpu_s, new.joules, self.kept
+    def add(
+        self, host_s: float, gpu_s: float, on_cpu: int, on_gpu: int, joules: float, before: Label, step: Step
+    ) -> None:
+        """Add a label with these attributes, unless another is as good; those that are no better are dropped."""
         if gpu_s > self.limit_s:
             return
-        cpu, gpu = new.where
+        kept: list[Label] = self.kept
+        worse: list[Label] = []
         for old in kept:
-            if old.gpu_s <= gpu_s and old.host_s <= host_s and old.joules <= joules:
-                old_cpu, old_gpu = old.where
-                if old_cpu & cpu == cpu and old_gpu & gpu == gpu:
+            old_gpu_s = old.gpu_s
+            if old_gpu_s <= gpu_s:
+                if (
+                    old.host_s <= host_s
+                    and old.joules <= joules
+                    and old.on_cpu & on_cpu == on_cpu
+                    and old.on_gpu & on_gpu == on_gpu
+                ):
                     return
-        better = [
-            old
-            for old in kept
-            if not (
-                gpu_s <= old.gpu_s and host_s <= old.host_s and joules <= old.joules and new.where.covers(old.where)
-            )
-        ]
-        better.append(new)
-        if len(better) > self._most:
-            better.remove(max(better, key=self._promise or _queue_free_s))
-        self.kept = better
-        is_full = self._promise is None and len(better) == self._most
-        self.limit_s = max([label.gpu_s for label in better]) if is_full else inf
-
-
-def _queue_free_s(label: Label) -> float:
-    return label.gpu_s
+                if old_gpu_s < gpu_s:
+                    continue
+            if host_s <= old.host_s and joules <= old.joules:
+                has_cpu, has_gpu = old.on_cpu, old.on_gpu
+                if on_cpu & has_cpu == has_cpu and on_gpu & has_gpu == has_gpu:
+                    worse.append(old)
+        new = Label(host_s, gpu_s, on_cpu, on_gpu, joules, before, step)
+        if worse:
+            self.kept = kept = [old for old in kept if old not in worse]
+        kept.append(new)
+        if len(kept) < self._most:
+            self.limit_s = inf
+        elif self._promise is None:
+            times = [label.gpu_s for label in kept]
+            if len(kept) > self._most:
+                worst = times.index(max(times))
+                del kept[worst], times[worst]
+            self.limit_s = max(times)
+        elif len(kept) > self._most:
+            kept.remove(max(kept, key=self._promise))
 
 
 class Levels:
@@ -88,6 +104,10 @@ class Levels:
         if found is None:
             found = level[done] = State(done, before)
         return found
+
+    def after(self, done: int) -> dict[int, State]:
+        """States in which one kernel more than those of `done` has run, as far as there are ways to them."""
+        return self._levels[done.bit_count() + 1]
 
     def states(self, count: int) -> Iterator[State]:
         """The most promising states in which `count` kernels have run, with labels; the level is forgotten.

@@ -29,6 +29,7 @@ class Repeats:
         self._alike = [numbers.setdefault(k.signature(), len(numbers)) for k in graph.kernels]
         # how far back each input was made; inputs of the model are themselves, wherever they are read
         self._reads = [tuple(k.index - v if v >= 0 else v for v in k.inputs) for k in graph.kernels]
+        self._inputs = [k.inputs for k in graph.kernels]
         self._readers = [graph.consumers.get(k.index, ()) for k in graph.kernels]
         self._outputs = set(graph.outputs)
 
@@ -43,6 +44,21 @@ class Repeats:
         return tuple(
             (self._alike[k], k - members[0], self._reads[k], self._is_read_outside(k, inside)) for k in members
         )
+
+    def of_work(self, members: Sequence[int]) -> Key:
+        """Of some kernels, ascending, wherever the values that they read from outside were made.
+
+        What the kernels cost, and whether they can carry a split, is the same for parts with equal keys.
+        """
+        inside, key = set(members), []
+        outside: dict[int, int] = {}
+        for k in members:
+            # kernels inside by where they are, from 0 on; values from outside by their order, from -1 on downwards
+            reads = [
+                v - members[0] if v in inside else outside.setdefault(v, -1 - len(outside)) for v in self._inputs[k]
+            ]
+            key.append((self._alike[k], k - members[0], tuple(reads), self._is_read_outside(k, inside)))
+        return tuple(key)
 
     def _is_read_outside(self, index: int, inside: set[int]) -> bool:
         return index in self._outputs or any(c not in inside for c in self._readers[index])

@@ -18,10 +18,10 @@ from tvm_coexec.core.progress import progress
 
 from ..cached_costs import CachedCosts
 from ..objective import score
-from .blocks import bits, followers_of
+from .blocks import bits, followers_of, positions
 from .candidates import Candidates
 from .label_setting import MANY_LABELS, MAX_LABELS, Labels, Levels
-from .state import AfterKernel, Label, RunChain, State, Step
+from .state import AfterChain, Label, RunChain, State, Step
 from .transitions import Transitions
 
 # How many of the last labels are followed back.
@@ -29,7 +29,7 @@ PROPOSALS = 3
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Pause the collector of reference cycles: labels are many and have none, so looking for them takes time only."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -69,10 +69,9 @@ class Search:
         """Segments of the best ways through, the best first."""
         n = len(self.graph.kernels)
         self._levels.state(0, None)
-        with _no_garbage_collection():
-            for count in progress(range(n), "planning: search", "kernel"):
-                for state in self._levels.states(count):
-                    self._expand(state)
+        for count in progress(range(n), "planning: search", "kernel"):
+            for state in self._levels.states(count):
+                self._expand(state)
         (end,) = self._levels.states(n)
         return [self._segments(label) for label in sorted(end.labels, key=self._final)[:PROPOSALS]]
 
@@ -82,9 +81,10 @@ class Search:
         state.host_s = min([label.host_s for label in labels])
         state.gpu_s = min([label.gpu_s for label in labels])
         state.least_gpu_s = min([label.least_gpu_s for label in labels])
-        for k in bits(state.ready):
-            after = self._levels.state(state.done | 1 << k, state)
-            after.offer(AfterKernel(state, k), self.transitions.bound_s(state, k))
+        kernels, done, known = positions(state.ready), state.done, self._levels.after(state.done)
+        for k, bound_s in zip(kernels, self.transitions.bounds_s(state, kernels), strict=True):
+            after = known.get(done | 1 << k) or self._levels.state(done | 1 << k, state)
+            after.offer((state, k), bound_s)
         for way in self.transitions.run_chains(state):
             start, outcome = way.end.start, way.end.outcome
             if start.after is None:
@@ -95,14 +95,14 @@ class Search:
         """Turn the offers of a state into its labels."""
         self._start(state)
         if not state.done:
-            state.labels = [Label(0.0, 0.0, self.transitions.values.start())]
+            state.labels = [Label(0.0, 0.0, *self.transitions.values.start())]
             return
         labels = Labels(self._most_labels, self._promise if self.counts_energy else None)
         for way in state.offers:
-            if isinstance(way, AfterKernel):
-                self.labels += self.transitions.run_kernels(way.before, way.kernel, state.live, labels)
+            if isinstance(way, AfterChain):
+                self.transitions.run_chain(way, labels)
             else:
-                labels.add(self.transitions.run_chain(way))
+                self.labels += self.transitions.run_kernels(*way, state.live, labels)
         state.labels, state.offers = labels.kept, []
 
     def _start(self, state: State) -> None:

@@ -48,8 +48,8 @@ class Label:
     ----------
     host_s, gpu_s : float
         When host and GPU queue are free; the queue's is never less.
-    where : Residency
-        Of the live values.
+    on_cpu, on_gpu : int
+        Live values that each device has, as bit masks.
     joules : float
         Of the work so far, beyond idle power; 0 where energy does not count.
     before : Label or None
@@ -59,10 +59,16 @@ class Label:
 
     host_s: float
     gpu_s: float
-    where: Residency
+    on_cpu: int
+    on_gpu: int
     joules: float = 0.0
     before: Label | None = None
     step: Step | None = None
+
+    @property
+    def where(self) -> Residency:
+        """The masks as one value."""
+        return Residency(self.on_cpu, self.on_gpu)
 
     @property
     def least_gpu_s(self) -> float:
@@ -114,13 +120,6 @@ class ChainEnd:
     step: RunChain
 
 
-class AfterKernel(NamedTuple):
-    """Ways to a state from all labels of another, by running one kernel on either device."""
-
-    before: State
-    kernel: int
-
-
 class AfterChain(NamedTuple):
     """The way to a state from one label of another, by running a chain that begins at `start_s`."""
 
@@ -129,7 +128,8 @@ class AfterChain(NamedTuple):
     start_s: float
 
 
-Way = AfterKernel | AfterChain
+# Ways to a state from all labels of another by running one kernel, given by its index, on either device; or by a chain.
+Way = tuple["State", int] | AfterChain
 
 
 @dataclass(slots=True, eq=False)

@@ -30,21 +30,29 @@ class KernelWork:
         Whether the GPU can run it at all.
     reads : tuple of (int, float, float)
         Bits of what it reads, with the seconds to copy it to the GPU and to the CPU.
+    read_mask : int
+        All these bits.
     enqueue_s : float
         What the host spends on launching it on the GPU.
-    seconds, joules : dict of str to float
-        By device.
-    steps : dict of str to (RunKernel, RunKernel)
-        By device, without copies and with some.
+    cpu_s, gpu_s, cpu_joules, gpu_joules : float
+        Of the work on each device.
+    on_cpu, on_cpu_after_copies, on_gpu, on_gpu_after_copies : RunKernel
+        The steps.
     """
 
     bit: int
     runs_on_gpu: bool
     reads: tuple[tuple[int, float, float], ...]
+    read_mask: int
     enqueue_s: float
-    seconds: dict[str, float]
-    joules: dict[str, float]
-    steps: dict[str, tuple[RunKernel, RunKernel]]
+    cpu_s: float
+    gpu_s: float
+    cpu_joules: float
+    gpu_joules: float
+    on_cpu: RunKernel
+    on_cpu_after_copies: RunKernel
+    on_gpu: RunKernel
+    on_gpu_after_copies: RunKernel
 
 
 class Transitions:
@@ -73,21 +81,41 @@ class Transitions:
     def _kernel_work(self, k: int) -> KernelWork:
         costs, values = self.costs, self.values
         reads = tuple((bit, costs.up_s[v], costs.down_s[v]) for v, bit in values.reads[k])
-        seconds = {d: costs.whole[d][k] for d in DEVICES}
-        joules = {d: seconds[d] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES}
-        steps = {d: (RunKernel(d, k, False), RunKernel(d, k, True)) for d in DEVICES}
         runs_on_gpu = "gpu" in costs.graph.kernels[k].devices
-        return KernelWork(values.bit[k], runs_on_gpu, reads, costs.enqueues[k], seconds, joules, steps)
+        cpu_s, gpu_s = (costs.whole[d][k] for d in DEVICES)
+        cpu_joules, gpu_joules = (costs.whole[d][k] * costs.watts[d][k] if self.counts_energy else 0.0 for d in DEVICES)
+        return KernelWork(
+            bit=values.bit[k],
+            runs_on_gpu=runs_on_gpu,
+            reads=reads,
+            read_mask=values.mask(v for v, _ in values.reads[k]),
+            enqueue_s=costs.enqueues[k],
+            cpu_s=cpu_s,
+            gpu_s=gpu_s,
+            cpu_joules=cpu_joules,
+            gpu_joules=gpu_joules,
+            on_cpu=RunKernel("cpu", k, False),
+            on_cpu_after_copies=RunKernel("cpu", k, True),
+            on_gpu=RunKernel("gpu", k, False),
+            on_gpu_after_copies=RunKernel("gpu", k, True),
+        )
 
-    def bound_s(self, state: State, k: int) -> float:
-        """The GPU's queue is not free before, if a kernel runs next on whichever device, from any label of a state."""
+    def bounds_s(self, state: State, kernels: Iterable[int]) -> list[float]:
+        """When the GPU's queue is free at the earliest, by the kernel that runs next on whichever device.
+
+        That holds for all labels of the state.
+        """
         if not self._is_slowed:
-            return 0.0
-        kernel = self._kernels[k]
-        on_gpu, on_cpu = state.host_s + kernel.enqueue_s, state.host_s + kernel.seconds["cpu"]
-        on_gpu = (on_gpu if on_gpu > state.gpu_s else state.gpu_s) + kernel.seconds["gpu"]
-        on_cpu = on_cpu if on_cpu > state.least_gpu_s else state.least_gpu_s
-        return on_gpu if kernel.runs_on_gpu and on_gpu < on_cpu else on_cpu
+            return [0.0 for _ in kernels]
+        host_s, gpu_s, least_gpu_s = state.host_s, state.gpu_s, state.least_gpu_s
+        bounds = []
+        for k in kernels:
+            kernel = self._kernels[k]
+            on_gpu, on_cpu = host_s + kernel.enqueue_s, host_s + kernel.cpu_s
+            on_gpu = (on_gpu if on_gpu > gpu_s else gpu_s) + kernel.gpu_s
+            on_cpu = on_cpu if on_cpu > least_gpu_s else least_gpu_s
+            bounds.append(on_gpu if kernel.runs_on_gpu and on_gpu < on_cpu else on_cpu)
+        return bounds
 
     def run_kernels(self, before: State, k: int, live: int, labels: Labels) -> int:
         """Add the labels after a kernel on each device that can run it to those of the state after it.
@@ -106,51 +134,52 @@ class Transitions:
         int
             How many labels were worked out: the others are known to be dropped.
         """
-        kernel, count = self._kernels[k], 0
-        cpu_s, gpu_s, enqueue_s = kernel.seconds["cpu"], kernel.seconds["gpu"], kernel.enqueue_s
+        # The innermost loop of the search: nothing is called or looked up that can be avoided.
+        kernel, count, is_slowed, slow, add = self._kernels[k], 0, self._is_slowed, self.costs.slow, labels.add
+        cpu_s, gpu_s, enqueue_s, runs_on_gpu = kernel.cpu_s, kernel.gpu_s, kernel.enqueue_s, kernel.runs_on_gpu
+        reads, read_mask, bit, blocks = kernel.reads, kernel.read_mask, kernel.bit, self.costs.meeting.blocks
         for label in before.labels:
-            host, limit = label.host_s, labels.limit_s
+            host, gpu, on_cpu, on_gpu = label.host_s, label.gpu_s, label.on_cpu, label.on_gpu
+            limit = labels.limit_s
             # without copies and contention
-            if not self._is_slowed or (host + cpu_s <= limit and label.least_gpu_s <= limit):
-                labels.add(self.run_on_cpu(label, kernel, live))
+            if not is_slowed or (host + cpu_s <= limit and (gpu <= limit or label.least_gpu_s <= limit)):
+                has, free_s, queue_s, step = on_cpu, host, gpu, kernel.on_cpu
+                if has & read_mask != read_mask:  # copies wait for the queue
+                    step = kernel.on_cpu_after_copies
+                    for read, _, down_s in reads:
+                        if not has & read:
+                            free_s = (free_s if free_s > gpu else gpu) + down_s
+                            has |= read
+                if queue_s > free_s:  # alongside what the queue holds
+                    left_s, work_s = side_by_side(slow, queue_s - free_s, cpu_s)
+                    queue_s, free_s = free_s + left_s, free_s + work_s
+                else:
+                    free_s += cpu_s
+                if free_s > queue_s:
+                    queue_s = free_s
+                joules = label.joules + kernel.cpu_joules
+                add(free_s, queue_s, (has | bit) & live, on_gpu & live, joules, label, step)
                 count += 1
                 limit = labels.limit_s
-            if not kernel.runs_on_gpu:
+            if not runs_on_gpu:
                 continue
             launched = host + enqueue_s
-            if (launched if launched > label.gpu_s else label.gpu_s) + gpu_s <= limit:
-                labels.add(self.run_on_gpu(label, kernel, live))
+            if (launched if launched > gpu else gpu) + gpu_s <= limit:
+                has, step = on_gpu, kernel.on_gpu
+                if has & read_mask != read_mask:
+                    step = kernel.on_gpu_after_copies
+                    if blocks and gpu > host:
+                        host = gpu
+                    for read, up_s, _ in reads:
+                        if not has & read:
+                            host += up_s
+                            has |= read
+                    launched = host + enqueue_s
+                queue_s = (launched if launched > gpu else gpu) + gpu_s  # once launched, after what the queue holds
+                joules = label.joules + kernel.gpu_joules
+                add(launched, queue_s, on_cpu & live, (has | bit) & live, joules, label, step)
                 count += 1
         return count
-
-    def run_on_gpu(self, label: Label, kernel: KernelWork, live: int) -> Label:
-        """The label after a kernel on the GPU: it runs once launched, and after what the queue holds."""
-        host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
-        blocks = self.costs.meeting.blocks
-        for bit, up_s, _ in kernel.reads:
-            if not on_gpu & bit:
-                host = gpu if blocks and gpu > host else host
-                host, on_gpu, copies = host + up_s, on_gpu | bit, True
-        host += kernel.enqueue_s
-        gpu = (host if host > gpu else gpu) + kernel.seconds["gpu"]
-        where = Residency(on_cpu & live, (on_gpu | kernel.bit) & live)
-        return Label(host, gpu, where, label.joules + kernel.joules["gpu"], label, kernel.steps["gpu"][copies])
-
-    def run_on_cpu(self, label: Label, kernel: KernelWork, live: int) -> Label:
-        """The label after a kernel on the CPU, alongside what the GPU's queue holds unless it has to wait for that."""
-        host, gpu, (on_cpu, on_gpu), copies = label.host_s, label.gpu_s, label.where, False
-        for bit, _, down_s in kernel.reads:
-            if not on_cpu & bit:
-                host, on_cpu, copies = max(host, gpu) + down_s, on_cpu | bit, True
-        backlog_s = gpu - host
-        if backlog_s > 0:
-            left_s, work_s = side_by_side(self.costs.slow, backlog_s, kernel.seconds["cpu"])
-            gpu, host = host + left_s, host + work_s
-        else:
-            host += kernel.seconds["cpu"]
-        where = Residency((on_cpu | kernel.bit) & live, on_gpu & live)
-        joules = label.joules + kernel.joules["cpu"]
-        return Label(host, host if host > gpu else gpu, where, joules, label, kernel.steps["cpu"][copies])
 
     def run_chains(self, state: State) -> Iterator[AfterChain]:
         """Chains that may begin in a state: where each leads to, from which label, and when it begins.
@@ -184,12 +213,13 @@ class Transitions:
                 ends[where] = self._ends(starts, where, 0.0)
             yield from (AfterChain(label, end, label.gpu_s) for end in ends[where])
 
-    def run_chain(self, way: AfterChain) -> Label:
-        """The label after a chain."""
+    def run_chain(self, way: AfterChain, labels: Labels) -> None:
+        """Add the label after a chain."""
         label, end, start_s = way
         end_s = start_s + end.outcome.end_s
         joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
-        return Label(end_s, end_s, label.where.add(end.where, end.start.live), joules, label, end.step)
+        on_cpu, on_gpu = label.where.add(end.where, end.start.live)
+        labels.add(end_s, end_s, on_cpu, on_gpu, joules, label, end.step)
 
     def live_after(self, state: State, done: int, kernels: Iterable[int]) -> int:
         """Values that are needed once some more kernels have run; all that have run then are `done`."""
@@ -202,7 +232,7 @@ class Transitions:
         """Labels without those at which another would have all its values on both devices by now."""
         last_s, limit_s = max([label.host_s for label in labels]), inf
         for label in labels:
-            cpu, gpu = label.where
+            cpu, gpu = label.on_cpu, label.on_gpu
             # most labels have too much to copy to rule out any: no need to know exactly
             if label.gpu_s + (cpu ^ gpu).bit_count() * self._least_copy_s < last_s:
                 up_s = sum([self.costs.up_s[v + self.values.first] for v in bits(cpu & ~gpu)])
@@ -214,7 +244,7 @@ class Transitions:
         """When the outputs of the graph are on the CPU."""
         host, gpu = label.host_s, label.gpu_s
         for v in dict.fromkeys(self.costs.graph.outputs):
-            if not label.where.cpu_mask & self.values.bit[v]:
+            if not label.on_cpu & self.values.bit[v]:
                 host = max(host, gpu) + self.costs.down_s[v]
         return max(host, gpu)
 

@@ -12,7 +12,7 @@ from ..objective import score_of
 from ..options import Options, Result
 from ..search.candidates import Candidates
 from ..search.outcomes import Outcomes
-from ..search.search import Search
+from ..search.search import Search, pause_garbage_collection
 from ..segments import merge_segments, whole_reasons
 from ..simulator import simulate
 from .ratio import unprofitable_reason
@@ -48,6 +48,7 @@ def scored_proposals(
     margin = margin_of(costs) if options.min_gain is None else options.min_gain
     alone_s = min(sum(costs.whole[d]) for d in DEVICES)
     outcomes = Outcomes(costs, margin / (1.0 - margin), MEETING_CHARGE * alone_s, options.objective != "latency")
-    found = Search(graph, costs, Candidates(costs, outcomes, options.axis, options.ratio), options.objective).run()
+    with pause_garbage_collection():
+        found = Search(graph, costs, Candidates(costs, outcomes, options.axis, options.ratio), options.objective).run()
     plans = dict.fromkeys(merge_segments(graph, segments) for segments in found)
     return sorted(((score_of(options.objective, simulate(graph, costs, p)), p) for p in plans), key=lambda p: p[0])

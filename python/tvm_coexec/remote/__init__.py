@@ -1,0 +1,23 @@
+"""Other machines by TVM's RPC: sessions (`session`), and this package's runtime on their servers (`runtime`)."""
+
+from __future__ import annotations
+
+from .errors import explained
+from .runtime import Board, describe, find_function, load_runtime, serves_own
+from .session import Server, close, connect, count_free, default_tracker, parse_reachable, server_of
+
+__all__ = [
+    "Board",
+    "Server",
+    "close",
+    "connect",
+    "count_free",
+    "default_tracker",
+    "describe",
+    "explained",
+    "find_function",
+    "load_runtime",
+    "parse_reachable",
+    "server_of",
+    "serves_own",
+]

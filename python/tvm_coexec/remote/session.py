@@ -1,0 +1,217 @@
+"""Sessions of TVM's RPC servers, named by their address or by their key at a tracker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+
+import tvm
+
+from tvm_coexec.core.errors import CoExecError
+
+from . import runtime
+from .errors import explained, why
+
+CONNECT_TIMEOUT_S = 10
+POLL_S = 0.2
+REQUEST_TRIES = 3
+
+_log = logging.getLogger("tvm_coexec")
+
+
+@dataclass(frozen=True)
+class Server:
+    """How an RPC server is reached.
+
+    Attributes
+    ----------
+    address : str, optional
+        ``HOST:PORT`` of the server itself.
+    tracker : str, optional
+        ``HOST:PORT`` of a tracker; by default from ``TVM_TRACKER_HOST`` and ``TVM_TRACKER_PORT``.
+    key : str
+        The server's key at the tracker.
+    """
+
+    address: str | None = None
+    tracker: str | None = None
+    key: str = ""
+
+    def __str__(self) -> str:
+        return self.address or self.key
+
+    def connect(self, wait_s: float | None = None) -> tvm.rpc.RPCSession:
+        """Open a session with this package's runtime; see the function `connect`."""
+        return connect(self.address, self.tracker, self.key, upload=True, wait_s=wait_s)
+
+
+def connect(
+    address: str | None = None,
+    tracker: str | None = None,
+    key: str = "",
+    upload: bool = False,
+    wait_s: float | None = None,
+) -> tvm.rpc.RPCSession:
+    """Open a session on a TVM RPC server.
+
+    Parameters
+    ----------
+    address : str, optional
+        ``HOST:PORT`` of the server itself.
+    tracker : str, optional
+        ``HOST:PORT`` of a tracker; by default from ``TVM_TRACKER_HOST`` and ``TVM_TRACKER_PORT``.
+    key : str
+        The server's key at the tracker.
+    upload : bool
+        Load this package's runtime on the server, unless it is there: a server of a plain TVM then serves the OpenCL
+        devices and ``tvm_coexec.create``.
+    wait_s : float, optional
+        Longest time to wait for a free server of the key; by default without a limit.
+
+    Returns
+    -------
+    tvm.rpc.RPCSession
+
+    Raises
+    ------
+    CoExecError
+        If no server is named, if the server or tracker can't be reached, or if the runtime can't be loaded there.
+    """
+    if address is not None and (tracker is not None or key):
+        raise CoExecError(f"the server {address} is named directly; omit tracker and key")
+    if address is not None:
+        host, port = parse_reachable("RPC server", address)
+        with explained(f"the RPC server {address} does not open a session"):
+            session = _open(host, port)
+        session.coexec_address = address
+    else:
+        session = _request(tracker, key, wait_s)
+    if upload:
+        try:
+            runtime.load_runtime(session)
+        except CoExecError:
+            _close_quietly(session)
+            raise
+    return session
+
+
+def _open(host: str, port: int) -> tvm.rpc.RPCSession:
+    """Open a session; try again if the server, which is reachable, refuses: it may be ending another session."""
+    for tries_left in reversed(range(REQUEST_TRIES)):
+        try:
+            return tvm.rpc.connect(host, port, session_timeout=0)
+        except tvm.TVMError:
+            if not tries_left:
+                raise
+            time.sleep(POLL_S)
+    raise AssertionError
+
+
+def _request(tracker: str | None, key: str, wait_s: float | None) -> tvm.rpc.RPCSession:
+    from tvm import rpc
+    from tvm.rpc import base
+
+    tracker = tracker or default_tracker()
+    if tracker is None:
+        raise CoExecError(
+            "no other machine is named; give the HOST:PORT of its RPC server or of a tracker, or set "
+            "TVM_TRACKER_HOST and TVM_TRACKER_PORT"
+        )
+    if not key:
+        raise CoExecError(f"the tracker {tracker} needs the device's key; give it as well")
+    connection = rpc.connect_tracker(*parse_reachable("tracker", tracker))
+    end = time.monotonic() + (wait_s or 0.0)
+    while True:
+        queues = connection.summary()["queue_info"]
+        if key not in queues:
+            raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(sorted(queues)) or 'none'}")
+        if wait_s is None or queues[key]["free"] > 0:
+            break
+        if time.monotonic() > end:
+            raise CoExecError(f"no server of '{key}' became free within {wait_s:g} s; see the tracker {tracker}")
+        time.sleep(POLL_S)
+    for tries_left in reversed(range(REQUEST_TRIES)):
+        # As the tracker's client of TVM does, which does not say which server it was given.
+        base.sendjson(connection._sock, [base.TrackerCode.REQUEST, key, "", 1])
+        code, given = base.recvjson(connection._sock)
+        if code != base.TrackerCode.SUCCESS:
+            raise CoExecError(f"the tracker {tracker} refuses the request for '{key}': {given}")
+        host, port, match = given
+        try:
+            session = rpc.connect(host, port, match, session_timeout=0)
+        except (RuntimeError, OSError) as err:  # that server has just gone: the tracker knows of others
+            if not tries_left:
+                raise CoExecError(f"no session of a server '{key}' of the tracker {tracker}: {why(err)}") from None
+        else:
+            session.coexec_address = f"{host}:{port}"
+            return session
+    raise AssertionError
+
+
+def server_of(session: tvm.rpc.RPCSession) -> str:
+    """Return ``HOST:PORT`` of a session's server; empty if `connect` did not open it."""
+    return getattr(session, "coexec_address", "")
+
+
+def count_free(tracker: str, key: str) -> int:
+    """Return the number of servers with a key that a tracker can hand out now."""
+    from tvm import rpc
+
+    queues = rpc.connect_tracker(*parse_reachable("tracker", tracker)).summary()["queue_info"]
+    return queues[key]["free"] if key in queues else 0
+
+
+def close(session: tvm.rpc.RPCSession) -> None:
+    """Close a session, so that its server accepts the next one; its modules and arrays become invalid.
+
+    Without this a session lasts until Python has collected every object that came from it, and the next client waits.
+
+    Parameters
+    ----------
+    session : tvm.rpc.RPCSession
+    """
+    session.get_function("CloseRPCConnection")()
+
+
+def _close_quietly(session: tvm.rpc.RPCSession) -> None:
+    try:
+        close(session)
+    except (AttributeError, RuntimeError, tvm.TVMError):
+        _log.debug("the session was closed already")
+
+
+def default_tracker() -> str | None:
+    """Return ``HOST:PORT`` of the tracker that the environment names, if any."""
+    host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
+    return f"{host}:{port}" if host and port else None
+
+
+def parse_reachable(what: str, text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` and check that the server accepts connections.
+
+    Parameters
+    ----------
+    what : str
+        Kind of server, for error messages.
+    text : str
+
+    Returns
+    -------
+    host, port : str, int
+
+    Raises
+    ------
+    CoExecError
+        If the text is not of that form, or the server can't be reached.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise CoExecError(f"{what} {text} is not of the form HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # TVM would retry for a minute
+    except (OSError, OverflowError) as err:
+        raise CoExecError(f"the {what} {text} can't be reached ({err}); start it, or check the address") from None
+    return host, int(port)

@@ -1,0 +1,53 @@
+"""The session of an RPC server that ``tvmc run`` opens."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+
+import tvm
+
+from tvm_coexec import remote
+from tvm_coexec.tracing.load import make_factory_there, read_weights
+
+
+class Sessions:
+    """Notes the session that TVM opens, and loads this package's runtime there.
+
+    Parameters
+    ----------
+    needs_opencl : bool
+        Whether the module needs OpenCL, and so the runtime.
+    """
+
+    def __init__(self, needs_opencl: bool):
+        self.needs_opencl = needs_opencl
+        self.session: tvm.rpc.RPCSession | None = None
+
+    def opens(self, stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.RPCSession]:
+        """Wrap a function that opens a session."""
+
+        def open_session(*args: object, **kwargs: object) -> tvm.rpc.RPCSession:
+            self.session = stock(*args, **kwargs)
+            if self.needs_opencl:
+                remote.load_runtime(self.session)
+            return self.session
+
+        return open_session
+
+    def records(self) -> bool:
+        """Whether runs can be recorded on the server."""
+        assert self.session is not None
+        needed = ("tvm_coexec.executor_factory", "tvm_coexec.record_runs")
+        return remote.serves_own(self.session) and all(
+            remote.find_function(self.session, name) is not None for name in needed
+        )
+
+    def make_factory(self, path: str, graph_json: str, library: object) -> tvm.runtime.Module | None:
+        """Return an executor factory on the server; `None` if the server lacks this package's runtime."""
+        assert self.session is not None
+        if remote.find_function(self.session, "tvm_coexec.executor_factory") is None:
+            return None
+        with tarfile.open(path) as archive:
+            weights = read_weights(path, archive)
+        return make_factory_there(library, graph_json, weights, self.session)
