@@ -186,3 +186,22 @@ def test_a_plan_for_one_device_has_the_other_as_variant(ratio):
     for name in module.stats()["variants"]:
         module.use(name)
         models.assert_same(run(module, inputs), models.reference(mod, inputs))
+
+
+@pytest.mark.remote
+def test_over_rpc(exported, lib):
+    mod, path = exported
+    server = tvm.rpc.Server("127.0.0.1", 9390, 9490, load_library=str(runtime.library_path()), silent=True)
+    try:
+        session = tvm.rpc.connect("127.0.0.1", server.port)
+        session.upload(str(path))
+        module = tvm_coexec.create(
+            session.load_module(path.name), [session.cpu(), session.device("opencl")], adaptive=True
+        )
+        inputs = models.input_of(mod)
+        for name in VARIANTS:
+            module.use(name)
+            models.assert_same(run(module, inputs), models.reference(mod, inputs))
+            assert module.stats()["variant"] == name
+    finally:
+        server.terminate()

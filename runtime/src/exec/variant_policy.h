@@ -48,8 +48,9 @@ class VariantPolicy {
 
   // The variant to run next.
   size_t next();
-  // A run of a variant took so long. At the start, measure each variant for kWindowS.
+  // A run of a variant took so long. At the start, measure each variant for kWindowS, and call choose_first.
   void record(size_t variant, double seconds);
+  void choose_first();
   // Run only this variant from now on; kNone: choose again.
   void pin(size_t variant);
   static constexpr size_t kNone = static_cast<size_t>(-1);

@@ -199,6 +199,7 @@ class AdaptiveModule final : public ModuleNode {
         spent_s += seconds;
       }
     }
+    policy_.choose_first();
   }
 
   int run() {

@@ -174,6 +174,7 @@ Outcome simulate(const Work& work, const Load& load, unsigned seed) {
       spent_s += seconds;
     }
   }
+  policy.choose_first();
   const double start = machine.now_s(), cost = policy.probe_cost_s();
   while (machine.now_s() - start < kRunS) {
     const size_t v = policy.next();
@@ -214,4 +215,79 @@ TEST(variant_policy, keeps_up_with_the_best_variant_under_load) {
     }
   }
   std::printf("worst: %.3f of the best variant, %.3f of the best single device\n", worst, worst_single);
+}
+
+namespace {
+
+// Runs a policy with fixed times for a number of runs; returns how often each variant ran.
+std::vector<int> run_with(VariantPolicy* policy, const std::vector<double>& seconds, int runs) {
+  std::vector<int> ran(seconds.size());
+  for (int i = 0; i < runs; ++i) {
+    const size_t v = policy->next();
+    policy->record(v, seconds[v]);
+    ++ran[v];
+  }
+  return ran;
+}
+
+VariantPolicy started(const std::vector<double>& seconds) {
+  VariantPolicy policy(seconds.size());
+  for (size_t v = seconds.size(); v-- > 0;) {
+    for (double spent_s = 0; spent_s < VariantPolicy::kWindowS; spent_s += seconds[v]) {
+      policy.record(v, seconds[v]);
+    }
+  }
+  policy.choose_first();
+  return policy;
+}
+
+}  // namespace
+
+TEST(variant_policy, starts_with_the_fastest) {
+  CHECK_EQ(started({0.02, 0.01, 0.03}).current(), size_t{1});
+  CHECK_EQ(started({0.02, 0.0199, 0.03}).current(), size_t{0});  // not faster by the margin
+  CHECK_EQ(started({0.02}).next(), size_t{0});
+}
+
+TEST(variant_policy, leaves_a_variant_that_has_become_slow_and_comes_back) {
+  for (const double unit : {1e-4, 1e-3, 1e-2, 1.0}) {
+    VariantPolicy policy = started({unit, 1.5 * unit, 1.7 * unit});
+    run_with(&policy, {unit, 1.5 * unit, 1.7 * unit}, static_cast<int>(std::max(5.0, 0.5 / unit)));
+    CHECK_EQ(policy.current(), size_t{0});
+    CHECK_EQ(policy.switches(), 0);
+    run_with(&policy, {2 * unit, 1.5 * unit, 3 * unit}, static_cast<int>(std::max(8.0, 1.0 / unit)));
+    CHECK_EQ(policy.current(), size_t{1});
+    run_with(&policy, {unit, 1.5 * unit, 1.7 * unit}, static_cast<int>(std::max(60.0, 10 / unit)));
+    CHECK_EQ(policy.current(), size_t{0});
+  }
+}
+
+TEST(variant_policy, probes_rarely_where_nothing_changes) {
+  const std::vector<double> seconds{0.010, 0.015, 0.030};
+  VariantPolicy policy = started(seconds);
+  const double before_s = policy.clock_s();
+  const std::vector<int> ran = run_with(&policy, seconds, 3000);
+  CHECK(ran[0] > 2900);
+  CHECK(policy.probe_cost_s() <= VariantPolicy::kBudget * (policy.clock_s() - before_s));
+  CHECK_EQ(policy.switches(), 0);
+}
+
+TEST(variant_policy, one_slow_run_changes_nothing) {
+  VariantPolicy policy = started({0.010, 0.012});
+  run_with(&policy, {0.010, 0.012}, 50);
+  const int64_t probes = policy.probes();
+  policy.record(policy.next(), 0.2);
+  run_with(&policy, {0.010, 0.012}, 3);
+  CHECK_EQ(policy.probes(), probes);
+  CHECK_EQ(policy.switches(), 0);
+}
+
+TEST(variant_policy, runs_only_a_pinned_variant) {
+  VariantPolicy policy = started({0.010, 0.020, 0.030});
+  policy.pin(2);
+  CHECK_EQ(run_with(&policy, {0.010, 0.020, 0.030}, 100)[2], 100);
+  CHECK(policy.decisions().back().why == VariantPolicy::Why::kAsked);
+  policy.pin(VariantPolicy::kNone);
+  run_with(&policy, {0.010, 0.020, 0.030}, 200);
+  CHECK_EQ(policy.current(), size_t{0});
 }
