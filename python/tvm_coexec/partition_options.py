@@ -34,10 +34,10 @@ def _check_profile(profile: object) -> object:
 
 
 def _check_adaptive(value: object) -> bool:
-    known = {True: True, False: False, "true": True, "false": False}
-    if value not in known:
+    text = str(value).lower() if isinstance(value, (bool, str)) else ""
+    if text not in ("true", "false"):
         raise ValueError("must be true or false")
-    return known[value]
+    return text == "true"
 
 
 @dataclass(frozen=True)
