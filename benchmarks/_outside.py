@@ -146,7 +146,7 @@ def _served(path: str, bed: TestBed) -> Iterator[tuple[Any, Any]]:
     try:
         session = _connect(remote.connect, f"127.0.0.1:{port}")
         session.upload(path)
-        module = tvm_coexec.create(session.load_module(os.path.basename(path)))
+        module = tvm_coexec.create(session.load_module(os.path.basename(path)), [session.cpu(), session.cl()])
         yield module, session
         remote.close(session)
     finally:

@@ -175,6 +175,10 @@ def test_over_rpc_the_server_creates_it(exported, lib):
         session = tvm.rpc.connect("127.0.0.1", server.port)
         session.upload(str(exported))
         remote = session.load_module(exported.name)
+        with pytest.raises(CoExecError, match=r"give devices of the same session, \[session.cpu\(\), session.cl\(\)\]"):
+            tvm_coexec.create(remote)
+        with pytest.raises(CoExecError, match="load it there with session"):
+            tvm_coexec.create(lib, [session.cpu(), session.device("opencl")])
         module = tvm_coexec.create(remote, [session.cpu(), session.device("opencl")])
         inputs = input_of(residual_net())
         module.set_input(**inputs)

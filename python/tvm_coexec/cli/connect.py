@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     from tvm_coexec import remote
 
     session = remote.connect(server.address, server.tracker, server.key, upload=not args.no_upload)
-    board = remote.describe(session)
-    print(to_text(board, remote.server_of(session)), end="")
-    remote.close(session)
+    with remote.closing(session):
+        board = remote.describe(session)
+        print(to_text(board, remote.server_of(session)), end="")
     if args.json:
         write_atomically(args.json, json.dumps(dataclasses.asdict(board), indent=1) + "\n")
     if board.why:

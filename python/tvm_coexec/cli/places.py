@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from .model_argument import add_model
 from .tables import print_table
 
 if TYPE_CHECKING:
+    from tvm.rpc import RPCSession
+
     from tvm_coexec.core.kernel_graph import KernelGraph
     from tvm_coexec.two_machines import Partition, RunResult
 
@@ -92,11 +95,14 @@ def run(args: argparse.Namespace) -> int:
     prepared, extracted = two_machines.prepare(model.mod, model.params)
     plan, expected_s = _plan(extracted.graph, args)
     partition = two_machines.split_prepared(prepared, extracted, plan)
-    session = None
+    opened: AbstractContextManager[RPCSession | None] = nullcontext()
     if any(p.machine == two_machines.THERE for p in partition.parts):
         gpu_there = not args.there.startswith("llvm")
-        session = remote.connect(args.remote, args.tracker, args.key, upload=gpu_there)
-    with two_machines.TwoMachineRunner(partition, args.here, args.there, session, args.host_there) as both:
+        opened = remote.closing(remote.connect(args.remote, args.tracker, args.key, upload=gpu_there))
+    with (
+        opened as there,
+        two_machines.TwoMachineRunner(partition, args.here, args.there, there, args.host_there) as both,
+    ):
         inputs = _inputs(args.inputs, prepared["main"].params)
         both.run(inputs)  # drivers compile GPU kernels when they are first launched
         best = min((both.run(inputs) for _ in progress(range(args.repeats), "running", "run")), key=lambda r: r.total_s)

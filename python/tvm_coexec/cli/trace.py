@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from . import checks, rpc
+
+if TYPE_CHECKING:
+    from tvm.rpc import RPCSession
+
+    from tvm_coexec.tracing import Recording
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load and run the model, and print the table."""
     from tvm_coexec.core.errors import CoExecError
-    from tvm_coexec.executor.create import find_devices, graph_json_of
-    from tvm_coexec.tracing import record, table
-    from tvm_coexec.tracing.load import open_model, open_model_there, random_inputs, read_inputs
+    from tvm_coexec.remote import closing
+    from tvm_coexec.tracing import table
     from tvm_coexec.tracing.outputs import Outputs
 
     if args.inputs and args.seed is not None:
@@ -63,15 +69,24 @@ def run(args: argparse.Namespace) -> int:
         raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc and --rpc-key")
     pin = _test_bed() if args.test_bed else lambda: None
     session = server.connect() if server else None
-    lib = open_model_there(args.model, session) if session else open_model(args.model)
-    inputs = read_inputs(args.inputs, lib, session) if args.inputs else random_inputs(lib, args.seed or 0, session)
-    devices = find_devices(graph_json_of(lib), session) if session else None
-    recording = record(lib, inputs, args.runs, args.warm_up, devices, ready=pin)
+    with nullcontext() if session is None else closing(session):
+        recording = _record(args, session, pin)
     name = os.path.splitext(os.path.basename(args.model))[0]
     print(table(recording, name), end="")
     for line in outputs.write(recording, name):
         print(line)
     return 0
+
+
+def _record(args: argparse.Namespace, session: RPCSession | None, pin: Callable[[], object]) -> Recording:
+    from tvm_coexec.executor.create import find_devices, graph_json_of
+    from tvm_coexec.tracing import record
+    from tvm_coexec.tracing.load import open_model, open_model_there, random_inputs, read_inputs
+
+    lib = open_model_there(args.model, session) if session else open_model(args.model)
+    inputs = read_inputs(args.inputs, lib, session) if args.inputs else random_inputs(lib, args.seed or 0, session)
+    devices = find_devices(graph_json_of(lib), session) if session else None
+    return record(lib, inputs, args.runs, args.warm_up, devices, ready=pin)
 
 
 def _test_bed() -> Callable[[], object]:

@@ -167,6 +167,7 @@ class Creation:
         self.factory = getattr(lib, "module", lib)
         self.graph_json = graph_json_of(lib)
         self.graph = Graph(self.graph_json)
+        _check_place(self.factory, devices)
         needed = set(_types_in(self.graph))
         if adaptive:
             needed |= device_types_of(self._metadata)
@@ -244,6 +245,20 @@ class Creation:
             return found, False
         made = plan_memory(self.graph_json, set(self.factory["get_graph_params"]().keys()), alignment())
         return made, made is not None
+
+
+def _check_place(factory: Any, devices: Sequence[tvm.runtime.Device] | None) -> None:
+    """Raise if a module and its devices are not on the same machine."""
+    module_there = getattr(factory, "type_key", "") == "rpc"
+    devices_there = bool(devices) and all(d.device_type >= RPC_SESS_MASK for d in devices)
+    if module_there and not devices_there:
+        raise CoExecError(
+            "the module is on an RPC server: give devices of the same session, [session.cpu(), session.cl()]"
+        )
+    if devices and not module_there and any(d.device_type >= RPC_SESS_MASK for d in devices):
+        raise CoExecError(
+            "the devices are on an RPC server, the module is here: load it there with session.load_module"
+        )
 
 
 def _check_devices(types: Sequence[int], devices: Sequence[tvm.runtime.Device]) -> None:

@@ -6,6 +6,8 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import tvm
@@ -174,6 +176,15 @@ def close(session: tvm.rpc.RPCSession) -> None:
     session : tvm.rpc.RPCSession
     """
     session.get_function("CloseRPCConnection")()
+
+
+@contextmanager
+def closing(session: tvm.rpc.RPCSession) -> Iterator[tvm.rpc.RPCSession]:
+    """Close a session at the end of a block, also after an error, which may hold objects of the session."""
+    try:
+        yield session
+    finally:
+        _close_quietly(session)
 
 
 def _close_quietly(session: tvm.rpc.RPCSession) -> None:
