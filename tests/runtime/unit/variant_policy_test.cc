@@ -249,19 +249,6 @@ TEST(variant_policy, starts_with_the_fastest) {
   CHECK_EQ(started({0.02}).next(), size_t{0});
 }
 
-TEST(variant_policy, leaves_a_variant_that_has_become_slow_and_comes_back) {
-  for (const double unit : {1e-4, 1e-3, 1e-2, 1.0}) {
-    VariantPolicy policy = started({unit, 1.5 * unit, 1.7 * unit});
-    run_with(&policy, {unit, 1.5 * unit, 1.7 * unit}, static_cast<int>(std::max(5.0, 0.5 / unit)));
-    CHECK_EQ(policy.current(), size_t{0});
-    CHECK_EQ(policy.switches(), 0);
-    run_with(&policy, {2 * unit, 1.5 * unit, 3 * unit}, static_cast<int>(std::max(8.0, 1.0 / unit)));
-    CHECK_EQ(policy.current(), size_t{1});
-    run_with(&policy, {unit, 1.5 * unit, 1.7 * unit}, static_cast<int>(std::max(60.0, 10 / unit)));
-    CHECK_EQ(policy.current(), size_t{0});
-  }
-}
-
 TEST(variant_policy, probes_rarely_where_nothing_changes) {
   const std::vector<double> seconds{0.010, 0.015, 0.030};
   VariantPolicy policy = started(seconds);
@@ -272,20 +259,11 @@ TEST(variant_policy, probes_rarely_where_nothing_changes) {
   CHECK_EQ(policy.switches(), 0);
 }
 
-TEST(variant_policy, one_slow_run_changes_nothing) {
-  VariantPolicy policy = started({0.010, 0.012});
-  run_with(&policy, {0.010, 0.012}, 50);
-  const int64_t probes = policy.probes();
-  policy.record(policy.next(), 0.2);
-  run_with(&policy, {0.010, 0.012}, 3);
-  CHECK_EQ(policy.probes(), probes);
-  CHECK_EQ(policy.switches(), 0);
-}
-
 TEST(variant_policy, runs_only_a_pinned_variant) {
   VariantPolicy policy = started({0.010, 0.020, 0.030});
   policy.pin(2);
-  CHECK_EQ(run_with(&policy, {0.010, 0.020, 0.030}, 100)[2], 100);
+  const std::vector<int> ran = run_with(&policy, {0.010, 0.020, 0.030}, 100);
+  CHECK_EQ(ran[2], 100);
   CHECK(policy.decisions().back().why == VariantPolicy::Why::kAsked);
   policy.pin(VariantPolicy::kNone);
   run_with(&policy, {0.010, 0.020, 0.030}, 200);
