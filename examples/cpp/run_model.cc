@@ -1,7 +1,7 @@
 // Runs an exported module on CPU and GPU: feeds its inputs from raw files, prints the five largest values of the first
 // output, and times it.
 //
-//   run_model net.so [--input FILE]... [--runs N] [--output FILE] [--gpu N]
+//   run_model net.so [--input FILE]... [--runs N] [--output FILE] [--gpu N] [--adaptive 1]
 //
 // Files hold a tensor's elements in C order and the machine's byte order. Inputs without a file are zero.
 #include <tvm_coexec.h>
@@ -33,6 +33,7 @@ struct Options {
   std::string path, output;
   std::vector<std::string> inputs;
   int runs = 10, gpu = 0;
+  bool adaptive = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -55,12 +56,14 @@ Options parse(int argc, char** argv) {
       options.runs = std::max(1, std::atoi(value));
     } else if (word == "--gpu") {
       options.gpu = std::atoi(value);
+    } else if (word == "--adaptive") {
+      options.adaptive = std::atoi(value) != 0;
     } else {
-      fail("unknown option " + word + "; the options are --input, --output, --runs and --gpu");
+      fail("unknown option " + word + "; the options are --input, --output, --runs, --gpu and --adaptive");
     }
   }
   if (options.path.empty()) {
-    fail("usage: run_model net.so [--input FILE]... [--runs N] [--output FILE] [--gpu N]");
+    fail("usage: run_model net.so [--input FILE]... [--runs N] [--output FILE] [--gpu N] [--adaptive 1]");
   }
   return options;
 }
@@ -98,7 +101,8 @@ void print_top5(const float* values, size_t n) {
 
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  tvm_coexec_module* module = tvm_coexec_open(options.path.c_str(), options.gpu);
+  tvm_coexec_module* module = options.adaptive ? tvm_coexec_open_adaptive(options.path.c_str(), options.gpu)
+                                               : tvm_coexec_open(options.path.c_str(), options.gpu);
   if (!module) {
     fail(tvm_coexec_error());
   }
@@ -134,6 +138,9 @@ int main(int argc, char** argv) {
     std::ofstream(options.output, std::ios::binary).write(data.data(), static_cast<std::streamsize>(data.size()));
   }
   std::printf("%.3f ms, the median of %d runs (%.3f to %.3f)\n", ms[ms.size() / 2], options.runs, ms.front(), ms.back());
+  if (options.adaptive) {
+    std::printf("%s\n", tvm_coexec_stats(module));
+  }
   tvm_coexec_close(module);
   return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import tvm
@@ -10,6 +11,7 @@ from tvm.target import Target
 
 from .core.errors import CoExecError
 from .executor.annotations import annotate_graph
+from .executor.variants import PREFIX
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
 from .targets import targets, why_not_linkable
@@ -63,8 +65,9 @@ def build(
     -------
     GraphExecutorFactoryModule
         TVM's own class; ``export_library`` and ``GraphModule(lib["default"](cpu_device, gpu_device))`` work as usual. A
-        model that stays whole is built for the CPU alone. For the CPU of another machine ``export_library`` needs a
-        cross compiler, ``cc="aarch64-linux-gnu-g++"``, and raises `CoExecError` without.
+        model that stays whole is built for the CPU alone. With ``adaptive=True`` it also holds each device alone, for
+        ``create(lib, adaptive=True)``; everything else uses the split program. For the CPU of another machine
+        ``export_library`` needs a cross compiler, ``cc="aarch64-linux-gnu-g++"``, and raises `CoExecError` without.
 
     Raises
     ------
@@ -80,7 +83,16 @@ def build(
             check_buildable(split)
             lib = relay.build(split, target=target_of_whole(split, cpu, gpu))
         else:
-            lib = annotate_graph(lambda: relay.build(split, target=both), plan, partition.report)
+            variants = {
+                name: annotate_graph(partial(relay.build, alone, target=both, mod_name=PREFIX + name), its_plan, None)
+                for name, (its_plan, alone) in partition.alone.items()
+            }
+            lib = annotate_graph(
+                lambda: relay.build(split, target=both),
+                plan,
+                partition.report,
+                variants=variants if partition.options.adaptive else None,
+            )
     _check_exports(lib, both[0])
     return lib
 

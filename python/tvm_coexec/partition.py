@@ -13,10 +13,11 @@ from tvm.target import Target
 
 from . import planner
 from .core.errors import CoExecError
-from .core.kernel_graph import KernelGraph, Refusal
+from .core.kernel_graph import DEVICES, KernelGraph, Refusal
 from .core.plan import Plan, Segment
 from .cost_models import Costs
 from .partition_options import PartitionOptions, check_partition_options
+from .planner.strategies.single import on_one
 from .relay_passes.compilable import Uncompilable, check_compilable
 from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.ir_utils import ModulePass
@@ -51,12 +52,19 @@ class CoExecPartition(ModulePass):
         stays whole or was already divided.
     **options
         Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, runtime, profile, plan,
-        verify. Each may be a Python value or the text of a command-line option.
+        verify, adaptive. Each may be a Python value or the text of a command-line option.
 
     Raises
     ------
     CoExecError
         For an invalid option, target, plan or profile; the text is one sentence.
+
+    Attributes
+    ----------
+    report : Report or None
+        Set by the pass.
+    alone : dict of str to (Plan, IRModule)
+        With ``adaptive``, set by the pass: the model on ``cpu`` and on ``gpu`` alone, if the plan is another one.
     """
 
     def __init__(
@@ -74,11 +82,18 @@ class CoExecPartition(ModulePass):
         is_file = isinstance(plan, os.PathLike) or (isinstance(plan, str) and not plan.lstrip().startswith("{"))
         self._plan_file = str(plan) if is_file else ""
         self.report: Report | None = None
+        self.alone: dict[str, tuple[Plan, tvm.IRModule]] = {}
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Return the co-executed module, and set `report`."""
+        """Return the co-executed module, and set `report` and `alone`."""
+        self.alone = {}
         mod = bind_params(mod, self.params)
         if plan_of(mod) is not None:
+            if self.options.adaptive:
+                raise CoExecError(
+                    "adaptive: the model was already divided, so the devices can't be built alone: give the model as "
+                    "it was before CoExecPartition"
+                )
             return mod
         prepared = Prepare()(mod)
         extracted = extract_with_calls(prepared)
@@ -106,8 +121,27 @@ class CoExecPartition(ModulePass):
             plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
         self.report = Report(extracted.graph, plan, costs=costs)
         logger.info("%s", self.report.summary())
-        placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
-        return placed
+        if self.options.adaptive:
+            self.alone = self._each_alone(prepared, extracted, plan)
+        return _with_plan(placed, plan)
+
+    def _each_alone(
+        self, prepared: tvm.IRModule, extracted: Extracted, divided: Plan
+    ) -> dict[str, tuple[Plan, tvm.IRModule]]:
+        """Make the module of each device alone, except for those that equal the given plan or each other."""
+        both, seen = (self.cpu, self.gpu), {divided.digest()}
+        found: dict[str, tuple[Plan, tvm.IRModule]] = {}
+        for device in DEVICES:
+
+            def on_device(graph: KernelGraph, device: str = device) -> Plan:
+                return Plan(graph.fingerprint(), on_one(graph, device), "single", runtime=divided.runtime)
+
+            plan, _, shares = divide_compilably(prepared, extracted, on_device, both)
+            if plan.digest() not in seen:
+                seen.add(plan.digest())
+                placed = ScheduleDevices(*both, blocking=plan.runtime == "tvm")(shares)
+                found[device] = plan, _with_plan(placed, plan)
+        return found
 
     def _refuse_plan(self, reason: str) -> None:
         """Refuse a plan for a model that stays whole: its segments would be ignored without a word."""
@@ -211,6 +245,11 @@ def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: S
     altered = AlterShareLayouts(*targets)(SplitChains()(outlined))
     check_compilable(altered, plan, extracted.graph, targets[1])
     return altered
+
+
+def _with_plan(placed: tvm.IRModule, plan: Plan) -> tvm.IRModule:
+    placed["main"] = placed["main"].with_attr(PLAN_ATTR, plan.to_json())
+    return placed
 
 
 def plan_of(mod: tvm.IRModule) -> Plan | None:

@@ -33,6 +33,13 @@ def _check_profile(profile: object) -> object:
     return profile
 
 
+def _check_adaptive(value: object) -> bool:
+    text = str(value).lower() if isinstance(value, (bool, str)) else ""
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
 @dataclass(frozen=True)
 class PartitionOptions(Options):
     """Checked options of `CoExecPartition`.
@@ -46,6 +53,8 @@ class PartitionOptions(Options):
         A plan to replay instead of planning.
     verify : Verify or None
         Build and time the best few plans, and keep the fastest.
+    adaptive : bool
+        Also make each device alone, for a module that changes between them at run time.
     """
 
     profile: object | None = option(
@@ -63,6 +72,14 @@ class PartitionOptions(Options):
         f"fastest; without a number {DEFAULT_PLANS} plans",
         check_verify,
         implied=str(DEFAULT_PLANS),
+    )
+    adaptive: bool = option(
+        False,
+        "BOOL",
+        "build one module that holds the plan and each device alone, for tvm_coexec.create(lib, adaptive=True) and "
+        "tvmc run --adaptive, which run what is fastest while others use the machine; without a value true",
+        _check_adaptive,
+        implied="true",
     )
 
 
@@ -82,7 +99,7 @@ def check_partition_options(given: Mapping[str, object], label: Callable[[str], 
         One sentence that names the option, also for options that exclude each other.
     """
     given = {name: value for name, value in given.items() if value is not None and value is not False}
-    if "plan" in given and (others := [name for name in given if name != "plan"]):
+    if "plan" in given and (others := [name for name in given if name not in ("plan", "adaptive")]):
         idle = ", ".join(map(label, others))
         raise CoExecError(f"{label('plan')} replays a plan unchanged, so {idle} would have no effect: leave one out")
     options = checked(PartitionOptions, given, label)

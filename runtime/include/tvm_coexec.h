@@ -41,6 +41,11 @@ const char* tvm_coexec_error(void);
  * OpenCL, in the order of TVM_COEXEC_OPENCL_DEVICES. A library built for the CPU alone needs no GPU; one built for a
  * GPU alone does not name its device, and cannot be opened here. */
 tvm_coexec_module* tvm_coexec_open(const char* path, int gpu);
+/* The same for a library built with adaptive=True: each run uses what is fastest now of the plan and each device alone.
+ * The module runs each of them a few times first. tvm_coexec_stats returns what it has decided, as JSON that stays
+ * valid until the next call. */
+tvm_coexec_module* tvm_coexec_open_adaptive(const char* path, int gpu);
+const char* tvm_coexec_stats(tvm_coexec_module* module);
 void tvm_coexec_close(tvm_coexec_module* module); /* null is allowed */
 
 /* Inputs do not include the model's weights. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -115,3 +116,20 @@ def test_the_header_is_plain_c(tmp_path):
 
 def test_the_library_is_the_installed_one():
     assert runtime.library_path().exists()
+
+
+def test_an_adaptive_module(program, net, tmp_path):
+    mod = models.residual_net()
+    path = tmp_path / "adaptive.so"
+    tvm_coexec.build(mod, ratio=0.5, axis="oc", adaptive=True).export_library(str(path))
+    ((_, value),) = models.input_of(mod).items()
+    value.tofile(tmp_path / "x.bin")
+    options = ["--input", tmp_path / "x.bin", "--output", tmp_path / "y.bin", "--adaptive", "1"]
+    done = run(program, path, *options)
+    assert done.returncode == 0, done.stderr
+    stats = json.loads(done.stdout.splitlines()[-1])
+    assert set(stats["variants"]) == {"split", "cpu", "gpu"}
+    got = np.fromfile(tmp_path / "y.bin", "float32").reshape(1, 10)
+    models.assert_same([got], models.reference(mod, models.input_of(mod)))
+    done = run(program, net, "--adaptive", "1")
+    assert done.returncode != 0 and "build it with adaptive=True" in done.stderr

@@ -126,3 +126,22 @@ def test_a_module_for_the_gpu_runs_as_ever(tvmc, model_file, image_file, expecte
         done = tvmc("run", "gpu.tar", "-i", image_file, "-o", "answer.npz", *devices)
         assert done.code == 0, done.err
         assert relative_error(np.load("answer.npz")["output_0"], expected) < 1e-4
+
+
+def test_adaptive_archive(tvmc, model_file, image_file, expected, package):
+    done = tvmc(
+        *("compile", "--coexec", "--coexec-adaptive", "--target", TARGET, "--coexec-ratio", "0.5"),
+        *("-o", "adaptive.tar", model_file),
+    )
+    assert done.code == 0, done.err
+    assert "weights of the adaptive module" in done.err and not done.out
+    for options in (["--adaptive"], []):
+        done = tvmc("run", "adaptive.tar", *options, "-i", image_file, "-o", "answer.npz", "--print-time")
+        assert done.code == 0, done.err
+        assert ("adaptive: " in done.err) == bool(options)
+        with np.load("answer.npz") as outputs:
+            assert relative_error(outputs["output_0"], expected) < 1e-4
+    done = tvmc("run", package, "--adaptive")
+    assert done.code == 4 and "build it with adaptive=True or --coexec-adaptive" in done.err
+    done = tvmc("run", "adaptive.tar", "--adaptive", "--profile")
+    assert done.code == 4 and "leave one out" in done.err

@@ -7,17 +7,19 @@ The annotations are in the graph's JSON under the last key, ``metadata``, at whi
                 "nodes": {"<node name>": [segment, role], ...},
                 "expected": {"total_ns": n, "bytes_moved": n, "sync_points": n,
                              "events": [[lane, start_ns, end_ns, what, segment], ...]},
-                "memory": {...}}}
+                "memory": {...},
+                "variants": [...], "weight_bytes": {...}}}
 
 Roles are those of a timeline: ``work``, ``slice``, ``upload``, ``download``, ``join``. A copy to the CPU and a join
 belong to the segment that produced the data. A plan made without costs has no ``expected``.
-`executor.memory.plan` describes ``memory``, which a module for one device does not have.
+`executor.memory.plan` describes ``memory``, which a module for one device does not have, and `executor.variants` the
+last two, which only an adaptive module has.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import tvm
@@ -31,6 +33,7 @@ from tvm_coexec.report.report import Report
 from .arrays import alignment
 from .graph_json import Graph, write_json
 from .memory.plan import plan_memory
+from .variants import pack_variants
 
 if TYPE_CHECKING:
     from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
@@ -64,6 +67,7 @@ def annotate_graph(
     plan: Plan,
     report: Report | None,
     lowered: LoweringCapture | None = None,
+    variants: Mapping[str, GraphExecutorFactoryModule] | None = None,
 ) -> GraphExecutorFactoryModule:
     """Build a co-executed module and write its plan into the executor's graph.
 
@@ -77,6 +81,8 @@ def annotate_graph(
         The report of the partitioning.
     lowered : LoweringCapture, optional
         An instrument of the current pass context; by default `build` runs in a copy of the context with one added.
+    variants : mapping of str to GraphExecutorFactoryModule, optional
+        Other programs of an adaptive module, annotated; they become part of the result.
 
     Returns
     -------
@@ -96,6 +102,8 @@ def annotate_graph(
         content["expected"] = _expected(report)
     if (memory := plan_memory(text, set(factory.params), alignment())) is not None:
         content["memory"] = memory
+    if variants is not None:
+        content |= pack_variants(factory, variants)
     _set_graph(factory, with_metadata(text, {KEY: content}))
     return factory
 

@@ -14,10 +14,12 @@ from tvm_coexec import remote
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
 
+from .adaptive import AdaptiveModule
 from .annotations import read_metadata
 from .arrays import alignment
 from .graph_json import CPU, Graph, write_json
 from .memory.plan import VERSION, plan_memory
+from .variants import device_types_of
 
 
 def device_types(graph_json: str) -> list[int]:
@@ -56,11 +58,10 @@ def find_devices(graph_json: str, session: tvm.rpc.RPCSession | None = None) -> 
     CoExecError
         If a device is missing; the message has the reason where it is known.
     """
-    return _find_devices(Graph(graph_json), session)
+    return _find_devices(device_types(graph_json), session)
 
 
-def _find_devices(graph: Graph, session: tvm.rpc.RPCSession | None = None) -> list[tvm.runtime.Device]:
-    types = _types_in(graph)
+def _find_devices(types: Sequence[int], session: tvm.rpc.RPCSession | None = None) -> list[tvm.runtime.Device]:
     devices = [tvm.runtime.Device(t, 0) if session is None else session.device(t, 0) for t in types]
     for d in devices:
         if not d.exist:
@@ -110,7 +111,9 @@ def graph_json_of(lib: Any) -> str:
         ) from None
 
 
-def create(lib: Any, devices: Sequence[tvm.runtime.Device] | None = None) -> graph_executor.GraphModule:
+def create(
+    lib: Any, devices: Sequence[tvm.runtime.Device] | None = None, adaptive: bool = False
+) -> graph_executor.GraphModule:
     """Create a graph executor on both devices, which share memory where they can.
 
     With this package's OpenCL runtime, a tensor that crosses between the devices is stored once if both address the
@@ -127,18 +130,23 @@ def create(lib: Any, devices: Sequence[tvm.runtime.Device] | None = None) -> gra
     devices : sequence of Device, optional
         CPU and GPU; by default device 0 of each type that the module needs. Devices of an RPC session if `lib` was
         loaded there.
+    adaptive : bool
+        Run whichever is the fastest now, of the plan and each device alone (see docs/adaptive.md): for a library that
+        was built with ``adaptive=True``. Each is run a few times before this function returns.
 
     Returns
     -------
     GraphModule
-        TVM's own class.
+        TVM's own class; an `AdaptiveModule` if `adaptive`.
 
     Raises
     ------
     CoExecError
-        If a device is missing, or if the module was compiled for textures and runs on this package's runtime.
+        If a device is missing, if the module was compiled for textures and runs on this package's runtime, or if it
+        can't be adaptive.
     """
-    return Creation(lib, devices).create()
+    creation = Creation(lib, devices, adaptive)
+    return creation.create_adaptive() if adaptive else creation.create()
 
 
 class Creation:
@@ -146,7 +154,7 @@ class Creation:
 
     Parameters
     ----------
-    lib, devices
+    lib, devices, adaptive
         As `create` takes them.
 
     Raises
@@ -155,15 +163,18 @@ class Creation:
         If a device is missing.
     """
 
-    def __init__(self, lib: Any, devices: Sequence[tvm.runtime.Device] | None = None):
+    def __init__(self, lib: Any, devices: Sequence[tvm.runtime.Device] | None = None, adaptive: bool = False):
         self.factory = getattr(lib, "module", lib)
         self.graph_json = graph_json_of(lib)
         self.graph = Graph(self.graph_json)
         _check_place(self.factory, devices)
+        needed = set(_types_in(self.graph))
+        if adaptive:
+            needed |= device_types_of(self._metadata)
         if devices is None:
-            devices = _find_devices(self.graph)
+            devices = _find_devices(sorted(needed))
         else:
-            _check_devices(self.graph, devices)
+            _check_devices(sorted(needed), devices)
         self.devices = list(devices)
         self.is_remote = self.devices[0].device_type >= RPC_SESS_MASK
 
@@ -183,6 +194,19 @@ class Creation:
         if function is None:  # no runtime of this package
             return graph_executor.GraphModule(self.factory["default"](*self.devices))
         return graph_executor.GraphModule(self._call(function, {"trace": True} if trace else {}))
+
+    def create_adaptive(self) -> AdaptiveModule:
+        """Create the module that changes between the library's variants."""
+        if "variants" not in self._metadata:
+            raise CoExecError(
+                "the library holds one program only, so it can't be adaptive: build it with adaptive=True or "
+                "--coexec-adaptive (a model that stays whole has nothing to choose from)"
+            )
+        function = self.find_function("tvm_coexec.create_with")
+        if function is None:
+            where = "the RPC server has not loaded it" if self.is_remote else "this TVM can't use it"
+            raise CoExecError(f"an adaptive module needs this package's C++ runtime, and {where}")
+        return AdaptiveModule(self._call(function, {"adaptive": True}))
 
     def executor_graph(self) -> str:
         """Return the graph that the executor gets, as JSON without the annotations."""
@@ -205,6 +229,10 @@ class Creation:
         return function(self.factory, write_json(options, (",", ":")), *self.devices)
 
     @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        return read_metadata(self.graph) or {}
+
+    @cached_property
     def _memory_plan(self) -> tuple[dict[str, Any] | None, bool]:
         """The memory plan that applies here, and whether it is new.
 
@@ -212,7 +240,7 @@ class Creation:
         """
         if self.is_remote or not runtime.is_ours():
             return None, False
-        found = (read_metadata(self.graph) or {}).get("memory")
+        found = self._metadata.get("memory")
         if found is not None and found.get("version") == VERSION:
             return found, False
         made = plan_memory(self.graph_json, set(self.factory["get_graph_params"]().keys()), alignment())
@@ -233,9 +261,9 @@ def _check_place(factory: Any, devices: Sequence[tvm.runtime.Device] | None) -> 
         )
 
 
-def _check_devices(graph: Graph, devices: Sequence[tvm.runtime.Device]) -> None:
+def _check_devices(types: Sequence[int], devices: Sequence[tvm.runtime.Device]) -> None:
     given = {d.device_type % RPC_SESS_MASK for d in devices}
-    for needed in _types_in(graph):
+    for needed in types:
         if needed not in given:
             name = tvm.runtime.Device.MASK2STR.get(needed, str(needed))
             raise CoExecError(f"the module also needs a device of type {name}; add it to devices, or omit devices")

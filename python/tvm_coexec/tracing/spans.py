@@ -14,9 +14,9 @@ class Span:
     Attributes
     ----------
     kind : str
-        ``call``, ``launch``, ``wait``, or one of `COPIES`.
+        ``call``, ``launch``, ``wait``, ``variant`` (a run of an adaptive module), or one of `COPIES`.
     name : str
-        Name of the function or kernel; empty for others.
+        Name of the function, kernel or variant; empty for others.
     call : int
         Index of the traced call in which it happened; -1 outside of calls.
     thread : int

@@ -161,7 +161,7 @@ class _Reader:
 
     def _on_host(self) -> Iterable[TraceEvent]:
         """Yield calls, and events between and inside of them; a launch is part of its call."""
-        own = [s for s in self.spans if s.thread == self.host and s.kind != "launch"]
+        own = [s for s in self.spans if s.thread == self.host and s.kind not in ("launch", "variant")]
         calls = [s for s in own if s.kind == "call"]
         others = sorted((s for s in own if s.kind != "call"), key=lambda s: s.begin_ns)
         yield from (self._event("cpu", s.begin_ns, s.end_ns, s.kind, s) for s in others)

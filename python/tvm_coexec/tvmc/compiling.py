@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,7 +30,9 @@ from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.executor.annotations import LoweringCapture, annotate_graph
+from tvm_coexec.executor.annotations import LoweringCapture, annotate_graph, read_metadata
+from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.executor.variants import PREFIX, weight_bytes
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
@@ -59,6 +61,7 @@ class _Request:
     plan: Plan | None = None
     module: tvm.IRModule | None = None
     lowered: LoweringCapture | None = None
+    notes: Sequence[str] = ()
 
 
 _request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("coexec_request", default=None)
@@ -111,11 +114,30 @@ def build_hook(stock: Callable) -> Callable:
             given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
             return stock(*bound.args, **bound.kwargs)
         given["tvm_target"] = targets(cpu, gpu)
-        return annotate_graph(
-            lambda: stock(*bound.args, **bound.kwargs), request.plan, request.report, lowered=request.lowered
+        variants = {
+            name: annotate_graph(
+                functools.partial(_build_variant, stock, bound, alone, name), plan, None, lowered=request.lowered
+            )
+            for name, (plan, alone) in partition.alone.items()
+        }
+        made = annotate_graph(
+            lambda: stock(*bound.args, **bound.kwargs),
+            request.plan,
+            request.report,
+            lowered=request.lowered,
+            variants=variants if partition.options.adaptive else None,
         )
+        if partition.options.adaptive and request.report is not None:
+            metadata = read_metadata(Graph(made.get_graph_json())) or {}
+            request.notes = [size.to_text()] if (size := weight_bytes(metadata)) is not None else []
+        return made
 
     return build
+
+
+def _build_variant(stock: Callable, bound: inspect.BoundArguments, mod: tvm.IRModule, name: str) -> object:
+    """Build another program of an adaptive module as the main one is built, with names of its own."""
+    return stock(**bound.arguments | {"mod": mod, "mod_name": PREFIX + name})
 
 
 def _marked(mod: tvm.IRModule) -> _Request | None:
@@ -183,7 +205,11 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
             ),
         ):
             compiler.drive_compile(args)
+        for note in request.notes:
+            logger.warning("%s", note)  # a note for standard error, at every level
         if request.plan is None:
+            if flag("adaptive") in map(flag, options):
+                logger.warning("the module is not adaptive: the model stays whole")
             if plan_file is not None:
                 logger.warning("no plan was written: the model stays whole")
         elif plan_file not in (None, "-"):

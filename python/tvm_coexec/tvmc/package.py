@@ -6,7 +6,9 @@ import tarfile
 
 from tvm.driver.tvmc import TVMCException
 
+from tvm_coexec.executor.annotations import read_metadata
 from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.executor.variants import device_types_of
 
 # DLPack device types by the names of `tvmc run --device`
 DEVICE_NAMES = {"cpu": 1, "cuda": 2, "cl": 4, "vulkan": 7, "metal": 8, "rocm": 10}
@@ -14,8 +16,14 @@ DEVICE_NAMES = {"cpu": 1, "cuda": 2, "cl": 4, "vulkan": 7, "metal": 8, "rocm": 1
 _GRAPH, _PARAMETERS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
 
 
-def device_types(path: str) -> list[int]:
+def device_types(path: str, adaptive: bool = False) -> list[int]:
     """DLPack device types that the graph in an archive names, in ascending order.
+
+    Parameters
+    ----------
+    path : str
+    adaptive : bool
+        Also those of an adaptive module's other variants.
 
     Returns
     -------
@@ -40,7 +48,7 @@ def device_types(path: str) -> list[int]:
                 raise TVMCException(f"{path} is incomplete: it has no {missing[0]}; compile the model again")
             stream = archive.extractfile(_GRAPH)
             assert stream is not None
-            return graph_device_types(stream.read().decode())
+            return graph_device_types(stream.read().decode(), adaptive)
     except (tarfile.ReadError, EOFError):
         raise TVMCException(f"{path} is not a complete tar archive; compile the model again") from None
     except (OSError, tarfile.TarError):
@@ -51,10 +59,11 @@ def device_types(path: str) -> list[int]:
         ) from None
 
 
-def graph_device_types(graph_json: str) -> list[int]:
+def graph_device_types(graph_json: str, adaptive: bool = False) -> list[int]:
     """DLPack device types that a graph names, in ascending order; empty where it names none."""
     graph = Graph(graph_json)
-    return sorted(graph.devices()) if graph.names_devices else []
+    others = device_types_of(read_metadata(graph) or {}) if adaptive else set()
+    return sorted(graph.devices() | others) if graph.names_devices or others else []
 
 
 def name_of(device_type: int) -> str:

@@ -30,6 +30,7 @@ from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
 from .options import add_arguments
 from .patching import Overlay
+from .running import add_arguments as add_run_arguments
 from .running import create_hook, drive_run, take_device_list
 
 _installed = False
@@ -66,6 +67,7 @@ def _extend(subparsers: Any, _main_parser: argparse.ArgumentParser, _json_params
     commands = subparsers.choices
     add_arguments(commands["compile"])
     commands["compile"].set_defaults(func=drive_compile)
+    add_run_arguments(commands["run"])
     profiling.add_arguments(commands["run"])
     commands["run"].set_defaults(func=drive_run)
 

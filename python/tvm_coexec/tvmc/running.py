@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -62,15 +63,36 @@ def take_device_list(add_parser: Callable) -> Callable:
     return add
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to ``tvmc run``."""
+    parser.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="run whichever is the fastest now, of the plan and each device alone: for a module compiled with "
+        "--coexec-adaptive.",
+    )
+
+
+def _check_adaptive(args: argparse.Namespace) -> None:
+    if args.adaptive and args.profile:
+        raise TVMCException("--profile shows the plan's timeline, and --adaptive may run another one: leave one out")
+    if args.adaptive and args.rpc_tracker:
+        raise TVMCException(
+            "--adaptive runs on this machine only: leave --rpc-tracker out, or call tvm_coexec.create(lib, devices, "
+            "adaptive=True) with the library and devices of an RPC session"
+        )
+
+
 def drive_run(args: argparse.Namespace) -> int | None:
     """Run ``tvmc run``; TVM's own, unless the module needs several devices."""
     given = _parse_devices(args.device, dict.fromkeys([*args.device_choices, *DEVICE_NAMES, MICRO]))
     if given == [MICRO] or args.list_options:
         args.device = MICRO if given == [MICRO] else "cpu"
         return runner.drive_run(args)
-    needed = device_types(args.PATH)
+    _check_adaptive(args)
+    needed = device_types(args.PATH, args.adaptive)
     profiling.check(args, needed)
-    if len(needed) < 2:
+    if len(needed) < 2 and not args.adaptive:
         # TVM's default is the CPU, even for modules compiled for other devices
         default = given[0] if given else name_of(needed[0]) if needed else "cpu"
         args.device = next((d for d in given if DEVICE_NAMES.get(d) in needed), default)
@@ -96,7 +118,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
                 ours["rpc"] = Overlay(runner.rpc, connect=there.opens(runner.rpc.connect))
                 create = _create_there(args.PATH, runner.executor.create, there)
             else:
-                create = _create_here(args.PATH)
+                create = _create_here(args.PATH, args.adaptive)
             ours["executor"] = Overlay(runner.executor, create=create)
             if args.profile:
                 debug = runner.debug_executor
@@ -166,23 +188,36 @@ def create_hook(stock: Callable) -> Callable:
     return create
 
 
-def _create_here(path: str) -> Callable:
+def _create_here(path: str, adaptive: bool) -> Callable:
     """An executor's ``create`` that shares memory between the devices where it can, as `tvm_coexec.create` does.
 
     TVM's library and device belong to an in-process RPC session, which can't share memory.
     """
 
     def create(_graph_json: str, _library: object, _device: object, *_args: object) -> Overlay:
-        module = executor.create(open_model(path))
+        module = executor.create(open_model(path), adaptive=adaptive)
 
         def benchmark(_device: object, *given: object, **named: object) -> object:
-            return module.benchmark(
-                tvm.cpu(), *given, **named
-            )  # instead of the RPC session's CPU, which is the same device
+            # instead of the RPC session's CPU, which is the same device
+            result = module.benchmark(tvm.cpu(), *given, **named)
+            if adaptive:
+                sys.stderr.write(f"{_describe(module.stats())}\n")
+            return result
 
-        return Overlay(module, benchmark=benchmark)
+        ours: dict[str, object] = {"benchmark": benchmark}
+        if adaptive:
+            ours["load_params"] = lambda _: None  # they are in the library that was opened
+        return Overlay(module, **ours)
 
     return create
+
+
+def _describe(stats: dict) -> str:
+    times = ", ".join(f"{name} {v['now_s'] * 1e3:.3f}" for name, v in stats["variants"].items())
+    return (
+        f"adaptive: {stats['variant']} in use after {stats['switches']} changes and {stats['probes']} probes; ms by "
+        f"the last runs of each: {times}"
+    )
 
 
 def _create_there(path: str, stock: Callable, there: Sessions) -> Callable:

@@ -161,6 +161,26 @@ std::vector<JsonView> JsonView::items() const {
   return found;
 }
 
+std::vector<std::pair<std::string, JsonView>> JsonView::members() const {
+  std::string_view rest = text_;
+  if (!take(&rest, '{')) {
+    malformed(text_);
+  }
+  std::vector<std::pair<std::string, JsonView>> found;
+  if (take(&rest, '}')) {
+    return found;
+  }
+  do {
+    const JsonView name(take_value(&rest));
+    if (!take(&rest, ':')) {
+      malformed(rest);
+    }
+    found.emplace_back(name.string(), JsonView());
+    found.back().second.text_ = take_value(&rest);
+  } while (take(&rest, ','));
+  return found;
+}
+
 int64_t JsonView::integer() const {
   int64_t value = 0;
   const char* end = text_.data() + text_.size();

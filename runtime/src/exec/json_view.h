@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace coexec {
@@ -18,6 +19,7 @@ class JsonView {
   std::string_view text() const { return text_; }  // the value as it is written
   JsonView at(std::string_view key) const;  // of an object; no value if it has no such key or is no object
   std::vector<JsonView> items() const;      // of an array; Error if it is none
+  std::vector<std::pair<std::string, JsonView>> members() const;  // of an object; Error if it is none
   int64_t integer() const;                  // Error if it is none
   std::string string() const;               // without quotes and escapes; Error if it is none
 

@@ -71,7 +71,8 @@ std::vector<Device*> all_devices() {
 }  // namespace
 
 const char* span_name(SpanKind kind) {
-  static const char* const names[] = {"call", "launch", "upload", "download", "device copy", "elided copy", "wait"};
+  static const char* const names[] = {"call", "launch", "upload", "download", "device copy", "elided copy", "wait",
+                                      "variant"};
   return names[static_cast<size_t>(kind)];
 }
 

@@ -22,6 +22,7 @@ enum class SpanKind : uint8_t {
   kDeviceCopy,  // within the device
   kElidedCopy,  // between arrays that share memory: no bytes move
   kWait,        // the host waits for a command of the device
+  kVariant,     // a run of one of an adaptive module's variants, with what is in it
 };
 const char* span_name(SpanKind kind);
 

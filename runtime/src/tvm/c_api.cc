@@ -8,6 +8,7 @@
 #include "call.h"
 #include "executor.h"
 #include "packed.h"
+#include "variants.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -24,6 +25,7 @@ struct tvm_coexec_module {
   };
   std::vector<Tensor> inputs, outputs;
   bool outputs_on_gpu = false;
+  std::string stats;
 };
 
 namespace {
@@ -81,7 +83,7 @@ Result tensor_of(void* executor, const char* get, int64_t index) {
   return Arguments().add(index).call(module_function(executor, get));
 }
 
-std::unique_ptr<tvm_coexec_module> open(const char* path, int gpu) {
+std::unique_ptr<tvm_coexec_module> open(const char* path, int gpu, bool adaptive) {
   if (const char* reason = tvm_coexec_runtime_register()) {
     throw Error(reason);
   }
@@ -95,10 +97,16 @@ std::unique_ptr<tvm_coexec_module> open(const char* path, int gpu) {
   const std::string text = Arguments().call(get_graph).string();
   const JsonView graph(text);
   std::vector<DLDevice> devices;
-  for (int64_t type : device_types(graph)) {
+  std::set<int64_t> types = device_types(graph);
+  if (const JsonView variants = graph.at("metadata").at("coexec").at("variants"); variants && adaptive) {
+    for (const JsonView& variant : variants.items()) {
+      types.merge(device_types(variant.at("graph")));
+    }
+  }
+  for (int64_t type : types) {
     devices.push_back({static_cast<int32_t>(type), type == kDLCPU ? 0 : gpu});
   }
-  m->executor = create_executor(factory, {}, devices);
+  m->executor = adaptive ? create_adaptive(factory, devices) : create_executor(factory, {}, devices);
   void* executor = m->executor.handle();
   m->run = module_function(executor, "run");
   std::set<std::string> weights;
@@ -152,8 +160,27 @@ EXPORTED const char* tvm_coexec_error(void) {
 
 EXPORTED tvm_coexec_module* tvm_coexec_open(const char* path, int gpu) {
   std::unique_ptr<tvm_coexec_module> made;
-  attempt([&] { made = open(path, gpu); });
+  attempt([&] { made = open(path, gpu, false); });
   return made.release();
+}
+
+EXPORTED tvm_coexec_module* tvm_coexec_open_adaptive(const char* path, int gpu) {
+  std::unique_ptr<tvm_coexec_module> made;
+  attempt([&] { made = open(path, gpu, true); });
+  return made.release();
+}
+
+EXPORTED const char* tvm_coexec_stats(tvm_coexec_module* module) {
+  const char* found = nullptr;
+  attempt([&] {
+    const Ref stats = module_function(module->executor.handle(), "stats");
+    if (!stats.get()) {
+      throw Error("only a module of tvm_coexec_open_adaptive has statistics");
+    }
+    module->stats = Arguments().call(stats).string();
+    found = module->stats.c_str();
+  });
+  return found;
 }
 
 EXPORTED void tvm_coexec_close(tvm_coexec_module* module) {

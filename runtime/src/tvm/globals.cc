@@ -18,6 +18,7 @@
 #include "packed.h"
 #include "sync_point_module.h"
 #include "traced_module.h"
+#include "variants.h"
 
 namespace coexec {
 namespace {
@@ -200,7 +201,9 @@ int create_with(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     void* factory = factory_from(args, codes, n);
     const CreateOptions options = options_from(args, codes, n);
-    return create_executor(factory, options, devices_from(args, codes, n, 2)).forward(ret);
+    const std::vector<DLDevice> devices = devices_from(args, codes, n, 2);
+    return (options.adaptive ? create_adaptive(factory, devices) : create_executor(factory, options, devices))
+        .forward(ret);
   });
 }
 

@@ -81,6 +81,7 @@ int TVMArrayToDLPack(void* array, DLManagedTensor** out);
 int TVMArrayAlloc(const int64_t* shape, int ndim, int dtype_code, int dtype_bits, int dtype_lanes, int device_type,
                   int device_id, void** out);
 int TVMArrayFree(void* array);
+int TVMArrayCopyFromTo(void* from, void* to, void* stream);
 int TVMArrayCopyFromBytes(void* array, void* data, size_t bytes);
 int TVMArrayCopyToBytes(void* array, void* data, size_t bytes);
 int TVMSynchronize(int device_type, int device_id, void* stream);

@@ -25,6 +25,15 @@ TEST(json_view, missing_values_are_false) {
   CHECK(!JsonView());
 }
 
+TEST(json_view, lists_members) {
+  const auto members = JsonView(R"( {"a": 1, "b\n": [2, {"c": 3}]} )").members();
+  CHECK_EQ(members.size(), size_t{2});
+  CHECK_EQ(members[1].first, std::string("b\n"));
+  CHECK_EQ(members[1].second.items()[1].at("c").integer(), 3);
+  CHECK(JsonView("{}").members().empty());
+  message_of([] { JsonView("[]").members(); });
+}
+
 TEST(json_view, unescapes_strings) {
   CHECK_EQ(JsonView(R"("a\\b\"\/\n\t\r\b\f")").string(), std::string("a\\b\"/\n\t\r\b\f"));
   CHECK_EQ(JsonView(R"("\u0041\u00e9\u30de\ud83d\ude00")").string(), std::string("A\xc3\xa9\xe3\x83\x9e\xf0\x9f\x98\x80"));
