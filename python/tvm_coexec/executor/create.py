@@ -250,12 +250,12 @@ class Creation:
 def _check_place(factory: Any, devices: Sequence[tvm.runtime.Device] | None) -> None:
     """Raise if a module and its devices are not on the same machine."""
     module_there = getattr(factory, "type_key", "") == "rpc"
-    devices_there = bool(devices) and all(d.device_type >= RPC_SESS_MASK for d in devices)
-    if module_there and not devices_there:
+    on_server = [d.device_type >= RPC_SESS_MASK for d in devices or ()]
+    if module_there and not (on_server and all(on_server)):
         raise CoExecError(
             "the module is on an RPC server: give devices of the same session, [session.cpu(), session.cl()]"
         )
-    if devices and not module_there and any(d.device_type >= RPC_SESS_MASK for d in devices):
+    if not module_there and any(on_server):
         raise CoExecError(
             "the devices are on an RPC server, the module is here: load it there with session.load_module"
         )

@@ -118,4 +118,4 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
 
 
 def _content(flat: np.ndarray) -> tuple[int, bytes]:
-    return flat.nbytes, hashlib.blake2b(flat, digest_size=16).digest()
+    return flat.nbytes, hashlib.blake2b(flat.data, digest_size=16).digest()

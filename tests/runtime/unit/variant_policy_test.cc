@@ -249,6 +249,29 @@ TEST(variant_policy, starts_with_the_fastest) {
   CHECK_EQ(started({0.02}).next(), size_t{0});
 }
 
+TEST(variant_policy, leaves_a_variant_that_has_become_slow_and_comes_back) {
+  for (const double unit : {1e-4, 1e-3, 1e-2, 0.1, 1.0}) {
+    VariantPolicy policy = started({unit, 1.5 * unit, 1.7 * unit});
+    const int most = static_cast<int>(std::max(25.0, 0.5 / unit));  // runs
+    const auto reaches = [&](const std::vector<double>& seconds, size_t wanted) {
+      for (int run = 0; run < most && policy.current() != wanted; ++run) {
+        run_with(&policy, seconds, 1);
+      }
+      return policy.current() == wanted;
+    };
+    CHECK(reaches({2 * unit, 1.5 * unit, 3 * unit}, 1));
+    CHECK(reaches({unit, 1.5 * unit, 1.7 * unit}, 0));
+  }
+}
+
+TEST(variant_policy, one_slow_run_is_no_reason_to_leave) {
+  VariantPolicy policy = started({0.010, 0.012});
+  run_with(&policy, {0.010, 0.012}, 50);
+  policy.record(policy.next(), 0.2);
+  run_with(&policy, {0.010, 0.012}, 20);
+  CHECK_EQ(policy.switches(), 0);
+}
+
 TEST(variant_policy, probes_rarely_where_nothing_changes) {
   const std::vector<double> seconds{0.010, 0.015, 0.030};
   VariantPolicy policy = started(seconds);
