@@ -95,7 +95,7 @@ int TVMFuncGetGlobal(const char* n, void** out) { *out = 0; return 0; }
 STUB(TVMFuncCreateFromCFunc) STUB(TVMFuncCall) STUB(TVMFuncFree) STUB(TVMCFuncSetReturn) STUB(TVMObjectRetain)
 STUB(TVMObjectFree) STUB(TVMObjectTypeKey2Index) STUB(TVMAPISetLastError) STUB(TVMArrayFromDLPack) STUB(TVMArrayFree)
 STUB(TVMModImport) STUB(TVMArrayAlloc) STUB(TVMArrayCopyFromBytes) STUB(TVMArrayCopyToBytes) STUB(TVMSynchronize)
-STUB(TVMModGetFunction) STUB(TVMArrayToDLPack)
+STUB(TVMModGetFunction) STUB(TVMArrayToDLPack) STUB(TVMArrayCopyFromTo)
 const char* TVMGetLastError() { return ""; }
 """
 

@@ -219,7 +219,6 @@ def test_a_module_for_two_devices_run_on_others(fails, package, device):
     [
         (["--profile-trace", "t.json"], ["--profile-trace has no effect without --profile", "add --profile"]),
         (["--profile", "--profile-html", "no/t.html"], ["can't write no/t.html"]),
-        (["--profile", "--profile-png", "t.png", "--rpc-tracker", "host:1"], ["on this machine only", "--rpc-tracker"]),
     ],
 )
 @pytest.mark.opencl
