@@ -52,7 +52,8 @@ def install() -> bool:
         _state.loaded = True
         _state.error = _register()
         if _state.error is not None:
-            _log.debug("OpenCL runtime not registered: %s", _state.error)
+            asked = VARIABLE in os.environ and VARIABLE in _state.error
+            _log.log(logging.WARNING if asked else logging.DEBUG, "there is no OpenCL runtime: %s", _state.error)
     return _state.error is None
 
 

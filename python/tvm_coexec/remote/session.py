@@ -124,7 +124,9 @@ def _request(tracker: str | None, key: str, wait_s: float | None) -> tvm.rpc.RPC
         )
     if not key:
         raise CoExecError(f"the tracker {tracker} needs the device's key; give it as well")
-    connection = rpc.connect_tracker(*parse_reachable("tracker", tracker))
+    host, port = parse_reachable("tracker", tracker)
+    with explained(f"{tracker} does not answer as a tracker; the address of a server is given without a key"):
+        connection = rpc.connect_tracker(host, port)
     end = time.monotonic() + (wait_s or 0.0)
     while True:
         queues = connection.summary()["queue_info"]
