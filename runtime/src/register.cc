@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cl/affinity.h"
+#include "tvm/call.h"
 #include "tvm/globals.h"
 #include "tvm/opencl_choice.h"
 #include "tvm/tvm_abi.h"
@@ -11,22 +12,13 @@
 namespace coexec {
 namespace {
 
-bool is_registered() {
-  void* f = nullptr;
-  if (tvm_abi::TVMFuncGetGlobal("tvm_coexec.create", &f) != 0 || !f) {
-    return false;
-  }
-  tvm_abi::TVMFuncFree(f);
-  return true;
-}
-
 std::string register_with_tvm() {
   if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal")) {  // calling it would end the process
     return "TVM's functions are not visible to the OpenCL runtime's library: load libtvm_runtime.so (or libtvm.so) with "
            "RTLD_GLOBAL first";
   }
   try {
-    if (is_registered()) {  // another copy of this library, loaded before
+    if (has_global("tvm_coexec.create")) {  // another copy of this library, loaded before
       return "";
     }
     remember_affinity();

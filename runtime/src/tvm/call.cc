@@ -83,6 +83,15 @@ Result Arguments::call(const Ref& function) {
   return Result(out, code);
 }
 
+bool has_global(const char* name) {
+  void* found = nullptr;
+  if (TVMFuncGetGlobal(name, &found) != 0 || !found) {
+    return false;
+  }
+  TVMFuncFree(found);
+  return true;
+}
+
 Ref global_function(const char* name) {
   void* found = nullptr;
   if (TVMFuncGetGlobal(name, &found) != 0 || !found) {

@@ -46,6 +46,7 @@ class Arguments {
   std::vector<int> codes_;
 };
 
+bool has_global(const char* name);  // whether TVM has a global function of that name
 tvm_abi::Ref global_function(const char* name);  // Error if TVM has none
 // A module's own function; null if it has none.
 tvm_abi::Ref module_function(void* module, const char* name);

@@ -113,15 +113,6 @@ int switched_call(TVMValue* args, int* codes, int n, void* ret, void* self) {
   return guarded([&] { return forward_result(ret, out, code); });
 }
 
-bool has_global(const char* name) {
-  void* f = nullptr;
-  if (TVMFuncGetGlobal(name, &f) != 0 || !f) {
-    return false;
-  }
-  TVMFuncFree(f);
-  return true;
-}
-
 void replace_global(const char* name, void* f) {
   if (TVMFuncRegisterGlobal(name, f, 1) != 0) {
     throw Error("TVM can't register " + std::string(name) + ": " + last_tvm_error());

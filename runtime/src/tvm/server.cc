@@ -49,15 +49,6 @@ const char* platform() {
 #endif
 }
 
-bool has_global(const char* name) {
-  void* found = nullptr;
-  const bool has = TVMFuncGetGlobal(name, &found) == 0 && found;
-  if (has) {
-    TVMFuncFree(found);
-  }
-  return has;
-}
-
 // JSON: {"version", "machine", "platform", "opencl": "own", "tvm" or "none", "refused": why nothing was registered, or
 // ""}
 int info(TVMValue*, int*, int, void* ret, void*) {

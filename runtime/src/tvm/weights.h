@@ -18,7 +18,7 @@ class Weights {
  public:
   explicit Weights(Result params) : params_(std::move(params)) {}
 
-  // An array with a weight on the CPU: the library's own array if it is one piece, which nobody may change.
+  // An array with a weight on the CPU: the library's own array if it is one piece; it must not be changed.
   Result on_cpu(const Pieces& pieces);
   // Memory for a weight on a device. `is_new`: it has to be filled before another program runs.
   Result on_device(const Pieces& pieces, int64_t bytes, tvm_abi::DLDevice device, bool* is_new);
