@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +26,6 @@ from tvm_coexec.remote import libraries
 from tvm_coexec.remote import runtime as there
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture
-def session(address) -> Iterator[tvm.rpc.RPCSession]:
-    """A session of the server, which takes one at a time."""
-    opened = remote.connect(address, upload=True)
-    yield opened
-    remote.close(opened)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import tvm
 import tvm_coexec
 from tests import models
 from tests.cli.conftest import coexec  # noqa: F401 (a fixture)
-from tests.remote.servers import serving
 from tests.tracing.test_record import check_order
 from tests.tvmc.conftest import tvmc  # noqa: F401 (a fixture)
 from tests.tvmc.nets import relative_error
@@ -27,19 +25,6 @@ from tvm_coexec.tracing import Recording, Tracer, numbers, record
 from tvm_coexec.tracing.load import input_types, open_model_there
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture
-def session(address) -> Iterator[tvm.rpc.RPCSession]:
-    opened = remote.connect(address, upload=True)
-    yield opened
-    remote.close(opened)
 
 
 @pytest.fixture(scope="module")
