@@ -173,11 +173,16 @@ def test_every_reader_gets_what_it_needs():
     assert names_of(made).count(VIEW) == 3
 
 
+def prepare(mod: tvm.IRModule) -> tvm.IRModule:
+    with tvm.transform.PassContext(opt_level=3):
+        return Prepare()(mod)
+
+
 def test_text():
     x = relay.var("x", shape=(1, 4, 20))
     y = relay.nn.relu(conv(x, 4, 8, 3, bias=True, strides=2))
     y = relay.nn.max_pool1d(conv(y, 8, 8, 5, groups=8, dilation=2, padding=(3, 5)) + y, 2, 2)
-    mod = Prepare()(module(conv(y, 8, 6, 1), y))
+    mod = prepare(module(conv(y, 8, 6, 1), y))
     assert ir_text(mod) == (
         """\
 def @main(%x: float32[1, 4, 20])
@@ -188,12 +193,12 @@ def @main(%x: float32[1, 4, 20])
   %4 = nn.conv2d(%3, const float32[8, 1, 1, 5])  {strides=[1, 1], padding=[0, 3, 0, 5], dilation=[1, 2], groups=8, channels=8} -> float32[1, 8, 1, 10]
   %5 = add(%4, %3) -> float32[1, 8, 1, 10]
   %6 = reshape(%5) -> float32[1, 8, 10]
-  %7 = nn.max_pool1d(%6)  {strides=[2], padding=[0, 0], pool_size=[2], ceil_mode=0} -> float32[1, 8, 5]
-  %8 = nn.conv1d(%7, const float32[6, 8, 1])  {strides=[1], padding=[0, 0], groups=1, channels=6} -> float32[1, 6, 5]
+  %7 = nn.max_pool1d(%6)  {strides=[2], padding=[0, 0], dilation=[1], pool_size=[2]} -> float32[1, 8, 5]
+  %8 = nn.conv1d(%7, const float32[6, 8, 1])  {strides=[1], padding=[0, 0], dilation=[1], channels=6} -> float32[1, 6, 5]
   return (%8, %7)
 """  # noqa: E501
     )
-    assert tvm.ir.structural_equal(Prepare()(mod), mod)
+    assert tvm.ir.structural_equal(prepare(mod), mod)
 
 
 def test_others_stay():
@@ -211,18 +216,13 @@ def test_others_stay():
         assert ComputeConv1dAs2d()(mod).same_as(mod)
 
 
-def kernels_of(mod: tvm.IRModule):
-    with tvm.transform.PassContext(opt_level=3):
-        return extract(Prepare()(mod)).kernels
-
-
 def test_kernels():
     """Bias, batch norm and activation are in the convolution's kernel; views are free; the length is the axis h."""
     x = relay.var("x", shape=(1, 4, 30))
     norm = (relay.const(np.abs(np.random.standard_normal(8)).astype("float32")) for _ in range(4))
-    y = relay.nn.relu(relay.nn.batch_norm(conv(x, 4, 8, 3, bias=True), *norm)[0])
+    y = relay.nn.relu(relay.nn.batch_norm(conv(x, 4, 8, 3), *norm)[0])
     y = relay.nn.max_pool1d(relay.sigmoid(conv(y, 8, 8, 3, bias=True)) * y, 2, 2)
-    kernels = kernels_of(module(y))
+    kernels = extract(prepare(module(y))).kernels
     assert [k.name for k in kernels if not k.is_free] == [
         "nn.conv2d+add+nn.relu",
         "nn.conv2d+add+sigmoid+multiply",
@@ -276,7 +276,6 @@ def test_one_chain_over_views_along_the_length():
     x = relay.var("x", shape=(1, 4, 40))
     y = relay.nn.max_pool1d(relay.nn.relu(conv(x, 4, 8, 5, bias=True)), 3, 2, padding=(1, 1))
     mod = module(relay.nn.relu(conv(y, 8, 8, 3, bias=True, dilation=2, padding=(2, 2))))
-    with tvm.transform.PassContext(opt_level=3):
-        graph = extract(Prepare()(mod))
+    graph = extract(prepare(mod))
     chain = Segment("split", tuple(range(len(graph.kernels))), "h", 7)
     build_and_compare(mod, plan=Plan(graph.fingerprint(), (chain,)))
