@@ -1,8 +1,8 @@
 """Co-run slowdown: how much longer a device takes while the other one works, by what both need of memory bandwidth.
 
-Two kernels that compute hardly slow each other; two that wait for memory share its bandwidth. What a kernel needs is the
-bytes that it has to read and write over its time alone, its *demand*, so that a few measured pairs of kernels are enough
-to predict others.
+Two kernels that compute hardly slow each other; two that wait for memory share its bandwidth. What a kernel needs is
+the bytes that it has to read and write over its time alone, its *demand*, so that a few measured pairs of kernels are
+enough to predict others.
 """
 
 from __future__ import annotations

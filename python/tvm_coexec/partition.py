@@ -51,8 +51,8 @@ class CoExecPartition(ModulePass):
         Weights; bound as constants, so that each device gets only its slice. They are in the result even if the model
         stays whole or was already divided.
     **options
-        Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, runtime, memory, profile, plan,
-        verify, adaptive. Each may be a Python value or the text of a command-line option.
+        Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, runtime, memory, profile,
+        plan, verify, adaptive. Each may be a Python value or the text of a command-line option.
 
     Raises
     ------

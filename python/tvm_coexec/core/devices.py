@@ -1,4 +1,4 @@
-"""Names of OpenCL runtimes and kinds of memory; and OpenCL devices that are made of the CPU's own cores, by the names of their drivers."""
+"""Names of OpenCL runtimes, kinds of memory, and OpenCL devices that are made of the CPU's own cores."""
 
 from __future__ import annotations
 
