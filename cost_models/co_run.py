@@ -103,4 +103,4 @@ def fit_co_run(pairs: Sequence[Mapping[str, Any]]) -> CoRun:
 
 
 def _demand(workload: Mapping[str, Any], seconds: float) -> float:
-    return float(traffic_bytes(Workload.from_json(workload))) / seconds
+    return float(traffic_bytes(Workload.from_json(dict(workload)))) / seconds

@@ -242,7 +242,7 @@ class Samples:
             self.enqueues.append(float(record["seconds"]))
         elif kind == "contention":
             Workload.from_json(record["workload"])
-            fixed = {"device": str(record["device"]), "workload": record["workload"]}
+            fixed: dict[str, Any] = {"device": str(record["device"]), "workload": record["workload"]}
             fixed |= _read_numbers(record, "alone_s", "together_s")
             if "other" in record:
                 Workload.from_json(record["other"])
