@@ -265,6 +265,7 @@ def _numbers(report: Report, profile: str, compared: list[Compared], args: argpa
         "profile": profile,
         "costs": plan.costs,
         "runtime": report.costs.runtime if report.costs else None,
+        "memory": plan.memory,
         "strategy": plan.strategy,
         "expected_s": report.expected_s,
         "alone_s": report.alone_s(),
