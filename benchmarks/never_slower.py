@@ -99,7 +99,7 @@ def main() -> None:
     for batch in _common.progress([wanted[i : i + _BATCH] for i in range(0, len(wanted), _BATCH)], "planned"):
         plans = [p for p in plans if p["seed"] not in batch] + plan_apart(batch, options)
         _common.write(args, bed.setting(), rows, _notes(args, rows, plans), {_DETAILS: plans})
-    rows.sort(key=lambda r: (_apart.has_failed(r), r.get("speed_up")))  # the worst first
+    rows.sort(key=lambda r: (_apart.has_failed(r), r.get("speed_up", 0.0)))  # the worst first
     _common.write(args, bed.setting(), rows, _notes(args, rows, plans), {_DETAILS: plans})
     # without the plans' table, and so without the file, which is complete
     _common.finish(dataclasses.replace(args, json=None), bed, rows, _notes(args, rows, plans), _columns(rows))
@@ -130,7 +130,9 @@ def _earlier_plans(args: _common.Arguments) -> list[dict]:
     return _apart.succeeded(details.get(_DETAILS, []))
 
 
-def _columns(rows: list[dict]) -> list[str]:
+def _columns(rows: list[dict]) -> list[str] | None:
+    if not rows:
+        return None
     hidden = (
         "seed",
         "blocks",
