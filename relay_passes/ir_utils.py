@@ -1,4 +1,4 @@
-"""Utilities of several passes: the base class of passes, and running TVM's passes in sequence."""
+"""Utilities of several passes: their base class, running TVM's passes in sequence, static shapes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import tvm
+from tvm import relay
 
 
 class ModulePass:
@@ -43,3 +44,11 @@ def run_in_order(
         if one.info.opt_level <= ctx.opt_level and one.info.name not in disabled:
             mod = one(mod)
     return mod
+
+
+def static_shape(expr: relay.Expr) -> list[int] | None:
+    """Return the shape of a typed expression; `None` for tuples and dynamic shapes."""
+    ty = expr.checked_type
+    if not isinstance(ty, relay.TensorType) or not all(isinstance(d, tvm.tir.IntImm) for d in ty.shape):
+        return None
+    return [int(d) for d in ty.shape]

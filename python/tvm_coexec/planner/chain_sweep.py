@@ -7,10 +7,10 @@ column for each cut and three rows, which `PerShare` names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from tvm_coexec.core.access import Node, Region, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
 from .cached_costs import CachedCosts, side_by_side
+
+# Of shares of kernels that take no time.
+_SHORT_S = 1e-12
 
 
 class PerShare(NamedTuple):
@@ -94,6 +97,8 @@ class ChainTimes:
         Values that the CPU reads after the join.
     joules : array
         Of the work alone, beyond idle power.
+    slow : mapping of str to float or array
+        Co-run slowdown by device.
     origin : ChainTimes or None
         The chain that this one repeats (see `repeats`); its values lie `shift` kernels further up.
     shift : int
@@ -109,6 +114,7 @@ class ChainTimes:
     outer: dict[int, Outer]
     after: tuple[int, ...]
     joules: np.ndarray
+    slow: Mapping[str, Any]
     origin: ChainTimes | None = None
     shift: int = 0
 
@@ -141,6 +147,8 @@ class ChainSweep:
         Per member whose value leaves the chain: where the GPU's part ends, and the extent.
     gpu_s, cpu_s, join_s, joules : array, shape (cuts,)
         Work of each share, downloads and joins, and energy of the work beyond idle power.
+    gpu_bytes, cpu_bytes : array, shape (cuts,)
+        What the shares read and write, if the co-run slowdown depends on it; else 0.
     """
 
     def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
@@ -151,6 +159,7 @@ class ChainSweep:
         self.after: list[int] = []
         self.live_outs: dict[int, tuple[np.ndarray, int]] = {}
         self.gpu_s = self.cpu_s = self.join_s = self.joules = np.zeros(len(cuts))
+        self.gpu_bytes = self.cpu_bytes = self.joules
         self._inside: set[int] = set()
         # What each reader inside the chain takes of a value.
         self._parts: dict[int, list[Region]] = {}
@@ -207,8 +216,16 @@ class ChainSweep:
             read[value] = outer(rows.gpu / extent, rows.cpu / extent)
         return ChainTimes(
             tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.join_s, dict(self.live_outs),
-            read, tuple(self.after), self.joules,
+            read, tuple(self.after), self.joules, self.slow(),
         )  # fmt: skip
+
+    def slow(self) -> Mapping[str, Any]:
+        """Co-run slowdown by device; where it depends on the shares' demands, an element for each cut."""
+        tables = self.tables
+        if not tables.demand["cpu"]:
+            return tables.slow
+        gpu_s, cpu_s = np.maximum(self.gpu_s, _SHORT_S), np.maximum(self.cpu_s, _SHORT_S)
+        return tables.slow_by_demand(self.gpu_bytes / gpu_s, self.cpu_bytes / cpu_s)
 
     def alone_s(self) -> float:
         """Lower bound of the chain's seconds at the best cut: compute only, no synchronisation, no contention."""
@@ -223,7 +240,7 @@ class ChainSweep:
             else:
                 out += tables.meeting.least_scatter_s(tables.nbytes[value])
         return out + float(
-            (np.maximum(*side_by_side(tables.slow, self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
+            (np.maximum(*side_by_side(self.slow(), self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
         )
 
     def _computed(self, kernel: Kernel, axis: SplitAxis, is_live_out: bool) -> Region:
@@ -256,6 +273,10 @@ class ChainSweep:
         enqueue_s = self.tables.enqueues[kernel.index]
         launch = (rows.gpu > 0) * enqueue_s if enqueue_s else 0.0
         self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu + launch
+        demand = self.tables.demand
+        if demand["cpu"]:
+            self.gpu_bytes = self.gpu_bytes + gpu * demand["gpu"][kernel.index]
+            self.cpu_bytes = self.cpu_bytes + cpu * demand["cpu"][kernel.index]
         watts = self.tables.watts
         if self.tables.power is not None:
             self.joules = self.joules + gpu * watts["gpu"][kernel.index] + cpu * watts["cpu"][kernel.index]

@@ -71,9 +71,13 @@ class Outcomes:
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
             out = self._scatter(v, outer, place, out, backlog_s)
         gpu, cpu = chain.gpu_s, chain.cpu_s
+        start_s = self.tables.start_s
         if backlog_s:
-            gpu = np.maximum(backlog_s - out, 0.0) + gpu
-        end = out + np.maximum(*side_by_side(self.tables.slow, gpu, cpu, np.minimum)) + chain.join_s
+            left_s = backlog_s - out
+            gpu = np.where(left_s > 0, left_s, start_s) + gpu
+        elif start_s:
+            gpu = gpu + start_s
+        end = out + np.maximum(*side_by_side(chain.slow, gpu, cpu, np.minimum)) + chain.join_s
         late = [
             v
             for v, place in zip(chain.after, places[len(chain.outer) :], strict=True)
