@@ -21,7 +21,7 @@ from .cached_costs import CachedCosts, side_by_side
 
 
 class PerShare(NamedTuple):
-    """Three arrays of shape (cuts,), or what they are stacked to: one array of shape (3, cuts).
+    """Three arrays of shape (cuts,): the rows of one array of shape (3, cuts).
 
     Attributes
     ----------
@@ -35,10 +35,6 @@ class PerShare(NamedTuple):
     gpu: np.ndarray
     cpu: np.ndarray
     for_last: np.ndarray
-
-    def stack(self) -> np.ndarray:
-        """One array with a row for each."""
-        return np.stack(self)
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,11 @@ class Outer:
         return self.whole or self.part or bool((self.cpu > 0).all())
 
 
-def outer(gpu: np.ndarray, cpu: np.ndarray) -> Outer:
-    """With its flags."""
-    low, high = min(gpu.min(), cpu.min()), max(gpu.max(), cpu.max())
-    return Outer(gpu, cpu, bool(low == 1), bool(low > 0 and high < 1))
+def outer(region: Region, extent: int) -> Outer:
+    """What is read of a value of that extent, with its flags."""
+    read = np.maximum(0, region.hi[:2] - region.lo[:2]) / extent
+    low, high = read.min(), read.max()
+    return Outer(read[0], read[1], bool(low == 1), bool(low > 0 and high < 1))
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,8 @@ class ChainTimes:
     cuts : array
     gpu_s, cpu_s : array
         Work of each share.
+    both_s : array
+        Until both shares are done, when they begin at once.
     join_s : array
         Downloads and joins of all values that leave.
     leaves : dict of int to (array, int)
@@ -104,6 +103,7 @@ class ChainTimes:
     cuts: np.ndarray
     gpu_s: np.ndarray
     cpu_s: np.ndarray
+    both_s: np.ndarray
     join_s: np.ndarray
     leaves: dict[int, tuple[np.ndarray, int]]
     outer: dict[int, Outer]
@@ -151,6 +151,7 @@ class ChainSweep:
         self.after: list[int] = []
         self.live_outs: dict[int, tuple[np.ndarray, int]] = {}
         self.gpu_s = self.cpu_s = self.join_s = self.joules = np.zeros(len(cuts))
+        self._both_s: np.ndarray | None = None
         self._inside: set[int] = set()
         # What each reader inside the chain takes of a value.
         self._parts: dict[int, list[Region]] = {}
@@ -187,7 +188,7 @@ class ChainSweep:
         self.regions[index] = self._computed(kernel, axis, is_live_out)
         reads = [(v, need) for v, need in zip(kernel.inputs, axis.needs, strict=True) if need is None or need.reads]
         inputs = propagate_node(Node(index, axis.granule, axis.extent, reads), self.regions)
-        region, parts = self.regions.pop(index), self._parts.pop(index, [])
+        region, parts, self._both_s = self.regions.pop(index), self._parts.pop(index, []), None
         self._add_work(kernel, axis, region)
         if (is_live_out and index != self.last) or len(parts) > 1 or axis.granule > 1:
             self._add_slices(kernel, axis, region, parts)
@@ -202,13 +203,18 @@ class ChainSweep:
         """The chain of the present members."""
         read = {}
         for value, region in self.regions.items():
-            rows = PerShare(*np.maximum(0, region.hi - region.lo))
             extent = 1 if region.dim is None else self.graph.tensor(value).shape[region.dim]
-            read[value] = outer(rows.gpu / extent, rows.cpu / extent)
+            read[value] = outer(region, extent)
         return ChainTimes(
-            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.join_s, dict(self.live_outs),
-            read, tuple(self.after), self.joules,
+            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.both_s(), self.join_s,
+            dict(self.live_outs), read, tuple(self.after), self.joules,
         )  # fmt: skip
+
+    def both_s(self) -> np.ndarray:
+        """Seconds until both shares are done, when they begin at once."""
+        if self._both_s is None:
+            self._both_s = np.maximum(*side_by_side(self.tables.slow, self.gpu_s, self.cpu_s, np.minimum))
+        return self._both_s
 
     def alone_s(self) -> float:
         """Lower bound of the chain's seconds at the best cut: compute only, no synchronisation, no contention."""
@@ -222,9 +228,7 @@ class ChainSweep:
                 out += tables.up_s[value]
             else:
                 out += tables.meeting.least_scatter_s(tables.nbytes[value])
-        return out + float(
-            (np.maximum(*side_by_side(tables.slow, self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
-        )
+        return out + float((self.both_s() + self.join_s).min())
 
     def _computed(self, kernel: Kernel, axis: SplitAxis, is_live_out: bool) -> Region:
         """What both shares compute of a kernel's value; where it leaves the chain, each its part of the result."""
@@ -237,7 +241,7 @@ class ChainSweep:
         if index == self.last:
             self._add_join(kernel, axis, self.cuts)
         elif is_live_out:
-            cuts = PerShare(*region.hi).for_last
+            cuts = region.hi[2]  # see `PerShare`
             self._add_join(kernel, axis, cuts)
             return unite(region, _cut_in_two(axis, cuts))
         return region
@@ -245,17 +249,21 @@ class ChainSweep:
     def _add_join(self, kernel: Kernel, axis: SplitAxis, cuts: np.ndarray) -> None:
         """Download and join of a value that leaves the chain."""
         self.live_outs[kernel.index] = (cuts, axis.extent)
-        joined = sum(self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts))
-        self.join_s = self.join_s + np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
+        download_s, join_s = self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts)
+        joined = download_s + join_s
+        if kernel.index != self.last:  # the last is cut inside
+            joined = np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
+        self.join_s = self.join_s + joined
 
     def _add_work(self, kernel: Kernel, axis: SplitAxis, region: Region) -> None:
         """Time and energy of both shares of a kernel."""
-        rows = PerShare(*(region.hi - region.lo))
-        gpu = self.tables.by_rows("gpu", kernel, axis.dim)[rows.gpu]
-        cpu = self.tables.by_rows("cpu", kernel, axis.dim)[rows.cpu]
+        gpu_rows, cpu_rows, _ = region.hi - region.lo
+        gpu = self.tables.by_rows("gpu", kernel, axis.dim)[gpu_rows]
+        cpu = self.tables.by_rows("cpu", kernel, axis.dim)[cpu_rows]
+        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu
         enqueue_s = self.tables.enqueues[kernel.index]
-        launch = (rows.gpu > 0) * enqueue_s if enqueue_s else 0.0
-        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu + launch
+        if enqueue_s:
+            self.cpu_s = self.cpu_s + (gpu_rows > 0) * enqueue_s
         watts = self.tables.watts
         if self.tables.power is not None:
             self.joules = self.joules + gpu * watts["gpu"][kernel.index] + cpu * watts["cpu"][kernel.index]
@@ -267,17 +275,23 @@ class ChainSweep:
         if kernel.index in self.live_outs and not axis.reduces:
             parts.append(_cut_in_two(axis, self.live_outs[kernel.index][0]))
         for part in parts:
-            is_slice = (part.lo < part.hi) & ((part.lo != region.lo) | (part.hi != region.hi))
-            nbytes = PerShare(*((part.hi - part.lo) * row_bytes * is_slice))
-            self.gpu_s = self.gpu_s + tables.meeting.gpu_slice_s(nbytes.gpu)
-            self.cpu_s = self.cpu_s + tables.meeting.copy_s(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
+            is_slice = (part.lo != region.lo) | (part.hi != region.hi)
+            if not is_slice.any():
+                continue
+            is_slice &= part.lo < part.hi
+            gpu_bytes, cpu_bytes, _ = (part.hi - part.lo) * row_bytes * is_slice
+            self.gpu_s = self.gpu_s + tables.meeting.gpu_slice_s(gpu_bytes)
+            self.cpu_s = self.cpu_s + tables.meeting.copy_s(cpu_bytes) + tables.enqueue_s * (gpu_bytes > 0)
 
 
 def _cut_in_two(axis: SplitAxis, cuts: np.ndarray, for_last: np.ndarray | None = None) -> Region:
     """A value cut at `cuts`: the GPU's rows, the CPU's, and how many of the GPU's the chain's last value needs."""
-    zero, ends = np.zeros_like(cuts), np.full_like(cuts, axis.extent)
-    for_last = zero if for_last is None else for_last
-    return Region(axis.dim, PerShare(zero, cuts, zero).stack(), PerShare(cuts, ends, for_last).stack())
+    lo, hi = np.zeros((2, 3, len(cuts)), int)
+    lo[1] = hi[0] = cuts
+    hi[1] = axis.extent
+    if for_last is not None:
+        hi[2] = for_last
+    return Region(axis.dim, lo, hi)
 
 
 def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:

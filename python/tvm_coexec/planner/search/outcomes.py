@@ -70,10 +70,11 @@ class Outcomes:
         out: Seconds = 0.0
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
             out = self._scatter(v, outer, place, out, backlog_s)
-        gpu, cpu = chain.gpu_s, chain.cpu_s
+        both_s = chain.both_s
         if backlog_s:
-            gpu = np.maximum(backlog_s - out, 0.0) + gpu
-        end = out + np.maximum(*side_by_side(self.tables.slow, gpu, cpu, np.minimum)) + chain.join_s
+            gpu = np.maximum(backlog_s - out, 0.0) + chain.gpu_s
+            both_s = np.maximum(*side_by_side(self.tables.slow, gpu, chain.cpu_s, np.minimum))
+        end = out + both_s + chain.join_s
         late = [
             v
             for v, place in zip(chain.after, places[len(chain.outer) :], strict=True)
