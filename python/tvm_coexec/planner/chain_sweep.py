@@ -37,7 +37,7 @@ class PerShare(NamedTuple):
     for_last: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Outer:
     """What a chain's shares read of a value from outside, as fractions; arrays have shape (cuts,).
 
@@ -68,7 +68,7 @@ def outer(region: Region, extent: int) -> Outer:
     return Outer(read[0], read[1], bool(low == 1), bool(low > 0 and high < 1))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ChainTimes:
     """One chain along one axis at all its cuts; arrays have shape (cuts,).
 

@@ -89,13 +89,10 @@ class Levels:
     ----------
     kernels : int
         Number of kernels.
-    work_out : callable
-        Turns the offers of a state into its labels.
     """
 
-    def __init__(self, kernels: int, work_out: Callable[[State], None]):
+    def __init__(self, kernels: int):
         self._levels: list[dict[int, State]] = [{} for _ in range(kernels + 1)]
-        self._work_out = work_out
 
     def state(self, done: int, before: State | None) -> State:
         """The state in which exactly the kernels of `done` have run; `before` is one from which there is a way."""
@@ -109,16 +106,22 @@ class Levels:
         """States in which one kernel more than those of `done` has run, as far as there are ways to them."""
         return self._levels[done.bit_count() + 1]
 
-    def states(self, count: int) -> Iterator[State]:
+    def states(self, count: int, work_out: Callable[[State], None]) -> Iterator[State]:
         """The most promising states in which `count` kernels have run, with labels; the level is forgotten.
 
         They are those at which the GPU's queue is free first. A state is worked out only if its bound does not rule it
         out, so that most states of a level with many cost little.
+
+        Parameters
+        ----------
+        count : int
+        work_out : callable
+            Turns the offers of a state into its labels.
         """
         level, self._levels[count] = self._levels[count], {}
         if len(level) <= MAX_STATES:
             for state in level.values():
-                self._work_out(state)
+                work_out(state)
                 yield state
             return
         own = level.get((1 << count) - 1)
@@ -128,14 +131,14 @@ class Levels:
         best: list[tuple[float, int]] = []
         worked_out: list[tuple[float, int, State]] = []
         if own is not None:
-            self._work_out(own)
+            work_out(own)
             worked_out.append((-inf, -1, own))
         numbered = enumerate(level.values())
         for number, state in sorted(numbered, key=lambda numbered: numbered[1].bound_s):
             if len(best) == room and (-state.bound_s, -number) < best[0]:
                 break
             if state is not own:
-                self._work_out(state)
+                work_out(state)
                 score = (-min([label.gpu_s for label in state.labels]), -number)
                 worked_out.append((-score[0], number, state))
                 (heappush if len(best) < room else heappushpop)(best, score)

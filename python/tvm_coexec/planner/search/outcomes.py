@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from ..meeting import Seconds
 from .residency import ON_CPU, ON_GPU
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A chain run at one of its cuts; times are seconds after the host's now.
 
     Attributes

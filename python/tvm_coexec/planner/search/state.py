@@ -11,8 +11,7 @@ from .outcomes import Outcome
 from .residency import Residency
 
 
-@dataclass(frozen=True, slots=True)
-class RunKernel:
+class RunKernel(NamedTuple):
     """A kernel run whole on one device.
 
     Attributes
@@ -28,8 +27,7 @@ class RunKernel:
     copies: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RunChain:
+class RunChain(NamedTuple):
     """A chain run on both devices; see `Segment`."""
 
     members: tuple[int, ...]
@@ -101,8 +99,7 @@ class ChainStart:
     after: State | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEnd:
+class ChainEnd(NamedTuple):
     """Where a chain leads to from given places of what it reads.
 
     Attributes

@@ -195,31 +195,38 @@ class Transitions:
         for start in starts:
             for bit in start.reads:
                 read |= bit
-        ends: dict[Residency, list[ChainEnd]] = {}  # what a chain does not read makes no difference to it
+        # What a chain does not read makes no difference to it: by where the rest is, the chains that wait for the GPU
+        # with what comes of them, and the others.
+        idle: dict[Residency, list[ChainEnd]] = {}
+        sorted_starts: dict[Residency, tuple[list[ChainEnd], list[ChainStart]]] = {}
         for label in state.labels:
-            backlog_s = label.gpu_s - label.host_s
-            if backlog_s > 0 and block.states is not None:
-                if self.candidates.few:
-                    yield from (
-                        AfterChain(label, end, label.host_s) for end in self._ends(starts, label.where, backlog_s)
-                    )
-                    continue
-                waiting, others = self._sort_by_waiting(starts, label.where)
-                yield from (AfterChain(label, end, label.gpu_s) for end in self._ends(waiting, label.where, 0.0))
-                yield from (AfterChain(label, end, label.host_s) for end in self._ends(others, label.where, backlog_s))
+            host_s, gpu_s = label.host_s, label.gpu_s
+            where = Residency(label.on_cpu & read, label.on_gpu & read)
+            if gpu_s <= host_s or block.states is None:
+                if where not in idle:
+                    idle[where] = self._ends(starts, where, 0.0)
+                for end in idle[where]:
+                    yield AfterChain(label, end, gpu_s)
                 continue
-            where = label.where.restrict(read)
-            if where not in ends:
-                ends[where] = self._ends(starts, where, 0.0)
-            yield from (AfterChain(label, end, label.gpu_s) for end in ends[where])
+            if where not in sorted_starts:
+                waiting, others = ([], starts) if self.candidates.few else self._sort_by_waiting(starts, where)
+                sorted_starts[where] = (self._ends(waiting, where, 0.0), others)
+            ends, others = sorted_starts[where]
+            for end in ends:
+                yield AfterChain(label, end, gpu_s)
+            if others:
+                for end in self._ends(others, where, gpu_s - host_s):
+                    yield AfterChain(label, end, host_s)
 
     def run_chain(self, way: AfterChain, labels: Labels) -> None:
         """Add the label after a chain."""
-        label, end, start_s = way
-        end_s = start_s + end.outcome.end_s
-        joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
-        on_cpu, on_gpu = label.where.add(end.where, end.start.live)
-        labels.add(end_s, end_s, on_cpu, on_gpu, joules, label, end.step)
+        label, (start, outcome, (on_cpu, on_gpu), step), start_s = way
+        end_s = start_s + outcome.end_s
+        if end_s <= labels.limit_s:
+            joules, live = label.joules + outcome.joules if self.counts_energy else 0.0, start.live
+            labels.add(
+                end_s, end_s, (label.on_cpu | on_cpu) & live, (label.on_gpu | on_gpu) & live, joules, label, step
+            )
 
     def live_after(self, state: State, done: int, kernels: Iterable[int]) -> int:
         """Values that are needed once some more kernels have run; all that have run then are `done`."""
