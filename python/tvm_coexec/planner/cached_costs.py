@@ -100,7 +100,10 @@ class CachedCosts(Costs):
             found = costs.whole_of_many(device, list(unique.values())).tolist()
             self._whole.update({(device, signature): s for signature, s in zip(unique, found, strict=True)})
         self.whole = {d: [self.whole_s(d, k) for k in graph.kernels] for d in DEVICES}
-        self.kinds = [describe(k, "cpu").kind for k in graph.kernels]
+        kinds = {
+            signature: describe(k, "cpu").kind for signature, k in {k.signature(): k for k in graph.kernels}.items()
+        }
+        self.kinds = [kinds[k.signature()] for k in graph.kernels]
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
         self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}

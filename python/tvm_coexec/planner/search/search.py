@@ -30,7 +30,7 @@ PROPOSALS = 3
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """Pause the collector of reference cycles: labels are many and have none, so looking for them takes time only."""
+    """Pause the collector of reference cycles: a search's objects are many and have none, so it would find nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

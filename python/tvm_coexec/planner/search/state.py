@@ -88,6 +88,8 @@ class ChainStart:
         Values that are needed then.
     reads : tuple of int
         Bits of the values that it reads, in the order of the `places` of `Outcomes.of`.
+    read_mask : int
+        All these bits.
     after : State or None
         The state after it, once a way there was offered.
     """
@@ -96,6 +98,7 @@ class ChainStart:
     done: int
     live: int
     reads: tuple[int, ...]
+    read_mask: int
     after: State | None = None
 
 

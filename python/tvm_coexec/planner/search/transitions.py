@@ -72,11 +72,12 @@ class Transitions:
         self._least_copy_s = min((*costs.up_s.values(), *costs.down_s.values()), default=0.0) * (1 - 1e-9)  # rounding
         # Work alongside other work is no quicker than alone, but for a slowdown below 1.
         self._is_slowed = min(costs.slow.values()) >= 1.0
-        self._chain_reads: dict[int, tuple[int, ...]] = {}
+        self._chain_reads: dict[int, tuple[tuple[int, ...], int]] = {}
         self._live: dict[int, int] = {}
-        # by chain and places, on an idle GPU: outcomes of the first of chains that repeat, and those of each chain
+        # on an idle GPU: outcomes of the first of chains that repeat, by chain and places; and those of each chain, by
+        # chain and which values that it reads each device has
         self._idle_outcomes: dict[tuple, list[Outcome]] = {}
-        self._idle_ends: dict[tuple, list[tuple[Outcome, Residency]]] = {}
+        self._idle_ends: dict[tuple, list[tuple[Outcome, Residency, RunChain]]] = {}
 
     def _kernel_work(self, k: int) -> KernelWork:
         costs, values = self.costs, self.values
@@ -193,8 +194,7 @@ class Transitions:
             return
         read = 0
         for start in starts:
-            for bit in start.reads:
-                read |= bit
+            read |= start.read_mask
         # What a chain does not read makes no difference to it: by where the rest is, the chains that wait for the GPU
         # with what comes of them, and the others.
         idle: dict[Residency, list[ChainEnd]] = {}
@@ -259,8 +259,9 @@ class Transitions:
         done = state.done | chain.mask
         reads = self._chain_reads.get(id(chain))
         if reads is None:
-            reads = self._chain_reads[id(chain)] = tuple(self.values.bit[v] for v in (*chain.outer, *chain.after))
-        return ChainStart(chain, done, self.live_after(state, done, chain.members), reads)
+            bits_read = tuple([self.values.bit[v] for v in (*chain.outer, *chain.after)])
+            reads = self._chain_reads[id(chain)] = (bits_read, self.values.mask((*chain.outer, *chain.after)))
+        return ChainStart(chain, done, self.live_after(state, done, chain.members), *reads)
 
     @staticmethod
     def _sort_by_waiting(starts: list[ChainStart], where: Residency) -> tuple[list[ChainStart], list[ChainStart]]:
@@ -275,30 +276,35 @@ class Transitions:
     def _ends(self, starts: list[ChainStart], where: Residency, backlog_s: float) -> list[ChainEnd]:
         """Where chains lead to; of several that lead to the same state and places only the first to end is kept."""
         found: dict[tuple, ChainEnd] = {}
+        on_cpu, on_gpu = where
         for start in starts:
-            for o, made in self._outcomes(start.chain, where.places(start.reads), backlog_s):
-                to = (start.done, made.restrict(start.live), o.joules if self.counts_energy else 0.0)
-                if to not in found or o.end_s < found[to].outcome.end_s:
-                    step = RunChain(start.chain.members, start.chain.axis, o.cut)
-                    found[to] = ChainEnd(start, o, made, step)
+            chain, mask, live = start.chain, start.read_mask, start.live
+            # a backlog is hardly ever the same twice
+            key = (id(chain), on_cpu & mask, on_gpu & mask)
+            outcomes = None if backlog_s else self._idle_ends.get(key)
+            if outcomes is None:
+                outcomes = self._outcomes(chain, where.places(start.reads), backlog_s)
+                if not backlog_s:
+                    self._idle_ends[key] = outcomes
+            for outcome, made, step in outcomes:
+                to = (start.done, made[0] & live, made[1] & live, outcome.joules if self.counts_energy else 0.0)
+                best = found.get(to)
+                if best is None or outcome.end_s < best.outcome.end_s:
+                    found[to] = ChainEnd(start, outcome, made, step)
         return list(found.values())
 
     def _outcomes(
         self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float
-    ) -> list[tuple[Outcome, Residency]]:
-        """Outcomes of a chain, each with the values that are on a device because of it."""
-        outcomes = self.candidates.outcomes
-        if backlog_s:  # hardly ever the same twice
-            return [(o, self._made(o, chain.shift)) for o in outcomes.of(chain.origin or chain, places, backlog_s)]
-        key = (id(chain), places)
-        if key not in self._idle_ends:
-            first = chain.origin or chain
-            like = (id(first), places)
-            if like not in self._idle_outcomes:
-                self._idle_outcomes[like] = outcomes.of(first, places, 0.0)
-            self._idle_ends[key] = [(o, self._made(o, chain.shift)) for o in self._idle_outcomes[like]]
-        return self._idle_ends[key]
+    ) -> list[tuple[Outcome, Residency, RunChain]]:
+        """Outcomes of a chain, each with the values that are on a device because of it, and the step."""
+        first = chain.origin or chain
+        like = (id(first), places)
+        found = None if backlog_s else self._idle_outcomes.get(like)
+        if found is None:
+            found = self.candidates.outcomes.of(first, places, backlog_s)
+            if not backlog_s:
+                self._idle_outcomes[like] = found
+        return [(o, self._made(o, chain.shift), RunChain(chain.members, chain.axis, o.cut)) for o in found]
 
     def _made(self, outcome: Outcome, shift: int) -> Residency:
-        cpu, gpu = ([v + shift if v >= 0 else v for v in values] for values in (outcome.on_cpu, outcome.on_gpu))
-        return Residency(self.values.mask(cpu), self.values.mask(gpu))
+        return Residency(self.values.mask(outcome.on_cpu, shift), self.values.mask(outcome.on_gpu, shift))
