@@ -8,7 +8,7 @@ column for each cut and three rows, which `PerShare` names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -96,6 +96,8 @@ class ChainTimes:
     origin : ChainTimes or None
         The chain that this one repeats (see `repeats`); its values lie `shift` kernels further up.
     shift : int
+    idle_outcomes : dict
+        What `Outcomes.on_idle_gpu` has worked out, by places.
     """
 
     members: tuple[int, ...]
@@ -111,6 +113,7 @@ class ChainTimes:
     joules: np.ndarray
     origin: ChainTimes | None = None
     shift: int = 0
+    idle_outcomes: dict[tuple[int, ...], list] = field(default_factory=dict)
 
     @cached_property
     def mask(self) -> int:
@@ -335,6 +338,13 @@ def sweep_members(
         if index <= members[min(starts, len(members)) - 1]:
             found.append(sweep.times())
     return members[0], found[::-1]
+
+
+def least_alone_s(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray) -> float:
+    """Lower bound of `ChainSweep.alone_s` of all chains that end at a kernel: that of the kernel."""
+    kernel = tables.graph.kernels[last]
+    gpu_s, cpu_s = (tables.by_rows(device, kernel, axis.dim) for device in ("gpu", "cpu"))
+    return float(np.maximum(gpu_s[cuts], cpu_s[axis.extent - cuts] + tables.enqueues[last]).min())
 
 
 def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:

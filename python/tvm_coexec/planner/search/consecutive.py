@@ -10,7 +10,7 @@ from tvm_coexec.core.kernel_graph import SplitAxis
 from tvm_coexec.core.progress import progress
 
 from ..cached_costs import CachedCosts
-from ..chain_sweep import ChainSweep, ChainTimes, intervals
+from ..chain_sweep import ChainSweep, ChainTimes, intervals, least_alone_s
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
 
@@ -155,6 +155,10 @@ def _chains_ending_at(
         return
     costs, best = runs.costs, runs.best_s[last]
     slack, heavy = 2 * (costs.down_s[last] + costs.up_s[last]), False
+    prunes = may_pay is None and not outcomes.counts_energy
+    if prunes and outcomes.add_charges(least_alone_s(costs, last, axis, cuts)) > best[last] + slack:
+        yield last, None
+        return
     for sweep in intervals(costs, last, axis, cuts, LONGEST):
         first = sweep.members[0]
         heavy = heavy or costs.graph.kernels[first].is_heavy
@@ -169,7 +173,7 @@ def _chains_ending_at(
         if heavy and pays:
             chain = sweep.times()
             places = (1,) * (len(chain.outer) + len(chain.after))
-            end_s = min(o.end_s for o in outcomes.of(chain, places, 0.0))
+            end_s = min(o.end_s for o in outcomes.on_idle_gpu(chain, places))
             runs.improve(first, last, end_s)
             yield first, (chain, end_s)
             continue

@@ -54,6 +54,13 @@ class Outcomes:
         """Seconds of a chain with the safety margin and the charge for its sync points."""
         return seconds * (1.0 + self.margin) + self.meeting_s
 
+    def on_idle_gpu(self, chain: ChainTimes, places: tuple[int, ...]) -> list[Outcome]:
+        """As `of` without a backlog; worked out once for each of the places."""
+        found = chain.idle_outcomes.get(places)
+        if found is None:
+            found = chain.idle_outcomes[places] = self.of(chain, places, 0.0)
+        return found
+
     def of(self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float) -> list[Outcome]:
         """Outcomes worth going on from.
 

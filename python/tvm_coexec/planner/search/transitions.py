@@ -74,9 +74,7 @@ class Transitions:
         self._is_slowed = min(costs.slow.values()) >= 1.0
         self._chain_reads: dict[int, tuple[tuple[int, ...], int]] = {}
         self._live: dict[int, int] = {}
-        # on an idle GPU: outcomes of the first of chains that repeat, by chain and places; and those of each chain, by
-        # chain and which values that it reads each device has
-        self._idle_outcomes: dict[tuple, list[Outcome]] = {}
+        # outcomes on an idle GPU, by chain and which of the values that it reads each device has
         self._idle_ends: dict[tuple, list[tuple[Outcome, Residency, RunChain]]] = {}
 
     def _kernel_work(self, k: int) -> KernelWork:
@@ -297,13 +295,8 @@ class Transitions:
         self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float
     ) -> list[tuple[Outcome, Residency, RunChain]]:
         """Outcomes of a chain, each with the values that are on a device because of it, and the step."""
-        first = chain.origin or chain
-        like = (id(first), places)
-        found = None if backlog_s else self._idle_outcomes.get(like)
-        if found is None:
-            found = self.candidates.outcomes.of(first, places, backlog_s)
-            if not backlog_s:
-                self._idle_outcomes[like] = found
+        first, outcomes = chain.origin or chain, self.candidates.outcomes
+        found = outcomes.of(first, places, backlog_s) if backlog_s else outcomes.on_idle_gpu(first, places)
         return [(o, self._made(o, chain.shift), RunChain(chain.members, chain.axis, o.cut)) for o in found]
 
     def _made(self, outcome: Outcome, shift: int) -> Residency:
