@@ -190,7 +190,7 @@ class Simulator:
         moved = sum(self._to(v, device) for v in values)
         work = 0.0
         for k in segment.kernels:
-            seconds = self._busy(device, k, self.costs.whole_s(device, self.graph.kernels[k]))
+            seconds = self._busy(device, k, self.costs.whole[device][k])
             if device == "gpu":
                 self._on_host(self.costs.enqueues[k], "enqueue")
             self._work(*((seconds, 0.0) if device == "gpu" else (0.0, seconds)))

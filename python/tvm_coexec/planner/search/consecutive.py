@@ -92,11 +92,11 @@ def consecutive_chains(
     graph, runs = costs.graph, RunTimes(costs)
     found: dict[int, list[ChainTimes]] = {k.index: [] for k in graph.kernels}
     ending: list[list[ChainTimes]] = []
-    seen: dict[Key, int] = {}
+    seen = _Ends(repeats)
     for k in progress(graph.kernels, "planning: chains", "kernel"):
         last = k.index
         runs.start(last)
-        alike, first = _alike(last, repeats, seen)
+        alike, first = seen.find(last)
         if alike is not None:
             by = last - alike
             ending.append([shift_chain(c, by) for c in ending[alike]])
@@ -109,9 +109,7 @@ def consecutive_chains(
                     reached = min(reached, first)
                     if way is not None:
                         priced.append(way)
-            # the kernel that ended the sweep counts, too
-            key = tuple(repeats.of_kernel(i, last) for i in range(last, max(0, reached - 1) - 1, -1))
-            seen.setdefault(key, last)
+            seen.add(last, max(0, reached - 1))  # the kernel that ended the sweep counts, too
             all_stay = may_pay is not None or outcomes.counts_energy
             ending.append([c for c, end_s in priced if all_stay or _is_worth_a_try(runs, c, end_s)])
         for chain in ending[-1]:
@@ -119,15 +117,33 @@ def consecutive_chains(
     return found
 
 
-def _alike(last: int, repeats: Repeats, seen: dict[Key, int]) -> tuple[int | None, int]:
-    """An earlier kernel at which the same chains end, alike as far back as was looked at there; and how far."""
-    key: list = []
-    for index in range(last, max(-1, last - LONGEST - 1), -1):
-        key.append(repeats.of_kernel(index, last))
-        found = seen.get(tuple(key))
-        if found is not None:
-            return found, found - (last - index)
-    return None, last
+class _Ends:
+    """Kernels at which chains end, as a tree: from a kernel to those before it, as far back as was looked at there."""
+
+    def __init__(self, repeats: Repeats):
+        self._repeats = repeats
+        self._nodes: dict[tuple[int, Key], int] = {}  # by the node after it and the kernel
+        self._ends: dict[int, int] = {}  # the first kernel of those that are alike, by node
+
+    def find(self, last: int) -> tuple[int | None, int]:
+        """An earlier kernel at which the same chains end, alike as far back as was looked at there; and how far."""
+        node = 0
+        for index in range(last, max(-1, last - LONGEST - 1), -1):
+            following = self._nodes.get((node, self._repeats.of_kernel(index, last)))
+            if following is None:
+                break
+            node = following
+            found = self._ends.get(node)
+            if found is not None:
+                return found, found - (last - index)
+        return None, last
+
+    def add(self, last: int, first: int) -> None:
+        """Add a kernel; the chains that end there depend on the kernels from `first` on."""
+        node = 0
+        for index in range(last, first - 1, -1):
+            node = self._nodes.setdefault((node, self._repeats.of_kernel(index, last)), len(self._nodes) + 1)
+        self._ends.setdefault(node, last)
 
 
 def _is_worth_a_try(runs: RunTimes, chain: ChainTimes, end_s: float) -> bool:

@@ -39,6 +39,7 @@ class Labels:
 
     def __init__(self, most: int, promise: Callable[[Label], float] | None):
         self.kept: list[Label] = []
+        self._times_s: list[float] = []  # when the queue of each label is free
         self.limit_s = inf
         self._most, self._promise = most, promise
 
@@ -48,10 +49,9 @@ class Labels:
         """Add a label with these attributes, unless another is as good; those that are no better are dropped."""
         if gpu_s > self.limit_s:
             return
-        kept: list[Label] = self.kept
-        worse: list[Label] = []
-        for old in kept:
-            old_gpu_s = old.gpu_s
+        kept, times_s = self.kept, self._times_s
+        worse: list[Label] | None = None
+        for old, old_gpu_s in zip(kept, times_s):  # noqa: B905 - the innermost loop of the search
             if old_gpu_s <= gpu_s:
                 if (
                     old.host_s <= host_s
@@ -65,21 +65,26 @@ class Labels:
             if host_s <= old.host_s and joules <= old.joules:
                 has_cpu, has_gpu = old.on_cpu, old.on_gpu
                 if on_cpu & has_cpu == has_cpu and on_gpu & has_gpu == has_gpu:
+                    if worse is None:
+                        worse = []
                     worse.append(old)
         new = Label(host_s, gpu_s, on_cpu, on_gpu, joules, before, step)
-        if worse:
+        if worse is not None:
             self.kept = kept = [old for old in kept if old not in worse]
-        kept.append(new)
-        if len(kept) < self._most:
+            self._times_s = times_s = [old.gpu_s for old in kept]
             self.limit_s = inf
-        elif self._promise is None:
-            times = [label.gpu_s for label in kept]
-            if len(kept) > self._most:
-                worst = times.index(max(times))
-                del kept[worst], times[worst]
-            self.limit_s = max(times)
-        elif len(kept) > self._most:
-            kept.remove(max(kept, key=self._promise))
+        kept.append(new)
+        times_s.append(gpu_s)
+        if len(kept) < self._most:
+            return
+        if len(kept) > self._most:
+            if self._promise is None:
+                worst = times_s.index(max(times_s))
+            else:
+                worst = kept.index(max(kept, key=self._promise))
+            del kept[worst], times_s[worst]
+        if self._promise is None:
+            self.limit_s = max(times_s)
 
 
 class Levels:
