@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import tvm
+from tvm import relay
 
 
 class ModulePass:
@@ -43,3 +44,23 @@ def run_in_order(
         if one.info.opt_level <= ctx.opt_level and one.info.name not in disabled:
             mod = one(mod)
     return mod
+
+
+# Types in `dims_of` at most: more than large networks have.
+_MOST_TYPES = 4096
+_DIMS: dict[int, tuple[relay.TensorType, tuple[int, ...]]] = {}
+
+
+def dims_of(ty: relay.TensorType) -> tuple[int, ...]:
+    """Return the dimensions of a tensor type; -1 for a dynamic one.
+
+    Each dimension takes several calls into TVM, and passes ask for the same types again and again. Types do not change,
+    and those whose dimensions are known are kept, so that no other object has their address.
+    """
+    known = _DIMS.get(ty.handle.value)
+    if known is None:
+        if len(_DIMS) >= _MOST_TYPES:
+            _DIMS.clear()
+        dims = tuple(d.value if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape[:])
+        known = _DIMS[ty.handle.value] = (ty, dims)
+    return known[1]

@@ -14,7 +14,7 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass
+from ..ir_utils import ModulePass, dims_of
 from ..rules.base import int_list
 from .fold import is_constant
 
@@ -71,6 +71,5 @@ class _Concretizer(relay.ExprMutator):
 def _static_shape(expr: relay.Expr) -> list[int] | None:
     """Return the shape of a tensor; `None` for tuples and dynamic shapes."""
     ty = expr.checked_type
-    if not isinstance(ty, relay.TensorType) or not all(isinstance(d, tvm.tir.IntImm) for d in ty.shape):
-        return None
-    return [int(d) for d in ty.shape]
+    dims = dims_of(ty) if isinstance(ty, relay.TensorType) else (-1,)
+    return None if -1 in dims else list(dims)

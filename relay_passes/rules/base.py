@@ -20,6 +20,8 @@ from tvm_coexec.core.kernel_graph import REDUCED, dtype_bytes
 from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.partial_reads import CACHE_LINE_BYTES
 
+from ..ir_utils import dims_of
+
 
 @dataclass(frozen=True)
 class ArgAccess:
@@ -131,9 +133,10 @@ def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
 
 def rule_for(call: relay.Call) -> Rule:
     """Return the rule of a call's operator (`Rule` itself if it has none); raise `NotSplittable` for other calls."""
-    if not isinstance(call.op, tvm.ir.Op):
+    op = call.op
+    if not isinstance(op, tvm.ir.Op):
         raise NotSplittable("it is not a call of an operator")
-    return RULES.get(call.op.name, _UNKNOWN)
+    return RULES.get(op.name, _UNKNOWN)
 
 
 def kind_of(call: relay.Call) -> OpKind:
@@ -203,12 +206,10 @@ def shape_of(expr: relay.Expr) -> list[int]:
     ty = expr.checked_type
     if not isinstance(ty, relay.TensorType):
         raise NotSplittable("it works on a tuple")
-    shape = []
-    for d in ty.shape:
-        if not isinstance(d, tvm.tir.IntImm):
-            raise NotSplittable("its shape is dynamic")
-        shape.append(int(d))
-    return shape
+    shape = dims_of(ty)
+    if -1 in shape:
+        raise NotSplittable("its shape is dynamic")
+    return list(shape)
 
 
 def count_elements(expr: relay.Expr) -> float:
