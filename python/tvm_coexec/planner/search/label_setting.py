@@ -19,6 +19,9 @@ MAX_LABELS, MANY_LABELS = 6, 16
 MAX_STATES = 48
 
 
+_Fields = tuple[float, float, int, int, float, Label | None, Step | None]
+
+
 class Labels:
     """The labels of one state that are kept.
 
@@ -38,10 +41,17 @@ class Labels:
     """
 
     def __init__(self, most: int, promise: Callable[[Label], float] | None):
-        self.kept: list[Label] = []
-        self._times_s: list[float] = []  # when the queue of each label is free
         self.limit_s = inf
         self._most, self._promise = most, promise
+        # Fields of the labels that are kept, and when the queue of each is free: most are dropped soon, and a tuple is
+        # made in a fraction of the time.
+        self._kept: list[_Fields] = []
+        self._times_s: list[float] = []
+
+    @property
+    def kept(self) -> list[Label]:
+        """Labels that are not worse than others, in the order in which they were added."""
+        return [Label(*fields) for fields in self._kept]
 
     def add(
         self, host_s: float, gpu_s: float, on_cpu: int, on_gpu: int, joules: float, before: Label, step: Step
@@ -49,40 +59,38 @@ class Labels:
         """Add a label with these attributes, unless another is as good; those that are no better are dropped."""
         if gpu_s > self.limit_s:
             return
-        kept, times_s = self.kept, self._times_s
-        worse: list[Label] | None = None
-        for old, old_gpu_s in zip(kept, times_s):  # noqa: B905 - the innermost loop of the search
+        kept, times_s = self._kept, self._times_s
+        worse: list[int] | None = None
+        for at, (old_host_s, old_gpu_s, has_cpu, has_gpu, old_joules, _, _) in enumerate(kept):
             if old_gpu_s <= gpu_s:
                 if (
-                    old.host_s <= host_s
-                    and old.joules <= joules
-                    and old.on_cpu & on_cpu == on_cpu
-                    and old.on_gpu & on_gpu == on_gpu
+                    old_host_s <= host_s
+                    and old_joules <= joules
+                    and has_cpu & on_cpu == on_cpu
+                    and has_gpu & on_gpu == on_gpu
                 ):
                     return
                 if old_gpu_s < gpu_s:
                     continue
-            if host_s <= old.host_s and joules <= old.joules:
-                has_cpu, has_gpu = old.on_cpu, old.on_gpu
-                if on_cpu & has_cpu == has_cpu and on_gpu & has_gpu == has_gpu:
-                    if worse is None:
-                        worse = []
-                    worse.append(old)
-        new = Label(host_s, gpu_s, on_cpu, on_gpu, joules, before, step)
+            if (
+                host_s <= old_host_s
+                and joules <= old_joules
+                and on_cpu & has_cpu == has_cpu
+                and on_gpu & has_gpu == has_gpu
+            ):
+                worse = [at] if worse is None else [at, *worse]
         if worse is not None:
-            self.kept = kept = [old for old in kept if old not in worse]
-            self._times_s = times_s = [old.gpu_s for old in kept]
+            for at in worse:  # the last first
+                del kept[at], times_s[at]
             self.limit_s = inf
-        kept.append(new)
+        kept.append((host_s, gpu_s, on_cpu, on_gpu, joules, before, step))
         times_s.append(gpu_s)
         if len(kept) < self._most:
             return
         if len(kept) > self._most:
-            if self._promise is None:
-                worst = times_s.index(max(times_s))
-            else:
-                worst = kept.index(max(kept, key=self._promise))
-            del kept[worst], times_s[worst]
+            score = times_s if self._promise is None else [self._promise(label) for label in self.kept]
+            at = score.index(max(score))
+            del kept[at], times_s[at]
         if self._promise is None:
             self.limit_s = max(times_s)
 
