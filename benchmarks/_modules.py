@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,13 @@ class Runner:
     name: str
     module: object
     inputs: dict[str, np.ndarray]
+    library: object = None
 
     def once(self) -> tuple[float, list[np.ndarray]]:
         """Wall-clock seconds from inputs to results in the CPU's memory, and the results."""
         start = time.perf_counter()
-        self.module.set_input(**self.inputs)
+        for name, value in self.inputs.items():  # a name may be that of an argument of `set_input`
+            self.module.set_input(name, value)
         self.module.run()
         outputs = [self.module.get_output(i).numpy() for i in range(self.module.get_num_outputs())]
         return time.perf_counter() - start, outputs
@@ -73,7 +75,16 @@ def build_coexecuted(network: Network, name: str, cpu: str = CPU, gpu: str = GPU
     import tvm_coexec
 
     lib = tvm_coexec.build(network.mod, network.params, cpu=cpu, gpu=gpu, **options)
-    return Runner(name, tvm_coexec.create(lib), network.inputs), tvm_coexec.plan_of(lib.ir_mod)
+    return Runner(name, tvm_coexec.create(lib), network.inputs, lib), tvm_coexec.plan_of(lib.ir_mod)
+
+
+def planned_sync_points(lib) -> int:
+    """Number of sync points that the plan of a co-executed library has; 0 without a plan."""
+    from tvm_coexec.executor.annotations import read_metadata
+    from tvm_coexec.executor.graph_json import Graph
+
+    expected = (read_metadata(Graph(lib.get_graph_json())) or {}).get("expected")
+    return expected["sync_points"] if expected else 0
 
 
 def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options) -> object:
@@ -100,7 +111,11 @@ def time_in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None])
 
 
 def time_steady_state(
-    runners: list[Runner], turns: int, warm: Callable[[], None], ready: Callable[[], object], each: int = 3
+    runners: Sequence[Runner | TwoThreads],
+    turns: int,
+    warm: Callable[[], None],
+    ready: Callable[[], object],
+    each: int = 3,
 ) -> dict[str, list[list[float]]]:
     """Time the runners in steady state: in each turn a runner runs once untimed and then `each` times.
 
@@ -126,27 +141,78 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.abs(got - want).max() / np.abs(want).max())
 
 
-def on_two_threads(lib, inputs: dict[str, np.ndarray], repeats: int) -> float:
-    """Best seconds of a CPU library on two threads, in a separate process (TVM starts its threads only once)."""
-    with tempfile.TemporaryDirectory() as folder:
+def largest_error(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
+    """Largest error of several outputs of any type: absolute error over the output's largest finite magnitude.
+
+    Equal infinities and NaNs on both sides are no error; on one side they are an infinite one, as is another shape. An
+    output whose magnitudes are all 0 counts by its absolute error.
+    """
+    if [np.shape(g) for g in got] != [np.shape(w) for w in want]:
+        return float("inf")
+    errors = [0.0]
+    for g, w in zip(got, want, strict=True):
+        a, b = np.asarray(g, "float64"), np.asarray(w, "float64")
+        differs = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+        if differs.any():
+            scale = np.abs(b[np.isfinite(b)]).max(initial=0.0) or 1.0
+            error = np.abs(a[differs] - b[differs]).max() / scale
+            errors.append(float("inf") if np.isnan(error) else float(error))
+    return max(errors)
+
+
+class TwoThreads:
+    """A CPU library on two threads, in a separate process (TVM starts its threads only once); it runs as a `Runner`.
+
+    Close it after use.
+    """
+
+    def __init__(self, name: str, lib, inputs: dict[str, np.ndarray]) -> None:
+        self.name = name
+        self._folder = tempfile.TemporaryDirectory()
+        folder = self._folder.name
         lib.export_library(f"{folder}/lib.so")
         np.savez(f"{folder}/inputs.npz", **inputs)
-        command = [sys.executable, "-m", "benchmarks._modules", folder, str(repeats)]
         environment = dict(os.environ, TVM_NUM_THREADS="2")
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    return float(json.loads(done.stdout.splitlines()[-1]))
+        command = [sys.executable, "-m", "benchmarks._modules", folder]
+        pipe = subprocess.PIPE
+        self._child = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True, bufsize=1)
+
+    def once(self) -> tuple[float, list[np.ndarray]]:
+        """Wall-clock seconds of a run, by the other process; without the results."""
+        assert self._child.stdin is not None and self._child.stdout is not None
+        print(file=self._child.stdin, flush=True)
+        line = self._child.stdout.readline()
+        if not line:
+            raise RuntimeError("the process with two threads ended; what it wrote to standard error says why")
+        return float(json.loads(line)), []
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.communicate()
+        self._folder.cleanup()
 
 
-def _time_folder(folder: str, repeats: int) -> None:
+def on_two_threads(lib, inputs: dict[str, np.ndarray], repeats: int) -> float:
+    """Best seconds of a CPU library on two threads."""
+    threads = TwoThreads("two_threads", lib, inputs)
+    try:
+        threads.once()
+        return min(threads.once()[0] for _ in range(repeats))
+    finally:
+        threads.close()
+
+
+def _serve(folder: str) -> None:
+    """Run once for each line of standard input, and print the seconds."""
     import tvm
     from tvm.contrib import graph_executor
 
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the parent may be pinned to one core
     lib = tvm.runtime.load_module(f"{folder}/lib.so")
     runner = Runner("cpu", graph_executor.GraphModule(lib["default"](tvm.cpu())), dict(np.load(f"{folder}/inputs.npz")))
-    runner.once()
-    print(json.dumps(min(runner.once()[0] for _ in range(repeats))))
+    for _ in sys.stdin:
+        print(json.dumps(runner.once()[0]), flush=True)
 
 
 if __name__ == "__main__":
-    _time_folder(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1])

@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import _common, _modules, _outside
-from benchmarks.models import NETWORKS, compare_with_alone
+from benchmarks._compare import compare_with_alone
+from benchmarks.models import NETWORKS
 
 BLOCKING = {"TVM_COEXEC_OPENCL_COPIES": "blocking"}
 FROM_OUTSIDE = ("squeezenet", "mobilenet", "resnet50")

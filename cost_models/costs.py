@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tvm_coexec.core.access import Range
-from tvm_coexec.core.devices import RUNTIMES
+from tvm_coexec.core.devices import MEMORY, RUNTIMES, parse_memory
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
+from .co_run import CoRun
 from .features.special_functions import special_flops
 
 if TYPE_CHECKING:
@@ -44,6 +45,38 @@ DEFAULT_LINK = Link(5e-5, 2e-10)
 DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
 
 
+@dataclass(frozen=True)
+class UnifiedMemory:
+    """Sync points where both devices address the same memory, as `tvm_coexec.create` runs modules.
+
+    Attributes
+    ----------
+    memory : {"mapped", "shared"}
+        See `Costs`.
+    sync_s : float
+        Seconds that the host waits at each join, in addition to the GPU's work.
+    start_s : float
+        See `Costs`.
+    """
+
+    memory: str
+    sync_s: float
+    start_s: float = 0.0
+
+    def to_json(self) -> list[str | float]:
+        """Return the fields as a list."""
+        return [self.memory, self.sync_s, self.start_s]
+
+    @staticmethod
+    def from_json(value: Sequence[Any]) -> UnifiedMemory:
+        """Read a value of `to_json`; raise `TypeError` or `ValueError` for others."""
+        memory, *seconds = value
+        sync_s, start_s = map(float, seconds)
+        if not all(0.0 <= s < float("inf") for s in (sync_s, start_s)):
+            raise ValueError(f"unified {value}")
+        return UnifiedMemory(parse_memory(memory), sync_s, start_s)
+
+
 class Costs(ABC):
     """Predicted seconds of kernels, shares and copies on a pair of devices.
 
@@ -62,9 +95,13 @@ class Costs(ABC):
         Seconds that the host waits for the GPU at each download, in addition to the copy and the GPU's work.
     enqueue_s : float
         Launch overhead: seconds that the host spends to enqueue one kernel on the GPU.
+    start_s : float
+        Seconds from the launch on an idle GPU until it starts: its driver's thread, or its front end, wakes up.
     memory : {"copied", "mapped", "shared"}
         How tensors cross between the devices: by copies; by mapping memory that both devices address, which costs the
         constants of the links; or in memory that both access without calls, which costs `sync_s` only.
+    unified : UnifiedMemory or None
+        Sync points in memory that both devices address, if they have it; see `on_memory`.
     plan_factor : float
         Co-run calibration: measured over predicted time of shares, as learnt from verified plans.
     power : Power or None
@@ -86,7 +123,9 @@ class Costs(ABC):
     host_copy: Link = DEFAULT_HOST_COPY
     sync_s: float = 0.0
     enqueue_s: float = 0.0
+    start_s: float = 0.0
     memory: str = "copied"
+    unified: UnifiedMemory | None = None
     plan_factor: float = 1.0
     power: Power | None = None
     error: Mapping[str, float] = MappingProxyType({})
@@ -124,9 +163,48 @@ class Costs(ABC):
         return self._with(
             runtime="tvm",
             memory="copied",
+            unified=None,
             sync_s=0.0,
+            start_s=0.0,
             description=f"{self.description}; copies of TVM's own OpenCL runtime, {origin}",
             **(estimated | dict(self.tvm_links)),
+        )
+
+    def on_memory(self, memory: str) -> Costs:
+        """Return the costs for a module whose tensors cross between the devices in one of the ways of `memory`.
+
+        Sync points in unified memory that were not measured are estimated: they take what is constant in a download.
+
+        Parameters
+        ----------
+        memory : {"copied", "mapped", "shared"}
+
+        Returns
+        -------
+        Costs
+            These, or a copy.
+
+        Raises
+        ------
+        CoExecError
+            If `memory` is unknown, or if TVM's own OpenCL runtime, which always copies, is to share memory.
+        """
+        if memory not in MEMORY:
+            raise CoExecError(f"memory '{memory}' is unknown; use one of {', '.join(MEMORY)}")
+        if memory == "copied" and self.memory == "copied":
+            return self if self.unified is None else self._with(unified=None)  # what is chosen stays
+        if memory == self.memory:
+            return self
+        if memory == "copied":
+            raise CoExecError(f"memory 'copied': the costs are of {self.memory} memory, and say nothing of copies")
+        if self.runtime == "tvm":
+            raise CoExecError(f"memory '{memory}': TVM's own OpenCL runtime copies every tensor; leave memory out")
+        found = self.unified
+        if found is None or found.memory != memory:
+            found = UnifiedMemory(memory, self.download.constant_s + self.sync_s)
+        none = Link(0.0, 0.0)
+        return self._with(
+            memory=memory, upload=none, download=none, sync_s=found.sync_s, start_s=found.start_s, unified=found
         )
 
     def _with(self, **changed: object) -> Costs:
@@ -147,6 +225,10 @@ class Costs(ABC):
     @abstractmethod
     def slowdown(self, device: Device) -> float:
         """Return the co-run slowdown: how many times as long a device takes while the other one works, too."""
+
+    def co_run(self, device: Device) -> CoRun:
+        """Return the co-run slowdown by what both devices need of memory bandwidth; by default the same for all."""
+        return CoRun(self.slowdown(device))
 
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
         """Return `whole_s` of many kernels, shape (n,); to be replaced by models that are faster on a batch."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from tvm_coexec.core.devices import parse_memory
 from tvm_coexec.core.errors import CoExecError
 
 from .features.workload import Workload
@@ -176,10 +177,14 @@ class Samples:
         Shortest seconds of the reference kernel, by device.
     round_trips : list of float
         Seconds of a round trip of 4096 bytes through a kernel on an idle GPU, without the kernel's own time.
+    unified : list of dict
+        The same where this package's runtime shares the devices' memory, from an idle CPU and GPU: ``memory``,
+        ``seconds``, and ``start_s``, the part before the GPU starts.
     enqueues : list of float
         Launch overhead in seconds.
     contention : list of dict
-        ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``.
+        ``device``, ``workload`` (as JSON values), ``alone_s``, ``together_s``, and of the other device ``other``, its
+        workload, and ``other_s``, its seconds alone. Files of earlier releases lack the last two.
     networks : list of dict
         ``network``, ``device``, ``kernels`` (count), ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
     plans : list of PlanRecord
@@ -192,6 +197,7 @@ class Samples:
     tvm_links: list[dict[str, Any]] = field(default_factory=list)
     references: dict[str, float] = field(default_factory=dict)
     round_trips: list[float] = field(default_factory=list)
+    unified: list[dict[str, Any]] = field(default_factory=list)
     enqueues: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
@@ -227,14 +233,21 @@ class Samples:
         elif kind == "reference":
             device, seconds = str(record["device"]), float(record["seconds"])
             self.references[device] = min(seconds, self.references.get(device, seconds))
+        elif kind == "meeting" and "memory" in record:
+            fixed = {"memory": parse_memory(record["memory"])}
+            self.unified.append(fixed | _read_numbers(record, "seconds", "start_s"))
         elif kind == "meeting":
             self.round_trips.append(float(record["seconds"]))
         elif kind == "enqueue":
             self.enqueues.append(float(record["seconds"]))
         elif kind == "contention":
             Workload.from_json(record["workload"])
-            fixed = {"device": str(record["device"]), "workload": record["workload"]}
-            self.contention.append(fixed | _read_numbers(record, "alone_s", "together_s"))
+            fixed: dict[str, Any] = {"device": str(record["device"]), "workload": record["workload"]}
+            fixed |= _read_numbers(record, "alone_s", "together_s")
+            if "other" in record:
+                Workload.from_json(record["other"])
+                fixed |= {"other": record["other"], **_read_numbers(record, "other_s")}
+            self.contention.append(fixed)
         elif kind == "network":
             fixed = {"network": str(record["network"]), "device": str(record["device"])}
             rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one is kept

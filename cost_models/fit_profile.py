@@ -11,10 +11,11 @@ import numpy as np
 from tvm_coexec.core.devices import runs_on_cpu_cores
 from tvm_coexec.core.errors import CoExecError
 
-from .costs import Link
+from .co_run import fit_co_run
 from .dataset import DEVICES, Sample, Samples
 from .device_names import devices_of, find_difference
 from .features.workload import Workload
+from .fit_links import fit_link, fit_unified, wait_beyond_copies
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
@@ -149,12 +150,16 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
     if samples.enqueues:
         found["enqueue_s"] = _round(np.median(samples.enqueues))
     if samples.round_trips:  # a round trip through a kernel, whose launch overhead is counted separately
-        found["sync_s"] = max(0.0, _round(np.median(samples.round_trips) - found.get("enqueue_s", profile.enqueue_s)))
+        links = (found.get(n, getattr(profile, n)) for n in CROSSING)
+        enqueue_s = found.get("enqueue_s", profile.enqueue_s)
+        found["sync_s"] = wait_beyond_copies(float(np.median(samples.round_trips)), enqueue_s, *links)
+    if samples.unified:
+        found["unified"] = fit_unified(samples.unified)
     contention, networks = dict(profile.contention), dict(profile.networks)
     for device in DEVICES:
         pairs = [c for c in samples.contention if c["device"] == device]
         if pairs:
-            contention[device] = max(1.0, _round(np.median([c["together_s"] / c["alone_s"] for c in pairs])))
+            contention[device] = fit_co_run(pairs)
         whole = [n for n in samples.networks if n["device"] == device and n["sum_s"] > 0]
         if whole:
             columns = [[n[key] for n in whole] for key in ("kernels", "sum_s", "seconds")]
@@ -208,14 +213,6 @@ def _cross_validate(
     if not missed:
         return 0.0
     return float(round_digits(np.array([np.median(missed)]), 3)[0])
-
-
-def fit_link(copies: list[dict[str, Any]]) -> Link:
-    """Fit a link to copies of several sizes: records with ``bytes`` and ``seconds``; coefficients are non-negative."""
-    nbytes = np.array([c["bytes"] for c in copies], float)
-    seconds = np.array([c["seconds"] for c in copies], float)
-    constant, slope = round_digits(fit_non_negative(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))
-    return Link(max(constant, 1e-7), slope)
 
 
 def _describe(samples: Samples) -> str:

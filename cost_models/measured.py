@@ -11,7 +11,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
-from .costs import AnalyticCosts, Costs, Device, Link, Ranges
+from .costs import AnalyticCosts, Costs, Device, Link, Ranges, UnifiedMemory
 
 VERSION = 1
 WHOLE = -2  # stands for the dimension of an undivided kernel (-1 is the reduction)
@@ -30,6 +30,8 @@ class MeasuredCosts(Costs):
     fallback : Costs, optional
     description : str
     runtime : {"own", "tvm"}
+        See `Costs`.
+    unified : UnifiedMemory or None
         See `Costs`.
     sync_s, enqueue_s : float
         See `Costs`. Older files include `sync_s` in the constant of the download, which has the same effect.
@@ -51,11 +53,12 @@ class MeasuredCosts(Costs):
         sync_s: float = 0.0,
         enqueue_s: float = 0.0,
         runtime: str = "own",
+        unified: UnifiedMemory | None = None,
     ):
         self.upload, self.download, self.host_copy = upload, download, host_copy
         self.fallback = fallback or AnalyticCosts()
         self.description, self.sync_s, self.enqueue_s = description, sync_s, enqueue_s
-        self.runtime = runtime
+        self.runtime, self.unified = runtime, unified
         self.table: dict[tuple[str, str, int], dict[int, float]] = {}
         self.unmeasured: set[str] = set()
         self.networks: dict[tuple[str, str], float] = {}
@@ -117,6 +120,7 @@ class MeasuredCosts(Costs):
         }
         head = {"version": VERSION, "kind": "measured", "description": self.description, "links": links}
         head |= {"runtime": self.runtime} if self.runtime != "own" else {}
+        head |= {"unified": self.unified.to_json()} if self.unified else {}
         head |= {"sync": self.sync_s, "enqueue": self.enqueue_s, "references": self.references}
         head |= {"networks": [[*key, s] for key, s in sorted(self.networks.items())]}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
@@ -136,6 +140,7 @@ class MeasuredCosts(Costs):
                 sync_s=float(d.get("sync", 0.0)),
                 enqueue_s=float(d.get("enqueue", 0.0)),
                 runtime=parse_runtime(d.get("runtime", "own")),
+                unified=UnifiedMemory.from_json(d["unified"]) if "unified" in d else None,
             )
             costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
             costs.references = {str(device): float(s) for device, s in d.get("references", {}).items()}

@@ -12,7 +12,8 @@ from tvm_coexec.core.devices import parse_runtime
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 
-from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Costs, Link
+from .co_run import CoRun
+from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Costs, Link, UnifiedMemory
 from .dataset import DEVICES
 from .measured import MeasuredCosts
 from .models.base import VERSION, LatencyModel
@@ -39,8 +40,10 @@ class Profile(ProfileCosts):
         See `Costs`. On memory that both devices share, copies cost nothing per byte.
     sync_s, enqueue_s : float
         See `Costs`. Older profiles include `sync_s` in the constant of the download, which has the same effect.
-    contention : mapping of str to float
+    contention : mapping of str to CoRun
         Co-run slowdown by device: how many times as long it takes while the other one works, too.
+    unified : UnifiedMemory or None
+        See `Costs`; measured where this package's runtime shares or maps the devices' memory.
     networks : mapping of str to NetworkCorrection
     power : Power or None
     error : mapping of str to float
@@ -63,7 +66,8 @@ class Profile(ProfileCosts):
     host_copy: Link = DEFAULT_HOST_COPY
     sync_s: float = 0.0
     enqueue_s: float = 0.0
-    contention: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(DEVICES, 1.0))
+    unified: UnifiedMemory | None = None
+    contention: Mapping[str, CoRun] = field(default_factory=lambda: dict.fromkeys(DEVICES, CoRun()))
     networks: Mapping[str, NetworkCorrection] = field(default_factory=dict)
     power: Power | None = None
     error: Mapping[str, float] = field(default_factory=dict)
@@ -79,13 +83,15 @@ class Profile(ProfileCosts):
         """Return the profile as JSON, one line per part."""
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
         d |= {"origin": origin} if (origin := self.provenance.to_json()) else {}
-        d |= {"targets": self.targets, "names": self.names, "error": self.error, "contention": self.contention}
+        d |= {"targets": self.targets, "names": self.names, "error": self.error}
+        d["contention"] = {n: c.to_json() for n, c in self.contention.items()}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in LINKS}
         d |= {"runtime": self.runtime} if self.runtime != "own" else {}
         tvm_links = {n: [link.constant_s, link.per_byte_s] for n, link in self.tvm_links.items()}
         d |= {"tvm_links": tvm_links} if tvm_links else {}
         d |= {"sync": self.sync_s} if self.sync_s else {}
         d |= {"enqueue": self.enqueue_s} if self.enqueue_s else {}
+        d |= {"unified": u.to_json()} if (u := self.unified) else {}
         d["networks"] = {n: [c.a_s, c.b_s, c.c] for n, c in self.networks.items()}
         d["power"] = self.power.to_json() if self.power else None
         d |= {"plans": self.plan_factor} if self.plan_factor != 1.0 else {}
@@ -113,7 +119,8 @@ class Profile(ProfileCosts):
                 **{n: Link(*map(float, d["links"][n])) for n in LINKS},
                 sync_s=float(d.get("sync", 0.0)),
                 enqueue_s=float(d.get("enqueue", 0.0)),
-                contention={n: float(d["contention"][n]) for n in DEVICES},
+                unified=UnifiedMemory.from_json(d["unified"]) if "unified" in d else None,
+                contention={n: CoRun.from_json(d["contention"][n]) for n in DEVICES},
                 networks={str(n): NetworkCorrection(*map(float, v)) for n, v in d["networks"].items()},
                 power=Power.from_json(d["power"]) if d["power"] else None,
                 error={str(n): float(v) for n, v in d["error"].items()},

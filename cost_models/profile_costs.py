@@ -10,6 +10,7 @@ import numpy as np
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
+from .co_run import CoRun
 from .costs import Costs, Device, Ranges
 from .features.describe import describe
 from .features.shares import KernelShares, stack_shares
@@ -42,14 +43,14 @@ class ProfileCosts(Costs):
     ----------
     devices : mapping of str to LatencyModel
         ``cpu`` and ``gpu``.
-    contention : mapping of str to float
+    contention : mapping of str to CoRun
         Co-run slowdown by device.
     networks : mapping of str to NetworkCorrection
         By device; without one there is no correction.
     """
 
     devices: Mapping[str, LatencyModel]
-    contention: Mapping[str, float]
+    contention: Mapping[str, CoRun]
     networks: Mapping[str, NetworkCorrection]
 
     def whole_s(self, device: Device, kernel: Kernel) -> float:
@@ -110,7 +111,11 @@ class ProfileCosts(Costs):
 
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`."""
-        return self.contention.get(device, 1.0)
+        return self.co_run(device).typical
+
+    def co_run(self, device: Device) -> CoRun:
+        """See `Costs.co_run`."""
+        return self.contention.get(device, CoRun())
 
     def network_s(self, device: Device, graph: KernelGraph) -> float:
         """Return the seconds of a whole network on one device."""

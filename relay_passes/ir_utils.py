@@ -1,4 +1,4 @@
-"""Utilities of several passes: the base class of passes, and running TVM's passes in sequence."""
+"""Utilities of several passes: their base class, running TVM's passes in sequence, static shapes."""
 
 from __future__ import annotations
 
@@ -64,3 +64,10 @@ def dims_of(ty: relay.TensorType) -> tuple[int, ...]:
         dims = tuple(d.value if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape[:])
         known = _DIMS[ty.handle.value] = (ty, dims)
     return known[1]
+
+
+def static_shape(expr: relay.Expr) -> list[int] | None:
+    """Return the shape of a typed expression; `None` for tuples and dynamic shapes."""
+    ty = expr.checked_type
+    dims = dims_of(ty) if isinstance(ty, relay.TensorType) else (-1,)
+    return None if -1 in dims else list(dims)

@@ -51,8 +51,8 @@ class CoExecPartition(ModulePass):
         Weights; bound as constants, so that each device gets only its slice. They are in the result even if the model
         stays whole or was already divided.
     **options
-        Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, runtime, profile, plan,
-        verify, adaptive. Each may be a Python value or the text of a command-line option.
+        Fields of `PartitionOptions`: strategy, axis, ratio, min_gain, objective, bandwidth, runtime, memory, profile,
+        plan, verify, adaptive. Each may be a Python value or the text of a command-line option.
 
     Raises
     ------
@@ -154,8 +154,9 @@ class CoExecPartition(ModulePass):
             return None
         from .measuring.choose_costs import choose_costs  # measuring needs the runtime; planning alone does not
 
+        wanted = self.options
         return choose_costs(
-            prepared, self.cpu, self.gpu, self.options.profile, self.options.axis, self.options.runtime
+            prepared, self.cpu, self.gpu, wanted.profile, wanted.axis, wanted.runtime, wanted.memory
         ).costs
 
     def _options_for(self, costs: Costs | None) -> PartitionOptions:

@@ -8,6 +8,7 @@ partial sums of the anchor, and the kernel's other operators run after the parti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import lcm
 
@@ -22,8 +23,8 @@ from ..rules import NotSplittable, SplitMemo, attr_names, extent_along, flat_arg
 Path = tuple[AccessMap, ...]
 DimNames = dict[int, str]
 
-# "h" is the outermost spatial axis for every rank, because its slices are the most contiguous.
-_SPATIAL_NAMES = {1: ["h"], 2: ["h", "w"], 3: ["h", "w", "d"]}
+# "h" is the outermost spatial axis that can be divided, for every rank, because its slices are the most contiguous.
+_SPATIAL_NAMES = ("h", "w", "d")
 
 
 @dataclass
@@ -191,30 +192,38 @@ def _axis_name(
     for call in reversed(calls):
         d = trace.calls[call][0]
         if kind_of(call) in (OpKind.DENSE, OpKind.BATCH_MATMUL):
-            return rank_names(len(shape_of(call)))[d]
+            return rank_names(shape_of(call))[d]
         for key in ("data_layout", "layout"):
             if key in attr_names(call):
                 layout = str(getattr(call.attrs, key))
                 if layout.isalpha() and layout.isupper() and len(layout) == len(shape_of(call)):
-                    return _layout_names(layout)[d]
+                    return _layout_names(layout, shape_of(call))[d]
     for value, need in zip(dict.fromkeys(args.values()), needs, strict=True):
         if need is not None and need.dim in names.get(value, {}):
             return names[value][need.dim]
-    return rank_names(len(shape_of(calls[-1])))[dim]
+    return rank_names(shape_of(calls[-1]))[dim]
 
 
-def rank_names(rank: int) -> list[str]:
-    """Name a tensor's dimensions if only its rank is known: matrices, then NCHW and similar layouts."""
+def rank_names(shape: Sequence[int]) -> list[str]:
+    """Name a tensor's dimensions if only its shape is known: matrices, then NCHW and similar layouts."""
+    rank = len(shape)
     if rank <= 2:
         return ["m", "n"][2 - rank :] if rank else []
     if rank == 3:
         return ["batch", "m", "n"]
-    return _layout_names("NC" + "DHW"[-(rank - 2) :]) if rank <= 5 else [f"dim{d}" for d in range(rank)]
+    if rank > 5:
+        return [f"dim{d}" for d in range(rank)]
+    return _layout_names("NC" + "DHW"[-(rank - 2) :], shape)
 
 
-def _layout_names(layout: str) -> list[str]:
-    spatial = iter(_SPATIAL_NAMES[len(layout) - 2])
-    return [{"N": "batch", "C": "oc"}.get(c) or next(spatial) for c in layout]
+def _layout_names(layout: str, shape: Sequence[int]) -> list[str]:
+    """Name the dimensions of a layout; of a map of height 1 the width is ``h``, as it is without that dimension."""
+    names = [{"N": "batch", "C": "oc"}.get(c, "") for c in layout]
+    spatial = [d for d, name in enumerate(names) if not name]
+    first = next((i for i, d in enumerate(spatial) if shape[d] > 1), 0)
+    for d, name in zip(spatial[first:] + spatial[:first], _SPATIAL_NAMES, strict=False):
+        names[d] = name
+    return names
 
 
 def _align(name: str, extent: int) -> int:

@@ -1,10 +1,11 @@
 """Prepare: normalise the model for both devices, before planning.
 
 Parameters become constants, and rewrites that do not depend on a device are done once on the whole model: batch norm is
-folded into scales, quantised (qnn) operators are lowered, constants are folded, and squares and roots that are written
-as powers become products and roots. TVM would do this itself in a
+folded into scales, quantised (qnn) operators are lowered, and constants are folded. TVM would do this itself in a
 single-target build; after the split it would see only shares, and constants that live on a GPU, which it can't fold.
-Tensors without elements are dropped as well. Data layouts are not changed, because each device has its own.
+Tensors without elements are dropped. Squares and roots that are written as powers become products and roots, and
+one-dimensional convolutions become two-dimensional ones of height 1, which are faster on both devices. Data layouts are
+not changed, because each device has its own.
 `SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types again for every pattern
 and would cost more than all passes here together.
 """
@@ -19,6 +20,7 @@ from tvm_coexec.core.op_kinds import OpKind
 
 from ..ir_utils import ModulePass, run_in_order
 from ..rules import kind_of
+from .conv1d import ComputeConv1dAs2d
 from .conv_attrs import CompleteConvAttrs, is_incomplete
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
@@ -71,6 +73,8 @@ class Prepare(ModulePass):
             passes.append(UnflattenPRelu())
         if ops & TYPE_ONLY_OPS:
             passes += [ConcretizeTypes(), FoldConstants()]
+        if "nn.conv1d" in ops:
+            passes.append(ComputeConv1dAs2d())
         # The two halves of FoldScaleAxis, which itself would compile a function for each constant.
         passes += [relay.transform.BackwardFoldScaleAxis(), relay.transform.ForwardFoldScaleAxis(), FoldConstants()]
         if "several views" in ops:

@@ -14,7 +14,7 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass, dims_of
+from ..ir_utils import ModulePass, static_shape
 from ..rules.base import int_list
 from .fold import is_constant
 
@@ -57,7 +57,7 @@ class _Concretizer(relay.ExprMutator):
         name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
         if name not in TYPE_ONLY_OPS:
             return new
-        found = [_static_shape(e) for e in (call, *call.args)]
+        found = [static_shape(e) for e in (call, *call.args)]
         shapes = [s for s in found if s is not None]
         if len(shapes) < len(found):
             return new
@@ -66,10 +66,3 @@ class _Concretizer(relay.ExprMutator):
             return relay.const(np.asarray(_OF_SHAPES[name](shapes[1]), dtype), dtype)
         value = new.args[1 if name == "full_like" else 0]
         return REWRITES[name](call, value, shapes[0], dtype) if is_constant(value) else new
-
-
-def _static_shape(expr: relay.Expr) -> list[int] | None:
-    """Return the shape of a tensor; `None` for tuples and dynamic shapes."""
-    ty = expr.checked_type
-    dims = dims_of(ty) if isinstance(ty, relay.TensorType) else (-1,)
-    return None if -1 in dims else list(dims)

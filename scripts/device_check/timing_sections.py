@@ -83,7 +83,7 @@ def plan(job: Job) -> None:
     """Plan one network with the profile of this device, check it, and time it against each device alone."""
     import tvm_coexec
     from benchmarks import _modules
-    from benchmarks.models import compare_with_alone
+    from benchmarks._compare import compare_with_alone
     from tvm_coexec.cost_models import shipped
     from tvm_coexec.pass_context import deployment_context
 

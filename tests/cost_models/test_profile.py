@@ -14,6 +14,7 @@ from tests.planner import graphs
 from tvm_coexec import CoExecError
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Power, Profile, fit_profile, load_costs, refine_profile, transfer_profile
+from tvm_coexec.cost_models.costs import UnifiedMemory
 from tvm_coexec.cost_models.dataset import Sample, Samples
 from tvm_coexec.cost_models.fit_profile import fit_network_correction
 from tvm_coexec.planner import make_plan
@@ -30,7 +31,8 @@ def samples(count: int | None = None) -> Samples:
         made.samples += [Sample(device, k, float(t), signature=str(i)) for i, (k, t) in enumerate(pairs)]
     for name, constant, slope in (("upload", 2e-5, 1e-10), ("download", 3e-5, 2e-10), ("host_copy", 1e-6, 1e-10)):
         made.links += [{"link": name, "bytes": b, "seconds": constant + b * slope} for b in (4e3, 1e5, 1e6, 4e6)]
-    made.round_trips = [4e-5, 5e-5, 9e-5]
+    made.round_trips = [9e-5, 10e-5, 14e-5]  # with an upload and a download
+    made.unified = [{"memory": "shared", "seconds": 3.5e-5, "start_s": 1.5e-5}]
     made.contention = [
         {"device": d, "workload": {}, "alone_s": 1e-3, "together_s": t * 1e-3}
         for d, t in (("cpu", 1.1), ("cpu", 1.2), ("cpu", 1.3), ("gpu", 0.9))
@@ -50,7 +52,8 @@ def profile() -> Profile:
 def test_everything_that_samples_tell(profile):
     assert profile.upload.seconds(1e6) == pytest.approx(2e-5 + 1e-4, rel=0.01)
     assert profile.download.constant_s == pytest.approx(3e-5, rel=0.01)
-    assert profile.sync_s == pytest.approx(5e-5, rel=0.01)  # the median
+    assert profile.sync_s == pytest.approx(5e-5, rel=0.01)  # the median, less the copies
+    assert profile.unified == UnifiedMemory("shared", pytest.approx(2e-5), pytest.approx(1.5e-5))
     assert profile.slowdown("cpu") == pytest.approx(1.2) and profile.slowdown("gpu") == 1.0
     assert profile.networks["cpu"].seconds(40, 5e-3) == pytest.approx(1e-4 + 8e-5 + 5.25e-3, rel=0.02)
     assert 0 < profile.error["cpu"] < 0.15 and "a GPU" in profile.description

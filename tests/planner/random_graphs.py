@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tvm_coexec.core.access import AccessMap, InputAccess, Range, identity
 from tvm_coexec.core.kernel_graph import REDUCED, Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.core.op_kinds import OpKind
+from tvm_coexec.cost_models.co_run import CoRun
 from tvm_coexec.cost_models.costs import Costs, Link
 
 SIZE = 12
@@ -26,9 +27,20 @@ class RandomCosts(Costs):
         Of both devices while the other works.
     s_per_flop : float
         Small kernels are worth dividing on slow devices.
+    pairs : dict of str to CoRun, optional
+        Co-run slowdown by device, in place of `slowdown`.
+    start_s : float
+        See `Costs`.
     """
 
-    def __init__(self, seed: int, slowdown: float = 1.0, s_per_flop: float = 1e-10):
+    def __init__(
+        self,
+        seed: int,
+        slowdown: float = 1.0,
+        s_per_flop: float = 1e-10,
+        pairs: Mapping[str, CoRun] | None = None,
+        start_s: float = 0.0,
+    ):
         dice = np.random.default_rng(seed)
         self.seed, self._slow, self.s_per_flop = seed, slowdown, s_per_flop
         # from meetings that cost nothing to such that cost as much as a kernel
@@ -38,6 +50,7 @@ class RandomCosts(Costs):
         self.launch_s = {"cpu": 1e-6, "gpu": float(10 ** dice.uniform(-6, -4))}
         self.balance = float(dice.uniform(0.4, 2.5))
         self.enqueue_s = float(10 ** dice.uniform(-6, -4.5))
+        self.start_s, self.pairs = start_s, pairs
         self.description = f"random costs {seed}"
 
     def whole_s(self, device: str, kernel: Kernel) -> float:
@@ -53,7 +66,11 @@ class RandomCosts(Costs):
 
     def slowdown(self, device: str) -> float:
         """See `Costs`."""
-        return self._slow
+        return self._slow if self.pairs is None else self.pairs[device].typical
+
+    def co_run(self, device: str) -> CoRun:
+        """See `Costs`."""
+        return super().co_run(device) if self.pairs is None else self.pairs[device]
 
     def _work_s(self, device: str, kernel: Kernel) -> float:
         """The same kernel takes as long on every call and in every process."""

@@ -8,13 +8,15 @@ import pytest
 from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import CoExecError
+from tvm_coexec.core.devices import MEMORY
 from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis, Tensor
-from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.cost_models import Link
+from tvm_coexec.cost_models.costs import UnifiedMemory
 from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_sweep import inner_cuts
-from tvm_coexec.planner.meeting import MEMORY, Meeting
+from tvm_coexec.planner.meeting import Meeting
 from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.simulator import Simulator
 
@@ -85,6 +87,40 @@ def test_links_of_the_other_runtime():
     assert CachedCosts(graphs.straight(2), measured).meeting.blocks
     with pytest.raises(CoExecError, match="runtime 'stock' is unknown; use one of own, tvm"):
         own.on_runtime("stock")
+
+
+def test_costs_of_unified_memory():
+    costs = graphs.costs(copy_s=1e-4)
+    costs.sync_s = SYNC_S
+    assert costs.on_memory("copied") is costs
+    estimated = costs.on_memory("shared")
+    assert (estimated.memory, estimated.sync_s, estimated.start_s) == ("shared", costs.download.constant_s + SYNC_S, 0)
+    assert estimated.upload.seconds(SIZE) == 0.0 and costs.memory == "copied"
+    costs.unified = UnifiedMemory("mapped", 3e-5, 1e-5)
+    measured = costs.on_memory("mapped")
+    assert (measured.sync_s, measured.start_s) == (3e-5, 1e-5) and measured.on_memory("mapped") is measured
+    assert CachedCosts(graphs.straight(2), measured).down_s[0] == pytest.approx(3e-5)
+    assert costs.on_memory("copied").unified is None, "what is chosen is not changed later"
+    assert costs.on_runtime("tvm").unified is None
+    with pytest.raises(CoExecError, match="memory 'paper' is unknown; use one of copied, mapped, shared"):
+        costs.on_memory("paper")
+    with pytest.raises(CoExecError, match="memory 'shared': TVM's own OpenCL runtime copies every tensor"):
+        costs.on_runtime("tvm").on_memory("shared")
+    with pytest.raises(CoExecError, match="memory 'copied': the costs are of mapped memory"):
+        measured.on_memory("copied")
+
+
+def test_plans_are_made_for_the_memory_of_the_devices():
+    graph, costs = graphs.residual(), graphs.costs(copy_s=1e-3)
+    copied = make_plan(graph, costs, min_gain=0.0)
+    costs.unified = UnifiedMemory("shared", 2e-5)
+    shared = make_plan(graph, costs, min_gain=0.0)
+    assert (copied.memory, shared.memory) == ("copied", "shared") and shared.expected_s < copied.expected_s
+    assert make_plan(graph, costs, min_gain=0.0, memory="copied") == copied
+    again = Plan.from_json(shared.to_json())
+    assert again.memory == "shared" and '"memory"' not in copied.to_json()
+    with pytest.raises(CoExecError, match="memory"):
+        Plan.from_json(shared.to_json().replace('"shared"', '"paper"'))
 
 
 def test_unknown_memory_is_refused_by_name():

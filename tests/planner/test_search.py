@@ -11,6 +11,7 @@ from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec.core.chains import chain_shares
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.cost_models.co_run import CoRun
 from tvm_coexec.planner import make_plan, makespan_s
 from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_sweep import inner_cuts, intervals
@@ -31,6 +32,18 @@ def test_no_plan_of_a_small_graph_is_better(seed):
     assert ours <= best * 1.01
 
 
+PAIRS = {"cpu": CoRun(1.2, 1.02, 0.01, 0.004), "gpu": CoRun(1.1, 1.01, 0.0, 0.003)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_plan_is_better_where_the_gpu_starts_late_and_pairs_slow_each_other(seed):
+    g = random_graph(seed, 2 + seed % 5)
+    c = RandomCosts(seed, pairs=PAIRS if seed % 2 else None, start_s=1e-4 if seed % 3 else 0.0)
+    best = makespan_s(g, CachedCosts(g, c), make_plan(g, c, strategy="exhaustive", min_gain=0.0).segments)
+    ours = makespan_s(g, CachedCosts(g, c), make_plan(g, c, min_gain=0.0).segments)
+    assert best <= ours * (1 + 1e-12) and ours <= best * 1.01
+
+
 @pytest.mark.parametrize("seed", [11, 112, 142, 148, 250, 400])
 def test_chains_that_end_where_branches_join_and_such_that_only_pay_as_a_whole(seed):
     g, c = random_graph(seed, 2 + seed % 6), RandomCosts(seed, slowdown=1.0 + 0.2 * (seed % 2))
@@ -45,10 +58,10 @@ def test_never_worse_than_a_single_device(seed):
     assert makespan_s(g, CachedCosts(g, c), make_plan(g, c).segments) <= single * (1 + 1e-12)
 
 
-def _chains(seed: int, runtime: str = "own"):
+def _chains(seed: int, runtime: str = "own", **costs):
     """Chains of a random graph as the search sees them, each with its axis."""
     g = random_graph(seed, 12)
-    tables = CachedCosts(g, RandomCosts(seed, slowdown=1.3).on_runtime(runtime))
+    tables = CachedCosts(g, RandomCosts(seed, slowdown=1.3, **costs).on_runtime(runtime))
     for last in range(len(g.kernels)):
         for axis in g.kernels[last].axes:
             for walk in intervals(tables, last, axis, inner_cuts(axis, None), 8):
@@ -73,10 +86,12 @@ def test_times_of_all_cuts_are_those_of_each_chain(seed):
 
 @pytest.mark.parametrize("backlog_s", [0.0, 3e-4])
 @pytest.mark.parametrize("place", [1, 2, 3])
-@pytest.mark.parametrize("runtime", ["own", "tvm"])
-def test_outcome_is_what_the_simulator_makes_of_it(place, backlog_s, runtime):
+@pytest.mark.parametrize(
+    "costs", [{}, {"runtime": "tvm"}, {"start_s": 1e-4}, {"pairs": PAIRS}, {"pairs": PAIRS, "start_s": 1e-4}], ids=str
+)
+def test_outcome_is_what_the_simulator_makes_of_it(place, backlog_s, costs):
     for seed in range(4):
-        for g, tables, chain in _chains(seed, runtime):
+        for g, tables, chain in _chains(seed, **costs):
             if len(chain.outer) != 1:  # of several inputs the order of copies differs
                 continue
             places = (place,) * (len(chain.outer) + len(chain.after))

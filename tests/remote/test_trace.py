@@ -16,7 +16,7 @@ import tvm
 import tvm_coexec
 from tests import models
 from tests.cli.conftest import coexec  # noqa: F401 (a fixture)
-from tests.tracing.test_record import check_order
+from tests.tracing.test_record import check_one_at_a_time, check_order
 from tests.tvmc.conftest import tvmc  # noqa: F401 (a fixture)
 from tests.tvmc.nets import relative_error
 from tvm_coexec import CoExecError, remote
@@ -68,6 +68,7 @@ def test_a_recorded_run(session, lib, files, kind):
     assert events_of(recording) == events_of(here)
     assert numbers(recording.measured)["moved_bytes"] == numbers(here.measured)["moved_bytes"]
     models.assert_same([module.get_output(0).numpy()], models.reference(models.residual_net(), inputs))
+    check_one_at_a_time(tracer.record(module.run, runs=1, warm_up=0, one_at_a_time=True).measured)
 
 
 def test_the_command(coexec, address, files, tmp_path):  # noqa: F811

@@ -57,7 +57,8 @@ def test_with_costs_it_shows_what_the_executor_does():
     assert report.alone_s() == alone
     better = min(alone.values()) / sim.now_s
     assert lines[2] == "OpenCL runtime: this package's, which orders copies by the data that they need"
-    assert lines[3] == (
+    assert lines[3] == "memory: tensors that cross between the devices are copied"
+    assert lines[4] == (
         f"alone: cpu {alone['cpu'] * 1e3:.3f} ms, gpu {alone['gpu'] * 1e3:.3f} ms; "
         f"the better one takes {better:.2f}x as long"
     )

@@ -60,6 +60,7 @@ def test_the_library_needs_no_opencl_and_exports_what_its_header_has() -> None:
 def test_devices_say_what_they_are() -> None:
     import tvm
 
+    from tvm_coexec.executor.memory.plan import LAYOUTS
     from tvm_coexec.opencl import runtime
 
     devices = runtime.devices()
@@ -68,7 +69,7 @@ def test_devices_say_what_they_are() -> None:
         dev = tvm.opencl(d.id)
         assert dev.exist and dev.device_name == d.name and dev.multi_processor_count == d.compute_units
         assert d.type in ("gpu", "accelerator", "cpu", "custom")
-        assert d.memory_mode in ("buffer", "coarse", "fine", "hostptr")
+        assert d.memory_mode in ("buffer", "coarse", "fine", "hostptr") and d.storage_layout in LAYOUTS
         assert dev.max_threads_per_block >= 1 and len(dev.max_thread_dimensions) == 3
         assert dev.max_shared_memory_per_block > 0 and dev.total_global_memory == d.global_bytes
         assert dev.compute_version in d.version and dev.driver_version == d.driver

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.opencl
 GRID = (1, 64)
 
 
-def recorded(run) -> tuple[Spans, int, int]:
+def recorded(run, one_at_a_time: bool = False) -> tuple[Spans, int, int]:
     """The spans of a call, and the host's clock around it."""
-    runtime.trace_start()
+    runtime.trace_start(one_at_a_time)
     try:
         begin = time.monotonic_ns()
         run()
@@ -82,6 +82,47 @@ def test_a_copy_within_the_device():
     spans, _, _ = recorded(lambda: a.copyto(b))
     (copy,) = of_kind(spans, "device copy")
     assert copy.nbytes == 256 and copy.device_begin_ns < copy.device_end_ns
+
+
+def test_one_at_a_time_the_host_waits_where_it_launches():
+    a, b = arrays(1, 2)
+    host = tvm.nd.array(np.ones(64, "float32"))
+    slow = device_checks.kernel("slow")
+    slow(a, b, 1, *GRID)
+
+    def run() -> None:
+        slow(a, b, 200_000, *GRID)
+        a.copyto(b)
+        slow(b, a, 200_000, *GRID)
+        host.copyto(b)  # would be staged while the kernel reads the array
+
+    spans, _, _ = recorded(run, one_at_a_time=True)
+    found = spans.spans
+    assert [s.kind for s in found[:6]] == ["launch", "wait", "device copy", "wait", "launch", "wait"]
+    assert {s.kind for s in found[6:]} <= {"upload", "wait"} and found[6:]
+    for command, wait in zip(found[:6:2], found[1:6:2], strict=True):
+        assert command.end_ns <= wait.begin_ns
+        assert command.device_begin_ns < command.device_end_ns <= wait.end_ns + spans.uncertainty_ns[0]
+    spans, _, _ = recorded(run)  # the next recording is a usual one
+    assert [s.kind for s in spans.spans[:3]] == ["launch", "device copy", "launch"]
+
+
+def test_one_at_a_time_a_command_that_fails_is_named_where_it_was_launched():
+    a, b = arrays(1, 2)
+    slow = device_checks.kernel("slow")
+    slow(a, b, 1, *GRID)
+
+    def run() -> None:
+        runtime.inject_fault("event")
+        with pytest.raises(tvm.TVMError, match="kernel 'slow'"):
+            slow(a, b, 1, *GRID)
+
+    try:
+        recorded(run, one_at_a_time=True)
+    finally:
+        runtime.clear_faults()
+    slow(a, b, 1, *GRID)
+    tvm.opencl(0).sync()
 
 
 def test_nothing_is_recorded_before_and_after():

@@ -105,6 +105,37 @@ def test_results_are_those_of_an_untraced_run(lib):
     np.testing.assert_array_equal(plain.get_output(0).numpy(), traced.get_output(0).numpy())
 
 
+def check_one_at_a_time(measured: Timeline) -> None:
+    """While a kernel of the GPU runs, the CPU waits or launches; it waits for each kernel where it launches it."""
+    gpu, off = measured.lane("gpu"), measured.uncertainty_s + 1e-6
+    assert gpu and [e for e in measured.lane("cpu") if e.what == "work"]
+    for kernel in gpu:
+        for e in measured.lane("cpu"):
+            if e.what not in ("wait", "enqueue"):
+                assert e.end_s <= kernel.start_s + off or kernel.end_s <= e.start_s + off, (e, kernel)
+    waits = [e for e in measured.lane("cpu") if e.what == "wait" and e.node in {k.node for k in gpu}]
+    assert len(waits) >= len(gpu)  # each in the call that launches the kernel
+
+
+def test_one_kernel_at_a_time(lib):
+    inputs = input_of(residual_net())
+    tracer = Tracer()
+    module = tracer.create(lib)
+    module.set_input(**inputs)
+    module.run()
+    want = module.get_output(0).numpy()
+    for alone in (True, False):  # the option holds for one recording
+        made = tracer.record(module.run, runs=3, warm_up=0, one_at_a_time=alone)
+        np.testing.assert_array_equal(module.get_output(0).numpy(), want)
+        assert len(made.timelines) == 3
+        if alone:
+            for timeline in made.timelines:
+                check_order(timeline)
+                check_one_at_a_time(timeline)
+    launching = {k.node for k in made.measured.lane("gpu")}
+    assert not [e for e in made.measured.lane("cpu") if e.what == "wait" and e.node in launching]
+
+
 def test_a_run_that_fails_ends_the_recording(lib):
     tracer = Tracer()
     tracer.create(lib)
@@ -152,20 +183,35 @@ def test_tvm_s_own_opencl_is_named(lib, monkeypatch):
 
 
 CODE = """
+import json
 import numpy as np, tvm
 from tests.models import input_of, residual_net
 from tests.tracing.test_record import check_order
+from tests.tracing.test_record import check_one_at_a_time
+from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing import numbers, record
-made = record(tvm.runtime.load_module({path!r}), input_of(residual_net()), runs=3, warm_up=1)
+from tvm_coexec.executor.annotations import read_metadata
+from tvm_coexec.executor.create import Creation
+from tvm_coexec.executor.graph_json import Graph
+lib = tvm.runtime.load_module({path!r})
+made = record(lib, input_of(residual_net()), runs=3, warm_up=1)
 check_order(made.measured)
 found = numbers(made.measured)
-report([found["downloaded_bytes"] > 0, found["elided_bytes"] > 0])
+check_one_at_a_time(record(lib, input_of(residual_net()), runs=1, warm_up=1, one_at_a_time=True).measured)
+(device,) = runtime.devices()
+graph = Creation(lib).executor_graph()
+plan = read_metadata(Graph(lib["get_graph_json"]()))["memory"]["layouts"][device.storage_layout]["graph"]
+nodes = [[n["name"] for n in g["nodes"]] for g in (json.loads(graph), plan)]
+report([found["downloaded_bytes"] > 0, found["elided_bytes"] > 0, device.storage_layout, nodes[0] == nodes[1]])
 """
 
 
-@pytest.mark.parametrize("mode", ["buffer", "coarse", "fine", "hostptr"])
-def test_order_in_every_memory_mode(lib, tmp_path, mode):
+@pytest.mark.parametrize(
+    ("mode", "layout"), [("buffer", "copied"), ("coarse", "mapped"), ("fine", "shared"), ("hostptr", "mapped")]
+)
+def test_order_in_every_memory_mode(lib, tmp_path, mode, layout):
     path = str(tmp_path / "net.so")
     lib.export_library(path)
-    downloaded, elided = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
+    downloaded, elided, *taken = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
     assert (downloaded, elided) == ((True, False) if mode == "buffer" else (False, True))
+    assert taken == [layout, True]

@@ -132,7 +132,7 @@ def _make_from_graph(args: argparse.Namespace, options: Options, given: Plan | N
     origin, costs = args.profile, load_costs(profiles.find(args.profile or profiles.GENERIC))
     if given is not None:
         _check(given, graph, args)
-    costs = options.costs_on_runtime(costs)
+    costs = options.costs_in_place(costs)
     plan = given or make_plan(graph, costs, options)
     return _Made(origin or "generic, because a saved graph names no devices; give --profile", costs, plan, graph)
 
@@ -188,7 +188,9 @@ def _choose_costs(args: argparse.Namespace, builder: KernelBuilder) -> Chosen:
     from tvm_coexec.pass_context import deployment_context
 
     with deployment_context(instruments=False):
-        return choose_costs(builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto", args.runtime)
+        return choose_costs(
+            builder.prepared, builder.cpu, builder.gpu, args.profile, args.axis or "auto", args.runtime, args.memory
+        )
 
 
 def _compare(report: Report, options: Options, args: argparse.Namespace) -> list[Compared]:
@@ -263,6 +265,7 @@ def _numbers(report: Report, profile: str, compared: list[Compared], args: argpa
         "profile": profile,
         "costs": plan.costs,
         "runtime": report.costs.runtime if report.costs else None,
+        "memory": plan.memory,
         "strategy": plan.strategy,
         "expected_s": report.expected_s,
         "alone_s": report.alone_s(),

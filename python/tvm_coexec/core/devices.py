@@ -1,4 +1,4 @@
-"""Names of OpenCL runtimes; and OpenCL devices that are made of the CPU's own cores, by the names of their drivers."""
+"""Names of OpenCL runtimes, kinds of memory, and OpenCL devices that are made of the CPU's own cores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 
 # This package's, whose copies wait for the commands that they depend on; and TVM's own, whose copies wait for all.
 RUNTIMES = ("own", "tvm")
+# How tensors cross between the devices (see `cost_models.Costs`); and in the runtime's memory modes.
+MEMORY = ("copied", "mapped", "shared")
+MEMORY_OF_MODE = {"fine": "shared", "coarse": "mapped", "hostptr": "mapped", "buffer": "copied"}
 
 # Words in a device's or platform's name that only CPUs bear; "basic" and "pthread" are pocl's.
 _CPU_NAMES = re.compile(
@@ -21,6 +24,13 @@ def is_pocl(platform: str) -> bool:
 def runs_on_cpu_cores(*names: str) -> bool:
     """Whether an OpenCL device is made of CPU cores, by the names of device and platform."""
     return any(_CPU_NAMES.search(name) for name in names)
+
+
+def parse_memory(value: object) -> str:
+    """Return the kind of memory by name; `ValueError` for another value."""
+    if value not in MEMORY:
+        raise ValueError(f"memory '{value}'")
+    return str(value)
 
 
 def parse_runtime(value: object) -> str:

@@ -37,8 +37,8 @@ class SplitAxis:
     Attributes
     ----------
     name : str
-        ``oc``, ``h``, ``w``, ``batch`` for image-like tensors; ``m``, ``n``, ``batch`` for matrices; ``ic`` for the
-        reduction.
+        ``oc``, ``h``, ``w``, ``batch`` for image-like tensors, where ``h`` is the outermost spatial axis that can be
+        divided; ``m``, ``n``, ``batch`` for matrices; ``ic`` for the reduction.
     dim, extent : int
         Output dimension and its size in elements. For the reduction: `REDUCED`, and the number of input channels
         (columns of the first factor); each share is then a partial sum of the whole output over its range of them.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .chains import Shares, chain_shares
-from .devices import parse_runtime
+from .devices import parse_memory, parse_runtime
 from .errors import CoExecError
 from .files import read_text, write_atomically
 from .kernel_graph import KernelGraph
@@ -106,6 +106,8 @@ class Plan:
         The measured candidates, including this plan; empty without verification.
     runtime : {"own", "tvm"}
         OpenCL runtime that it was made for (see `Costs.runtime`): it decides the order of copies and launches.
+    memory : {"copied", "mapped", "shared"}
+        How tensors cross between the devices in what `expected_s` is of (see `Costs.memory`).
     """
 
     graph: str
@@ -115,6 +117,7 @@ class Plan:
     costs: str = ""
     verified: tuple[Verified, ...] = ()
     runtime: str = "own"
+    memory: str = "copied"
 
     @property
     def chains(self) -> tuple[Segment, ...]:
@@ -149,6 +152,7 @@ class Plan:
             segments.append(d)
         head = {"version": VERSION, "graph": self.graph, "strategy": self.strategy, "costs": self.costs}
         head |= {"runtime": self.runtime} if self.runtime != "own" else {}
+        head |= {"memory": self.memory} if self.memory != "copied" else {}
         # one line per segment: easy to read, edit and diff
         lines = ",\n".join("  " + json.dumps(s) for s in segments)
         top = json.dumps(head, indent=1)[:-2]
@@ -204,6 +208,7 @@ class Plan:
                 str(d.get("costs", "")),
                 tuple(Verified.from_json(v) for v in d.get("verified", ())),
                 parse_runtime(d.get("runtime", "own")),
+                parse_memory(d.get("memory", "copied")),
             )
         except CoExecError:
             raise

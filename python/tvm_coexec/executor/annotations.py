@@ -125,6 +125,22 @@ def with_metadata(graph_json: str, content: dict) -> str:
     return f'{graph_json.rstrip()[:-1].rstrip()},\n  "metadata": {write_json(content, (",", ":"))}\n}}'
 
 
+def add_memory_plan(graph_json: str, weights: set[str]) -> str:
+    """Return a graph with a memory plan as its only annotation; the graph itself if it needs none.
+
+    Parameters
+    ----------
+    graph_json : str
+        The executor's JSON of a module for both devices, without annotations.
+    weights : set of str
+        Names of the inputs that are weights.
+    """
+    memory = plan_memory(graph_json, weights, alignment())
+    if memory is None:
+        return graph_json
+    return with_metadata(graph_json, {KEY: {"version": VERSION, "segments": [], "nodes": {}, "memory": memory}})
+
+
 def read_metadata(graph: Graph) -> dict | None:
     """Return what `annotate_graph` wrote into a graph.
 

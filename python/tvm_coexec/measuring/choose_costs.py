@@ -16,7 +16,7 @@ from tvm_coexec.cost_models.device_names import find_difference
 from tvm_coexec.targets import target_text
 
 from .host_info import schedules_digest
-from .local_devices import name_devices, runtime_here, why_not_here
+from .local_devices import memory_here, name_devices, runtime_here, why_not_here
 from .on_the_spot import measure
 
 logger = logging.getLogger("tvm_coexec")
@@ -43,6 +43,7 @@ def choose_costs(
     profile: object | None,
     axis: str = "auto",
     opencl_runtime: str | None = None,
+    memory: str | None = None,
 ) -> Chosen:
     """Choose the costs for planning.
 
@@ -61,6 +62,9 @@ def choose_costs(
     opencl_runtime : {"own", "tvm"} or None
         The runtime that the module will run on. `None` is the one in use, if the devices are here; otherwise, and for a
         cost model, the one that the costs are of.
+    memory : {"copied", "mapped", "shared"} or None
+        How tensors will cross between the devices. `None` is what this package's runtime does here, if the devices are
+        here, and otherwise what the costs say of the devices.
 
     Returns
     -------
@@ -72,12 +76,14 @@ def choose_costs(
     CoExecError
         If the profile can't be read or is not a cost model, or if ``measure`` is requested without the devices.
     """
-    if opencl_runtime is None and not isinstance(profile, Costs) and not why_not_here(cpu, gpu):
-        opencl_runtime = runtime_here(gpu)
+    if not isinstance(profile, Costs) and not why_not_here(cpu, gpu):
+        opencl_runtime = opencl_runtime or runtime_here(gpu)
+        memory = memory or ("copied" if opencl_runtime == "tvm" else memory_here(gpu))
     chosen = _choose(prepared, cpu, gpu, profile, axis, opencl_runtime or "own")
-    if opencl_runtime is None:
-        return chosen
-    return Chosen(chosen.costs.on_runtime(opencl_runtime), chosen.origin)
+    costs = chosen.costs if opencl_runtime is None else chosen.costs.on_runtime(opencl_runtime)
+    if memory is None and costs.unified is not None:
+        memory = costs.unified.memory
+    return Chosen(costs if memory is None else costs.on_memory(memory), chosen.origin)
 
 
 def _choose(

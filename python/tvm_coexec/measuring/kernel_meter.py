@@ -113,7 +113,7 @@ class KernelMeter:
         crossing = measure_blocking_copies(self.worker, self.builder.cpu, self.builder.gpu, self._export)
         host = tuple(c for c in found.copies if c["link"] == "host_copy")
         # the copies include all waiting
-        return replace(found, copies=(*crossing, *host), round_trip_s=0.0)
+        return replace(found, copies=(*crossing, *host), round_trip_s=0.0, unified=None)
 
     def build(self, piece: Piece) -> Built:
         """Compile a piece; raises TVM's errors."""

@@ -14,6 +14,7 @@ from tvm.rpc.base import RPC_SESS_MASK
 
 SIZES_BYTES = (4096, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
 SMALL_BYTES = SIZES_BYTES[0]
+SMALL_KERNEL = "relu"  # part of the name of the kernel of `small_module`
 
 
 def link_modules(gpu_type: int) -> Iterator[tuple[str, int, tvm.IRModule]]:
@@ -50,14 +51,22 @@ def small_module() -> tvm.IRModule:
     return _module(x, relay.nn.relu(x))
 
 
-def measure_copy_s(module: graph_executor.GraphModule) -> float:
-    """Return the seconds of a copy from an idle GPU's view: the driver's threads sleep, as they do in a network.
+def time_from_idle(module: graph_executor.GraphModule, cpu: tvm.runtime.Device) -> float:
+    """Return the seconds of a run that finds an idle GPU: the driver's threads sleep, as they do in a network.
 
     Parameters
     ----------
     module : GraphModule
-        With one copy between the devices.
+        That ends when its results are in the CPU's memory.
+    cpu : Device
+        Over RPC the caller's clock would include the network, so there the device's CPU takes the time.
     """
+    if cpu.device_type >= RPC_SESS_MASK:
+        pause_ms = round(PAUSE_S * 1e3)
+        timer = module.module.time_evaluator(
+            "run", cpu, number=1, repeat=COPY_REPEATS, cooldown_interval_ms=pause_ms, repeats_to_cooldown=1
+        )
+        return statistics.median(float(s) for s in timer().results)
     found = []
     for _ in range(COPY_REPEATS):
         busy_until = time.perf_counter() + PAUSE_S

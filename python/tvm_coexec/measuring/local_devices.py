@@ -7,6 +7,7 @@ import platform
 import tvm
 from tvm.target import Target
 
+from tvm_coexec.core.devices import MEMORY_OF_MODE
 from tvm_coexec.cost_models.device_names import name_device
 from tvm_coexec.opencl import runtime
 
@@ -34,6 +35,13 @@ def gpu_name(gpu: Target) -> str:
 def name_devices(gpu: Target) -> dict[str, str]:
     """Return the names of both devices, as in `Profile.names`."""
     return {"cpu": name_device(cpu_name(), cpu_threads()), "gpu": name_device(gpu_name(gpu))}
+
+
+def memory_here(gpu: Target) -> str:
+    """Return how this package's runtime has tensors cross between this machine's devices; see `Costs.memory`."""
+    if runtime_here(gpu) == "tvm":
+        return "copied"
+    return MEMORY_OF_MODE.get(runtime.devices()[0].memory_mode, "copied")
 
 
 def runtime_here(gpu: Target) -> str:

@@ -14,7 +14,7 @@ from tvm_coexec.pass_context import deployment_context
 from . import links
 from .compile import Built, compile_for
 from .device_worker import DeviceWorker
-from .timer import CopyRequest, EnqueueRequest, TimeRequest
+from .timer import CopyRequest, EnqueueRequest, RoundTripRequest, TimeRequest
 
 LINK_S = 120
 LINK_REPEATS = 100
@@ -29,13 +29,16 @@ class LinkTimes:
     copies : tuple of dict
         ``link``, ``bytes`` and ``seconds``, as in the records of a dataset.
     round_trip_s : float
-        Seconds of a small tensor to an idle GPU, through a kernel, and back, without the kernel's own time.
+        Seconds of a small tensor to an idle GPU, through a kernel, and back, by copies, without the kernel's own time.
+    unified : dict or None
+        The same in memory that both devices address (see `measure_round_trip`); `None` if they have none.
     enqueue_s : float
         Launch overhead in seconds.
     """
 
     copies: tuple[dict[str, Any], ...]
     round_trip_s: float
+    unified: dict[str, Any] | None
     enqueue_s: float
 
 
@@ -89,14 +92,18 @@ def measure_links(
     ChildError
         If measuring fails.
     """
-    seconds = {}
+    seconds: dict[tuple[str, int], float] = {}
     for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
         with deployment_context(instruments=False):
             built = export(relay.build(mod, target=[cpu, gpu]), "both")
+        if link == "meeting":
+            round_trip_s = worker.call(CopyRequest(built), LINK_S)
+            unified = worker.call(RoundTripRequest(built), LINK_S)
+            continue
         # One run at a time: a copy is timed from an idle device until the data has arrived.
         seconds[link, nbytes] = worker.time(TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
     kernel = export(compile_for(links.small_module(), gpu, cpu), "gpu")
-    round_trip_s = seconds.pop(("meeting", links.SMALL_BYTES)) - time_kernel(kernel)
+    round_trip_s -= time_kernel(kernel)
     enqueue_s = worker.call(EnqueueRequest(kernel), LINK_S)
     copies = tuple({"link": link, "bytes": n, "seconds": max(1e-9, s)} for (link, n), s in seconds.items())
-    return LinkTimes(copies, max(0.0, round_trip_s), enqueue_s)
+    return LinkTimes(copies, max(0.0, round_trip_s), unified, enqueue_s)

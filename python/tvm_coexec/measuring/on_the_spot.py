@@ -23,7 +23,7 @@ from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, MeasuredCosts
-from tvm_coexec.cost_models.fit_profile import fit_link
+from tvm_coexec.cost_models.fit_links import fit_link, fit_unified, wait_beyond_copies
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
 from tvm_coexec.planner import make_plan
 from tvm_coexec.relay_passes.extract import extract_with_calls
@@ -224,9 +224,10 @@ def _start_costs(meter: KernelMeter, description: str) -> MeasuredCosts:
         download,
         host_copy,
         description=f"{description}, {cpu_threads()} CPU threads",
-        sync_s=max(0.0, found.round_trip_s - found.enqueue_s),
+        sync_s=wait_beyond_copies(found.round_trip_s, found.enqueue_s, upload, download),
         enqueue_s=found.enqueue_s,
         runtime=meter.opencl_runtime,
+        unified=fit_unified([found.unified]) if found.unified else None,
     )
 
 

@@ -24,6 +24,7 @@ from tvm_coexec.remote import Server
 from . import host_info as machine
 from . import links
 from .compile import Built
+from .round_trip import measure_round_trip
 from .worker import answer
 
 REPEATS, MIN_REPEAT_MS = 7, 3
@@ -89,7 +90,14 @@ class EnqueueRequest:
 
 @dataclass(frozen=True)
 class CopyRequest:
-    """Time the copy in a library (see `links.measure_copy_s`)."""
+    """Time a library with a copy between the devices from an idle GPU's view (see `links.time_from_idle`)."""
+
+    built: Built
+
+
+@dataclass(frozen=True)
+class RoundTripRequest:
+    """Measure the library's round trip in memory that both devices address (see `measure_round_trip`)."""
 
     built: Built
 
@@ -194,7 +202,10 @@ class Timer:
         if isinstance(request, BusyRequest):
             return self._busy(request)
         if isinstance(request, CopyRequest):
-            return links.measure_copy_s(self._load(request.built)[0])
+            return links.time_from_idle(self._load(request.built)[0], self._device("cpu"))
+        if isinstance(request, RoundTripRequest):
+            devices = [self._device("cpu"), self._device("gpu")]
+            return measure_round_trip(request.built.graph, self._library(request.built.path), devices, self.session)
         if isinstance(request, EnqueueRequest):
             return links.measure_enqueue_s(*self._load(request.built), self._device("cpu"))
         raise AssertionError(request)

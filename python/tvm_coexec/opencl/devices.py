@@ -26,6 +26,9 @@ class DeviceInfo:
     memory_mode : str
         ``buffer``, ``coarse``, ``fine`` or ``hostptr``; ``unsupported`` if the user requested one that the device
         lacks; ``stock`` under TVM's own OpenCL runtime.
+    storage_layout : str
+        Layout of a memory plan (`executor.memory.plan.LAYOUTS`) that `tvm_coexec.create` takes for the device; empty if
+        it takes none, because of an unsupported mode or TVM's own runtime.
     compute_units : int
     global_bytes : int
         Size of the device's memory.
@@ -42,6 +45,7 @@ class DeviceInfo:
     driver: str
     type: str
     memory_mode: str
+    storage_layout: str
     compute_units: int
     global_bytes: int
     unified: bool
@@ -82,6 +86,7 @@ def _stock_devices() -> list[DeviceInfo]:
                 driver="",
                 type="gpu",  # TVM's runtime uses CPUs only if there is no GPU, and does not report which
                 memory_mode="stock",
+                storage_layout="",
                 compute_units=dev.multi_processor_count,
                 global_bytes=dev.total_global_memory or 0,
                 unified=False,

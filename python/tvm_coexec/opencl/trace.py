@@ -86,13 +86,19 @@ def trace_module(module: tvm.runtime.Module, functions: Sequence[str]) -> tvm.ru
     return call("trace_module", module, "\n".join(functions))
 
 
-def trace_start() -> None:
+def trace_start(one_at_a_time: bool = False) -> None:
     """Start recording calls, kernels, copies and waits, by the clock of `time.monotonic_ns`.
 
     Call it while nothing runs. It measures the devices' clocks and switches profiling on; times that `kernel_times` has
     not returned yet are lost.
+
+    Parameters
+    ----------
+    one_at_a_time : bool
+        While the recording lasts, the host waits for each kernel and copy where it launches it, so that the devices
+        never work at the same time. Results are the same.
     """
-    call("trace_start")
+    call("trace_start", int(one_at_a_time))
 
 
 def trace_take() -> dict[str, Any]:

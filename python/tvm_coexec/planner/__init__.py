@@ -69,7 +69,7 @@ def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options |
         When an option is wrong, or costs are needed and not given, or can't tell what the objective asks.
     """
     options = options or check_options(**given)
-    cached = None if costs is None else CachedCosts(graph, options.costs_on_runtime(costs), options.bandwidth)
+    cached = None if costs is None else CachedCosts(graph, options.costs_in_place(costs), options.bandwidth)
     if needs_costs(options):
         if cached is None:
             raise CoExecError(f"strategy '{options.strategy}' with ratio auto needs costs: give a profile, or a ratio")

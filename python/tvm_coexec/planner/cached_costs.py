@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
 
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
+from tvm_coexec.cost_models.co_run import CoRun, traffic_bytes
 from tvm_coexec.cost_models.costs import Link, Ranges
 from tvm_coexec.cost_models.coverage import find_coverage
 from tvm_coexec.cost_models.features.describe import describe
@@ -23,21 +24,21 @@ _CHANNELS = ("oc", "n", "ic", "batch")
 
 
 def side_by_side(
-    slow: dict[str, float], gpu_s: Seconds, cpu_s: Seconds, least: Callable = min
+    slow: Mapping[str, Seconds], gpu_s: Seconds, cpu_s: Seconds, least: Callable = min
 ) -> tuple[Seconds, Seconds]:
     """Seconds of work on both devices at once: each is slower as long as the other lasts, and then as fast as alone.
 
     Parameters
     ----------
-    slow : dict of str to float
-        Co-run slowdown of each device (`CachedCosts.slow`).
+    slow : mapping of str to float or array
+        Co-run slowdown of each device (`CachedCosts.slow` or `CachedCosts.slow_by_demand`).
     gpu_s, cpu_s : float or array
         Seconds alone.
     least : callable
         `numpy.minimum` for arrays.
     """
     slow_gpu, slow_cpu = slow["gpu"], slow["cpu"]
-    if slow_gpu == slow_cpu == 1.0:
+    if isinstance(slow_gpu, float) and slow_gpu == slow_cpu == 1.0:
         return gpu_s, cpu_s
     together = least(gpu_s * slow_gpu, cpu_s * slow_cpu)  # how long both work
     return gpu_s + together * (1 - 1 / slow_gpu), cpu_s + together * (1 - 1 / slow_cpu)
@@ -73,7 +74,10 @@ class CachedCosts(Costs):
     idle_w : float
         What the machine draws at rest, 0 without a power profile.
     slow : dict of str to float
-        Co-run slowdown by device.
+        Typical co-run slowdown by device.
+    demand : dict of str to list of float
+        Bytes per second that each kernel reads and writes, by device, when alone; empty lists if the co-run slowdown is
+        the same for all kernels.
     meeting : Meeting
         The model of what a synchronisation costs.
     nbytes, up_s, down_s : dict of int to float
@@ -86,8 +90,9 @@ class CachedCosts(Costs):
         self.graph, self.costs = graph, costs
         self.description, self.power, self.error = costs.description, costs.power, costs.error
         self.provenance = costs.provenance
-        self.enqueue_s, self.host_copy = costs.enqueue_s, costs.host_copy
-        self.sync_s, self.memory, self.runtime = costs.sync_s, costs.memory, costs.runtime
+        self.enqueue_s, self.start_s, self.host_copy = costs.enqueue_s, costs.start_s, costs.host_copy
+        self.sync_s, self.runtime, self.unified = costs.sync_s, costs.runtime, costs.unified
+        self.memory = costs.memory if bandwidth is None else "copied"
         self.upload, self.download = (
             link if bandwidth is None else Link(link.constant_s, 1.0 / bandwidth)
             for link in (costs.upload, costs.download)
@@ -120,11 +125,37 @@ class CachedCosts(Costs):
         self.up_s = {v: self.meeting.to_gpu_s(n) for v, n in self.nbytes.items()}
         self.down_s = {v: self.meeting.to_cpu_s(n) for v, n in self.nbytes.items()}
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
+        self._co_run = {d: costs.co_run(d) for d in DEVICES}
+        demands = any(c.depends_on_demand for c in self._co_run.values())
+        self.demand = {d: [self._demand(d, k) for k in graph.kernels] if demands else [] for d in DEVICES}
         self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
     def slowdown(self, device: str) -> float:
         """See `Costs.slowdown`."""
         return self.slow[device]
+
+    def co_run(self, device: str) -> CoRun:
+        """See `Costs.co_run`."""
+        return self._co_run[device]
+
+    def slow_by_demand(self, gpu_demand: Seconds, cpu_demand: Seconds) -> dict[str, Seconds]:
+        """Return the co-run slowdown by device, from what both need of memory bandwidth.
+
+        Parameters
+        ----------
+        gpu_demand, cpu_demand : float or array
+            Bytes per second that the devices' shares read and write, each when alone.
+        """
+        return {
+            "gpu": self._co_run["gpu"].slowdown(gpu_demand, cpu_demand),
+            "cpu": self._co_run["cpu"].slowdown(cpu_demand, gpu_demand),
+        }
+
+    def _demand(self, device: str, kernel: Kernel) -> float:
+        if kernel.is_free or device not in kernel.devices:
+            return 0.0
+        seconds = self.whole[device][kernel.index]
+        return float(traffic_bytes(describe(kernel, device))) / seconds if seconds else 0.0
 
     def has_failed(self, device: str, kernel: Kernel) -> bool:
         """See `Costs.has_failed`."""

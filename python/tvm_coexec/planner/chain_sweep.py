@@ -7,10 +7,10 @@ column for each cut and three rows, which `PerShare` names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from tvm_coexec.core.access import Node, Region, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
 from .cached_costs import CachedCosts, side_by_side
+
+# Of shares of kernels that take no time.
+_SHORT_S = 1e-12
 
 
 class PerShare(NamedTuple):
@@ -82,7 +85,7 @@ class ChainTimes:
     gpu_s, cpu_s : array
         Work of each share.
     both_s : array
-        Until both shares are done, when they begin at once.
+        Until both shares are done, when they begin at once and the GPU was idle.
     join_s : array
         Downloads and joins of all values that leave.
     leaves : dict of int to (array, int)
@@ -93,6 +96,8 @@ class ChainTimes:
         Values that the CPU reads after the join.
     joules : array
         Of the work alone, beyond idle power.
+    slow : mapping of str to float or array
+        Co-run slowdown by device.
     origin : ChainTimes or None
         The chain that this one repeats (see `repeats`); its values lie `shift` kernels further up.
     shift : int
@@ -111,6 +116,7 @@ class ChainTimes:
     outer: dict[int, Outer]
     after: tuple[int, ...]
     joules: np.ndarray
+    slow: Mapping[str, Any]
     origin: ChainTimes | None = None
     shift: int = 0
     idle_outcomes: dict[tuple[int, ...], list] = field(default_factory=dict)
@@ -144,6 +150,8 @@ class ChainSweep:
         Per member whose value leaves the chain: where the GPU's part ends, and the extent.
     gpu_s, cpu_s, join_s, joules : array, shape (cuts,)
         Work of each share, downloads and joins, and energy of the work beyond idle power.
+    gpu_bytes, cpu_bytes : array, shape (cuts,)
+        What the shares read and write, if the co-run slowdown depends on it; else 0.
     """
 
     def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
@@ -154,6 +162,8 @@ class ChainSweep:
         self.after: list[int] = []
         self.live_outs: dict[int, tuple[np.ndarray, int]] = {}
         self.gpu_s = self.cpu_s = self.join_s = self.joules = np.zeros(len(cuts))
+        self.gpu_bytes = self.cpu_bytes = self.joules
+        self._slow: Mapping[str, Any] | None = None
         self._both_s: np.ndarray | None = None
         self._inside: set[int] = set()
         # What each reader inside the chain takes of a value.
@@ -191,7 +201,8 @@ class ChainSweep:
         self.regions[index] = self._computed(kernel, axis, is_live_out)
         reads = [(v, need) for v, need in zip(kernel.inputs, axis.needs, strict=True) if need is None or need.reads]
         inputs = propagate_node(Node(index, axis.granule, axis.extent, reads), self.regions)
-        region, parts, self._both_s = self.regions.pop(index), self._parts.pop(index, []), None
+        region, parts = self.regions.pop(index), self._parts.pop(index, [])
+        self._slow = self._both_s = None
         self._add_work(kernel, axis, region)
         if (is_live_out and index != self.last) or len(parts) > 1 or axis.granule > 1:
             self._add_slices(kernel, axis, region, parts)
@@ -209,14 +220,26 @@ class ChainSweep:
             extent = 1 if region.dim is None else self.graph.tensor(value).shape[region.dim]
             read[value] = outer(region, extent)
         return ChainTimes(
-            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.both_s(), self.join_s,
-            dict(self.live_outs), read, tuple(self.after), self.joules,
+            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.both_s(self.tables.start_s),
+            self.join_s, dict(self.live_outs), read, tuple(self.after), self.joules, self.slow(),
         )  # fmt: skip
 
-    def both_s(self) -> np.ndarray:
-        """Seconds until both shares are done, when they begin at once."""
+    def slow(self) -> Mapping[str, Any]:
+        """Co-run slowdown by device; where it depends on the shares' demands, an element for each cut."""
+        tables = self.tables
+        if not tables.demand["cpu"]:
+            return tables.slow
+        if self._slow is None:
+            gpu_s, cpu_s = np.maximum(self.gpu_s, _SHORT_S), np.maximum(self.cpu_s, _SHORT_S)
+            self._slow = tables.slow_by_demand(self.gpu_bytes / gpu_s, self.cpu_bytes / cpu_s)
+        return self._slow
+
+    def both_s(self, start_s: float = 0.0) -> np.ndarray:
+        """Seconds until both shares are done, when the CPU begins at once and the GPU after `start_s`."""
+        if start_s:
+            return np.maximum(*side_by_side(self.slow(), self.gpu_s + start_s, self.cpu_s, np.minimum))
         if self._both_s is None:
-            self._both_s = np.maximum(*side_by_side(self.tables.slow, self.gpu_s, self.cpu_s, np.minimum))
+            self._both_s = np.maximum(*side_by_side(self.slow(), self.gpu_s, self.cpu_s, np.minimum))
         return self._both_s
 
     def alone_s(self) -> float:
@@ -267,6 +290,10 @@ class ChainSweep:
         enqueue_s = self.tables.enqueues[kernel.index]
         if enqueue_s:
             self.cpu_s = self.cpu_s + (gpu_rows > 0) * enqueue_s
+        demand = self.tables.demand
+        if demand["cpu"]:
+            self.gpu_bytes = self.gpu_bytes + gpu * demand["gpu"][kernel.index]
+            self.cpu_bytes = self.cpu_bytes + cpu * demand["cpu"][kernel.index]
         watts = self.tables.watts
         if self.tables.power is not None:
             self.joules = self.joules + gpu * watts["gpu"][kernel.index] + cpu * watts["cpu"][kernel.index]

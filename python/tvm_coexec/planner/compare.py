@@ -57,7 +57,7 @@ def compare(
 ) -> list[Compared]:
     """Plans of several strategies; all of them, if none is named, in the order of `STRATEGIES`."""
     options = options or Options()
-    cached = CachedCosts(graph, options.costs_on_runtime(costs), options.bandwidth)
+    cached = CachedCosts(graph, options.costs_in_place(costs), options.bandwidth)
     wanted = progress(list(strategies or STRATEGIES), "comparing", "strategy")
     return [_planned(graph, cached, replace(options, strategy=s)) for s in wanted]
 

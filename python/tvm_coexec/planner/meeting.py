@@ -19,11 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tvm_coexec.core.devices import MEMORY
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import SplitAxis, Tensor
 from tvm_coexec.cost_models.costs import Link
 
-MEMORY = ("copied", "mapped", "shared")
 # An addition reads twice what a concatenation reads, and writes as much.
 ADD_PER_COPY = 1.5
 # A number, or an array of one element per cut.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_coexec.core.devices import RUNTIMES
+from tvm_coexec.core.devices import MEMORY, RUNTIMES
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.core.plan import Segment
@@ -54,6 +54,8 @@ class Options:
     runtime : {"own", "tvm"} or None
         OpenCL runtime that the module will run on: this package's, or TVM's own, whose copies wait for all of the GPU's
         work. `None` takes that of the costs (see `Costs.on_runtime`).
+    memory : {"copied", "mapped", "shared"} or None
+        How tensors will cross between the devices (see `Costs`). `None` takes what the costs say of the devices.
     """
 
     strategy: str = option(
@@ -96,9 +98,25 @@ class Options:
         one_of(RUNTIMES),
     )
 
-    def costs_on_runtime(self, costs: Costs) -> Costs:
-        """Return the costs for `runtime`."""
-        return costs if self.runtime is None else costs.on_runtime(self.runtime)
+    memory: str | None = option(
+        None,
+        "NAME",
+        f"how tensors will cross between the devices: one of {', '.join(MEMORY)}; copied is what TVM's own executor "
+        "does (default: what tvm_coexec.create does on these devices, if the profile says it)",
+        one_of(MEMORY),
+    )
+
+    def costs_in_place(self, costs: Costs) -> Costs:
+        """Return the costs for `runtime` and `memory`; by default tensors are not copied where both can address them.
+
+        Raises
+        ------
+        CoExecError
+            If memory is to be shared on TVM's own OpenCL runtime.
+        """
+        costs = costs if self.runtime is None else costs.on_runtime(self.runtime)
+        memory = self.memory or (costs.unified.memory if costs.unified else None)
+        return costs if memory is None else costs.on_memory(memory)
 
 
 def check_options(**given: object) -> Options:

@@ -7,7 +7,7 @@ the search uses for many cuts at once; a plan's times always come from here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -162,11 +162,13 @@ class Simulator:
         self._wait()
         return self._on_host(self.meeting.to_cpu_s(nbytes), "download", nbytes)
 
-    def _work(self, gpu_s: float, cpu_s: float) -> None:
+    def _work(self, gpu_s: float, cpu_s: float, slow: Mapping[str, float] | None = None) -> None:
         """Work for both devices from now on, the GPU's after what its queue still holds."""
         start = max(self.host_s, self.gpu_s)
         backlog = max(0.0, self.gpu_s - self.host_s)
-        gpu, cpu = side_by_side(self.costs.slow, backlog + gpu_s, cpu_s)
+        start_s = self.costs.start_s if gpu_s and not backlog else 0.0
+        start += start_s
+        gpu, cpu = side_by_side(slow or self.costs.slow, backlog + start_s + gpu_s, cpu_s)
         if backlog or gpu_s:
             self.gpu_s = self.host_s + gpu
         if gpu_s:
@@ -201,27 +203,33 @@ class Simulator:
     def _chain(self, segment: Segment) -> dict[str, float]:
         shares = segment.shares(self.graph)
         out = sum(self._share_out(v, need) for v, need in outer_needs(self.graph, segment, shares).items())
-        gpu, cpu = (self._share_work(device, segment, shares) for device in ("gpu", "cpu"))
+        (gpu, gpu_bytes), (cpu, cpu_bytes) = (self._share_work(d, segment, shares) for d in ("gpu", "cpu"))
         gpu_slices, cpu_slices = inner_slices(self.graph, segment, shares)
         gpu += sum(map(self.meeting.gpu_slice_s, gpu_slices))
         cpu += sum(map(self.meeting.copy_s, cpu_slices))
         launch_s = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
         launch_s += self.costs.enqueue_s * len(gpu_slices)
-        self._work(gpu, cpu + launch_s)
+        self._work(gpu, cpu + launch_s, self._slow(gpu, cpu + launch_s, gpu_bytes, cpu_bytes))
         waited = self._wait()
         join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
         join += sum(self._to(v, "cpu") for v in read_after_join(self.graph, segment, shares))
         return {"share_out": out, "enqueue": launch_s, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
 
-    def _share_work(self, device: str, segment: Segment, shares: Shares) -> float:
-        """Seconds of one device's shares of a chain."""
+    def _share_work(self, device: str, segment: Segment, shares: Shares) -> tuple[float, float]:
+        """Seconds of one device's shares of a chain, and the bytes that they read and write if those are known."""
         ranges = shares.gpu if device == "gpu" else shares.cpu
-        return sum(
-            self._busy(
-                device, k, float(self.costs.shares_s(device, self.graph.kernels[k], shares.dims[k], [ranges[k]])[0])
-            )
-            for k in segment.kernels
-        )
+        demand, work_s, nbytes = self.costs.demand[device], 0.0, 0.0
+        for k in segment.kernels:
+            seconds = float(self.costs.shares_s(device, self.graph.kernels[k], shares.dims[k], [ranges[k]])[0])
+            work_s += self._busy(device, k, seconds)
+            nbytes += seconds * demand[k] if demand else 0.0
+        return work_s, nbytes
+
+    def _slow(self, gpu_s: float, cpu_s: float, gpu_bytes: float, cpu_bytes: float) -> Mapping[str, float]:
+        """Co-run slowdown of a chain's shares by device."""
+        if not self.costs.demand["cpu"] or not gpu_s or not cpu_s:
+            return self.costs.slow
+        return self.costs.slow_by_demand(gpu_bytes / gpu_s, cpu_bytes / cpu_s)
 
     def _share_out(self, value: int, need: dict[str, float]) -> float:
         nbytes, cpu, gpu = self.graph.tensor(value).nbytes, need.get("cpu", 0.0), need.get("gpu", 0.0)
@@ -273,4 +281,4 @@ def with_times(graph: KernelGraph, costs: CachedCosts, plan: Plan) -> Plan:
     before = sim.now_s
     parts[-1]["total"] += sim.finish() - before
     segments = tuple(replace(s, expected_s=p) for s, p in zip(plan.segments, parts, strict=True))
-    return replace(plan, segments=segments, costs=costs.description, runtime=costs.runtime)
+    return replace(plan, segments=segments, costs=costs.description, runtime=costs.runtime, memory=costs.memory)

@@ -24,6 +24,11 @@ _RUNTIMES = {
     "own": "this package's, which orders copies by the data that they need",
     "tvm": "TVM's own, whose copies wait for all of the GPU's work",
 }
+_MEMORY = {
+    "copied": "tensors that cross between the devices are copied",
+    "mapped": "both devices address it; tensors that cross are mapped",
+    "shared": "shared by both devices; tensors that cross stay where they are",
+}
 _LONGEST_NAME = 36  # characters
 
 
@@ -177,6 +182,7 @@ class Report:
         if self.coverage is not None and (covered := self.coverage.to_text()):
             lines.append(covered)
         lines.append(f"OpenCL runtime: {_RUNTIMES[self.plan.runtime]}")
+        lines.append(f"memory: {_MEMORY[self.plan.memory]}")
         if alone := self.alone_s():
             seconds_text = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
             lines.append(

@@ -54,11 +54,22 @@ class Recording:
     @cached_property
     def chosen(self) -> tuple[int, int]:
         """Start and end of the shown run: the one of median time among the runs that are recorded completely."""
+        whole = self.complete
+        return sorted(whole, key=lambda w: w[1] - w[0])[(len(whole) - 1) // 2]
+
+    @cached_property
+    def complete(self) -> tuple[tuple[int, int], ...]:
+        """Start and end of each run of which no event was dropped; `CoExecError` if there is none."""
         first = self.spans.spans[0].begin_ns if self.spans.dropped and self.spans.spans else 0
-        whole = [w for w in self.windows if w[0] >= first]
+        whole = tuple(w for w in self.windows if w[0] >= first)
         if not whole:
             raise CoExecError("one run has more events than the recorder holds; trace a smaller model")
-        return sorted(whole, key=lambda w: w[1] - w[0])[(len(whole) - 1) // 2]
+        return whole
+
+    @property
+    def timelines(self) -> list[Timeline]:
+        """Timelines of all runs that are recorded completely."""
+        return [measured_timeline(self.graph, self.spans, window) for window in self.complete]
 
     @cached_property
     def measured(self) -> Timeline:
@@ -139,6 +150,7 @@ class Tracer:
         runs: int = RUNS,
         warm_up: int = WARM_UP,
         ready: Callable[[], object] = lambda: None,
+        one_at_a_time: bool = False,
     ) -> Recording:
         """Record several runs.
 
@@ -150,6 +162,10 @@ class Tracer:
             Number of recorded runs, and of unrecorded runs before them.
         ready : callable
             Called between the unrecorded and the recorded runs.
+        one_at_a_time : bool
+            Whether, in the recorded runs, the host waits for each GPU kernel and copy where it launches it, so that no
+            two kernels run at the same time: the times of kernels are then free of co-run slowdown. Results are the
+            same.
 
         Returns
         -------
@@ -161,24 +177,29 @@ class Tracer:
                 run()
                 bar.update()
             ready()
-            windows, taken = self._runs_there(runs) if self._record_there else _runs_here(run, runs, bar.update)
+            if self._record_there:
+                windows, taken = self._runs_there(runs, one_at_a_time)
+            else:
+                windows, taken = _runs_here(run, runs, bar.update, one_at_a_time)
         recording = Recording(self.graph, tuple(windows), parse_spans(taken))
         if recording.spans.dropped:
             logger.warning("the recorder was full: the %d oldest events were dropped", recording.spans.dropped)
         return recording
 
-    def _runs_there(self, runs: int) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+    def _runs_there(self, runs: int, one_at_a_time: bool) -> tuple[list[tuple[int, int]], dict[str, Any]]:
         assert self._record_there is not None and self._executor is not None
         with explained("recording on the RPC server failed"):
-            done = json.loads(self._record_there(self._executor.module, runs))
+            # Older runtimes take two arguments, which is enough for a usual recording.
+            options = (1,) if one_at_a_time else ()
+            done = json.loads(self._record_there(self._executor.module, runs, *options))
         return [(begin, end) for begin, end in done["windows"]], done["trace"]
 
 
 def _runs_here(
-    run: Callable[[], object], runs: int, done: Callable[[], object]
+    run: Callable[[], object], runs: int, done: Callable[[], object], one_at_a_time: bool
 ) -> tuple[list[tuple[int, int]], dict[str, Any]]:
     windows = []
-    runtime.trace_start()
+    runtime.trace_start(one_at_a_time)
     try:
         for _ in range(runs):
             begin = time.monotonic_ns()
@@ -216,6 +237,7 @@ def record(
     warm_up: int = WARM_UP,
     devices: Sequence[tvm.runtime.Device] | None = None,
     ready: Callable[[], object] = lambda: None,
+    one_at_a_time: bool = False,
 ) -> Recording:
     """Run a module and record what both devices do.
 
@@ -231,6 +253,8 @@ def record(
         As `tvm_coexec.create` takes them.
     ready : callable
         Called between the unrecorded and the recorded runs.
+    one_at_a_time : bool
+        As `Tracer.record` takes it.
 
     Returns
     -------
@@ -244,4 +268,4 @@ def record(
     tracer = Tracer()
     module = tracer.create(lib, devices)
     module.set_input(**inputs)
-    return tracer.record(module.run, runs, warm_up, ready)
+    return tracer.record(module.run, runs, warm_up, ready, one_at_a_time)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .intervals import intersect, total_length, union
 from .record import Recording
 from .spans import COPIES
 from .timeline import COMPUTING, TRANSFERS, Timeline, TraceEvent
@@ -42,15 +43,16 @@ def numbers(timeline: Timeline) -> dict[str, float]:
         (kernels, slices, joins). ``idle_wait_s`` is the part of ``wait_s`` during which the GPU is idle: the time of
         the driver or of another process. Copies of one segment in one direction are one of the ``sync_points``.
     """
-    host, gpu = timeline.lane("cpu"), timeline.lane("gpu")
+    host = timeline.lane("cpu")
+    kernels, transfers = ([e.interval for e in timeline.lane(lane)] for lane in ("gpu", TRANSFERS))
 
     def spent(*what: str) -> float:
         return sum(e.seconds for e in host if e.what in what)
 
     copies = [e for e in host if e.what in COPIES]
     moved = {d: sum(e.nbytes for e in copies if e.what in ("upload", "download") and e.to == d) for d in ("gpu", "cpu")}
-    computing = [e for e in host if e.what in COMPUTING]
-    waits = [e for e in host if e.what == "wait"]
+    computing = [e.interval for e in host if e.what in COMPUTING]
+    waits = [e.interval for e in host if e.what == "wait"]
     return {
         "run_s": timeline.total_s,
         "cpu_work_s": spent("work"),
@@ -58,10 +60,10 @@ def numbers(timeline: Timeline) -> dict[str, float]:
         "enqueue_s": spent("enqueue"),
         "copy_s": spent(*COPIES),
         "wait_s": spent("wait"),
-        "idle_wait_s": spent("wait") - _length(_common(_union(waits), _union([*gpu, *timeline.lane(TRANSFERS)]))),
+        "idle_wait_s": spent("wait") - total_length(intersect(union(waits), union([*kernels, *transfers]))),
         "other_s": max(0.0, timeline.total_s - sum(e.seconds for e in host)),
-        "gpu_s": _length(_union(gpu)),
-        "both_s": _length(_common(_union(computing), _union(gpu))),
+        "gpu_s": total_length(union(kernels)),
+        "both_s": total_length(intersect(union(computing), union(kernels))),
         "uploaded_bytes": moved["gpu"],
         "downloaded_bytes": moved["cpu"],
         "moved_bytes": moved["gpu"] + moved["cpu"],
@@ -212,33 +214,6 @@ def _sync_points(host: Sequence[TraceEvent]) -> int:
         elif e.what != "wait":
             group += 1
     return len(sync_points)
-
-
-def _union(events: Iterable[TraceEvent]) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
-    for start, end in sorted((e.start_s, e.end_s) for e in events):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _common(a: Sequence[tuple[float, float]], b: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    found, i, j = [], 0, 0
-    while i < len(a) and j < len(b):
-        start, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
-        if start < end:
-            found.append((start, end))
-        if a[i][1] < b[j][1]:
-            i += 1
-        else:
-            j += 1
-    return found
-
-
-def _length(intervals: Iterable[tuple[float, float]]) -> float:
-    return sum(end - start for start, end in intervals)
 
 
 def _ms(seconds: float | None) -> str:

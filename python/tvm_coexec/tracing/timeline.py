@@ -39,6 +39,8 @@ class TraceEvent:
         Destination device of a copy.
     launched_s : float, optional
         When the host launched a kernel.
+    node : int
+        Index in `TracedGraph.nodes`; -1 if unknown.
     """
 
     lane: str
@@ -50,11 +52,17 @@ class TraceEvent:
     nbytes: int = 0
     to: str = ""
     launched_s: float | None = None
+    node: int = -1
 
     @property
     def seconds(self) -> float:
         """Duration in seconds."""
         return self.end_s - self.start_s
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Start and end."""
+        return self.start_s, self.end_s
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,7 @@ class _Reader:
             span.name or ("" if node is None else node.name),
             span.nbytes,
             to,
+            node=self.nodes.get(id(span), -1),
         )
 
     def _on_device(self, span: Span, lane: str, what: str) -> TraceEvent:

@@ -84,7 +84,8 @@ Event upload_staged(Region& r, size_t offset, Staging::Block& block, size_t byte
   return e;
 }
 
-void upload(Region& r, size_t offset, const void* from, size_t bytes) {
+// The command that copies the staged bytes; null if they are copied already.
+Event start_upload(Region& r, size_t offset, const void* from, size_t bytes) {
   Stats& stats = Stats::get();
   stats.uploads++;
   stats.upload_bytes += bytes;
@@ -92,7 +93,7 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.is_host_mapped(offset, bytes, true)) {  // the host has this range mapped
     std::memcpy(r.base + offset, from, bytes);
-    return;
+    return nullptr;
   }
   r.unmap(r.device.transfer(), Access::kWrite);
   WaitList after;
@@ -105,12 +106,18 @@ void upload(Region& r, size_t offset, const void* from, size_t bytes) {
     if (block.data) {
       std::memcpy(block.data.get(), from, bytes);
       stats.uploads_staged++;
-      timed.set_command(upload_staged(r, offset, block, bytes, after));
-      return;
+      const Event staged = upload_staged(r, offset, block, bytes, after);
+      timed.set_command(staged);
+      return staged;
     }
     timed.record_wait([&] { after.wait(); });
   }
   upload_now(r, offset, from, bytes);
+  return nullptr;
+}
+
+void upload(Region& r, size_t offset, const void* from, size_t bytes) {
+  Trace::finish_if_one_at_a_time(start_upload(r, offset, from, bytes), r.device.id);
 }
 
 // Enqueues a download to plain host memory; Error if the driver rejects it.
@@ -197,10 +204,8 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   }
 }
 
-void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t bytes, Queue& queue) {
-  Stats& stats = Stats::get();
-  stats.device_copies++;
-  stats.device_copy_bytes += bytes;
+// Returns when the copy is enqueued.
+Event start_copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t bytes, Queue& queue) {
   Timed timed(SpanKind::kDeviceCopy, a.device.id, bytes);
   std::unique_lock<std::mutex> first((a.base <= b.base ? a : b).mu), second;
   if (&a != &b) {
@@ -225,6 +230,14 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   a.record(Access::kRead, e);
   b.record(Access::kWrite, e, b_offset, bytes);
   timed.set_command(e);
+  return e;
+}
+
+void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t bytes, Queue& queue) {
+  Stats& stats = Stats::get();
+  stats.device_copies++;
+  stats.device_copy_bytes += bytes;
+  Trace::finish_if_one_at_a_time(start_copy_within(a, a_offset, b, b_offset, bytes, queue), a.device.id);
 }
 
 // Instead of a copy between arrays that share memory: makes the writes of one side visible to the other.
@@ -262,12 +275,17 @@ void start_download(Region& r, size_t offset, void* to, size_t bytes) {
   if (bytes == 0) {
     return;
   }
-  std::lock_guard<std::mutex> lock(r.mu);
-  if (r.is_host_mapped(offset, bytes, false)) {
-    return;  // a copy by the host is as fast
+  Event done;
+  {
+    std::lock_guard<std::mutex> lock(r.mu);
+    if (r.is_host_mapped(offset, bytes, false)) {
+      return;  // a copy by the host is as fast
+    }
+    take_fetch(r, offset, to, bytes);  // left over from a run that ended with an error
+    done = read_async(r, offset, to, bytes);
+    r.fetches.push_back({to, offset, bytes, done});
   }
-  take_fetch(r, offset, to, bytes);  // left over from a run that ended with an error
-  r.fetches.push_back({to, offset, bytes, read_async(r, offset, to, bytes)});
+  Trace::finish_if_one_at_a_time(done, r.device.id);
 }
 
 void map_for_host_write(Region& r, size_t offset, size_t bytes) {

@@ -158,7 +158,7 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   const auto placed = std::find_if(regions.begin(), regions.end(), [](const RegionPtr& r) { return r != nullptr; });
   Device& device = placed == regions.end() ? Workspace::get().device(0) : (*placed)->device;
   try {
-    enqueue(device, args, regions, work, global, begin_ns);
+    Trace::finish_if_one_at_a_time(enqueue(device, args, regions, work, global, begin_ns), device.id);
   } catch (const Error&) {
     for (const RegionPtr& r : regions) {
       if (r) {
@@ -170,8 +170,8 @@ void Kernel::launch(const Argument* args, const int64_t* extents) {
   }
 }
 
-void Kernel::enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
-                     const size_t* global, int64_t begin_ns) {
+Event Kernel::enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
+                      const size_t* global, int64_t begin_ns) {
   Queue& queue = device.current();
   Built& b = build_on(device);
 
@@ -228,6 +228,7 @@ void Kernel::enqueue(Device& device, const Argument* args, const std::vector<Reg
     const int64_t end_ns = begin_ns != 0 ? host_ns() : 0;  // kernel_times reports kernels in the device's time
     Trace::get().add({SpanKind::kLaunch, device.id, begin_ns, end_ns, 0, shared_name_, done});
   }
+  return done;
 }
 
 }  // namespace coexec

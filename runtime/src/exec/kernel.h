@@ -65,8 +65,8 @@ class Kernel {
   Built& build_on(Device& device);
   void set_arguments(cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions);
   // `work`: blockIdx.xyz and threadIdx.xyz; `global`: their products; `begin_ns`: 0 without a trace.
-  void enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
-               const size_t* global, int64_t begin_ns);
+  Event enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
+                const size_t* global, int64_t begin_ns);
   std::vector<RegionPtr> find_regions(const Argument* args) const;
 
   const std::string source_;

@@ -114,7 +114,7 @@ std::deque<Span> Trace::take_spans(size_t* dropped) {
   return spans;
 }
 
-void Trace::start() {
+void Trace::start(bool one_at_a_time) {
   if (on()) {
     throw Error("a trace is already being recorded: finish it before starting another one");
   }
@@ -130,6 +130,7 @@ void Trace::start() {
   }
   size_t dropped = 0;
   take_spans(&dropped);
+  one_at_a_time_ = one_at_a_time;
   on_ = true;
 }
 
@@ -144,8 +145,15 @@ void Trace::restore_profiling() {
   }
 }
 
+void Trace::finish(const Event& e, int device) {
+  const int64_t begin_ns = host_ns();
+  e->wait();
+  get().add({SpanKind::kWait, device, begin_ns, host_ns()});
+}
+
 std::string Trace::take() {
   on_ = false;
+  one_at_a_time_ = false;
   struct Restore {
     Trace* trace;
     ~Restore() { trace->restore_profiling(); }

@@ -43,10 +43,18 @@ class Trace {
  public:
   static Trace& get();
   static bool on() { return on_.load(std::memory_order_relaxed); }
+  // To be called with each kernel and copy that was enqueued, without locks: where one at a time is recorded, waits for
+  // it and records the wait. Error if the command failed. A null event is no command.
+  static void finish_if_one_at_a_time(const Event& e, int device) {
+    if (e && one_at_a_time_.load(std::memory_order_relaxed)) {
+      finish(e, device);
+    }
+  }
 
   // Discards earlier records, measures the devices' clocks, and switches on their profiling. The devices must be idle.
-  // Error if a trace is already being recorded.
-  void start();
+  // Error if a trace is already being recorded. `one_at_a_time`: the host waits for each kernel and copy where it
+  // enqueues it, so that no two commands, and no command and function of the CPU, run at the same time.
+  void start(bool one_at_a_time = false);
   // Ends the recording and restores the state of profiling. JSON: {"dropped": n, "clocks": [{"device",
   // "uncertainty_ns"}], "names": [...], "spans": [[kind, name or -1, node, thread, begin, end, bytes, device, begin on
   // the device, end on the device], ...]}; times in nanoseconds of the host's clock, 0 if unknown; sorted by end.
@@ -64,8 +72,10 @@ class Trace {
   };
   std::deque<Span> take_spans(size_t* dropped);
   void restore_profiling();
+  static void finish(const Event& e, int device);
 
   inline static std::atomic<bool> on_{false};
+  inline static std::atomic<bool> one_at_a_time_{false};
   std::mutex mu_;
   std::deque<Span> spans_;
   size_t dropped_ = 0;           // number of oldest spans beyond the limit

@@ -13,6 +13,7 @@
 #include "../exec/trace.h"
 #include "executor.h"
 #include "host_view.h"
+#include "layout.h"
 #include "module.h"
 #include "opencl_choice.h"
 #include "packed.h"
@@ -58,6 +59,7 @@ int devices(TVMValue*, int*, int, void* ret, void*) {
       out += ", \"platform\": " + json_string(d.info.platform_name) + ", \"name\": " + json_string(d.info.name);
       out += ", \"version\": " + json_string(d.info.version) + ", \"driver\": " + json_string(d.info.driver);
       out += ", \"type\": " + json_string(d.info.type_name()) + ", \"memory_mode\": " + json_string(d.memory_name());
+      out += ", \"storage_layout\": " + json_string(layout_name(d));
       out += ", \"compute_units\": " + std::to_string(d.info.compute_units);
       out += ", \"global_bytes\": " + std::to_string(d.info.global_bytes);
       out += std::string(", \"unified\": ") + (d.info.unified ? "true" : "false");
@@ -135,9 +137,13 @@ int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
-int trace_start(TVMValue*, int*, int, void*, void*) {
-  return guarded([] {
-    Trace::get().start();
+// ([whether to record one at a time, as Trace::start takes it])
+int trace_start(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    if (n > 1 || (n == 1 && codes[0] != kInt)) {
+      throw Error("tvm_coexec.opencl.trace_start takes one number or none");
+    }
+    Trace::get().start(n == 1 && args[0].v_int64 != 0);
     return 0;
   });
 }

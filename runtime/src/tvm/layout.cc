@@ -16,7 +16,7 @@ using namespace tvm_abi;
 
 const int64_t kPlanVersion = 1;
 
-const char* layout_name(MemoryMode mode) {
+const char* layout_of(MemoryMode mode) {
   switch (mode) {
     case MemoryMode::kFineSvm:
       return "shared";
@@ -50,6 +50,14 @@ std::optional<DLDevice> device_of_type(const std::vector<DLDevice>& devices, int
 
 }  // namespace
 
+std::string layout_name(const Device& device) {
+  try {
+    return layout_of(device.memory());
+  } catch (const Error&) {
+    return "";
+  }
+}
+
 std::optional<Layout> find_layout(const std::string& graph_json, const CreateOptions& options,
                                   const std::vector<DLDevice>& devices) {
   const auto cpu = device_of_type(devices, kDLCPU), gpu = device_of_type(devices, kDLOpenCL);
@@ -68,7 +76,7 @@ std::optional<Layout> find_layout(const std::string& graph_json, const CreateOpt
     return std::nullopt;
   }
   Device& device = Workspace::get().device(gpu->device_id);
-  const JsonView layout = plan.at("layouts").at(layout_name(device.memory()));
+  const JsonView layout = plan.at("layouts").at(layout_of(device.memory()));
   if (!layout) {
     return std::nullopt;  // no valid one was found when the module was compiled, which was reported then
   }

@@ -10,6 +10,7 @@
 
 namespace coexec {
 
+class Device;
 struct CreateOptions;
 
 // One allocation of the plan.
@@ -36,6 +37,9 @@ struct Layout {
   uintptr_t alignment = 1;
   tvm_abi::DLDevice cpu, gpu;
 };
+
+// Name of the memory plan's layout for a device; empty if the requested memory mode is not available.
+std::string layout_name(const Device& device);
 
 // The plan for the given devices; none if TVM's own executor is to be used.
 std::optional<Layout> find_layout(const std::string& graph_json, const CreateOptions& options,

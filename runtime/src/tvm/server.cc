@@ -95,19 +95,19 @@ int param_names(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
-// (executor, number of runs) -> JSON: {"windows": [[begin, end], ...] of the runs in nanoseconds, "trace": as
+// (executor, number of runs[, whether to record one at a time, as Trace::start takes it]) -> JSON: {"windows": [[begin, end], ...] of the runs in nanoseconds, "trace": as
 // Trace::take}
 int record_runs(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
-    if (n != 2 || codes[0] != kModuleHandle || codes[1] != kInt) {
-      throw Error("tvm_coexec.record_runs takes an executor and the number of runs");
+    if (n < 2 || n > 3 || codes[0] != kModuleHandle || codes[1] != kInt || (n == 3 && codes[2] != kInt)) {
+      throw Error("tvm_coexec.record_runs takes an executor, the number of runs and whether to run one at a time");
     }
     const Ref run = module_function(args[0].v_handle, "run");
     if (!run.get()) {
       throw Error("tvm_coexec.record_runs takes a graph executor, and this module has no function run");
     }
     std::string windows;
-    Trace::get().start();
+    Trace::get().start(n == 3 && args[2].v_int64 != 0);
     try {
       for (int64_t i = 0; i < args[1].v_int64; ++i) {
         const int64_t begin = host_ns();

@@ -62,6 +62,8 @@ def test_kernels_shares_links_and_networks_are_in_the_file(measured):
             s.workload.kind == "conv" and s.pace >= 1.0 and (s.dim == -1 if s.rows is None else s.dim in (-1, 1, 2, 3))
         )
     assert {c["link"] for c in samples.links} == {"upload", "download", "host_copy"} and samples.round_trips
+    (unified,) = samples.unified
+    assert unified["memory"] in ("mapped", "shared") and 0 < unified["start_s"] <= unified["seconds"] < 0.01
     assert {c["link"] for c in samples.tvm_links} == {"upload", "download"} and "runtime" not in samples.header
     smallest = [
         min(c["seconds"] for c in links if c["link"] == "upload") for links in (samples.links, samples.tvm_links)
@@ -164,7 +166,8 @@ def test_kernels_are_timed_while_the_other_device_is_busy(chain, started, monkey
     collect(chain, started, replace(QUICK, cuts=0, networks=False, contention=True))
     found = read_samples(started).contention
     assert [c["device"] for c in found] == ["cpu", "gpu"]
-    assert all(c["alone_s"] > 0 and c["together_s"] > 0 for c in found)
+    assert all(c["alone_s"] > 0 and c["together_s"] > 0 and c["other_s"] > 0 for c in found)
+    assert found[0]["workload"] == found[1]["other"] and found[0]["other_s"] == found[1]["alone_s"]
 
 
 @pytest.mark.remote

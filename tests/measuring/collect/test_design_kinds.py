@@ -18,8 +18,15 @@ pytestmark = pytest.mark.llvm
 
 NEW = [s.name for s in SPACES[[s.name for s in SPACES].index("conv1d") :]]
 CLASSES = {
-    *("conv/direct.1d", "conv/direct.3d", "transposed_conv/direct.1d", "transposed_conv/direct.3d"),
-    *("depthwise_conv/direct.1d", "conv/direct.1x1.3d", "reduce/direct", "reduce/direct.outer", "reduce/direct.arg"),
+    *("conv/direct.1x1.1d", "conv/direct.3d", "transposed_conv/direct.1d", "transposed_conv/direct.3d"),
+    *(
+        "conv/direct",
+        "depthwise_conv/direct",
+        "conv/direct.1x1.3d",
+        "reduce/direct",
+        "reduce/direct.outer",
+        "reduce/direct.arg",
+    ),
     *("reduce/direct.scan", "reduce/softmax.log", "reduce/softmax.outer", "pool/direct", "pool/direct.1d"),
     *("injective/direct", "injective/moves.part", "injective/moves.resize", "dense/gemm", "dense/gemm.int"),
     *("conv/direct.3x3.int", "conv/direct.1x1.int"),

@@ -41,7 +41,11 @@ CASES = [
         nn.conv2d(x(1, 7, 9, 6), const(3, 3, 6, 4), padding=(1, 1), data_layout="NHWC", kernel_layout="HWIO"),
         *(OpKind.CONV, 2 * 4 * 63 * 6 * 9, "conv/direct.3x3"),
     ),
-    (nn.conv1d(x(2, 3, 11), const(5, 3, 3)), OpKind.CONV, 2 * 2 * 5 * 9 * 3 * 3, "conv/direct.1d"),
+    (nn.conv1d(x(2, 3, 11), const(5, 3, 1)), OpKind.CONV, 2 * 2 * 5 * 11 * 3, "conv/direct.1x1.1d"),
+    (
+        nn.conv1d(x(2, 11, 3), const(3, 3, 5), data_layout="NWC", kernel_layout="WIO"),
+        *(OpKind.CONV, 2 * 2 * 5 * 9 * 3 * 3, "conv/direct.1d"),
+    ),
     (nn.conv3d(x(1, 2, 5, 5, 5), const(3, 2, 3, 3, 3)), OpKind.CONV, 2 * 3 * 27 * 2 * 27, "conv/direct.3d"),
     (
         nn.conv2d_transpose(x(1, 4, 5, 6), const(4, 3, 2, 2), strides=(2, 2), channels=3, kernel_size=(2, 2)),

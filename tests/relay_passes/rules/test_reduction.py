@@ -47,7 +47,10 @@ def sums(splits, value, **options):
 @pytest.mark.parametrize(
     "value",
     [
-        lambda: relay.nn.conv1d(relay.var("x", shape=(2, 5, 17)), const(4, 5, 3), strides=2, padding=1, dilation=2),
+        lambda: relay.nn.conv1d(
+            relay.var("x", shape=(2, 17, 5)), const(3, 5, 4), strides=2, padding=1, dilation=2, data_layout="NWC",
+            kernel_layout="WIO",
+        ),
         lambda: conv(image(), 5, 6, strides=(2, 1), dilation=(1, 2)),
         lambda: conv(image(batch=3), 5, 7, 1),
         lambda: relay.nn.conv3d(relay.var("x", shape=(1, 3, 5, 6, 4)), const(4, 3, 3, 1, 2), padding=(1, 0, 1)),

@@ -18,9 +18,14 @@ TOKENS: Bounds = {"m": (1, 512), "ic": (16, 2048)}
 
 
 def conv1d(m: Maker, p: Point) -> relay.Expr:
-    """Convolution of a signal, sometimes depthwise."""
-    ic, oc, k, size = round_to_8(p["ic"]), round_to_8(p["oc"]), p["k"], max(p["size"], p["k"])
-    groups = ic if m.next_turn("conv1d", 4) == 3 else 1
+    """Convolution of a signal, sometimes depthwise.
+
+    A quarter is of width 1: these alone are computed in one dimension (see `relay_passes.prepare.conv1d`).
+    """
+    which = m.next_turn("conv1d", 4)
+    k = 1 if which == 0 else max(2, p["k"])
+    ic, oc, size = round_to_8(p["ic"]), round_to_8(p["oc"]), max(p["size"], k)
+    groups = ic if which == 3 else 1
     oc = ic if groups > 1 else oc
     out = relay.nn.conv1d(
         m.input(p["batch"], ic, size), m.weight(oc, ic // groups, k), strides=(p["stride"],), padding=(k // 2,),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from tvm_coexec.core.kernel_graph import Kernel
+from tvm_coexec.cost_models.co_run import traffic_bytes
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.features.describe import describe
+from tvm_coexec.cost_models.features.workload import Workload
 
 from .. import compile as compiling
 from .. import timer as timing
@@ -28,8 +31,10 @@ logger = logging.getLogger("tvm_coexec")
 
 BUSY_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
 CONTENTION_PER_CLASS = 3
+CONTENTION_EXTREMES = 2
 # Range of kernel times: long enough to overlap with the other device's, short enough for many repeats.
 CONTENTION_BETWEEN_S = (2e-4, 3e-2)
+_OTHER = {"cpu": "gpu", "gpu": "cpu"}
 CONTENTION_REPEAT_MS, NETWORK_REPEAT_MS = 30, 100
 
 
@@ -54,6 +59,8 @@ def _measure_links(run: Collection, writer: SampleWriter) -> None:
     for copy in found.copies:
         writer.write({"record": "copy", **copy})
     writer.write({"record": "meeting", "seconds": found.round_trip_s})
+    if found.unified is not None:
+        writer.write({"record": "meeting", **found.unified})
     writer.write({"record": "enqueue", "seconds": found.enqueue_s})
     _measure_blocking_copies(run, writer)
 
@@ -74,27 +81,67 @@ def _measure_blocking_copies(run: Collection, writer: SampleWriter) -> None:
 
 
 def _measure_contention(run: Collection, writer: SampleWriter) -> None:
-    """Time kernels alone, and while the other device runs the same kernel, as shares of one kernel do."""
+    """Time kernels alone, and while the other device runs a kernel: the same one, as shares do, and others."""
     if writer.found.contention:
         return
-    for model, kernel in tqdm(_select_kernels(run, writer.path), desc="contention", unit="kernel", disable=None):
-        requests = [run.make_request(model, Piece(d, kernel.index), d) for d in DEVICES]
-        built = run.build_all(requests, run.options.compile_timeout_s)
+    chosen = _select_kernels(run, writer.path)
+    measured = [k for k in map(partial(_measure_alone, run), tqdm(chosen, desc="alone", disable=None)) if k is not None]
+    pairs = _select_pairs(measured)
+    for cpu, gpu in tqdm(pairs, desc="contention", unit="pair", disable=None):
+        for device, own, other in (("cpu", cpu, gpu), ("gpu", gpu, cpu)):
+            try:
+                together = _time_while_busy(run, own.built[device], other.built[_OTHER[device]])
+            except ChildError as err:
+                logger.warning("contention of %s can't be measured: %s", own.name, err)
+                run.busy.stop()
+                continue
+            own_work, other_work = own.workloads[device].to_json(), other.workloads[_OTHER[device]].to_json()
+            record = {"record": "contention", "device": device, "workload": own_work, "alone_s": own.alone_s[device]}
+            found = {"together_s": together.best_s, "other": other_work, "other_s": other.alone_s[_OTHER[device]]}
+            writer.write(record | found)
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """A kernel timed alone on both devices; dicts by device."""
+
+    name: str
+    workloads: dict[str, Workload]
+    built: dict[str, compiling.Built]
+    alone_s: dict[str, float]
+
+    def demand(self, device: str) -> float:
+        """Bytes per second that it reads and writes."""
+        return float(traffic_bytes(self.workloads[device])) / self.alone_s[device]
+
+
+def _measure_alone(run: Collection, chosen: tuple[int, Kernel]) -> _Alone | None:
+    """Build a kernel for both devices and time it; `None` if that fails."""
+    model, kernel = chosen
+    requests = [run.make_request(model, Piece(d, kernel.index), d) for d in DEVICES]
+    built: dict[str, compiling.Built] = {}
+    alone_s = {}
+    for device, one in zip(DEVICES, run.build_all(requests, run.options.compile_timeout_s), strict=True):
         try:
-            for device, own, other in zip(DEVICES, built, built[::-1], strict=True):
-                if isinstance(other, ChildError):
-                    raise other
-                if isinstance(own, ChildError):
-                    raise own
-                before = run.time(own, CONTENTION_REPEAT_MS)
-                together = _time_while_busy(run, own, other)
-                after = run.time(own, CONTENTION_REPEAT_MS)
-                found = {"alone_s": min(before.best_s, after.best_s), "together_s": together.best_s}
-                workload = describe(kernel, device).to_json()
-                writer.write({"record": "contention", "device": device, "workload": workload, **found})
+            if isinstance(one, ChildError):
+                raise one
+            alone_s[device] = min(run.time(one, CONTENTION_REPEAT_MS).best_s for _ in range(2))
         except ChildError as err:
             logger.warning("contention of %s can't be measured: %s", kernel.name, err)
-            run.busy.stop()
+            return None
+        built[device] = one
+    return _Alone(kernel.name, {d: describe(kernel, d) for d in DEVICES}, built, alone_s)
+
+
+def _select_pairs(kernels: list[_Alone]) -> list[tuple[_Alone, _Alone]]:
+    """Select pairs, the CPU's kernel first: each kernel with itself, and those that need most and least with others.
+
+    Products of a device's extremes and the other's are where the terms of `CoRun` differ most.
+    """
+    pairs = [(k, k) for k in kernels]
+    by_demand = {d: sorted(kernels, key=lambda k: k.demand(d)) for d in DEVICES}
+    extremes = {d: [*ks[:CONTENTION_EXTREMES], *ks[-CONTENTION_EXTREMES:]] for d, ks in by_demand.items()}
+    return pairs + [(c, g) for c in extremes["cpu"] for g in extremes["gpu"] if c is not g]
 
 
 def _time_while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:

@@ -78,8 +78,9 @@ class Outcomes:
             out = self._scatter(v, outer, place, out, backlog_s)
         both_s = chain.both_s
         if backlog_s:
-            gpu = np.maximum(backlog_s - out, 0.0) + chain.gpu_s
-            both_s = np.maximum(*side_by_side(self.tables.slow, gpu, chain.cpu_s, np.minimum))
+            left_s = backlog_s - out
+            gpu = np.where(left_s > 0, left_s, self.tables.start_s) + chain.gpu_s
+            both_s = np.maximum(*side_by_side(chain.slow, gpu, chain.cpu_s, np.minimum))
         end = out + both_s + chain.join_s
         late = [
             v

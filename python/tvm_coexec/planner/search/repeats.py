@@ -71,5 +71,6 @@ def shift_chain(chain: ChainTimes, by: int) -> ChainTimes:
     return ChainTimes(
         tuple([m + by for m in c.members]), c.axis, c.cuts, c.gpu_s, c.cpu_s, c.both_s, c.join_s,
         {m + by: cut for m, cut in c.leaves.items()}, {(v + by if v >= 0 else v): read for v, read in c.outer.items()},
-        tuple([v + by if v >= 0 else v for v in c.after]), c.joules, c.origin or c, c.shift + by,
+        tuple([v + by if v >= 0 else v for v in c.after]), c.joules, c.slow,
+        c.origin or c, c.shift + by,
     )  # fmt: skip

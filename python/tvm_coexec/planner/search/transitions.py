@@ -136,6 +136,7 @@ class Transitions:
         # The innermost loop of the search: nothing is called or looked up that can be avoided.
         kernel, count, is_slowed, slow, add = self._kernels[k], 0, self._is_slowed, self.costs.slow, labels.add
         cpu_s, gpu_s, enqueue_s, runs_on_gpu = kernel.cpu_s, kernel.gpu_s, kernel.enqueue_s, kernel.runs_on_gpu
+        start_s = self.costs.start_s if gpu_s else 0.0
         reads, read_mask, bit, blocks = kernel.reads, kernel.read_mask, kernel.bit, self.costs.meeting.blocks
         for label in before.labels:
             host, gpu, on_cpu, on_gpu = label.host_s, label.gpu_s, label.on_cpu, label.on_gpu
@@ -174,7 +175,8 @@ class Transitions:
                             host += up_s
                             has |= read
                     launched = host + enqueue_s
-                queue_s = (launched if launched > gpu else gpu) + gpu_s  # once launched, after what the queue holds
+                # once launched, after what the queue holds, or once an idle GPU starts
+                queue_s = (launched + start_s if launched >= gpu else gpu) + gpu_s
                 joules = label.joules + kernel.gpu_joules
                 add(launched, queue_s, on_cpu & live, (has | bit) & live, joules, label, step)
                 count += 1

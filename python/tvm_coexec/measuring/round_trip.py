@@ -1,0 +1,66 @@
+"""Measure a round trip in memory that both devices address, as modules of `tvm_coexec.create` make it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tvm
+from tvm import relay
+
+from tvm_coexec import remote
+from tvm_coexec.core.devices import MEMORY_OF_MODE
+from tvm_coexec.executor.annotations import add_memory_plan
+from tvm_coexec.executor.create import create
+from tvm_coexec.opencl import runtime
+
+from . import links
+
+
+def measure_round_trip(
+    graph: str, lib: tvm.runtime.Module, devices: Sequence[tvm.runtime.Device], session: tvm.rpc.RPCSession | None
+) -> dict[str, Any] | None:
+    """Measure a round trip of a small tensor: to an idle GPU, through a kernel, and back.
+
+    Parameters
+    ----------
+    graph : str
+        The executor's JSON of the module ``meeting`` of `links.link_modules`.
+    lib : Module
+        Its code, on the machine of the devices.
+    devices : (Device, Device)
+        CPU and GPU.
+    session : RPCSession or None
+        `None` for this machine's.
+
+    Returns
+    -------
+    dict or None
+        ``memory``, ``seconds`` without the kernel's own time, and ``start_s``, the part before the GPU starts. `None`
+        where tensors are copied, or the GPU is used by TVM's own runtime.
+    """
+    if not (runtime.is_ours() if session is None else remote.serves_own(session)):
+        return None
+    find: Callable[[str], Callable[..., Any]] = tvm.get_global_func if session is None else session.get_function
+    memory = MEMORY_OF_MODE.get(json.loads(find("tvm_coexec.opencl.devices")())[0]["memory_mode"], "copied")
+    if memory == "copied":
+        return None
+    weights = bytearray(relay.save_param_dict({}))
+    factory = find("tvm_coexec.executor_factory")(add_memory_plan(graph, set()), lib, weights)
+    module = create(factory, devices)
+    module.run()
+    seconds = links.time_from_idle(module, devices[0])
+    find("tvm_coexec.opencl.set_profiling")(1)
+    try:
+        links.time_from_idle(module, devices[0])
+        kernels = json.loads(find("tvm_coexec.opencl.kernel_times")())["kernels"]
+    finally:
+        find("tvm_coexec.opencl.set_profiling")(0)
+    own = [k for k in kernels if links.SMALL_KERNEL in k["name"]]  # not those that signal the end of others
+    work_s, start_s = (
+        1e-9 * statistics.median(k[to] - k[since] for k in own)
+        for since, to in (("start_ns", "end_ns"), ("queued_ns", "start_ns"))
+    )
+    return {"memory": memory, "seconds": max(0.0, seconds - work_s), "start_s": max(0.0, start_s)}
