@@ -45,7 +45,8 @@ def describe_shares(
 ) -> Workload:
     """Return the workload of a kernel's shares.
 
-    Numbers that depend on the range are arrays with one element per range, the others are those of the whole kernel.
+    Numbers that depend on the range are arrays with one element per range. The others are those of the whole kernel; of
+    partial sums there are no fused operators and no special functions.
 
     Parameters
     ----------
@@ -63,8 +64,10 @@ def describe_shares(
     shares = KernelShares(kernel, whole, kernel.axis(dim), np.asarray(ranges, int).reshape(-1, 2))
     stacked, (scaled, read) = stack_shares([shares]), _find_changed(kernel, whole.kind, shares.axis)
     changed = {"in_bytes", "out_bytes", "weight_bytes", "flops", *scaled, *([read] if read else [])}
-    changed |= {"ic", "fused", "special", "special_on_cores"} if shares.axis.reduces else set()
-    return replace(whole, **{name: getattr(stacked, name) for name in changed})
+    numbers = {name: getattr(stacked, name) for name in changed}
+    if shares.axis.reduces:
+        numbers |= {"ic": stacked.ic, "fused": 0, "special": 0.0, "special_on_cores": 0.0}
+    return replace(whole, **numbers)
 
 
 def stack_shares(many: Sequence[KernelShares]) -> Workload:

@@ -168,8 +168,8 @@ class SplitMemo(dict):
 def flat_args(call: relay.Call) -> list[relay.Expr]:
     """Return the arguments of a call, literal tuples (as of concatenate) replaced by their fields."""
     out: list[relay.Expr] = []
-    for arg in call.args:
-        out.extend(arg.fields if isinstance(arg, relay.Tuple) else [arg])
+    for arg in call.args[:]:  # a slice takes one call into TVM for each element, iteration three
+        out.extend(arg.fields[:] if isinstance(arg, relay.Tuple) else [arg])
     return out
 
 
@@ -198,7 +198,16 @@ def attr_names(call: relay.Call) -> list[str]:
     """Return the names of a call's attributes, also for attribute types without a Python class in TVM."""
     if call.attrs is None:
         return []
-    return [str(f.name) for f in tvm.ir.Attrs.list_field_info(call.attrs)]  # plain str for the FFI
+    op = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
+    names = _ATTR_NAMES.get(op)
+    if names is None:
+        names = [str(f.name) for f in tvm.ir.Attrs.list_field_info(call.attrs)]  # plain str for the FFI
+        if op:
+            _ATTR_NAMES[op] = names
+    return list(names)
+
+
+_ATTR_NAMES: dict[str, list[str]] = {}  # by operator, whose attributes are always of one type
 
 
 def shape_of(expr: relay.Expr) -> list[int]:
