@@ -2,7 +2,8 @@
 
 from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples
-from .features.describe import describe, describe_shares
+from .features.describe import describe
+from .features.shares import describe_shares
 from .features.workload import Workload
 from .fit_profile import fit_profile, refine_profile, transfer_profile
 from .measured import MeasuredCosts

@@ -12,8 +12,9 @@ from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .co_run import CoRun
 from .costs import Costs, Device, Ranges
-from .features.describe import describe, describe_shares
-from .features.workload import Workload, stack
+from .features.describe import describe
+from .features.shares import KernelShares, stack_shares
+from .features.workload import Workload
 from .models.base import LatencyModel, make_monotonic
 from .power import Busy
 
@@ -78,17 +79,17 @@ class ProfileCosts(Costs):
         """See `Costs.shares_of_many`; one prediction per kernel class."""
         found: list[np.ndarray] = [np.zeros(len(rows)) for _, _, rows in requests]
         whole: dict[int, Workload] = {}
-        by_class: dict[str, list[tuple[int, Workload]]] = {}
+        by_class: dict[str, list[tuple[int, KernelShares]]] = {}
         for number, (kernel, dim, rows) in enumerate(requests):
             if kernel.is_free:
                 continue
             if id(kernel) not in whole:
                 whole[id(kernel)] = describe(kernel, device)
-            shares = describe_shares(kernel, device, dim, rows, whole[id(kernel)])
-            by_class.setdefault(shares.key, []).append((number, shares))
+            shares = KernelShares(kernel, whole[id(kernel)], kernel.axis(dim), rows)
+            by_class.setdefault(shares.whole.key, []).append((number, shares))
         for members in by_class.values():
-            together = stack([w for _, w in members])
-            sizes = [w.size for _, w in members]
+            together = stack_shares([shares for _, shares in members])
+            sizes = [len(shares.ranges) for _, shares in members]
             seconds = np.array(self.devices[device].predict(together), float)
             make_monotonic(together, seconds, np.repeat(np.arange(len(sizes)), sizes))
             parts = np.split(self._in_network(device, seconds), np.cumsum(sizes)[:-1])

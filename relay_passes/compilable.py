@@ -29,6 +29,7 @@ from tvm_coexec.pass_context import change_context
 from .attrs import attrs_of, device_of
 from .extract import anchor_attrs
 from .extract.kernel_axes import anchor_of
+from .ir_utils import dims_of
 from .layout import tuned_records
 
 _NOT_BOUND = "its schedule leaves a loop outside the GPU's threads"
@@ -245,7 +246,7 @@ def _calls(kernel: relay.Function) -> list[relay.Call]:
 def _shapes(ty: tvm.ir.Type) -> frozenset[tuple[int, ...]]:
     if isinstance(ty, tvm.ir.TupleType):
         return frozenset().union(*(_shapes(f) for f in ty.fields))
-    return frozenset([tuple(int(d) if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape)])
+    return frozenset([dims_of(ty)])
 
 
 def _match_kernels(rejected: _Rejected, segment: Segment, graph: KernelGraph, gpu: Target) -> list[Refusal]:

@@ -46,9 +46,28 @@ def run_in_order(
     return mod
 
 
+# Types in `dims_of` at most: more than large networks have.
+_MOST_TYPES = 4096
+_DIMS: dict[int, tuple[relay.TensorType, tuple[int, ...]]] = {}
+
+
+def dims_of(ty: relay.TensorType) -> tuple[int, ...]:
+    """Return the dimensions of a tensor type; -1 for a dynamic one.
+
+    Each dimension takes several calls into TVM, and passes ask for the same types again and again. Types do not change,
+    and those whose dimensions are known are kept, so that no other object has their address.
+    """
+    known = _DIMS.get(ty.handle.value)
+    if known is None:
+        if len(_DIMS) >= _MOST_TYPES:
+            _DIMS.clear()
+        dims = tuple(d.value if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape[:])
+        known = _DIMS[ty.handle.value] = (ty, dims)
+    return known[1]
+
+
 def static_shape(expr: relay.Expr) -> list[int] | None:
     """Return the shape of a typed expression; `None` for tuples and dynamic shapes."""
     ty = expr.checked_type
-    if not isinstance(ty, relay.TensorType) or not all(isinstance(d, tvm.tir.IntImm) for d in ty.shape):
-        return None
-    return [int(d) for d in ty.shape]
+    dims = dims_of(ty) if isinstance(ty, relay.TensorType) else (-1,)
+    return None if -1 in dims else list(dims)

@@ -49,11 +49,14 @@ def cycles(w: Workload) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Windows:
-    """Extents of n convolutions, shape (n, 1); formulas broadcast them over tiles."""
+    """Extents of n convolutions, shape (n,).
+
+    Formulas broadcast them over tiles, shape (tiles, n): the long dimension last is what makes numpy fast.
+    """
 
     def __init__(self, w: Workload):
         def column(value: Number) -> np.ndarray:
-            return np.broadcast_to(np.asarray(value, np.float32), (w.size,))[:, None]
+            return np.broadcast_to(np.asarray(value, np.float32), (w.size,))
 
         self.repeated = column(w.batch) * column(w.groups)
         self.channels = np.clip(np.rint(column(w.oc) / column(w.groups)), 1, _MAX_CHANNELS - 1)
@@ -66,7 +69,7 @@ class _Windows:
         inside = inside & ((column(w.ow) - 1) * self.sw + column(w.kw) <= column(w.iw))
         self.copy = np.where(inside, COPY_INPUT, COPY_PADDED_INPUT).astype(np.float32)
         self.exact = w.kind == "group_conv"  # its template has no guards
-        self.at_c, self.at_h, self.at_w = (v[:, 0].astype(int) for v in (self.channels, self.rows, self.columns))
+        self.at_c, self.at_h, self.at_w = (v.astype(int) for v in (self.channels, self.rows, self.columns))
 
     def count_inputs(self, h: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Count the inputs of each channel that a tile of `h` rows and `w` columns reads."""
@@ -81,41 +84,44 @@ class _Windows:
         count: np.ndarray,
         usable: np.ndarray,
     ) -> np.ndarray:
-        """Return the cycles of all work-groups with the cheapest of some tiles, shape (n,).
+        """Return the cycles of all work-groups with the cheapest of some tiles, of arrays of shape (tiles, n) or (n,).
 
         The start of a block of input channels is neglected: a few cycles in thousands.
         """
         per_channel = (lanes + weights) * self.taps + read
         cycles = (self.reduce * per_channel + (PER_GROUP + PER_OUTPUT * outputs)) * count
-        return np.where(usable, cycles, _UNUSABLE).min(axis=1)
+        cycles = np.where(usable, cycles, _UNUSABLE)
+        return cycles.min(axis=0) if cycles.ndim == 2 else cycles
 
 
 def _row_tiles(x: _Windows) -> np.ndarray:
     """Return the cycles with vectorised columns, rows and channels unrolled."""
     found = np.full(len(x.at_c), _UNUSABLE)
-    widths = _width_table()[x.at_w]
+    widths = np.ascontiguousarray(_width_table()[x.at_w].T)
     over = widths.astype(int) % LANES
     vectors = widths // LANES + _BITS[over]
-    each = vectors * FMA_PARTIAL[over] * np.where(x.columns % widths > 0, 4.0, 1.0)
+    across = np.ceil(x.columns / widths)
+    each = vectors * FMA_PARTIAL[over] * np.where(across * widths != x.columns, 4.0, 1.0)
     each = each * np.where(x.sw > 1, FMA_STRIDED, 1.0)
     limit = np.where(over > 0, MAX_PARTIAL_ACCUMULATORS, MAX_ACCUMULATORS) / vectors
     limit = np.minimum(limit, MAX_STATEMENTS / widths)
-    across = np.ceil(x.columns / widths)
     weight = np.where(x.taps == 1, COPY_POINTWISE_WEIGHT, COPY_WEIGHT)
     for rows in _ROWS:
         down = np.ceil(x.rows / rows)
         h = np.ceil(x.rows / down)
         most = np.minimum(limit / h, 64).astype(int)
-        slow = np.where((over > 0) & (h * widths < 2 * LANES), 2.0, 1.0) * np.where(x.rows % h > 0, 1.1, 1.0)
+        slow = np.where((over > 0) & (h * widths < 2 * LANES), 2.0, 1.0) * np.where(
+            np.ceil(x.rows / h) * h != x.rows, 1.1, 1.0
+        )
         read, slow = x.count_inputs(h, widths) * x.copy, slow * each * h
         for divides in (True,) if x.exact else (True, False):
-            c = _largest_tiles(divides)[x.at_c[:, None], most]
+            c = _largest_tiles(divides)[x.at_c, most]
             usable = c >= 1
             c = np.maximum(c, 1)
             count = np.ceil(x.channels / c) * down * across
             lanes = c * slow if divides else c * slow * 1.3
             found = np.minimum(found, x.min_cycles(lanes, weight * c, read, c * h * widths, count, usable))
-    return found * x.repeated[:, 0]
+    return found * x.repeated
 
 
 def _whole_maps(x: _Windows) -> np.ndarray:
@@ -124,33 +130,33 @@ def _whole_maps(x: _Windows) -> np.ndarray:
     vectors = np.ceil(places / LANES)
     limit = np.where(x.columns % LANES > 0, MAX_PARTIAL_ACCUMULATORS, MAX_ACCUMULATORS)
     most = np.minimum(np.minimum(limit / vectors, MAX_STATEMENTS / places), 64).astype(int)
-    c = np.maximum(1, _largest_tiles(True)[x.at_c[:, None], most])
+    c = np.maximum(1, _largest_tiles(True)[x.at_c, most])
     over = (c * places).astype(int) % LANES
     lanes = c * vectors * FMA_PARTIAL[np.where(over == 1, 0, over)]
     usable = (x.taps == 1) & (x.sh == 1) & (x.sw == 1) & (most >= 1)
     count = np.ceil(x.channels / c)
     weights, read = COPY_POINTWISE_WEIGHT * c, COPY_WHOLE_INPUT * places
-    return x.min_cycles(lanes, weights, read, c * places, count, usable) * x.repeated[:, 0]
+    return x.min_cycles(lanes, weights, read, c * places, count, usable) * x.repeated
 
 
 def _channel_tiles(x: _Windows) -> np.ndarray:
     """Return the cycles with vectorised channels, positions unrolled, accumulators in memory."""
     found = np.full(len(x.at_c), _UNUSABLE)
-    heights, widths = _position_table()[x.at_h], _position_table()[x.at_w]
-    across, ragged = np.ceil(x.columns / widths), x.columns % widths > 0
-    for j in range(_POSITIONS):
-        h = heights[:, j : j + 1]
-        tails = ragged | (x.rows % h > 0)
+    heights, widths = (np.ascontiguousarray(_position_table()[at].T) for at in (x.at_h, x.at_w))
+    across = np.ceil(x.columns / widths)
+    ragged = across * widths != x.columns
+    for h in heights:
+        down = np.ceil(x.rows / h)
+        tails = ragged | (down * h != x.rows)
         outputs = h * widths
         worse = np.where(tails, np.where(h == 1, 1.25, 2.5), 1.0) * outputs
-        read, count, usable = x.count_inputs(h, widths) * x.copy, across * np.ceil(x.rows / h), outputs <= MAX_VTHREADS
-        for tile in np.moveaxis(_channel_table(x.exact)[x.at_c], 1, 0):
-            c = tile[:, None]
+        read, count, usable = x.count_inputs(h, widths) * x.copy, across * down, outputs <= MAX_VTHREADS
+        for c in np.ascontiguousarray(_channel_table(x.exact)[x.at_c].T):
             lanes = FMA_MEMORY * (c // LANES) + FMA_REMAINDER * (c % LANES)
             lanes = lanes * np.where(x.channels % c > 0, 4.0, 1.0)
             groups = count * np.ceil(x.channels / c)
             found = np.minimum(found, x.min_cycles(lanes * worse, GATHER_WEIGHT * c, read, c * outputs, groups, usable))
-    return found * x.repeated[:, 0]
+    return found * x.repeated
 
 
 def _divisors(n: int, most: int) -> list[int]:

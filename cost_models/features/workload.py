@@ -131,7 +131,7 @@ class Workload:
 Workloads = Workload | Sequence[Workload]
 
 
-_numbers = attrgetter(*NUMBERS)
+to_numbers = attrgetter(*NUMBERS)
 
 
 def group_by_class(workloads: Workloads) -> tuple[list[tuple[Workload, np.ndarray]], int]:
@@ -162,7 +162,7 @@ def stack(workloads: Sequence[Workload]) -> Workload:
         numbers = {n: np.broadcast_to(np.asarray(getattr(first, n), float), (size,)) for n in NUMBERS}
         return replace(first, **numbers)
     try:
-        table = np.array(list(map(_numbers, workloads)), float)
+        table = np.array(list(map(to_numbers, workloads)), float)
     except ValueError:  # arrays of different lengths
         table = np.empty(0)
     if table.ndim == 2:

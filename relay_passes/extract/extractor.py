@@ -15,6 +15,7 @@ from tvm import relay
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, Tensor
 
+from ..ir_utils import dims_of
 from ..prepare import DEVICE_OPS
 from ..prepare.empty import is_empty
 from ..rules import SplitMemo, attr_names, cpu_only, flat_args, kind_of, rule_for
@@ -145,7 +146,7 @@ def _fused_groups(main: relay.Function, number: dict[relay.Call, int]) -> list[l
 def _tensor(ty: tvm.ir.Type) -> Tensor:
     """Convert a tensor type; a dynamic dimension becomes -1."""
     if isinstance(ty, relay.TensorType):
-        return Tensor(tuple(int(d) if isinstance(d, tvm.tir.IntImm) else -1 for d in ty.shape), str(ty.dtype))
+        return Tensor(dims_of(ty), str(ty.dtype))
     return Tensor((), "float32")
 
 

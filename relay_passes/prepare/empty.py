@@ -11,7 +11,7 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass
+from ..ir_utils import ModulePass, dims_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecDropEmptyTensors")
@@ -33,16 +33,16 @@ class DropEmptyTensors(ModulePass):
 def is_empty(expr: relay.Expr) -> bool:
     """Whether a typed expression is a tensor of static shape without elements."""
     ty = getattr(expr, "_checked_type_", None)
-    if not isinstance(ty, relay.TensorType) or not all(isinstance(d, tvm.tir.IntImm) for d in ty.shape):
+    if not isinstance(ty, relay.TensorType):
         return False
-    return any(int(d) == 0 for d in ty.shape)
+    dims = dims_of(ty)
+    return 0 in dims and -1 not in dims
 
 
 class _Dropper(relay.ExprMutator):
     def visit(self, expr: relay.Expr) -> relay.Expr:
         if is_empty(expr) and not isinstance(expr, relay.Constant):
-            shape = [int(d) for d in expr.checked_type.shape]
-            return relay.Constant(tvm.nd.empty(shape, str(expr.checked_type.dtype)))
+            return relay.Constant(tvm.nd.empty(dims_of(expr.checked_type), str(expr.checked_type.dtype)))
         return super().visit(expr)
 
     def visit_call(self, call: relay.Call) -> relay.Expr:

@@ -20,6 +20,8 @@ from tvm_coexec.core.kernel_graph import REDUCED, dtype_bytes
 from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.core.partial_reads import CACHE_LINE_BYTES
 
+from ..ir_utils import dims_of
+
 
 @dataclass(frozen=True)
 class ArgAccess:
@@ -131,9 +133,10 @@ def rule(*names: str) -> Callable[[type[Rule]], type[Rule]]:
 
 def rule_for(call: relay.Call) -> Rule:
     """Return the rule of a call's operator (`Rule` itself if it has none); raise `NotSplittable` for other calls."""
-    if not isinstance(call.op, tvm.ir.Op):
+    op = call.op
+    if not isinstance(op, tvm.ir.Op):
         raise NotSplittable("it is not a call of an operator")
-    return RULES.get(call.op.name, _UNKNOWN)
+    return RULES.get(op.name, _UNKNOWN)
 
 
 def kind_of(call: relay.Call) -> OpKind:
@@ -165,8 +168,8 @@ class SplitMemo(dict):
 def flat_args(call: relay.Call) -> list[relay.Expr]:
     """Return the arguments of a call, literal tuples (as of concatenate) replaced by their fields."""
     out: list[relay.Expr] = []
-    for arg in call.args:
-        out.extend(arg.fields if isinstance(arg, relay.Tuple) else [arg])
+    for arg in call.args[:]:  # a slice takes one call into TVM for each element, iteration three
+        out.extend(arg.fields[:] if isinstance(arg, relay.Tuple) else [arg])
     return out
 
 
@@ -195,7 +198,16 @@ def attr_names(call: relay.Call) -> list[str]:
     """Return the names of a call's attributes, also for attribute types without a Python class in TVM."""
     if call.attrs is None:
         return []
-    return [str(f.name) for f in tvm.ir.Attrs.list_field_info(call.attrs)]  # plain str for the FFI
+    op = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
+    names = _ATTR_NAMES.get(op)
+    if names is None:
+        names = [str(f.name) for f in tvm.ir.Attrs.list_field_info(call.attrs)]  # plain str for the FFI
+        if op:
+            _ATTR_NAMES[op] = names
+    return list(names)
+
+
+_ATTR_NAMES: dict[str, list[str]] = {}  # by operator, whose attributes are always of one type
 
 
 def shape_of(expr: relay.Expr) -> list[int]:
@@ -203,12 +215,10 @@ def shape_of(expr: relay.Expr) -> list[int]:
     ty = expr.checked_type
     if not isinstance(ty, relay.TensorType):
         raise NotSplittable("it works on a tuple")
-    shape = []
-    for d in ty.shape:
-        if not isinstance(d, tvm.tir.IntImm):
-            raise NotSplittable("its shape is dynamic")
-        shape.append(int(d))
-    return shape
+    shape = dims_of(ty)
+    if -1 in shape:
+        raise NotSplittable("its shape is dynamic")
+    return list(shape)
 
 
 def count_elements(expr: relay.Expr) -> float:

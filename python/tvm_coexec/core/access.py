@@ -38,6 +38,12 @@ def namespace(bound: Bound) -> Any:
     return np if isinstance(bound, np.ndarray) else _Integers
 
 
+def _affine_bounds(xp: Any, numbers: Sequence[Bound], lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
+    """Return what an `AccessMap` of these numbers reads; they may be arrays, too: one map for each range."""
+    a, b, e, c, extent = numbers
+    return xp.maximum(0, (lo * a + b) // c), xp.minimum(extent, ((hi - 1) * a + e) // c + 1)
+
+
 @dataclass(frozen=True)
 class AccessMap:
     """A map from a range of an operator's output to the range of an input that it reads: linear, rounded and clipped.
@@ -71,10 +77,9 @@ class AccessMap:
 
     def bounds(self, xp: Any, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
         """Return the input range for a non-empty output range, using the functions of `xp` (see `namespace`)."""
-        if self.a == self.c == 1 and self.b == self.e == 0:
-            return lo, xp.minimum(hi, self.extent)
-        low = xp.maximum(0, (lo * self.a + self.b) // self.c)
-        return low, xp.minimum(self.extent, ((hi - 1) * self.a + self.e) // self.c + 1)
+        if self.a == self.c == 1:  # most often: a few steps less, which searches take by the thousand
+            return (lo if self.b == 0 else xp.maximum(0, lo + self.b)), xp.minimum(self.extent, hi + self.e)
+        return _affine_bounds(xp, (self.a, self.b, self.e, self.c, self.extent), lo, hi)
 
     def to_list(self) -> list:
         """Return the kind and the numbers, for JSON."""
@@ -198,6 +203,8 @@ class InputAccess:
 
     def apply(self, lo: Bound, hi: Bound) -> tuple[Bound, Bound]:
         """Return the range of the input that the output range ``[lo, hi)`` needs."""
+        if len(self.paths) == 1:
+            return _follow(self.paths[0], lo, hi)
         if not self.paths:
             return 0 * lo, 0 * lo
         return reduce(union, (_follow(path, lo, hi) for path in self.paths))
@@ -206,6 +213,40 @@ class InputAccess:
     def reads(self) -> bool:
         """Whether a share reads anything of the input."""
         return bool(self.paths)
+
+
+def count_rows(accesses: Sequence[InputAccess], sizes: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Return how many rows of an input each range reads, for many accesses at once.
+
+    Parameters
+    ----------
+    accesses : sequence of InputAccess
+    sizes : array of int
+        How many of the ranges are read through each access: those of one follow those of another.
+    lo, hi : array of int, shape (sum of sizes,)
+        Non-empty ranges.
+    """
+    rows = hi - lo
+    plain = [_plain_map(access) for access in accesses]  # most are, or read the rows that they write
+    found = [m for m in plain if m is not None]
+    if found:
+        is_plain = np.array([m is not None for m in plain])
+        numbers = np.repeat([(m.a, m.b, m.e, m.c, m.extent) for m in found], sizes[is_plain], axis=0).T
+        here = np.repeat(is_plain, sizes)
+        low, high = _affine_bounds(np, numbers, lo[here], hi[here])
+        rows[here] = np.maximum(high - low, 0)
+    for access, m, size, end in zip(accesses, plain, sizes, np.cumsum(sizes), strict=True):
+        if m is None and access.paths != ((),):
+            low, high = access.apply(lo[end - size : end], hi[end - size : end])
+            rows[end - size : end] = high - low
+    return rows
+
+
+def _plain_map(access: InputAccess) -> AccessMap | None:
+    """Return the map of an access that is no more than one `AccessMap`."""
+    if len(access.paths) == 1 and len(access.paths[0]) == 1 and type(access.paths[0][0]) is AccessMap:
+        return access.paths[0][0]
+    return None
 
 
 class Region(NamedTuple):

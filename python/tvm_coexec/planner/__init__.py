@@ -17,6 +17,7 @@ from .cached_costs import CachedCosts
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
 from .options import OBJECTIVES, Options, check_options
+from .search.search import pause_garbage_collection
 from .segments import write_notes
 from .simulator import Simulator, makespan_s, simulate, with_times
 from .strategies import STRATEGIES, fixed_plan
@@ -44,6 +45,7 @@ def needs_costs(options: Options) -> bool:
     return options.ratio is None or (options.strategy != "coexec" and 0.0 < options.ratio < 1.0)
 
 
+@pause_garbage_collection()
 def make_plan(graph: KernelGraph, costs: Costs | None = None, options: Options | None = None, **given: object) -> Plan:
     """Plan a kernel graph.
 

@@ -105,7 +105,10 @@ class CachedCosts(Costs):
             found = costs.whole_of_many(device, list(unique.values())).tolist()
             self._whole.update({(device, signature): s for signature, s in zip(unique, found, strict=True)})
         self.whole = {d: [self.whole_s(d, k) for k in graph.kernels] for d in DEVICES}
-        self.kinds = [describe(k, "cpu").kind for k in graph.kernels]
+        kinds = {
+            signature: describe(k, "cpu").kind for signature, k in {k.signature(): k for k in graph.kernels}.items()
+        }
+        self.kinds = [kinds[k.signature()] for k in graph.kernels]
         self.watts = {d: [self._watts(d, k) for k in self.kinds] for d in DEVICES}
         self.idle_w = self.power.idle_w if self.power else 0.0
         self.nbytes = {v: graph.tensor(v).nbytes for v in (*range(-len(graph.inputs), 0), *range(len(graph.kernels)))}
@@ -235,12 +238,17 @@ def _points(kernel: Kernel, dim: int) -> tuple[int, np.ndarray]:
     n = axis.extent
     tile = axis.tile
     step = 1 if n <= _MAX_POINTS and axis.name not in _CHANNELS else tile * -(-n // (tile * _MAX_POINTS))
-    return n, np.union1d(np.arange(step, n + 1, step), [n])
+    return n, np.minimum(np.arange(step, n + step, step), n)
 
 
 def _ranges(device: str, extent: int, rows: np.ndarray) -> np.ndarray:
     """Ranges of a device's shares with these numbers of rows, shape (n, 2)."""
-    return np.stack([0 * rows, rows] if device == "gpu" else [extent - rows, extent + 0 * rows], 1)
+    ranges = np.zeros((len(rows), 2), int)
+    if device == "gpu":
+        ranges[:, 1] = rows
+    else:
+        ranges[:, 0], ranges[:, 1] = extent - rows, extent
+    return ranges
 
 
 def _by_rows(extent: int, rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ column for each cut and three rows, which `PerShare` names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ _SHORT_S = 1e-12
 
 
 class PerShare(NamedTuple):
-    """Three arrays of shape (cuts,), or what they are stacked to: one array of shape (3, cuts).
+    """Three arrays of shape (cuts,): the rows of one array of shape (3, cuts).
 
     Attributes
     ----------
@@ -39,12 +39,8 @@ class PerShare(NamedTuple):
     cpu: np.ndarray
     for_last: np.ndarray
 
-    def stack(self) -> np.ndarray:
-        """One array with a row for each."""
-        return np.stack(self)
 
-
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Outer:
     """What a chain's shares read of a value from outside, as fractions; arrays have shape (cuts,).
 
@@ -68,13 +64,14 @@ class Outer:
         return self.whole or self.part or bool((self.cpu > 0).all())
 
 
-def outer(gpu: np.ndarray, cpu: np.ndarray) -> Outer:
-    """With its flags."""
-    low, high = min(gpu.min(), cpu.min()), max(gpu.max(), cpu.max())
-    return Outer(gpu, cpu, bool(low == 1), bool(low > 0 and high < 1))
+def outer(region: Region, extent: int) -> Outer:
+    """What is read of a value of that extent, with its flags."""
+    read = np.maximum(0, region.hi[:2] - region.lo[:2]) / extent
+    low, high = read.min(), read.max()
+    return Outer(read[0], read[1], bool(low == 1), bool(low > 0 and high < 1))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ChainTimes:
     """One chain along one axis at all its cuts; arrays have shape (cuts,).
 
@@ -87,6 +84,8 @@ class ChainTimes:
     cuts : array
     gpu_s, cpu_s : array
         Work of each share.
+    both_s : array
+        Until both shares are done, when they begin at once and the GPU was idle.
     join_s : array
         Downloads and joins of all values that leave.
     leaves : dict of int to (array, int)
@@ -102,6 +101,8 @@ class ChainTimes:
     origin : ChainTimes or None
         The chain that this one repeats (see `repeats`); its values lie `shift` kernels further up.
     shift : int
+    idle_outcomes : dict
+        What `Outcomes.on_idle_gpu` has worked out, by places.
     """
 
     members: tuple[int, ...]
@@ -109,6 +110,7 @@ class ChainTimes:
     cuts: np.ndarray
     gpu_s: np.ndarray
     cpu_s: np.ndarray
+    both_s: np.ndarray
     join_s: np.ndarray
     leaves: dict[int, tuple[np.ndarray, int]]
     outer: dict[int, Outer]
@@ -117,6 +119,7 @@ class ChainTimes:
     slow: Mapping[str, Any]
     origin: ChainTimes | None = None
     shift: int = 0
+    idle_outcomes: dict[tuple[int, ...], list] = field(default_factory=dict)
 
     @cached_property
     def mask(self) -> int:
@@ -160,6 +163,8 @@ class ChainSweep:
         self.live_outs: dict[int, tuple[np.ndarray, int]] = {}
         self.gpu_s = self.cpu_s = self.join_s = self.joules = np.zeros(len(cuts))
         self.gpu_bytes = self.cpu_bytes = self.joules
+        self._slow: Mapping[str, Any] | None = None
+        self._both_s: np.ndarray | None = None
         self._inside: set[int] = set()
         # What each reader inside the chain takes of a value.
         self._parts: dict[int, list[Region]] = {}
@@ -197,6 +202,7 @@ class ChainSweep:
         reads = [(v, need) for v, need in zip(kernel.inputs, axis.needs, strict=True) if need is None or need.reads]
         inputs = propagate_node(Node(index, axis.granule, axis.extent, reads), self.regions)
         region, parts = self.regions.pop(index), self._parts.pop(index, [])
+        self._slow = self._both_s = None
         self._add_work(kernel, axis, region)
         if (is_live_out and index != self.last) or len(parts) > 1 or axis.granule > 1:
             self._add_slices(kernel, axis, region, parts)
@@ -211,12 +217,11 @@ class ChainSweep:
         """The chain of the present members."""
         read = {}
         for value, region in self.regions.items():
-            rows = PerShare(*np.maximum(0, region.hi - region.lo))
             extent = 1 if region.dim is None else self.graph.tensor(value).shape[region.dim]
-            read[value] = outer(rows.gpu / extent, rows.cpu / extent)
+            read[value] = outer(region, extent)
         return ChainTimes(
-            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.join_s, dict(self.live_outs),
-            read, tuple(self.after), self.joules, self.slow(),
+            tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.both_s(self.tables.start_s),
+            self.join_s, dict(self.live_outs), read, tuple(self.after), self.joules, self.slow(),
         )  # fmt: skip
 
     def slow(self) -> Mapping[str, Any]:
@@ -224,8 +229,18 @@ class ChainSweep:
         tables = self.tables
         if not tables.demand["cpu"]:
             return tables.slow
-        gpu_s, cpu_s = np.maximum(self.gpu_s, _SHORT_S), np.maximum(self.cpu_s, _SHORT_S)
-        return tables.slow_by_demand(self.gpu_bytes / gpu_s, self.cpu_bytes / cpu_s)
+        if self._slow is None:
+            gpu_s, cpu_s = np.maximum(self.gpu_s, _SHORT_S), np.maximum(self.cpu_s, _SHORT_S)
+            self._slow = tables.slow_by_demand(self.gpu_bytes / gpu_s, self.cpu_bytes / cpu_s)
+        return self._slow
+
+    def both_s(self, start_s: float = 0.0) -> np.ndarray:
+        """Seconds until both shares are done, when the CPU begins at once and the GPU after `start_s`."""
+        if start_s:
+            return np.maximum(*side_by_side(self.slow(), self.gpu_s + start_s, self.cpu_s, np.minimum))
+        if self._both_s is None:
+            self._both_s = np.maximum(*side_by_side(self.slow(), self.gpu_s, self.cpu_s, np.minimum))
+        return self._both_s
 
     def alone_s(self) -> float:
         """Lower bound of the chain's seconds at the best cut: compute only, no synchronisation, no contention."""
@@ -239,9 +254,7 @@ class ChainSweep:
                 out += tables.up_s[value]
             else:
                 out += tables.meeting.least_scatter_s(tables.nbytes[value])
-        return out + float(
-            (np.maximum(*side_by_side(self.slow(), self.gpu_s, self.cpu_s, np.minimum)) + self.join_s).min()
-        )
+        return out + float((self.both_s() + self.join_s).min())
 
     def _computed(self, kernel: Kernel, axis: SplitAxis, is_live_out: bool) -> Region:
         """What both shares compute of a kernel's value; where it leaves the chain, each its part of the result."""
@@ -254,7 +267,7 @@ class ChainSweep:
         if index == self.last:
             self._add_join(kernel, axis, self.cuts)
         elif is_live_out:
-            cuts = PerShare(*region.hi).for_last
+            cuts = region.hi[2]  # see `PerShare`
             self._add_join(kernel, axis, cuts)
             return unite(region, _cut_in_two(axis, cuts))
         return region
@@ -262,17 +275,21 @@ class ChainSweep:
     def _add_join(self, kernel: Kernel, axis: SplitAxis, cuts: np.ndarray) -> None:
         """Download and join of a value that leaves the chain."""
         self.live_outs[kernel.index] = (cuts, axis.extent)
-        joined = sum(self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts))
-        self.join_s = self.join_s + np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
+        download_s, join_s = self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts)
+        joined = download_s + join_s
+        if kernel.index != self.last:  # the last is cut inside
+            joined = np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)
+        self.join_s = self.join_s + joined
 
     def _add_work(self, kernel: Kernel, axis: SplitAxis, region: Region) -> None:
         """Time and energy of both shares of a kernel."""
-        rows = PerShare(*(region.hi - region.lo))
-        gpu = self.tables.by_rows("gpu", kernel, axis.dim)[rows.gpu]
-        cpu = self.tables.by_rows("cpu", kernel, axis.dim)[rows.cpu]
+        gpu_rows, cpu_rows, _ = region.hi - region.lo
+        gpu = self.tables.by_rows("gpu", kernel, axis.dim)[gpu_rows]
+        cpu = self.tables.by_rows("cpu", kernel, axis.dim)[cpu_rows]
+        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu
         enqueue_s = self.tables.enqueues[kernel.index]
-        launch = (rows.gpu > 0) * enqueue_s if enqueue_s else 0.0
-        self.gpu_s, self.cpu_s = self.gpu_s + gpu, self.cpu_s + cpu + launch
+        if enqueue_s:
+            self.cpu_s = self.cpu_s + (gpu_rows > 0) * enqueue_s
         demand = self.tables.demand
         if demand["cpu"]:
             self.gpu_bytes = self.gpu_bytes + gpu * demand["gpu"][kernel.index]
@@ -288,17 +305,23 @@ class ChainSweep:
         if kernel.index in self.live_outs and not axis.reduces:
             parts.append(_cut_in_two(axis, self.live_outs[kernel.index][0]))
         for part in parts:
-            is_slice = (part.lo < part.hi) & ((part.lo != region.lo) | (part.hi != region.hi))
-            nbytes = PerShare(*((part.hi - part.lo) * row_bytes * is_slice))
-            self.gpu_s = self.gpu_s + tables.meeting.gpu_slice_s(nbytes.gpu)
-            self.cpu_s = self.cpu_s + tables.meeting.copy_s(nbytes.cpu) + tables.enqueue_s * (nbytes.gpu > 0)
+            is_slice = (part.lo != region.lo) | (part.hi != region.hi)
+            if not is_slice.any():
+                continue
+            is_slice &= part.lo < part.hi
+            gpu_bytes, cpu_bytes, _ = (part.hi - part.lo) * row_bytes * is_slice
+            self.gpu_s = self.gpu_s + tables.meeting.gpu_slice_s(gpu_bytes)
+            self.cpu_s = self.cpu_s + tables.meeting.copy_s(cpu_bytes) + tables.enqueue_s * (gpu_bytes > 0)
 
 
 def _cut_in_two(axis: SplitAxis, cuts: np.ndarray, for_last: np.ndarray | None = None) -> Region:
     """A value cut at `cuts`: the GPU's rows, the CPU's, and how many of the GPU's the chain's last value needs."""
-    zero, ends = np.zeros_like(cuts), np.full_like(cuts, axis.extent)
-    for_last = zero if for_last is None else for_last
-    return Region(axis.dim, PerShare(zero, cuts, zero).stack(), PerShare(cuts, ends, for_last).stack())
+    lo, hi = np.zeros((2, 3, len(cuts)), int)
+    lo[1] = hi[0] = cuts
+    hi[1] = axis.extent
+    if for_last is not None:
+        hi[2] = for_last
+    return Region(axis.dim, lo, hi)
 
 
 def inner_cuts(axis: SplitAxis, ratio: float | None) -> np.ndarray:
@@ -342,6 +365,13 @@ def sweep_members(
         if index <= members[min(starts, len(members)) - 1]:
             found.append(sweep.times())
     return members[0], found[::-1]
+
+
+def least_alone_s(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray) -> float:
+    """Lower bound of `ChainSweep.alone_s` of all chains that end at a kernel: that of the kernel."""
+    kernel = tables.graph.kernels[last]
+    gpu_s, cpu_s = (tables.by_rows(device, kernel, axis.dim) for device in ("gpu", "cpu"))
+    return float(np.maximum(gpu_s[cuts], cpu_s[axis.extent - cuts] + tables.enqueues[last]).min())
 
 
 def intervals(tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray, longest: int) -> Iterator[ChainSweep]:

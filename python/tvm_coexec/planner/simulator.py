@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from tvm_coexec.core.chains import Shares
 from tvm_coexec.core.kernel_graph import KernelGraph
@@ -21,8 +22,7 @@ from .sync_points import count_sync_points
 _MEETING = ("upload", "download", "slice", "join")
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """Something on a timeline.
 
     Attributes
@@ -174,8 +174,9 @@ class Simulator:
         if gpu_s:
             self._event("gpu", min(start, self.gpu_s), self.gpu_s, "work")
         elif backlog:  # the GPU's present work takes longer alongside the CPU's
-            for i in [i for i, e in enumerate(self.events) if e.lane == "gpu"][-1:]:
-                self.events[i] = replace(self.events[i], end_s=self.gpu_s)
+            last = next((i for i in range(len(self.events) - 1, -1, -1) if self.events[i].lane == "gpu"), None)
+            if last is not None:
+                self.events[last] = self.events[last]._replace(end_s=self.gpu_s)
         self._event("cpu", self.host_s, self.host_s + cpu, "work")
         self.host_s += cpu
 
@@ -191,7 +192,7 @@ class Simulator:
         moved = sum(self._to(v, device) for v in values)
         work = 0.0
         for k in segment.kernels:
-            seconds = self._busy(device, k, self.costs.whole_s(device, self.graph.kernels[k]))
+            seconds = self._busy(device, k, self.costs.whole[device][k])
             if device == "gpu":
                 self._on_host(self.costs.enqueues[k], "enqueue")
             self._work(*((seconds, 0.0) if device == "gpu" else (0.0, seconds)))

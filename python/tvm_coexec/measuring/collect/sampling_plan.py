@@ -10,7 +10,8 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, cuts_of
 from tvm_coexec.cost_models.dataset import Key
-from tvm_coexec.cost_models.features.describe import describe, describe_shares
+from tvm_coexec.cost_models.features.describe import describe
+from tvm_coexec.cost_models.features.shares import describe_shares
 from tvm_coexec.cost_models.features.workload import NUMBERS, Number, Workload
 
 from ..pieces import Piece

@@ -10,7 +10,7 @@ from tvm_coexec.core.kernel_graph import SplitAxis
 from tvm_coexec.core.progress import progress
 
 from ..cached_costs import CachedCosts
-from ..chain_sweep import ChainSweep, ChainTimes, intervals
+from ..chain_sweep import ChainSweep, ChainTimes, intervals, least_alone_s
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
 
@@ -92,11 +92,11 @@ def consecutive_chains(
     graph, runs = costs.graph, RunTimes(costs)
     found: dict[int, list[ChainTimes]] = {k.index: [] for k in graph.kernels}
     ending: list[list[ChainTimes]] = []
-    seen: dict[Key, int] = {}
+    seen = _Ends(repeats)
     for k in progress(graph.kernels, "planning: chains", "kernel"):
         last = k.index
         runs.start(last)
-        alike, first = _alike(last, repeats, seen)
+        alike, first = seen.find(last)
         if alike is not None:
             by = last - alike
             ending.append([shift_chain(c, by) for c in ending[alike]])
@@ -109,9 +109,7 @@ def consecutive_chains(
                     reached = min(reached, first)
                     if way is not None:
                         priced.append(way)
-            # the kernel that ended the sweep counts, too
-            key = tuple(repeats.of_kernel(i, last) for i in range(last, max(0, reached - 1) - 1, -1))
-            seen.setdefault(key, last)
+            seen.add(last, max(0, reached - 1))  # the kernel that ended the sweep counts, too
             all_stay = may_pay is not None or outcomes.counts_energy
             ending.append([c for c, end_s in priced if all_stay or _is_worth_a_try(runs, c, end_s)])
         for chain in ending[-1]:
@@ -119,15 +117,33 @@ def consecutive_chains(
     return found
 
 
-def _alike(last: int, repeats: Repeats, seen: dict[Key, int]) -> tuple[int | None, int]:
-    """An earlier kernel at which the same chains end, alike as far back as was looked at there; and how far."""
-    key: list = []
-    for index in range(last, max(-1, last - LONGEST - 1), -1):
-        key.append(repeats.of_kernel(index, last))
-        found = seen.get(tuple(key))
-        if found is not None:
-            return found, found - (last - index)
-    return None, last
+class _Ends:
+    """Kernels at which chains end, as a tree: from a kernel to those before it, as far back as was looked at there."""
+
+    def __init__(self, repeats: Repeats):
+        self._repeats = repeats
+        self._nodes: dict[tuple[int, Key], int] = {}  # by the node after it and the kernel
+        self._ends: dict[int, int] = {}  # the first kernel of those that are alike, by node
+
+    def find(self, last: int) -> tuple[int | None, int]:
+        """An earlier kernel at which the same chains end, alike as far back as was looked at there; and how far."""
+        node = 0
+        for index in range(last, max(-1, last - LONGEST - 1), -1):
+            following = self._nodes.get((node, self._repeats.of_kernel(index, last)))
+            if following is None:
+                break
+            node = following
+            found = self._ends.get(node)
+            if found is not None:
+                return found, found - (last - index)
+        return None, last
+
+    def add(self, last: int, first: int) -> None:
+        """Add a kernel; the chains that end there depend on the kernels from `first` on."""
+        node = 0
+        for index in range(last, first - 1, -1):
+            node = self._nodes.setdefault((node, self._repeats.of_kernel(index, last)), len(self._nodes) + 1)
+        self._ends.setdefault(node, last)
 
 
 def _is_worth_a_try(runs: RunTimes, chain: ChainTimes, end_s: float) -> bool:
@@ -155,6 +171,10 @@ def _chains_ending_at(
         return
     costs, best = runs.costs, runs.best_s[last]
     slack, heavy = 2 * (costs.down_s[last] + costs.up_s[last]), False
+    prunes = may_pay is None and not outcomes.counts_energy
+    if prunes and outcomes.add_charges(least_alone_s(costs, last, axis, cuts)) > best[last] + slack:
+        yield last, None
+        return
     for sweep in intervals(costs, last, axis, cuts, LONGEST):
         first = sweep.members[0]
         heavy = heavy or costs.graph.kernels[first].is_heavy
@@ -169,7 +189,7 @@ def _chains_ending_at(
         if heavy and pays:
             chain = sweep.times()
             places = (1,) * (len(chain.outer) + len(chain.after))
-            end_s = min(o.end_s for o in outcomes.of(chain, places, 0.0))
+            end_s = min(o.end_s for o in outcomes.on_idle_gpu(chain, places))
             runs.improve(first, last, end_s)
             yield first, (chain, end_s)
             continue

@@ -19,6 +19,9 @@ MAX_LABELS, MANY_LABELS = 6, 16
 MAX_STATES = 48
 
 
+_Fields = tuple[float, float, int, int, float, Label | None, Step | None]
+
+
 class Labels:
     """The labels of one state that are kept.
 
@@ -38,9 +41,17 @@ class Labels:
     """
 
     def __init__(self, most: int, promise: Callable[[Label], float] | None):
-        self.kept: list[Label] = []
         self.limit_s = inf
         self._most, self._promise = most, promise
+        # Fields of the labels that are kept, and when the queue of each is free: most are dropped soon, and a tuple is
+        # made in a fraction of the time.
+        self._kept: list[_Fields] = []
+        self._times_s: list[float] = []
+
+    @property
+    def kept(self) -> list[Label]:
+        """Labels that are not worse than others, in the order in which they were added."""
+        return [Label(*fields) for fields in self._kept]
 
     def add(
         self, host_s: float, gpu_s: float, on_cpu: int, on_gpu: int, joules: float, before: Label, step: Step
@@ -48,38 +59,40 @@ class Labels:
         """Add a label with these attributes, unless another is as good; those that are no better are dropped."""
         if gpu_s > self.limit_s:
             return
-        kept: list[Label] = self.kept
-        worse: list[Label] = []
-        for old in kept:
-            old_gpu_s = old.gpu_s
+        kept, times_s = self._kept, self._times_s
+        worse: list[int] | None = None
+        for at, (old_host_s, old_gpu_s, has_cpu, has_gpu, old_joules, _, _) in enumerate(kept):
             if old_gpu_s <= gpu_s:
                 if (
-                    old.host_s <= host_s
-                    and old.joules <= joules
-                    and old.on_cpu & on_cpu == on_cpu
-                    and old.on_gpu & on_gpu == on_gpu
+                    old_host_s <= host_s
+                    and old_joules <= joules
+                    and has_cpu & on_cpu == on_cpu
+                    and has_gpu & on_gpu == on_gpu
                 ):
                     return
                 if old_gpu_s < gpu_s:
                     continue
-            if host_s <= old.host_s and joules <= old.joules:
-                has_cpu, has_gpu = old.on_cpu, old.on_gpu
-                if on_cpu & has_cpu == has_cpu and on_gpu & has_gpu == has_gpu:
-                    worse.append(old)
-        new = Label(host_s, gpu_s, on_cpu, on_gpu, joules, before, step)
-        if worse:
-            self.kept = kept = [old for old in kept if old not in worse]
-        kept.append(new)
-        if len(kept) < self._most:
+            if (
+                host_s <= old_host_s
+                and joules <= old_joules
+                and on_cpu & has_cpu == has_cpu
+                and on_gpu & has_gpu == has_gpu
+            ):
+                worse = [at] if worse is None else [at, *worse]
+        if worse is not None:
+            for at in worse:  # the last first
+                del kept[at], times_s[at]
             self.limit_s = inf
-        elif self._promise is None:
-            times = [label.gpu_s for label in kept]
-            if len(kept) > self._most:
-                worst = times.index(max(times))
-                del kept[worst], times[worst]
-            self.limit_s = max(times)
-        elif len(kept) > self._most:
-            kept.remove(max(kept, key=self._promise))
+        kept.append((host_s, gpu_s, on_cpu, on_gpu, joules, before, step))
+        times_s.append(gpu_s)
+        if len(kept) < self._most:
+            return
+        if len(kept) > self._most:
+            score = times_s if self._promise is None else [self._promise(label) for label in self.kept]
+            at = score.index(max(score))
+            del kept[at], times_s[at]
+        if self._promise is None:
+            self.limit_s = max(times_s)
 
 
 class Levels:
@@ -89,13 +102,10 @@ class Levels:
     ----------
     kernels : int
         Number of kernels.
-    work_out : callable
-        Turns the offers of a state into its labels.
     """
 
-    def __init__(self, kernels: int, work_out: Callable[[State], None]):
+    def __init__(self, kernels: int):
         self._levels: list[dict[int, State]] = [{} for _ in range(kernels + 1)]
-        self._work_out = work_out
 
     def state(self, done: int, before: State | None) -> State:
         """The state in which exactly the kernels of `done` have run; `before` is one from which there is a way."""
@@ -109,16 +119,22 @@ class Levels:
         """States in which one kernel more than those of `done` has run, as far as there are ways to them."""
         return self._levels[done.bit_count() + 1]
 
-    def states(self, count: int) -> Iterator[State]:
+    def states(self, count: int, work_out: Callable[[State], None]) -> Iterator[State]:
         """The most promising states in which `count` kernels have run, with labels; the level is forgotten.
 
         They are those at which the GPU's queue is free first. A state is worked out only if its bound does not rule it
         out, so that most states of a level with many cost little.
+
+        Parameters
+        ----------
+        count : int
+        work_out : callable
+            Turns the offers of a state into its labels.
         """
         level, self._levels[count] = self._levels[count], {}
         if len(level) <= MAX_STATES:
             for state in level.values():
-                self._work_out(state)
+                work_out(state)
                 yield state
             return
         own = level.get((1 << count) - 1)
@@ -128,14 +144,14 @@ class Levels:
         best: list[tuple[float, int]] = []
         worked_out: list[tuple[float, int, State]] = []
         if own is not None:
-            self._work_out(own)
+            work_out(own)
             worked_out.append((-inf, -1, own))
         numbered = enumerate(level.values())
         for number, state in sorted(numbered, key=lambda numbered: numbered[1].bound_s):
             if len(best) == room and (-state.bound_s, -number) < best[0]:
                 break
             if state is not own:
-                self._work_out(state)
+                work_out(state)
                 score = (-min([label.gpu_s for label in state.labels]), -number)
                 worked_out.append((-score[0], number, state))
                 (heappush if len(best) < room else heappushpop)(best, score)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from ..meeting import Seconds
 from .residency import ON_CPU, ON_GPU
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A chain run at one of its cuts; times are seconds after the host's now.
 
     Attributes
@@ -55,6 +54,13 @@ class Outcomes:
         """Seconds of a chain with the safety margin and the charge for its sync points."""
         return seconds * (1.0 + self.margin) + self.meeting_s
 
+    def on_idle_gpu(self, chain: ChainTimes, places: tuple[int, ...]) -> list[Outcome]:
+        """As `of` without a backlog; worked out once for each of the places."""
+        found = chain.idle_outcomes.get(places)
+        if found is None:
+            found = chain.idle_outcomes[places] = self.of(chain, places, 0.0)
+        return found
+
     def of(self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float) -> list[Outcome]:
         """Outcomes worth going on from.
 
@@ -70,14 +76,12 @@ class Outcomes:
         out: Seconds = 0.0
         for (v, outer), place in zip(chain.outer.items(), places, strict=False):
             out = self._scatter(v, outer, place, out, backlog_s)
-        gpu, cpu = chain.gpu_s, chain.cpu_s
-        start_s = self.tables.start_s
+        both_s = chain.both_s
         if backlog_s:
             left_s = backlog_s - out
-            gpu = np.where(left_s > 0, left_s, start_s) + gpu
-        elif start_s:
-            gpu = gpu + start_s
-        end = out + np.maximum(*side_by_side(chain.slow, gpu, cpu, np.minimum)) + chain.join_s
+            gpu = np.where(left_s > 0, left_s, self.tables.start_s) + chain.gpu_s
+            both_s = np.maximum(*side_by_side(chain.slow, gpu, chain.cpu_s, np.minimum))
+        end = out + both_s + chain.join_s
         late = [
             v
             for v, place in zip(chain.after, places[len(chain.outer) :], strict=True)

@@ -7,7 +7,6 @@ the same of their values read from outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 
@@ -68,12 +67,10 @@ def shift_chain(chain: ChainTimes, by: int) -> ChainTimes:
     """The same chain `by` kernels further down."""
     if not by:
         return chain
-    return replace(
-        chain,
-        members=tuple([m + by for m in chain.members]),
-        leaves={m + by: cut for m, cut in chain.leaves.items()},
-        outer={(v + by if v >= 0 else v): read for v, read in chain.outer.items()},
-        after=tuple([v + by if v >= 0 else v for v in chain.after]),
-        origin=chain.origin or chain,
-        shift=chain.shift + by,
-    )
+    c = chain
+    return ChainTimes(
+        tuple([m + by for m in c.members]), c.axis, c.cuts, c.gpu_s, c.cpu_s, c.both_s, c.join_s,
+        {m + by: cut for m, cut in c.leaves.items()}, {(v + by if v >= 0 else v): read for v, read in c.outer.items()},
+        tuple([v + by if v >= 0 else v for v in c.after]), c.joules, c.slow,
+        c.origin or c, c.shift + by,
+    )  # fmt: skip

@@ -67,11 +67,11 @@ class Values:
         """Inputs of the graph that are needed at all: they are on the CPU."""
         return Residency(sum(self.bit[v] for v in range(self.first, 0) if self._is_live(v, 0)), 0)
 
-    def mask(self, values: Iterable[int]) -> int:
-        """Mask of some values."""
+    def mask(self, values: Iterable[int], shift: int = 0) -> int:
+        """Mask of some values; kernels' values lie `shift` kernels further down."""
         found = 0
         for v in values:
-            found |= self.bit[v]
+            found |= self.bit[v + shift if v >= 0 else v]
         return found
 
     def live_after(self, live: int, done: int, kernels: Iterable[int]) -> int:

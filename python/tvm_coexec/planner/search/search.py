@@ -30,7 +30,7 @@ PROPOSALS = 3
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """Pause the collector of reference cycles: labels are many and have none, so looking for them takes time only."""
+    """Pause the collector of reference cycles: a search's objects are many and have none, so it would find nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -63,16 +63,16 @@ class Search:
         self.labels = 0
         self._followers = followers_of(candidates.producers)
         self._most_labels = MANY_LABELS if candidates.few else MAX_LABELS
-        self._levels = Levels(len(graph.kernels), self._work_out)
+        self._levels = Levels(len(graph.kernels))
 
     def run(self) -> list[list[Segment]]:
         """Segments of the best ways through, the best first."""
         n = len(self.graph.kernels)
         self._levels.state(0, None)
         for count in progress(range(n), "planning: search", "kernel"):
-            for state in self._levels.states(count):
+            for state in self._levels.states(count, self._work_out):
                 self._expand(state)
-        (end,) = self._levels.states(n)
+        (end,) = self._levels.states(n, self._work_out)
         return [self._segments(label) for label in sorted(end.labels, key=self._final)[:PROPOSALS]]
 
     def _expand(self, state: State) -> None:

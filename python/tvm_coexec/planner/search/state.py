@@ -11,8 +11,7 @@ from .outcomes import Outcome
 from .residency import Residency
 
 
-@dataclass(frozen=True, slots=True)
-class RunKernel:
+class RunKernel(NamedTuple):
     """A kernel run whole on one device.
 
     Attributes
@@ -28,8 +27,7 @@ class RunKernel:
     copies: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RunChain:
+class RunChain(NamedTuple):
     """A chain run on both devices; see `Segment`."""
 
     members: tuple[int, ...]
@@ -90,6 +88,8 @@ class ChainStart:
         Values that are needed then.
     reads : tuple of int
         Bits of the values that it reads, in the order of the `places` of `Outcomes.of`.
+    read_mask : int
+        All these bits.
     after : State or None
         The state after it, once a way there was offered.
     """
@@ -98,11 +98,11 @@ class ChainStart:
     done: int
     live: int
     reads: tuple[int, ...]
+    read_mask: int
     after: State | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEnd:
+class ChainEnd(NamedTuple):
     """Where a chain leads to from given places of what it reads.
 
     Attributes

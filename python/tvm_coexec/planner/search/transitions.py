@@ -72,11 +72,10 @@ class Transitions:
         self._least_copy_s = min((*costs.up_s.values(), *costs.down_s.values()), default=0.0) * (1 - 1e-9)  # rounding
         # Work alongside other work is no quicker than alone, but for a slowdown below 1.
         self._is_slowed = min(costs.slow.values()) >= 1.0
-        self._chain_reads: dict[int, tuple[int, ...]] = {}
+        self._chain_reads: dict[int, tuple[tuple[int, ...], int]] = {}
         self._live: dict[int, int] = {}
-        # by chain and places, on an idle GPU: outcomes of the first of chains that repeat, and those of each chain
-        self._idle_outcomes: dict[tuple, list[Outcome]] = {}
-        self._idle_ends: dict[tuple, list[tuple[Outcome, Residency]]] = {}
+        # outcomes on an idle GPU, by chain and which of the values that it reads each device has
+        self._idle_ends: dict[tuple, list[tuple[Outcome, Residency, RunChain]]] = {}
 
     def _kernel_work(self, k: int) -> KernelWork:
         costs, values = self.costs, self.values
@@ -195,33 +194,39 @@ class Transitions:
             return
         read = 0
         for start in starts:
-            for bit in start.reads:
-                read |= bit
-        ends: dict[Residency, list[ChainEnd]] = {}  # what a chain does not read makes no difference to it
+            read |= start.read_mask
+        # What a chain does not read makes no difference to it: by where the rest is, the chains that wait for the GPU
+        # with what comes of them, and the others.
+        idle: dict[Residency, list[ChainEnd]] = {}
+        sorted_starts: dict[Residency, tuple[list[ChainEnd], list[ChainStart]]] = {}
         for label in state.labels:
-            backlog_s = label.gpu_s - label.host_s
-            if backlog_s > 0 and block.states is not None:
-                if self.candidates.few:
-                    yield from (
-                        AfterChain(label, end, label.host_s) for end in self._ends(starts, label.where, backlog_s)
-                    )
-                    continue
-                waiting, others = self._sort_by_waiting(starts, label.where)
-                yield from (AfterChain(label, end, label.gpu_s) for end in self._ends(waiting, label.where, 0.0))
-                yield from (AfterChain(label, end, label.host_s) for end in self._ends(others, label.where, backlog_s))
+            host_s, gpu_s = label.host_s, label.gpu_s
+            where = Residency(label.on_cpu & read, label.on_gpu & read)
+            if gpu_s <= host_s or block.states is None:
+                if where not in idle:
+                    idle[where] = self._ends(starts, where, 0.0)
+                for end in idle[where]:
+                    yield AfterChain(label, end, gpu_s)
                 continue
-            where = label.where.restrict(read)
-            if where not in ends:
-                ends[where] = self._ends(starts, where, 0.0)
-            yield from (AfterChain(label, end, label.gpu_s) for end in ends[where])
+            if where not in sorted_starts:
+                waiting, others = ([], starts) if self.candidates.few else self._sort_by_waiting(starts, where)
+                sorted_starts[where] = (self._ends(waiting, where, 0.0), others)
+            ends, others = sorted_starts[where]
+            for end in ends:
+                yield AfterChain(label, end, gpu_s)
+            if others:
+                for end in self._ends(others, where, gpu_s - host_s):
+                    yield AfterChain(label, end, host_s)
 
     def run_chain(self, way: AfterChain, labels: Labels) -> None:
         """Add the label after a chain."""
-        label, end, start_s = way
-        end_s = start_s + end.outcome.end_s
-        joules = label.joules + end.outcome.joules if self.counts_energy else 0.0
-        on_cpu, on_gpu = label.where.add(end.where, end.start.live)
-        labels.add(end_s, end_s, on_cpu, on_gpu, joules, label, end.step)
+        label, (start, outcome, (on_cpu, on_gpu), step), start_s = way
+        end_s = start_s + outcome.end_s
+        if end_s <= labels.limit_s:
+            joules, live = label.joules + outcome.joules if self.counts_energy else 0.0, start.live
+            labels.add(
+                end_s, end_s, (label.on_cpu | on_cpu) & live, (label.on_gpu | on_gpu) & live, joules, label, step
+            )
 
     def live_after(self, state: State, done: int, kernels: Iterable[int]) -> int:
         """Values that are needed once some more kernels have run; all that have run then are `done`."""
@@ -254,8 +259,9 @@ class Transitions:
         done = state.done | chain.mask
         reads = self._chain_reads.get(id(chain))
         if reads is None:
-            reads = self._chain_reads[id(chain)] = tuple(self.values.bit[v] for v in (*chain.outer, *chain.after))
-        return ChainStart(chain, done, self.live_after(state, done, chain.members), reads)
+            bits_read = tuple([self.values.bit[v] for v in (*chain.outer, *chain.after)])
+            reads = self._chain_reads[id(chain)] = (bits_read, self.values.mask((*chain.outer, *chain.after)))
+        return ChainStart(chain, done, self.live_after(state, done, chain.members), *reads)
 
     @staticmethod
     def _sort_by_waiting(starts: list[ChainStart], where: Residency) -> tuple[list[ChainStart], list[ChainStart]]:
@@ -270,30 +276,30 @@ class Transitions:
     def _ends(self, starts: list[ChainStart], where: Residency, backlog_s: float) -> list[ChainEnd]:
         """Where chains lead to; of several that lead to the same state and places only the first to end is kept."""
         found: dict[tuple, ChainEnd] = {}
+        on_cpu, on_gpu = where
         for start in starts:
-            for o, made in self._outcomes(start.chain, where.places(start.reads), backlog_s):
-                to = (start.done, made.restrict(start.live), o.joules if self.counts_energy else 0.0)
-                if to not in found or o.end_s < found[to].outcome.end_s:
-                    step = RunChain(start.chain.members, start.chain.axis, o.cut)
-                    found[to] = ChainEnd(start, o, made, step)
+            chain, mask, live = start.chain, start.read_mask, start.live
+            # a backlog is hardly ever the same twice
+            key = (id(chain), on_cpu & mask, on_gpu & mask)
+            outcomes = None if backlog_s else self._idle_ends.get(key)
+            if outcomes is None:
+                outcomes = self._outcomes(chain, where.places(start.reads), backlog_s)
+                if not backlog_s:
+                    self._idle_ends[key] = outcomes
+            for outcome, made, step in outcomes:
+                to = (start.done, made[0] & live, made[1] & live, outcome.joules if self.counts_energy else 0.0)
+                best = found.get(to)
+                if best is None or outcome.end_s < best.outcome.end_s:
+                    found[to] = ChainEnd(start, outcome, made, step)
         return list(found.values())
 
     def _outcomes(
         self, chain: ChainTimes, places: tuple[int, ...], backlog_s: float
-    ) -> list[tuple[Outcome, Residency]]:
-        """Outcomes of a chain, each with the values that are on a device because of it."""
-        outcomes = self.candidates.outcomes
-        if backlog_s:  # hardly ever the same twice
-            return [(o, self._made(o, chain.shift)) for o in outcomes.of(chain.origin or chain, places, backlog_s)]
-        key = (id(chain), places)
-        if key not in self._idle_ends:
-            first = chain.origin or chain
-            like = (id(first), places)
-            if like not in self._idle_outcomes:
-                self._idle_outcomes[like] = outcomes.of(first, places, 0.0)
-            self._idle_ends[key] = [(o, self._made(o, chain.shift)) for o in self._idle_outcomes[like]]
-        return self._idle_ends[key]
+    ) -> list[tuple[Outcome, Residency, RunChain]]:
+        """Outcomes of a chain, each with the values that are on a device because of it, and the step."""
+        first, outcomes = chain.origin or chain, self.candidates.outcomes
+        found = outcomes.of(first, places, backlog_s) if backlog_s else outcomes.on_idle_gpu(first, places)
+        return [(o, self._made(o, chain.shift), RunChain(chain.members, chain.axis, o.cut)) for o in found]
 
     def _made(self, outcome: Outcome, shift: int) -> Residency:
-        cpu, gpu = ([v + shift if v >= 0 else v for v in values] for values in (outcome.on_cpu, outcome.on_gpu))
-        return Residency(self.values.mask(cpu), self.values.mask(gpu))
+        return Residency(self.values.mask(outcome.on_cpu, shift), self.values.mask(outcome.on_gpu, shift))

@@ -41,6 +41,7 @@ def proposals(graph: KernelGraph, costs: CachedCosts, options: Options) -> list[
     return [segments for _, segments in scored_proposals(graph, costs, options)]
 
 
+@pause_garbage_collection()
 def scored_proposals(
     graph: KernelGraph, costs: CachedCosts, options: Options
 ) -> list[tuple[float, tuple[Segment, ...]]]:
@@ -48,7 +49,6 @@ def scored_proposals(
     margin = margin_of(costs, costs.weak_fractions) if options.min_gain is None else options.min_gain
     alone_s = min(sum(costs.whole[d]) for d in DEVICES)
     outcomes = Outcomes(costs, margin / (1.0 - margin), MEETING_CHARGE * alone_s, options.objective != "latency")
-    with pause_garbage_collection():
-        found = Search(graph, costs, Candidates(costs, outcomes, options.axis, options.ratio), options.objective).run()
+    found = Search(graph, costs, Candidates(costs, outcomes, options.axis, options.ratio), options.objective).run()
     plans = dict.fromkeys(merge_segments(graph, segments) for segments in found)
     return sorted(((score_of(options.objective, simulate(graph, costs, p)), p) for p in plans), key=lambda p: p[0])
