@@ -96,6 +96,11 @@ def normalisation(m: Maker, p: Point) -> relay.Expr:
     return scaled * m.weight(rows, 1, 1) + m.weight(rows, 1, 1)
 
 
+def lrn(m: Maker, p: Point) -> relay.Expr:
+    """Local response normalisation over channels."""
+    return relay.nn.lrn(m.input(p["batch"], round_to_8(p["ic"]), p["size"], p["size"]), size=5, alpha=1e-4, beta=0.75)
+
+
 def softmax(m: Maker, p: Point) -> relay.Expr:
     """Softmax of scores, along the last axis or another one, or its logarithm; reductions over the first axis."""
     x, which = m.input(p["m"], p["ic"]), m.next_turn("softmax", 5)
