@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,15 @@ def test_kernels_are_timed_while_the_other_device_is_busy(chain, started, monkey
     assert [c["device"] for c in found] == ["cpu", "gpu"]
     assert all(c["alone_s"] > 0 and c["together_s"] > 0 and c["other_s"] > 0 for c in found)
     assert found[0]["workload"] == found[1]["other"] and found[0]["other_s"] == found[1]["alone_s"]
+
+
+def test_links_are_measured_although_no_kernel_is_left(chain, measured, tmp_path):
+    lines = Path(measured[0]).read_text().splitlines(keepends=True)
+    without = tmp_path / "s.jsonl"
+    without.write_text("".join(line for line in lines if not re.search('"record":"(copy|meeting|enqueue)"', line)))
+    summary = collect(chain, str(without), replace(QUICK, networks=False, compile_timeout_s=30))
+    found = read_samples(without)
+    assert summary.measured == 0 and found.links and found.round_trips and found.enqueues
 
 
 @pytest.mark.remote

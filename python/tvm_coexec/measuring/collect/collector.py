@@ -63,6 +63,7 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
         run = Collection(builders, options, folder, threads)
         try:
             with SampleWriter(path, header_of(run)) as writer:
+                _build_references(run)
                 summary = _measure_kernels(run, writer)
                 extras.measure(run, writer)
         finally:
@@ -123,6 +124,15 @@ def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
     return summary
 
 
+def _build_references(run: Collection) -> None:
+    """Build the reference kernels: here, while no OpenCL driver is open, and not in a board's thread."""
+    for device in DEVICES:
+        try:
+            run.build_reference(device)
+        except ChildError as err:
+            logger.warning("the reference kernel of the %s can't be built: %s", device, err)
+
+
 def _start_boards(run: Collection, writer: SampleWriter) -> None:
     """Time the reference kernel on every board and record it.
 
@@ -132,11 +142,6 @@ def _start_boards(run: Collection, writer: SampleWriter) -> None:
         If no board is at the speed of the start of the file: throttled, at another clock, or another device of the same
         name.
     """
-    for device in DEVICES:  # not in a board's thread
-        try:
-            run.build_reference(device)
-        except ChildError as err:
-            logger.warning("the reference kernel of the %s can't be built: %s", device, err)
     standard = dict(writer.found.references)
     run.boards.admit = partial(_why_not_admitted, run, writer, standard)
     gone = len(run.boards.left_out)
