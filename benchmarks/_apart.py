@@ -32,7 +32,8 @@ def measure_apart(benchmark: str, arguments: Sequence[str], limit_s: float = _LI
     try:
         row = json.loads(lines[-1])
     except (IndexError, json.JSONDecodeError):
-        return {FAILED: ([*done.stderr.split("\n"), f"exit status {done.returncode}"][-2:][0] or "no result")[:300]}
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        return {FAILED: (said[-1] if said else f"exit status {done.returncode}, without a word")[:300]}
     return row if isinstance(row, dict) else {FAILED: "no result"}
 
 

@@ -92,14 +92,14 @@ def compare(
     """
     runners: list[_modules.Runner | _modules.TwoThreads] = [*alone.runners, both]
     outputs = {r.name: r.once()[1] for r in runners}
-    if two_threads:
-        runners.append(_modules.TwoThreads("two_threads", alone.cpu_library, both.inputs))
+    threads = _modules.TwoThreads("two_threads", alone.cpu_library, both.inputs) if two_threads else None
+    runners += [threads] if threads else []
     try:
         with _quiet.Quiet(patience_s) as quiet:
             times = _modules.time_steady_state(runners, turns, bed.pin, lambda: bed.wait(quiet))
     finally:
-        if two_threads:
-            runners[-1].close()
+        if threads:
+            threads.close()
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in times.items()}
     better = min((r.name for r in alone.runners), key=median.__getitem__)

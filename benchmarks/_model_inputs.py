@@ -58,7 +58,7 @@ def _key(entry: ModelInput, at: int) -> str:
 
 
 def _guess(entry: ModelInput, at: int) -> int:
-    sizes = entry.sizes or ()
+    sizes: Sequence[int | str] = entry.sizes or ()
     if at == 0:
         return 1
     word = re.sub(r"[^a-z]+", " ", str(sizes[at]).lower()).strip()

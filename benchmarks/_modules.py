@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,9 +46,9 @@ class Runner:
     """A module and its inputs."""
 
     name: str
-    module: object
+    module: Any
     inputs: dict[str, np.ndarray]
-    library: object = None
+    library: Any = None
 
     def once(self) -> tuple[float, list[np.ndarray]]:
         """Wall-clock seconds from inputs to results in the CPU's memory, and the results."""
@@ -59,7 +60,7 @@ class Runner:
         return time.perf_counter() - start, outputs
 
 
-def single(network: Network, name: str, target, device) -> tuple[Runner, object]:
+def single(network: Network, name: str, target: Any, device: Any) -> tuple[Runner, Any]:
     """A one-target build: the fair baseline, with every optimisation that TVM makes for one device."""
     import tvm
     from tvm import relay
@@ -70,7 +71,9 @@ def single(network: Network, name: str, target, device) -> tuple[Runner, object]
     return Runner(name, graph_executor.GraphModule(lib["default"](device)), network.inputs), lib
 
 
-def build_coexecuted(network: Network, name: str, cpu: str = CPU, gpu: str = GPU, **options) -> tuple[Runner, object]:
+def build_coexecuted(
+    network: Network, name: str, cpu: str = CPU, gpu: str = GPU, **options: object
+) -> tuple[Runner, Any]:
     """A co-executed build and its plan."""
     import tvm_coexec
 
@@ -78,7 +81,7 @@ def build_coexecuted(network: Network, name: str, cpu: str = CPU, gpu: str = GPU
     return Runner(name, tvm_coexec.create(lib), network.inputs, lib), tvm_coexec.plan_of(lib.ir_mod)
 
 
-def planned_sync_points(lib) -> int:
+def planned_sync_points(lib: Any) -> int:
     """Number of sync points that the plan of a co-executed library has; 0 without a plan."""
     from tvm_coexec.executor.annotations import read_metadata
     from tvm_coexec.executor.graph_json import Graph
@@ -87,7 +90,7 @@ def planned_sync_points(lib) -> int:
     return expected["sync_points"] if expected else 0
 
 
-def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options) -> object:
+def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options: object) -> Any:
     """The plan for the better single device, by the same costs."""
     import tvm_coexec
 
@@ -166,7 +169,7 @@ class TwoThreads:
     Close it after use.
     """
 
-    def __init__(self, name: str, lib, inputs: dict[str, np.ndarray]) -> None:
+    def __init__(self, name: str, lib: Any, inputs: dict[str, np.ndarray]) -> None:
         self.name = name
         self._folder = tempfile.TemporaryDirectory()
         folder = self._folder.name
@@ -192,7 +195,7 @@ class TwoThreads:
         self._folder.cleanup()
 
 
-def on_two_threads(lib, inputs: dict[str, np.ndarray], repeats: int) -> float:
+def on_two_threads(lib: Any, inputs: dict[str, np.ndarray], repeats: int) -> float:
     """Best seconds of a CPU library on two threads."""
     threads = TwoThreads("two_threads", lib, inputs)
     try:

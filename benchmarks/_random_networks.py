@@ -14,7 +14,7 @@ from benchmarks._random_blocks import IMAGE_BLOCKS, TOKEN_BLOCKS
 if TYPE_CHECKING:
     from tvm import relay
 
-MOST_BLOCKS = 40
+MOST_BLOCKS = 16
 _TRIES = 60
 
 

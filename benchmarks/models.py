@@ -24,6 +24,7 @@ def measure(name: str, bed: _common.TestBed, turns: int, profile: str, target: s
     both, plan = _modules.build_coexecuted(net, "both", cpu=target, profile=profile)
     alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
     made = _compare.compare_with_alone(net, both, bed, turns, target, two_threads=True)
+    assert net.reference is not None and made.two_threads_s is not None
     expected, alone_s = alone_plan.expected_s / plan.expected_s, made.best_s[made.better]
     return made.row | {
         **_compare.bounds(made.row),
@@ -60,7 +61,7 @@ def main() -> None:
         print(_common.table(rows[-1:]), flush=True)
         _common.write(args, bed.setting(), rows, _notes(args, rows))  # an interrupted run keeps its results
     # a row that failed, or of an earlier release, has fewer columns
-    _common.finish(args, bed, rows, _notes(args, rows), columns=list(max(rows, key=len)))
+    _common.finish(args, bed, rows, _notes(args, rows), columns=list(max(rows, key=lambda row: len(row))))
 
 
 def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:

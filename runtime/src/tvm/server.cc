@@ -95,8 +95,8 @@ int param_names(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
-// (executor, number of runs[, whether to record one at a time, as Trace::start takes it]) -> JSON: {"windows": [[begin, end], ...] of the runs in nanoseconds, "trace": as
-// Trace::take}
+// (executor, number of runs[, whether to record one at a time, as Trace::start takes it]) -> JSON: {"windows": [[begin,
+// end], ...] of the runs in nanoseconds, "trace": as Trace::take}
 int record_runs(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
     if (n < 2 || n > 3 || codes[0] != kModuleHandle || codes[1] != kInt || (n == 3 && codes[2] != kInt)) {

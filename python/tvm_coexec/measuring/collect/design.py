@@ -19,7 +19,7 @@ from .design_maker import Bounds, Make, Maker, Point, round_to_8
 
 NAME = "designed"
 MAX_MACS = 1.5e9
-MAX_WEIGHT_BYTES = 8 << 20
+MAX_WEIGHT_BYTES, MAX_WIDE_BYTES = 8 << 20, 64 << 20  # the latter of matrices that no cache holds
 MAX_TENSOR_BYTES = 32 << 20
 
 
@@ -99,7 +99,7 @@ def _is_in_bounds(p: Point) -> bool:
     ic, oc, k = p.get("ic", 1), p.get("oc", 1), p.get("k", 1)
     if "size" not in p:  # matrices: rows and columns are bounded by their spaces
         table = 4 * p.get("rows", 1) * p.get("width", 1)
-        in_bounds = 4 * oc * ic <= MAX_WEIGHT_BYTES and table <= MAX_TENSOR_BYTES
+        in_bounds = 4 * oc * ic <= (MAX_WIDE_BYTES if "wide" in p else MAX_WEIGHT_BYTES) and table <= MAX_TENSOR_BYTES
         return in_bounds and batch * p.get("m", 1) * oc * ic <= MAX_MACS
     axes = 1 if "flat" in p else 3 if "depth" in p else 2
     positions = p.get("depth", 1) * size ** min(axes, 2)
@@ -245,4 +245,6 @@ SPACES = (
     Space("lstm", 0.03, {"m": (1, 8), "ic": (16, 512), "oc": (16, 512)}, kinds.lstm_cell),
     Space("int8", 0.05, _MAP | {"ic": (8, 512), "oc": (8, 512), "k": (1, 3), "size": (5, 64)}, kinds.int8_conv),
     Space("int8_dense", 0.02, {"m": (1, 128), "ic": (16, 2048), "oc": (10, 2048)}, kinds.int8_dense),
+    Space("dense_wide", 0.02, {"m": (1, 4), "ic": (2048, 16384), "oc": (1024, 8192), "wide": (1, 1)}, _dense),
+    Space("lrn", 0.015, {"batch": (1, 1.6), "ic": (8, 256), "size": (5, 64)}, kinds.lrn),
 )

@@ -18,18 +18,22 @@ TOKENS: Bounds = {"m": (1, 512), "ic": (16, 2048)}
 
 
 def conv1d(m: Maker, p: Point) -> relay.Expr:
-    """Convolution of a signal, sometimes depthwise.
+    """Convolution of a signal as it is computed, sometimes depthwise.
 
-    A quarter is of width 1: these alone are computed in one dimension (see `relay_passes.prepare.conv1d`).
+    A quarter is of width 1. Wider ones are convolutions of height 1 (see `relay_passes.prepare.conv1d`).
     """
     which = m.next_turn("conv1d", 4)
     k = 1 if which == 0 else max(2, p["k"])
     ic, oc, size = round_to_8(p["ic"]), round_to_8(p["oc"]), max(p["size"], k)
     groups = ic if which == 3 else 1
     oc = ic if groups > 1 else oc
-    out = relay.nn.conv1d(
-        m.input(p["batch"], ic, size), m.weight(oc, ic // groups, k), strides=(p["stride"],), padding=(k // 2,),
-        channels=oc, kernel_size=(k,), groups=groups,
+    if k == 1:
+        signal = m.input(p["batch"], ic, size)
+        out = relay.nn.conv1d(signal, m.weight(oc, ic, 1), strides=(p["stride"],), channels=oc, kernel_size=(1,))
+        return m.finish(out, oc, None, size)
+    out = relay.nn.conv2d(
+        m.input(p["batch"], ic, 1, size), m.weight(oc, ic // groups, 1, k), strides=(1, p["stride"]),
+        padding=(0, k // 2), channels=oc, kernel_size=(1, k), groups=groups,
     )  # fmt: skip
     return m.finish(out, oc, None, size)
 
@@ -90,6 +94,11 @@ def normalisation(m: Maker, p: Point) -> relay.Expr:
     maps = m.input(1, rows, side, side)  # instance and group: scale and shift by channel
     scaled = (maps - m.input(1, rows, 1, 1)) * relay.rsqrt(m.input(1, rows, 1, 1) + epsilon)
     return scaled * m.weight(rows, 1, 1) + m.weight(rows, 1, 1)
+
+
+def lrn(m: Maker, p: Point) -> relay.Expr:
+    """Local response normalisation over channels."""
+    return relay.nn.lrn(m.input(p["batch"], round_to_8(p["ic"]), p["size"], p["size"]), size=5, alpha=1e-4, beta=0.75)
 
 
 def softmax(m: Maker, p: Point) -> relay.Expr:
