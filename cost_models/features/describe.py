@@ -23,6 +23,12 @@ def describe(kernel: Kernel, device: str) -> Workload:
     device : {"cpu", "gpu"}
         Devices run different algorithms.
     """
+    if device not in kernel.workloads:
+        kernel.workloads[device] = _describe(kernel, device)
+    return kernel.workloads[device]
+
+
+def _describe(kernel: Kernel, device: str) -> Workload:
     op = kernel.op.split(".")[-1]
     common: dict[str, Any] = dict(
         in_bytes=kernel.read_bytes,

@@ -16,6 +16,7 @@ from tvm_coexec.core.access import (
     Node,
     NonEmptyMap,
     Region,
+    count_rows,
     identity,
     map_from_list,
     propagate,
@@ -179,3 +180,15 @@ def test_propagation_of_integers_and_arrays():
         for key, region in run(lo, hi).items():
             array = together[key]
             assert (array.dim, array.lo[n], array.hi[n]) == region or (region.is_empty and array.lo[n] >= array.hi[n])
+
+
+def test_rows_of_many_accesses_at_once_are_those_of_each() -> None:
+    """Accesses of one map of each kind, of several in a row, of several parts, of the same rows, and of nothing."""
+    cases = [(InputAccess(1, ((m,),)), n) for m, n in MAPS]
+    cases += [(InputAccess(0, ((identity(12), AccessMap(2, -1, 1, 1, 24)),)), 12), (InputAccess(0, ((),)), 5)]
+    cases += [(InputAccess(0, ((identity(12),), (AccessMap(1, 3, 3, 1, 16),))), 12), (InputAccess(0, ()), 5)]
+    ranges = [[(a, b) for a in range(n) for b in range(a + 1, n + 1)] for _, n in cases]
+    lo, hi = np.concatenate(ranges).T
+    found = count_rows([access for access, _ in cases], np.array([len(r) for r in ranges]), lo, hi)
+    expected = [access.apply(*r) for (access, _), rs in zip(cases, ranges, strict=True) for r in rs]
+    assert found.tolist() == [last - first for first, last in expected]

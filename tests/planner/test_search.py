@@ -14,7 +14,7 @@ from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models.co_run import CoRun
 from tvm_coexec.planner import make_plan, makespan_s
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import inner_cuts, intervals
+from tvm_coexec.planner.chain_sweep import inner_cuts, intervals, least_alone_s
 from tvm_coexec.planner.search.blocks import blocks_of
 from tvm_coexec.planner.search.candidates import Candidates
 from tvm_coexec.planner.search.outcomes import Outcomes
@@ -163,3 +163,21 @@ def test_layers_that_repeat_are_planned_alike():
                 m: (list(c), n) for m, (c, n) in chain.leaves.items()
             }
     assert repeated > 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_chain_is_quicker_than_its_last_kernel(seed):
+    """Ends of chains are left out by the time of their last kernel: a lower bound, and exact for that kernel alone."""
+    graph = random_graph(seed, 14)
+    tables, swept = CachedCosts(graph, RandomCosts(seed)), 0
+    for kernel in graph.kernels:
+        for axis in kernel.axes:
+            cuts = inner_cuts(axis, None)
+            if not len(cuts):
+                continue
+            bound_s = least_alone_s(tables, kernel.index, axis, cuts)
+            for sweep in intervals(tables, kernel.index, axis, cuts, 6):
+                exact = len(sweep.members) == 1 and axis.granule == 1
+                assert bound_s == sweep.alone_s() if exact else bound_s <= sweep.alone_s()
+                swept += 1
+    assert swept > 20

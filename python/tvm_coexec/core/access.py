@@ -233,7 +233,7 @@ def count_rows(accesses: Sequence[InputAccess], sizes: np.ndarray, lo: np.ndarra
         is_plain = np.array([m is not None for m in plain])
         numbers = np.repeat([(m.a, m.b, m.e, m.c, m.extent) for m in found], sizes[is_plain], axis=0).T
         here = np.repeat(is_plain, sizes)
-        low, high = _affine_bounds(np, numbers, lo[here], hi[here])
+        low, high = _affine_bounds(np, tuple(numbers), lo[here], hi[here])
         rows[here] = np.maximum(high - low, 0)
     for access, m, size, end in zip(accesses, plain, sizes, np.cumsum(sizes), strict=True):
         if m is None and access.paths != ((),):

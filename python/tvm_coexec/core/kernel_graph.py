@@ -13,7 +13,7 @@ import os
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -187,6 +187,11 @@ class Kernel:
     def is_free(self) -> bool:
         """Whether the kernel computes and moves nothing, so that nothing is launched or measured."""
         return set(self.kinds) == {OpKind.VIEW}
+
+    @cached_property
+    def workloads(self) -> dict[str, Any]:
+        """Cache of `cost_models.describe` for this kernel, by device: models are asked for it and for many shares."""
+        return {}
 
     def axis(self, dim: int) -> SplitAxis:
         """The split axis along output dimension ``dim``, or along the reduction for `REDUCED`.

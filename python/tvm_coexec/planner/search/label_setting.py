@@ -30,8 +30,8 @@ class Labels:
     most : int
         How many at most.
     promise : callable, optional
-        Score of a label, the less the better: which of too many labels is dropped. Without it the time of the GPU's
-        queue.
+        Score of a label, the less the better, by the time of the GPU's queue and joules: which of too many labels is
+        dropped. Without it that time.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class Labels:
         A label whose queue is free later would be dropped.
     """
 
-    def __init__(self, most: int, promise: Callable[[Label], float] | None):
+    def __init__(self, most: int, promise: Callable[[float, float], float] | None):
         self.limit_s = inf
         self._most, self._promise = most, promise
-        # Fields of the labels that are kept, and when the queue of each is free: most are dropped soon, and a tuple is
-        # made in a fraction of the time.
+        # Fields of the labels that are kept, and their scores: most are dropped soon, and a tuple is made in a fraction
+        # of the time.
         self._kept: list[_Fields] = []
-        self._times_s: list[float] = []
+        self._scores: list[float] = []
 
     @property
     def kept(self) -> list[Label]:
@@ -59,7 +59,7 @@ class Labels:
         """Add a label with these attributes, unless another is as good; those that are no better are dropped."""
         if gpu_s > self.limit_s:
             return
-        kept, times_s = self._kept, self._times_s
+        kept, scores = self._kept, self._scores
         worse: list[int] | None = None
         for at, (old_host_s, old_gpu_s, has_cpu, has_gpu, old_joules, _, _) in enumerate(kept):
             if old_gpu_s <= gpu_s:
@@ -81,18 +81,17 @@ class Labels:
                 worse = [at] if worse is None else [at, *worse]
         if worse is not None:
             for at in worse:  # the last first
-                del kept[at], times_s[at]
+                del kept[at], scores[at]
             self.limit_s = inf
         kept.append((host_s, gpu_s, on_cpu, on_gpu, joules, before, step))
-        times_s.append(gpu_s)
+        scores.append(gpu_s if self._promise is None else self._promise(gpu_s, joules))
         if len(kept) < self._most:
             return
         if len(kept) > self._most:
-            score = times_s if self._promise is None else [self._promise(label) for label in self.kept]
-            at = score.index(max(score))
-            del kept[at], times_s[at]
+            at = scores.index(max(scores))
+            del kept[at], scores[at]
         if self._promise is None:
-            self.limit_s = max(times_s)
+            self.limit_s = max(scores)
 
 
 class Levels:

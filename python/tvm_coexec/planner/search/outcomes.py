@@ -91,6 +91,8 @@ class Outcomes:
             end = end + sum(self.tables.down_s[v] for v in late)
         if self.margin or self.meeting_s:
             end = end * (1.0 + self.margin) + (self.meeting_s - backlog_s * self.margin)
+        if not self.counts_energy:
+            return [self._outcome(chain, places, late, end, int(end.argmin()))]
         return [self._outcome(chain, places, late, end, i) for i in self._best_cuts(end, chain)]
 
     def _scatter(self, value: int, outer: Outer, place: int, out: Seconds, backlog_s: float) -> Seconds:
@@ -121,11 +123,9 @@ class Outcomes:
         return np.where(outer.gpu > 0, np.maximum(out, backlog_s), out) + parts.upload_s
 
     def _best_cuts(self, end: np.ndarray, chain: ChainTimes) -> list[int]:
-        fastest = int(end.argmin())
-        if not self.counts_energy:
-            return [fastest]
+        """The cuts that are fastest, need least energy, and have the least product of both."""
         joules = chain.joules + self.tables.idle_w * end
-        return sorted({fastest, int(joules.argmin()), int((joules * end).argmin())})
+        return sorted({int(end.argmin()), int(joules.argmin()), int((joules * end).argmin())})
 
     def _outcome(self, chain: ChainTimes, places: tuple[int, ...], late: list[int], end: np.ndarray, i: int) -> Outcome:
         on_cpu: list[int] = list(late)

@@ -121,8 +121,8 @@ class Search:
         state.live = self.transitions.live_after(before, state.done, new)
         state.before = None
 
-    def _promise(self, label: Label) -> float:
-        return score(self.objective, label.gpu_s, label.joules + self.costs.idle_w * label.gpu_s)
+    def _promise(self, gpu_s: float, joules: float) -> float:
+        return score(self.objective, gpu_s, joules + self.costs.idle_w * gpu_s)
 
     def _final(self, label: Label) -> float:
         """Score of a label at which everything has run, once the outputs are on the CPU."""
