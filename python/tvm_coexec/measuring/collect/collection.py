@@ -180,9 +180,9 @@ class Collection:
         A child compiles it: compiling may open an OpenCL driver, in which children that are forked later would hang.
         """
         if device not in self._references:
-            (built,) = self.build_all(
-                [self.make_request(compiling.REFERENCE, None, device)], self.options.compile_timeout_s
-            )
+            # By every child, so that all are forked by then.
+            requests = [self.make_request(compiling.REFERENCE, None, device) for _ in self.compilers]
+            built = self.build_all(requests, self.options.compile_timeout_s)[0]
             if isinstance(built, ChildError):
                 raise built
             self._references[device] = built
