@@ -27,7 +27,7 @@ from .profile_costs import NetworkCorrection
 from .provenance import Provenance
 
 
-def fit_profile(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 4096) -> Profile:
+def fit_profile(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 8192) -> Profile:
     """Fit a profile to a dataset.
 
     Parameters
@@ -38,7 +38,7 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
     description : str
         Description in plans; derived from the header if empty.
     max_bytes : int
-        Maximum size of each device's model.
+        Maximum size of each device's model. The terms of thirty classes take some 5 kB; the rest is for corrections.
 
     Returns
     -------

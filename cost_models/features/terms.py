@@ -114,6 +114,51 @@ def _bytes_beyond(cache: int) -> Term:
 # For memory-bound kernels.
 _CACHES: dict[str, Term] = {f"beyond{size >> 10}k": _bytes_beyond(size) for size in (1 << 18, 1 << 21, 1 << 24)}
 
+# Strides of so many bytes map to the same sets of a first-level cache of 64 lines per way, as almost all CPUs have.
+_SETS_BYTES = 4096
+
+
+def power_of_two_in(stride_bytes: Number) -> Number:
+    """Return the largest power of two up to `_SETS_BYTES` that divides a stride in bytes."""
+    return np.gcd(np.rint(stride_bytes).astype(np.int64), _SETS_BYTES)
+
+
+def _strided_macs(least: int, channels: int, blocked: bool) -> Term:
+    """Multiply-adds, if input channels are `least` bytes or a multiple apart, and more than a cache has ways.
+
+    Parameters
+    ----------
+    least : int
+        Power of two.
+    channels : int
+        Least number of channels, or of blocks of them, that one output reads.
+    blocked : bool
+        Whether channels are stored in blocks.
+    """
+
+    def term(p: Parts) -> Number:
+        block = largest_divisor(p.w.ic, 16) if blocked else 1
+        stride = np.asarray(4.0 * p.w.ih * p.w.iw * block)
+        return p.macs * ((power_of_two_in(stride) >= least) & (p.w.ic / block >= channels))
+
+    return term
+
+
+def _far_input(size: int) -> Term:
+    """Bytes of an input beyond `size` bytes that are read once for every sixteen output channels."""
+    return lambda p: p.w.in_bytes * round_up(p.w.oc, 16) / 16 * (p.w.in_bytes > size)
+
+
+def _far_weights(size: int) -> Term:
+    """Bytes of weights beyond `size` bytes that are read once for every output row."""
+    return lambda p: p.w.weight_bytes * p.rows * (p.w.weight_bytes > size)
+
+
+def _strided_product(least: int) -> Term:
+    """Multiply-adds of a product whose rows of weights are `least` bytes or a multiple apart."""
+    return lambda p: p.macs * (power_of_two_in(np.asarray(4.0 * p.w.ic)) >= least)
+
+
 # Includes the latency of one output's additions (`depth`), the input that im2col or packing writes (`columns`), and
 # accumulators in memory (`accumulate`).
 _CONVOLUTION: dict[str, Term] = {
@@ -168,6 +213,9 @@ _CONCURRENT_GROUPS = (8, 32)  # work-groups that a device has in flight
 _GROUPS = ((4, 2, 2), (8, 2, 2), (4, 8, 4), (8, 16, 4), (4, 16, 8), (16, 8, 2), (8, 32, 2))
 _FLAT_GROUPS = ((4, 32, 0), (8, 64, 0), (4, 128, 0), (8, 256, 0))
 
+_CONVOLUTION |= {f"far{size >> 10}k": _far_input(size) for size in (1 << 19, 1 << 20, 1 << 21, 1 << 22)}
+_CONVOLUTION |= {f"weights.far{size >> 10}k": _far_weights(size) for size in (1 << 19, 1 << 20, 1 << 21)}
+_CONVOLUTION |= {f"strided{n}": _strided_macs(n, 16, blocked=False) for n in (1024, 2048, _SETS_BYTES)}
 _CONVOLUTION |= {f"oc{t}": _tile_macs(t, "oc") for t in (4, 8, 16, 32)}
 _CONVOLUTION |= {f"ow{t}": _tile_macs(t, "ow") for t in (2, 4, 8)}
 _CONVOLUTION |= {f"place{t}": _tile_macs(t, "place") for t in (4, 16, 64)}
@@ -201,6 +249,8 @@ _BLOCKED: dict[str, Term] = {
     "vector.register": lambda p: p.macs / (largest_divisor(p.w.oc, 16) * largest_divisor(p.w.ow, 28)),
 }
 
+_BLOCKED |= {f"strided.blocks{n}": _strided_macs(_SETS_BYTES, n, blocked=True) for n in (4, 12, 24)}
+
 # `dilated`: TVM computes it as a convolution of the input with zeros between its rows and columns.
 _TRANSPOSED: dict[str, Term] = {
     "macs": lambda p: p.w.macs,
@@ -224,6 +274,7 @@ _PRODUCT: dict[str, Term] = _CACHES | {
     "by.rows": lambda p: p.macs / largest_divisor(p.w.ow, 16),
     "by.both": lambda p: p.macs / (largest_divisor(p.w.oc, 16) * largest_divisor(p.w.ow, 16)),
 }
+_PRODUCT |= {f"strided{n}": _strided_product(n) for n in (1024, 2048, _SETS_BYTES)}
 _PRODUCT |= {f"oc{t}": _tile_macs(t, "oc") for t in (4, 8, 16, 32)}
 _PRODUCT |= {f"rows{t}": _tile_macs(t, "ow") for t in (4, 8, 32)}
 
