@@ -234,8 +234,8 @@ class Samples:
             device, seconds = str(record["device"]), float(record["seconds"])
             self.references[device] = min(seconds, self.references.get(device, seconds))
         elif kind == "meeting" and "memory" in record:
-            fixed = {"memory": parse_memory(record["memory"])}
-            self.unified.append(fixed | _read_numbers(record, "seconds", "start_s"))
+            memory = parse_memory(record["memory"])
+            self.unified.append({"memory": memory, **_read_numbers(record, "seconds", "start_s")})
         elif kind == "meeting":
             self.round_trips.append(float(record["seconds"]))
         elif kind == "enqueue":
