@@ -63,8 +63,8 @@ def choose_costs(
         The runtime that the module will run on. `None` is the one in use, if the devices are here; otherwise, and for a
         cost model, the one that the costs are of.
     memory : {"copied", "mapped", "shared"} or None
-        How tensors will cross between the devices. `None` is what this package's runtime does here, if the devices are
-        here, and otherwise what the costs say of the devices.
+        How tensors will cross between the devices. `None` is what the costs say of the devices; they are copied where
+        they do not say it, and where the devices are here and this package's runtime copies.
 
     Returns
     -------
@@ -78,7 +78,8 @@ def choose_costs(
     """
     if not isinstance(profile, Costs) and not why_not_here(cpu, gpu):
         opencl_runtime = opencl_runtime or runtime_here(gpu)
-        memory = memory or ("copied" if opencl_runtime == "tvm" else memory_here(gpu))
+        if memory is None and (opencl_runtime == "tvm" or memory_here(gpu) == "copied"):
+            memory = "copied"
     chosen = _choose(prepared, cpu, gpu, profile, axis, opencl_runtime or "own")
     costs = chosen.costs if opencl_runtime is None else chosen.costs.on_runtime(opencl_runtime)
     if memory is None and costs.unified is not None:
