@@ -247,4 +247,5 @@ SPACES = (
     Space("int8_dense", 0.02, {"m": (1, 128), "ic": (16, 2048), "oc": (10, 2048)}, kinds.int8_dense),
     Space("dense_wide", 0.02, {"m": (1, 4), "ic": (2048, 16384), "oc": (1024, 8192), "wide": (1, 1)}, _dense),
     Space("lrn", 0.015, {"batch": (1, 1.6), "ic": (8, 256), "size": (5, 64)}, kinds.lrn),
+    Space("shuffle", 0.03, {"ic": (16, 512), "groups": (2, 8), "size": (5, 56)}, kinds.shuffle),
 )

@@ -101,6 +101,18 @@ def lrn(m: Maker, p: Point) -> relay.Expr:
     return relay.nn.lrn(m.input(p["batch"], round_to_8(p["ic"]), p["size"], p["size"]), size=5, alpha=1e-4, beta=0.75)
 
 
+def shuffle(m: Maker, p: Point) -> relay.Expr:
+    """Channels dealt out to groups, or heads of features brought in front: a transposition between two reshapes."""
+    groups, size = p["groups"], p["size"]
+    if m.next_turn("shuffle", 3) == 2:
+        width = round_to_8(p["ic"])
+        heads = relay.reshape(m.input(size * size, groups * width), (size * size, groups, width))
+        return relay.transpose(heads, (1, 0, 2))
+    each = max(1, round_to_8(p["ic"]) // groups)
+    x = relay.reshape(m.input(1, groups * each, size, size), (1, groups, each, size, size))
+    return relay.reshape(relay.transpose(x, (0, 2, 1, 3, 4)), (1, groups * each, size, size))
+
+
 def softmax(m: Maker, p: Point) -> relay.Expr:
     """Softmax of scores, along the last axis or another one, or its logarithm; reductions over the first axis."""
     x, which = m.input(p["m"], p["ic"]), m.next_turn("softmax", 5)
