@@ -24,6 +24,8 @@ def access_pattern(kernel: Kernel) -> str:
     """Return how an injective kernel reads: as it writes, one tensor after another, or at computed indices."""
     if OpKind.RESIZE in kernel.kinds:
         return "moves.resize"
+    if OpKind.VIEW in kernel.kinds and "transpose" in kernel.name.split("+"):  # every index is divided
+        return "moves.shuffle"
     if {OpKind.VIEW, OpKind.MOVE} & set(kernel.kinds) and not kernel.is_free:
         return "moves.part" if kernel.partial_reads else "moves"
     return "concat" if OpKind.CONCAT in kernel.kinds else "direct"

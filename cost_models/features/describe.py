@@ -96,6 +96,8 @@ def _describe_convolution(kernel: Kernel, op: str, device: str, common: dict) ->
     # On x86 and ARM `AlterOpLayout` chooses blocked layouts if it may; GPU templates have none.
     blocked = device == "cpu" and layout.startswith("NC") and op in ("conv2d", "conv3d") and kind != "group_conv"
     window = kernel_class(kh, kw, sh) if kind == "conv" else ""
+    if kind == "group_conv" and kh == kw == 1:
+        window = ".point"  # a variant, so that profiles without this class predict it by that of wider kernels
     algorithm = ("nchwc" if blocked else "direct") + window + rank_variant(layout) + dtype_variant(kernel)
     return Workload(
         kind, algorithm, batch, groups, ic, oc, ih, iw, oh, ow, kh, kw, sh, sw, **common

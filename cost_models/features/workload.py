@@ -23,8 +23,10 @@ KINDS = (
 )
 # Parts of an algorithm's name for kernels whose base algorithm has coefficients that resemble theirs: rank, integers or
 # half precision, reductions over other than the last axes, scans, indices of extremes, logarithms, whole maps, lookups
-# and slices, interpolation.
-VARIANTS = frozenset(("1d", "3d", "int", "half", "outer", "scan", "arg", "log", "global", "part", "resize"))
+# and slices, interpolation, reshapes with transpositions, grouped convolutions of single points.
+VARIANTS = frozenset(
+    ("1d", "3d", "int", "half", "outer", "scan", "arg", "log", "global", "part", "resize", "shuffle", "point")
+)
 NUMBERS = (
     *("batch", "groups", "ic", "oc", "ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw"),
     *("in_bytes", "out_bytes", "weight_bytes", "flops", "fused", "special", "special_on_cores"),
