@@ -17,7 +17,7 @@ from .features.workload import Number, Workload
 from .models.regression import fit_non_negative, round_digits
 
 GIGA = 1e9
-# A constant and two terms of the demands need more than that to be told apart.
+# With fewer pairs the three coefficients are not determined well.
 LEAST_PAIRS = 6
 
 
@@ -70,11 +70,6 @@ class CoRun:
         return CoRun(*numbers)
 
 
-def traffic_bytes(workload: Workload) -> Number:
-    """Return the bytes that a kernel has to read and write, each once."""
-    return workload.in_bytes + workload.out_bytes + workload.weight_bytes
-
-
 def fit_co_run(pairs: Sequence[Mapping[str, Any]]) -> CoRun:
     """Fit the co-run slowdown of a device to measured pairs of kernels.
 
@@ -103,4 +98,4 @@ def fit_co_run(pairs: Sequence[Mapping[str, Any]]) -> CoRun:
 
 
 def _demand(workload: Mapping[str, Any], seconds: float) -> float:
-    return float(traffic_bytes(Workload.from_json(dict(workload)))) / seconds
+    return float(Workload.from_json(dict(workload)).traffic_bytes) / seconds

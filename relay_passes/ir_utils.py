@@ -1,8 +1,8 @@
-"""Utilities of several passes: their base class, running TVM's passes in sequence, static shapes."""
+"""Utilities of several passes: their base class, running passes in sequence, rewriting main, static shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import tvm
@@ -44,6 +44,34 @@ def run_in_order(
         if one.info.opt_level <= ctx.opt_level and one.info.name not in disabled:
             mod = one(mod)
     return mod
+
+
+def rewrite_main(
+    mod: tvm.IRModule, is_found: Callable[[relay.Expr], object], rewriter: Callable[[], relay.ExprMutator]
+) -> tvm.IRModule:
+    """Rewrite main and infer its types, if it has anything to rewrite.
+
+    Parameters
+    ----------
+    mod : IRModule
+        A module with types inferred.
+    is_found : callable
+        Whether an expression is to be rewritten; its result counts as a condition.
+    rewriter : callable
+        Returns the mutator.
+
+    Returns
+    -------
+    IRModule
+        A new module, or `mod` itself if nothing is found.
+    """
+    found: list[relay.Expr] = []
+    relay.analysis.post_order_visit(mod["main"].body, lambda n: found.append(n) if is_found(n) else None)
+    if not found:
+        return mod
+    out = tvm.IRModule(mod.functions, mod.type_definitions)
+    out.update_func(mod.get_global_var("main"), rewriter().visit(mod["main"]))
+    return relay.transform.InferType()(out)
 
 
 # Types in `dims_of` at most: more than large networks have.

@@ -105,7 +105,7 @@ def _bytes_beyond(cache: int) -> Term:
     """Bytes moved in excess of a cache of `cache` bytes."""
 
     def term(p: Parts) -> Number:
-        moved = p.w.in_bytes + p.w.out_bytes + p.w.weight_bytes
+        moved = p.w.traffic_bytes
         return moved - minimum(moved, cache)
 
     return term

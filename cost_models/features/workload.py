@@ -102,6 +102,11 @@ class Workload:
         return self.batch * self.oc * (self.ic / self.groups) * self.kh * self.kw * spread
 
     @property
+    def traffic_bytes(self) -> Number:
+        """Bytes that the kernel has to read and write, each once."""
+        return self.in_bytes + self.out_bytes + self.weight_bytes
+
+    @property
     def size(self) -> int:
         """Number of kernels."""
         return max((v.size for v in vars(self).values() if isinstance(v, np.ndarray)), default=1)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass, static_shape
+from ..ir_utils import ModulePass, rewrite_main, static_shape
 from ..rules.base import flat_args, int_list, with_args, with_attrs
 from ..rules.elementwise import BROADCAST, UNARY
 from ..rules.windows import split_padding
@@ -38,13 +38,7 @@ class ComputeConv1dAs2d(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the rewritten module, or the module itself if it has no such convolution. Types must be inferred."""
-        found: list[relay.Expr] = []
-        relay.analysis.post_order_visit(mod["main"].body, lambda n: found.append(n) if is_rewritten(n) else None)
-        if not found:
-            return mod
-        out = tvm.IRModule(mod.functions, mod.type_definitions)
-        out.update_func(mod.get_global_var("main"), _Rewriter().visit(mod["main"]))
-        return relay.transform.InferType()(out)
+        return rewrite_main(mod, is_rewritten, _Rewriter)
 
 
 def is_rewritten(node: relay.Expr) -> bool:

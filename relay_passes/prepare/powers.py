@@ -18,7 +18,7 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass
+from ..ir_utils import ModulePass, rewrite_main
 
 _FLOATS = ("float32", "float64")
 
@@ -63,13 +63,7 @@ class RewritePowers(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the module without such powers, or the module itself if it has none. Types must be inferred."""
-        found: list[relay.Expr] = []
-        relay.analysis.post_order_visit(mod["main"].body, lambda n: found.append(n) if _match(n) else None)
-        if not found:
-            return mod
-        out = tvm.IRModule(mod.functions, mod.type_definitions)
-        out.update_func(mod.get_global_var("main"), _Rewriter().visit(mod["main"]))
-        return relay.transform.InferType()(out)
+        return rewrite_main(mod, _match, _Rewriter)
 
 
 def _match(node: relay.Expr) -> Callable[[relay.Expr, str], relay.Expr] | None:

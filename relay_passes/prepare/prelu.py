@@ -11,7 +11,7 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass
+from ..ir_utils import ModulePass, rewrite_main
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecUnflattenPRelu")
@@ -20,13 +20,7 @@ class UnflattenPRelu(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the module without them, or the module itself if it has none. Types must be inferred."""
-        found: list[relay.Call] = []
-        relay.analysis.post_order_visit(mod["main"].body, lambda n: found.append(n) if _match(n) else None)
-        if not found:
-            return mod
-        out = tvm.IRModule(mod.functions, mod.type_definitions)
-        out.update_func(mod.get_global_var("main"), _Unflattener().visit(mod["main"]))
-        return relay.transform.InferType()(out)
+        return rewrite_main(mod, _match, _Unflattener)
 
 
 def _calls(node: relay.Expr, name: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tvm
 from tvm import relay
 
-from ..ir_utils import ModulePass
+from ..ir_utils import ModulePass, rewrite_main
 
 
 @tvm.transform.module_pass(opt_level=0, name="CoExecSplitFieldsToSlices")
@@ -18,13 +18,7 @@ class SplitFieldsToSlices(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the module without such fields, or the module itself if it has none. Types must be inferred."""
-        fields: list[relay.TupleGetItem] = []
-        relay.analysis.post_order_visit(mod["main"].body, lambda n: fields.append(n) if _is_field(n) else None)
-        if not fields:
-            return mod
-        out = tvm.IRModule(mod.functions, mod.type_definitions)
-        out.update_func(mod.get_global_var("main"), _Slicer().visit(mod["main"]))
-        return relay.transform.InferType()(out)
+        return rewrite_main(mod, _is_field, _Slicer)
 
 
 def _is_field(node: relay.Expr) -> bool:

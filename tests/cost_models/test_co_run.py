@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tvm_coexec.cost_models.co_run import LEAST_PAIRS, CoRun, fit_co_run, traffic_bytes
+from tvm_coexec.cost_models.co_run import LEAST_PAIRS, CoRun, fit_co_run
 from tvm_coexec.cost_models.features.workload import Workload
 
 TRUE = CoRun(1.1, 1.02, 0.01, 0.004)
@@ -34,7 +34,7 @@ def test_what_was_measured_is_found_again():
     assert (found.constant, found.per_other, found.per_pair) == pytest.approx((1.02, 0.01, 0.004), rel=0.02)
     assert found.typical == pytest.approx(np.median([p["together_s"] / p["alone_s"] for p in pairs()]), rel=1e-3)
     for p in pairs():
-        own, other = (traffic_bytes(Workload.from_json(p[n])) for n in ("workload", "other"))
+        own, other = (Workload.from_json(p[n]).traffic_bytes for n in ("workload", "other"))
         slow = found.slowdown(own / p["alone_s"], other / p["other_s"])
         assert slow == pytest.approx(p["together_s"] / p["alone_s"], rel=0.01)
 

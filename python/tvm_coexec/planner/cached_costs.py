@@ -9,7 +9,7 @@ import numpy as np
 
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.cost_models import Costs
-from tvm_coexec.cost_models.co_run import CoRun, traffic_bytes
+from tvm_coexec.cost_models.co_run import CoRun
 from tvm_coexec.cost_models.costs import Link, Ranges
 from tvm_coexec.cost_models.coverage import find_coverage
 from tvm_coexec.cost_models.features.describe import describe
@@ -155,7 +155,7 @@ class CachedCosts(Costs):
         if kernel.is_free or device not in kernel.devices:
             return 0.0
         seconds = self.whole[device][kernel.index]
-        return float(traffic_bytes(describe(kernel, device))) / seconds if seconds else 0.0
+        return float(describe(kernel, device).traffic_bytes) / seconds if seconds else 0.0
 
     def has_failed(self, device: str, kernel: Kernel) -> bool:
         """See `Costs.has_failed`."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tvm_coexec.core.kernel_graph import Kernel
-from tvm_coexec.cost_models.co_run import traffic_bytes
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.features.workload import Workload
@@ -112,7 +111,7 @@ class _Alone:
 
     def demand(self, device: str) -> float:
         """Bytes per second that it reads and writes."""
-        return float(traffic_bytes(self.workloads[device])) / self.alone_s[device]
+        return float(self.workloads[device].traffic_bytes) / self.alone_s[device]
 
 
 def _measure_alone(run: Collection, chosen: tuple[int, Kernel]) -> _Alone | None:
