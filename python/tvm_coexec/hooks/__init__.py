@@ -3,12 +3,14 @@
 `install` runs when `tvm_coexec` is imported with a TVM that has Relay. The environment variable ``TVM_COEXEC_HOOKS``
 selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of names.
 
-=============  =========================================================================================================
-``opencl``     Registers an OpenCL device and its code generator, where this TVM was built without them
-``tophub``     Lets compilation continue if tuning logs cannot be downloaded (`hooks.tophub`)
-``schedules``  Replaces AutoTVM's root context: GPU kernels without tuning records get a default configuration
-``indices``    Registers the OpenCL post-processing callback: 64-bit indices on OpenCL devices that run on CPU cores
-=============  =========================================================================================================
+===============  =======================================================================================================
+``opencl``       Registers an OpenCL device and its code generator, where this TVM was built without them
+``tophub``       Lets compilation continue if tuning logs cannot be downloaded (`hooks.tophub`)
+``schedules``    Replaces AutoTVM's root context: GPU kernels without tuning records get a default configuration; and
+                 TVM's schedules of injective kernels, pooling and LRN on OpenCL devices that run on CPU cores
+``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and a fast ``erf`` on OpenCL devices
+                 that run on CPU cores
+===============  =======================================================================================================
 
 The pass ``relay.transform.CoExecPartition`` is registered in any case: it adds a name and changes nothing.
 """
@@ -26,7 +28,7 @@ _MODULES = {
     "opencl": "tvm_coexec.opencl.runtime",
     "tophub": "tvm_coexec.hooks.tophub",
     "schedules": "tvm_coexec.opencl.schedules",
-    "indices": "tvm_coexec.opencl.schedules.indices",
+    "postprocess": "tvm_coexec.opencl.schedules.postprocess",
 }
 HOOKS = tuple(_MODULES)
 

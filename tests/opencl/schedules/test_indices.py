@@ -10,7 +10,8 @@ import tvm
 from tvm import relay
 
 from tests import models
-from tvm_coexec.opencl.schedules import indices
+from tvm_coexec.opencl.schedules import postprocess
+from tvm_coexec.opencl.schedules.indices import with_long_indices
 
 pytestmark = pytest.mark.llvm
 
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.llvm
 @pytest.fixture
 def without() -> Iterator[None]:
     """The hook is not installed."""
-    indices.uninstall()
+    postprocess.uninstall()
     yield
-    indices.install()
+    postprocess.install()
 
 
 def source_of(target: str, reduce: int = 48) -> str:
@@ -34,16 +35,16 @@ def source_of(target: str, reduce: int = 48) -> str:
 def test_positions_become_long():
     text = "a[((convert_int(get_group_id(0))) * 3) + convert_int(get_local_id(1))] = convert_int(b);"
     want = "a[((convert_long(get_group_id(0))) * 3) + convert_long(get_local_id(1))] = convert_int(b);"
-    assert indices.with_long_indices(text) == want
-    assert indices.with_long_indices(want) == want
+    assert with_long_indices(text) == want
+    assert with_long_indices(want) == want
 
 
 @pytest.mark.parametrize("call", ["min((n - {}), 4)", "max(1, (2 * ({} + 1)))", "clamp({}, 0, 7)", "select(x, y, {})"])
 def test_an_argument_that_must_be_int_stays_one(call):
     position = "convert_int(get_local_id(0))"
     text = f"float z = max(u, 0.0f); a[{call.format(position)}] = b[{position}];"
-    assert indices.with_long_indices(text) == text
-    assert "convert_long" in indices.with_long_indices(f"float z = max(u, 0.0f); a[{position}] = 1;")
+    assert with_long_indices(text) == text
+    assert "convert_long" in with_long_indices(f"float z = max(u, 0.0f); a[{position}] = 1;")
 
 
 def test_devices_made_of_cpu_cores_only():
@@ -52,21 +53,21 @@ def test_devices_made_of_cpu_cores_only():
 
 
 def test_it_goes_as_it_came(without):
-    assert tvm.get_global_func(indices.NAME, allow_missing=True) is None
+    assert tvm.get_global_func(postprocess.NAME, allow_missing=True) is None
     assert "convert_long" not in source_of("opencl -model=pocl")
 
 
 def test_another_hook_comes_first_and_is_put_back(without):
-    tvm.register_func(indices.NAME, lambda source, target: "// theirs\n" + source, override=True)
+    tvm.register_func(postprocess.NAME, lambda source, target: "// theirs\n" + source, override=True)
     try:
-        indices.install()
+        postprocess.install()
         source = source_of("opencl -model=pocl")
         assert "// theirs" in source and "convert_long" in source
-        indices.uninstall()
+        postprocess.uninstall()
         source = source_of("opencl -model=pocl")
         assert "// theirs" in source and "convert_long" not in source
     finally:
-        tvm._ffi.registry.remove_global_func(indices.NAME)
+        tvm._ffi.registry.remove_global_func(postprocess.NAME)
 
 
 @pytest.mark.opencl

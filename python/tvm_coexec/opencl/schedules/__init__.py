@@ -2,15 +2,19 @@
 
 Tuning records are made for whole operators and do not fit their shares, and without records TVM's GPU schedules are 10
 times too slow. `install` gives every convolution, dense layer and batched product on a GPU target a configuration that
-fits its shape and device, unless tuning records or TopHub have one. Kernels for OpenCL devices that run on CPU cores
-get indices that their compilers can vectorise.
+fits its shape and device, unless tuning records or TopHub have one. Other kernels for OpenCL devices that run on CPU
+cores get loops and indices that their compilers can vectorise.
 
 ===========================  ==========================================================================================
 `dispatch`                   the dispatch context, and the function that configures each template
 `device`                     the kind of device that a target means
 `windows`                    tiles for convolutions of any rank, by a small cost model
 `conv2d`, `group_conv2d`...  one module per class of operators: from workload to knobs of the template
-`indices`                    64-bit indices for OpenCL devices that run on CPU cores
+`injective`                  loop nests of injective kernels for OpenCL devices that run on CPU cores
+`pooling`, `lrn`             the same for pooling and local response normalisation
+`postprocess`                the callback that rewrites kernels' sources for such devices, by the two below
+`indices`                    64-bit indices
+`erf`                        an error function without branches
 ===========================  ==========================================================================================
 """
 
@@ -18,23 +22,29 @@ from __future__ import annotations
 
 from tvm.autotvm.task.dispatcher import FallbackContext
 
+from . import injective, lrn, pooling
 from .device import DeviceTraits, device_traits
 from .dispatch import SharesContext, configuration, replace_root, root
 
 __all__ = ["DeviceTraits", "configuration", "device_traits", "install", "installed", "uninstall"]
 
+_SCHEDULES = (injective, pooling, lrn)
 _replaced: list[FallbackContext] = []
 
 
 def install() -> None:
-    """Make `SharesContext` AutoTVM's root context. Idempotent."""
+    """Make `SharesContext` AutoTVM's root context, and replace TVM's schedules for CPU cores. Idempotent."""
     if not installed():
         _replaced[:] = [replace_root(SharesContext())]
+        for module in _SCHEDULES:
+            module.install()
 
 
 def uninstall() -> None:
-    """Restore the root context that `install` replaced, if it did."""
+    """Restore the root context and the schedules that `install` replaced, if it did."""
     if installed() and _replaced:
+        for module in _SCHEDULES:
+            module.uninstall()
         stock = _replaced.pop()
         # Remove this package's configurations from the cache; TVM's own entries stay.
         stock.memory = {k: v for k, v in root().memory.items() if getattr(v, "code_hash", None) != "tvm_coexec"}

@@ -9,14 +9,7 @@ are up to four times faster. Kernels for GPUs are left unchanged, because 64-bit
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-import tvm
-from tvm.target import Target
-
-from .device import device_traits
-
-NAME = "tvm_callback_opencl_postproc"
 _ID = re.compile(r"\bconvert_int\((get_(?:local|group)_id\()")
 # Built-in functions of OpenCL take arguments of one type only; an `int` next to a 64-bit index is ambiguous.
 _STRICT_CALL = re.compile(r"\b(?:min|max|clamp|select|abs|mad24|mul24|rotate)\s*\(")
@@ -49,42 +42,3 @@ def _arguments(source: str, start: int) -> str:
         if not depth:
             return source[start:at]
     return source[start:]
-
-
-class LongIndices:
-    """The post-processing callback, which TVM calls with the source of every generated OpenCL kernel.
-
-    Parameters
-    ----------
-    before : callable or None
-        The callback registered before; it is called first.
-    """
-
-    def __init__(self, before: Callable[[str, Target], str] | None):
-        self.before = before
-
-    def __call__(self, source: str, target: Target) -> str:
-        """Return the source with 64-bit indices if the target means a CPU."""
-        if self.before is not None:
-            source = self.before(source, target)
-        return with_long_indices(source) if device_traits(target).is_cpu else source
-
-
-_registered: list[LongIndices] = []
-
-
-def install() -> None:
-    """Register the callback. Idempotent."""
-    if not _registered:
-        _registered.append(LongIndices(tvm.get_global_func(NAME, allow_missing=True)))
-        tvm.register_func(NAME, _registered[0].__call__, override=True)
-
-
-def uninstall() -> None:
-    """Remove the callback and restore the one registered before."""
-    if _registered:
-        before = _registered.pop().before
-        if before is not None:
-            tvm.register_func(NAME, before, override=True)
-        else:
-            tvm._ffi.registry.remove_global_func(NAME)
