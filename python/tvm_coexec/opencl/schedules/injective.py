@@ -222,6 +222,8 @@ def _nest_of(schedule: te.Schedule, out: te.Tensor) -> _Nest | None:
         body = body.body
     if not isinstance(body, tir.BufferStore) or not loops or len(loops) != len(wanted):
         return None
+    # Axes of one element come first: those between others would keep these from being fused.
+    schedule[out].reorder(*(axis for axis in schedule[out].op.axis if int(axis.dom.extent) == 1), *wanted)
     return _Nest(schedule[out], loops, [body.value, *body.indices])
 
 
