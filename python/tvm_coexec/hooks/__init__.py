@@ -8,8 +8,8 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
 ``tophub``       Lets compilation continue if tuning logs cannot be downloaded (`hooks.tophub`)
 ``schedules``    Replaces AutoTVM's root context: GPU kernels without tuning records get a default configuration; and
                  TVM's schedules of injective kernels, pooling and LRN on OpenCL devices that run on CPU cores
-``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and a fast ``erf`` on OpenCL devices
-                 that run on CPU cores
+``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and vectorisable functions on OpenCL
+                 devices that run on CPU cores
 ===============  =======================================================================================================
 
 The pass ``relay.transform.CoExecPartition`` is registered in any case: it adds a name and changes nothing.
