@@ -43,7 +43,9 @@ class AlterShareLayouts(ModulePass):
 def tuned_records(targets: list[tvm.target.Target]) -> AbstractContextManager:
     """Enter the tuning records that relay.build will use, with which layouts must be chosen as well."""
     if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
-        return autotvm.tophub.context(targets)
+        context = autotvm.tophub.context(targets)
+        context.is_tophub = True
+        return context
     return autotvm.utils.EmptyContext()
 
 
