@@ -58,6 +58,7 @@ class KernelBuilder:
     cpu: Target
     gpu: Target
     _annotated: tvm.IRModule | None = field(default=None, repr=False)
+    _alone: dict[int, tuple[tvm.IRModule, Extracted]] = field(default_factory=dict, repr=False)
 
     @property
     def graph(self) -> KernelGraph:
@@ -91,8 +92,10 @@ class KernelBuilder:
 
     def _divided(self, piece: Piece) -> tvm.IRModule:
         """Return the module of a plan with one segment, after `SplitChains`."""
-        alone = self.module(piece.kernel)
-        extracted = extract_with_calls(alone)
+        if piece.kernel not in self._alone:
+            alone = self.module(piece.kernel)
+            self._alone[piece.kernel] = alone, extract_with_calls(alone)
+        alone, extracted = self._alone[piece.kernel]
         inner, last = extracted.graph, extracted.graph.kernels[-1]
         if piece.rows is None:
             segment = Segment(piece.device, tuple(k.index for k in inner.kernels))

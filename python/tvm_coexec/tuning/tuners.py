@@ -17,6 +17,7 @@ from tvm.autotvm.task.topi_integration import TaskExtractEnv
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.opencl.schedules.device import device_traits
 from tvm_coexec.opencl.schedules.workloads import Workload
 
 logger = logging.getLogger("tvm_coexec")
@@ -103,16 +104,40 @@ def _autotvm_tasks(func: relay.Function, target: Target) -> Iterator[tuple[str, 
 def _auto_scheduler_tasks(func: relay.Function, target: Target) -> Iterator[tuple[str, Any]]:
     from tvm import auto_scheduler
 
-    tasks, _ = auto_scheduler.extract_tasks(tvm.IRModule.from_expr(func), {}, target)
+    mod = tvm.IRModule.from_expr(func)
+    tasks, _ = auto_scheduler.extract_tasks(mod, {}, target, hardware_params=_hardware(target))
     for task in tasks:
         yield task.workload_key, task
+
+
+def _hardware(target: Target) -> Any:
+    """The limits of an OpenCL device; `None` leaves them to TVM.
+
+    TVM would query this machine's device, which may be another one, and with the warp size of 1 that an OpenCL target
+    has by default its search may not end.
+    """
+    from tvm import auto_scheduler
+
+    if target.kind.name != "opencl":
+        return None
+    traits = device_traits(target)
+    return auto_scheduler.HardwareParams(
+        num_cores=-1,
+        vector_unit_bytes=16,
+        cache_line_bytes=64,
+        max_shared_memory_per_block=traits.local_bytes,
+        max_local_memory_per_block=2**31 - 1,  # of registers: no limit
+        max_threads_per_block=traits.max_threads,
+        max_vthread_extent=traits.warp // 4,
+        warp_size=traits.warp,
+    )
 
 
 def _meta_schedule_tasks(func: relay.Function, target: Target) -> Iterator[tuple[str, Any]]:
     from tvm import meta_schedule
 
     for task in meta_schedule.relay_integration.extract_tasks(tvm.IRModule.from_expr(func), target, {}):
-        yield f"{task.task_name} {tvm.ir.structural_hash(task.dispatched[0])}", task
+        yield f"{tvm.ir.structural_hash(task.dispatched[0]) & (2**64 - 1):016x}", task
 
 
 def check_targets(targets: Sequence[Target], tuner: str) -> None:
@@ -120,6 +145,8 @@ def check_targets(targets: Sequence[Target], tuner: str) -> None:
     for target in targets:
         try:
             _CHECKS[tuner](target)
+        except CoExecError:
+            raise
         except Exception as err:  # of any class
             raise refuse(tuner, target, err) from None
 
@@ -133,19 +160,21 @@ def refuse(tuner: str, target: Target, err: Exception) -> CoExecError:
 def _check_auto_scheduler(target: Target) -> None:
     from tvm import auto_scheduler
 
-    auto_scheduler.HardwareParams(target=target)
+    if _hardware(target) is None:
+        auto_scheduler.HardwareParams(target=target)
 
 
 def _check_meta_schedule(target: Target) -> None:
-    from tvm import meta_schedule
+    """Check the attributes that the default schedule rules need.
 
-    space = meta_schedule.space_generator.PostOrderApply()
-    meta_schedule.TuneContext(mod=_example(), target=target, space_generator=space)
-
-
-def _example() -> tvm.IRModule:
-    a = te.placeholder((8,), name="a")
-    return tvm.IRModule({"main": te.create_prim_func([a, te.compute((8,), lambda i: a[i] + 1.0)])})
+    TVM itself would check them when the search begins, and before that parse its tensor intrinsics for half a minute.
+    """
+    needed = ("num-cores",) if target.kind.name == "llvm" else ("max_shared_memory_per_block", "max_threads_per_block")
+    if missing := [name for name in needed if name not in target.attrs]:
+        raise CoExecError(
+            f"tuner 'metaschedule' needs -{missing[0]} of the target {target.kind.name}: give '{target.kind.name} "
+            f"-{missing[0]}=...', or use autotvm"
+        )
 
 
 _CHECKS: dict[str, Callable[[Target], object]] = {
