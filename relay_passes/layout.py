@@ -43,9 +43,7 @@ class AlterShareLayouts(ModulePass):
 def tuned_records(targets: list[tvm.target.Target]) -> AbstractContextManager:
     """Enter the tuning records that relay.build will use, with which layouts must be chosen as well."""
     if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
-        context = autotvm.tophub.context(targets)
-        context.is_tophub = True
-        return context
+        return autotvm.tophub.context(targets)
     return autotvm.utils.EmptyContext()
 
 

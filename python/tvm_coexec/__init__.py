@@ -51,12 +51,10 @@ if _why_no_relay is None:
     from .executor.arrays import as_numpy, empty, from_numpy
     from .executor.create import create
     from .partition import CoExecPartition
-    from .tuning import serving
     from .tuning.tasks import extract_tasks
 
     hooks.install()
     partition.register()
-    serving.register()
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,9 @@ from tests import models  # noqa: E402
 from tests.tuning import made  # noqa: E402
 from tvm_coexec.core.plan import Plan, Segment  # noqa: E402
 from tvm_coexec.relay_passes.extract import extract_with_calls  # noqa: E402
+from tvm_coexec.relay_passes.layout import tuned_records  # noqa: E402
 from tvm_coexec.relay_passes.prepare import Prepare  # noqa: E402
+from tvm_coexec.tuning import serving  # noqa: E402
 from tvm_coexec.tuning.records import Records  # noqa: E402
 from tvm_coexec.tuning.serving import apply_records, find_source, has_records  # noqa: E402
 
@@ -35,14 +37,15 @@ def kind(workload: tuple) -> str:
     return find_source(made.target_of(workload), workload).kind
 
 
-def test_the_order():
+def test_the_order(monkeypatch):
     """Exact record, TopHub's exact record, adapted record, this package's schedule, TVM's fallback."""
     of_whole, of_share = (made.make_records([made.task_of(w)], count=1) for w in (WHOLE, SHARE))
     assert (kind(SHARE), kind(ON_CPU)) == ("our schedule", "fallback") and not has_records()
     ours = query(SHARE)
     with ExitStack() as stack:
-        tophub = stack.enter_context(autotvm.apply_history_best(list(of_share.pairs)))
-        tophub.is_tophub = True
+        monkeypatch.setattr(autotvm.tophub, "context", lambda *_: autotvm.apply_history_best(list(of_share.pairs)))
+        serving.install()
+        stack.enter_context(tuned_records([made.CPU, made.GPU]))
         assert kind(SHARE) == "TopHub" and not has_records()
         stack.enter_context(apply_records(of_whole))
         assert (kind(WHOLE), kind(SHARE), has_records()) == ("record", "TopHub", True)
@@ -55,6 +58,18 @@ def test_the_order():
         with apply_records(of_share):
             assert kind(SHARE) == "record" and query(SHARE) is of_share.pairs[0][0].config
     assert str(query(SHARE)) == str(ours)  # it does not outlive the records
+
+
+def test_tophub_serves_shares_of_the_device_that_it_names(monkeypatch):
+    of_whole = made.make_records([made.task_of(WHOLE)], count=1)
+    monkeypatch.setattr(autotvm.tophub, "context", lambda *_: autotvm.apply_history_best(list(of_whole.pairs)))
+    serving.install()
+    unnamed = tvm.target.Target("opencl", host="llvm")
+    with tuned_records([made.GPU]):
+        assert kind(SHARE) == "adapted"
+        assert find_source(unnamed, SHARE).kind == "our schedule"
+    with apply_records(of_whole):
+        assert find_source(unnamed, SHARE).kind == "adapted"
 
 
 def test_stock_contexts_serve_shares_too(tmp_path):

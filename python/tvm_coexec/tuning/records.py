@@ -25,7 +25,8 @@ from .operators import describe_operator
 Pair: TypeAlias = "tuple[MeasureInput, MeasureResult]"
 
 # Attributes that name a device. Records without one, such as those of plain llvm, are of any device of their kind.
-_NAMES = ("device", "model", "mcpu", "mtriple")
+_DEVICE = ("device", "model", "mcpu")
+_NAMES = (*_DEVICE, "mtriple")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Records:
     def of(self, target: Target) -> Records:
         """Return the records of a target (see `is_of`)."""
         return Records(tuple(p for p in self.pairs if is_of(p[0].target, target)), self.source)
+
+    def of_device(self, target: Target) -> Records:
+        """Return the records whose target names the same device as a build's, or none as that does."""
+        named = [_name(target, n) for n in _DEVICE]
+        own = (p for p in self.pairs if [_name(p[0].target, n) for n in _DEVICE] == named)
+        return Records(tuple(own), self.source).of(target)
 
     def of_family(self, family: tuple[Any, ...], target: Target) -> Sequence[Pair]:
         """Return the records, without failed ones, of operators that differ in extents only, and of a target."""
@@ -87,14 +94,15 @@ def is_of(recorded: Target, target: Target) -> bool:
 
     The kinds must be equal, and so must what both name of ``-device``, ``-model``, ``-mcpu`` and ``-mtriple``.
     """
-
-    def names(of: Target, name: str) -> str:
-        text = str(of.attrs.get(name, ""))
-        return "" if text == "unknown" else text
-
     if recorded.kind.name != target.kind.name:
         return False
-    return all(not names(recorded, n) or not names(target, n) or names(recorded, n) == names(target, n) for n in _NAMES)
+    pairs = [(_name(recorded, n), _name(target, n)) for n in _NAMES]
+    return all(a == b for a, b in pairs if a and b)
+
+
+def _name(target: Target, attribute: str) -> str:
+    text = str(target.attrs.get(attribute, ""))
+    return "" if text == "unknown" else text
 
 
 def load_records(path: str, targets: Sequence[Target] = (), label: str = "") -> Records:

@@ -4,7 +4,8 @@ A build asks in this order:
 
 1. the user's record of the workload itself;
 2. TopHub's record of it. TVM asks TopHub only where no records of the user are in force;
-3. a record of the user's, or of TopHub, of another share of the operator, adapted (`adapt`);
+3. a record of the user's of another share of the operator, adapted (`adapt`); then one of TopHub's, if it is of the
+   device that the target names;
 4. this package's schedule, on GPU targets (`opencl.schedules`);
 5. TVM's fallback.
 
@@ -15,6 +16,7 @@ only the fastest record of each workload; `apply_records` keeps all, and more of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -116,9 +118,21 @@ def serve(target: Target | None, workload: Workload | None) -> ConfigEntity | No
     return None if found is None else copy(found.config)  # TVM writes into configurations
 
 
-def register() -> None:
-    """Let the root context of AutoTVM ask for adapted records."""
+def install() -> None:
+    """Let the root context of AutoTVM ask for adapted records, and mark TopHub's contexts. Idempotent."""
     SharesContext.serve_records = staticmethod(serve)
+    stock = autotvm.tophub.context
+    if getattr(stock, "marks_contexts", False):
+        return
+
+    @functools.wraps(stock)
+    def context(*args: Any, **kwargs: Any) -> DispatchContext:
+        made = stock(*args, **kwargs)
+        made.is_tophub = True
+        return made
+
+    context.marks_contexts = True
+    autotvm.tophub.context = context
 
 
 def _contexts() -> Iterator[DispatchContext]:
@@ -134,9 +148,19 @@ def _adapt(target: Target, workload: Workload) -> Adapted | None:
         if isinstance(context, ApplyConfig):  # a template is being instantiated with a given configuration
             return None
         records = _records_of(context)
+        if records is not None and getattr(context, "is_tophub", False):
+            records = _of_device(records, target)
         if records is not None and (found := _best(records, target, workload)) is not None:
             return found
     return None
+
+
+def _of_device(records: Records, target: Target) -> Records:
+    """TopHub's records of a device; those of others, adapted, may be worse than a schedule that is made for it."""
+    known: dict[str, Records] = records.__dict__.setdefault("_of_device", {})
+    if str(target) not in known:
+        known[str(target)] = records.of_device(target)
+    return known[str(target)]
 
 
 def _best(records: Records, target: Target, workload: Workload) -> Adapted | None:
