@@ -23,10 +23,14 @@ from tvm_coexec.relay_passes.prepare import Prepare  # noqa: E402
 from tvm_coexec.tuning import serving  # noqa: E402
 from tvm_coexec.tuning.records import Records  # noqa: E402
 from tvm_coexec.tuning.serving import apply_records, find_source, has_records  # noqa: E402
+from tvm_coexec.tuning.tuners import anchor_calls, chosen_workload  # noqa: E402
 
 WHOLE = made.conv2d("conv2d_nchw.cuda", (1, 16, 12, 12), (32, 16, 3, 3), 1, (1,) * 4)
 SHARE = made.conv2d("conv2d_nchw.cuda", (1, 16, 12, 12), (13, 16, 3, 3), 1, (1,) * 4)
 ON_CPU = ("conv2d_NCHWc.x86", *SHARE[1:6], "NCHW", "NCHW", "float32")
+
+
+_DENSE = ("dense_pack.x86", "dense_nopack.x86")
 
 
 def query(workload: tuple):
@@ -83,6 +87,19 @@ def test_stock_contexts_serve_shares_too(tmp_path):
         assert query(SHARE).cost > 0.0
     with apply_records(records, [made.CPU]):
         assert kind(SHARE) == "our schedule"
+
+
+def test_records_that_no_file_holds():
+    """Those of a tuner that has just measured: TVM compares the costs of implementations, which reading would set."""
+    data, weight = relay.var("d", shape=(8, 32)), relay.var("w", shape=(24, 32))
+    func = relay.Function([data, weight], relay.nn.dense(data, weight))
+    tasks = [made.task_of((n, made.tensor(8, 32), made.tensor(24, 32), None, "float32")) for n in _DENSE]
+    for order in (1, -1):
+        records = made.make_records(tasks[::order], count=1)
+        records = Records((records.pairs[0], (records.pairs[1][0], records.pairs[1][1]._replace(costs=(2e-3,)))))
+        with apply_records(records):
+            chosen = [chosen_workload(c, made.CPU)[0] for c in anchor_calls(func, made.CPU)]
+        assert chosen == [tasks[::order][0].name]
 
 
 def test_altered_layouts_are_the_adapted_configuration():

@@ -10,8 +10,8 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
                  TVM's schedules of injective kernels, pooling and LRN on OpenCL devices that run on CPU cores
 ``records``      Lets that root context ask for tuning records of the whole operator, adapted to its shares, and marks
                  the contexts of TopHub (`tuning.serving`); no effect without ``schedules``
-``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and a fast ``erf`` on OpenCL devices
-                 that run on CPU cores
+``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and vectorisable functions on OpenCL
+                 devices that run on CPU cores
 ===============  =======================================================================================================
 
 The pass ``relay.transform.CoExecPartition`` is registered in any case: it adds a name and changes nothing.

@@ -110,15 +110,13 @@ def adapted_candidates(
 
 def _records_of(wanted: Operator, target: Target, records: Records) -> Iterable[tuple[Pair, str]]:
     """Records that may serve an operator with the axis along which they differ: the nearest, then the fastest first."""
-    found: list[tuple[bool, float, float, int, Pair, str]] = []
+    found: list[tuple[float, float, int, Pair, str]] = []
     for number, pair in enumerate(records.of_family(wanted.family, target)):
         operator = describe_operator(pair[0].task.workload)
         axis = None if operator is None else operator.axis_to(wanted)
-        if axis is not None:
-            size = float(np.prod([float(e) for _, e in operator.extents if e > 0]))
-            found.append((axis != "", -size, seconds_of(pair), number, pair, axis))
-    # of shares of several sizes, the largest has been tuned for the whole operator
-    for *_, pair, axis in sorted(found, key=lambda f: f[:4]):
+        if operator is not None and axis is not None:
+            found.append((operator.ratio_to(wanted), seconds_of(pair), number, pair, axis))
+    for *_, pair, axis in sorted(found, key=lambda f: f[:3]):
         yield pair, axis
 
 

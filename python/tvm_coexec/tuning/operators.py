@@ -44,11 +44,14 @@ class Operator:
     family : tuple
         What a cut does not change: the template's name, data types, strides, dilation, layouts.
     extents : tuple of (str, int)
-        Letter and value of everything that a cut may change: extents of tensors, padding, groups.
+        Letter and value of everything that a cut may change: extents of tensors, then padding and groups.
+    tensors : int
+        How many of them are extents of tensors.
     """
 
     family: tuple[Any, ...]
     extents: tuple[tuple[str, int], ...]
+    tensors: int
 
     def axis_to(self, other: Operator) -> str | None:
         """Return the axis along which another workload differs; empty if it is equal, `None` if it is no share."""
@@ -59,6 +62,11 @@ class Operator:
             return None
         changed = frozenset(a[0] for a, b in pairs if a != b)
         return _AXES.get(changed) if changed else ""
+
+    def ratio_to(self, other: Operator) -> float:
+        """Return by what factor the extent that differs most is larger or smaller; of two workloads of one family."""
+        pairs = zip(self.extents[: self.tensors], other.extents, strict=False)
+        return max(max(a, b) / max(1, min(a, b)) for (_, a), (_, b) in pairs)
 
 
 @lru_cache(maxsize=4096)
@@ -88,7 +96,8 @@ def describe_operator(workload: Workload) -> Operator | None:
     kernel = [(name, int(v)) for of, t in zip(letters, tensors, strict=True) for name, v in zip(of, t[1], strict=True)]
     taps = tuple(v for name, v in kernel if name.startswith("k") and name != "k")
     family = (workload[0], tuple(t[2] for t in tensors), taps, rest)
-    return Operator(family, tuple(e for e in kernel if not e[0].startswith("k") or e[0] == "k") + extents)
+    shapes = tuple(e for e in kernel if not e[0].startswith("k") or e[0] == "k")
+    return Operator(family, shapes + extents, len(shapes))
 
 
 _Described = tuple[list[tuple[str, ...]], tuple[tuple[str, int], ...], tuple[Any, ...]]

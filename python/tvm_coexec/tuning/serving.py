@@ -32,7 +32,7 @@ from tvm_coexec.opencl.schedules.dispatch import SharesContext
 from tvm_coexec.opencl.schedules.workloads import Workload
 
 from .adapt import Adapted, adapted_candidates
-from .records import Pair, Records, is_of
+from .records import Pair, Records, is_of, seconds_of
 
 RECORD, ADAPTED, SCHEDULE, TOPHUB, FALLBACK = "record", "adapted", "our schedule", "TopHub", "fallback"
 
@@ -51,6 +51,9 @@ class RecordsContext(autotvm.task.ApplyHistoryBest):
         if targets:
             own = tuple(p for p in records.pairs if any(is_of(p[0].target, t) for t in targets))
             records = Records(own, records.source)
+        for measured, result in records.pairs:
+            if measured.config.cost is None and result.error_no == 0:  # not read from a file; TVM compares costs
+                measured.config.cost = seconds_of((measured, result))
         self.records = records
         super().__init__(list(records.pairs))
 
