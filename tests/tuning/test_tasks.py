@@ -19,6 +19,7 @@ from tvm_coexec.measuring.pieces import KernelBuilder, Piece  # noqa: E402
 from tvm_coexec.relay_passes.extract import extract_with_calls  # noqa: E402
 from tvm_coexec.relay_passes.prepare import Prepare  # noqa: E402
 from tvm_coexec.targets import targets  # noqa: E402
+from tvm_coexec.tuning.operators import unpack  # noqa: E402
 from tvm_coexec.tuning.tuners import anchor_calls, autotvm_workloads, chosen_workload  # noqa: E402
 
 TARGETS = {"cpu": made.CPU, "gpu": made.GPU}
@@ -132,3 +133,37 @@ def test_other_tuners(tuner, cpu, kind):
     found = tasks(models.conv_chain(2), tuner=tuner, cpu=cpu)
     assert {t.device for t in found} == {"cpu", "gpu"} and {type(t.task).__name__ for t in found} == {kind}
     assert max(t.runs for t in found) == 2 and all(t.tuner == tuner for t in found)
+
+
+class Asked(autotvm.task.DispatchContext):
+    """Remembers the workloads that a build asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.workloads = set()
+
+    def query(self, target, workload):
+        self.workloads.add((target.kind.name, workload))
+        return self._old_ctx.query(target, workload)
+
+    def update(self, target, workload, cfg):
+        self._old_ctx.update(target, workload, cfg)
+
+
+@pytest.mark.opencl
+def test_tasks_of_a_plan_are_what_its_build_asks_for():
+    """In chains with halo rows, branches, and a reduction; layouts that are packed by then apart."""
+    mod = models.residual_net()
+    with tvm.transform.PassContext(opt_level=3):
+        graph = extract_with_calls(Prepare()(mod)).graph
+        heavy = [k.index for k in graph.kernels if k.is_heavy]
+        chain = tuple(range(heavy[0], heavy[1] + 1))  # with the pooling between both convolutions
+        rest = [k.index for k in graph.kernels if k.index not in chain]
+        segments = [Segment("split", chain, "h", 5)]
+        segments += [Segment("split", (k,), "ic", 3) if k == heavy[2] else Segment("gpu", (k,)) for k in rest]
+        plan = Plan(graph.fingerprint(), tuple(segments))
+        with Asked() as asked:
+            divided = tvm_coexec.CoExecPartition(made.CPU, made.GPU, plan=plan)(mod)
+            relay.build(divided, target=targets(made.CPU, made.GPU))
+    plain = {(kind, w) for kind, w in asked.workloads if not unpack(w)[1]}
+    assert {(t.target.kind.name, t.task.workload) for t in tasks(mod, plan=plan) if t.runs} == plain
