@@ -106,7 +106,7 @@ _Described = tuple[list[tuple[str, ...]], tuple[tuple[str, int], ...], tuple[Any
 def _matrix(workload: Workload) -> _Described:
     """Letters of the tensors of a product, other extents, and what is left."""
     name, others = workload[0], [a for a in workload[1:] if not _is_tensor(a)]
-    bias = [("n",)] * (sum(map(_is_tensor, workload[1:])) - 2)
+    bias: list[tuple[str, ...]] = [("n",)] * (sum(map(_is_tensor, workload[1:])) - 2)
     if "batch_matmul" in name:
         transpose_a, transpose_b = (bool(integers(v)[0]) for v in workload[5:7])
         a = ("batch", "k", "m") if transpose_a else ("batch", "m", "k")
@@ -114,8 +114,8 @@ def _matrix(workload: Workload) -> _Described:
         return [a, b], (), tuple(workload[4:])  # without the shape of the output
     if name.startswith("matmul"):
         transpose_a, transpose_b = (bool(integers(v)[0]) for v in workload[5:7])
-        letters = [("k", "m") if transpose_a else ("m", "k"), ("n", "k") if transpose_b else ("k", "n")]
-        return letters + bias, (), tuple(others)
+        factors = ("k", "m") if transpose_a else ("m", "k"), ("n", "k") if transpose_b else ("k", "n")
+        return [*factors, *bias], (), tuple(others)
     return [("m", "k"), ("n", "k"), *bias], (), tuple(others)
 
 

@@ -134,7 +134,7 @@ def install() -> None:
         made.is_tophub = True
         return made
 
-    context.marks_contexts = True
+    context.__dict__["marks_contexts"] = True
     autotvm.tophub.context = context
 
 

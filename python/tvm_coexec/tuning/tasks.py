@@ -203,4 +203,5 @@ def _extract(func: relay.Function, target: Target, tuner: str) -> list[tuple[str
 def _choose_costs(prepared: tvm.IRModule, both: Sequence[Target], profile: object | None) -> Any:
     from tvm_coexec.measuring.choose_costs import choose_costs  # measuring needs the runtime
 
-    return choose_costs(prepared, *both, profile).costs
+    cpu, gpu = both
+    return choose_costs(prepared, cpu, gpu, profile).costs
