@@ -36,18 +36,20 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
     },
+    "tuning": {"core", "measuring", "opencl", "pass_context", "planner", "relay_passes", "report", "targets"},
     "partition_options": {"core", "cost_models", "measuring", "planner"},
     "partition": {
         *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
+        "tuning",
     },
     "whole": {"core", "relay_passes", "targets"},
     "build": {"core", "executor", "partition", "pass_context", "targets", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
-    FACE: {"_version", "build", "core", "executor", "hooks", "partition", "report"},
+    FACE: {"_version", "build", "core", "executor", "hooks", "partition", "report", "tuning"},
     "rpc_server": {FACE},
     "tvmc": {
         *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
-        *("pass_context", "remote", "report", "targets", "tracing", "whole", FACE),
+        *("pass_context", "remote", "report", "targets", "tracing", "tuning", "whole", FACE),
     },
     "cli": {
         *("core", "cost_models", "drawing", "executor", "frontend", "measuring", "models", "partition"),

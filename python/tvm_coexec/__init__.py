@@ -18,7 +18,7 @@ from .report import Report
 # Names that need TVM.
 _RELAY_NAMES = (
     *("CoExecPartition", "as_numpy", "build", "create", "empty", "from_numpy"),
-    *("partition_for_coexec", "plan_of", "targets"),
+    *("extract_tasks", "partition_for_coexec", "plan_of", "targets"),
 )
 __all__ = [
     "CoExecError",
@@ -31,6 +31,7 @@ __all__ = [
     "build",
     "create",
     "empty",
+    "extract_tasks",
     "from_numpy",
     "partition_for_coexec",
     "plan_of",
@@ -50,6 +51,7 @@ if _why_no_relay is None:
     from .executor.arrays import as_numpy, empty, from_numpy
     from .executor.create import create
     from .partition import CoExecPartition
+    from .tuning.tasks import extract_tasks
 
     hooks.install()
     partition.register()

@@ -28,7 +28,9 @@ from .relay_passes.schedule_devices import ScheduleDevices
 from .relay_passes.split import SplitChains
 from .relay_passes.static_shapes import why_dynamic
 from .report.report import Report
+from .report.sources_text import KernelSource
 from .targets import check_textures, is_for_another_machine, targets
+from .tuning.serving import has_records
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -119,7 +121,7 @@ class CoExecPartition(ModulePass):
                 return place(_shares(prepared, extracted, plan, both))
 
             plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
-        self.report = Report(extracted.graph, plan, costs=costs)
+        self.report = Report(extracted.graph, plan, costs=costs, sources=self._sources(prepared, extracted, plan))
         logger.info("%s", self.report.summary())
         if self.options.adaptive:
             self.alone = self._each_alone(prepared, extracted, plan)
@@ -142,6 +144,15 @@ class CoExecPartition(ModulePass):
                 placed = ScheduleDevices(*both, blocking=plan.runtime == "tvm")(shares)
                 found[device] = plan, _with_plan(placed, plan)
         return found
+
+    def _sources(self, prepared: tvm.IRModule, extracted: Extracted, plan: Plan) -> tuple[KernelSource, ...]:
+        """Where the kernels' configurations come from; empty without tuning records."""
+        if not has_records():
+            return ()
+        from .measuring.pieces import KernelBuilder
+        from .tuning.sources import find_sources
+
+        return find_sources(KernelBuilder(prepared, extracted, self.cpu, self.gpu), plan)
 
     def _refuse_plan(self, reason: str) -> None:
         """Refuse a plan for a model that stays whole: its segments would be ignored without a word."""

@@ -26,6 +26,7 @@ print(json.dumps({
     "opencl": tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is not None or stock_opencl,
     "tophub": tophub.download_package is not before,
     "schedules": schedules.installed(),
+    "records": schedules.dispatch.SharesContext.serve_records is not None,
     "postprocess": tvm.get_global_func("tvm_callback_opencl_postproc", allow_missing=True) is not None,
     "pass": hasattr(relay.transform, "CoExecPartition"),
     "why": runtime.why_unavailable(),

@@ -207,8 +207,11 @@ def test_tuning_records_choose_the_layouts_of_shares(tvmc, model_file):
     Path("records.log").write_text("\n".join(records) + "\n")
 
     options = ["--coexec-ratio", "0.5", "--coexec-axis", "oc", "--dump-code", "relay"]
-    compiled(tvmc, model_file, *options, "--tuning-records", "records.log")
+    compiled(tvmc, model_file, *options, "--tuning-records", "records.log", "--coexec-report", "report.txt")
     assert 'out_layout="NCHW2c"' in Path("net.tar.relay").read_text()
+    # those of the GPU's shares are of no record, the CPU's each of their own
+    rows = [line for line in Path("report.txt").read_text().splitlines() if "conv2d_nchw" in line.lower()]
+    assert {tuple(line.split()[:1]) + (" record " in line,) for line in rows} == {("cpu", True), ("gpu", False)}
     compiled(tvmc, model_file, *options)
     assert 'out_layout="NCHW2c"' not in Path("net.tar.relay").read_text()
 

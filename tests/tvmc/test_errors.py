@@ -287,3 +287,25 @@ def test_no_gpu(package, tmp_path):
     assert done.returncode == 4 and done.stdout == ""
     assert done.stderr.startswith("Error: the module needs the device cl, which is missing: ")
     assert done.stderr.count("\n") == 1 and not list(tmp_path.glob("answer*"))
+
+
+RECORD = (
+    '{"input": ["%s", "conv2d_NCHWc.x86", [["TENSOR", [1, 3, 4, 4], "float32"]], {}], "config": {"index": 1, '
+    '"code_hash": null, "entity": [["tile_ic", "sp", [-1, 1]]]}, "result": [[0.1], 0, 1.0, 1.0], "version": 0.2}'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RECORD % "llvm" + "\n" + RECORD[:50], "line 2 of records.log is not a tuning record: it is not JSON"),
+        (RECORD % "cuda -model=v100 -arch=sm_70", "records.log has no records of llvm"),
+    ],
+)
+def test_records_are_refused_before_the_model_is_read(tvmc, tmp_path, text, message):
+    (tmp_path / "records.log").write_text(text + "\n")
+    options = ["--coexec", "--target", "llvm, opencl", "--tuning-records", "records.log", "-o", "net.tar"]
+    done = tvmc("compile", *options, "no.onnx")
+    assert done.code == 4 and done.out == ""
+    assert done.err.startswith(f"Error: --tuning-records: {message}") and done.err.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["records.log"]

@@ -8,6 +8,8 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
 ``tophub``       Lets compilation continue if tuning logs cannot be downloaded (`hooks.tophub`)
 ``schedules``    Replaces AutoTVM's root context: GPU kernels without tuning records get a default configuration; and
                  TVM's schedules of injective kernels, pooling and LRN on OpenCL devices that run on CPU cores
+``records``      Lets that root context ask for tuning records of the whole operator, adapted to its shares, and marks
+                 the contexts of TopHub (`tuning.serving`); no effect without ``schedules``
 ``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and vectorisable functions on OpenCL
                  devices that run on CPU cores
 ===============  =======================================================================================================
@@ -28,6 +30,7 @@ _MODULES = {
     "opencl": "tvm_coexec.opencl.runtime",
     "tophub": "tvm_coexec.hooks.tophub",
     "schedules": "tvm_coexec.opencl.schedules",
+    "records": "tvm_coexec.tuning.serving",
     "postprocess": "tvm_coexec.opencl.schedules.postprocess",
 }
 HOOKS = tuple(_MODULES)

@@ -58,6 +58,7 @@ class KernelBuilder:
     cpu: Target
     gpu: Target
     _annotated: tvm.IRModule | None = field(default=None, repr=False)
+    _alone: dict[int, tuple[tvm.IRModule, Extracted]] = field(default_factory=dict, repr=False)
 
     @property
     def graph(self) -> KernelGraph:
@@ -82,11 +83,19 @@ class KernelBuilder:
             computes the rows below a cut, the CPU those above).
         """
         with deployment_context(instruments=False):
-            return self._function(piece)
+            return _function_on(piece.device, AlterShareLayouts(self.cpu, self.gpu)(self._divided(piece)))
 
-    def _function(self, piece: Piece) -> relay.Function:
-        alone = self.module(piece.kernel)
-        extracted = extract_with_calls(alone)
+    def unaltered(self, piece: Piece) -> relay.Function:
+        """Return the same function in the model's layouts, which its tuning tasks are of; raises as `function`."""
+        with deployment_context(instruments=False):
+            return _function_on(piece.device, self._divided(piece))
+
+    def _divided(self, piece: Piece) -> tvm.IRModule:
+        """Return the module of a plan with one segment, after `SplitChains`."""
+        if piece.kernel not in self._alone:
+            alone = self.module(piece.kernel)
+            self._alone[piece.kernel] = alone, extract_with_calls(alone)
+        alone, extracted = self._alone[piece.kernel]
         inner, last = extracted.graph, extracted.graph.kernels[-1]
         if piece.rows is None:
             segment = Segment(piece.device, tuple(k.index for k in inner.kernels))
@@ -99,18 +108,20 @@ class KernelBuilder:
             if not 0 < cut < axis.extent or (lo, hi) != ((0, cut) if piece.device == "gpu" else (cut, axis.extent)):
                 raise CoExecError(f"rows {lo} to {hi} of {axis.extent} are not a share of the {piece.device}")
             segment = Segment("split", (last.index,), axis.name, cut)
-        annotated = OutlineSegments(Plan(inner.fingerprint(), (segment,)), extracted)(alone)
-        altered = AlterShareLayouts(self.cpu, self.gpu)(SplitChains()(annotated))
-        marked = [(f, attrs) for f in altered.functions.values() if (attrs := SegmentAttrs.read(f)) is not None]
-        func = next(f for f, attrs in marked if attrs.device == piece.device and attrs.role != JOIN)
-        plain = tvm.IRModule.from_expr(relay.Function(func.params, func.body))
-        return relay.transform.InferType()(plain)["main"]
+        return SplitChains()(OutlineSegments(Plan(inner.fingerprint(), (segment,)), extracted)(alone))
 
     def build(self, piece: Piece) -> tuple[relay.Function, GraphExecutorFactoryModule]:
         """Compile a piece; return its function and the executor factory."""
         func = self.function(piece)
         target = self.gpu if piece.device == "gpu" else self.cpu
         return func, compile_for(tvm.IRModule.from_expr(func), target, self.cpu)
+
+
+def _function_on(device: str, divided: tvm.IRModule) -> relay.Function:
+    """Return a device's function of a module with one segment, without its attributes."""
+    marked = [(f, attrs) for f in divided.functions.values() if (attrs := SegmentAttrs.read(f)) is not None]
+    func = next(f for f, attrs in marked if attrs.device == device and attrs.role != JOIN)
+    return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(func.params, func.body)))["main"]
 
 
 def compile_for(mod: tvm.IRModule, target: Target, host: Target) -> GraphExecutorFactoryModule:

@@ -16,7 +16,8 @@ from tvm_coexec.planner.objective import energy_j
 from tvm_coexec.planner.strategies.single import on_one
 from tvm_coexec.planner.sync_points import count_sync_points
 
-from . import verified_text
+from . import sources_text, verified_text
+from .sources_text import KernelSource
 
 LARGEST = 10  # kernels that a report lists
 _EXAMPLES = 3
@@ -45,12 +46,15 @@ class Report:
         Why the model stays whole.
     costs : Costs, optional
         The costs that the plan was made with; the report then includes the simulator's results.
+    sources : tuple of KernelSource
+        Where the kernels' configurations come from, if tuning records were in force.
     """
 
     graph: KernelGraph
     plan: Plan | None
     reason: str = ""
     costs: Costs | None = field(default=None, repr=False, compare=False)
+    sources: tuple[KernelSource, ...] = field(default=(), repr=False)
 
     @cached_property
     def simulated(self) -> Simulator | None:
@@ -199,7 +203,7 @@ class Report:
                 f"{row['segment']:>4} {row['device']:7} {row.get('axis', ''):6} {cut:>12} "
                 f"{values[0]:>9} {values[1]:>9} {values[2]:>9} {values[3]:>9}  {_kernels(row)}"
             )
-        lines += [*_largest_lines(self.largest()), *_whole_lines(self.whole())]
+        lines += [*_largest_lines(self.largest()), *sources_text.table(self.sources), *_whole_lines(self.whole())]
         return "\n".join(lines) + "\n"
 
 

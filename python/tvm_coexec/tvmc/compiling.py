@@ -9,6 +9,7 @@ command line, and as an attribute of the module from a target ``coexec ...`` (wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -19,7 +20,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tvm
 from tvm.driver.tvmc import TVMCException, compiler
@@ -37,6 +38,9 @@ from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
 from tvm_coexec.targets import targets, why_not_linkable
+from tvm_coexec.tuning.log import Log, read_log
+from tvm_coexec.tuning.records import Records, check_targets
+from tvm_coexec.tuning.serving import apply_records
 from tvm_coexec.whole import check_buildable, open_input, target_of_whole
 
 from .messages import LOG_LEVELS, reported
@@ -45,11 +49,11 @@ from .options import OUTPUT, Given, flag, from_args, from_target, pass_options
 from .patching import replaced
 from .staging import StagedFiles
 from .target_text import CODEGEN, arrange, codegen_options, devices_of, from_json
-from .tuning_log import check_tuning_log
 
 logger = logging.getLogger("tvm_coexec")
 
 OPTIONS_ATTR = "coexec.options"
+_RECORDS = "--tuning-records"
 
 
 @dataclass
@@ -62,6 +66,7 @@ class _Request:
     module: tvm.IRModule | None = None
     lowered: LoweringCapture | None = None
     notes: Sequence[str] = ()
+    records: Records = field(default_factory=lambda: Records(()))
 
 
 _request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("coexec_request", default=None)
@@ -100,39 +105,46 @@ def build_hook(stock: Callable) -> Callable:
         request = _request.get() or _marked(given["mod"])
         if request is None:
             return stock(*args, **kwargs)
-        if given.get("use_vm"):
-            raise TVMCException("co-execution needs the graph executor: compile without the VM (use_vm)")
-        _check_executor(given.get("executor"), given.get("runtime"))
-        _check_shapes(given["mod"])
-        cpu, gpu = devices_of(given["tvm_target"])
-        partition = CoExecPartition(cpu, gpu, params=given.get("params"), **pass_options(request.options))
-        request.module = given["mod"] = partition(given["mod"])
-        request.report, request.plan = partition.report, plan_of(request.module)
-        given["params"] = {}  # bound by the pass
-        if request.plan is None:
-            check_buildable(request.module)
-            given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
-            return stock(*bound.args, **bound.kwargs)
-        given["tvm_target"] = targets(cpu, gpu)
-        variants = {
-            name: annotate_graph(
-                functools.partial(_build_variant, stock, bound, alone, name), plan, None, lowered=request.lowered
-            )
-            for name, (plan, alone) in partition.alone.items()
-        }
-        made = annotate_graph(
-            lambda: stock(*bound.args, **bound.kwargs),
-            request.plan,
-            request.report,
-            lowered=request.lowered,
-            variants=variants if partition.options.adaptive else None,
-        )
-        if partition.options.adaptive and request.report is not None:
-            metadata = read_metadata(Graph(made.get_graph_json())) or {}
-            request.notes = [size.to_text()] if (size := weight_bytes(metadata)) is not None else []
-        return made
+        with apply_records(request.records) if request.records else contextlib.nullcontext():
+            return _build_both(stock, bound, request)
 
     return build
+
+
+def _build_both(stock: Callable, bound: inspect.BoundArguments, request: _Request) -> object:
+    """Divide the module between both devices and build it."""
+    given = bound.arguments
+    if given.get("use_vm"):
+        raise TVMCException("co-execution needs the graph executor: compile without the VM (use_vm)")
+    _check_executor(given.get("executor"), given.get("runtime"))
+    _check_shapes(given["mod"])
+    cpu, gpu = devices_of(given["tvm_target"])
+    partition = CoExecPartition(cpu, gpu, params=given.get("params"), **pass_options(request.options))
+    request.module = given["mod"] = partition(given["mod"])
+    request.report, request.plan = partition.report, plan_of(request.module)
+    given["params"] = {}  # bound by the pass
+    if request.plan is None:
+        check_buildable(request.module)
+        given["tvm_target"] = target_of_whole(request.module, cpu, gpu)
+        return stock(*bound.args, **bound.kwargs)
+    given["tvm_target"] = targets(cpu, gpu)
+    variants = {
+        name: annotate_graph(
+            functools.partial(_build_variant, stock, bound, alone, name), plan, None, lowered=request.lowered
+        )
+        for name, (plan, alone) in partition.alone.items()
+    }
+    made = annotate_graph(
+        lambda: stock(*bound.args, **bound.kwargs),
+        request.plan,
+        request.report,
+        lowered=request.lowered,
+        variants=variants if partition.options.adaptive else None,
+    )
+    if partition.options.adaptive and request.report is not None:
+        metadata = read_metadata(Graph(made.get_graph_json())) or {}
+        request.notes = [size.to_text()] if (size := weight_bytes(metadata)) is not None else []
+    return made
 
 
 def _build_variant(stock: Callable, bound: inspect.BoundArguments, mod: tvm.IRModule, name: str) -> object:
@@ -182,14 +194,17 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
     if getattr(args, "workspace_pools", None):
         raise CoExecError("--workspace-pools is for --executor aot, which does not support co-execution: leave it out")
     if args.tuning_records and not os.path.isfile(args.tuning_records):
-        raise CoExecError(f"--tuning-records: there is no file {args.tuning_records}")
-    if args.tuning_records and not check_tuning_log(args.tuning_records):
-        args.tuning_records = None
+        raise CoExecError(f"{_RECORDS}: there is no file {args.tuning_records}")
+    log = read_log(args.tuning_records, _RECORDS) if args.tuning_records else Log("")
+    if not log.tuner:
+        args.tuning_records = None  # with an empty log TVM would build for its auto-scheduler
     cpu, gpu = devices_of(_target(args))
+    records = Records(log.pairs, args.tuning_records or "")
+    check_targets(records, targets(cpu, gpu), _RECORDS)
     _check_cross_compiler(cpu, args.cross_compiler)
     CoExecPartition(cpu, gpu, None, **pass_options(options))  # checks the options before the model is read
     # an instrument of TVM's own context: a nested context would lose the times of --print-pass-times
-    request = _Request(options, lowered=LoweringCapture())
+    request = _Request(options, lowered=LoweringCapture(), records=records)
     with StagedFiles() as files:
         args.output = files.stage(args.output)
         plan_file, report_file = (_staged(files, options.get(name), flag(name)) for name in OUTPUT)

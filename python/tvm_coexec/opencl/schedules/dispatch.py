@@ -2,8 +2,9 @@
 
 TVM queries the innermost context for a configuration of each workload; a workload that it does not know is passed
 outwards, to the user's tuning records, to TopHub, and finally to the root context. Stock TVM's root returns a fallback
-that is 10 to 20 times too slow without reference logs. `SharesContext` replaces it: it configures the workloads that it
-knows on GPU targets and leaves all others to the stock fallback. Since it is the root, records always win.
+that is 10 to 20 times too slow without reference logs. `SharesContext` replaces it: it first asks `serve_records`
+whether a record of the same operator serves the workload, then configures the workloads that it knows on GPU targets,
+and leaves all others to the stock fallback. Since it is the root, records of the workload itself always win.
 
 A configuration that is not a fallback also takes part in the choice between an operator's implementations: the one of
 least cost wins, whatever the priorities. So only implementations that are good without tuning have one here (direct
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import ClassVar
 
 from tvm.autotvm.task.dispatcher import DispatchContext, FallbackContext
 from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity
@@ -45,9 +47,21 @@ TEMPLATES: dict[str, Schedule] = {
 
 
 class SharesContext(FallbackContext):
-    """The root context; a FallbackContext, so that TVM enters TopHub's context on top of it."""
+    """The root context; a FallbackContext, so that TVM enters TopHub's context on top of it.
+
+    Attributes
+    ----------
+    serve_records : callable or None
+        Of the class. Returns a configuration for a target and a workload from records of other workloads that are in
+        force, or `None`. `tvm_coexec.tuning` sets it.
+    """
+
+    serve_records: ClassVar[Callable[[Target, Workload], ConfigEntity | None] | None] = None
 
     def _query_inside(self, target: Target, workload: Workload) -> ConfigEntity:
+        serve = type(self).serve_records
+        if serve is not None and (served := serve(target, workload)) is not None:
+            return served  # not kept: it must not outlive the records
         key = (str(target), workload)
         if key not in self.memory and (entity := configuration(target, workload)) is not None:
             self.memory[key] = entity

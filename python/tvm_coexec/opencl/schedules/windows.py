@@ -256,6 +256,30 @@ def _cpu_cost(window: Window, channels: int, spatial: tuple[int, ...], reduce: i
     return window.batch * window.groups * groups * per_group
 
 
+def tile_cost(
+    window: Window,
+    traits: DeviceTraits,
+    channels: tuple[int, int, int],
+    spatial: tuple[tuple[int, int, int], ...],
+    reduce: int,
+) -> float:
+    """Return the estimated cost of any tile, such as one from a tuning record.
+
+    Parameters
+    ----------
+    window : Window
+    traits : DeviceTraits
+    channels, spatial, reduce
+        As in `Tile`. On CPU cores virtual threads, work-items and loops of a channel or axis count alike, except that a
+        tile with virtual threads along an axis is taken to be vectorised along channels.
+    """
+    if traits.is_cpu:
+        extents, columns = tuple(map(prod, spatial)), all(split[0] == 1 for split in spatial)
+        return _cpu_cost(window, prod(channels), extents, reduce, columns)
+    merged = tuple((thread, virtual * inner) for virtual, thread, inner in spatial)
+    return _gpu_cost(window, traits, channels[1], channels[0] * channels[2], merged)
+
+
 def _gpu_tiles(window: Window, traits: DeviceTraits, exact: bool) -> Iterator[Tile]:
     """64 to 256 work-items per group, a few outputs each, inputs and weights reused through local memory."""
     *outer, width = window.out

@@ -25,12 +25,12 @@ SCHEDULER = '{"i": [["[\\"x\\"]", "llvm"], [[], []]], "r": [[0.1], 0, 0.1, 1], "
 
 @pytest.fixture
 def check(tmp_path):
-    from tvm_coexec.tvmc.tuning_log import check_tuning_log
+    from tvm_coexec.tuning.log import read_log
 
     def run(data: str | bytes) -> bool:
         path = tmp_path / "records.log"
         path.write_bytes(data if isinstance(data, bytes) else data.encode())
-        return check_tuning_log(str(path))
+        return bool(read_log(str(path), "--tuning-records").tuner)
 
     return run
 
@@ -67,6 +67,7 @@ def test_a_log_without_records(check, text, caplog):
         ([AUTOTVM.replace("llvm", "nonsense")], 1, 'Target kind "nonsense" is not defined'),
         ([AUTOTVM.replace('"sp"', '"zz"')], 1, "Invalid config knob type: zz"),
         ([AUTOTVM, AUTOTVM.replace("[0.1], 0", '[["a"]], 0')], 2, ""),
+        ([AUTOTVM, AUTOTVM.replace("[-1, 1]", '[-1, "one"]')], 2, "it has an unknown structure"),
         ([AUTOTVM, SCHEDULER], 2, "it has no 'input'"),
         ([SCHEDULER, SCHEDULER[:40]], 2, "it is not JSON, or truncated"),
         ([SCHEDULER, AUTOTVM], 2, "Invalid key in json log: input"),
@@ -83,12 +84,3 @@ def test_damaged_logs(check, lines, number, why):
 def test_what_is_no_text(check, tmp_path):
     with pytest.raises(CoExecError, match=r"records\.log is not a text file"):
         check(b"\xff\xfe\0\0")
-
-
-def test_the_command_refuses_it_before_the_model_is_read(tvmc, tmp_path):
-    (tmp_path / "records.log").write_text(AUTOTVM + "\n" + AUTOTVM[:50])
-    options = ["--coexec", "--target", "llvm, opencl", "--tuning-records", "records.log", "-o", "net.tar"]
-    done = tvmc("compile", *options, "no.onnx")
-    assert done.code == 4 and done.out == ""
-    assert done.err.startswith("Error: --tuning-records: line 2 of records.log ") and done.err.count("\n") == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["records.log"]

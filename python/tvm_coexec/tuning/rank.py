@@ -1,0 +1,108 @@
+"""Rank configurations of a share: what one costs in relation to another, by the template's own tile cost.
+
+A record measured a configuration of the whole operator. What it knows beyond any model stays in the estimate: the
+share's seconds are the record's, times the ratio of the modelled costs of both configurations.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from math import ceil, prod
+from typing import Any
+
+from tvm.autotvm.task.space import SplitEntity
+from tvm.target import Target
+from tvm.target.x86 import get_simd_32bit_lanes
+
+from tvm_coexec.opencl.schedules.device import DeviceTraits, device_traits, is_gpu_target
+from tvm_coexec.opencl.schedules.tiles import ceil_div
+from tvm_coexec.opencl.schedules.windows import Window, tile_cost
+from tvm_coexec.opencl.schedules.workloads import Workload, integers, window_of
+
+Knobs = OrderedDict[str, Any]
+
+_WINDOWS: dict[str, Callable[[Workload], Window]] = {
+    "conv2d_nchw.cuda": window_of,
+    "group_conv2d_nchw.cuda": lambda w: window_of(w, groups=integers(w[6])[0]),
+    "conv3d_ncdhw.cuda": lambda w: window_of(w, groups=integers(w[6])[0]),
+}
+_SPATIAL = ("tile_d", "tile_y", "tile_x")
+_PER_POWER = 0.1  # what a factor of two away from the record's tile costs where no model knows the template
+# Of a block of outputs of conv2d_NCHWc.x86: vector registers, and multiply-adds in flight that hide the latency.
+_REGISTERS, _IN_FLIGHT = {16: 30, 8: 14, 4: 14}, 8
+_SPILLED = 1.5
+
+
+def window_for(workload: Workload) -> Window | None:
+    """Return the window of a GPU template whose tiles have a cost model."""
+    return _WINDOWS[workload[0]](workload) if workload[0] in _WINDOWS else None
+
+
+def local_bytes(window: Window, knobs: Knobs) -> int:
+    """Return the local memory of a work-group: inputs and weights of one step of the reduction."""
+    inner = {name: prod(e.size[1:]) for name, e in knobs.items() if isinstance(e, SplitEntity)}
+    spatial = tuple(inner[name] for name in _SPATIAL[-len(window.out) :])
+    return inner["tile_rc"] * (window.region(spatial) + inner["tile_f"] * window.taps) * window.element_bytes
+
+
+def modelled_cost(
+    workload: Workload, target: Target, knobs: Knobs, flops: float, waste: float, distance: float
+) -> float:
+    """Return what a configuration costs, in a unit that is the same for all configurations of a template.
+
+    Parameters
+    ----------
+    workload : tuple
+        In plain layout.
+    target : Target
+    knobs : OrderedDict
+        Knobs by name.
+    flops : float
+        FLOPs of the workload.
+    waste, distance : float
+        See `Change`; for templates that no model knows.
+    """
+    if workload[0] == "conv2d_NCHWc.x86":
+        return _packed_cost(workload, target, knobs)
+    window = window_for(workload)
+    if window is None or not is_gpu_target(target):
+        return max(flops, 1.0) * waste * (1.0 + _PER_POWER * distance)
+    traits = device_traits(target)
+    return _window_cost(window, traits, knobs)
+
+
+def _window_cost(window: Window, traits: DeviceTraits, knobs: Knobs) -> float:
+    def three(name: str) -> tuple[int, int, int]:
+        virtual, thread, inner = knobs[name].size[1:]
+        return virtual, thread, inner
+
+    spatial = tuple(three(name) for name in _SPATIAL[-len(window.out) :])
+    return tile_cost(window, traits, three("tile_f"), spatial, prod(knobs["tile_rc"].size[1:]))
+
+
+def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
+    """Vector multiply-adds of a convolution packed in blocks of channels, by how well a block fills the registers.
+
+    The innermost loops compute a block of output channels at neighbouring columns (and rows of a 1x1 kernel), all
+    accumulated in registers: too few leave the units idle, too many are spilled.
+    """
+    window = window_of(workload)
+    with target:
+        lanes = get_simd_32bit_lanes()
+    channels, columns = knobs["tile_oc"].size[-1], knobs["tile_ow"].size[-1]
+    rows = int(knobs["tile_oh"].val) if "tile_oh" in knobs else 1
+    vectors = _vectors(channels, lanes)
+    height, width = window.out
+    blocks = ceil_div(window.channels, channels) * ceil_div(height, rows) * ceil_div(width, columns)
+    block = vectors * rows * columns
+    full = block if block <= _REGISTERS.get(lanes, 14) else block * _SPILLED
+    per_step = max(full, min(_IN_FLIGHT, block * _IN_FLIGHT))
+    loads = vectors + 0.5 * rows * columns  # weights, and inputs broadcast to all lanes
+    return window.batch * blocks * window.reduce * window.taps * (per_step + 0.5 * loads)
+
+
+def _vectors(channels: int, lanes: int) -> int:
+    """Return the vectors that hold a block of channels; what is left over takes narrower ones."""
+    whole, rest = divmod(channels, lanes)
+    return whole + (ceil(rest.bit_count()) if rest else 0)
