@@ -10,6 +10,9 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
                  TVM's schedules of injective kernels, pooling and LRN on OpenCL devices that run on CPU cores
 ``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and a fast ``erf`` on OpenCL devices
                  that run on CPU cores
+``workers``      Makes the processes that TVM's tuners and RPC servers start import this package (`hooks.workers`)
+``runners``      Loads the runtime on the RPC servers on which TVM's tuners measure OpenCL kernels, and says what a
+                 tracker or server lacks (`remote.runners`)
 ===============  =======================================================================================================
 
 The pass ``relay.transform.CoExecPartition`` is registered in any case: it adds a name and changes nothing.
@@ -29,6 +32,8 @@ _MODULES = {
     "tophub": "tvm_coexec.hooks.tophub",
     "schedules": "tvm_coexec.opencl.schedules",
     "postprocess": "tvm_coexec.opencl.schedules.postprocess",
+    "workers": "tvm_coexec.hooks.workers",
+    "runners": "tvm_coexec.remote.runners",
 }
 HOOKS = tuple(_MODULES)
 
