@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tvm_coexec")
 
+# A worker shows messages from level INFO on, which would repeat for each candidate that a tuner measures.
+_IMPORT = "import logging, tvm_coexec; logging.getLogger('tvm_coexec').setLevel(logging.WARNING)"
+
 _original: dict[str, Callable] = {}
 
 
@@ -52,7 +55,7 @@ def _start(worker: PopenWorker) -> None:
     _original["_start"](worker)
     # A function of Python's own: to find one of this package the worker would have to import the package, at a place
     # where it catches no errors.
-    worker.send(exec, ("import tvm_coexec", {}))
+    worker.send(exec, (_IMPORT, {}))
     try:
         worker.recv()
     except ChildProcessError:  # it has ended, and can't take the task that follows

@@ -1,9 +1,12 @@
 """TVM's tuners on RPC servers: the C++ runtime is loaded there for OpenCL targets, and what is missing is one sentence.
 
 The RPC runners of AutoTVM, the auto-scheduler and MetaSchedule open a session for each candidate that they measure. If
-its target is OpenCL, `install` loads this package's runtime in the session, so a stock server behind a tracker is
-enough. What TVM asks of a tracker before it starts is replaced: stock TVM waits without end for a server that does not
-exist, and says only that it cannot get devices.
+its target is OpenCL, `install` makes them load this package's runtime in the session, so a stock server of a tracker
+is enough. Sessions are closed when the candidate is measured. TVM leaves that to Python's collection of objects, and
+those of a failed candidate are in a cycle with its error, so its server stayed taken until the session timed out.
+
+What TVM asks of a tracker before it starts is replaced, too: TVM waits without end for a server that does not exist,
+and says only that it cannot get devices.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
@@ -28,8 +32,16 @@ from .session import POLL_S, close_quietly, closing, connect, default_tracker, p
 
 _log = logging.getLogger("tvm_coexec")
 
-# Whether the sessions that a tracker hands out need OpenCL; set while a candidate for it is measured.
-_needs_opencl: ContextVar[bool] = ContextVar("coexec_needs_opencl", default=False)
+
+@dataclass
+class _Measurement:
+    """A candidate that is measured now: whether its sessions need OpenCL, and those that are open."""
+
+    needs_opencl: bool
+    sessions: list[tvm.rpc.RPCSession] = field(default_factory=list)
+
+
+_current: ContextVar[_Measurement | None] = ContextVar("coexec_measurement", default=None)
 
 _original: list[tuple[object, str, Callable]] = []
 
@@ -149,19 +161,17 @@ def _loading(stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.
     @functools.wraps(stock)
     def request(*args: Any, **kwargs: Any) -> tvm.rpc.RPCSession:
         session = stock(*args, **kwargs)
-        if _needs_opencl.get():
-            try:
+        if (measurement := _current.get()) is not None:
+            measurement.sessions.append(session)
+            if measurement.needs_opencl:
                 load_runtime(session)
-            except CoExecError:
-                close_quietly(session)
-                raise
         return session
 
     return request
 
 
 def _measuring(target_of: Callable[[Any], Target | str], argument: str | None = None) -> Callable[[Callable], Callable]:
-    """Make a wrapper of a function that opens sessions: they need OpenCL if its target is that.
+    """Make a wrapper of a function that measures a candidate, in sessions that it opens.
 
     The wrapper has the name and module of the function, by which it is pickled for a worker process: the worker then
     finds its own replacement, or TVM's function if it could not import this package.
@@ -180,7 +190,8 @@ def _measuring(target_of: Callable[[Any], Target | str], argument: str | None = 
 
         @functools.wraps(stock)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with _sessions_need_opencl(_is_opencl(target_of(signature.bind(*args, **kwargs).arguments[name]))):
+            target = target_of(signature.bind(*args, **kwargs).arguments[name])
+            with _sessions_closed(_Measurement(_is_opencl(target))):
                 return stock(*args, **kwargs)
 
         return run
@@ -189,12 +200,15 @@ def _measuring(target_of: Callable[[Any], Target | str], argument: str | None = 
 
 
 @contextmanager
-def _sessions_need_opencl(needs: bool) -> Iterator[None]:
-    token = _needs_opencl.set(needs)
+def _sessions_closed(measurement: _Measurement) -> Iterator[None]:
+    """Close the sessions that were opened for a measurement at its end."""
+    token = _current.set(measurement)
     try:
         yield
     finally:
-        _needs_opencl.reset(token)
+        _current.reset(token)
+        for session in measurement.sessions:
+            close_quietly(session)
 
 
 def _target_of_record(auto_scheduler: Any) -> Callable[[str], Target]:
