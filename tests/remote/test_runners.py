@@ -125,6 +125,8 @@ def test_a_missing_device_is_named(tracker, monkeypatch):  # noqa: F811
         assert runners.check_remote("llvm", "lacking", host, int(port))
         with pytest.raises(CoExecError, match=r"'lacking' has no opencl device .*/no/libOpenCL"):
             runners.check_remote(TARGET, "lacking", host, int(port))
+        with pytest.raises(CoExecError, match=r"no opencl device .* in textures, .* tune for `opencl -model=adreno`"):
+            runners.check_remote("opencl -device=adreno", "lacking", host, int(port))
 
 
 def test_uninstalling_restores_tvm():

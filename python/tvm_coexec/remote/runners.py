@@ -26,18 +26,23 @@ from tvm.rpc.client import TrackerSession
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl.schedules.device import has_textures
 
 from .runtime import describe, load_runtime
 from .session import POLL_S, close_quietly, closing, connect, default_tracker, parse_reachable
 
 _log = logging.getLogger("tvm_coexec")
 
+WITHOUT_TEXTURES = (
+    "which this package's OpenCL runtime does not have: tune for `opencl -model=adreno`, for which `--coexec` compiles"
+)
+
 
 @dataclass
 class _Measurement:
-    """A candidate that is measured now: whether its sessions need OpenCL, and those that are open."""
+    """A candidate that is measured now: whether its sessions need this package's runtime, and those that are open."""
 
-    needs_opencl: bool
+    needs_runtime: bool
     sessions: list[tvm.rpc.RPCSession] = field(default_factory=list)
 
 
@@ -103,10 +108,12 @@ def check_remote(
         If the tracker can't be reached, has no such server, or the server has no such device.
     """
     tracker = _find_server(device_key, host, port, timeout)
-    with closing(connect(tracker=tracker, key=device_key, upload=_is_opencl(target))) as session:
-        kind = _kind(target)
+    kind, upload = _kind(target), _needs_runtime(target)
+    with closing(connect(tracker=tracker, key=device_key, upload=upload)) as session:
         if not session.device(kind).exist:
             why = describe(session).why if kind == "opencl" else ""
+            if kind == "opencl" and not upload:
+                why += f"; the target keeps tensors in textures, {WITHOUT_TEXTURES}"
             raise CoExecError(
                 f"the RPC server '{device_key}' has no {kind} device{why and f' ({why})'}: tune for a target that it "
                 "has, or on another server"
@@ -156,14 +163,14 @@ def _replace(owner: object, name: str, wrap: Callable[[Callable], Callable]) -> 
 
 
 def _loading(stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.RPCSession]:
-    """Wrap ``TrackerSession.request``: load the runtime where the session needs OpenCL."""
+    """Wrap ``TrackerSession.request``: load the runtime where it is needed."""
 
     @functools.wraps(stock)
     def request(*args: Any, **kwargs: Any) -> tvm.rpc.RPCSession:
         session = stock(*args, **kwargs)
         if (measurement := _current.get()) is not None:
             measurement.sessions.append(session)
-            if measurement.needs_opencl:
+            if measurement.needs_runtime:
                 load_runtime(session)
         return session
 
@@ -191,7 +198,7 @@ def _measuring(target_of: Callable[[Any], Target | str], argument: str | None = 
         @functools.wraps(stock)
         def run(*args: Any, **kwargs: Any) -> Any:
             target = target_of(signature.bind(*args, **kwargs).arguments[name])
-            with _sessions_closed(_Measurement(_is_opencl(target))):
+            with _sessions_closed(_Measurement(_needs_runtime(target))):
                 return stock(*args, **kwargs)
 
         return run
@@ -219,8 +226,9 @@ def _kind(target: Target | str) -> str:
     return target.kind.name if isinstance(target, Target) else str(target).split()[0]
 
 
-def _is_opencl(target: Target | str) -> bool:
-    return _kind(target) == "opencl"
+def _needs_runtime(target: Target | str) -> bool:
+    """Whether kernels of a target, or of a kind of device, are to run in this package's runtime."""
+    return _kind(target) == "opencl" and not has_textures(Target(target))
 
 
-__all__ = ["check_remote", "check_tracker", "install", "uninstall"]
+__all__ = ["WITHOUT_TEXTURES", "check_remote", "check_tracker", "install", "uninstall"]

@@ -19,9 +19,10 @@ from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.opencl.load import why_unavailable
+from tvm_coexec.opencl.load import is_ours, why_unavailable
+from tvm_coexec.opencl.schedules.device import has_textures
 from tvm_coexec.remote import Server, closing
-from tvm_coexec.remote.runners import check_remote
+from tvm_coexec.remote.runners import WITHOUT_TEXTURES, check_remote
 
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
@@ -76,6 +77,8 @@ def _check_device(target: Target, server: Server | None) -> None:
     if server is not None:
         host, _, port = server.tracker.rpartition(":")
         check_remote(target, server.key, host, int(port))
+    elif has_textures(target) and is_ours():
+        raise CoExecError(f"--target '{target.kind.name} -device=adreno' keeps tensors in textures, {WITHOUT_TEXTURES}")
     elif target.kind.name == "opencl" and (why := why_unavailable()):
         raise CoExecError(
             f"--target {target.kind.name}: this machine has no such device ({why}); tune on another one with "
