@@ -60,8 +60,8 @@ def install() -> None:
     from tvm.meta_schedule.runner import rpc_runner as meta_schedule
 
     _replace(TrackerSession, "request", _loading)
-    _replace(autotvm, "check_remote", lambda stock: functools.wraps(stock)(check_remote))
-    _replace(auto_scheduler, "check_remote", lambda stock: functools.wraps(stock)(check_tracker))
+    _replace(autotvm, "check_remote", lambda _: check_remote)
+    _replace(auto_scheduler, "check_remote", lambda _: check_tracker)
     _replace(autotvm.RPCRunner, "get_build_kwargs", _measuring(lambda runner: runner.task.target))
     _replace(autotvm, "run_through_rpc", _measuring(lambda measure_input: measure_input.target))
     _replace(auto_scheduler, "_rpc_run", _measuring(_target_of_record(auto_scheduler), "inp_serialized"))

@@ -14,7 +14,7 @@ cores get loops and indices that their compilers can vectorise.
 `pooling`, `lrn`             the same for pooling and local response normalisation
 `postprocess`                the callback that rewrites kernels' sources for such devices, by the two below
 `indices`                    64-bit indices
-`erf`                        an error function without branches
+`functions`                  `erf`, `pow` and logarithms without branches
 ===========================  ==========================================================================================
 """
 

@@ -31,9 +31,6 @@ _LEAST = 512
 _MOST = 4096
 _MAX_SPLITS = 4
 _DIVISIONS = (tir.FloorDiv, tir.FloorMod, tir.Div, tir.Mod)
-_LANES = 16
-_LEAST_LANES = 4
-_SLOW_SCALARS = {f"tir.{name}" for name in ("pow", "log", "log2", "log10", "log1p", "sin", "cos", "tan")}
 
 
 @dataclass(frozen=True)
@@ -131,28 +128,6 @@ class _Nest:
             axis = self.stage.fuse(left.axis, right.axis)
             self.loops, self.expressions = [*loops[:-1], Loop(axis, loops[-1].extent, fused)], expressions
 
-    def split_lanes(self) -> int:
-        """Vectorise the innermost loop if it calls a function that is slow without; return the number of lanes.
-
-        The vector variants of these functions in pocl take a tenth to a twentieth of the scalar ones, which its
-        compiler does not vectorise by itself, as it does for exp, tanh and the square root.
-        """
-        calls: set[str] = set()
-
-        def visit(node: tvm.Object) -> None:
-            if isinstance(node, tir.Call):
-                calls.add(getattr(node.op, "name", ""))
-
-        tir.stmt_functor.post_order_visit(self.expressions[0], visit)
-        inner = self.loops[-1]
-        lanes = min(_LANES, inner.extent & -inner.extent)  # the largest power of two that divides the extent
-        if not calls & _SLOW_SCALARS or "tir.if_then_else" in calls or lanes < _LEAST_LANES:
-            return 1
-        steps, vector = self.stage.split(inner.axis, factor=lanes)
-        self.stage.vectorize(vector)
-        self.loops[-1] = Loop(steps, inner.extent // lanes)
-        return lanes
-
     def _first_divided(self) -> tuple[int, int] | None:
         for at, loop in enumerate(self.loops):
             factors = {d for e in self.expressions for d in _divisors(e, loop.var) if 1 < d < loop.extent}
@@ -246,8 +221,7 @@ def schedule_output(schedule: te.Schedule, out: te.Tensor) -> bool:
         return False
     nest.split_divided()
     nest.fuse_from_right()
-    lanes = nest.split_lanes()
-    bind_groups(schedule[out], nest.loops, lanes)
+    bind_groups(schedule[out], nest.loops)
     return True
 
 

@@ -1,7 +1,8 @@
 """Schedules of local response normalisation for OpenCL devices that run on CPU cores.
 
 TVM computes the sum of squares of each element where its power is taken, one by one. Here the sums are a kernel of
-their own, so that what follows is an injective kernel: the power is most of its time, and vectorised it takes a tenth.
+their own, so that what follows is an injective kernel: the power is most of its time, and vectorised (see `functions`)
+it takes a fraction.
 """
 
 from __future__ import annotations

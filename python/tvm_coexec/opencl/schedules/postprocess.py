@@ -8,7 +8,7 @@ import tvm
 from tvm.target import Target
 
 from .device import device_traits
-from .erf import with_fast_erf
+from .functions import with_vectorisable_functions
 from .indices import with_long_indices
 
 NAME = "tvm_callback_opencl_postproc"
@@ -30,7 +30,7 @@ class PostProcess:
         """Return the source, rewritten if the target means a CPU."""
         if self.before is not None:
             source = self.before(source, target)
-        return with_fast_erf(with_long_indices(source)) if device_traits(target).is_cpu else source
+        return with_vectorisable_functions(with_long_indices(source)) if device_traits(target).is_cpu else source
 
 
 _registered: list[PostProcess] = []
