@@ -89,7 +89,7 @@ def test_auto_scheduler(server):
 
 def test_meta_schedule(server):
     config = ms.runner.RPCConfig(*server, KEY, session_timeout_sec=60)
-    runner = ms.runner.RPCRunner(config, ms.runner.EvaluatorConfig(number=1, repeat=1, min_repeat_ms=0))
+    once = ms.runner.EvaluatorConfig(number=1, repeat=1, min_repeat_ms=0)
     info = [ms.arg_info.TensorInfo("float32", (EXTENT,))] * 2
     inputs = []
     for size in SIZES:
@@ -99,9 +99,10 @@ def test_meta_schedule(server):
         schedule.bind(inner, "threadIdx.x")
         artifact = ms.builder.local_builder.default_export(tvm.build(schedule.mod, target=TARGET))
         inputs.append(ms.runner.RunnerInput(artifact, "opencl", info))
-    good, bad = (future.result() for future in runner.run(inputs))
-    assert good.error_msg is None and float(good.run_secs[0]) > 0
-    assert bad.run_secs is None and "WORK_GROUP_SIZE" in bad.error_msg
+    for runner in (ms.runner.RPCRunner(config, once), ms.runner.LocalRunner(60, once)):
+        good, bad = (future.result() for future in runner.run(inputs))
+        assert good.error_msg is None and float(good.run_secs[0]) > 0
+        assert bad.run_secs is None and "WORK_GROUP_SIZE" in bad.error_msg
 
 
 def test_a_missing_server_is_named(server):
