@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "build": {"core", "executor", "partition", "pass_context", "targets", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
     FACE: {"_version", "build", "core", "executor", "hooks", "partition", "report", "tuning"},
-    "rpc_server": {FACE},
+    "rpc_server": {"hooks", FACE},
     "tvmc": {
         *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
         *("pass_context", "remote", "report", "targets", "tracing", "tuning", "whole", FACE),

@@ -12,6 +12,7 @@ from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
 from .core.errors import CoExecError, one_line
 from .opencl import runtime
+from .opencl.schedules.device import has_textures
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -65,7 +66,7 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
 def _choose_textures(cpu: Target, gpu: Target) -> dict[str, object]:
     """Return a GPU target as JSON, without host, and without textures unless they are possible or asked for."""
     bare = {k: v for k, v in gpu.export().items() if k != "host"}
-    if not _has_textures(gpu):
+    if not has_textures(gpu):
         return bare
     keys = [str(key) for key in gpu.keys]
     if TEXTURES in keys:  # given as -keys=..., which replaces TVM's own
@@ -89,10 +90,6 @@ def _check_processor(text: str | Target, target: Target) -> None:
         raise CoExecError(f"cpu target '{text}': LLVM knows no processor '{name}'; {hint}")
 
 
-def _has_textures(gpu: Target) -> bool:
-    return gpu.kind.name == "opencl" and ADRENO in (*gpu.keys, gpu.attrs.get("device", ""))
-
-
 def check_textures(given: str | Target, cpu: Target, gpu: Target) -> None:
     """Say what became of an Adreno's textures, and refuse those that this machine's OpenCL runtime can't run.
 
@@ -110,8 +107,8 @@ def check_textures(given: str | Target, cpu: Target, gpu: Target) -> None:
     CoExecError
         If a module with textures is compiled for this machine, and this package's OpenCL runtime is in use.
     """
-    if not _has_textures(gpu):
-        if _has_textures(_parse("gpu", given)):
+    if not has_textures(gpu):
+        if has_textures(_parse("gpu", given)):
             logger.warning(
                 "-device=adreno: compiling with buffers, as this package's OpenCL runtime needs; for textures, which "
                 "only TVM's own can run (a TVM built with USE_OPENCL=ON), add -keys=%s",

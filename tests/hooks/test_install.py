@@ -17,6 +17,8 @@ pytestmark = pytest.mark.llvm
 STATE = """
 import json, sys, tvm
 from tvm.autotvm import tophub
+from tvm.autotvm.measure import measure_methods
+from tvm.contrib.popen_pool import PopenWorker
 before = tophub.download_package
 stock_opencl = tvm.get_global_func("device_api.opencl", allow_missing=True) is not None
 import tvm_coexec
@@ -28,6 +30,8 @@ print(json.dumps({
     "schedules": schedules.installed(),
     "records": schedules.dispatch.SharesContext.serve_records is not None,
     "postprocess": tvm.get_global_func("tvm_callback_opencl_postproc", allow_missing=True) is not None,
+    "workers": PopenWorker._start.__module__ == "tvm_coexec.hooks.workers",
+    "runners": hasattr(measure_methods.run_through_rpc, "__wrapped__"),
     "pass": hasattr(relay.transform, "CoExecPartition"),
     "why": runtime.why_unavailable(),
 }))
@@ -43,10 +47,10 @@ def state(value: str | None) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("value", [None, "none", "tophub,schedules"])
+@pytest.mark.parametrize("value", [None, "none", "tophub,schedules,workers"])
 def test_which_hooks_are_installed(value):
     found = state(value)
-    wanted = {None: set(hooks.HOOKS), "none": set(), "tophub,schedules": {"tophub", "schedules"}}[value]
+    wanted = {None: set(hooks.HOOKS), "none": set()}.get(value, set(str(value).split(",")))
     if found["opencl"] and "opencl" not in wanted:  # a TVM with OpenCL of its own
         wanted |= {"opencl"}
     assert {name for name in hooks.HOOKS if found[name]} == wanted

@@ -12,6 +12,9 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
                  the contexts of TopHub (`tuning.serving`); no effect without ``schedules``
 ``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and vectorisable functions on OpenCL
                  devices that run on CPU cores
+``workers``      Makes the processes that TVM's tuners and RPC servers start import this package (`hooks.workers`)
+``runners``      Loads the runtime on the RPC servers on which TVM's tuners measure OpenCL kernels, and says what a
+                 tracker or server lacks (`remote.runners`)
 ===============  =======================================================================================================
 
 The pass ``relay.transform.CoExecPartition`` is registered in any case: it adds a name and changes nothing.
@@ -32,6 +35,8 @@ _MODULES = {
     "schedules": "tvm_coexec.opencl.schedules",
     "records": "tvm_coexec.tuning.serving",
     "postprocess": "tvm_coexec.opencl.schedules.postprocess",
+    "workers": "tvm_coexec.hooks.workers",
+    "runners": "tvm_coexec.remote.runners",
 }
 HOOKS = tuple(_MODULES)
 

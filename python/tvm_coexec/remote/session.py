@@ -95,7 +95,7 @@ def connect(
         try:
             runtime.load_runtime(session)
         except CoExecError:
-            _close_quietly(session)
+            close_quietly(session)
             raise
     return session
 
@@ -186,10 +186,11 @@ def closing(session: tvm.rpc.RPCSession) -> Iterator[tvm.rpc.RPCSession]:
     try:
         yield session
     finally:
-        _close_quietly(session)
+        close_quietly(session)
 
 
-def _close_quietly(session: tvm.rpc.RPCSession) -> None:
+def close_quietly(session: tvm.rpc.RPCSession) -> None:
+    """Close a session that may have ended already."""
     try:
         close(session)
     except (AttributeError, RuntimeError, tvm.TVMError):

@@ -10,6 +10,7 @@ other command and option is TVM's. The pieces:
 `compiling`    the ``compile`` command and the one call in it that builds
 `package`      the devices that a compiled archive needs
 `running`      the ``run`` command and the one call in it that creates the executor
+`tuning`       the ``tune`` command
 `staging`      output files that appear complete or not at all
 `messages`     errors as one line
 =============  =====================================================================================================

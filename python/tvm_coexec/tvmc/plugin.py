@@ -2,7 +2,8 @@
 
 ========================================  ==========================================================================
 ``main.REGISTERED_PARSER``                the ``compile`` command gets the options ``--coexec...``; the ``run`` command
-                                          takes several devices; both get our ``drive_...``, which call TVM's
+                                          takes several devices; they and ``tune`` get our ``drive_...``, which
+                                          call TVM's
 ``composite_target.REGISTERED_CODEGEN``   ``coexec``: ``tvmc.compile(model, "coexec -ratio=0.5, opencl, llvm")``
 ``compiler.build``                        partitions and builds for two targets if co-execution was requested
 ``runner.executor``, ``debug_executor``   ``create`` adds the devices that a graph names and the caller left out; during
@@ -32,6 +33,7 @@ from .options import add_arguments
 from .patching import Overlay
 from .running import add_arguments as add_run_arguments
 from .running import create_hook, drive_run, take_device_list
+from .tuning import drive_tune
 
 _installed = False
 
@@ -70,6 +72,7 @@ def _extend(subparsers: Any, _main_parser: argparse.ArgumentParser, _json_params
     add_run_arguments(commands["run"])
     profiling.add_arguments(commands["run"])
     commands["run"].set_defaults(func=drive_run)
+    commands["tune"].set_defaults(func=drive_tune)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

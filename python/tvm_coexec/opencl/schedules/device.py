@@ -62,6 +62,11 @@ def is_gpu_target(target: Target | None) -> bool:
     return target is not None and any(key in ("gpu", "cuda", "opencl", "vulkan", "metal") for key in target.keys)
 
 
+def has_textures(target: Target) -> bool:
+    """Return whether TVM's schedules for a target keep tensors in textures, which only its own runtime has."""
+    return target.kind.name == "opencl" and "adreno" in (*target.keys, target.attrs.get("device", ""))
+
+
 def device_traits(target: Target) -> DeviceTraits:
     """Return the properties of the device that a GPU target means; the module's docstring has the rules.
 

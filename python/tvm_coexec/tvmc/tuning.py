@@ -1,0 +1,106 @@
+"""``tvmc tune``: TVM's own, with errors of one line, before the first trial where that is possible.
+
+TVM's command reads the limits of the local OpenCL device whatever it tunes and where. Here they are read only for the
+auto-scheduler, which needs them, and from the RPC server on which it measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+from typing import Any
+from urllib.parse import urlparse
+
+from tvm import auto_scheduler
+from tvm.driver.tvmc import autotuner
+from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
+from tvm.target import Target
+
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl.load import is_ours, why_unavailable
+from tvm_coexec.opencl.schedules.device import has_textures
+from tvm_coexec.remote import Server, closing
+from tvm_coexec.remote.runners import WITHOUT_TEXTURES, check_remote
+
+from .messages import LOG_LEVELS, reported
+from .model_file import Frontends
+from .patching import Overlay, replaced
+from .tuning_log import check_tuning_log
+
+logger = logging.getLogger("tvm_coexec")
+
+DEFAULT_TRACKER_PORT = 9090  # of TVM's command
+
+# What TVM's auto-scheduler assumes of every OpenCL device, and the devices of which it knows all limits.
+UNLIMITED = 2**31 - 1
+CONSTANTS = {"num_cores": -1, "vector_unit_bytes": 16, "cache_line_bytes": 64, "max_local_memory_per_block": UNLIMITED}
+KNOWN_DEVICES = ("mali", "adreno")
+
+
+def drive_tune(args: argparse.Namespace) -> int:
+    """Run ``tvmc tune``."""
+    with reported(args.verbose, "tuning failed"):
+        logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
+        _check_files(args)
+        target, _ = target_from_cli(args.target, reconstruct_target_args(args))
+        server = _server(args)
+        _check_device(target, server)
+        limits = functools.partial(_limits, args.enable_autoscheduler, target, server)
+        scheduler = Overlay(auto_scheduler, HardwareParams=lambda **options: limits(options))
+        with replaced(autotuner, auto_scheduler=scheduler, frontends=Frontends()):
+            autotuner.drive_tune(args)
+    return 0
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    folder = os.path.dirname(os.path.abspath(args.output))
+    if os.path.isdir(args.output) or not os.access(folder, os.W_OK):
+        raise CoExecError(f"--output: {args.output} can't be written; give a file in a folder that exists")
+    if args.tuning_records and os.path.exists(args.tuning_records):
+        check_tuning_log(args.tuning_records)
+
+
+def _server(args: argparse.Namespace) -> Server | None:
+    """Return the server to measure on, if the command names one."""
+    if not args.rpc_tracker and not args.rpc_key:
+        return None
+    if not args.rpc_tracker or not args.rpc_key:
+        raise CoExecError("--rpc-tracker and --rpc-key belong together: give both, or neither to tune on this machine")
+    address = urlparse(f"//{args.rpc_tracker}")
+    return Server(tracker=f"{address.hostname}:{address.port or DEFAULT_TRACKER_PORT}", key=args.rpc_key)
+
+
+def _check_device(target: Target, server: Server | None) -> None:
+    """Check that the target's device is there, before the model is read."""
+    if server is not None:
+        host, _, port = server.tracker.rpartition(":")
+        check_remote(target, server.key, host, int(port))
+    elif has_textures(target) and is_ours():
+        raise CoExecError(f"--target '{target.kind.name} -device=adreno' keeps tensors in textures, {WITHOUT_TEXTURES}")
+    elif target.kind.name == "opencl" and (why := why_unavailable()):
+        raise CoExecError(
+            f"--target {target.kind.name}: this machine has no such device ({why}); tune on another one with "
+            "--rpc-tracker and --rpc-key"
+        )
+
+
+def _limits(
+    needed: bool, target: Target, server: Server | None, options: dict[str, Any]
+) -> auto_scheduler.HardwareParams | None:
+    """Return the limits of the device, by the options of ``HardwareParams`` where they are given."""
+    if not needed:  # by AutoTVM
+        return None
+    if server is None or target.kind.name != "opencl" or target.attrs.get("device") in KNOWN_DEVICES:
+        return auto_scheduler.HardwareParams(**options)
+    with closing(server.connect()) as session:
+        device = session.device("opencl")
+        found = CONSTANTS | {
+            "max_shared_memory_per_block": device.max_shared_memory_per_block,
+            "max_threads_per_block": device.max_threads_per_block,
+            "max_vthread_extent": max(1, device.warp_size // 4),
+            "warp_size": device.warp_size,
+        }
+    given = {name: options[name] for name in found if options[name] is not None}
+    return auto_scheduler.HardwareParams(**found | given)
