@@ -106,6 +106,7 @@ def test_the_auto_scheduler_asks_the_server_for_its_limits(tracker, server):  # 
         (["tracker 127.0.0.1:1 can't be reached"], ["--rpc-tracker", "127.0.0.1:1", "--rpc-key", "board"]),
         (["keeps tensors in textures", "tune for `opencl -model=adreno`"], ["--target", "opencl -device=adreno"]),
         (["line 1 of records.json is not a tuning record"], ["--tuning-records", "records.json"]),
+        (["--tuning-records", "there is no file none.json"], ["--tuning-records", "none.json"]),
     ],
 )
 def test_refused_before_the_first_trial(tvmc, whole, words, options):

@@ -23,11 +23,11 @@ from tvm_coexec.opencl.load import is_ours, why_unavailable
 from tvm_coexec.opencl.schedules.device import has_textures
 from tvm_coexec.remote import Server, closing
 from tvm_coexec.remote.runners import WITHOUT_TEXTURES, check_remote
+from tvm_coexec.tuning.log import read_log
 
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
 from .patching import Overlay, replaced
-from .tuning_log import check_tuning_log
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -58,8 +58,10 @@ def _check_files(args: argparse.Namespace) -> None:
     folder = os.path.dirname(os.path.abspath(args.output))
     if os.path.isdir(args.output) or not os.access(folder, os.W_OK):
         raise CoExecError(f"--output: {args.output} can't be written; give a file in a folder that exists")
-    if args.tuning_records and os.path.exists(args.tuning_records):
-        check_tuning_log(args.tuning_records)
+    if args.tuning_records:
+        if not os.path.isfile(args.tuning_records):
+            raise CoExecError(f"--tuning-records: there is no file {args.tuning_records}")
+        read_log(args.tuning_records, "--tuning-records")
 
 
 def _server(args: argparse.Namespace) -> Server | None:

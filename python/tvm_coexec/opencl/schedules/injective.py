@@ -2,8 +2,8 @@
 
 TVM's GPU schedule fuses the axes of an output and gives each element a work-item, which divides its number into the
 indices that the kernel reads. On a GPU that is hidden behind the memory; on a CPU core two divisions cost more than the
-copy, and no compiler vectorises them: a channel shuffle takes 5 ns per element instead of 0.2, a batch normalisation or
-a concatenation 5 to 15 times as long as on the CPU's own target.
+copy, and no compiler vectorises them: shuffles, transposes, concatenations and batch normalisations take 5 to 20 times
+as long as on the CPU's own target (``python -m benchmarks.loops``).
 
 Here a work-group is one work-item, which runs a loop nest without divisions, as long as possible and contiguous:
 
