@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 from tvm.autotvm.task.space import SplitEntity
@@ -105,4 +105,4 @@ def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
 def _vectors(channels: int, lanes: int) -> int:
     """Return the vectors that hold a block of channels; what is left over takes narrower ones."""
     whole, rest = divmod(channels, lanes)
-    return whole + (ceil(rest.bit_count()) if rest else 0)
+    return whole + rest.bit_count()
