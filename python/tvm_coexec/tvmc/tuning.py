@@ -76,7 +76,7 @@ def _server(args: argparse.Namespace) -> Server | None:
 
 def _check_device(target: Target, server: Server | None) -> None:
     """Check that the target's device is there, before the model is read."""
-    if server is not None:
+    if server is not None and server.tracker is not None:
         host, _, port = server.tracker.rpartition(":")
         check_remote(target, server.key, host, int(port))
     elif has_textures(target) and is_ours():
