@@ -120,7 +120,7 @@ def test_other_targets_need_another_file(measured, chain):
         collect(chain, measured[0], replace(QUICK, cpu="llvm -mcpu=x86-64-v2"))
 
 
-def test_one_bad_kernel_is_recorded_and_skipped(chain, started, monkeypatch):
+def test_one_bad_kernel_is_recorded_and_skipped(chain, started):
     stock = KernelBuilder.build
 
     def build(self, piece):
@@ -132,15 +132,15 @@ def test_one_bad_kernel_is_recorded_and_skipped(chain, started, monkeypatch):
             os._exit(7)  # the compiler crashed
         return stock(self, piece)
 
-    monkeypatch.setattr(KernelBuilder, "build", build)  # compiling processes are forked: they have it, too
-    summary = collect(chain, started, replace(QUICK, networks=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KernelBuilder, "build", build)  # compiling processes are forked: they have it, too
+        summary = collect(chain, started, replace(QUICK, networks=False))
     failed = {(s.device, s.dim): s.error for s in read_samples(started).samples if s.error}
     assert failed == {
         ("gpu", 1): "compiling: no such instruction",
         ("cpu", 2): "compiling: the process ended (exit status 7)",
     }
     assert summary.measured == 10 and len(summary.failed) == 2
-    monkeypatch.undo()
     assert collect(chain, started, replace(QUICK, networks=False)).measured == 0
     assert collect(chain, started, replace(QUICK, networks=False, retry=True)).measured == 2
 
