@@ -121,16 +121,29 @@ def _hardware(target: Target) -> Any:
     if target.kind.name != "opencl":
         return None
     traits = device_traits(target)
-    return auto_scheduler.HardwareParams(
-        num_cores=-1,
-        vector_unit_bytes=16,
-        cache_line_bytes=64,
-        max_shared_memory_per_block=traits.local_bytes,
-        max_local_memory_per_block=2**31 - 1,  # of registers: no limit
-        max_threads_per_block=traits.max_threads,
-        max_vthread_extent=traits.warp // 4,
-        warp_size=traits.warp,
-    )
+    return auto_scheduler.HardwareParams(**opencl_limits(traits.local_bytes, traits.max_threads, traits.warp))
+
+
+def opencl_limits(local_bytes: int, threads: int, warp: int) -> dict[str, int]:
+    """Return the arguments of the auto-scheduler's ``HardwareParams`` for an OpenCL device.
+
+    Parameters
+    ----------
+    local_bytes, threads : int
+        Local memory, and work-items, of a work-group at most.
+    warp : int
+        Work-items that run in lockstep.
+    """
+    return {
+        "num_cores": -1,
+        "vector_unit_bytes": 16,
+        "cache_line_bytes": 64,
+        "max_shared_memory_per_block": local_bytes,
+        "max_local_memory_per_block": 2**31 - 1,  # of registers: no limit
+        "max_threads_per_block": threads,
+        "max_vthread_extent": max(1, warp // 4),
+        "warp_size": warp,
+    }
 
 
 def _meta_schedule_tasks(func: relay.Function, target: Target) -> Iterator[tuple[str, Any]]:

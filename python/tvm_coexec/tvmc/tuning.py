@@ -24,6 +24,7 @@ from tvm_coexec.opencl.schedules.device import has_textures
 from tvm_coexec.remote import Server, closing
 from tvm_coexec.remote.runners import WITHOUT_TEXTURES, check_remote
 from tvm_coexec.tuning.log import read_log
+from tvm_coexec.tuning.tuners import opencl_limits
 
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
@@ -33,10 +34,7 @@ logger = logging.getLogger("tvm_coexec")
 
 DEFAULT_TRACKER_PORT = 9090  # of TVM's command
 
-# What TVM's auto-scheduler assumes of every OpenCL device, and the devices of which it knows all limits.
-UNLIMITED = 2**31 - 1
-CONSTANTS = {"num_cores": -1, "vector_unit_bytes": 16, "cache_line_bytes": 64, "max_local_memory_per_block": UNLIMITED}
-KNOWN_DEVICES = ("mali", "adreno")
+KNOWN_DEVICES = ("mali", "adreno")  # OpenCL devices of which TVM's auto-scheduler knows all limits
 
 
 def drive_tune(args: argparse.Namespace) -> int:
@@ -98,11 +96,6 @@ def _limits(
         return auto_scheduler.HardwareParams(**options)
     with closing(server.connect()) as session:
         device = session.device("opencl")
-        found = CONSTANTS | {
-            "max_shared_memory_per_block": device.max_shared_memory_per_block,
-            "max_threads_per_block": device.max_threads_per_block,
-            "max_vthread_extent": max(1, device.warp_size // 4),
-            "warp_size": device.warp_size,
-        }
+        found = opencl_limits(device.max_shared_memory_per_block, device.max_threads_per_block, device.warp_size)
     given = {name: options[name] for name in found if options[name] is not None}
     return auto_scheduler.HardwareParams(**found | given)

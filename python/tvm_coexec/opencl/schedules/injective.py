@@ -1,7 +1,7 @@
 """Schedules of injective kernels for OpenCL devices that run on CPU cores.
 
 TVM's GPU schedule fuses the axes of an output and gives each element a work-item, which divides its number into the
-indices that the kernel reads. On a GPU that is hidden behind the memory; on a CPU core two divisions cost more than the
+indices that the kernel reads. On a GPU memory latency hides that; on a CPU core two divisions cost more than the
 copy, and no compiler vectorises them: shuffles, transposes, concatenations and batch normalisations take 5 to 20 times
 as long as on the CPU's own target (``python -m benchmarks.loops``).
 
@@ -16,6 +16,7 @@ Shapes that are not constant keep TVM's schedule, as do devices that are GPUs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tvm
@@ -241,6 +242,12 @@ def schedule_injective(schedule: te.Schedule, out: te.Tensor) -> te.Schedule:
     if device_traits(Target.current(allow_none=False)).is_cpu and schedule_output(schedule, out):
         return schedule
     return _STOCK(schedule, out)
+
+
+def takes_loops(outs: Sequence[te.Tensor]) -> bool:
+    """Return whether a kernel has one output of constant extents, and the current target means CPU cores."""
+    static = all(isinstance(extent, tir.IntImm) and int(extent) for extent in outs[0].shape)
+    return len(outs) == 1 and static and device_traits(Target.current(allow_none=False)).is_cpu
 
 
 def install() -> None:

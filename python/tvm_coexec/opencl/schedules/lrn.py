@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvm import te, tir, topi
-from tvm.target import Target
+from tvm import te, topi
 from tvm.topi.utils import traverse_inline
 
-from .device import device_traits
-from .injective import Loop, bind_groups, schedule_output
+from .injective import Loop, bind_groups, schedule_output, takes_loops
 
 _STOCK = topi.cuda.schedule_lrn
 
@@ -32,8 +30,7 @@ def schedule_lrn(outs: te.Tensor | Sequence[te.Tensor]) -> te.Schedule:
     te.Schedule
     """
     outs = [outs] if isinstance(outs, te.Tensor) else outs
-    static = all(isinstance(extent, tir.IntImm) and int(extent) for extent in outs[0].shape)
-    if len(outs) > 1 or not static or not device_traits(Target.current(allow_none=False)).is_cpu:
+    if not takes_loops(outs):
         return _STOCK(outs)
     schedule = te.create_schedule(outs[0].op)
 

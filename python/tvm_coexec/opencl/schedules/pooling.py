@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from tvm import te, tir, topi
-from tvm.target import Target
+from tvm import te, topi
 from tvm.topi.utils import traverse_inline
 
-from .device import device_traits
-from .injective import Loop, bind_groups
+from .injective import Loop, bind_groups, takes_loops
 
 _STOCK = topi.cuda.schedule_pool
 _MAX_UNROLLED = 64  # positions of a window; a larger window stays a loop
@@ -36,8 +34,7 @@ def schedule_pool(outs: te.Tensor | Sequence[te.Tensor], layout: str) -> te.Sche
     te.Schedule
     """
     outs = [outs] if isinstance(outs, te.Tensor) else outs
-    static = all(isinstance(extent, tir.IntImm) and int(extent) for extent in outs[0].shape)
-    if len(outs) > 1 or not static or not device_traits(Target.current(allow_none=False)).is_cpu:
+    if not takes_loops(outs):
         return _STOCK(outs, layout)
     schedule = te.create_schedule(outs[0].op)
 
