@@ -84,7 +84,8 @@ def test_two_boards_of_which_one_dies(chain, tmp_path, tracker, monkeypatch, war
     samples = read_samples(path)
     assert summary.measured == len(samples.usable) == KERNELS and not summary.failed
     addresses = {s.address for s in servers}
-    assert {s.board for s in samples.samples} == addresses
+    # The only sample of the board that died may be noisy, and then be replaced by one of the other board.
+    assert {s.board for s in samples.samples} | set(killed) == addresses
     assert [a for a, _ in summary.left_out] == killed and f"board {killed[0]} is left out: " in warnings.text
     (left,) = summary.boards
     assert left.address in addresses - set(killed) and left.measured >= KERNELS - 2
