@@ -12,8 +12,9 @@ from .models.base import LatencyModel
 from .models.boosted import BoostedModel
 from .models.registry import MODELS, load_model
 from .power import Power, Reading
-from .profile import Profile, load_costs
+from .profile import Profile
 from .profile_costs import NetworkCorrection
+from .tuned import KernelTime, TunedCosts, load_costs
 
 __all__ = [
     "MODELS",
@@ -21,6 +22,7 @@ __all__ = [
     "AnalyticModel",
     "BoostedModel",
     "Costs",
+    "KernelTime",
     "LatencyModel",
     "Link",
     "MeasuredCosts",
@@ -31,6 +33,7 @@ __all__ = [
     "Roofline",
     "Sample",
     "Samples",
+    "TunedCosts",
     "Workload",
     "describe",
     "describe_shares",

@@ -230,6 +230,10 @@ class Costs(ABC):
         """Return the co-run slowdown by what both devices need of memory bandwidth; by default the same for all."""
         return CoRun(self.slowdown(device))
 
+    def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
+        """Return what kernels take within a network that take `seconds` alone; by default the same."""
+        return seconds
+
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
         """Return `whole_s` of many kernels, shape (n,); to be replaced by models that are faster on a batch."""
         return np.array([self.whole_s(device, k) for k in kernels], float)

@@ -107,8 +107,8 @@ class MeasuredCosts(Costs):
         """See `Costs.slowdown`; it is not measured, so it is 1."""
         return 1.0
 
-    def save(self, path: str) -> None:
-        """Write the table as JSON; the file is replaced atomically."""
+    def to_json(self) -> str:
+        """Return the table as JSON."""
         entries = [
             {"device": d, "kernel": s, "dim": dim, "rows": rows, "seconds": seconds}
             for (d, s, dim), points in sorted(self.table.items())
@@ -124,12 +124,20 @@ class MeasuredCosts(Costs):
         head |= {"sync": self.sync_s, "enqueue": self.enqueue_s, "references": self.references}
         head |= {"networks": [[*key, s] for key, s in sorted(self.networks.items())]}
         lines = ",\n".join("  " + json.dumps(e) for e in entries)
-        write_atomically(path, json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n')
+        return json.dumps(head, indent=1)[:-2] + f',\n "entries": [\n{lines}\n ]\n}}\n'
+
+    def save(self, path: str) -> None:
+        """Write the table as JSON; the file is replaced atomically."""
+        write_atomically(path, self.to_json())
 
     @staticmethod
     def load(path: str) -> MeasuredCosts:
         """Read a file of `save`; `CoExecError` names the file if it can't be read."""
-        d = read_json(path, "measured", "profile")
+        return MeasuredCosts.from_json(read_json(path, "measured", "profile"), path)
+
+    @staticmethod
+    def from_json(d: dict, source: str = "profile") -> MeasuredCosts:
+        """Read the object of `to_json`; `CoExecError` names the source if it is damaged."""
         try:
             links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
             costs = MeasuredCosts(
@@ -149,5 +157,5 @@ class MeasuredCosts(Costs):
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there
                 costs.add(str(e["device"]), str(e["kernel"]), dim, rows, float(e["seconds"]))
         except (KeyError, TypeError, ValueError) as err:
-            raise CoExecError(f"profile {path} is damaged ({damage(err)}); measure again") from None
+            raise CoExecError(f"profile {source} is damaged ({damage(err)}); measure again") from None
         return costs

@@ -13,9 +13,8 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 
 from .co_run import CoRun
-from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Costs, Link, UnifiedMemory
+from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Link, UnifiedMemory
 from .dataset import DEVICES
-from .measured import MeasuredCosts
 from .models.base import VERSION, LatencyModel
 from .models.registry import model_from_json
 from .power import Power
@@ -112,7 +111,11 @@ class Profile(ProfileCosts):
         CoExecError
             If the file can't be read or is damaged; the text names it.
         """
-        d = read_json(path, "profile", "profile")
+        return Profile.from_json(read_json(path, "profile", "profile"), os.fspath(path))
+
+    @staticmethod
+    def from_json(d: dict[str, Any], source: str = "profile") -> Profile:
+        """Read the object of `to_json`; `CoExecError` names the source if it is damaged."""
         try:
             return Profile(
                 devices={n: model_from_json(d["devices"][n]).for_device(n) for n in DEVICES},
@@ -133,24 +136,7 @@ class Profile(ProfileCosts):
                 provenance=Provenance.from_json(d.get("origin", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise CoExecError(f"profile {os.fspath(path)} is damaged ({damage(err)}); fit it again") from None
-
-
-def load_costs(path: str | os.PathLike) -> Costs:
-    """Read costs from a file: a `Profile`, or the `MeasuredCosts` of one model.
-
-    Raises
-    ------
-    CoExecError
-        If the file can't be read, is neither, or is damaged; the text names it.
-    """
-    path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as f:
-            is_profile = json.load(f).get("kind") == "profile"
-    except (OSError, ValueError, AttributeError):
-        is_profile = False  # the other reader raises the error
-    return Profile.load(path) if is_profile else MeasuredCosts.load(path)
+            raise CoExecError(f"profile {source} is damaged ({damage(err)}); fit it again") from None
 
 
 def _parse_factor(value: Any) -> float:

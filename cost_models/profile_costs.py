@@ -57,14 +57,14 @@ class ProfileCosts(Costs):
         """See `Costs.whole_s`; within a network, including the executor's time per kernel."""
         if kernel.is_free:
             return 0.0
-        return float(self._in_network(device, self.devices[device].predict(describe(kernel, device)))[0])
+        return float(self.in_network_s(device, self.devices[device].predict(describe(kernel, device)))[0])
 
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
         """See `Costs.whole_of_many`."""
         seconds, at = np.zeros(len(kernels)), [i for i, k in enumerate(kernels) if not k.is_free]
         if at:
             predicted = self.devices[device].predict([describe(kernels[i], device) for i in at])
-            seconds[at] = self._in_network(device, predicted)
+            seconds[at] = self.in_network_s(device, predicted)
         return seconds
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
@@ -92,12 +92,13 @@ class ProfileCosts(Costs):
             sizes = [len(shares.ranges) for _, shares in members]
             seconds = np.array(self.devices[device].predict(together), float)
             make_monotonic(together, seconds, np.repeat(np.arange(len(sizes)), sizes))
-            parts = np.split(self._in_network(device, seconds), np.cumsum(sizes)[:-1])
+            parts = np.split(self.in_network_s(device, seconds), np.cumsum(sizes)[:-1])
             for (number, _), part in zip(members, parts, strict=True):
                 found[number] = part
         return found
 
-    def _in_network(self, device: Device, seconds: np.ndarray) -> np.ndarray:
+    def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
+        """See `Costs.in_network_s`; the constant of the whole network is not in it."""
         correction = self.networks.get(device)
         return seconds if correction is None else correction.b_s + correction.c * seconds
 

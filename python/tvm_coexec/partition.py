@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import tvm
@@ -13,19 +12,15 @@ from tvm.target import Target
 
 from . import planner
 from .core.errors import CoExecError
-from .core.kernel_graph import DEVICES, KernelGraph, Refusal
-from .core.plan import Plan, Segment
+from .core.kernel_graph import DEVICES, KernelGraph
+from .core.plan import Plan
 from .cost_models import Costs
 from .partition_options import PartitionOptions, check_partition_options
 from .planner.strategies.single import on_one
-from .relay_passes.compilable import Uncompilable, check_compilable
+from .relay_passes.divide import divide_compilably, make_shares, place
 from .relay_passes.extract import Extracted, extract_with_calls
 from .relay_passes.ir_utils import ModulePass
-from .relay_passes.layout import AlterShareLayouts
-from .relay_passes.outline import OutlineSegments
 from .relay_passes.prepare import Prepare, bind_params
-from .relay_passes.schedule_devices import ScheduleDevices
-from .relay_passes.split import SplitChains
 from .relay_passes.static_shapes import why_dynamic
 from .report.report import Report
 from .report.sources_text import KernelSource
@@ -109,16 +104,18 @@ class CoExecPartition(ModulePass):
             return prepared if reason == _NO_KERNELS else mod
         costs = self._costs(prepared)
         both = (self.cpu, self.gpu)
-        extracted = restrict_to_measured(prepared, extracted, costs, both)
+        if costs is not None:
+            from .measuring.restrict import restrict_to_measured
+
+            extracted = restrict_to_measured(prepared, extracted, costs, both)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
-            placed = ScheduleDevices(*both, blocking=plan.runtime == "tvm")(shares)
+            placed = place(shares, plan, both)
         else:
             from .measuring.verify.run import verify_plans  # measuring needs the runtime; planning alone does not
 
             def divide(plan: Plan) -> tvm.IRModule:
-                place = ScheduleDevices(*both, blocking=plan.runtime == "tvm")
-                return place(_shares(prepared, extracted, plan, both))
+                return place(make_shares(prepared, extracted, plan, both), plan, both)
 
             plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
         self.report = Report(extracted.graph, plan, costs=costs, sources=self._sources(prepared, extracted, plan))
@@ -141,8 +138,7 @@ class CoExecPartition(ModulePass):
             plan, _, shares = divide_compilably(prepared, extracted, on_device, both)
             if plan.digest() not in seen:
                 seen.add(plan.digest())
-                placed = ScheduleDevices(*both, blocking=plan.runtime == "tvm")(shares)
-                found[device] = plan, _with_plan(placed, plan)
+                found[device] = plan, _with_plan(place(shares, plan, both), plan)
         return found
 
     def _sources(self, prepared: tvm.IRModule, extracted: Extracted, plan: Plan) -> tuple[KernelSource, ...]:
@@ -187,76 +183,6 @@ class CoExecPartition(ModulePass):
         except CoExecError as err:
             raise CoExecError(f"{self._plan_file}: {err}" if self._plan_file else str(err)) from None
         return self.options.plan
-
-
-def divide_compilably(
-    prepared: tvm.IRModule, extracted: Extracted, plan: Callable[[KernelGraph], Plan], targets: Sequence[Target]
-) -> tuple[Plan, Extracted, tvm.IRModule]:
-    """Plan a module, and plan again as long as TVM can't compile the plan's work for the GPU.
-
-    Parameters
-    ----------
-    prepared : IRModule
-        After `Prepare`.
-    extracted : Extracted
-        Its kernels.
-    plan : callable
-        Makes a plan for a graph, or raises `CoExecError`. It is called again with a graph restricted by the refusals,
-        which the plan must respect (`Plan.check`).
-    targets : (Target, Target)
-        CPU and GPU.
-
-    Returns
-    -------
-    plan : Plan
-    extracted : Extracted
-        Holds the graph that the plan was made for.
-    shares : IRModule
-        The functions of both devices, with data layouts chosen.
-    """
-    while True:
-        made = plan(extracted.graph)
-        try:
-            return made, extracted, _shares(prepared, extracted, made, targets)
-        except Uncompilable as err:
-            for r in err.refusals:
-                logger.info("kernel %d (%s): %s", r.kernel, extracted.graph.kernels[r.kernel].name, r.reason)
-            extracted = Extracted(extracted.graph.restrict(err.refusals), extracted.calls)
-
-
-def restrict_to_measured(
-    prepared: tvm.IRModule, extracted: Extracted, costs: Costs | None, targets: Sequence[Target]
-) -> Extracted:
-    """Restrict kernels that failed when measured on the GPU to the CPU, with TVM's reason.
-
-    Parameters
-    ----------
-    prepared, extracted, targets
-        See `divide_compilably`.
-    costs : Costs or None
-        Only measured costs record failures; with other costs nothing changes.
-    """
-    graph = extracted.graph
-    if costs is None:
-        return extracted
-    failed = {k.index for k in graph.kernels if not k.cpu_only and costs.has_failed("gpu", k)}
-    if not failed:
-        return extracted
-    reasons = dict.fromkeys(failed, "it failed when measured on the GPU")
-    segments = tuple(Segment("gpu" if k.index in failed else "cpu", (k.index,)) for k in graph.kernels)
-    try:
-        _shares(prepared, extracted, Plan(graph.fingerprint(), segments), targets)
-    except Uncompilable as err:
-        reasons |= {r.kernel: r.reason for r in err.refusals}
-    return Extracted(graph.restrict(Refusal(k, "", why) for k, why in sorted(reasons.items())), extracted.calls)
-
-
-def _shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:
-    """Make a plan's functions of both devices; raise `Uncompilable` if TVM can't compile one."""
-    outlined = OutlineSegments(plan, extracted)(prepared)
-    altered = AlterShareLayouts(*targets)(SplitChains()(outlined))
-    check_compilable(altered, plan, extracted.graph, targets[1])
-    return altered
 
 
 def _with_plan(placed: tvm.IRModule, plan: Plan) -> tvm.IRModule:

@@ -160,7 +160,8 @@ def _plan(
     targets: Sequence[Target],
 ) -> tuple[Plan, KernelGraph]:
     """Make a plan whose GPU work TVM can compile; return it with the graph that it was made for."""
-    from tvm_coexec.partition import divide_compilably, restrict_to_measured
+    from tvm_coexec.measuring.restrict import restrict_to_measured
+    from tvm_coexec.partition import divide_compilably
     from tvm_coexec.pass_context import deployment_context
 
     def make(graph: KernelGraph) -> Plan:

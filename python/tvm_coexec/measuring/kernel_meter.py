@@ -1,4 +1,4 @@
-"""Measure one model's kernels, shares and whole network on the devices of this machine."""
+"""Measure one model's kernels, shares and whole network on the devices of this machine, or of an RPC server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import tvm
+
 from tvm_coexec.core.errors import one_line
+from tvm_coexec.remote import Server
 
 from . import compile as compiling
 from . import links
@@ -15,7 +19,7 @@ from .compile import Built, compile_for, export
 from .device_worker import DeviceWorker, local_setting
 from .measure_links import LinkTimes, measure_blocking_copies, measure_links
 from .pieces import KernelBuilder, Piece
-from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, Timed, TimeRequest
+from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, OutputsRequest, Setting, Timed, TimeRequest
 
 KERNEL_S, NETWORK_S = 120, 900  # OpenCL drivers compile kernels at their first launch
 NETWORK_REPEAT_MS = 100
@@ -50,11 +54,23 @@ class KernelMeter:
     timing : Timing
     opencl_runtime : {"own", "tvm"}
         See `local_setting`.
+    server : Server, optional
+        The devices' RPC server; by default this machine's devices are used.
     """
 
-    def __init__(self, builder: KernelBuilder, timing: Timing = Timing(), opencl_runtime: str = "own"):
-        self.builder, self.timing, self.opencl_runtime = builder, timing, opencl_runtime
-        self.worker = DeviceWorker(replace(local_setting(builder.gpu, opencl_runtime), settle_s=timing.settle_s))
+    def __init__(
+        self,
+        builder: KernelBuilder,
+        timing: Timing = Timing(),
+        opencl_runtime: str = "own",
+        server: Server | None = None,
+    ):
+        self.builder, self.timing, self.opencl_runtime, self.server = builder, timing, opencl_runtime, server
+        if server is None:
+            setting = local_setting(builder.gpu, opencl_runtime)
+        else:
+            setting = Setting(builder.gpu.get_target_device_type(), None, server)
+        self.worker = DeviceWorker(replace(setting, settle_s=timing.settle_s))
         self._folder = tempfile.TemporaryDirectory(prefix="coexec-measure-", ignore_cleanup_errors=True)
         self._numbers = iter(range(1 << 30))
         self._references: dict[str, Built] = {}
@@ -115,13 +131,30 @@ class KernelMeter:
         # the copies include all waiting
         return replace(found, copies=(*crossing, *host), round_trip_s=0.0, unified=None)
 
+    def time(self, built: Built) -> Timed:
+        """Time a kernel that `build` or `compile` made, again if it was noisy; raises `ChildError`."""
+        timed = self._time(built, KERNEL_S, self.timing.min_repeat_ms)
+        return min(timed, self._time(built, KERNEL_S, self.timing.min_repeat_ms), key=_best) if timed.is_noisy else timed
+
+    def compile(self, mod: tvm.IRModule, device: str) -> tuple[Built, dict[str, np.ndarray]]:
+        """Compile a module of one function for a device; return it with its weights. Raises TVM's errors."""
+        lib = compile_for(mod, self.builder.gpu if device == "gpu" else self.builder.cpu, self.builder.cpu)
+        return self._export(lib, device), {name: value.numpy() for name, value in lib.get_params().items()}
+
+    def run(self, built: Built, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Run a library once with given inputs and weights; return its outputs. Raises `ChildError`."""
+        path = f"{self._folder.name}/values.npz"
+        np.savez(path, **values)
+        return self.worker.call(OutputsRequest(built, path), KERNEL_S)
+
     def build(self, piece: Piece) -> Built:
         """Compile a piece; raises TVM's errors."""
         _, lib = self.builder.build(piece)
         return self._export(lib, piece.device)
 
     def _export(self, lib: Any, device: str) -> Built:
-        return export(lib, f"{self._folder.name}/k{next(self._numbers)}.so", device)
+        suffix = "so" if self.server is None else "tar"  # a server links it
+        return export(lib, f"{self._folder.name}/k{next(self._numbers)}.{suffix}", device)
 
     def _reference(self, device: str) -> Built:
         if device not in self._references:
@@ -134,3 +167,7 @@ class KernelMeter:
         t = self.timing
         request = TimeRequest(built, t.repeats, min_repeat_ms, self._reference(built.device), t.patience_s)
         return self.worker.time(request, timeout_s)
+
+
+def _best(timed: Timed) -> float:
+    return timed.best_s

@@ -82,6 +82,14 @@ class TimeRequest:
 
 
 @dataclass(frozen=True)
+class OutputsRequest:
+    """Run a library once, with inputs and weights by name in an ``.npz`` file; the answer is the outputs."""
+
+    built: Built
+    values: str
+
+
+@dataclass(frozen=True)
 class EnqueueRequest:
     """Measure the launch overhead with a library of one kernel."""
 
@@ -199,6 +207,8 @@ class Timer:
             return "" if self.session is None else remote.server_of(self.session)
         if isinstance(request, TimeRequest):
             return self._time(request)
+        if isinstance(request, OutputsRequest):
+            return self._outputs(request)
         if isinstance(request, BusyRequest):
             return self._busy(request)
         if isinstance(request, CopyRequest):
@@ -294,6 +304,15 @@ class Timer:
         if self.session is not None:
             return Timed(seconds, wall_s, 0.0, 0.0, best_drift)
         return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz(), best_drift)
+
+    def _outputs(self, request: OutputsRequest) -> list[np.ndarray]:
+        module, device = self._load(request.built)
+        with np.load(request.values) as values:
+            for name in values.files:
+                module.set_input(name, values[name])
+        module.run()
+        device.sync()
+        return [module.get_output(i).numpy() for i in range(module.get_num_outputs())]
 
     @staticmethod
     def _rounds(timer: Callable[[], Any]) -> tuple[float, ...]:

@@ -35,13 +35,13 @@ def chain():
 
 def seconds_by_device(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
     """What the bench measures, by the device of the plan (plans are built and run all the same)."""
-    stock, devices = run._time_in_turns, {}
+    stock, devices = run.time_in_turns, {}
 
     def note(entries, bench, repeats):
         devices.update({e.compiled.path: e.plan.device for e in entries if e.compiled is not None})
         return stock(entries, bench, repeats)
 
-    monkeypatch.setattr(run, "_time_in_turns", note)
+    monkeypatch.setattr(run, "time_in_turns", note)
     monkeypatch.setattr(Bench, "time", lambda self, compiled: Timed((seconds[devices[compiled.path]],), 0.0, 0.0, 0.0))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,10 +39,29 @@ ENOUGH_S, FEWEST_ROUNDS = 60.0, 3
 
 
 @dataclass
-class _Entry:
-    """A plan and its state."""
+class Entry:
+    """A plan to build and measure, and its state.
+
+    Attributes
+    ----------
+    plan : Plan
+    context : callable
+        Makes the context, such as tuning records, in which it is divided and built.
+    label : str
+        Added to its name in messages.
+    placed : IRModule or None
+        The co-executed module, once it is built.
+    compiled : Compiled or None
+        `None` before it is built, and after a failure.
+    seconds : float
+        The shortest run; 0 before the first.
+    error : str
+        Why it is left out.
+    """
 
     plan: Plan
+    context: Callable[[], AbstractContextManager] = nullcontext
+    label: str = ""
     placed: tvm.IRModule | None = None
     compiled: Compiled | None = None
     seconds: float = 0.0
@@ -51,7 +71,7 @@ class _Entry:
     def name(self) -> str:
         chains = len(self.plan.chains)
         what = f"{chains} chains" if self.plan.device == "both" else f"all on the {self.plan.device}"
-        return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what})"
+        return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what}{self.label and ', '}{self.label})"
 
 
 def verify_plans(
@@ -96,13 +116,13 @@ def verify_plans(
         raise CoExecError(
             f"verify: plans can't be run here ({why}); compile on the device, name its RPC server, or leave verify out"
         )
-    entries = [_Entry(p) for p in propose_candidates(graph, costs, options, first, verify.plans)]
+    entries = [Entry(p) for p in propose_candidates(graph, costs, options, first, verify.plans)]
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
         bench = Bench(*targets, verify, folder, options.runtime or "own")
         try:
             header = header_of(bench.devices())
-            _build(entries, divide, bench)
-            quiet = _time_in_turns(entries, bench, verify.repeats)
+            build_entries(entries, divide, bench)
+            quiet = time_in_turns(entries, bench, verify.repeats)
         finally:
             bench.close()
     if costs is not None and quiet:
@@ -110,7 +130,7 @@ def verify_plans(
     return _choose_fastest(graph, costs, entries)
 
 
-def _build(entries: list[_Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:
+def build_entries(entries: list[Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:
     """Build each plan, run it once, and compare its outputs with those of the first, the CPU alone.
 
     A plan with other outputs is left out: if the GPU computes some kernels wrong, other plans may be correct.
@@ -118,17 +138,18 @@ def _build(entries: list[_Entry], divide: Callable[[Plan], tvm.IRModule], bench:
     want: list[np.ndarray] | None = None
     for number, entry in enumerate(tqdm(entries, desc="building plans", unit="plan", disable=None, leave=False)):
         try:
-            entry.placed = divide(entry.plan)
-            if number == 0:
-                bench.set_inputs(entry.placed["main"].params)
-            entry.compiled = bench.build(number, entry.placed)
+            with entry.context():
+                entry.placed = divide(entry.plan)
+                if number == 0:
+                    bench.set_inputs(entry.placed["main"].params)
+                entry.compiled = bench.build(number, entry.placed)
             got = bench.run(entry.compiled)
         except Exception as err:  # a plan that fails must not end the run
             _mark_failed(entry, one_line(err))
             continue
         if want is None:
             want, reference = got, entry
-        elif (error := _max_error(got, want)) > TOLERANCE:
+        elif (error := max_error(got, want)) > TOLERANCE:
             why = f"its outputs differ by {error:.1e} of the largest value from those of plan {reference.name}"
             if reference.plan.device != "cpu":  # either may be wrong
                 raise CoExecError(
@@ -138,12 +159,12 @@ def _build(entries: list[_Entry], divide: Callable[[Plan], tvm.IRModule], bench:
             _mark_failed(entry, why, "gives wrong numbers")
 
 
-def _mark_failed(entry: _Entry, why: str, what: str = "can't be measured") -> None:
+def _mark_failed(entry: Entry, why: str, what: str = "can't be measured") -> None:
     entry.error, entry.compiled = why, None
     logger.warning("plan %s %s and is left out: %s", entry.name, what, why)
 
 
-def _max_error(got: list[np.ndarray], want: list[np.ndarray]) -> float:
+def max_error(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
     """Return the largest error of any output, relative to its largest value; infinite if they can't be compared."""
     worst = 0.0
     for g, w in zip(got, want, strict=True):
@@ -156,8 +177,8 @@ def _max_error(got: list[np.ndarray], want: list[np.ndarray]) -> float:
     return worst
 
 
-def _time_in_turns(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
-    """Time all plans in turns, so that disturbances affect all of them; return whether the machine was quiet."""
+def time_in_turns(entries: list[Entry], bench: Bench, repeats: int) -> bool:
+    """Time all plans that were built in turns, so that disturbances affect all of them; return whether the machine was quiet."""
     start = time.monotonic()
     total = repeats * sum(e.compiled is not None for e in entries)
     with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:
@@ -184,7 +205,7 @@ def _time_in_turns(entries: list[_Entry], bench: Bench, repeats: int) -> bool:
     return False
 
 
-def _keep_records(graph: KernelGraph, costs: Costs, entries: list[_Entry], header: dict) -> None:
+def _keep_records(graph: KernelGraph, costs: Costs, entries: list[Entry], header: dict) -> None:
     """Append records to the cache, for the co-run calibration of profiles."""
     working = [e for e in entries if e.compiled is not None]
     alone = [e.seconds for e in working if e.plan.device != "both"]
@@ -215,7 +236,7 @@ def _keep_records(graph: KernelGraph, costs: Costs, entries: list[_Entry], heade
         logger.info("measurements of the plans are in %s", path)
 
 
-def _choose_fastest(graph: KernelGraph, costs: Costs | None, entries: list[_Entry]) -> tuple[Plan, tvm.IRModule]:
+def _choose_fastest(graph: KernelGraph, costs: Costs | None, entries: list[Entry]) -> tuple[Plan, tvm.IRModule]:
     working = [e for e in entries if e.compiled is not None]
     if not working:
         raise CoExecError(
