@@ -36,7 +36,10 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
     },
-    "tuning": {"core", "measuring", "opencl", "pass_context", "planner", "relay_passes", "report", "targets"},
+    "tuning": {
+        *("core", "cost_models", "drawing", "measuring", "opencl", "pass_context", "planner", "relay_passes", "remote"),
+        *("report", "targets"),
+    },
     "partition_options": {"core", "cost_models", "measuring", "planner"},
     "partition": {
         *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),

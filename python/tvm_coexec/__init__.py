@@ -18,7 +18,7 @@ from .report import Report
 # Names that need TVM.
 _RELAY_NAMES = (
     *("CoExecPartition", "as_numpy", "build", "create", "empty", "from_numpy"),
-    *("extract_tasks", "partition_for_coexec", "plan_of", "targets"),
+    *("extract_tasks", "load_tuned", "partition_for_coexec", "plan_of", "targets", "tune"),
 )
 __all__ = [
     "CoExecError",
@@ -33,9 +33,11 @@ __all__ = [
     "empty",
     "extract_tasks",
     "from_numpy",
+    "load_tuned",
     "partition_for_coexec",
     "plan_of",
     "targets",
+    "tune",
 ]
 
 _why_no_relay: str | None = None
@@ -51,6 +53,7 @@ if _why_no_relay is None:
     from .executor.arrays import as_numpy, empty, from_numpy
     from .executor.create import create
     from .partition import CoExecPartition
+    from .tuning.loop import load_tuned, tune
     from .tuning.tasks import extract_tasks
 
     hooks.install()

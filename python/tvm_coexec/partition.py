@@ -13,7 +13,7 @@ from tvm.target import Target
 from . import planner
 from .core.errors import CoExecError
 from .core.kernel_graph import DEVICES, KernelGraph
-from .core.plan import Plan
+from .core.plan import OtherModelError, Plan
 from .cost_models import Costs
 from .partition_options import PartitionOptions, check_partition_options
 from .planner.strategies.single import on_one
@@ -180,9 +180,14 @@ class CoExecPartition(ModulePass):
             return planner.make_plan(graph, costs, self._options_for(costs))
         try:
             self.options.plan.check(graph)
+        except OtherModelError as err:
+            raise OtherModelError(err.here, self._of_plan_file(err)) from None
         except CoExecError as err:
-            raise CoExecError(f"{self._plan_file}: {err}" if self._plan_file else str(err)) from None
+            raise CoExecError(self._of_plan_file(err)) from None
         return self.options.plan
+
+    def _of_plan_file(self, err: CoExecError) -> str:
+        return f"{self._plan_file}: {err}" if self._plan_file else str(err)
 
 
 def _with_plan(placed: tvm.IRModule, plan: Plan) -> tvm.IRModule:

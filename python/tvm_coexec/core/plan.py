@@ -18,6 +18,20 @@ VERSION = 1
 DEVICES = ("cpu", "gpu", "split")
 
 
+class OtherModelError(CoExecError):
+    """A plan was made for another model.
+
+    Attributes
+    ----------
+    here : str
+        Fingerprint of the model that it was to be used for.
+    """
+
+    def __init__(self, here: str, text: str):
+        self.here = here
+        super().__init__(text)
+
+
 @dataclass(frozen=True)
 class Segment:
     """A run of kernels with one decision.
@@ -228,9 +242,10 @@ class Plan:
     def check(self, graph: KernelGraph) -> None:
         """Raise `CoExecError` if the plan was made for another model or is inconsistent."""
         if self.graph != graph.fingerprint():
-            raise CoExecError(
+            raise OtherModelError(
+                graph.fingerprint(),
                 "the plan was made for another model or other shapes, or at another opt_level (`coexec plan` takes 3); "
-                f"it names graph {self.graph}, this model is {graph.fingerprint()}: plan this model again"
+                f"it names graph {self.graph}, this model is {graph.fingerprint()}: plan this model again",
             )
         missing = sorted(set(range(len(graph.kernels))) - {k for s in self.segments for k in s.kernels})
         left_out = f"the plan has no segment for kernels {missing[:8]}: put every kernel into a segment"

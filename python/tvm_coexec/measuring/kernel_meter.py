@@ -134,7 +134,9 @@ class KernelMeter:
     def time(self, built: Built) -> Timed:
         """Time a kernel that `build` or `compile` made, again if it was noisy; raises `ChildError`."""
         timed = self._time(built, KERNEL_S, self.timing.min_repeat_ms)
-        return min(timed, self._time(built, KERNEL_S, self.timing.min_repeat_ms), key=_best) if timed.is_noisy else timed
+        if not timed.is_noisy:
+            return timed
+        return min(timed, self._time(built, KERNEL_S, self.timing.min_repeat_ms), key=lambda t: t.best_s)
 
     def compile(self, mod: tvm.IRModule, device: str) -> tuple[Built, dict[str, np.ndarray]]:
         """Compile a module of one function for a device; return it with its weights. Raises TVM's errors."""
@@ -167,7 +169,3 @@ class KernelMeter:
         t = self.timing
         request = TimeRequest(built, t.repeats, min_repeat_ms, self._reference(built.device), t.patience_s)
         return self.worker.time(request, timeout_s)
-
-
-def _best(timed: Timed) -> float:
-    return timed.best_s

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import tvm
 from tvm import relay
@@ -160,7 +160,13 @@ def find_parts(
     return list(iterate_heavy(graph, merge_parts(graph, plan_parts(graph, plan, costs), others)))
 
 
-def tasks_of(builder: KernelBuilder, parts: Sequence[Part], tuner: str = "autotvm") -> list[TuningTask]:
+# What `tasks_of` has extracted: texts and tasks by device, signature, dimension and range.
+Memo: TypeAlias = "dict[tuple[Any, ...], list[tuple[str, Any]]]"
+
+
+def tasks_of(
+    builder: KernelBuilder, parts: Sequence[Part], tuner: str = "autotvm", memo: Memo | None = None
+) -> list[TuningTask]:
     """Return the tasks of parts, see `extract_tasks`.
 
     Parameters
@@ -169,17 +175,17 @@ def tasks_of(builder: KernelBuilder, parts: Sequence[Part], tuner: str = "autotv
         Of the model that the parts are of.
     parts : sequence of Part
     tuner : str
+    memo : dict, optional
+        Kept by the caller, so that the tasks of further parts of the same model are found faster.
     """
+    memo = {} if memo is None else memo
     tasks: dict[tuple[str, str], Any] = {}
     uses: dict[tuple[str, str], list[Part]] = {}
     for part in progress(parts, "extracting tuning tasks", "kernel"):
-        try:
-            func = builder.unaltered(part.piece)
-        except CoExecError as err:
-            logger.warning("%s: no tuning task: %s", part.name, err)
-            continue
-        target = builder.gpu if part.device == "gpu" else builder.cpu
-        for key, task in _extract(func, target, tuner):
+        known = (part.device, builder.graph.kernels[part.kernels[0]].signature(), part.dim, part.rows, tuner)
+        if known not in memo:
+            memo[known] = _extract_part(builder, part, tuner)
+        for key, task in memo[known]:
             tasks.setdefault((part.device, key), task)
             uses.setdefault((part.device, key), []).append(part)
     found = [
@@ -187,6 +193,15 @@ def tasks_of(builder: KernelBuilder, parts: Sequence[Part], tuner: str = "autotv
         for (device, key), task in tasks.items()
     ]
     return sorted(found, key=lambda t: (not t.critical, -t.seconds, -t.runs, not t.whole, t.device, t.key))
+
+
+def _extract_part(builder: KernelBuilder, part: Part, tuner: str) -> list[tuple[str, Any]]:
+    try:
+        func = builder.unaltered(part.piece)
+    except CoExecError as err:
+        logger.warning("%s: no tuning task: %s", part.name, err)
+        return []
+    return _extract(func, builder.gpu if part.device == "gpu" else builder.cpu, tuner)
 
 
 def _extract(func: relay.Function, target: Target, tuner: str) -> list[tuple[str, Any]]:

@@ -69,6 +69,7 @@ class Entry:
 
     @property
     def name(self) -> str:
+        """The plan in words, for messages."""
         chains = len(self.plan.chains)
         what = f"{chains} chains" if self.plan.device == "both" else f"all on the {self.plan.device}"
         return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what}{self.label and ', '}{self.label})"
@@ -178,7 +179,7 @@ def max_error(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
 
 
 def time_in_turns(entries: list[Entry], bench: Bench, repeats: int) -> bool:
-    """Time all plans that were built in turns, so that disturbances affect all of them; return whether the machine was quiet."""
+    """Time all plans in turns, so that disturbances affect all of them; return whether the machine was quiet."""
     start = time.monotonic()
     total = repeats * sum(e.compiled is not None for e in entries)
     with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:

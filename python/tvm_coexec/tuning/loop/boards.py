@@ -1,0 +1,239 @@
+"""Measuring candidates with AutoTVM's builder and runner: on this machine, or on all boards of a tracker's key.
+
+Both are servers of a tracker. For this machine a private tracker with one server is started once, where AutoTVM's
+``LocalRunner`` starts both again for each task.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any
+
+import tvm
+from tvm import autotvm
+from tvm.autotvm.measure import MeasureErrorNo, MeasureInput, MeasureResult
+
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.remote import Server, count_free, default_tracker, parse_reachable
+
+from .options import TuneOptions
+
+logger = logging.getLogger("tvm_coexec")
+
+# Longest time to wait until a board of the key is free, and until one that is left out may be back.
+FREE_S, POLL_S = 10.0, 0.5
+LOCAL_KEY = "coexec-tune"
+# Errors that a board may be the reason of.
+_OF_BOARDS = (MeasureErrorNo.RUNTIME_DEVICE, MeasureErrorNo.RUN_TIMEOUT, MeasureErrorNo.UNKNOWN_ERROR)
+_TRIES = 3
+
+Save = Callable[[int, MeasureResult], None]
+
+
+class Boards:
+    """Measures configurations of tasks, several at a time where there are several boards.
+
+    Parameters
+    ----------
+    options : TuneOptions
+    server : Server, optional
+        Tracker and key of the boards; by default this machine's devices.
+    build_func : str
+        How AutoTVM links candidates: ``default``, or ``ndk`` for Android.
+    """
+
+    def __init__(self, options: TuneOptions, server: Server | None = None, build_func: str = "default"):
+        self.options, self.server, self.build_func = options, server, build_func
+        self._local: tuple[Any, Any] | None = None  # tracker and server of this machine
+        self._task: autotvm.task.Task | None = None
+        self._builder: autotvm.LocalBuilder | None = None
+        self._runner: autotvm.RPCRunner | None = None
+        self._host, self._port, self._key = "", 0, ""
+
+    def start(self) -> int:
+        """Find the boards, and return how many there are.
+
+        Raises
+        ------
+        CoExecError
+            If the tracker has none, or none that is free.
+        """
+        if self.server is not None:
+            tracker = tracker_of(self.server)
+            self._host, self._port = parse_reachable("tracker", tracker)
+            self._key = self.server.key
+            wait_for_board(tracker, self._key)
+        elif self._local is None:
+            from tvm.rpc.server import Server as RpcServer
+            from tvm.rpc.tracker import Tracker
+
+            tracker = Tracker(host="127.0.0.1", port=9000, port_end=10000, silent=True)
+            self._host, self._port, self._key = "127.0.0.1", tracker.port, f"{LOCAL_KEY}-{tracker.port}"
+            address = (self._host, self._port)
+            server = RpcServer(
+                host="127.0.0.1", port=9000, port_end=10000, key=self._key, silent=True, tracker_addr=address
+            )
+            self._local = tracker, server
+        return max(1, self.count())
+
+    def count(self) -> int:
+        """Return how many boards the tracker knows."""
+        servers = tvm.rpc.connect_tracker(self._host, self._port).summary()["server_info"]
+        return sum(s["key"] == f"server:{self._key}" for s in servers)
+
+    def measure(
+        self, task: autotvm.task.Task, configs: Sequence[Any], save: Save, go_on: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Measure configurations.
+
+        Parameters
+        ----------
+        task : autotvm.task.Task
+        configs : sequence of ConfigEntity
+        save : callable
+            Takes a configuration's number and its result as soon as it is known; in any order.
+        go_on : callable
+            Asked before each candidate is started; once it says no, no further one is.
+
+        Raises
+        ------
+        CoExecError
+            If no board is left.
+        """
+        if not self._key:
+            self.start()
+        waiting = list(range(len(configs)))
+        tries = dict.fromkeys(waiting, 0)
+        with _in_tuning():
+            while waiting and go_on():
+                boards = self.count() if self.server is not None else 1
+                if not boards:
+                    boards = self._wait_for_return()
+                self._set_task(task, boards)
+                some, waiting = waiting[:boards], waiting[boards:]
+                inputs = [MeasureInput(task.target, task, configs[i]) for i in some]
+                failed = []
+                for at, result in self._measure_at_once(inputs):
+                    if result.error_no in _OF_BOARDS and tries[some[at]] < _TRIES:
+                        failed.append((some[at], result))
+                    else:
+                        save(some[at], result)
+                if not failed:
+                    continue
+                lost = self.server is not None and self.count() < boards
+                if lost:
+                    logger.warning(
+                        "a board '%s' is left out: the tracker %s:%d has %d of %d now",
+                        *(self._key, self._host, self._port, self.count(), boards),
+                    )
+                for i, result in failed:
+                    if lost:  # the candidate is not the reason
+                        tries[i] += 1
+                        waiting.insert(0, i)
+                    else:
+                        save(i, result)
+
+    def _measure_at_once(self, inputs: list[MeasureInput]) -> Iterator[tuple[int, MeasureResult]]:
+        assert self._builder is not None and self._runner is not None
+        runner, built = self._runner, self._builder.build(inputs)
+        if len(inputs) == 1:
+            yield 0, runner.run(inputs, built)[0]
+            return
+        with ThreadPoolExecutor(len(inputs)) as pool:
+            jobs = {pool.submit(runner.run, [m], [b]): i for i, (m, b) in enumerate(zip(inputs, built, strict=True))}
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()[0]
+
+    def _set_task(self, task: autotvm.task.Task, boards: int) -> None:
+        if self._runner is None or self._runner.n_parallel != boards:
+            o = self.options
+            self._runner = autotvm.RPCRunner(
+                *(self._key, self._host, self._port),
+                timeout=o.timeout,
+                n_parallel=boards,
+                number=o.number,
+                repeat=o.repeat,
+                min_repeat_ms=o.min_repeat_ms,
+                cooldown_interval=0.0,
+            )
+            self._task = None
+        if self._builder is None:
+            self._builder = autotvm.LocalBuilder(timeout=self.options.timeout, build_func=self.build_func)
+        if self._task is not task:
+            self._runner.set_task(task)
+            self._builder.set_task(task, self._runner.get_build_kwargs())
+            self._task = task
+
+    def _wait_for_return(self) -> int:
+        end = time.monotonic() + FREE_S
+        while not (found := self.count()):
+            if time.monotonic() > end:
+                tracker = f"{self._host}:{self._port}"
+                raise CoExecError(
+                    f"no board '{self._key}' is left at the tracker {tracker}: start one with "
+                    f"{_command(tracker, self._key)}, and run the same command again to continue"
+                )
+            time.sleep(POLL_S)
+        return found
+
+    def close(self) -> None:
+        """End the processes."""
+        self._builder = self._runner = self._task = None
+        if self._local is not None:
+            tracker, server = self._local
+            self._local = None
+            server.terminate()
+            tracker.terminate()
+
+
+def tracker_of(server: Server) -> str:
+    """Return ``HOST:PORT`` of a server's tracker; `CoExecError` if it is named directly, or by no tracker."""
+    if server.address is not None:
+        raise CoExecError(
+            f"tuning measures through a tracker, and {server.address} is an RPC server: start `python -m "
+            "tvm.exec.rpc_tracker`, register the server with --tracker and --key, and give both"
+        )
+    tracker = server.tracker or default_tracker()
+    if tracker is None:
+        raise CoExecError("no tracker is named: give its HOST:PORT, or set TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    return tracker
+
+
+def wait_for_board(tracker: str, key: str, wait_s: float | None = None) -> None:
+    """Wait until a board is free; `CoExecError` if the tracker has none, or none becomes free."""
+    end = time.monotonic() + (FREE_S if wait_s is None else wait_s)
+    while not count_free(tracker, key):
+        if time.monotonic() > end:
+            host, port = parse_reachable("tracker", tracker)
+            summary = tvm.rpc.connect_tracker(host, port).summary()
+            keys = sorted({s["key"].removeprefix("server:") for s in summary["server_info"]})
+            if key not in keys:
+                raise CoExecError(
+                    f"the tracker {tracker} has no board '{key}' (it has: {', '.join(keys) or 'none'}): start one with "
+                    f"{_command(tracker, key)}"
+                )
+            raise CoExecError(
+                f"the tracker {tracker} has no free board '{key}': wait until one is (`python -m "
+                f"tvm.exec.query_rpc_tracker --host {host} --port {port}` shows them), or start another with "
+                f"{_command(tracker, key)}"
+            )
+        time.sleep(POLL_S)
+
+
+def _command(tracker: str, key: str) -> str:
+    return f"`python -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
+
+
+@contextmanager
+def _in_tuning() -> Iterator[None]:
+    """Templates take a packed layout's inputs as they are only while AutoTVM tunes; workers learn it at their start."""
+    before = autotvm.GLOBAL_SCOPE.in_tuning
+    autotvm.GLOBAL_SCOPE.in_tuning = True
+    try:
+        yield
+    finally:
+        autotvm.GLOBAL_SCOPE.in_tuning = before
