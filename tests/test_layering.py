@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
         "tuning",
     },
     "whole": {"core", "relay_passes", "targets"},
-    "build": {"core", "executor", "partition", "pass_context", "targets", "whole"},
+    "build": {"core", "executor", "partition", "pass_context", "targets", "tuning", "whole"},
     "two_machines": {"core", "pass_context", "relay_passes", "remote"},
     FACE: {"_version", "build", "core", "executor", "hooks", "partition", "report", "tuning"},
     "rpc_server": {"hooks", FACE},
@@ -56,7 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli": {
         *("core", "cost_models", "drawing", "executor", "frontend", "measuring", "models", "partition"),
-        *("pass_context", "planner", "remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
+        *("pass_context", "planner", "remote", "report", "targets", "testbed", "tracing", "tuning", "two_machines"),
+        FACE,
     },
 }
 # Rooms that never import TVM, not even inside a function.

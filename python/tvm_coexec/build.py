@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from .executor.variants import PREFIX
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
 from .targets import targets, why_not_linkable
+from .tuning.loop import Tuned, load_tuned
 from .whole import check_buildable, target_of_whole
 
 __all__ = ["build", "partition_for_coexec", "plan_of", "targets"]
@@ -48,6 +51,7 @@ def build(
     params: dict | None = None,
     cpu: str | Target = "llvm",
     gpu: str | Target = "opencl",
+    tuned: str | os.PathLike | Tuned | None = None,
     **opts: object,
 ) -> GraphExecutorFactoryModule:
     """Partition and compile in one step.
@@ -58,6 +62,9 @@ def build(
         The module and its weights.
     cpu, gpu : str or Target
         See `tvm_coexec.targets`.
+    tuned : path or Tuned, optional
+        What `tune` found for this model, or its folder: its records are in force, and its plan is used. With options
+        that ask for another plan (``axis``, ``memory``...), its profile is used instead of the plan.
     **opts
         Options of `CoExecPartition`.
 
@@ -73,10 +80,14 @@ def build(
     ------
     CoExecError
         For an invalid option, and for a model that TVM's graph executor can't run: one with inputs of open shape,
-        data-dependent shapes, or control flow.
+        data-dependent shapes, or control flow; and for results of tuning another model, or for other targets.
     """
-    with deployment_context():
+    found = load_tuned(tuned) if isinstance(tuned, (str, os.PathLike)) else tuned
+    if found is not None:
+        opts = found.choose_options(opts)
+    with deployment_context(), nullcontext() if found is None else found.in_force(targets(cpu, gpu)):
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
+        partition.report_costs = None if found is None else found.profile
         split = partition(mod)
         both, plan = targets(cpu, gpu), plan_of(split)
         if plan is None:

@@ -60,6 +60,8 @@ class CoExecPartition(ModulePass):
     ----------
     report : Report or None
         Set by the pass.
+    report_costs : Costs or None
+        For the report on a plan that is replayed; to be set before the pass runs.
     alone : dict of str to (Plan, IRModule)
         With ``adaptive``, set by the pass: the model on ``cpu`` and on ``gpu`` alone, if the plan is another one.
     """
@@ -80,6 +82,7 @@ class CoExecPartition(ModulePass):
         self._plan_file = str(plan) if is_file else ""
         self.report: Report | None = None
         self.alone: dict[str, tuple[Plan, tvm.IRModule]] = {}
+        self.report_costs: Costs | None = None
 
     def transform_module(self, mod: tvm.IRModule, ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the co-executed module, and set `report` and `alone`."""
@@ -118,7 +121,9 @@ class CoExecPartition(ModulePass):
                 return place(make_shares(prepared, extracted, plan, both), plan, both)
 
             plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
-        self.report = Report(extracted.graph, plan, costs=costs, sources=self._sources(prepared, extracted, plan))
+        self.report = Report(
+            extracted.graph, plan, costs=costs or self.report_costs, sources=self._sources(prepared, extracted, plan)
+        )
         logger.info("%s", self.report.summary())
         if self.options.adaptive:
             self.alone = self._each_alone(prepared, extracted, plan)

@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "compare a profile's predictions with samples",
     "predict": "predict a model's kernels and its latency on each device",
     "plan": "plan a model, compare strategies, check and draw plans",
+    "tune": "tune kernels and shares for both devices, refine the profile and plan again",
     "connect": "load the runtime on a TVM RPC server, and show its devices",
     "trace": "run a compiled model and show the measured and the expected timelines of both devices",
     "places": "divide a network between this machine and a remote one, and run it",

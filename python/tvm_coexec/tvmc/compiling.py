@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 import tvm
 from tvm.driver.tvmc import TVMCException, compiler
 from tvm.driver.tvmc.registry import reconstruct_registry_entity
-from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
 from tvm.relay.backend import Executor, Runtime
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.cost_models import Costs
 from tvm_coexec.executor.annotations import LoweringCapture, annotate_graph, read_metadata
 from tvm_coexec.executor.graph_json import Graph
 from tvm_coexec.executor.variants import PREFIX, weight_bytes
@@ -39,6 +39,7 @@ from tvm_coexec.pass_context import show_passes
 from tvm_coexec.report.report import Report
 from tvm_coexec.targets import targets, why_not_linkable
 from tvm_coexec.tuning.log import Log, read_log
+from tvm_coexec.tuning.loop import load_tuned
 from tvm_coexec.tuning.records import Records, check_targets
 from tvm_coexec.tuning.serving import apply_records
 from tvm_coexec.whole import check_buildable, open_input, target_of_whole
@@ -46,14 +47,16 @@ from tvm_coexec.whole import check_buildable, open_input, target_of_whole
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
 from .options import OUTPUT, Given, flag, from_args, from_target, pass_options
+from .options import TUNED as TUNED_NAMES
 from .patching import replaced
 from .staging import StagedFiles
-from .target_text import CODEGEN, arrange, codegen_options, devices_of, from_json
+from .target_text import CODEGEN, codegen_options, devices_of, read_target, target_from_text
 
 logger = logging.getLogger("tvm_coexec")
 
 OPTIONS_ATTR = "coexec.options"
 _RECORDS = "--tuning-records"
+(TUNED,) = TUNED_NAMES
 
 
 @dataclass
@@ -106,12 +109,23 @@ def build_hook(stock: Callable) -> Callable:
         if request is None:
             return stock(*args, **kwargs)
         with apply_records(request.records) if request.records else contextlib.nullcontext():
-            return _build_both(stock, bound, request)
+            if TUNED not in request.options:
+                return _build_both(stock, bound, request, pass_options(request.options))
+            tuned = load_tuned(request.options[TUNED])
+            with tuned.in_force(targets(*devices_of(given["tvm_target"]))):
+                options = tuned.choose_options(pass_options(request.options), flag)
+                return _build_both(stock, bound, request, options, tuned.profile)
 
     return build
 
 
-def _build_both(stock: Callable, bound: inspect.BoundArguments, request: _Request) -> object:
+def _build_both(
+    stock: Callable,
+    bound: inspect.BoundArguments,
+    request: _Request,
+    options: dict[str, object],
+    report_costs: Costs | None = None,
+) -> object:
     """Divide the module between both devices and build it."""
     given = bound.arguments
     if given.get("use_vm"):
@@ -119,7 +133,8 @@ def _build_both(stock: Callable, bound: inspect.BoundArguments, request: _Reques
     _check_executor(given.get("executor"), given.get("runtime"))
     _check_shapes(given["mod"])
     cpu, gpu = devices_of(given["tvm_target"])
-    partition = CoExecPartition(cpu, gpu, params=given.get("params"), **pass_options(request.options))
+    partition = CoExecPartition(cpu, gpu, params=given.get("params"), **options)
+    partition.report_costs = report_costs
     request.module = given["mod"] = partition(given["mod"])
     request.report, request.plan = partition.report, plan_of(request.module)
     given["params"] = {}  # bound by the pass
@@ -198,11 +213,17 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
     log = read_log(args.tuning_records, _RECORDS) if args.tuning_records else Log("")
     if not log.tuner:
         args.tuning_records = None  # with an empty log TVM would build for its auto-scheduler
-    cpu, gpu = devices_of(_target(args))
+    cpu, gpu = devices_of(read_target(args))
     records = Records(log.pairs, args.tuning_records or "")
     check_targets(records, targets(cpu, gpu), _RECORDS)
     _check_cross_compiler(cpu, args.cross_compiler)
     CoExecPartition(cpu, gpu, None, **pass_options(options))  # checks the options before the model is read
+    if TUNED in options:
+        if args.tuning_records:
+            raise CoExecError(f"{flag(TUNED)} has records of its own: leave out {_RECORDS}")
+        tuned = load_tuned(options[TUNED])
+        tuned.choose_options(pass_options(options), flag)
+        tuned.check(targets(cpu, gpu))
     # an instrument of TVM's own context: a nested context would lose the times of --print-pass-times
     request = _Request(options, lowered=LoweringCapture(), records=records)
     with StagedFiles() as files:
@@ -215,7 +236,7 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
                 compiler,
                 frontends=Frontends(),
                 save_dumps=_save_dumps(compiler.save_dumps, request),
-                target_from_cli=_target_from_cli,
+                target_from_cli=target_from_text,
                 compile_model=functools.partial(compiler.compile_model, instruments=[request.lowered, *bars]),
             ),
         ):
@@ -236,19 +257,6 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
         sys.stdout.write(report)
     if plan_file == "-" and request.plan is not None:
         sys.stdout.write(request.plan.to_json())
-
-
-def _target(args: argparse.Namespace) -> Target:
-    """Return the GPU target with the CPU as its host, and rewrite ``args.target`` so that TVM parses it to the same."""
-    options = reconstruct_target_args(args)
-    if from_json(args.target) is None:
-        args.target = arrange(args.target, options)
-    return _target_from_cli(args.target, options)[0]
-
-
-def _target_from_cli(text: str, options: dict | None = None) -> tuple[Target, list]:
-    given = from_json(text)
-    return target_from_cli(text, options) if given is None else (given, [])
 
 
 def _check_cross_compiler(cpu: Target, cross_compiler: str) -> None:

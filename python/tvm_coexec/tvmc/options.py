@@ -24,8 +24,19 @@ class OutputOptions:
     report: str | None = option(None, "FILE", "write the report on the plan; - writes to the console", str)
 
 
+@dataclass(frozen=True)
+class TunedOptions:
+    """The folder of tuned results."""
+
+    tuned: str | None = option(
+        None, "FOLDER", "use the records, the plan and the profile of this folder of `tvmc tune --coexec`", str
+    )
+
+
 PARTITION = tuple(options_of(PartitionOptions))
 OUTPUT = tuple(options_of(OutputOptions))
+TUNED = tuple(options_of(TunedOptions))
+_ALL = (*PARTITION, *TUNED, *OUTPUT)
 
 
 def flag(name: str) -> str:
@@ -56,13 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "co-execution", "Run operators on a CPU and a GPU at once. Give both in --target, in any order."
     )
     group.add_argument("--coexec", action="store_true", help="divide the model between the two devices of --target.")
-    for options in (PartitionOptions, OutputOptions):
+    for options in (PartitionOptions, TunedOptions, OutputOptions):
         declared.add_flags(group.add_argument, options, PREFIX)
 
 
 def from_args(args: argparse.Namespace) -> tuple[bool, Given]:
     """Whether ``--coexec`` was given, and its options."""
-    values = {name: getattr(args, "coexec_" + name) for name in (*PARTITION, *OUTPUT)}
+    values = {name: getattr(args, "coexec_" + name) for name in _ALL}
     # values from a configuration file are JSON and need not be text
     return bool(args.coexec), {name: str(value) for name, value in values.items() if value is not None}
 
@@ -78,8 +89,8 @@ def from_target(opts: Mapping[str, object]) -> Given:
     given: Given = {}
     for key, value in opts.items():
         name = key.replace("-", "_")
-        if name not in (*PARTITION, *OUTPUT) or isinstance(value, bool):
-            choices = ", ".join(f"{declared.flag(n, '-')}=..." for n in (*PARTITION, *OUTPUT))
+        if name not in _ALL or isinstance(value, bool):
+            choices = ", ".join(f"{declared.flag(n, '-')}=..." for n in _ALL)
             raise CoExecError(f"target 'coexec' has no option '{key}'; use {choices}")
         given[name] = str(value)
     return given

@@ -27,6 +27,7 @@ from tvm.driver.tvmc import main as tvmc_main
 
 from tvm_coexec.core.errors import one_line
 
+from . import joint_tuning
 from . import trace_run as profiling
 from .compiling import CODEGEN, build_hook, drive_compile, mark
 from .options import add_arguments
@@ -72,6 +73,7 @@ def _extend(subparsers: Any, _main_parser: argparse.ArgumentParser, _json_params
     add_run_arguments(commands["run"])
     profiling.add_arguments(commands["run"])
     commands["run"].set_defaults(func=drive_run)
+    joint_tuning.add_arguments(commands["tune"])
     commands["tune"].set_defaults(func=drive_tune)
 
 

@@ -6,6 +6,7 @@ any order is rearranged, and TVM's own functions parse the result.
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import tvm
-from tvm.driver.tvmc.target import is_inline_json, parse_target
+from tvm.driver.tvmc.target import is_inline_json, parse_target, reconstruct_target_args, target_from_cli
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
@@ -108,6 +109,20 @@ def from_json(text: str | None) -> Target | None:
         return Target(json.loads(source) if is_inline_json(source) else source)
     except (OSError, ValueError, TypeError, tvm.TVMError) as err:
         raise CoExecError(f"--target '{text}' is not a TVM target ({one_line(err)})") from None
+
+
+def read_target(args: argparse.Namespace) -> Target:
+    """Return the GPU target with the CPU as its host, and rewrite ``args.target`` so that TVM parses it to the same."""
+    options = reconstruct_target_args(args)
+    if from_json(args.target) is None:
+        args.target = arrange(args.target, options)
+    return target_from_text(args.target, options)[0]
+
+
+def target_from_text(text: str, options: dict | None = None) -> tuple[Target, list]:
+    """Parse a target as TVM's ``target_from_cli`` does, and also JSON with a host."""
+    given = from_json(text)
+    return target_from_cli(text, options) if given is None else (given, [])
 
 
 def devices_of(target: Target) -> tuple[Target, Target]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from tvm import auto_scheduler
-from tvm.driver.tvmc import autotuner
+from tvm.driver.tvmc import TVMCException, autotuner
 from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
 from tvm.target import Target
 
@@ -26,8 +26,10 @@ from tvm_coexec.remote.runners import WITHOUT_TEXTURES, check_remote
 from tvm_coexec.tuning.log import read_log
 from tvm_coexec.tuning.tuners import opencl_limits
 
+from . import joint_tuning
 from .messages import LOG_LEVELS, reported
 from .model_file import Frontends
+from .options import flag
 from .patching import Overlay, replaced
 
 logger = logging.getLogger("tvm_coexec")
@@ -39,6 +41,14 @@ KNOWN_DEVICES = ("mali", "adreno")  # OpenCL devices of which TVM's auto-schedul
 
 def drive_tune(args: argparse.Namespace) -> int:
     """Run ``tvmc tune``."""
+    given = [name for name in joint_tuning.OPTIONS if getattr(args, "coexec_" + name) is not None]
+    if args.coexec:
+        with reported(args.verbose, "tuning failed"):
+            logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
+            joint_tuning.drive(args, _server(args))
+        return 0
+    if given:
+        raise TVMCException(f"{flag(given[0])} has no effect without --coexec: add --coexec")
     with reported(args.verbose, "tuning failed"):
         logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
         _check_files(args)

@@ -141,7 +141,7 @@ class Candidates:
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
-        """Set the state of the random generators that tuners share, by the seed, the task and how often it was asked."""
+        """Set the state of the random generators that tuners share, by seed, task and number of calls."""
         text = f"{self.options.seed} {self.task.device} {self.task.key} {self._calls}"
         self._calls += 1
         numpys, pythons = np.random.get_state(), random.getstate()

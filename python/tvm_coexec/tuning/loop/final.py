@@ -29,6 +29,7 @@ from .options import TuneOptions
 
 logger = logging.getLogger("tvm_coexec")
 
+UNTUNED, TUNED = "untuned", "tuned"
 REPEATS = 7
 _EARLIER = 2  # plans of earlier rounds
 
@@ -77,9 +78,9 @@ def choose_modules(
     """
     cached = {False: CachedCosts(graph, before), True: CachedCosts(graph, after)}
     alone = with_times(graph, cached[False], Plan(graph.fingerprint(), on_one(graph, "cpu"), "single"))
-    found = [(alone, False, "untuned, CPU alone"), (first, False, "untuned")]
+    found = [(alone, False, f"{UNTUNED}, CPU alone"), (first, False, UNTUNED)]
     if first.digest() == alone.digest():
-        found = [(first, False, "untuned")]
+        found = [(first, False, UNTUNED)]
     last = plans[-1] if plans else first
     proposed = propose_candidates(graph, after, options, last, options.plans)
     earlier = [p for p in dict.fromkeys(reversed(plans)) if p.digest() != last.digest()][:_EARLIER]
@@ -88,11 +89,12 @@ def choose_modules(
         if plan.digest() in seen:
             continue
         seen.add(plan.digest())
-        name = "tuned" if plan.digest() == last.digest() else "tuned, the first plan"
-        if plan.device != "both":
-            name = f"tuned, {plan.device.upper()} alone"
-        elif plan.digest() not in (last.digest(), first.digest()):
-            name = "tuned, another plan"
+        if plan.digest() == last.digest():
+            name = TUNED
+        elif plan.device != "both":
+            name = f"{TUNED}, {plan.device.upper()} alone"
+        else:
+            name = f"{TUNED}, {'the first' if plan.digest() == first.digest() else 'another'} plan"
         found.append((plan, True, name))
     return [Result(name, p, tuned, makespan_s(graph, cached[tuned], p.segments)) for p, tuned, name in found]
 

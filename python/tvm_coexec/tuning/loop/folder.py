@@ -6,7 +6,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,6 +270,35 @@ class Tuned:
     profile: Costs = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
 
+    def check(self, targets: Sequence[Target]) -> None:
+        """Raise `CoExecError` if the folder is of other targets than a build's CPU and GPU."""
+        check_targets(self.identity.targets, Identity.of("", targets).targets, self.folder)
+
+    def choose_options(self, given: Mapping[str, object], label: Callable[[str], str] = str) -> dict[str, object]:
+        """Return options of `CoExecPartition`: the folder's plan, or its profile if others ask to plan again.
+
+        Parameters
+        ----------
+        given : mapping of str to object
+            Options of the user.
+        label : callable
+            Name of an option in messages.
+
+        Raises
+        ------
+        CoExecError
+            If they have a plan or a profile of their own.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        if own := [name for name in ("plan", "profile") if name in given]:
+            raise CoExecError(
+                f"{label(own[0])}: {self.folder} has a plan and a profile of its own: leave it out, or give the files "
+                f"of the folder one by one instead of {label('tuned')}"
+            )
+        planning = [name for name in given if name != "adaptive"]
+        own_option = {"profile": self.profile} if planning else {"plan": os.path.join(self.folder, PLAN)}
+        return {**given, **own_option}
+
     @contextmanager
     def in_force(self, targets: Sequence[Target]) -> Iterator[None]:
         """Use the records in a ``with`` block in which the model is built with the plan.
@@ -279,7 +308,7 @@ class Tuned:
         CoExecError
             If the folder is of other targets, or, in the block, of another model.
         """
-        check_targets(self.identity.targets, Identity.of("", targets).targets, self.folder)
+        self.check(targets)
         try:
             with apply_records(self.records, targets):
                 yield

@@ -246,7 +246,7 @@ def _write(
     replace(best.plan, verified=final.verified_of(results)).save(folder / PLAN)
     write_atomically(folder / PROFILE, _text_of(outcome.costs if best.tuned else base))
     untuned = min((r for r in working if not r.tuned), key=lambda r: r.measured_s, default=None)
-    dots = [Measured(trials.count if r.tuned else 0, r.measured_s, r.name) for r in working if r.name in _DRAWN]
+    dots = [Measured(trials.count if r.tuned else 0, r.measured_s, r.name) for r in working if "alone" not in r.name]
     expected = [(r.trials, r.expected_s) for r in outcome.rounds]
     write_atomically(folder / PICTURE, svg_of(draw_latency(expected, dots, "latency over trials")) + "\n")
     rows = [(row_of(s), s) for s in outcome.states]
@@ -275,9 +275,6 @@ def _write(
         ],
     }
     write_atomically(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-
-
-_DRAWN = ("untuned", "tuned", "tuned, the first plan", "tuned, another plan")
 
 
 def _sentence(summary: dict[str, Any], folder: Folder) -> str:

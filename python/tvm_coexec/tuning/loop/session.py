@@ -194,8 +194,8 @@ class Session:
     def _refine(self, outcome: Outcome) -> None:
         """Check the best records, and set the outcome's records and costs."""
         states = [s for s in self._states.values() if s.pairs]
-        while not all([self._check(s, states) for s in states]):  # a dropped record makes another one the best
-            pass
+        while not all(self._check(s, states) for s in states):
+            pass  # a dropped record makes another one the best
         outcome.records = Records(tuple(s.checked for s in states if s.checked is not None))
         graph, timed = self.builder.graph, list(self._timed.values())
         measured = [time_of(t.part, graph.kernels[t.part.kernels[0]].signature(), t.seconds) for t in timed]
