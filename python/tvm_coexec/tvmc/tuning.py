@@ -41,8 +41,8 @@ KNOWN_DEVICES = ("mali", "adreno")  # OpenCL devices of which TVM's auto-schedul
 
 def drive_tune(args: argparse.Namespace) -> int:
     """Run ``tvmc tune``."""
-    given = [name for name in joint_tuning.OPTIONS if getattr(args, "coexec_" + name) is not None]
-    if args.coexec:
+    given = [name for name in joint_tuning.OPTIONS if getattr(args, "coexec_" + name, None) is not None]
+    if getattr(args, "coexec", False):
         with reported(args.verbose, "tuning failed"):
             logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
             joint_tuning.drive(args, _server(args))

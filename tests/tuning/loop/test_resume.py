@@ -6,8 +6,13 @@ Times are made up from the candidates: only the clock is replaced, so that two r
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl]
@@ -16,7 +21,7 @@ pytest.importorskip("tvm.relay")
 
 import tvm_coexec  # noqa: E402
 from tests.tuning.loop import nets  # noqa: E402
-from tvm_coexec.tuning.loop import final, kernels, run  # noqa: E402
+from tvm_coexec.tuning.loop import final, kernels, run, session  # noqa: E402
 
 TRIALS = 26
 
@@ -83,3 +88,50 @@ def test_a_larger_budget_continues(tune, tmp_path):
     assert tune(twice, trials=18) == 8
     assert tune(once, trials=18) == 18
     assert results(once) == results(twice) and results(once)[3].startswith(first)
+
+
+def test_minutes_end_a_run_and_more_of_them_continue_it(tune, tmp_path, monkeypatch):
+    folder, now = tmp_path / "timed", [0.0]
+    stock = nets.Clock.measure
+
+    def measure(clock, task, configs, save, go_on):
+        def later(number, result):
+            now[0] += 10.0
+            save(number, result)
+
+        stock(clock, task, configs, later, go_on)
+
+    monkeypatch.setattr(nets.Clock, "measure", measure)
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert tune(folder, trials=None, minutes=1) == 6
+    first = (folder / "state" / "trials.log").read_text()
+    assert tune(folder, trials=None, minutes=2) == 12
+    assert (folder / "state" / "trials.log").read_text().startswith(first)
+
+
+@pytest.mark.remote
+def test_killed_while_it_measures(tmp_path):
+    """Real candidates on real devices, and a process that gets no chance to clean up."""
+    folder, profile = tmp_path / "tuned", nets.write_profile(tmp_path / "costs.json")
+    given = nets.QUICK | {"trials": 4, "batch": 2, "tuner": "random", "profile": profile}
+    code = f"""
+import tvm_coexec
+from tests.tuning.loop import nets
+tvm_coexec.tune(nets.network(), None, nets.CPU, nets.GPU, {str(folder)!r}, **{given!r})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3], stderr=subprocess.PIPE)
+    log, end = folder / "state" / "trials.log", time.monotonic() + 200
+    while not (log.exists() and log.read_text().count("\n") >= 1):
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    before = log.read_text()
+    tuned = tvm_coexec.tune(nets.network(), None, nets.CPU, nets.GPU, folder, **given)
+    lines = log.read_text().splitlines()
+    assert lines[: before.count("\n")] == before.splitlines()[: before.count("\n")] and len(lines) == 4
+    assert tuned.summary["trials"] == 4
+    psutil.wait_procs(family, timeout=20)
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], "a process is left"

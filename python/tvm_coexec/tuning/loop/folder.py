@@ -16,8 +16,10 @@ from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import read_json, write_atomically
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import OtherModelError, Plan
-from tvm_coexec.cost_models import Costs, load_costs
+from tvm_coexec.cost_models import Costs, MeasuredCosts, Profile, TunedCosts, load_costs
+from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
 from tvm_coexec.targets import target_text
 from tvm_coexec.tuning.records import Records, load_records
 from tvm_coexec.tuning.serving import apply_records
@@ -28,6 +30,7 @@ KIND = "tuned"
 RECORDS, PLAN, PROFILE, SUMMARY, PICTURE = "records.log", "plan.json", "profile.json", "summary.json", "progress.svg"
 _STATE = "state"
 _HEAD = "folder.json"
+_FAILED = "failed.json"
 DEVICES = ("cpu", "gpu")
 
 
@@ -112,13 +115,27 @@ class Folder:
         return str(self.path / name)
 
     def load_costs(self) -> Costs | None:
-        """Return the costs that the first run in the folder started with."""
+        """Return the costs that the first run in the folder started with; `None` if there was none."""
         path = self.state / PROFILE
-        return load_costs(path) if path.exists() else None
+        if not path.exists():
+            return None
+        costs = load_costs(path)
+        if isinstance(costs, MeasuredCosts):
+            for device, signature in json.loads((self.state / _FAILED).read_text(encoding="utf-8")):
+                costs.add(device, signature, WHOLE, 0, UNUSABLE_S)
+        return costs
 
-    def save_costs(self, text: str) -> None:
-        """Keep the costs that the run starts with."""
-        write_atomically(str(self.state / PROFILE), text)
+    def save_costs(self, costs: Costs, graph: KernelGraph) -> None:
+        """Keep the costs that the run starts with; `CoExecError` for a class that has no file."""
+        if not isinstance(costs, (Profile, MeasuredCosts, TunedCosts)):
+            raise CoExecError(
+                f"profile: costs of the class {type(costs).__name__} can't be written to a file, which tuning needs to "
+                "continue: give a profile"
+            )
+        # files of measured costs leave out what failed, because another release may run it
+        failed = sorted({(d, k.signature()) for d in DEVICES for k in graph.kernels if costs.has_failed(d, k)})
+        write_atomically(str(self.state / _FAILED), json.dumps(failed) + "\n")
+        costs.save(str(self.state / PROFILE))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -135,7 +136,7 @@ def tune(
         with deployment_context(instruments=False), _quiet_autotvm():
             job = _prepare(mod, params, both, chosen, server)
             identity = Identity.of(job.graph, both)
-            with open_folder(path, identity, _settings(chosen)) as opened:
+            with open_folder(path, identity, _settings(chosen, profile, earlier)) as opened:
                 return _run(job, opened, identity, budget, profile, earlier, boards, progress)
     finally:
         progress.close()
@@ -194,7 +195,7 @@ def _run(
     base = folder.load_costs()
     if base is None:
         base = _choose_costs(job, profile)
-        folder.save_costs(_text_of(base))
+        folder.save_costs(base, job.builder.graph)
     trials = Trials(folder.trials_path, boards)
     runtime = job.options.runtime or "own"
     checks = KernelChecks(job.builder, folder.journal, job.server, runtime)
@@ -244,7 +245,9 @@ def _write(
     lines = [autotvm.record.encode(*p) + "\n" for p in outcome.records.pairs] if best.tuned else []
     write_atomically(folder / RECORDS, "".join(lines))
     replace(best.plan, verified=final.verified_of(results)).save(folder / PLAN)
-    write_atomically(folder / PROFILE, _text_of(outcome.costs if best.tuned else base))
+    costs = outcome.costs if best.tuned else base
+    assert isinstance(costs, (Profile, MeasuredCosts, TunedCosts))
+    costs.save(folder / PROFILE)
     untuned = min((r for r in working if not r.tuned), key=lambda r: r.measured_s, default=None)
     dots = [Measured(trials.count if r.tuned else 0, r.measured_s, r.name) for r in working if "alone" not in r.name]
     expected = [(r.trials, r.expected_s) for r in outcome.rounds]
@@ -252,7 +255,7 @@ def _write(
     rows = [(row_of(s), s) for s in outcome.states]
     summary = identity.to_json() | {
         "at": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "options": _settings(job.options),
+        "options": {f.name: getattr(job.options, f.name) for f in fields(job.options)},
         "trials": trials.count,
         "failed": sum(p[1].error_no != 0 for p in trials.pairs),
         "stayed": outcome.stayed,
@@ -302,22 +305,19 @@ def _choose_costs(job: _Job, profile: object | None) -> Costs:
     return choose_costs(job.builder.prepared, cpu, gpu, profile, o.axis, o.runtime, o.memory).costs
 
 
-def _text_of(costs: Costs) -> str:
-    if not isinstance(costs, (Profile, MeasuredCosts, TunedCosts)):
-        raise CoExecError(
-            f"profile: costs of the class {type(costs).__name__} can't be written to a file, which tuning needs to "
-            "continue: give a profile"
-        )
-    return costs.to_json()
-
-
 def _read_earlier(paths: str | os.PathLike | Sequence[str | os.PathLike], both: Sequence[Target]) -> Records:
     several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     return merge_records(load_records(os.fspath(p), both, "records") for p in several)
 
 
-def _settings(options: TuneOptions) -> dict[str, Any]:
-    return {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _FREE}
+def _settings(options: TuneOptions, profile: object | None, earlier: Records) -> dict[str, Any]:
+    """Return what the sequence of trials depends on, besides model and targets."""
+    named = profile is None or isinstance(profile, (str, os.PathLike))
+    lines = "".join(autotvm.record.encode(*p) for p in earlier.pairs)
+    return {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _FREE} | {
+        "profile": (None if profile is None else os.fspath(profile)) if named else getattr(profile, "description", ""),
+        "records": hashlib.sha256(lines.encode()).hexdigest()[:12] if lines else None,
+    }
 
 
 def _in_force(records: Records, both: Sequence[Target]) -> contextlib.AbstractContextManager:
