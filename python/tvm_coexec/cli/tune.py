@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     given = {f.name: getattr(args, f.name, None) for f in fields(TuneOptions)}
     options = {name: value for name, value in given.items() if value is not None}
     check_tune_options(options, flag)
-    budget = check_budget(_number(args.trials), _number(args.minutes), flag)
+    budget = check_budget(args.trials, args.minutes, flag)
     check_free(args.output)
     server = rpc.server_of(args)
     if server is not None and not server.key:
@@ -80,10 +80,3 @@ def print_results(summary: dict, folder: str) -> None:
     ]
     print_table(rows, f"{summary['trials']} trials, {summary['failed']} of them failed; chosen: {summary['chosen']}")
     print(f"{folder}: the results; use them with `tvmc compile --coexec --coexec-tuned {folder}`")
-
-
-def _number(text: str | None) -> object:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text

@@ -57,10 +57,7 @@ def drive(args: argparse.Namespace, server: Server | None) -> None:
     options["tuner"] = "xgb" if args.tuner.startswith("xgb") else args.tuner
     options = {name: value for name, value in options.items() if value is not None}
     check_tune_options(options, lambda n: declared.flag(n) if n in _TVMS else flag(n))
-    minutes: Any = args.coexec_minutes
-    if isinstance(minutes, str) and minutes.replace(".", "", 1).isdigit():
-        minutes = float(minutes)
-    budget = check_budget(args.trials, minutes, lambda n: "--trials" if n == "trials" else flag(n))
+    budget = check_budget(args.trials, args.coexec_minutes, lambda n: "--trials" if n == "trials" else flag(n))
     cpu, gpu = devices_of(_both(args))
     if not os.path.isfile(args.FILE):
         raise CoExecError(f"there is no model {args.FILE}: give the path of a file")

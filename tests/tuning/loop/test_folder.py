@@ -95,11 +95,11 @@ def test_what_is_no_result_is_refused(tmp_path):
     "trials, minutes, words",
     [
         (None, None, "tuning needs a budget: give trials, minutes or both"),
-        (0, None, "trials is 0: a budget must be more than 0"),
-        (None, 0, "minutes is 0: a budget must be more than 0"),
-        (5, -1, "minutes is -1: a budget must be more than 0"),
+        (0, None, "trials is 0: a budget must be a number of more than 0"),
+        (None, 0, "minutes is 0: a budget must be a number of more than 0"),
+        (5, -1, "minutes is -1: a budget must be a number of more than 0"),
         (2.5, None, "trials is 2.5: give an integer"),
-        ("many", None, "trials is many: a budget must be more than 0"),
+        ("many", None, "trials is many: a budget must be a number of more than 0"),
     ],
 )
 def test_budgets(trials, minutes, words):
@@ -115,7 +115,7 @@ def test_options_are_checked_before_anything_is_done(tmp_path):
     records = tmp_path / "old.log"
     records.write_text("{\n")
     for options, words in (
-        ({"trials": 0}, "a budget must be more than 0"),
+        ({"trials": 0}, "a budget must be a number of more than 0"),
         ({"trials": 1, "records": records}, f"line 1 of {records} is not a tuning record"),
         ({"trials": 1, "tracker": "127.0.0.1:1", "key": "board"}, "the tracker 127.0.0.1:1 can't be reached"),
         ({"trials": 1, "gpu": "llvm"}, "is a CPU target"),

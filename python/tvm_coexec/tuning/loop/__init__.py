@@ -25,7 +25,8 @@ same as without the interruption.
 
 ============  =========================================================================================================
 `options`     options of the loop
-`folder`      the folder of a run: what it is of, its state, its results
+`folder`      the folder of a run: what it is of, and its state
+`results`     its results
 `trials`      measuring candidates once, here or on boards (`boards`)
 `candidates`  which configurations of a task are measured, and in which order
 `allocation`  which task gets the next trials
@@ -40,7 +41,7 @@ same as without the interruption.
 
 from __future__ import annotations
 
-from .folder import Tuned, load_tuned
+from .results import Tuned, load_tuned
 from .run import tune
 
 __all__ = ["Tuned", "load_tuned", "tune"]

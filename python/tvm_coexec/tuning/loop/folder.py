@@ -1,4 +1,4 @@
-"""The folder of a run: what it is of, the state from which a run continues, and the results."""
+"""The folder of a run: what it is of, and the state from which a run continues. Its results are in `results`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,18 +17,15 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import read_json, write_atomically
 from tvm_coexec.core.kernel_graph import KernelGraph
-from tvm_coexec.core.plan import OtherModelError, Plan
 from tvm_coexec.cost_models import Costs, MeasuredCosts, Profile, TunedCosts, load_costs
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
 from tvm_coexec.targets import target_text
-from tvm_coexec.tuning.records import Records, load_records
-from tvm_coexec.tuning.serving import apply_records
 
 logger = logging.getLogger("tvm_coexec")
 
 KIND = "tuned"
-RECORDS, PLAN, PROFILE, SUMMARY, PICTURE = "records.log", "plan.json", "profile.json", "summary.json", "progress.svg"
-_STATE = "state"
+PROFILE = "profile.json"
+STATE = "state"
 _HEAD = "folder.json"
 _FAILED = "failed.json"
 DEVICES = ("cpu", "gpu")
@@ -107,7 +104,7 @@ class Folder:
     """
 
     def __init__(self, path: Path):
-        self.path, self.state = path, path / _STATE
+        self.path, self.state = path, path / STATE
         self.trials_path = self.state / "trials.log"
         self.journal = Journal(self.state / "kernels.jsonl")
 
@@ -156,7 +153,7 @@ def open_folder(path: str, identity: Identity, settings: Mapping[str, Any]) -> I
         or can't be written.
     """
     where = Path(path)
-    head = where / _STATE / _HEAD
+    head = where / STATE / _HEAD
     check_free(path)
     try:
         head.parent.mkdir(parents=True, exist_ok=True)
@@ -187,9 +184,9 @@ def check_free(path: str) -> None:
     where = Path(path)
     if where.exists() and not where.is_dir():
         raise CoExecError(f"{path} is a file: give a folder for the results of tuning")
-    if where.is_dir() and any(where.iterdir()) and not (where / _STATE / _HEAD).exists():
+    if where.is_dir() and any(where.iterdir()) and not (where / STATE / _HEAD).exists():
         first = min(p.name for p in where.iterdir())
-        only_lock = first == _STATE and not any(p.name != "lock" for p in (where / _STATE).iterdir())
+        only_lock = first == STATE and not any(p.name != "lock" for p in (where / STATE).iterdir())
         if not only_lock:  # else a run was interrupted before its first step
             raise CoExecError(f"{path} is not a folder of tuning (it has {first}): give a new or an empty folder")
 
@@ -219,6 +216,11 @@ def repair_lines(path: Path) -> None:
     else:
         with open(path, "ab") as file:
             file.write(b"\n")
+
+
+def has_run(path: Path) -> bool:
+    """Return whether a run has started in a folder."""
+    return (path / STATE / _HEAD).exists()
 
 
 class Journal:
@@ -261,95 +263,3 @@ class Journal:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The results of tuning a model.
-
-    Attributes
-    ----------
-    folder : str
-    identity : Identity
-    records : Records
-        Checked records of both devices; none if nothing was faster than the untuned module.
-    plan : Plan
-    profile : Costs
-        Tuned kernels cost what was measured.
-    summary : dict
-        What was done and measured, as in ``summary.json``.
-    """
-
-    folder: str
-    identity: Identity
-    records: Records
-    plan: Plan
-    profile: Costs = field(repr=False)
-    summary: dict[str, Any] = field(repr=False)
-
-    def check(self, targets: Sequence[Target]) -> None:
-        """Raise `CoExecError` if the folder is of other targets than a build's CPU and GPU."""
-        check_targets(self.identity.targets, Identity.of("", targets).targets, self.folder)
-
-    def choose_options(self, given: Mapping[str, object], label: Callable[[str], str] = str) -> dict[str, object]:
-        """Return options of `CoExecPartition`: the folder's plan, or its profile if others ask to plan again.
-
-        Parameters
-        ----------
-        given : mapping of str to object
-            Options of the user.
-        label : callable
-            Name of an option in messages.
-
-        Raises
-        ------
-        CoExecError
-            If they have a plan or a profile of their own.
-        """
-        given = {name: value for name, value in given.items() if value is not None}
-        if own := [name for name in ("plan", "profile") if name in given]:
-            raise CoExecError(
-                f"{label(own[0])}: {self.folder} has a plan and a profile of its own: leave it out, or give the files "
-                f"of the folder one by one instead of {label('tuned')}"
-            )
-        planning = [name for name in given if name != "adaptive"]
-        own_option = {"profile": self.profile} if planning else {"plan": os.path.join(self.folder, PLAN)}
-        return {**given, **own_option}
-
-    @contextmanager
-    def in_force(self, targets: Sequence[Target]) -> Iterator[None]:
-        """Use the records in a ``with`` block in which the model is built with the plan.
-
-        Raises
-        ------
-        CoExecError
-            If the folder is of other targets, or, in the block, of another model.
-        """
-        self.check(targets)
-        try:
-            with apply_records(self.records, targets):
-                yield
-        except OtherModelError as err:
-            raise CoExecError(other_model(self.folder, self.identity.model, err.here)) from None
-
-
-def load_tuned(folder: str | os.PathLike) -> Tuned:
-    """Read the results of `tune` from its folder.
-
-    Raises
-    ------
-    CoExecError
-        If it is not such a folder, if the run has not ended, or if a file is damaged.
-    """
-    path = Path(folder)
-    name = str(path)
-    if not (path / SUMMARY).exists():
-        if (path / _STATE / _HEAD).exists():
-            raise CoExecError(f"tuning into {name} has not ended: run the same tune command again to continue")
-        raise CoExecError(f"{name} is not a folder of tuning: give one that `coexec tune` or `tvmc tune` wrote")
-    identity, summary = Identity.load(path / SUMMARY)
-    if missing := [n for n in (RECORDS, PLAN, PROFILE) if not (path / n).exists()]:
-        raise CoExecError(f"{name} lacks {missing[0]}: run the same tune command again, or use the other files alone")
-    empty = not (path / RECORDS).stat().st_size
-    records = Records((), name) if empty else load_records(str(path / RECORDS))
-    return Tuned(name, identity, records, Plan.load(str(path / PLAN)), load_costs(path / PROFILE), summary)

@@ -79,16 +79,17 @@ def check_tune_options(given: Mapping[str, object], label: Callable[[str], str] 
 
 
 def check_budget(trials: Any, minutes: Any, label: Callable[[str], str] = str) -> Budget:
-    """Check the budget; `CoExecError` says what is wrong with it."""
+    """Check the budget, numbers or their texts; `CoExecError` says what is wrong with it."""
     if trials is None and minutes is None:
         raise CoExecError(f"tuning needs a budget: give {label('trials')}, {label('minutes')} or both")
+    found: dict[str, float | None] = {}
     for name, value in (("trials", trials), ("minutes", minutes)):
         try:
-            right = value is None or (not isinstance(value, bool) and 0 < float(value) < float("inf"))
+            found[name] = None if value is None else float(value)
         except (TypeError, ValueError):
-            right = False
-        if not right:
-            raise CoExecError(f"{label(name)} is {value}: a budget must be more than 0")
-    if trials is not None and int(trials) != float(trials):
+            found[name] = 0.0
+        if isinstance(value, bool) or not (found[name] is None or 0 < found[name] < float("inf")):
+            raise CoExecError(f"{label(name)} is {value}: a budget must be a number of more than 0")
+    if found["trials"] is not None and found["trials"] % 1:
         raise CoExecError(f"{label('trials')} is {trials}: give an integer")
-    return Budget(None if trials is None else int(trials), None if minutes is None else float(minutes))
+    return Budget(None if found["trials"] is None else int(found["trials"]), found["minutes"])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import tvm
@@ -19,11 +17,8 @@ from tvm.target import Target
 
 from tvm_coexec import planner
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.cost_models import Costs, MeasuredCosts, Profile, TunedCosts
-from tvm_coexec.drawing.latency import Measured, draw_latency
-from tvm_coexec.drawing.svg import svg_of
+from tvm_coexec.cost_models import Costs
 from tvm_coexec.measuring.choose_costs import choose_costs, load_generic
 from tvm_coexec.measuring.local_devices import why_not_here
 from tvm_coexec.measuring.pieces import KernelBuilder
@@ -40,23 +35,12 @@ from tvm_coexec.tuning.serving import apply_records
 
 from . import final
 from .boards import Boards
-from .folder import (
-    PICTURE,
-    PLAN,
-    PROFILE,
-    RECORDS,
-    SUMMARY,
-    Folder,
-    Identity,
-    Tuned,
-    check_free,
-    load_tuned,
-    open_folder,
-)
+from .folder import Folder, Identity, check_free, open_folder
 from .kernels import KernelChecks
 from .options import Budget, TuneOptions, check_budget, check_tune_options
 from .progress import Progress
-from .session import Outcome, Session, row_of
+from .results import Tuned, describe_results, is_done, load_tuned, write_results
+from .session import Outcome, Session
 from .trials import Trials
 
 logger = logging.getLogger("tvm_coexec")
@@ -207,15 +191,15 @@ def _run(
         trials.close()
         checks.close()
         folder.journal.close()
-    if not trials.measured and _is_done(folder, outcome):
+    if not trials.measured and is_done(folder, outcome):
         logger.info("%s has all results already", folder.path)
         return load_tuned(folder.path)
     boards.close()  # nothing else must run while modules are measured
     progress.say("measuring the untuned module and the candidate plans in turns")
-    results = _measure(job, base, outcome)
-    _write(folder, identity, job, base, outcome, results, trials)
+    modules = _measure(job, base, outcome)
+    write_results(folder, identity, job.options, base, outcome, modules, trials.pairs)
     tuned = load_tuned(folder.path)
-    progress.say(_sentence(tuned.summary, folder))
+    progress.say(describe_results(tuned))
     return tuned
 
 
@@ -224,76 +208,6 @@ def _measure(job: _Job, base: Costs, outcome: Outcome) -> list[final.Result]:
     before, after = (job.options.costs_in_place(c) for c in (base, outcome.costs))
     modules = final.choose_modules(job.builder.graph, first, plans, before, after, job.options)
     return final.measure_modules(modules, job.divide, job.targets, outcome.records, job.options, job.server)
-
-
-def _write(
-    folder: Folder,
-    identity: Identity,
-    job: _Job,
-    base: Costs,
-    outcome: Outcome,
-    results: Sequence[final.Result],
-    trials: Trials,
-) -> None:
-    """Write the results of the fastest module; the summary, which marks the end, last."""
-    working = [r for r in results if not r.error and r.measured_s]
-    if not working:
-        raise CoExecError(f"no module could be built and measured ({results[0].error}): the trials are kept")
-    best = min(working, key=lambda r: r.measured_s)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(folder / SUMMARY)
-    lines = [autotvm.record.encode(*p) + "\n" for p in outcome.records.pairs] if best.tuned else []
-    write_atomically(folder / RECORDS, "".join(lines))
-    replace(best.plan, verified=final.verified_of(results)).save(folder / PLAN)
-    costs = outcome.costs if best.tuned else base
-    assert isinstance(costs, (Profile, MeasuredCosts, TunedCosts))
-    costs.save(folder / PROFILE)
-    untuned = min((r for r in working if not r.tuned), key=lambda r: r.measured_s, default=None)
-    dots = [Measured(trials.count if r.tuned else 0, r.measured_s, r.name) for r in working if "alone" not in r.name]
-    expected = [(r.trials, r.expected_s) for r in outcome.rounds]
-    write_atomically(folder / PICTURE, svg_of(draw_latency(expected, dots, "latency over trials")) + "\n")
-    rows = [(row_of(s), s) for s in outcome.states]
-    summary = identity.to_json() | {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "options": {f.name: getattr(job.options, f.name) for f in fields(job.options)},
-        "trials": trials.count,
-        "failed": sum(p[1].error_no != 0 for p in trials.pairs),
-        "stayed": outcome.stayed,
-        "chosen": best.name,
-        "expected_s": best.expected_s,
-        "measured_s": best.measured_s,
-        "untuned_s": None if untuned is None else untuned.measured_s,
-        "records": len(lines),
-        "rounds": [{"trials": r.trials, "plan": r.plan.digest(), "expected_s": r.expected_s} for r in outcome.rounds],
-        "modules": [
-            {"name": r.name, "plan": r.plan.digest(), "tuned": r.tuned, "expected_s": r.expected_s}
-            | ({"error": r.error} if r.error else {"measured_s": r.measured_s})
-            for r in results
-        ],
-        "tasks": [
-            {"task": row.task, "device": row.device, "trials": row.trials, "gflops": round(row.gflops, 3)}
-            | {"first_s": row.first_s, "best_s": row.best_s, "dropped": len(s.dropped)}
-            for row, s in rows
-            if row.trials
-        ],
-    }
-    write_atomically(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-
-
-def _sentence(summary: dict[str, Any], folder: Folder) -> str:
-    before, now = summary["untuned_s"], summary["measured_s"]
-    gain = f", {before / now:.2f}x as fast as the untuned module ({before * 1e3:.3f} ms)" if before else ""
-    return f"{folder.path}: {summary['chosen']}, {now * 1e3:.3f} ms measured{gain}, after {summary['trials']} trials"
-
-
-def _is_done(folder: Folder, outcome: Outcome) -> bool:
-    """Whether the folder has the results of all these rounds."""
-    try:
-        summary = load_tuned(folder.path).summary
-    except CoExecError:
-        return False
-    rounds = [(r["trials"], r["plan"]) for r in summary.get("rounds", ())]
-    return rounds == [(r.trials, r.plan.digest()) for r in outcome.rounds]
 
 
 def _choose_costs(job: _Job, profile: object | None) -> Costs:

@@ -208,11 +208,14 @@ class Session:
         Of tasks for one kernel TVM takes the one whose record costs least: only that one is checked and kept.
         """
         best, state.checked = state.best, None
-        for part in state.task.parts if best is not None else ():
-            same = [s for s in states if s.best is not None and _has_part(s.task, part)]
-            if min(same, key=lambda s: s.best_s) is not state:
-                continue
+        for part in state.task.parts:
             key = (part.device, self.builder.graph.kernels[part.kernels[0]].signature(), part.dim, part.rows)
+            same = [s for s in states if s.best is not None and _has_part(s.task, part)]
+            if not same:
+                self._timed.pop(key, None)
+                continue
+            if best is None or min(same, key=lambda s: s.best_s) is not state:
+                continue
             checked = self.checks.check(part, Records(tuple(s.best for s in same if s.best is not None)))
             if checked.error:
                 logger.warning(
@@ -222,7 +225,6 @@ class Session:
                 state.drop_best()
                 if len(state.dropped) >= _TRIES:
                     state.drop_all()
-                self._timed.pop(key, None)
                 return False
             self._timed[key] = PartTime(part, checked.seconds, seconds_of(best))
             state.checked = best
