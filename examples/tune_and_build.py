@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--profile", help="costs to start with; by default those of these devices, or measured")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8, help="trials that a task gets at a time")
-    parser.add_argument("--tuner", default="xgb", help="AutoTVM's tuner: xgb, ga, random or gridsearch")
+    parser.add_argument("--tuner", default="xgb", help="AutoTVM's tuner: xgb, random or gridsearch")
     args = parser.parse_args()
     model = load_model(args.model)
     given = (model.mod, model.params, args.cpu, args.gpu)

@@ -37,7 +37,7 @@ def tuning_task(workload: tuple) -> TuningTask:
 def sequence(workload: tuple, turns: int, earlier=NONE, others=NONE, **options) -> list[str]:
     """The keys of all candidates of several turns, with results that depend on the candidate only."""
     task = tuning_task(workload)
-    candidates, found = Candidates(task, check_tune_options({"tuner": "ga", "batch": 4} | options), earlier), []
+    candidates, found = Candidates(task, check_tune_options({"tuner": "random", "batch": 4} | options), earlier), []
     for turn in range(turns):
         random.seed(turn), np.random.seed(turn)  # what others draw must not matter
         pairs = []
@@ -49,7 +49,7 @@ def sequence(workload: tuple, turns: int, earlier=NONE, others=NONE, **options) 
     return found
 
 
-@pytest.mark.parametrize("tuner", ["ga", "random", "gridsearch"])
+@pytest.mark.parametrize("tuner", ["random", "gridsearch"])
 def test_equal_seeds_give_equal_candidates(tuner):
     one, other = sequence(PACKED, 6, tuner=tuner), sequence(PACKED, 6, tuner=tuner)
     assert one == other and len(set(one)) == len(one) == 24
@@ -97,7 +97,7 @@ def test_then_earlier_logs_and_records_of_other_shares():
 
 
 def test_tuners_by_name():
-    kinds = {"xgb": "XGBTuner", "ga": "GATuner", "random": "RandomTuner", "gridsearch": "GridSearchTuner"}
+    kinds = {"xgb": "XGBTuner", "random": "RandomTuner", "gridsearch": "GridSearchTuner"}
     for name, kind in kinds.items():
         if name == "xgb":
             pytest.importorskip("xgboost")

@@ -46,7 +46,7 @@ def tune(monkeypatch, tmp_path):
     def tune(folder: Path, stop_after: int | None = None, **options) -> int:
         clock = nets.Clock(stop_after)
         monkeypatch.setattr(run, "Boards", lambda *_: clock)
-        given = {"trials": TRIALS, "tuner": "ga", "batch": 4, "profile": profile} | nets.QUICK | options
+        given = {"trials": TRIALS, "tuner": "random", "batch": 4, "profile": profile} | nets.QUICK | options
         try:
             tvm_coexec.tune(net, None, nets.CPU, nets.GPU, folder, **given)
         except KeyboardInterrupt:

@@ -46,13 +46,11 @@ def make_tuner(task: TuningTask, options: TuneOptions) -> Any:
         Its methods ``has_next``, ``next_batch`` and ``update`` are used, in a fixed random state.
     """
     tuners = autotvm.tuner
+    plan_size = _PLANS * options.batch
     if options.tuner == "random":
         return tuners.RandomTuner(task.task)
-    if options.tuner == "gridsearch":
+    if options.tuner == "gridsearch" or len(task.task.config_space) <= plan_size:  # nothing to learn
         return tuners.GridSearchTuner(task.task)
-    if options.tuner == "ga":
-        return tuners.GATuner(task.task, pop_size=max(4, 2 * options.batch))
-    plan_size = _PLANS * options.batch
     try:
         return tuners.XGBTuner(
             task.task, plan_size=plan_size, feature_type="knob", loss_type="rank", num_threads=1, log_interval=0

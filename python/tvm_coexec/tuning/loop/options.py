@@ -10,7 +10,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.planner import Options
 
-TUNERS = ("xgb", "random", "gridsearch", "ga")
+TUNERS = ("xgb", "random", "gridsearch")  # AutoTVM's genetic one learns from its own candidates only
 
 
 def _count(least: int) -> Callable[[Any], int]:
@@ -27,7 +27,7 @@ class TuneOptions(Options):
 
     Attributes
     ----------
-    tuner : {"xgb", "random", "gridsearch", "ga"}
+    tuner : {"xgb", "random", "gridsearch"}
         AutoTVM's tuner, which proposes candidates.
     seed : int
     batch : int
