@@ -21,7 +21,7 @@ _OTHER_DEVICE = 0.5  # what a second of the device counts that its segment does 
 _UNUSED = 0.2  # and one of a kernel on the device that the plan does not use for it
 
 
-@dataclass
+@dataclass(eq=False)
 class TaskState:
     """A task, its candidates and what was measured.
 

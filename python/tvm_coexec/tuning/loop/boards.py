@@ -15,7 +15,9 @@ from typing import Any
 
 import tvm
 from tvm import autotvm
+from tvm.autotvm.env import AutotvmGlobalScope, reset_global_scope
 from tvm.autotvm.measure import MeasureErrorNo, MeasureInput, MeasureResult
+from tvm.contrib.popen_pool import PopenPoolExecutor
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.remote import Server, count_free, default_tracker, parse_reachable
@@ -159,6 +161,13 @@ class Boards:
                 repeat=o.repeat,
                 min_repeat_ms=o.min_repeat_ms,
                 cooldown_interval=0.0,
+            )
+            # as the runner's own, which has as many processes as this machine has cores
+            self._runner.executor = PopenPoolExecutor(
+                max_workers=boards,
+                timeout=o.timeout * (boards + 1),
+                initializer=reset_global_scope,
+                initargs=(AutotvmGlobalScope.current,),
             )
             self._task = None
         if self._builder is None:

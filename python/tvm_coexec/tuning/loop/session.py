@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs, TunedCosts
 from tvm_coexec.measuring.pieces import KernelBuilder
@@ -62,8 +63,10 @@ class Outcome:
     records : Records
         The best checked record of each task.
     costs : TunedCosts
+    graph : KernelGraph
+        With what TVM can't compile for the GPU.
     states : list of TaskState
-        The most valuable first.
+        Tasks of the last plan, the most valuable first, then others with trials.
     stayed : bool
         Whether the plan stayed, so that some of the budget is left.
     """
@@ -71,6 +74,7 @@ class Outcome:
     rounds: list[Round]
     records: Records
     costs: TunedCosts
+    graph: KernelGraph
     states: list[TaskState] = field(default_factory=list)
     stayed: bool = False
 
@@ -119,7 +123,7 @@ class Session:
     def run(self) -> Outcome:
         """Tune until the plan stays or the budget ends."""
         plan, costs = self.make_plan(self.base, Records(()))
-        outcome = Outcome([Round(0, plan, plan.expected_s)], Records(()), refine_profile(self.base, ()))
+        outcome = Outcome([Round(0, plan, plan.expected_s)], Records(()), refine_profile(self.base, ()), costs.graph)
         stayed = 0
         while self._within_budget():
             states = outcome.states = self._find_states(plan, costs)
@@ -137,7 +141,9 @@ class Session:
             if stayed >= STAYED:
                 outcome.stayed = True
                 break
-        outcome.states = self._find_states(plan, costs)
+        now = self._find_states(plan, costs)
+        outcome.states = [*now, *(s for s in self._states.values() if s.pairs and s not in now)]
+        outcome.graph = costs.graph
         return outcome
 
     def _within_budget(self) -> bool:
