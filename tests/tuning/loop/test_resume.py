@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +38,7 @@ def tune(monkeypatch, tmp_path):
         return kernels.Checked(nets.made_up_s(f"{part.device} {part.rows} {text}"))
 
     def modules(several, *others):
-        return [final.Result(m.name, m.plan, m.tuned, m.expected_s, m.expected_s or 1e-3) for m in several]
+        return [replace(m, measured_s=m.expected_s or 1e-3) for m in several]
 
     monkeypatch.setattr(kernels.KernelChecks, "_measure", measure)
     monkeypatch.setattr(final, "measure_modules", modules)

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import tvm
 from tvm.target import Target
@@ -26,84 +26,99 @@ from tvm_coexec.tuning.serving import apply_records
 
 from .boards import tracker_of
 from .options import TuneOptions
+from .session import Round
 
 logger = logging.getLogger("tvm_coexec")
 
 UNTUNED, TUNED = "untuned", "tuned"
 REPEATS = 7
-_EARLIER = 2  # plans of earlier rounds
+_BETWEEN = 2  # rounds between the first and the last whose modules are measured, too
 
 
 @dataclass(frozen=True)
 class Result:
-    """A module that was measured.
+    """A module that is, or was, measured.
 
     Attributes
     ----------
     name : str
         What it is, for the summary.
     plan : Plan
-    tuned : bool
-        Whether it was built with the new records.
     expected_s : float
         By the profile before, or after tuning.
+    tuned : bool
+        Whether it is built with new records.
+    records : Records
+        These records.
+    trials : int
+        After how many trials they, and the plan, were there.
     measured_s : float
-        The shortest run; 0 if there is an error.
+        The shortest run; 0 before it was measured, and if there is an error.
     error : str
     """
 
     name: str
     plan: Plan
-    tuned: bool
     expected_s: float
+    tuned: bool = False
+    records: Records = field(default_factory=lambda: Records(()), repr=False)
+    trials: int = 0
     measured_s: float = 0.0
     error: str = ""
 
 
 def choose_modules(
-    graph: KernelGraph, first: Plan, plans: Sequence[Plan], before: Costs, after: Costs, options: TuneOptions
+    graph: KernelGraph, rounds: Sequence[Round], before: Costs, after: Costs, options: TuneOptions
 ) -> list[Result]:
-    """Return what to measure; the first is the untuned CPU, whose results are the reference.
+    """Return what to measure; the first runs on the untuned CPU, and its results are the reference.
 
     Parameters
     ----------
     graph : KernelGraph
-    first : Plan
-        Made before tuning.
-    plans : sequence of Plan
-        Made after each round, the last of them with all records.
+    rounds : sequence of Round
+        The first is the start.
     before, after : Costs
         Without and with what was measured.
     options : TuneOptions
     """
-    cached = {False: CachedCosts(graph, before), True: CachedCosts(graph, after)}
-    alone = with_times(graph, cached[False], Plan(graph.fingerprint(), on_one(graph, "cpu"), "single"))
-    found = [(alone, False, f"{UNTUNED}, CPU alone"), (first, False, UNTUNED)]
-    if first.digest() == alone.digest():
-        found = [(first, False, UNTUNED)]
-    last = plans[-1] if plans else first
-    proposed = propose_candidates(graph, after, options, last, options.plans)
-    earlier = [p for p in dict.fromkeys(reversed(plans)) if p.digest() != last.digest()][:_EARLIER]
-    seen: set[str] = set()
-    for plan in (*proposed, first, *earlier):
-        if plan.digest() in seen:
-            continue
-        seen.add(plan.digest())
-        if plan.digest() == last.digest():
-            name = TUNED
-        elif plan.device != "both":
-            name = f"{TUNED}, {plan.device.upper()} alone"
-        else:
-            name = f"{TUNED}, {'the first' if plan.digest() == first.digest() else 'another'} plan"
-        found.append((plan, True, name))
-    return [Result(name, p, tuned, makespan_s(graph, cached[tuned], p.segments)) for p, tuned, name in found]
+    untuned, tuned = CachedCosts(graph, before), CachedCosts(graph, after)
+    start, last = rounds[0], rounds[-1]
+    alone = with_times(graph, untuned, Plan(graph.fingerprint(), on_one(graph, "cpu"), "single"))
+    plans = {start.plan.digest(): (UNTUNED, start.plan)}
+    if alone.digest() not in plans:
+        plans = {alone.digest(): (f"{UNTUNED}, CPU alone", alone), **plans}
+    found = [Result(name, p, makespan_s(graph, untuned, p.segments)) for name, p in plans.values()]
+    proposed = propose_candidates(graph, after, options, last.plan, options.plans)
+    for plan in {p.digest(): p for p in (*proposed, start.plan)}.values():
+        expected_s = makespan_s(graph, tuned, plan.segments)
+        found.append(Result(_name(plan, start, last), plan, expected_s, True, last.records, last.trials))
+    for r in _some_between(rounds):
+        expected_s = makespan_s(graph, tuned, r.plan.segments)
+        found.append(Result(f"{TUNED}, after {r.trials} trials", r.plan, expected_s, True, r.records, r.trials))
+    return found
+
+
+def _name(plan: Plan, start: Round, last: Round) -> str:
+    if plan.digest() == last.plan.digest():
+        return TUNED
+    if plan.device != "both":
+        return f"{TUNED}, {plan.device.upper()} alone"
+    return f"{TUNED}, {'the first' if plan.digest() == start.plan.digest() else 'another'} plan"
+
+
+def _some_between(rounds: Sequence[Round]) -> list[Round]:
+    """Return a few rounds between the first and the last, apart from each other, that differ from the last."""
+    last = rounds[-1]
+    differing = [
+        r for r in rounds[1:-1] if r.plan.digest() != last.plan.digest() or r.records.pairs != last.records.pairs
+    ]
+    return [differing[(2 * n + 1) * len(differing) // (2 * _BETWEEN)] for n in range(min(_BETWEEN, len(differing)))]
 
 
 def measure_modules(
     modules: Sequence[Result],
     divide: Callable[[Plan], tvm.IRModule],
     targets: Sequence[Target],
-    records: Records,
     options: TuneOptions,
     server: Server | None = None,
 ) -> list[Result]:
@@ -115,8 +130,6 @@ def measure_modules(
     divide : callable
         Makes the co-executed module of a plan.
     targets : (Target, Target)
-    records : Records
-        For the tuned ones.
     options : TuneOptions
     server : Server, optional
         RPC server of the devices.
@@ -127,10 +140,10 @@ def measure_modules(
         With times, or the reason why a module has none.
     """
 
-    def context(tuned: bool) -> Callable[[], AbstractContextManager]:
-        return (lambda: apply_records(records, targets)) if tuned and records.pairs else nullcontext
+    def context(m: Result) -> Callable[[], AbstractContextManager]:
+        return (lambda: apply_records(m.records, targets)) if m.records.pairs else nullcontext
 
-    entries = [Entry(m.plan, context(m.tuned), m.name) for m in modules]
+    entries = [Entry(m.plan, context(m), m.name) for m in modules]
     verify = Verify(max(3, len(entries)), REPEATS)
     if server is not None:
         verify = Verify(max(3, len(entries)), REPEATS, parse_reachable("tracker", tracker_of(server)), server.key)
@@ -143,7 +156,7 @@ def measure_modules(
         finally:
             bench.close()
     return [
-        Result(m.name, m.plan, m.tuned, m.expected_s, e.seconds if e.compiled is not None else 0.0, e.error)
+        replace(m, measured_s=e.seconds if e.compiled is not None else 0.0, error=e.error)
         for m, e in zip(modules, entries, strict=True)
     ]
 

@@ -158,14 +158,14 @@ def write_results(
     best = min(working, key=lambda r: r.measured_s)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(folder / SUMMARY)
-    lines = [autotvm.record.encode(*p) + "\n" for p in outcome.records.pairs] if best.tuned else []
+    lines = [autotvm.record.encode(*p) + "\n" for p in best.records.pairs]
     write_atomically(folder / RECORDS, "".join(lines))
     replace(best.plan, verified=verified_of(modules)).save(folder / PLAN)
     costs = outcome.costs if best.tuned else base
     assert isinstance(costs, (Profile, MeasuredCosts, TunedCosts))
     costs.save(folder / PROFILE)
     untuned = next((r for r in working if r.name == UNTUNED), None)
-    dots = [Measured(len(pairs) if r.tuned else 0, r.measured_s, r.name) for r in working if "alone" not in r.name]
+    dots = [Measured(r.trials, r.measured_s, r.name) for r in working if "alone" not in r.name]
     expected = [(r.trials, r.expected_s) for r in outcome.rounds]
     write_atomically(folder / PICTURE, svg_of(draw_latency(expected, dots, "latency over trials")) + "\n")
     rows = [(row_of(s), s) for s in outcome.states]

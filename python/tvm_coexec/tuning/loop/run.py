@@ -204,10 +204,9 @@ def _run(
 
 
 def _measure(job: _Job, base: Costs, outcome: Outcome) -> list[final.Result]:
-    first, *plans = [r.plan for r in outcome.rounds]
     before, after = (job.options.costs_in_place(c) for c in (base, outcome.costs))
-    modules = final.choose_modules(outcome.graph, first, plans, before, after, job.options)
-    return final.measure_modules(modules, job.divide, job.targets, outcome.records, job.options, job.server)
+    modules = final.choose_modules(outcome.graph, outcome.rounds, before, after, job.options)
+    return final.measure_modules(modules, job.divide, job.targets, job.options, job.server)
 
 
 def _choose_costs(job: _Job, profile: object | None) -> Costs:

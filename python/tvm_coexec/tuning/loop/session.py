@@ -45,11 +45,14 @@ class Round:
         Made at its end.
     expected_s : float
         By the profile of its end.
+    records : Records
+        The best checked record of each task.
     """
 
     trials: int
     plan: Plan
     expected_s: float
+    records: Records
 
 
 @dataclass
@@ -123,7 +126,9 @@ class Session:
     def run(self) -> Outcome:
         """Tune until the plan stays or the budget ends."""
         plan, costs = self.make_plan(self.base, Records(()))
-        outcome = Outcome([Round(0, plan, plan.expected_s)], Records(()), refine_profile(self.base, ()), costs.graph)
+        outcome = Outcome(
+            [Round(0, plan, plan.expected_s, Records(()))], Records(()), refine_profile(self.base, ()), costs.graph
+        )
         stayed = 0
         while self._within_budget():
             states = outcome.states = self._find_states(plan, costs)
@@ -133,7 +138,7 @@ class Session:
             self._refine(outcome)
             plan, costs = self.make_plan(outcome.costs, outcome.records)
             last = outcome.rounds[-1]
-            outcome.rounds.append(Round(self.trials.count, plan, plan.expected_s))
+            outcome.rounds.append(Round(self.trials.count, plan, plan.expected_s, outcome.records))
             same = plan.digest() == last.plan.digest()
             same &= abs(plan.expected_s / last.expected_s - 1) <= SAME_PROMISE if last.expected_s else True
             stayed = stayed + 1 if same and all(s.pairs for s in states if s.task.runs) else 0
