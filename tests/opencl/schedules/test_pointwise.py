@@ -15,8 +15,8 @@ from tvm_coexec.opencl.schedules.windows import Window
 
 
 def grouped(
-    channels: int, size: tuple[int, int], outputs: int, groups: int, *, fused: bool = True, batch: int = 1,
-    kernel: int = 1, stride: int = 1, padding: int = 0, dtype: str = "float32",
+    channels: int, size: tuple[int, int], outputs: int, groups: int, *, fused: bool = True, residual: bool = False,
+    batch: int = 1, kernel: int = 1, stride: int = 1, padding: int = 0, dtype: str = "float32",
 ) -> tvm.IRModule:  # fmt: skip
     def build() -> relay.Expr:
         weight = np.random.default_rng(1).standard_normal((outputs, channels // groups, kernel, kernel)).astype(dtype)
@@ -24,8 +24,11 @@ def grouped(
             var(batch, channels, *size, dtype=dtype), relay.const(weight), strides=stride, padding=padding,
             groups=groups, channels=outputs, kernel_size=(kernel, kernel),
         )  # fmt: skip
-        bias = np.random.default_rng(2).standard_normal((outputs, 1, 1)).astype(dtype)
-        return relay.nn.relu(conv + relay.const(bias)) if fused else conv
+        if not fused:
+            return conv
+        scale, bias = np.random.default_rng(2).standard_normal((2, outputs, 1, 1)).astype(dtype)
+        result = conv * relay.const(scale) + relay.const(bias)
+        return relay.nn.relu(result + var(batch, outputs, *size, dtype=dtype, name="y") if residual else result)
 
     return module_of(build)
 
@@ -38,6 +41,8 @@ TAKEN = {
     "whole map, 7 x 7": grouped(272, (7, 7), 544, 4),
     "whole map, 14 x 14, batch of 2": grouped(96, (14, 14), 74, 2, batch=2),
     "whole map, 13 x 11": grouped(51, (13, 11), 303, 3),
+    "prime number of rows, residual": grouped(96, (13, 28), 98, 2, residual=True),
+    "odd number of rows, not fused": grouped(96, (15, 20), 98, 2, fused=False),
     "prime number of channels": grouped(114, (20, 20), 62, 2),
 }
 KEPT = {
@@ -88,7 +93,7 @@ def test_records_keep_the_template() -> None:
         assert uses_template(mod, CPU_CORES)
 
 
-@pytest.mark.parametrize("size", [(7, 7), (28, 28), (18, 34), (56, 56), (1, 8), (1, 4)])
+@pytest.mark.parametrize("size", [(7, 7), (28, 28), (18, 34), (56, 56), (1, 8), (1, 4), (13, 28), (27, 44)])
 @pytest.mark.parametrize("channels", [1, 31, 34, 240])
 def test_tiles_divide_the_output(channels: int, size: tuple[int, int]) -> None:
     window = Window(
@@ -99,6 +104,7 @@ def test_tiles_divide_the_output(channels: int, size: tuple[int, int]) -> None:
     if tile is not None:
         positions = size[0] * size[1]
         assert channels % tile.channels == 0 and positions % tile.positions == 0
+        assert tile.positions % size[1] == 0 or size[1] % tile.positions == 0
         assert not tile.lanes or tile.positions % tile.lanes == 0
     else:
         assert 2 * 3 * channels * 512 * size[0] * size[1] < 1e6

@@ -77,11 +77,14 @@ def choose_pointwise_tile(window: Window) -> PointwiseTile | None:
     if positions % 8 and positions <= _UNROLLED_MAP:
         most = max(positions, _UNROLLED_RESULTS) // positions
         return PointwiseTile(largest_divisor(window.channels, most), positions, 0)
+    # Whole rows or equal parts of one: TVM computes the rows that a tile touches.
+    rows, columns = window.out
+    lengths = {*(columns * d for d in divisors(rows)), *divisors(columns)}
     tiles = [
         PointwiseTile(channels, n, lanes)
         for lanes in _COSTS
         for channels in divisors(window.channels)
-        for n in divisors(positions)
+        for n in lengths
         if n % lanes == 0 and n <= _MOST_POSITIONS and channels <= _MOST_CHANNELS and channels * n <= _MOST_RESULTS
     ]
     return min(tiles, key=lambda tile: _seconds_per_result(window, tile), default=None)
