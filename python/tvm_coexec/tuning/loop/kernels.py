@@ -61,7 +61,7 @@ class KernelChecks:
     def __init__(
         self, builder: KernelBuilder, journal: Journal, server: Server | None = None, opencl_runtime: str = "own"
     ):
-        self.builder, self.journal = builder, journal
+        self.builder, self.journal, self.server = builder, journal, server
         self._make_meter: Callable[[], KernelMeter] = lambda: KernelMeter(builder, TIMING, opencl_runtime, server)
         self._meter: KernelMeter | None = None
         self._right: dict[str, list[np.ndarray]] = {}
@@ -122,10 +122,16 @@ class KernelChecks:
             self._right[key] = self.meter.run(built, inputs | weights)
         return self._right[key], inputs
 
+    def release(self) -> None:
+        """Free the board for trials: the process holds its session until it ends."""
+        if self.server is not None:
+            self.close()
+
     def close(self) -> None:
-        """End the process."""
+        """End the process; another check starts it again."""
         if self._meter is not None:
             self._meter.close()
+            self._meter = None
 
 
 def _inputs(params: Sequence[relay.Var]) -> dict[str, np.ndarray]:
