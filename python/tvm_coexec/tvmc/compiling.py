@@ -208,6 +208,8 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
         raise CoExecError("--output-format mlf is for microcontrollers, which have no GPU: co-execution needs so")
     if getattr(args, "workspace_pools", None):
         raise CoExecError("--workspace-pools is for --executor aot, which does not support co-execution: leave it out")
+    if args.tuning_records and TUNED in options:
+        raise CoExecError(f"{flag(TUNED)} has records of its own: leave out {_RECORDS}")
     if args.tuning_records and not os.path.isfile(args.tuning_records):
         raise CoExecError(f"{_RECORDS}: there is no file {args.tuning_records}")
     log = read_log(args.tuning_records, _RECORDS) if args.tuning_records else Log("")
@@ -219,8 +221,6 @@ def _compile(args: argparse.Namespace, options: Given) -> None:
     _check_cross_compiler(cpu, args.cross_compiler)
     CoExecPartition(cpu, gpu, None, **pass_options(options))  # checks the options before the model is read
     if TUNED in options:
-        if args.tuning_records:
-            raise CoExecError(f"{flag(TUNED)} has records of its own: leave out {_RECORDS}")
         tuned = load_tuned(options[TUNED])
         tuned.choose_options(pass_options(options), flag)
         tuned.check(targets(cpu, gpu))
