@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,10 +175,16 @@ class TunedCosts(Costs):
             if wrong := [k.device for k in kernels if k.device not in DEVICES]:
                 raise ValueError(f"device '{wrong[0]}'")
             base = d["base"]
-            read = {"profile": Profile.from_json, "measured": MeasuredCosts.from_json}[base["kind"]]
+            read = _READERS[base["kind"]]
         except (KeyError, TypeError, ValueError) as err:
             raise CoExecError(f"profile {path} is damaged ({damage(err)}); tune again") from None
         return TunedCosts(read(base, path), kernels)
+
+
+_READERS: dict[str, Callable[[dict[str, Any], str], Costs]] = {
+    "profile": Profile.from_json,
+    "measured": MeasuredCosts.from_json,
+}
 
 
 def load_costs(path: str | os.PathLike) -> Costs:

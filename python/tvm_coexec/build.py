@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -83,9 +83,10 @@ def build(
         data-dependent shapes, or control flow; and for results of tuning another model, or for other targets.
     """
     found = load_tuned(tuned) if isinstance(tuned, (str, os.PathLike)) else tuned
+    in_force: AbstractContextManager[None] = nullcontext()
     if found is not None:
-        opts = found.choose_options(opts)
-    with deployment_context(), nullcontext() if found is None else found.in_force(targets(cpu, gpu)):
+        opts, in_force = found.choose_options(opts), found.in_force(targets(cpu, gpu))
+    with deployment_context(), in_force:
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         partition.report_costs = None if found is None else found.profile
         split = partition(mod)

@@ -141,7 +141,10 @@ def measure_modules(
     """
 
     def context(m: Result) -> Callable[[], AbstractContextManager]:
-        return (lambda: apply_records(m.records, targets)) if m.records.pairs else nullcontext
+        def enter() -> AbstractContextManager:
+            return apply_records(m.records, targets) if m.records.pairs else nullcontext()
+
+        return enter
 
     entries = [Entry(m.plan, context(m), m.name) for m in modules]
     verify = Verify(max(3, len(entries)), REPEATS)

@@ -82,14 +82,20 @@ def check_budget(trials: Any, minutes: Any, label: Callable[[str], str] = str) -
     """Check the budget, numbers or their texts; `CoExecError` says what is wrong with it."""
     if trials is None and minutes is None:
         raise CoExecError(f"tuning needs a budget: give {label('trials')}, {label('minutes')} or both")
-    found: dict[str, float | None] = {}
-    for name, value in (("trials", trials), ("minutes", minutes)):
-        try:
-            found[name] = None if value is None else float(value)
-        except (TypeError, ValueError):
-            found[name] = 0.0
-        if isinstance(value, bool) or not (found[name] is None or 0 < found[name] < float("inf")):
-            raise CoExecError(f"{label(name)} is {value}: a budget must be a number of more than 0")
-    if found["trials"] is not None and found["trials"] % 1:
+    count, duration = _amount(trials, label("trials")), _amount(minutes, label("minutes"))
+    if count is not None and count % 1:
         raise CoExecError(f"{label('trials')} is {trials}: give an integer")
-    return Budget(None if found["trials"] is None else int(found["trials"]), found["minutes"])
+    return Budget(None if count is None else int(count), duration)
+
+
+def _amount(value: Any, name: str) -> float | None:
+    """Return a number of more than 0; `None` if none is given."""
+    if value is None:
+        return None
+    try:
+        found = 0.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise CoExecError(f"{name} is {value}: a budget must be a number of more than 0")
+    return found

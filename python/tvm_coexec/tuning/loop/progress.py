@@ -90,8 +90,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Show a line."""
-        if self.show:
-            print(text, file=self.stream, flush=True) if self._live is None else self._live.console.print(text)
+        if self.show and self._live is not None:
+            self._live.console.print(text, markup=False)
+        elif self.show:
+            print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
         """End the live table; its last state stays."""
