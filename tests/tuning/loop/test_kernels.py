@@ -31,10 +31,10 @@ GROUPED = "group_conv2d_nchw.x86"
 
 @pytest.fixture(scope="module")
 def builder():
-    """A grouped convolution, 8 channels a group."""
+    """A grouped convolution, 12 channels a group."""
     rng = np.random.default_rng(0)
-    x = relay.var("x", shape=(1, 32, 14, 14))
-    mod = tvm.IRModule.from_expr(relay.Function([x], models.conv(rng, x, 32, 32, groups=4)))
+    x = relay.var("x", shape=(1, 36, 14, 14))
+    mod = tvm.IRModule.from_expr(relay.Function([x], models.conv(rng, x, 36, 36, groups=3)))
     prepared = Prepare()(mod)
     return KernelBuilder(prepared, extract_with_calls(prepared), *targets(nets.CPU, nets.GPU))
 
@@ -61,17 +61,17 @@ def record(builder, part: Part, template: str, seconds: float, **blocks: int):
 
 def test_wrong_sums_are_found(builder, checks):
     part = Part("cpu", (0,), "conv")
-    wrong = Records((record(builder, part, GROUPED, 1e-5, tile_ic=16, tile_oc=8),))
+    wrong = Records((record(builder, part, GROUPED, 1e-5, tile_ic=9, tile_oc=12),))
     found = checks.check(part, wrong)
     assert "of the largest value from the untuned CPU's" in found.error and found.seconds == 0.0
-    right = Records((record(builder, part, GROUPED, 1e-5, tile_ic=8, tile_oc=8),))
+    right = Records((record(builder, part, GROUPED, 1e-5, tile_ic=12, tile_oc=12),))
     found = checks.check(part, right)
     assert not found.error and 0 < found.seconds < 1
     lines = checks.journal.path.read_text().count("\n")
     assert checks.check(part, right) == found and checks.journal.path.read_text().count("\n") == lines
 
 
-@pytest.mark.parametrize("device, rows", [("gpu", (0, 16)), ("cpu", (16, 32))])
+@pytest.mark.parametrize("device, rows", [("gpu", (0, 12)), ("cpu", (12, 36))])
 def test_shares_of_both_devices(builder, checks, device, rows):
     axis = next(a for a in builder.graph.kernels[0].axes if a.name == "oc")
     part = Part(device, (0,), "conv", "oc", axis.extent, rows, axis.dim)
@@ -89,7 +89,7 @@ def test_a_kernel_that_can_not_be_built_is_an_error(builder, checks, monkeypatch
 
 def test_shares_are_expected_to_take_what_adapted_records_promise(builder):
     part = Part("cpu", (0,), "conv")
-    pair = record(builder, part, GROUPED, 1e-5, tile_ic=8, tile_oc=8)
+    pair = record(builder, part, GROUPED, 1e-5, tile_ic=12, tile_oc=12)
     expectations = Expectations(builder)
     found = expectations.expect([PartTime(part, 3e-5, 1e-5)], Records((pair,)))
     by_dim = {(k.dim, k.rows): k.seconds for k in found}

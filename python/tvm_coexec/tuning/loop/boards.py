@@ -33,6 +33,9 @@ LOCAL_KEY = "coexec-tune"
 _OF_BOARDS = (MeasureErrorNo.RUNTIME_DEVICE, MeasureErrorNo.RUN_TIMEOUT, MeasureErrorNo.UNKNOWN_ERROR)
 _TRIES = 3
 
+# For a worker process of TVM, on Linux: 1 is PR_SET_PDEATHSIG.
+_END_WITH_PARENT = "import ctypes, signal, sys; sys.platform != 'linux' or ctypes.CDLL(None).prctl(1, signal.SIGKILL)"
+
 Save = Callable[[int, MeasureResult], None]
 
 
@@ -79,6 +82,9 @@ class Boards:
             server = RpcServer(
                 host="127.0.0.1", port=9000, port_end=10000, key=self._key, silent=True, tracker_addr=address
             )
+            for process in (tracker.proc, server.proc):  # they would outlive this process if it were killed
+                process.send(exec, (_END_WITH_PARENT, {}))
+                process.recv()
             self._local = tracker, server
         return max(1, self.count())
 

@@ -53,7 +53,7 @@ def make_tuner(task: TuningTask, options: TuneOptions) -> Any:
         return tuners.GridSearchTuner(task.task)
     try:
         return tuners.XGBTuner(
-            task.task, plan_size=plan_size, feature_type="knob", loss_type="rank", num_threads=1, log_interval=0
+            task.task, plan_size=plan_size, feature_type="knob", loss_type="rank-binary", num_threads=1, log_interval=0
         )
     except ImportError:
         raise CoExecError(
