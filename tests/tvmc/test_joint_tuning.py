@@ -35,15 +35,16 @@ def test_refused_in_one_line(tvmc, tmp_path, options, words):
     assert os.listdir() == ["file"]
 
 
-def test_a_gpu_with_its_host(tvmc):
+def test_a_gpu_with_its_host(tvmc, monkeypatch):
     """``--target-host`` is the CPU, as in TVM's own command."""
-    import argparse
-
     from tvm_coexec.tvmc import joint_tuning
-    from tvm_coexec.tvmc.target_text import devices_of
 
-    args = argparse.Namespace(target="opencl -device=mali", target_host="llvm -mtriple=aarch64-linux-gnu")
-    cpu, gpu = devices_of(joint_tuning._both(args))
+    stock, found = joint_tuning.devices_of, []
+    monkeypatch.setattr(joint_tuning, "devices_of", lambda target: found.extend(stock(target)) or stock(target))
+    targets = ["--target", "opencl -device=mali", "--target-host", "llvm -mtriple=aarch64-linux-gnu"]
+    done = tvmc("tune", "--coexec", *targets, "-o", "tuned", "no.onnx")
+    assert "there is no model no.onnx" in done.err
+    cpu, gpu = found
     assert str(cpu.attrs["mtriple"]) == "aarch64-linux-gnu" and str(gpu.attrs["device"]) == "mali"
 
 
