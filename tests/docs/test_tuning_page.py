@@ -23,7 +23,7 @@ pytest.importorskip("tvm.relay")
 
 from tvm_coexec.tuning.loop import session
 
-pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
+pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote, pytest.mark.slow]
 
 PAGE = ROOT / "docs" / "tuning.md"
 # What the page names, and what a test has in its place.
