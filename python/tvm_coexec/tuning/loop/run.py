@@ -224,7 +224,7 @@ def _read_earlier(paths: str | os.PathLike | Sequence[str | os.PathLike], both: 
 
 
 def _settings(options: TuneOptions, profile: object | None, earlier: Records) -> dict[str, Any]:
-    """Return what the sequence of trials depends on, besides model and targets."""
+    """Return what the sequence of trials depends on, apart from model and targets."""
     named = profile is None or isinstance(profile, (str, os.PathLike))
     lines = "".join(autotvm.record.encode(*p) for p in earlier.pairs)
     return {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _FREE} | {
