@@ -36,7 +36,9 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
     },
-    "tuning": {"core", "measuring", "opencl", "pass_context", "planner", "relay_passes", "report", "targets"},
+    "tuning": {
+        *("core", "cost_models", "measuring", "opencl", "pass_context", "planner", "relay_passes", "report", "targets"),
+    },
     "partition_options": {"core", "cost_models", "measuring", "planner"},
     "partition": {
         *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
@@ -53,7 +55,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli": {
         *("core", "cost_models", "drawing", "executor", "frontend", "measuring", "models", "partition"),
-        *("pass_context", "planner", "remote", "report", "targets", "testbed", "tracing", "two_machines", FACE),
+        *("pass_context", "planner", "remote", "report", "targets", "testbed", "tracing", "tuning"),
+        *("two_machines", FACE),
     },
 }
 # Rooms that never import TVM, not even inside a function.

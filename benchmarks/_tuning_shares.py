@@ -1,0 +1,73 @@
+"""Shares served by records of the whole convolution, adapted, against tuning each share for itself."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import _common
+from benchmarks._trials import Trials, best_so_far
+from benchmarks._tuning_cases import CONVS, CUTS, Conv
+
+WHOLE, OWN, FEW = 48, 24, 8  # trials of the whole convolution, of a share for itself, and of a share with its records
+GOALS = (0.92, 0.97)
+SEED = 0
+
+
+def measure(trials: Trials, convs: Sequence[Conv] = CONVS, cuts: Sequence[float] = CUTS) -> list[dict]:
+    """Return a row for each share: its speed, over that of tuning it for itself, with and without trials."""
+    rows: list[dict] = []
+    for conv in _common.progress(convs, "shares"):
+        for device in ("cpu", "gpu"):
+            rows += _measure_device(trials, conv, device, cuts)
+    return rows
+
+
+def _measure_device(trials: Trials, conv: Conv, device: str, cuts: Sequence[float]) -> list[dict]:
+    from tvm_coexec.tuning.adapt import adapted_candidates
+    from tvm_coexec.tuning.prior import PriorTuner
+    from tvm_coexec.tuning.records import Records
+
+    whole = conv.task(device)
+    records = Records(tuple(trials.tune(whole, PriorTuner(whole, seed=SEED), WHOLE)))
+    rows = []
+    for cut in cuts:
+        share = conv.share(device, cut)
+        task = share.task(device)
+        own = best_of(trials, task, PriorTuner(task, seed=SEED), OWN)
+        adapted = adapted_candidates(task.workload, task.target, records)
+        none = min((trials.measure(task, a.config).costs[0] for a in adapted), default=float("inf"))
+        few = best_of(trials, task, PriorTuner(task, plan_size=FEW, records=records, seed=SEED), FEW)
+        row = {"conv": conv.label, "device": device, "axis": conv.axis, "share": share.label, "own_ms": own * 1e3}
+        rows.append(row | {"speed_0": own / none, "speed_8": own / few})
+    return rows
+
+
+def best_of(trials: Trials, task: Any, tuner: Any, count: int) -> float:
+    """Return the least seconds that a tuner finds."""
+    return best_so_far([r for _, r in trials.tune(task, tuner, count)])[-1]
+
+
+def summarise(rows: Sequence[dict]) -> tuple[list[dict], list[str]]:
+    """Return a row for each device and for all, and a line for each goal.
+
+    A share that is faster than by its own tuning counts as 1: a better configuration of one does not make up for
+    another share.
+    """
+    table = []
+    for device in ("cpu", "gpu", "both"):
+        some = [r for r in rows if device in (r["device"], "both")]
+        if some:
+            means = {f"speed_{n}": statistics.geometric_mean(min(1.0, r[f"speed_{n}"]) for r in some) for n in (0, 8)}
+            worst = {f"worst_{n}": min(r[f"speed_{n}"] for r in some) for n in (0, 8)}
+            table.append({"device": device, "shares": len(some), **means, **worst})
+    lines = []
+    if table:
+        for n, goal in zip((0, 8), GOALS, strict=True):
+            reached = table[-1][f"speed_{n}"]
+            lines.append(
+                f"shares with adapted records and {n} trials: {reached:.1%} of the speed of tuning each of them with "
+                f"{OWN} trials (goal >= {goal:.0%}); records of the whole: {WHOLE} trials"
+            )
+    return table, lines

@@ -1,0 +1,239 @@
+"""`PriorTuner`: AutoTVM's tuner that starts from the analytic tile model, and from records of other shapes.
+
+A plan is a list of candidates to try next. The first one is chosen by the tile model (and by what records of the same
+template say about it), later ones by the model with the residual that the trials so far show. Each plan is a function
+of the seed and of the trials before it, in their order, and of nothing else. So a tuner that is given the records of an
+interrupted run, by `update`, goes on where that run would have gone on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from tvm import autotvm
+from tvm.autotvm.measure import MeasureInput, MeasureResult
+from tvm.autotvm.task.space import ConfigEntity
+from tvm.autotvm.tuner.tuner import Tuner
+
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl.schedules import configuration
+from tvm_coexec.opencl.schedules.device import is_gpu_target
+
+from ..adapt import adapted_candidates
+from ..knobs import make_config
+from ..records import Pair, Records, is_of, seconds_of
+from .features import Describer
+from .residual import Residual, Trialled
+from .space import Space, key_of
+
+ADAPTED = 4  # records of other shapes that are adapted and tried first
+_SAMPLES, _PARENTS, _CHILDREN, _ROUNDS = 1024, 24, 8, 6
+_RANDOM = 8  # one of so many candidates of a plan is drawn at random
+_OTHER_TASKS, _OTHER_TRIALS = 8, 512
+
+
+class PriorTuner(Tuner):
+    """A drop-in for ``autotvm.tuner.XGBTuner``.
+
+    Parameters
+    ----------
+    task : autotvm.task.Task
+    plan_size : int
+        Trials between two fits of the residual.
+    records : Records or iterable of (MeasureInput, MeasureResult)
+        Earlier records. Those of the same template on this target teach the residual, and those of the same operator
+        with other extents are adapted and tried first. Records of the task itself are not taken as tried: give them to
+        `update`.
+    seed : int
+
+    Raises
+    ------
+    CoExecError
+        If the plan size is not positive, or the template's space is empty.
+
+    Notes
+    -----
+    Configurations that the device has no room for, or that TVM does not lower, are left out before they are measured.
+    Configurations outside of the template's space (a tile with a remainder, from a record or from this package's
+    schedule) have the index -1.
+
+    Chen et al., "Learning to Optimize Tensor Programs", NeurIPS 2018: rounds of trials, and transfer between tasks.
+    """
+
+    def __init__(
+        self,
+        task: autotvm.task.Task,
+        plan_size: int = 16,
+        records: Records | Iterable[Pair] = (),
+        seed: int = 0,
+    ):
+        super().__init__(task)
+        if plan_size < 1:
+            raise CoExecError(f"plan_size is {plan_size}; give a number of trials, at least 1")
+        if not len(task.config_space):
+            raise CoExecError(f"the space of {task.name} has no configuration; there is nothing to tune")
+        self.plan_size, self.seed = plan_size, seed
+        self._space, self._describe = Space(task), Describer(task)
+        self._given = records if isinstance(records, Records) else Records(tuple(records))
+        self._others: list[Trialled] | None = None
+        self.visited: set[int | str] = set()
+        self._tried: list[tuple[ConfigEntity, float]] = []
+        self._plan: list[ConfigEntity] = []
+        self._planned_at = -1
+
+    def has_next(self) -> bool:
+        """Return whether there is a configuration left to try."""
+        return bool(self._next())
+
+    def next_batch(self, batch_size: int) -> list[ConfigEntity]:
+        """Return the next configurations to measure: at most `batch_size`, and none beyond the end of the plan."""
+        batch = self._next()[:batch_size]
+        self.visited.update(map(key_of, batch))
+        return batch
+
+    def update(self, inputs: Sequence[MeasureInput], results: Sequence[MeasureResult]) -> None:
+        """Take in trials: those of the last batch, or those of an interrupted run, in their order."""
+        for measured, result in zip(inputs, results, strict=True):
+            self.visited.add(key_of(measured.config))
+            self._tried.append((measured.config, seconds_of((measured, result)) if result.error_no == 0 else 0.0))
+
+    def load_history(self, data_set: Iterable[Pair], min_seed_records: int = 0) -> None:
+        """Add earlier records, as the constructor's `records`; there is no least number of them."""
+        self._given = Records((*self._given.pairs, *data_set))
+        self._others, self._planned_at = None, -1
+
+    def reset(self) -> None:
+        """Forget the best configuration and all trials."""
+        super().reset()
+        self.visited, self._tried, self._planned_at = set(), [], -1
+
+    def _next(self) -> list[ConfigEntity]:
+        """What is left of the plan; made again at every `plan_size` trials."""
+        at = len(self._tried) // self.plan_size * self.plan_size
+        if at != self._planned_at:
+            self._plan, self._planned_at = self._make_plan(at), at
+        left = [c for c in self._plan if key_of(c) not in self.visited]
+        if not left and len(self._tried) > self._planned_at:  # the plan had fewer, since others were measured
+            self._plan, self._planned_at = self._make_plan(len(self._tried)), len(self._tried)
+            left = [c for c in self._plan if key_of(c) not in self.visited]
+        return left
+
+    def _make_plan(self, at: int) -> list[ConfigEntity]:
+        """Choose the next candidates by the first `at` trials."""
+        tried = self._tried[:at]
+        rng = np.random.default_rng([self.seed, at])
+        visited = {key_of(c) for c, _ in tried}
+        model = self._fit(tried)
+        found = [] if tried else self._first()
+        picked = {key_of(c) for c in found} | visited
+        chosen = [self._space.digits([c])[0] for c in found]
+        pool = self._search(rng, model, tried)
+        least = 2 if at < 2 * self.plan_size else 1  # knobs in which candidates of a plan differ
+        for distance in range(least, 0, -1):
+            for config in pool:
+                if len(found) >= self._count(at):
+                    break
+                digits = self._space.digits([config])[0]
+                if key_of(config) in picked or any(_differing(digits, c) < distance for c in chosen):
+                    continue
+                picked.add(key_of(config))
+                if self._space.lowers(config):
+                    found.append(config)
+                    chosen.append(digits)
+        return found[: self._count(at)] + self._random(rng, picked, self.plan_size - self._count(at))
+
+    def _count(self, at: int) -> int:
+        """Candidates of a plan that the model chooses; the others are random, but for the first plan."""
+        return self.plan_size - (self.plan_size // _RANDOM if at else 0)
+
+    def _random(self, rng: np.random.Generator, picked: set[int | str], count: int) -> list[ConfigEntity]:
+        found: list[ConfigEntity] = []
+        indices = self._space.sample(rng, 256) if count else []
+        for index in rng.permutation(np.array(indices, object)):
+            config = self._space.get(index)
+            if len(found) == count:
+                break
+            if key_of(config) not in picked and self._space.fits(config._entity_map) and self._space.lowers(config):
+                found.append(config)
+        return found
+
+    def _first(self) -> list[ConfigEntity]:
+        """Configurations that need no search: adapted records, and this package's schedule."""
+        target = self.task.target
+        found = [a.config for a in adapted_candidates(self.task.workload, target, self._given, ADAPTED)]
+        ours = configuration(target, self.task.workload) if is_gpu_target(target) else None
+        if ours is not None:
+            found.append(self._in_space(ours))
+        unique = {key_of(c): c for c in found if c is not None}
+        return [c for c in unique.values() if self._space.lowers(c)]
+
+    def _in_space(self, config: ConfigEntity) -> ConfigEntity | None:
+        """The configuration of a schedule as one of the template's; `None` if it lacks knobs."""
+        names = list(self.task.config_space.space_map)
+        if set(names) != set(config._entity_map):
+            return None
+        knobs = OrderedDict((n, config._entity_map[n]) for n in names)
+        return make_config(self.task.config_space, knobs, self.task.config_space.code_hash)
+
+    def _search(
+        self, rng: np.random.Generator, model: Residual, tried: Sequence[tuple[ConfigEntity, float]]
+    ) -> list[ConfigEntity]:
+        """Return configurations by the model's seconds, ascending: samples, and neighbours of the best in rounds."""
+        works = sorted((t for t in tried if t[1] > 0 and t[0].index >= 0), key=lambda t: t[1])
+        start = [*(int(c.index) for c, _ in works[:_PARENTS]), *self._space.sample(rng, _SAMPLES)]
+        scored = self._score(model, start, {})
+        if len(self._space) > len(scored):
+            for _ in range(_ROUNDS):
+                parents = sorted(scored, key=lambda i: (scored[i], i))[:_PARENTS]
+                children = [
+                    self._space.mutate(rng, parent, int(rng.integers(1, 4)))
+                    for parent in parents
+                    for _ in range(_CHILDREN)
+                ]
+                scored = self._score(model, [c for c in children if c is not None], scored)
+        order = sorted(scored, key=lambda i: (scored[i], i))
+        return [self._space.get(i) for i in order]
+
+    def _score(self, model: Residual, indices: Iterable[int], known: dict[int, float]) -> dict[int, float]:
+        """Add the model's logarithms of seconds for configurations that the device has room for."""
+        new = dict.fromkeys(i for i in indices if i not in known)
+        configs = {i: c for i in new if self._space.fits((c := self._space.get(i))._entity_map)}
+        if not configs:
+            return known
+        predicted = model.predict(*self._describe.table(list(configs.values())))
+        return known | dict(zip(configs, map(float, predicted), strict=True))
+
+    def _fit(self, tried: Sequence[tuple[ConfigEntity, float]]) -> Residual:
+        own = None
+        if tried:
+            features, modelled = self._describe.table([c for c, _ in tried])
+            own = Trialled(features, modelled, np.array([s for _, s in tried]))
+        if self._others is None:
+            self._others = list(self._describe_others())
+        return Residual(self.seed).fit(own, self._others)
+
+    def _describe_others(self) -> Iterable[Trialled]:
+        """Earlier records of the same template on this target, of each task the first few hundred."""
+        by_workload: dict[Any, list[Pair]] = {}
+        for pair in self._given.pairs:
+            measured = pair[0]
+            if measured.task.name == self.task.name and is_of(measured.target, self.task.target):
+                by_workload.setdefault(measured.task.workload, []).append(pair)
+        names = list(self.task.config_space.space_map)
+        for workload, pairs in list(by_workload.items())[-_OTHER_TASKS:]:
+            try:
+                task = autotvm.task.create(workload[0], workload[1:], self.task.target)
+            except Exception:  # of any class: a template may refuse a workload of another version
+                continue
+            fitting = [p for p in pairs if list(p[0].config._entity_map) == names][:_OTHER_TRIALS]
+            if fitting:
+                features, modelled = Describer(task).table([p[0].config for p in fitting])
+                seconds = [seconds_of(p) if p[1].error_no == 0 else 0.0 for p in fitting]
+                yield Trialled(features, modelled, np.array(seconds))
+
+
+def _differing(a: Sequence[str], b: Sequence[str]) -> int:
+    return sum(x != y for x, y in zip(a, b, strict=True))
