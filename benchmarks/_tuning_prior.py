@@ -83,5 +83,5 @@ def summarise(rows: Sequence[dict]) -> list[str]:
         f"trials to {SAME:.0%} of the speed that XGBTuner reaches in the end, ours over its own: geometric mean "
         f"{ratio:.2f} (goal <= {GOAL:g}); {text}; a speed that is never reached counts as twice the trials",
         f"speed in the end, ours over XGBTuner's: geometric mean {faster:.2f}; both fit every {PLAN} trials to "
-        "features of the knobs (XGBTuner's others take it minutes for a plan); same measurements where both try the same",
+        "features of the knobs (XGBTuner's others take it minutes for a plan); what both try is measured once",
     ]

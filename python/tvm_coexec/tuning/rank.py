@@ -20,6 +20,8 @@ from tvm_coexec.opencl.schedules.tiles import ceil_div
 from tvm_coexec.opencl.schedules.windows import Window, tile_cost
 from tvm_coexec.opencl.schedules.workloads import Workload, integers, window_of
 
+from .work_items import items_cost, needs_items_cost
+
 Knobs = OrderedDict[str, Any]
 
 _WINDOWS: dict[str, Callable[[Workload], Window]] = {
@@ -78,7 +80,10 @@ def _window_cost(window: Window, traits: DeviceTraits, knobs: Knobs) -> float:
         return virtual, thread, inner
 
     spatial = tuple(three(name) for name in _SPATIAL[-len(window.out) :])
-    return tile_cost(window, traits, three("tile_f"), spatial, prod(knobs["tile_rc"].size[1:]))
+    channels, reduce = three("tile_f"), prod(knobs["tile_rc"].size[1:])
+    if traits.is_cpu and needs_items_cost(channels, spatial):
+        return items_cost(window, channels, spatial, reduce)
+    return tile_cost(window, traits, channels, spatial, reduce)
 
 
 def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:

@@ -17,9 +17,9 @@ from tvm.target import Target
 
 from tvm_coexec.opencl.schedules.device import is_gpu_target
 
-from ..knobs import threads_of, virtual_threads_of
+from ..knobs import threads_of
 from ..rank import Knobs, local_bytes, modelled_cost, window_for
-from .space import statements_of
+from .space import copies_of, statements_of
 
 _LANES = (4, 8, 16)
 _LEAST = 1e-12
@@ -81,6 +81,6 @@ class Describer:
             else:
                 text = repr(entity)
                 found.append(float(self._texts[name].index(text)) if text in self._texts.get(name, ()) else -1.0)
-        found += [log2(max(1, threads_of(knobs))), log2(virtual_threads_of(knobs)), log2(statements_of(knobs))]
+        found += [log2(max(1, threads_of(knobs))), log2(copies_of(knobs)), log2(statements_of(knobs))]
         found.append(log2(1 + local_bytes(self._window, knobs)) if self._window is not None else 0.0)
         return found

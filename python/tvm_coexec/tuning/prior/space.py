@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 import tvm
@@ -14,14 +13,12 @@ from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity, SplitEntity
 
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
 
-from ..knobs import threads_of, virtual_threads_of
+from ..knobs import threads_of
 from ..rank import Knobs, local_bytes, window_for
 
 ENUMERATED = 4096  # spaces up to this size are scored as a whole
-_MOST_VTHREADS = 64  # TVM unrolls virtual threads
-_MOST_STATEMENTS = 2048  # of unrolled code on CPU cores: with more a compiler takes seconds
-
-Key = "int | str"
+_MOST_COPIES = 64  # virtual threads: with hundreds TVM takes seconds to lower
+_MOST_STATEMENTS = 256  # of unrolled code on CPU cores: with more a compiler takes seconds
 
 
 def key_of(config: ConfigEntity) -> int | str:
@@ -29,18 +26,22 @@ def key_of(config: ConfigEntity) -> int | str:
     return int(config.index) if config.index >= 0 else repr(list(config._entity_map.items()))
 
 
+def copies_of(knobs: Knobs) -> int:
+    """Return the virtual threads of a work-item, which TVM unrolls."""
+    return prod(e.size[1] for e in knobs.values() if isinstance(e, SplitEntity) and len(e.size) == 4)
+
+
 def statements_of(knobs: Knobs) -> int:
     """Return the copies of the innermost statement that unrolling makes, by the knobs of TVM's GPU templates."""
     sizes = [e.size for e in knobs.values() if isinstance(e, SplitEntity)]
-    virtual = prod(s[1] for s in sizes if len(s) == 4)
-    inner = [s[-1] for s in sizes if len(s) in (3, 4)] + [s[-1] for s in sizes if len(s) == 2]
+    inner = [s[-1] for s in reversed(sizes) if len(s) in (3, 4)] + [s[-1] for s in reversed(sizes) if len(s) == 2]
     unroll = knobs.get("auto_unroll_max_step")
     limit, unrolled = int(unroll.val) if isinstance(unroll, OtherOptionEntity) else 0, 1
     for extent in inner:
         if unrolled * extent > limit:
             break
         unrolled *= extent
-    return virtual * unrolled
+    return copies_of(knobs) * unrolled
 
 
 class Space:
@@ -69,7 +70,7 @@ class Space:
         """Whether the device has the work-items and local memory, judged by the knobs; `True` where they do not say."""
         if self._traits is None:
             return True
-        if threads_of(knobs) > self._traits.max_threads or virtual_threads_of(knobs) > _MOST_VTHREADS:
+        if threads_of(knobs) > self._traits.max_threads or copies_of(knobs) > _MOST_COPIES:
             return False
         if self._traits.is_cpu and statements_of(knobs) > _MOST_STATEMENTS:
             return False
@@ -119,7 +120,3 @@ class Space:
             digits[i] = int(rng.integers(self.space.dims[i]))
         changed = int(self.space.knob2point(digits))
         return changed if self.space.is_index_valid(changed) else None
-
-    def digits(self, configs: Iterable[Any]) -> list[tuple[str, ...]]:
-        """Return the knobs of configurations as texts, to compare them."""
-        return [tuple(repr(e) for e in c._entity_map.values()) for c in configs]

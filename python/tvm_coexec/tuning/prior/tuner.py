@@ -9,7 +9,7 @@ interrupted run, by `update`, goes on where that run would have gone on.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from .space import Space, key_of
 ADAPTED = 4  # records of other shapes that are adapted and tried first
 _SAMPLES, _PARENTS, _CHILDREN, _ROUNDS = 1024, 24, 8, 6
 _RANDOM = 8  # one of so many candidates of a plan is drawn at random
+_POOL = 256  # of the best candidates, from which a plan is picked
+_SPREAD = 3.0  # powers of two that the first plan pays for variety
 _OTHER_TASKS, _OTHER_TRIALS = 8, 512
 
 
@@ -111,43 +113,63 @@ class PriorTuner(Tuner):
         self.visited, self._tried, self._planned_at = set(), [], -1
 
     def _next(self) -> list[ConfigEntity]:
-        """What is left of the plan; made again at every `plan_size` trials."""
+        """What is left of the plan; made again at every `plan_size` trials, and continued where it ends before."""
         at = len(self._tried) // self.plan_size * self.plan_size
         if at != self._planned_at:
-            self._plan, self._planned_at = self._make_plan(at), at
+            tried = self._tried[:at]
+            self._plan, self._planned_at = self._make_plan(tried, {key_of(c) for c, _ in tried}, [self.seed, at]), at
         left = [c for c in self._plan if key_of(c) not in self.visited]
-        if not left and len(self._tried) > self._planned_at:  # the plan had fewer, since others were measured
-            self._plan, self._planned_at = self._make_plan(len(self._tried)), len(self._tried)
-            left = [c for c in self._plan if key_of(c) not in self.visited]
+        if not left:
+            seed = [self.seed, len(self._tried), len(self.visited)]
+            left = self._plan = self._make_plan(self._tried, set(self.visited), seed)
         return left
 
-    def _make_plan(self, at: int) -> list[ConfigEntity]:
-        """Choose the next candidates by the first `at` trials."""
-        tried = self._tried[:at]
-        rng = np.random.default_rng([self.seed, at])
-        visited = {key_of(c) for c, _ in tried}
-        model = self._fit(tried)
-        found = [] if tried else self._first()
-        picked = {key_of(c) for c in found} | visited
-        chosen = [self._space.digits([c])[0] for c in found]
-        pool = self._search(rng, model, tried)
-        least = 2 if at < 2 * self.plan_size else 1  # knobs in which candidates of a plan differ
-        for distance in range(least, 0, -1):
-            for config in pool:
-                if len(found) >= self._count(at):
-                    break
-                digits = self._space.digits([config])[0]
-                if key_of(config) in picked or any(_differing(digits, c) < distance for c in chosen):
-                    continue
-                picked.add(key_of(config))
-                if self._space.lowers(config):
-                    found.append(config)
-                    chosen.append(digits)
-        return found[: self._count(at)] + self._random(rng, picked, self.plan_size - self._count(at))
+    def _make_plan(
+        self, tried: Sequence[tuple[ConfigEntity, float]], picked: set[int | str], seed: Sequence[int]
+    ) -> list[ConfigEntity]:
+        """Choose the next candidates by trials, without those that were picked before."""
+        rng, count = np.random.default_rng(seed), self._count(len(tried))
+        found = [] if tried else [c for c in self._first() if key_of(c) not in picked][:count]
+        picked |= {key_of(c) for c in found}
+        scored = self._search(rng, self._fit(tried), tried)
+        spread = _SPREAD / (1 + len(tried) / self.plan_size)
+        for config in self._pick(scored, picked, count - len(found), spread):
+            picked.add(key_of(config))
+            found.append(config)
+        return found + self._random(rng, picked, self.plan_size - count)
 
-    def _count(self, at: int) -> int:
+    def _count(self, trials: int) -> int:
         """Candidates of a plan that the model chooses; the others are random, but for the first plan."""
-        return self.plan_size - (self.plan_size // _RANDOM if at else 0)
+        return self.plan_size - (self.plan_size // _RANDOM if trials else 0)
+
+    def _pick(
+        self, scored: dict[int, float], picked: set[int | str], count: int, spread: float
+    ) -> Iterator[ConfigEntity]:
+        """Yield the best configurations, of which each counts as slower the more knobs it shares with those before.
+
+        Parameters
+        ----------
+        scored : dict of int to float
+            Logarithms of seconds by index.
+        spread : float
+            What sharing all knobs with all others costs, in powers of two.
+        """
+        indices = sorted((i for i in scored if i not in picked), key=lambda i: (scored[i], i))[:_POOL]
+        if not indices:
+            return
+        scores = np.array([scored[i] for i in indices])
+        digits = np.array([self._space.space.point2knob(i) for i in indices])
+        weights = np.log2(np.array(self._space.space.dims, float))  # a knob of few values is shared by necessity
+        weights /= max(weights.sum(), 1.0)
+        shared, made, left = np.zeros(len(indices)), 0, np.ones(len(indices), bool)
+        while made < count and left.any():
+            at = int(np.argmin(np.where(left, scores + spread * shared / max(made, 1), np.inf)))
+            left[at] = False
+            config = self._space.get(indices[at])
+            if self._space.lowers(config):
+                shared += (digits == digits[at]) @ weights
+                made += 1
+                yield config
 
     def _random(self, rng: np.random.Generator, picked: set[int | str], count: int) -> list[ConfigEntity]:
         found: list[ConfigEntity] = []
@@ -180,8 +202,8 @@ class PriorTuner(Tuner):
 
     def _search(
         self, rng: np.random.Generator, model: Residual, tried: Sequence[tuple[ConfigEntity, float]]
-    ) -> list[ConfigEntity]:
-        """Return configurations by the model's seconds, ascending: samples, and neighbours of the best in rounds."""
+    ) -> dict[int, float]:
+        """Return logarithms of seconds by index: of samples, and of neighbours of the best, in rounds."""
         works = sorted((t for t in tried if t[1] > 0 and t[0].index >= 0), key=lambda t: t[1])
         start = [*(int(c.index) for c, _ in works[:_PARENTS]), *self._space.sample(rng, _SAMPLES)]
         scored = self._score(model, start, {})
@@ -194,8 +216,7 @@ class PriorTuner(Tuner):
                     for _ in range(_CHILDREN)
                 ]
                 scored = self._score(model, [c for c in children if c is not None], scored)
-        order = sorted(scored, key=lambda i: (scored[i], i))
-        return [self._space.get(i) for i in order]
+        return scored
 
     def _score(self, model: Residual, indices: Iterable[int], known: dict[int, float]) -> dict[int, float]:
         """Add the model's logarithms of seconds for configurations that the device has room for."""
@@ -233,7 +254,3 @@ class PriorTuner(Tuner):
                 features, modelled = Describer(task).table([p[0].config for p in fitting])
                 seconds = [seconds_of(p) if p[1].error_no == 0 else 0.0 for p in fitting]
                 yield Trialled(features, modelled, np.array(seconds))
-
-
-def _differing(a: Sequence[str], b: Sequence[str]) -> int:
-    return sum(x != y for x, y in zip(a, b, strict=True))
