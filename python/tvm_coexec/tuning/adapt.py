@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,15 +29,16 @@ from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
 from tvm_coexec.opencl.schedules.workloads import Workload
 
-from .knobs import change_knob, make_config, threads_of, virtual_threads_of
+from .knobs import Change, all_changes, change_knob, make_config, threads_of, virtual_threads_of
 from .operators import Operator, describe_operator, unpack
-from .rank import Knobs, local_bytes, modelled_cost, window_for
+from .rank import Knobs, coupled_knobs, local_bytes, modelled_cost, window_for
 from .records import Pair, Records, seconds_of
 
 logger = logging.getLogger("tvm_coexec")
 
 RECORDS = 4  # records of one operator that are adapted, the fastest first
-_COMBINATIONS = 64
+_COMBINATIONS = 1024
+_PER_POWER = 0.03  # what the model counts for a factor of two away from the record, which knows more than it
 
 
 @dataclass(frozen=True)
@@ -161,17 +162,22 @@ def _adapt(
         return []  # of another version of the template
     groups = dict(wanted.extents).get("g", 1)
     template, names = workload[0], list(own.config_space.space_map)
-    choices = [
-        change_knob(template, name, recorded[name], own.config_space, blocks.get(name), groups) for name in names
-    ]
+
+    def alternatives(change: Callable[..., list[Change]], name: str) -> list[Change]:
+        return change(template, name, recorded[name], own.config_space, blocks.get(name), groups)
+
+    choices = {name: alternatives(change_knob, name) for name in names}
+    if all(choices.values()) and any(c[0].distance for c in choices.values()):
+        # a block of other channels needs another number of columns to fill the registers
+        choices |= {name: alternatives(all_changes, name) for name in coupled_knobs(template) if name in choices}
     per_record = modelled_cost(measured.task.workload, target, recorded, whole.flop, 1.0, 0.0)
     found = []
-    for changes in islice(product(*choices), _COMBINATIONS):
+    for changes in islice(product(*choices.values()), _COMBINATIONS):
         knobs: Knobs = OrderedDict((n, c.entity) for n, c in zip(names, changes, strict=True))
         if not _fits_device(workload, target, knobs, recorded):
             continue
-        waste = float(np.prod([c.waste for c in changes]))
-        cost = modelled_cost(workload, target, knobs, own.flop, waste, sum(c.distance for c in changes))
+        waste, distance = float(np.prod([c.waste for c in changes])), sum(c.distance for c in changes)
+        cost = modelled_cost(workload, target, knobs, own.flop, waste, distance) * (1.0 + _PER_POWER * distance)
         by_work, by_model = max(own.flop, 1.0) / max(whole.flop, 1.0), cost / per_record
         found.append((knobs, seconds_of(pair) * (by_work * by_model) ** 0.5))
     return found

@@ -92,6 +92,26 @@ def change_knob(
     return [Change(same[0] if same else options[0])]
 
 
+def all_changes(
+    template: str, knob: str, entity: Any, space: ConfigSpace, block: int | None = None, groups: int = 1
+) -> list[Change]:
+    """Return everything that a knob may become, whether its extent changed or not; as `change_knob` otherwise.
+
+    Splits are of one inner factor, for which the space has few values.
+    """
+    choices = space.space_map[knob]
+    if not isinstance(entity, SplitEntity):
+        return [Change(o, float(repr(o) != repr(entity))) for o in choices.entities]
+    extent, recorded = extent_of(template, knob, space, groups), tuple(int(f) for f in entity.size[1:])
+    found = [e for e in choices.entities if block is None or e.size[-1] == block]
+    found = [e for e in found if extent == choices.product or extent % prod(e.size[1:]) == 0]
+    return [
+        Change(SplitEntity([-1, *e.size[1:]]), _distance(recorded, e.size[1:]), ceil_div(extent, n) * n / extent)
+        for e in found
+        for n in (prod(e.size[1:]),)
+    ]
+
+
 def _nearest_option(value: Any, options: Sequence[Any]) -> OtherOptionEntity:
     """Keep a value, or take the nearest of those that the space has."""
     if value in options or not all(isinstance(o, (int, float)) for o in (value, *options)):

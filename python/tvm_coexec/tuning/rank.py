@@ -31,9 +31,14 @@ _WINDOWS: dict[str, Callable[[Workload], Window]] = {
 }
 _SPATIAL = ("tile_d", "tile_y", "tile_x")
 _PER_POWER = 0.1  # what a factor of two away from the record's tile costs where no model knows the template
-# Of a block of outputs of conv2d_NCHWc.x86: vector registers, and multiply-adds in flight that hide the latency.
-_REGISTERS, _IN_FLIGHT = {16: 30, 8: 14, 4: 14}, 8
-_SPILLED = 1.5
+_PACKED = ("conv2d_NCHWc.x86", "depthwise_conv2d_NCHWc.x86")
+# Of blocks of packed convolutions, measured with AVX2: accumulators that registers hold, by lanes of a vector; cycles
+# of a vector's multiply-add, and of the latency that several of them hide; factors, see `_packed_cost`.
+_REGISTERS = {16: 28, 8: 12, 4: 12}
+_PER_VECTOR, _LATENCY, _SPILLED = 0.5, 3.3, 1.6
+_RAGGED, _RAGGED_LOOP, _RAGGED_SPILLED, _RAGGED_ROLLED, _RAGGED_INPUTS = 2.4, 2.2, 1.7, 2.5, 8
+_PART_OF_VECTOR = 1.65
+_FAR, _FAR_1X1 = 0.1, 0.6  # input channels in blocks of one: each is in another row of memory
 
 
 def window_for(workload: Workload) -> Window | None:
@@ -46,6 +51,11 @@ def local_bytes(window: Window, knobs: Knobs) -> int:
     inner = {name: prod(e.size[1:]) for name, e in knobs.items() if isinstance(e, SplitEntity)}
     spatial = tuple(inner[name] for name in _SPATIAL[-len(window.out) :])
     return inner["tile_rc"] * (window.region(spatial) + inner["tile_f"] * window.taps) * window.element_bytes
+
+
+def coupled_knobs(template: str) -> tuple[str, ...]:
+    """Return the knobs of a template whose best values depend on the block of channels, and that its model knows."""
+    return ("tile_ic", "tile_ow", "tile_oh", "unroll_kw") if template in _PACKED else ()
 
 
 def modelled_cost(
@@ -65,7 +75,7 @@ def modelled_cost(
     waste, distance : float
         See `Change`; for templates that no model knows.
     """
-    if workload[0] == "conv2d_NCHWc.x86":
+    if workload[0] in _PACKED:
         return _packed_cost(workload, target, knobs)
     window = window_for(workload)
     if window is None or not is_gpu_target(target):
@@ -87,27 +97,30 @@ def _window_cost(window: Window, traits: DeviceTraits, knobs: Knobs) -> float:
 
 
 def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
-    """Vector multiply-adds of a convolution packed in blocks of channels, by how well a block fills the registers.
+    """Cycles of a convolution packed in blocks of channels, by how well a block fits the vector registers.
 
     The innermost loops compute a block of output channels at neighbouring columns (and rows of a 1x1 kernel), all
-    accumulated in registers: too few leave the units idle, too many are spilled.
+    accumulated in registers: too few leave the units idle, too many are spilled. A block of channels that is wider than
+    a vector, but no multiple of it, is compiled to loads and stores of parts of vectors; with a long loop over input
+    channels around them even its accumulators are in memory.
     """
     window = window_of(workload)
     with target:
         lanes = get_simd_32bit_lanes()
     channels, columns = knobs["tile_oc"].size[-1], knobs["tile_ow"].size[-1]
+    inputs = knobs["tile_ic"].size[-1] if "tile_ic" in knobs else 1
     rows = int(knobs["tile_oh"].val) if "tile_oh" in knobs else 1
-    vectors = _vectors(channels, lanes)
     height, width = window.out
     blocks = ceil_div(window.channels, channels) * ceil_div(height, rows) * ceil_div(width, columns)
-    block = vectors * rows * columns
-    full = block if block <= _REGISTERS.get(lanes, 14) else block * _SPILLED
-    per_step = max(full, min(_IN_FLIGHT, block * _IN_FLIGHT))
-    loads = vectors + 0.5 * rows * columns  # weights, and inputs broadcast to all lanes
-    return window.batch * blocks * window.reduce * window.taps * (per_step + 0.5 * loads)
-
-
-def _vectors(channels: int, lanes: int) -> int:
-    """Return the vectors that hold a block of channels; what is left over takes narrower ones."""
-    whole, rest = divmod(channels, lanes)
-    return whole + rest.bit_count()
+    block = ceil_div(channels, lanes) * rows * columns
+    cycles = block * max(_PER_VECTOR, _LATENCY / block) * (1.0 + (_FAR_1X1 if window.taps == 1 else _FAR) / inputs)
+    if block > _REGISTERS.get(lanes, 12):
+        cycles *= _SPILLED
+    if channels % lanes and channels > lanes:
+        cycles *= _RAGGED * (_RAGGED_LOOP if inputs > _RAGGED_INPUTS else 1.0)
+        if block > 2 * lanes:
+            unrolled = "unroll_kw" not in knobs or bool(knobs["unroll_kw"].val)
+            cycles *= _RAGGED_SPILLED * (1.0 if unrolled else _RAGGED_ROLLED)
+    elif channels < lanes and channels.bit_count() > 1:
+        cycles *= _PART_OF_VECTOR
+    return window.batch * blocks * window.reduce * window.taps * cycles
