@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,3 +160,34 @@ def test_errors(tmp_path):
             tuned_samples([str(path)], wanted, "--records")
         assert message in str(caught.value) and "\n" not in str(caught.value)
     assert json.dumps(tuned_samples([str(good)], targets)[0].to_json())
+
+
+def test_a_plan_knows_which_kernels_records_serve():
+    """The records in force decide it, and their adapted shares count, too."""
+    from tests import models
+    from tvm_coexec.cost_models import Profile
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.dataset import Sample
+    from tvm_coexec.cost_models.fit_tuned import add_tuned
+    from tvm_coexec.measuring.pieces import KernelBuilder
+    from tvm_coexec.targets import targets
+    from tvm_coexec.tuning.served import knows_tuned, mark_tuned
+    from tvm_coexec.tuning.serving import apply_records
+
+    prepared = Prepare()(models.conv_chain(2))
+    builder = KernelBuilder(prepared, extract_with_calls(prepared), *targets(made.CPU, made.GPU))
+    heavy = [k for k in builder.graph.kernels if k.is_heavy]
+    plain = {d: describe(heavy[0], d) for d in DEVICES}
+    profile = Profile.load(profiles.find("test_bed"))
+    tuned = replace(plain["cpu"], algorithm=f"{plain['cpu'].algorithm}.tuned")
+    fast = float(profile.devices["cpu"].predict([plain["cpu"]])[0]) / 4
+    taught = add_tuned(profile, [Sample("cpu", tuned, fast)] * 8)
+    assert knows_tuned(taught) and not knows_tuned(profile) and not knows_tuned(None)
+    before = taught.whole_s("cpu", heavy[0])
+    shape = heavy[0].in_tensors[0].shape, (heavy[0].outputs[0].shape[1], heavy[0].in_tensors[0].shape[1], 3, 3)
+    records = made.make_records([made.task_of(made.conv2d("conv2d_NCHWc.x86", *shape, 1, pads(1)))], 1)
+    assert mark_tuned(builder) == []
+    with apply_records(records):
+        assert mark_tuned(builder) == mark_tuned(builder) == [("cpu", k.index) for k in heavy]
+    assert describe(heavy[0], "cpu") == tuned and describe(heavy[0], "gpu") == plain["gpu"]
+    assert taught.whole_s("cpu", heavy[0]) < before / 2
