@@ -12,7 +12,7 @@ from benchmarks._trials import Trials, best_so_far
 from benchmarks._tuning_cases import CONVS, Conv
 
 TASKS = tuple((CONVS[i], device) for i in (0, 3, 6, 8) for device in ("cpu", "gpu"))
-TRIALS = {"cpu": 160, "gpu": 96}
+TRIALS = {"cpu": 128, "gpu": 64}
 SAME, GOAL = 0.95, 0.5
 PLAN = 16  # trials between two fits, of both tuners; AutoTVM's default of 64 would be random up to there
 SEEDS = (0,)

@@ -25,7 +25,7 @@ def write_log(path, sizes, target="llvm", speed=3.0) -> str:
     for ic, oc, size, k in sizes:
         workload = made.conv2d("conv2d_NCHWc.x86", (1, ic, size, size), (oc, ic, k, k), 1, (k // 2,) * 4)
         task = autotvm.task.create(workload[0], workload[1:], tvm.target.Target(target))
-        seconds = law("cpu", workload_of_template(workload)) / speed
+        seconds = law("cpu", workload_of_template(workload, "cpu")) / speed
         for slower in (1.0, 1.5):
             measured = autotvm.MeasureInput(
                 task.target, autotvm.task.Task(task.name, task.args), task.config_space.get(0)

@@ -48,6 +48,11 @@ OPERATORS = [
         made.conv2d("group_conv2d_nchw.cuda", (1, 32, 14, 14), (24, 8, 3, 3), 1, pads(1), groups=4),
         PADDED | {"groups": 4},
     ),
+    (
+        "gpu",
+        made.conv2d("depthwise_conv2d_nchw.cuda", (1, 24, 14, 14), (24, 1, 5, 5), 2, pads(2)),
+        {"padding": (2, 2), "strides": (2, 2), "groups": 24},
+    ),
     ("cpu", ("dense_pack.x86", made.tensor(8, 24), made.tensor(36, 24), None, F32), None),
 ]
 
@@ -66,7 +71,7 @@ def test_a_record_is_the_kernel_that_a_plan_has(device, template, attrs):
     data, weight = template[1][1], template[2][1]
     kernel = kernel_of(data, weight, attrs)
     wanted = describe(kernel, device)
-    assert device in DEVICES and workload_of_template(template).to_json() == wanted.to_json()
+    assert device in DEVICES and workload_of_template(template, device).to_json() == wanted.to_json()
     out = kernel.outputs[0].shape
     by_shapes = workload_of_shapes([tuple(data), tuple(weight), tuple(out)], device)
     assert by_shapes.to_json() == wanted.to_json()

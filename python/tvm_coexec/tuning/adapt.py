@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,7 @@ from tvm.autotvm.task.space import ConfigEntity, SplitEntity
 from tvm.target import Target
 
 from tvm_coexec.core.errors import one_line
+from tvm_coexec.opencl.schedules import configuration
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
 from tvm_coexec.opencl.schedules.workloads import Workload
 
@@ -94,6 +95,9 @@ def adapted_candidates(
         if task is None or _task(pair[0].task.workload, str(target)) is None:
             continue
         for knobs, cost in _adapt(plain, target, pair, blocks, wanted):
+            found.append((cost, len(found), knobs, pair, axis))
+    if task is not None and found:
+        for knobs, cost, pair, axis in _schedule(task, target, wanted, records):
             found.append((cost, len(found), knobs, pair, axis))
     best: list[Adapted] = []
     seen: set[str] = set()
@@ -181,6 +185,36 @@ def _adapt(
         by_work, by_model = max(own.flop, 1.0) / max(whole.flop, 1.0), cost / per_record
         found.append((knobs, seconds_of(pair) * (by_work * by_model) ** 0.5))
     return found
+
+
+def _schedule(
+    task: autotvm.task.Task, target: Target, wanted: Operator, records: Records
+) -> Iterator[tuple[Knobs, float, Pair, str]]:
+    """Yield this package's own schedule, if the records say what it takes for another share of the operator.
+
+    It chooses the tile for the share's extents, which may be better than any tile that was made for others.
+    """
+    ours = schedule_knobs(task, target)
+    if ours is None:
+        return
+    for pair, axis in _records_of(wanted, target, records):
+        other = _task(pair[0].task.workload, str(target))
+        theirs = None if other is None else schedule_knobs(other, target)
+        if other is None or theirs is None or repr(theirs) != repr(pair[0].config._entity_map):
+            continue
+        costs = [modelled_cost(t.workload, target, k, t.flop, 1.0, 0.0) for t, k in ((task, ours), (other, theirs))]
+        by_work = max(task.flop, 1.0) / max(other.flop, 1.0)
+        yield ours, seconds_of(pair) * (by_work * costs[0] / costs[1]) ** 0.5, pair, axis
+        return
+
+
+def schedule_knobs(task: autotvm.task.Task, target: Target) -> Knobs | None:
+    """Return the knobs of this package's schedule of a task; `None` if it has none, or if it lacks knobs."""
+    config = configuration(target, task.workload) if is_gpu_target(target) else None
+    names = list(task.config_space.space_map)
+    if config is None or not set(names) <= set(config._entity_map):
+        return None
+    return OrderedDict((n, config._entity_map[n]) for n in names)
 
 
 def _fits_device(workload: Workload, target: Target, knobs: Knobs, recorded: Knobs) -> bool:

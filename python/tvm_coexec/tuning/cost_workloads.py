@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import prod
 
@@ -16,13 +17,14 @@ Shape = Sequence[int]
 _RANKS = {1: ".1d", 2: "", 3: ".3d"}
 
 
-def workload_of_template(template: Template) -> Workload | None:
+def workload_of_template(template: Template, device: str) -> Workload | None:
     """Return the workload of an AutoTVM template; `None` for operators that latency models do not know.
 
     Parameters
     ----------
     template : tuple
         The template's name and its arguments; also in a packed layout.
+    device : {"cpu", "gpu"}
     """
     plain, _ = unpack(template)
     operator = describe_operator(plain)
@@ -42,7 +44,7 @@ def workload_of_template(template: Template) -> Workload | None:
     groups = dict(operator.extents).get("g", 1)
     if "depthwise" in name:
         groups = extents["c"]
-        outputs = extents["o"] * extents["i"] if extents["o"] != groups else groups
+        outputs = extents["o"] * extents["i"]
     elif "transpose" in name:
         return None  # records do not tell output padding from padding
     else:
@@ -52,9 +54,8 @@ def workload_of_template(template: Template) -> Workload | None:
         (extents[a] + pads[a] - (k - 1) * d - 1) // s + 1
         for a, k, d, s in zip(axes, taps, dilations, strides, strict=True)
     ]
-    blocked = name.endswith("NCHWc.x86") or ("x86" in name and "conv3d" in name) or "spatial_pack" in name
-    device = "cpu" if blocked else "gpu"
-    made = _conv(extents["batch"], extents["c"], outputs, groups, inside, out, taps, strides, size, device)
+    blocked = device == "cpu" and rank > 1 and not re.search(r"nd?hwc", name)
+    made = _conv(extents["batch"], extents["c"], outputs, groups, inside, out, taps, strides, size, blocked)
     return None if made is None else _with_variant(made, _RANKS.get(rank, "") + variant)
 
 
@@ -108,8 +109,8 @@ def _images(data: Shape, weight: Shape, out: Shape, device: str) -> Workload | N
             continue
         strides = [_stride(i, k, o) for i, k, o in zip(inside, taps, places, strict=True)]
         if all(strides):
-            direct = device if channels == 1 else "gpu"  # only NCHW is packed in blocks
-            return _conv(data[0], ic, outputs, ic // inner, inside, places, taps, strides, 4, direct)
+            blocked = device == "cpu" and channels == 1  # only NCHW is packed in blocks
+            return _conv(data[0], ic, outputs, ic // inner, inside, places, taps, strides, 4, blocked)
     return None
 
 
@@ -120,14 +121,14 @@ def _stride(extent: int, taps: int, out: int) -> int:
 
 def _conv(
     batch: int, ic: int, oc: int, groups: int, inside: Shape, out: Shape, taps: Shape, strides: Shape, size: int,
-    device: str,
+    blocked: bool,
 ) -> Workload | None:  # fmt: skip
     if min(*inside, *out, ic, oc) < 1 or ic % groups:
         return None
     kind = "depthwise_conv" if groups == ic and groups > 1 else "group_conv" if groups > 1 else "conv"
     (kh, kw), (sh, sw) = ((prod(v[:-1]), v[-1]) for v in (taps, strides))
     window = kernel_class(kh, kw, sh) if kind == "conv" else ".point" if kind == "group_conv" and kh == kw == 1 else ""
-    blocked = device == "cpu" and kind != "group_conv"
+    blocked = blocked and kind != "group_conv"
     weights, places = oc * ic // groups * prod(taps), batch * oc * prod(out)
     return Workload(
         kind, ("nchwc" if blocked else "direct") + window, batch, groups, ic, oc,

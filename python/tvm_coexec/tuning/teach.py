@@ -125,7 +125,8 @@ def _read(path: str, label: str) -> Iterator[_Record]:
 def _read_autotvm(pairs: Sequence[tuple[Any, Any]]) -> Iterator[_Record]:
     for measured, result in pairs:
         if result.error_no == 0 and (seconds := float(np.mean([float(c) for c in result.costs]))) > 0:
-            yield _Record(measured.target, workload_of_template(measured.task.workload), seconds)
+            device = "gpu" if is_gpu_target(measured.target) else "cpu"
+            yield _Record(measured.target, workload_of_template(measured.task.workload, device), seconds)
 
 
 def _read_auto_scheduler(path: str) -> Iterator[_Record]:

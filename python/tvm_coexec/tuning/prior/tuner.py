@@ -8,7 +8,6 @@ interrupted run, by `update`, goes on where that run would have gone on.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -19,10 +18,8 @@ from tvm.autotvm.task.space import ConfigEntity
 from tvm.autotvm.tuner.tuner import Tuner
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.opencl.schedules import configuration
-from tvm_coexec.opencl.schedules.device import is_gpu_target
 
-from ..adapt import adapted_candidates
+from ..adapt import adapted_candidates, schedule_knobs
 from ..knobs import make_config
 from ..records import Pair, Records, is_of, seconds_of
 from .features import Describer
@@ -186,19 +183,11 @@ class PriorTuner(Tuner):
         """Configurations that need no search: adapted records, and this package's schedule."""
         target = self.task.target
         found = [a.config for a in adapted_candidates(self.task.workload, target, self._given, ADAPTED)]
-        ours = configuration(target, self.task.workload) if is_gpu_target(target) else None
+        ours = schedule_knobs(self.task, target)
         if ours is not None:
-            found.append(self._in_space(ours))
-        unique = {key_of(c): c for c in found if c is not None}
+            found.append(make_config(self.task.config_space, ours, self.task.config_space.code_hash))
+        unique = {key_of(c): c for c in found}
         return [c for c in unique.values() if self._space.lowers(c)]
-
-    def _in_space(self, config: ConfigEntity) -> ConfigEntity | None:
-        """The configuration of a schedule as one of the template's; `None` if it lacks knobs."""
-        names = list(self.task.config_space.space_map)
-        if set(names) != set(config._entity_map):
-            return None
-        knobs = OrderedDict((n, config._entity_map[n]) for n in names)
-        return make_config(self.task.config_space, knobs, self.task.config_space.code_hash)
 
     def _search(
         self, rng: np.random.Generator, model: Residual, tried: Sequence[tuple[ConfigEntity, float]]
