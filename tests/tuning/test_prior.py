@@ -115,7 +115,7 @@ def test_records_of_another_shape_come_first_and_teach():
 
 
 def test_a_template_without_a_tile_model():
-    workload = ("dense_nopack.x86", made.tensor(8, 24), made.tensor(36, 24), None, "float32")
+    workload = ("dense_nopack.x86", made.tensor(2, 8), made.tensor(6, 8), None, "float32")
     task = made.task_of(workload)
     tuner = PriorTuner(task, plan_size=8)
     pairs = search(task, tuner, 10_000)
