@@ -33,12 +33,14 @@ _SPATIAL = ("tile_d", "tile_y", "tile_x")
 _PER_POWER = 0.1  # what a factor of two away from the record's tile costs where no model knows the template
 _PACKED = ("conv2d_NCHWc.x86", "depthwise_conv2d_NCHWc.x86")
 # Of blocks of packed convolutions, measured with AVX2: accumulators that registers hold, by lanes of a vector; cycles
-# of a vector's multiply-add, and of the latency that several of them hide; factors, see `_packed_cost`.
+# of a vector's multiply-add, of the latency that several of them hide, of loading a vector of weights and an input for
+# all lanes; factors, see `_packed_cost`.
 _REGISTERS = {16: 28, 8: 12, 4: 12}
-_PER_VECTOR, _LATENCY, _SPILLED = 0.5, 3.3, 1.6
+_PER_VECTOR, _LATENCY, _PER_WEIGHT, _PER_INPUT, _SPILLED = 0.5, 3.3, 0.7, 0.5, 1.6
 _RAGGED, _RAGGED_LOOP, _RAGGED_SPILLED, _RAGGED_ROLLED, _RAGGED_INPUTS = 2.4, 2.2, 1.7, 2.5, 8
 _PART_OF_VECTOR = 1.65
-_FAR, _FAR_1X1 = 0.1, 0.6  # input channels in blocks of one: each is in another row of memory
+# Input channels in blocks of one: each is in another row of memory, and in another loop.
+_FAR, _FAR_1X1, _FAR_RAGGED, _FAR_PART = 0.1, 0.6, 0.3, 0.9
 
 
 def window_for(workload: Workload) -> Window | None:
@@ -112,15 +114,19 @@ def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
     rows = int(knobs["tile_oh"].val) if "tile_oh" in knobs else 1
     height, width = window.out
     blocks = ceil_div(window.channels, channels) * ceil_div(height, rows) * ceil_div(width, columns)
-    block = ceil_div(channels, lanes) * rows * columns
-    cycles = block * max(_PER_VECTOR, _LATENCY / block) * (1.0 + (_FAR_1X1 if window.taps == 1 else _FAR) / inputs)
+    vectors = ceil_div(channels, lanes)
+    block = vectors * rows * columns
+    cycles = max(_PER_VECTOR * block, _LATENCY, _PER_WEIGHT * vectors + _PER_INPUT * rows * columns)
+    far = _FAR_1X1 if window.taps == 1 else _FAR
     if block > _REGISTERS.get(lanes, 12):
         cycles *= _SPILLED
     if channels % lanes and channels > lanes:
+        far = max(far, _FAR_RAGGED)
         cycles *= _RAGGED * (_RAGGED_LOOP if inputs > _RAGGED_INPUTS else 1.0)
         if block > 2 * lanes:
             unrolled = "unroll_kw" not in knobs or bool(knobs["unroll_kw"].val)
             cycles *= _RAGGED_SPILLED * (1.0 if unrolled else _RAGGED_ROLLED)
     elif channels < lanes and channels.bit_count() > 1:
+        far = max(far, _FAR_PART)
         cycles *= _PART_OF_VECTOR
-    return window.batch * blocks * window.reduce * window.taps * cycles
+    return window.batch * blocks * window.reduce * window.taps * cycles * (1.0 + far / inputs)
