@@ -19,8 +19,8 @@ from tvm_coexec.opencl.schedules.device import device_traits  # noqa: E402
 from tvm_coexec.tuning.knobs import threads_of  # noqa: E402
 from tvm_coexec.tuning.prior import PriorTuner  # noqa: E402
 from tvm_coexec.tuning.prior.residual import Residual, Trialled  # noqa: E402
-from tvm_coexec.tuning.prior.space import Space, key_of  # noqa: E402
 from tvm_coexec.tuning.rank import modelled_cost  # noqa: E402
+from tvm_coexec.tuning.space import Space, key_of  # noqa: E402
 
 CONV = made.conv2d("conv2d_NCHWc.x86", (1, 24, 14, 14), (40, 24, 3, 3), 1, (1,) * 4)
 ON_GPU = made.conv2d("conv2d_nchw.cuda", (1, 24, 14, 14), (40, 24, 3, 3), 1, (1,) * 4)

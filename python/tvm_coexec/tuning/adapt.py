@@ -32,13 +32,15 @@ from tvm_coexec.opencl.schedules.workloads import Workload
 
 from .knobs import Change, all_changes, change_knob, make_config, threads_of, virtual_threads_of
 from .operators import Operator, describe_operator, unpack
-from .rank import Knobs, coupled_knobs, local_bytes, modelled_cost, window_for
+from .rank import Knobs, coupled_knobs, has_model, local_bytes, modelled_cost, window_for
 from .records import Pair, Records, seconds_of
+from .space import Space
 
 logger = logging.getLogger("tvm_coexec")
 
 RECORDS = 4  # records of one operator that are adapted, the fastest first
 _COMBINATIONS = 1024
+_MUCH_WORSE, _SEARCHED = 1.5, 8
 _PER_POWER = 0.03  # what the model counts for a factor of two away from the record, which knows more than it
 
 
@@ -97,7 +99,10 @@ def adapted_candidates(
         for knobs, cost in _adapt(plain, target, pair, blocks, wanted):
             found.append((cost, len(found), knobs, pair, axis))
     if task is not None and found:
-        for knobs, cost, pair, axis in _schedule(task, target, wanted, records):
+        for knobs, cost, pair, axis in (
+            *_schedule(task, target, wanted, records),
+            *(() if blocks else _searched(task, target, min(found, key=lambda f: f[:2]))),
+        ):
             found.append((cost, len(found), knobs, pair, axis))
     best: list[Adapted] = []
     seen: set[str] = set()
@@ -206,6 +211,33 @@ def _schedule(
         by_work = max(task.flop, 1.0) / max(other.flop, 1.0)
         yield ours, seconds_of(pair) * (by_work * costs[0] / costs[1]) ** 0.5, pair, axis
         return
+
+
+def _searched(
+    task: autotvm.task.Task, target: Target, best: tuple[float, int, Knobs, Pair, str]
+) -> Iterator[tuple[Knobs, float, Pair, str]]:
+    """Yield the model's best of the space, where the best tile near the record is much worse for the share.
+
+    Such as 53 channels, for which no tile along channels fills vectors, if the record's does.
+    """
+    _, _, knobs, pair, axis = best
+    other = _task(pair[0].task.workload, str(target))
+    if other is None or not has_model(task.workload, target):
+        return
+
+    def cost(of: autotvm.task.Task, tile: Knobs) -> float:
+        return modelled_cost(of.workload, target, tile, of.flop, 1.0, 0.0)
+
+    work, before = max(task.flop, 1.0) / max(other.flop, 1.0), cost(other, pair[0].config._entity_map)
+    if cost(task, knobs) < _MUCH_WORSE * work * before:
+        return
+    space = Space(task)
+    scored = space.search(
+        lambda configs: np.array([cost(task, c._entity_map) for c in configs]), np.random.default_rng(0)
+    )
+    for index in sorted(scored, key=lambda i: (scored[i], i))[:_SEARCHED]:
+        tile = space.get(index)._entity_map
+        yield tile, seconds_of(pair) * (work * scored[index] / before) ** 0.5, pair, axis
 
 
 def schedule_knobs(task: autotvm.task.Task, target: Target) -> Knobs | None:

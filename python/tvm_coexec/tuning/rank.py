@@ -55,6 +55,11 @@ def local_bytes(window: Window, knobs: Knobs) -> int:
     return inner["tile_rc"] * (window.region(spatial) + inner["tile_f"] * window.taps) * window.element_bytes
 
 
+def has_model(workload: Workload, target: Target) -> bool:
+    """Return whether a tile cost is known for a template, rather than FLOPs and distances only."""
+    return workload[0] in _PACKED or (workload[0] in _WINDOWS and is_gpu_target(target))
+
+
 def coupled_knobs(template: str) -> tuple[str, ...]:
     """Return the knobs of a template whose best values depend on the block of channels, and that its model knows."""
     return ("tile_ic", "tile_ow", "tile_oh", "unroll_kw") if template in _PACKED else ()

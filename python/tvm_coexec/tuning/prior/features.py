@@ -19,7 +19,7 @@ from tvm_coexec.opencl.schedules.device import is_gpu_target
 
 from ..knobs import threads_of
 from ..rank import Knobs, local_bytes, modelled_cost, window_for
-from .space import copies_of, statements_of
+from ..space import copies_of, statements_of
 
 _LANES = (4, 8, 16)
 _LEAST = 1e-12

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 _FAILED = 2.0  # powers of two that a failed trial counts as slower than the slowest one that works
-_SHRINKAGE = 8.0  # trials that the prior's slope counts as
+_SHRINKAGE = 32.0  # trials that the prior's slope counts as: beyond the trials only the tile model knows anything
 _LEAST_ROWS = 6
 _TREES, _DEPTH, _RATE = 60, 4, 0.2
 _RIDGE = 4.0

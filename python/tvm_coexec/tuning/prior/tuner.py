@@ -22,12 +22,12 @@ from tvm_coexec.core.errors import CoExecError
 from ..adapt import adapted_candidates, schedule_knobs
 from ..knobs import make_config
 from ..records import Pair, Records, is_of, seconds_of
+from ..space import Space, key_of
 from .features import Describer
 from .residual import Residual, Trialled
-from .space import Space, key_of
 
 ADAPTED = 4  # records of other shapes that are adapted and tried first
-_SAMPLES, _PARENTS, _CHILDREN, _ROUNDS = 1024, 24, 8, 6
+_BEST = 24  # trials from whose neighbours a search starts
 _RANDOM = 8  # one of so many candidates of a plan is drawn at random
 _POOL = 256  # of the best candidates, from which a plan is picked
 _SPREAD = 3.0  # powers of two that the first plan pays for variety
@@ -192,29 +192,13 @@ class PriorTuner(Tuner):
     def _search(
         self, rng: np.random.Generator, model: Residual, tried: Sequence[tuple[ConfigEntity, float]]
     ) -> dict[int, float]:
-        """Return logarithms of seconds by index: of samples, and of neighbours of the best, in rounds."""
+        """Return the model's logarithms of seconds by index, from the best trials on."""
         works = sorted((t for t in tried if t[1] > 0 and t[0].index >= 0), key=lambda t: t[1])
-        start = [*(int(c.index) for c, _ in works[:_PARENTS]), *self._space.sample(rng, _SAMPLES)]
-        scored = self._score(model, start, {})
-        if len(self._space) > len(scored):
-            for _ in range(_ROUNDS):
-                parents = sorted(scored, key=lambda i: (scored[i], i))[:_PARENTS]
-                children = [
-                    self._space.mutate(rng, parent, int(rng.integers(1, 4)))
-                    for parent in parents
-                    for _ in range(_CHILDREN)
-                ]
-                scored = self._score(model, [c for c in children if c is not None], scored)
-        return scored
 
-    def _score(self, model: Residual, indices: Iterable[int], known: dict[int, float]) -> dict[int, float]:
-        """Add the model's logarithms of seconds for configurations that the device has room for."""
-        new = dict.fromkeys(i for i in indices if i not in known)
-        configs = {i: c for i in new if self._space.fits((c := self._space.get(i))._entity_map)}
-        if not configs:
-            return known
-        predicted = model.predict(*self._describe.table(list(configs.values())))
-        return known | dict(zip(configs, map(float, predicted), strict=True))
+        def score(configs: Sequence[ConfigEntity]) -> np.ndarray:
+            return model.predict(*self._describe.table(configs))
+
+        return self._space.search(score, rng, [int(c.index) for c, _ in works[:_BEST]])
 
     def _fit(self, tried: Sequence[tuple[ConfigEntity, float]]) -> Residual:
         own = None

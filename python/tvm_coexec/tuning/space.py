@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -13,10 +13,11 @@ from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity, SplitEntity
 
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
 
-from ..knobs import threads_of
-from ..rank import Knobs, local_bytes, window_for
+from .knobs import threads_of
+from .rank import Knobs, local_bytes, window_for
 
 ENUMERATED = 4096  # spaces up to this size are scored as a whole
+_SAMPLES, _PARENTS, _CHILDREN, _ROUNDS = 1024, 24, 8, 6
 _MOST_COPIES = 64  # virtual threads: with hundreds TVM takes seconds to lower
 _MOST_STATEMENTS = 256  # of unrolled code on CPU cores: with more a compiler takes seconds
 
@@ -120,3 +121,38 @@ class Space:
             digits[i] = int(rng.integers(self.space.dims[i]))
         changed = int(self.space.knob2point(digits))
         return changed if self.space.is_index_valid(changed) else None
+
+    def search(
+        self,
+        score: Callable[[Sequence[ConfigEntity]], np.ndarray],
+        rng: np.random.Generator,
+        start: Iterable[int] = (),
+    ) -> dict[int, float]:
+        """Return scores by index, less is better: of samples, and in rounds of neighbours of the best.
+
+        Parameters
+        ----------
+        score : callable
+            Scores of configurations that fit the device, shape (n,).
+        rng : numpy.random.Generator
+        start : iterable of int
+            Indices of configurations to begin with.
+        """
+        scored = self._score(score, [*start, *self.sample(rng, _SAMPLES)], {})
+        for _ in range(_ROUNDS if len(self.space) > ENUMERATED else 0):
+            parents = sorted(scored, key=lambda i: (scored[i], i))[:_PARENTS]
+            children = [self.mutate(rng, p, int(rng.integers(1, 4))) for p in parents for _ in range(_CHILDREN)]
+            scored = self._score(score, [c for c in children if c is not None], scored)
+        return scored
+
+    def _score(
+        self,
+        score: Callable[[Sequence[ConfigEntity]], np.ndarray],
+        indices: Iterable[int],
+        known: dict[int, float],
+    ) -> dict[int, float]:
+        new = dict.fromkeys(i for i in indices if i not in known)
+        configs = {i: c for i in new if self.fits((c := self.get(i))._entity_map)}
+        if not configs:
+            return known
+        return known | dict(zip(configs, map(float, score(list(configs.values()))), strict=True))
