@@ -22,7 +22,7 @@ from .models.regression import round_digits
 from .profile import Profile
 
 MIN_OWN_TERMS = 12  # records of a class below which it is a scaled copy
-_PRIOR = 2.0  # weight of the untuned class, in records
+_PRIOR = 0.5  # weight of the untuned class, in records
 _FOLDS = 5
 
 Fit = Callable[[Workload, np.ndarray], ClassModel]

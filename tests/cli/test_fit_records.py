@@ -54,12 +54,12 @@ def test_records_teach_the_profile(coexec, samples_file, tmp_path):
 
 
 def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
-    good, other = write_log(tmp_path / "good.log", SIZES[:1]), write_log(tmp_path / "other.log", SIZES[:1], "cuda")
+    good, other = write_log(tmp_path / "good.log", SIZES[:1]), write_log(tmp_path / "other.log", SIZES[:1], "vulkan")
     torn = tmp_path / "torn.log"
     torn.write_text((tmp_path / "good.log").read_text() + "{\n")
     for argv, text in [
         (("--records", torn), f"--records: line 3 of {torn} is not a tuning record"),
-        (("--records", good, other), f"--records: {other} has no records of llvm or opencl, only of cuda"),
+        (("--records", good, other), f"--records: {other} has no records of llvm or opencl, only of vulkan"),
         (("--records", tmp_path / "none"), "can't read"),
         (("--records", good, "--boosted"), "--records: boosted residuals can't learn from tuning records"),
     ]:

@@ -81,6 +81,10 @@ def workload_of_shapes(shapes: Sequence[Shape], device: str) -> Workload | None:
         return None
     data, weight, *fused, out = shapes
     made = None
+    if (len(data), len(weight), len(out)) == (5, 6, 5):  # packed in blocks of channels: NCHW8c, OIHW8i8o
+        outer, inner, *taps, in_block, out_block = weight
+        data, out = ((s[0], s[1] * s[4], *s[2:4]) for s in (data, out))
+        weight = (outer * out_block, inner * in_block, *taps)
     if len(data) == len(weight) == len(out) == 4:
         made = _images(data, weight, out, device)
     elif len(data) == len(weight) == len(out) == 2 and data[1] == weight[1] and out == (data[0], weight[0]):
