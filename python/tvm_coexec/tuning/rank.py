@@ -20,7 +20,7 @@ from tvm_coexec.opencl.schedules.tiles import ceil_div
 from tvm_coexec.opencl.schedules.windows import Window, tile_cost
 from tvm_coexec.opencl.schedules.workloads import Workload, integers, window_of
 
-from .work_items import items_cost, needs_items_cost
+from .other_tiles import is_other_tile, other_tile_cost
 
 Knobs = OrderedDict[str, Any]
 
@@ -98,8 +98,8 @@ def _window_cost(window: Window, traits: DeviceTraits, knobs: Knobs) -> float:
 
     spatial = tuple(three(name) for name in _SPATIAL[-len(window.out) :])
     channels, reduce = three("tile_f"), prod(knobs["tile_rc"].size[1:])
-    if traits.is_cpu and needs_items_cost(channels, spatial):
-        return items_cost(window, channels, spatial, reduce)
+    if traits.is_cpu and is_other_tile(channels, spatial):
+        return other_tile_cost(window, channels, spatial, reduce)
     return tile_cost(window, traits, channels, spatial, reduce)
 
 
