@@ -24,7 +24,7 @@ _COLUMNS = 3.5  # at least a vector of columns
 _FEW_COLUMNS = 4.5
 _STRIDED_COLUMNS = 20.0  # few columns of each of several work-items of a row
 _NO_LOOP, _PARTS, _PARTS_OF_ITEMS = 5.0, 8.0, 14.0  # single outputs, and channels that are no whole vectors
-_MOST_COPIES = 16  # virtual threads, each with loops of its own
+_MOST_COPIES = 16  # virtual threads of channels, each with loops of its own
 _COPY_INPUT, _COPY_PADDED_INPUT, _COPY_WEIGHT = 0.8, 1.5, 0.75
 _PER_REDUCE_BLOCK, _PER_OUTPUT, _PER_GROUP = 60.0, 0.5, 200.0
 
@@ -79,7 +79,6 @@ def _per_vector(channels: Split, spatial: tuple[Split, ...], stride: int) -> flo
         return _PARTS_OF_ITEMS
     if spatial[-1][1] > 1 and rows == 1 and columns < _LANES:
         return _STRIDED_COLUMNS
-    copies = channels[0] * prod(split[0] for split in spatial)
-    if stride > 1 or (inner == 1 and rows == 1) or copies > _MOST_COPIES:
+    if stride > 1 or (inner == 1 and rows == 1) or channels[0] > _MOST_COPIES:
         return _PARTS_OF_ITEMS
     return (_COLUMNS if columns >= _LANES else _FEW_COLUMNS) * ceil_div(columns, _LANES) * _LANES / max(columns, _LANES)
