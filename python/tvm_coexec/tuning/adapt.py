@@ -41,6 +41,7 @@ logger = logging.getLogger("tvm_coexec")
 RECORDS = 4  # records of one operator that are adapted, the fastest first
 _COMBINATIONS = 1024
 _MUCH_WORSE, _SEARCHED = 1.5, 8
+_UNPROVEN = 1.5  # what the model counts for a tile of which no record is like it
 _PER_POWER = 0.03  # what the model counts for a factor of two away from the record, which knows more than it
 
 
@@ -237,7 +238,7 @@ def _searched(
     )
     for index in sorted(scored, key=lambda i: (scored[i], i))[:_SEARCHED]:
         tile = space.get(index)._entity_map
-        yield tile, seconds_of(pair) * (work * scored[index] / before) ** 0.5, pair, axis
+        yield tile, _UNPROVEN * seconds_of(pair) * (work * scored[index] / before) ** 0.5, pair, axis
 
 
 def schedule_knobs(task: autotvm.task.Task, target: Target) -> Knobs | None:

@@ -22,9 +22,10 @@ _CHANNELS, _CHANNELS_OF_ITEMS = 2.0, 3.0  # whole vectors of channels, alone in 
 _CHANNELS_AND_ROWS = 4.5  # the same with a loop over rows
 _COLUMNS = 3.5  # at least a vector of columns
 _FEW_COLUMNS = 4.5
+_ITEMS_WITHOUT_CHANNELS, _ITEMS_WITHOUT_ROWS = 1.5, 1.3  # factors of several work-items
 _STRIDED_COLUMNS = 20.0  # few columns of each of several work-items of a row
 _NO_LOOP, _PARTS, _PARTS_OF_ITEMS = 5.0, 8.0, 14.0  # single outputs, and channels that are no whole vectors
-_MOST_COPIES = 16  # virtual threads of channels, each with loops of its own
+_MOST_COPIES = 16  # virtual threads, each with loops over columns of its own
 _COPY_INPUT, _COPY_PADDED_INPUT, _COPY_WEIGHT = 0.8, 1.5, 0.75
 _PER_REDUCE_BLOCK, _PER_OUTPUT, _PER_GROUP = 60.0, 0.5, 200.0
 
@@ -79,6 +80,11 @@ def _per_vector(channels: Split, spatial: tuple[Split, ...], stride: int) -> flo
         return _PARTS_OF_ITEMS
     if spatial[-1][1] > 1 and rows == 1 and columns < _LANES:
         return _STRIDED_COLUMNS
-    if stride > 1 or (inner == 1 and rows == 1) or channels[0] > _MOST_COPIES:
+    copies = channels[0] * prod(split[0] for split in spatial)
+    if stride > 1 or (inner == 1 and (rows == 1 or copies > _MOST_COPIES)):
         return _PARTS_OF_ITEMS
-    return (_COLUMNS if columns >= _LANES else _FEW_COLUMNS) * ceil_div(columns, _LANES) * _LANES / max(columns, _LANES)
+    slower = 1.0
+    if items > 1:
+        slower = _ITEMS_WITHOUT_CHANNELS if inner == 1 else _ITEMS_WITHOUT_ROWS if rows == 1 else 1.0
+    full = max(columns, _LANES)
+    return (_COLUMNS if columns >= _LANES else _FEW_COLUMNS) * slower * ceil_div(columns, _LANES) * _LANES / full
