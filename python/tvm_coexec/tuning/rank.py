@@ -31,7 +31,8 @@ _WINDOWS: dict[str, Callable[[Workload], Window]] = {
 }
 _SPATIAL = ("tile_d", "tile_y", "tile_x")
 _PER_POWER = 0.1  # what a factor of two away from the record's tile costs where no model knows the template
-_PACKED = ("conv2d_NCHWc.x86", "depthwise_conv2d_NCHWc.x86")
+_DEPTHWISE = "depthwise_conv2d_NCHWc.x86"
+_PACKED = ("conv2d_NCHWc.x86", _DEPTHWISE)
 # Of blocks of packed convolutions, measured with AVX2: accumulators that registers hold, by lanes of a vector; cycles
 # of a vector's multiply-add, of the latency that several of them hide, of loading a vector of weights and an input for
 # all lanes; factors, see `_packed_cost`.
@@ -39,6 +40,8 @@ _REGISTERS = {16: 28, 8: 12, 4: 12}
 _PER_VECTOR, _LATENCY, _PER_WEIGHT, _PER_INPUT, _SPILLED = 0.5, 3.3, 0.7, 0.5, 1.6
 _RAGGED, _RAGGED_LOOP, _RAGGED_SPILLED, _RAGGED_ROLLED, _RAGGED_INPUTS = 2.4, 2.2, 1.7, 2.5, 8
 _PART_OF_VECTOR = 1.65
+_DEPTHWISE_BLOCK, _DEPTHWISE_SPILLED = 28, 2.5
+_GATHER, _GATHER_ROLLED = 3.0, 2.0  # blocks of outputs that are no part of a block of inputs
 # Input channels in blocks of one: each is in another row of memory, and in another loop.
 _FAR, _FAR_1X1, _FAR_RAGGED, _FAR_PART = 0.1, 0.6, 0.3, 0.9
 
@@ -82,6 +85,8 @@ def modelled_cost(
     waste, distance : float
         See `Change`; for templates that no model knows.
     """
+    if workload[0] == _DEPTHWISE:
+        return _depthwise_cost(workload, target, knobs)
     if workload[0] in _PACKED:
         return _packed_cost(workload, target, knobs)
     window = window_for(workload)
@@ -135,3 +140,17 @@ def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
         far = max(far, _FAR_PART)
         cycles *= _PART_OF_VECTOR
     return window.batch * blocks * window.reduce * window.taps * cycles * (1.0 + far / inputs)
+
+
+def _depthwise_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
+    """The same for a depthwise one, which is bound by loads: those of a block of outputs must lie side by side."""
+    window = window_of(workload)
+    with target:
+        lanes = get_simd_32bit_lanes()
+    channels, columns, inputs = (knobs[n].size[-1] for n in ("tile_oc", "tile_ow", "tile_ic"))
+    blocks = ceil_div(window.channels, channels) * window.out[0] * ceil_div(window.out[1], columns)
+    block = (ceil_div(channels, lanes) if channels >= lanes else 0.5) * columns
+    cycles = block * (_DEPTHWISE_SPILLED if block > _DEPTHWISE_BLOCK else 1.0)
+    if inputs % channels:
+        cycles *= _GATHER * (1.0 if knobs["unroll_kw"].val else _GATHER_ROLLED)
+    return window.batch * blocks * window.taps * cycles
