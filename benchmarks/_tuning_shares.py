@@ -12,7 +12,7 @@ from benchmarks._trials import Trials, best_so_far
 from benchmarks._tuning_cases import CONVS, CUTS, Conv
 
 # Trials of the whole convolution, of a share for itself, and of a share with the records of the whole.
-WHOLE, OWN, FEW = {"cpu": 48, "gpu": 24}, {"cpu": 24, "gpu": 12}, 8
+WHOLE, OWN, FEW = {"cpu": 32, "gpu": 16}, {"cpu": 24, "gpu": 12}, 8
 GOALS = (0.92, 0.97)
 SEED = 0
 _NOTHING = SimpleNamespace(error_no=1)  # no record of the whole convolution serves the share
