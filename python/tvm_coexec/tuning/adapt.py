@@ -203,10 +203,15 @@ def _schedule(
     ours = schedule_knobs(task, target)
     if ours is None:
         return
+    known: dict[Workload, Knobs | None] = {}
     for pair, axis in _records_of(wanted, target, records):
         other = _task(pair[0].task.workload, str(target))
-        theirs = None if other is None else schedule_knobs(other, target)
-        if other is None or theirs is None or repr(theirs) != repr(pair[0].config._entity_map):
+        if other is None:
+            continue
+        if other.workload not in known:
+            known[other.workload] = schedule_knobs(other, target)
+        theirs = known[other.workload]
+        if theirs is None or repr(theirs) != repr(pair[0].config._entity_map):
             continue
         costs = [modelled_cost(t.workload, target, k, t.flop, 1.0, 0.0) for t, k in ((task, ours), (other, theirs))]
         by_work = max(task.flop, 1.0) / max(other.flop, 1.0)
