@@ -13,6 +13,7 @@ from tvm_coexec.cost_models.dataset import Sample, Samples
 from tvm_coexec.cost_models.features.workload import Workload
 from tvm_coexec.cost_models.fit_profile import fit_profile
 from tvm_coexec.cost_models.fit_tuned import MIN_OWN_TERMS, add_tuned
+from tvm_coexec.cost_models.models.boosted import BoostedModel
 from tvm_coexec.cost_models.profile import Profile
 
 
@@ -23,6 +24,11 @@ def untuned() -> Samples:
             w = conv(rng, device)
             samples.samples.append(Sample(device, w, law(device, w), signature=str(i)))
     return samples
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return fit_profile(untuned())
 
 
 def tuned_law(device: str, w: Workload, factor: float) -> float:
@@ -47,8 +53,8 @@ def missed(profile: Profile, samples: list[Sample]) -> float:
 
 
 @pytest.mark.parametrize(("count", "least"), [(2, 1.4), (6, 2.0), (40, 8.0)])
-def test_held_out_records_are_predicted_better_than_without(count, least):
-    profile, held_out = fit_profile(untuned()), tuned(60, seed=2)
+def test_held_out_records_are_predicted_better_than_without(profile, count, least):
+    held_out = tuned(60, seed=2)
     taught = add_tuned(profile, tuned(count))
     assert missed(profile, held_out) > 0.5, "an untuned class does not know tuned kernels"
     assert missed(taught, held_out) < missed(profile, held_out) / least
@@ -58,8 +64,7 @@ def test_held_out_records_are_predicted_better_than_without(count, least):
         assert missed(taught, held_out) < 0.05, "terms of its own: launches and bytes are as before, FLOPs are not"
 
 
-def test_untuned_kernels_and_the_other_device_are_as_before(tmp_path):
-    profile = fit_profile(untuned())
+def test_untuned_kernels_and_the_other_device_are_as_before(profile, tmp_path):
     taught = add_tuned(profile, tuned(20))
     taught.save(tmp_path / "p.json")
     for made in (taught, Profile.load(tmp_path / "p.json")):
@@ -75,13 +80,13 @@ def test_untuned_kernels_and_the_other_device_are_as_before(tmp_path):
     assert taught.devices["cpu"].predict([other]) == profile.devices["cpu"].predict([other])
 
 
-def test_later_records_refine_the_class():
-    taught = add_tuned(fit_profile(untuned()), tuned(30, factor=0.3))
+def test_later_records_refine_the_class(profile):
+    taught = add_tuned(profile, tuned(30, factor=0.3))
     again = add_tuned(taught, tuned(8, factor=0.2, seed=5))
     assert missed(again, tuned(40, factor=0.2, seed=6)) < missed(taught, tuned(40, factor=0.2, seed=6))
 
 
-def test_a_boosted_profile_is_refused():
-    pytest.importorskip("xgboost")
+def test_a_boosted_profile_is_refused(profile):
+    boosted = replace(profile, devices={**profile.devices, "cpu": BoostedModel()})
     with pytest.raises(CoExecError, match="a profile with a 'boosted' model can't learn from tuning records"):
-        add_tuned(fit_profile(untuned(), boosted=True), tuned(5))
+        add_tuned(boosted, tuned(5))
