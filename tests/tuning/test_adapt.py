@@ -87,12 +87,13 @@ def test_our_own_schedule_competes_if_the_records_have_its_time():
     other = tvm.autotvm.MeasureInput(made.GPU, plain, task.config_space.get(0))
     of_ours = tvm.autotvm.MeasureInput(made.GPU, plain, ours)
     wanted = repr(schedule_knobs(made.task_of(share), made.GPU))
-    for records, is_first in (
-        (Records(((other, slow), (of_ours, fast))), True),
-        (Records(((other, fast), (of_ours, slow))), False),
-    ):
-        found = [repr(c.config._entity_map) for c in adapted_candidates(share, made.GPU, records, limit=20)]
-        assert wanted in found and (found[0] == wanted) == is_first
+    expected = []
+    for pairs in (((other, slow), (of_ours, fast)), ((other, fast), (of_ours, slow))):
+        found = adapted_candidates(share, made.GPU, Records(pairs), limit=20)
+        expected += [c.expected_s for c in found if repr(c.config._entity_map) == wanted]
+        unrolled = [c.config._entity_map["auto_unroll_max_step"].val for c in found if c.record is of_ours]
+        assert unrolled and 0 not in unrolled, "what our schedule unrolls is kept, though it is not in the space"
+    assert len(expected) == 2 and expected[0] < expected[1]
     alone = adapted_candidates(share, made.GPU, Records(((other, slow),)), limit=20)
     assert wanted not in [repr(c.config._entity_map) for c in alone]
 

@@ -29,6 +29,8 @@ _GUARDED = {
 }
 # The template copies to local memory correctly only with as many work-items along rows as the record has.
 _KEPT_THREADS = ("dense_large_batch.gpu",)
+# Templates take any value; this package's schedules have others than those of the space.
+_FREE = "auto_unroll_max_step"
 # The template's double buffering needs two blocks of the reduction.
 _LEAST_BLOCKS = {("dense_large_batch.gpu", "tile_k"): 2}
 
@@ -86,6 +88,8 @@ def change_knob(
     if isinstance(entity, SplitEntity):
         return _change_split(template, knob, entity, space, block, groups)
     options = space.space_map[knob].entities
+    if knob == _FREE:
+        return [Change(OtherOptionEntity(entity.val))]
     if isinstance(space.space_map[knob], OtherOptionSpace):
         return [Change(_nearest_option(entity.val, [o.val for o in options]))]
     same = [o for o in options if repr(o) == repr(entity)]
