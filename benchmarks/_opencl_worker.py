@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import psutil
@@ -29,9 +30,12 @@ class Worker:
     ----------
     environment : dict
         Variables that the child sets before it opens the OpenCL driver.
+    serve : callable, optional
+        What the child runs, with its end of the pipe and the variables; by default it times configurations in turns.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], serve: Callable[[Connection, dict], None] | None = None) -> None:
+        self._serve = serve or _serve
         # Kernels of random configurations are not used later: keep them out of the user's caches.
         self._cache = tempfile.mkdtemp(prefix="tvm_coexec_kernels")
         self._environment = environment | {"POCL_CACHE_DIR": self._cache, "TVM_COEXEC_CACHE_DIR": "off"}
@@ -69,7 +73,7 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, other = context.Pipe()
-        self._child = context.Process(target=_serve, args=(other, self._environment), daemon=True)
+        self._child = context.Process(target=self._serve, args=(other, self._environment), daemon=True)
         self._child.start()
         other.close()
         self._pipe.recv()  # the driver is open: this time is not charged to any request

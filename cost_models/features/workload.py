@@ -24,8 +24,10 @@ KINDS = (
 # Parts of an algorithm's name for kernels whose base algorithm has coefficients that resemble theirs: rank, integers or
 # half precision, reductions over other than the last axes, scans, indices of extremes, logarithms, whole maps, lookups
 # and slices, interpolation, reshapes with transpositions, grouped convolutions of single points.
+# `TUNED` is a kernel with a tuning record: the schedule is another one.
+TUNED = "tuned"
 VARIANTS = frozenset(
-    ("1d", "3d", "int", "half", "outer", "scan", "arg", "log", "global", "part", "resize", "shuffle", "point")
+    ("1d", "3d", "int", "half", "outer", "scan", "arg", "log", "global", "part", "resize", "shuffle", "point", TUNED)
 )
 NUMBERS = (
     *("batch", "groups", "ic", "oc", "ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw"),
@@ -94,6 +96,16 @@ class Workload:
     def base_key(self) -> str:
         """Class without variants (see `VARIANTS`): what stands for a class that was not measured."""
         return f"{self.kind}/{'.'.join(a for a in self.algorithm.split('.') if a not in VARIANTS)}"
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether a tuning record serves the kernel."""
+        return TUNED in self.algorithm.split(".")
+
+    @property
+    def untuned_key(self) -> str:
+        """Class of the same kernel without a tuning record."""
+        return f"{self.kind}/{'.'.join(a for a in self.algorithm.split('.') if a != TUNED)}"
 
     @property
     def macs(self) -> Number:

@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
-from ..features.workload import KINDS, Number, Workload, Workloads
+from ..features.workload import KINDS, TUNED, Number, Workload, Workloads
 from .base import LatencyModel, check_samples, unknown_class_error
 from .correction import Correction, fit_corrections
 from .regression import fit_non_negative, round_digits
@@ -114,10 +114,10 @@ class AnalyticModel(LatencyModel):
             classes = _join_small_variants(members)
             for key, parts in classes.items():
                 if _count(parts) >= MIN_SAMPLES:
-                    self.classes_[key] = _fit_terms(parts, self.work_groups)
+                    self.classes_[key] = fit_terms(parts, self.work_groups)
                     entries.append(_Entry(*parts[0], self.classes_[key]))
             if any(_count(parts) < MIN_SAMPLES for parts in classes.values()):
-                self.classes_[kind] = _fit_terms(members, self.work_groups)
+                self.classes_[kind] = fit_terms(members, self.work_groups)
         if self.corrections:
             self._add_corrections(entries)
         return self
@@ -177,14 +177,16 @@ class AnalyticModel(LatencyModel):
         Profiles of earlier releases have no variants: what they know of the base class includes them.
         """
         found = self.classes_.get(w.key)
+        if found is None and w.is_tuned:
+            found = self.classes_.get(w.untuned_key)
         if found is None and w.base_key != w.key:
             found = self.classes_.get(w.base_key)
         return found or self.classes_.get(w.kind)
 
     def _find_substitute(self, w: Workload) -> ClassModel:
-        siblings = [m for key, m in self.classes_.items() if key.split("/")[0] == w.kind]
-        if siblings:  # the same kind with another algorithm
-            return max(siblings, key=lambda m: m.samples)
+        siblings = [(key, m) for key, m in self.classes_.items() if key.split("/")[0] == w.kind]
+        if siblings:  # the same kind with another algorithm, if possible as much tuned
+            return max(siblings, key=lambda s: (is_tuned_key(s[0]) == w.is_tuned, s[1].samples))[1]
         if not self.fallback:
             raise unknown_class_error(self, w.key, list(self.classes_))
         if w.key not in self._warned and not self._is_quiet:
@@ -230,7 +232,7 @@ def _join_small_variants(members: list[Member]) -> dict[str, list[Member]]:
     return found
 
 
-def _fit_terms(members: list[Member], work_groups: bool) -> ClassModel:
+def fit_terms(members: list[Member], work_groups: bool) -> ClassModel:
     """Fit one sum of terms to classes of one kind, with the terms that all of them have."""
     tables = [terms_of(w.kind, w.algorithm, work_groups) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
@@ -274,6 +276,11 @@ def _class_from_json(d: dict[str, Any], kind: str) -> ClassModel:
     terms = {str(n): float(c) for n, c in d["terms"].items()}
     correction = Correction.from_json(d["correction"]) if "correction" in d else None
     return ClassModel(kind, terms, correction, int(d["samples"]))
+
+
+def is_tuned_key(key: str) -> bool:
+    """Return whether a class is one of tuned kernels."""
+    return TUNED in key.split("/")[-1].split(".")
 
 
 def _json_size(correction: Correction) -> int:

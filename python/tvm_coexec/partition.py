@@ -111,6 +111,7 @@ class CoExecPartition(ModulePass):
             from .measuring.restrict import restrict_to_measured
 
             extracted = restrict_to_measured(prepared, extracted, costs, both)
+        self._mark_tuned(prepared, extracted, costs)
         plan, extracted, shares = divide_compilably(prepared, extracted, lambda g: self._plan(g, costs), both)
         if self.options.verify is None:
             placed = place(shares, plan, both)
@@ -154,6 +155,16 @@ class CoExecPartition(ModulePass):
         from .tuning.sources import find_sources
 
         return find_sources(KernelBuilder(prepared, extracted, self.cpu, self.gpu), plan)
+
+    def _mark_tuned(self, prepared: tvm.IRModule, extracted: Extracted, costs: Costs | None) -> None:
+        """Let a profile that learned from tuning records predict the kernels that records in force serve."""
+        if not has_records():
+            return
+        from .measuring.pieces import KernelBuilder
+        from .tuning.served import knows_tuned, mark_tuned
+
+        if knows_tuned(costs):
+            mark_tuned(KernelBuilder(prepared, extracted, self.cpu, self.gpu))
 
     def _refuse_plan(self, reason: str) -> None:
         """Refuse a plan for a model that stays whole: its segments would be ignored without a word."""

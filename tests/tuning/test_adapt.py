@@ -11,8 +11,8 @@ pytestmark = pytest.mark.llvm
 tvm = pytest.importorskip("tvm")
 
 from tests.tuning import made  # noqa: E402
-from tvm_coexec.tuning.adapt import adapted_candidates  # noqa: E402
-from tvm_coexec.tuning.knobs import extent_of, is_guarded  # noqa: E402
+from tvm_coexec.tuning.adapt import adapted_candidates, schedule_knobs  # noqa: E402
+from tvm_coexec.tuning.knobs import extent_of, is_guarded, make_config  # noqa: E402
 from tvm_coexec.tuning.operators import describe_operator, unpack  # noqa: E402
 from tvm_coexec.tuning.records import Records  # noqa: E402
 
@@ -49,19 +49,53 @@ def test_a_tile_that_fits_the_share_is_kept():
     """Nothing changes where nothing must: the fastest record's factors, along an axis that they divide."""
     whole = made.conv2d("conv2d_NCHWc.x86", (1, 16, 20, 20), (64, 16, 3, 3), 1, (1,) * 4)
     share = made.conv2d("conv2d_NCHWc.x86", (1, 16, 20, 20), (32, 16, 3, 3), 1, (1,) * 4)
-    task = made.task_of(whole)
-    entity = next(
-        c
-        for c in map(task.config_space.get, range(len(task.config_space)))
-        if factors(c) == {"tile_ic": [16], "tile_oc": [16], "tile_ow": [10]}
-    )
-    measured = tvm.autotvm.MeasureInput(made.CPU, tvm.autotvm.task.Task(task.name, task.args), entity)
-    records = Records(((measured, tvm.autotvm.MeasureResult((1e-3,), 0, 0.1, 0.0)),))
+    records = record_of(whole, made.CPU, lambda c: factors(c) == {"tile_ic": [16], "tile_oc": [16], "tile_ow": [10]})
     best = adapted_candidates(share, made.CPU, records)[0]
-    assert factors(best.config) == factors(entity)
+    assert factors(best.config) == factors(records.pairs[0][0].config)
     assert best.expected_s == pytest.approx(0.5e-3, rel=0.01)
     odd = made.conv2d("conv2d_NCHWc.x86", (1, 16, 20, 20), (26, 16, 3, 3), 1, (1,) * 4)
     assert factors(adapted_candidates(odd, made.CPU, records)[0].config)["tile_oc"] in ([13], [26])
+
+
+def test_another_block_of_channels_gets_other_columns():
+    """53 channels are one block of seven vectors: the record's four columns would need 28 registers."""
+    whole = made.conv2d("conv2d_NCHWc.x86", (1, 64, 56, 56), (64, 64, 3, 3), 1, (1,) * 4)
+    share = made.conv2d("conv2d_NCHWc.x86", (1, 64, 56, 56), (53, 64, 3, 3), 1, (1,) * 4)
+    wanted = {"tile_ic": [16], "tile_oc": [16], "tile_ow": [4]}
+    records = record_of(whole, made.CPU, lambda c: factors(c) == wanted)
+    found = factors(adapted_candidates(share, made.CPU, records)[0].config)
+    assert found["tile_oc"] == [53] and found["tile_ow"][0] <= 2 and found["tile_ic"][0] <= 8
+    even = made.conv2d("conv2d_NCHWc.x86", (1, 64, 56, 56), (48, 64, 3, 3), 1, (1,) * 4)
+    assert factors(adapted_candidates(even, made.CPU, records)[0].config) == wanted
+
+
+def record_of(workload, target, accepts) -> Records:
+    """A record of the first configuration of a space that `accepts` takes."""
+    task = made.task_of(workload)
+    entity = next(c for c in map(task.config_space.get, range(len(task.config_space))) if accepts(c))
+    measured = tvm.autotvm.MeasureInput(target, tvm.autotvm.task.Task(task.name, task.args), entity)
+    return Records(((measured, tvm.autotvm.MeasureResult((1e-3,), 0, 0.1, 0.0)),))
+
+
+def test_our_own_schedule_competes_if_the_records_have_its_time():
+    """It chooses another tile for 13 channels; the other record is of a tile that computes one output at a time."""
+    whole = made.conv2d("conv2d_nchw.cuda", (1, 16, 20, 24), (32, 16, 3, 3), 1, (1,) * 4)
+    share = made.conv2d("conv2d_nchw.cuda", (1, 16, 20, 24), (13, 16, 3, 3), 1, (1,) * 4)
+    task, plain = made.task_of(whole), tvm.autotvm.task.Task("conv2d_nchw.cuda", whole[1:])
+    ours = make_config(task.config_space, schedule_knobs(task, made.GPU), None)
+    slow, fast = tvm.autotvm.MeasureResult((1e-3,), 0, 0.1, 0.0), tvm.autotvm.MeasureResult((1e-4,), 0, 0.1, 0.0)
+    other = tvm.autotvm.MeasureInput(made.GPU, plain, task.config_space.get(0))
+    of_ours = tvm.autotvm.MeasureInput(made.GPU, plain, ours)
+    wanted = repr(schedule_knobs(made.task_of(share), made.GPU))
+    expected = []
+    for pairs in (((other, slow), (of_ours, fast)), ((other, fast), (of_ours, slow))):
+        found = adapted_candidates(share, made.GPU, Records(pairs), limit=20)
+        expected += [c.expected_s for c in found if repr(c.config._entity_map) == wanted]
+        unrolled = [c.config._entity_map["auto_unroll_max_step"].val for c in found if c.record is of_ours]
+        assert unrolled and 0 not in unrolled, "what our schedule unrolls is kept, though it is not in the space"
+    assert len(expected) == 2 and expected[0] < expected[1]
+    alone = adapted_candidates(share, made.GPU, Records(((other, slow),)), limit=20)
+    assert wanted not in [repr(c.config._entity_map) for c in alone]
 
 
 def test_blocks_of_a_packed_layout_are_kept():

@@ -8,7 +8,8 @@ import time
 from dataclasses import replace
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.cost_models.dataset import Samples, read_samples
+from tvm_coexec.cost_models.dataset import Sample, Samples, read_samples
+from tvm_coexec.cost_models.device_names import devices_of
 from tvm_coexec.cost_models.plan_cache import read_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
 from tvm_coexec.cost_models.power import Power, read_readings
@@ -31,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plans", metavar="FILE", help="verified plans, or 'none' (default: those in the cache for the same devices)"
     )
+    parser.add_argument(
+        "--records",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="tuning records of these devices: logs of AutoTVM or of the auto-scheduler, folders of MetaSchedule",
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--from", dest="other", metavar="FILE", help="start from another device's profile; few samples are enough"
@@ -49,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     samples.plans += _plans(args.plans, samples)
     if not samples.usable and not (args.refine and samples.plans):
         raise CoExecError(f"{args.samples} has no measured kernels; run `coexec profile` first")
+    if args.boosted and args.records:
+        raise CoExecError("--records: boosted residuals can't learn from tuning records; leave out --boosted")
     if args.boosted and (args.other or args.refine):
         raise CoExecError("--boosted can't start from another profile: leave out --from and --refine, or --boosted")
+    tuned = _tuned(args.records, samples)
     power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
     if args.other:
@@ -62,19 +73,37 @@ def run(args: argparse.Namespace) -> int:
         profile = refine_profile(old, samples)
     else:
         profile = fit_profile(samples, boosted=args.boosted, description=args.description)
+    if tuned:
+        from tvm_coexec.cost_models.fit_tuned import add_tuned
+
+        profile = add_tuned(profile, tuned)
     seconds = time.perf_counter() - start
     profile = replace(profile, power=power or profile.power)
     profile.save(args.output)
-    compared = accuracy.compare(profile, samples.samples)
+    compared = accuracy.compare(profile, [*samples.samples, *tuned])
     print_table([r for c in compared for r in accuracy.rows_of(c)])
     for line in accuracy.weak_classes(compared):
         print(line)
     size, count = os.path.getsize(args.output), len(samples.usable)
     print(f"{args.output}: {size} bytes, fitted in {seconds:.2f} s to {count} samples; errors on these samples")
+    if tuned:
+        print(f"{len(tuned)} tuned operators from records: classes with the variant 'tuned'")
     if samples.plans:
         count, factor = len(samples.plans), profile.plan_factor
         print(f"{count} verified plans: those with chains take {factor:.2f} times as long as predicted")
     return 0
+
+
+def _tuned(paths: list[str], samples: Samples) -> list[Sample]:
+    """Samples of tuned kernels, from records of the devices of the samples."""
+    if not paths:
+        return []
+    try:
+        from tvm_coexec.tuning.teach import tuned_samples  # reading records needs TVM; fitting does not
+    except ImportError as err:
+        raise CoExecError(f"--records needs a TVM with Relay ({err}); leave it out, or install one") from None
+    targets, _ = devices_of(samples)
+    return tuned_samples(paths, targets, "--records")
 
 
 def _plans(given: str | None, samples: Samples) -> list[PlanRecord]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,18 +26,23 @@ from tvm.autotvm.task.space import ConfigEntity, SplitEntity
 from tvm.target import Target
 
 from tvm_coexec.core.errors import one_line
+from tvm_coexec.opencl.schedules import configuration
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
 from tvm_coexec.opencl.schedules.workloads import Workload
 
-from .knobs import change_knob, make_config, threads_of, virtual_threads_of
+from .knobs import Change, all_changes, change_knob, make_config, threads_of, virtual_threads_of
 from .operators import Operator, describe_operator, unpack
-from .rank import Knobs, local_bytes, modelled_cost, window_for
+from .rank import Knobs, coupled_knobs, has_model, local_bytes, modelled_cost, window_for
 from .records import Pair, Records, seconds_of
+from .space import Space
 
 logger = logging.getLogger("tvm_coexec")
 
 RECORDS = 4  # records of one operator that are adapted, the fastest first
-_COMBINATIONS = 64
+_COMBINATIONS = 1024
+_MUCH_WORSE, _SEARCHED = 1.5, 8
+_UNPROVEN = 1.5  # what the model counts for a tile of which no record is like it
+_PER_POWER = 0.03  # what the model counts for a factor of two away from the record, which knows more than it
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,12 @@ def adapted_candidates(
         if task is None or _task(pair[0].task.workload, str(target)) is None:
             continue
         for knobs, cost in _adapt(plain, target, pair, blocks, wanted):
+            found.append((cost, len(found), knobs, pair, axis))
+    if task is not None and found:
+        for knobs, cost, pair, axis in (
+            *_schedule(task, target, wanted, records),
+            *(() if blocks else _searched(task, target, min(found, key=lambda f: f[:2]))),
+        ):
             found.append((cost, len(found), knobs, pair, axis))
     best: list[Adapted] = []
     seen: set[str] = set()
@@ -161,20 +172,87 @@ def _adapt(
         return []  # of another version of the template
     groups = dict(wanted.extents).get("g", 1)
     template, names = workload[0], list(own.config_space.space_map)
-    choices = [
-        change_knob(template, name, recorded[name], own.config_space, blocks.get(name), groups) for name in names
-    ]
+
+    def alternatives(change: Callable[..., list[Change]], name: str) -> list[Change]:
+        return change(template, name, recorded[name], own.config_space, blocks.get(name), groups)
+
+    choices = {name: alternatives(change_knob, name) for name in names}
+    if all(choices.values()) and any(c[0].distance for c in choices.values()):
+        # a block of other channels needs another number of columns to fill the registers
+        choices |= {name: alternatives(all_changes, name) for name in coupled_knobs(template) if name in choices}
     per_record = modelled_cost(measured.task.workload, target, recorded, whole.flop, 1.0, 0.0)
     found = []
-    for changes in islice(product(*choices), _COMBINATIONS):
+    for changes in islice(product(*choices.values()), _COMBINATIONS):
         knobs: Knobs = OrderedDict((n, c.entity) for n, c in zip(names, changes, strict=True))
         if not _fits_device(workload, target, knobs, recorded):
             continue
-        waste = float(np.prod([c.waste for c in changes]))
-        cost = modelled_cost(workload, target, knobs, own.flop, waste, sum(c.distance for c in changes))
+        waste, distance = float(np.prod([c.waste for c in changes])), sum(c.distance for c in changes)
+        cost = modelled_cost(workload, target, knobs, own.flop, waste, distance) * (1.0 + _PER_POWER * distance)
         by_work, by_model = max(own.flop, 1.0) / max(whole.flop, 1.0), cost / per_record
         found.append((knobs, seconds_of(pair) * (by_work * by_model) ** 0.5))
     return found
+
+
+def _schedule(
+    task: autotvm.task.Task, target: Target, wanted: Operator, records: Records
+) -> Iterator[tuple[Knobs, float, Pair, str]]:
+    """Yield this package's own schedule, if the records say what it takes for another share of the operator.
+
+    It chooses the tile for the share's extents, which may be better than any tile that was made for others.
+    """
+    ours = schedule_knobs(task, target)
+    if ours is None:
+        return
+    known: dict[Workload, Knobs | None] = {}
+    for pair, axis in _records_of(wanted, target, records):
+        other = _task(pair[0].task.workload, str(target))
+        if other is None:
+            continue
+        if other.workload not in known:
+            known[other.workload] = schedule_knobs(other, target)
+        theirs = known[other.workload]
+        if theirs is None or repr(theirs) != repr(pair[0].config._entity_map):
+            continue
+        costs = [modelled_cost(t.workload, target, k, t.flop, 1.0, 0.0) for t, k in ((task, ours), (other, theirs))]
+        by_work = max(task.flop, 1.0) / max(other.flop, 1.0)
+        yield ours, seconds_of(pair) * (by_work * costs[0] / costs[1]) ** 0.5, pair, axis
+        return
+
+
+def _searched(
+    task: autotvm.task.Task, target: Target, best: tuple[float, int, Knobs, Pair, str]
+) -> Iterator[tuple[Knobs, float, Pair, str]]:
+    """Yield the model's best of the space, where the best tile near the record is much worse for the share.
+
+    Such as 53 channels, for which no tile along channels fills vectors, if the record's does.
+    """
+    _, _, knobs, pair, axis = best
+    other = _task(pair[0].task.workload, str(target))
+    if other is None or not has_model(task.workload, target):
+        return
+
+    def cost(of: autotvm.task.Task, tile: Knobs) -> float:
+        return modelled_cost(of.workload, target, tile, of.flop, 1.0, 0.0)
+
+    work, before = max(task.flop, 1.0) / max(other.flop, 1.0), cost(other, pair[0].config._entity_map)
+    if cost(task, knobs) < _MUCH_WORSE * work * before:
+        return
+    space = Space(task)
+    scored = space.search(
+        lambda configs: np.array([cost(task, c._entity_map) for c in configs]), np.random.default_rng(0)
+    )
+    for index in sorted(scored, key=lambda i: (scored[i], i))[:_SEARCHED]:
+        tile = space.get(index)._entity_map
+        yield tile, _UNPROVEN * seconds_of(pair) * (work * scored[index] / before) ** 0.5, pair, axis
+
+
+def schedule_knobs(task: autotvm.task.Task, target: Target) -> Knobs | None:
+    """Return the knobs of this package's schedule of a task; `None` if it has none, or if it lacks knobs."""
+    config = configuration(target, task.workload) if is_gpu_target(target) else None
+    names = list(task.config_space.space_map)
+    if config is None or not set(names) <= set(config._entity_map):
+        return None
+    return OrderedDict((n, config._entity_map[n]) for n in names)
 
 
 def _fits_device(workload: Workload, target: Target, knobs: Knobs, recorded: Knobs) -> bool:

@@ -29,6 +29,8 @@ _GUARDED = {
 }
 # The template copies to local memory correctly only with as many work-items along rows as the record has.
 _KEPT_THREADS = ("dense_large_batch.gpu",)
+# Templates take any value; this package's schedules have others than those of the space.
+_FREE = "auto_unroll_max_step"
 # The template's double buffering needs two blocks of the reduction.
 _LEAST_BLOCKS = {("dense_large_batch.gpu", "tile_k"): 2}
 
@@ -86,10 +88,32 @@ def change_knob(
     if isinstance(entity, SplitEntity):
         return _change_split(template, knob, entity, space, block, groups)
     options = space.space_map[knob].entities
+    if knob == _FREE:
+        return [Change(OtherOptionEntity(entity.val))]
     if isinstance(space.space_map[knob], OtherOptionSpace):
         return [Change(_nearest_option(entity.val, [o.val for o in options]))]
     same = [o for o in options if repr(o) == repr(entity)]
     return [Change(same[0] if same else options[0])]
+
+
+def all_changes(
+    template: str, knob: str, entity: Any, space: ConfigSpace, block: int | None = None, groups: int = 1
+) -> list[Change]:
+    """Return everything that a knob may become, whether its extent changed or not; as `change_knob` otherwise.
+
+    Splits are of one inner factor, for which the space has few values.
+    """
+    choices = space.space_map[knob]
+    if not isinstance(entity, SplitEntity):
+        return [Change(o, float(repr(o) != repr(entity))) for o in choices.entities]
+    extent, recorded = extent_of(template, knob, space, groups), tuple(int(f) for f in entity.size[1:])
+    found = [e for e in choices.entities if block is None or e.size[-1] == block]
+    found = [e for e in found if extent == choices.product or extent % prod(e.size[1:]) == 0]
+    return [
+        Change(SplitEntity([-1, *e.size[1:]]), _distance(recorded, e.size[1:]), ceil_div(extent, n) * n / extent)
+        for e in found
+        for n in (prod(e.size[1:]),)
+    ]
 
 
 def _nearest_option(value: Any, options: Sequence[Any]) -> OtherOptionEntity:

@@ -20,6 +20,8 @@ from tvm_coexec.opencl.schedules.tiles import ceil_div
 from tvm_coexec.opencl.schedules.windows import Window, tile_cost
 from tvm_coexec.opencl.schedules.workloads import Workload, integers, window_of
 
+from .other_tiles import is_other_tile, other_tile_cost
+
 Knobs = OrderedDict[str, Any]
 
 _WINDOWS: dict[str, Callable[[Workload], Window]] = {
@@ -29,9 +31,19 @@ _WINDOWS: dict[str, Callable[[Workload], Window]] = {
 }
 _SPATIAL = ("tile_d", "tile_y", "tile_x")
 _PER_POWER = 0.1  # what a factor of two away from the record's tile costs where no model knows the template
-# Of a block of outputs of conv2d_NCHWc.x86: vector registers, and multiply-adds in flight that hide the latency.
-_REGISTERS, _IN_FLIGHT = {16: 30, 8: 14, 4: 14}, 8
-_SPILLED = 1.5
+_DEPTHWISE = "depthwise_conv2d_NCHWc.x86"
+_PACKED = ("conv2d_NCHWc.x86", _DEPTHWISE)
+# Of blocks of packed convolutions, measured with AVX2: accumulators that registers hold, by lanes of a vector; cycles
+# of a vector's multiply-add, of the latency that several of them hide, of loading a vector of weights and an input for
+# all lanes; factors, see `_packed_cost`.
+_REGISTERS = {16: 28, 8: 12, 4: 12}
+_PER_VECTOR, _LATENCY, _PER_WEIGHT, _PER_INPUT, _SPILLED = 0.5, 3.3, 0.7, 0.5, 1.6
+_RAGGED, _RAGGED_LOOP, _RAGGED_SPILLED, _RAGGED_ROLLED, _RAGGED_INPUTS = 2.4, 2.2, 1.7, 2.5, 8
+_PART_OF_VECTOR = 1.65
+_DEPTHWISE_BLOCK, _DEPTHWISE_SPILLED = 28, 2.5
+_GATHER, _GATHER_ROLLED = 3.0, 2.0  # blocks of outputs that are no part of a block of inputs
+# Input channels in blocks of one: each is in another row of memory, and in another loop.
+_FAR, _FAR_1X1, _FAR_RAGGED, _FAR_PART = 0.1, 0.6, 0.3, 0.9
 
 
 def window_for(workload: Workload) -> Window | None:
@@ -44,6 +56,16 @@ def local_bytes(window: Window, knobs: Knobs) -> int:
     inner = {name: prod(e.size[1:]) for name, e in knobs.items() if isinstance(e, SplitEntity)}
     spatial = tuple(inner[name] for name in _SPATIAL[-len(window.out) :])
     return inner["tile_rc"] * (window.region(spatial) + inner["tile_f"] * window.taps) * window.element_bytes
+
+
+def has_model(workload: Workload, target: Target) -> bool:
+    """Return whether a tile cost is known for a template, rather than FLOPs and distances only."""
+    return workload[0] in _PACKED or (workload[0] in _WINDOWS and is_gpu_target(target))
+
+
+def coupled_knobs(template: str) -> tuple[str, ...]:
+    """Return the knobs of a template whose best values depend on the block of channels, and that its model knows."""
+    return ("tile_ic", "tile_ow", "tile_oh", "unroll_kw") if template in _PACKED else ()
 
 
 def modelled_cost(
@@ -63,7 +85,9 @@ def modelled_cost(
     waste, distance : float
         See `Change`; for templates that no model knows.
     """
-    if workload[0] == "conv2d_NCHWc.x86":
+    if workload[0] == _DEPTHWISE:
+        return _depthwise_cost(workload, target, knobs)
+    if workload[0] in _PACKED:
         return _packed_cost(workload, target, knobs)
     window = window_for(workload)
     if window is None or not is_gpu_target(target):
@@ -78,31 +102,55 @@ def _window_cost(window: Window, traits: DeviceTraits, knobs: Knobs) -> float:
         return virtual, thread, inner
 
     spatial = tuple(three(name) for name in _SPATIAL[-len(window.out) :])
-    return tile_cost(window, traits, three("tile_f"), spatial, prod(knobs["tile_rc"].size[1:]))
+    channels, reduce = three("tile_f"), prod(knobs["tile_rc"].size[1:])
+    if traits.is_cpu and is_other_tile(channels, spatial):
+        return other_tile_cost(window, channels, spatial, reduce)
+    return tile_cost(window, traits, channels, spatial, reduce)
 
 
 def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
-    """Vector multiply-adds of a convolution packed in blocks of channels, by how well a block fills the registers.
+    """Cycles of a convolution packed in blocks of channels, by how well a block fits the vector registers.
 
     The innermost loops compute a block of output channels at neighbouring columns (and rows of a 1x1 kernel), all
-    accumulated in registers: too few leave the units idle, too many are spilled.
+    accumulated in registers: too few leave the units idle, too many are spilled. A block of channels that is wider than
+    a vector, but no multiple of it, is compiled to loads and stores of parts of vectors; with a long loop over input
+    channels around them even its accumulators are in memory.
     """
     window = window_of(workload)
     with target:
         lanes = get_simd_32bit_lanes()
     channels, columns = knobs["tile_oc"].size[-1], knobs["tile_ow"].size[-1]
+    inputs = knobs["tile_ic"].size[-1] if "tile_ic" in knobs else 1
     rows = int(knobs["tile_oh"].val) if "tile_oh" in knobs else 1
-    vectors = _vectors(channels, lanes)
     height, width = window.out
     blocks = ceil_div(window.channels, channels) * ceil_div(height, rows) * ceil_div(width, columns)
+    vectors = ceil_div(channels, lanes)
     block = vectors * rows * columns
-    full = block if block <= _REGISTERS.get(lanes, 14) else block * _SPILLED
-    per_step = max(full, min(_IN_FLIGHT, block * _IN_FLIGHT))
-    loads = vectors + 0.5 * rows * columns  # weights, and inputs broadcast to all lanes
-    return window.batch * blocks * window.reduce * window.taps * (per_step + 0.5 * loads)
+    cycles = max(_PER_VECTOR * block, _LATENCY, _PER_WEIGHT * vectors + _PER_INPUT * rows * columns)
+    far = _FAR_1X1 if window.taps == 1 else _FAR
+    if block > _REGISTERS.get(lanes, 12):
+        cycles *= _SPILLED
+    if channels % lanes and channels > lanes:
+        far = max(far, _FAR_RAGGED)
+        cycles *= _RAGGED * (_RAGGED_LOOP if inputs > _RAGGED_INPUTS else 1.0)
+        if block > 2 * lanes:
+            unrolled = "unroll_kw" not in knobs or bool(knobs["unroll_kw"].val)
+            cycles *= _RAGGED_SPILLED * (1.0 if unrolled else _RAGGED_ROLLED)
+    elif channels < lanes and channels.bit_count() > 1:
+        far = max(far, _FAR_PART)
+        cycles *= _PART_OF_VECTOR
+    return window.batch * blocks * window.reduce * window.taps * cycles * (1.0 + far / inputs)
 
 
-def _vectors(channels: int, lanes: int) -> int:
-    """Return the vectors that hold a block of channels; what is left over takes narrower ones."""
-    whole, rest = divmod(channels, lanes)
-    return whole + rest.bit_count()
+def _depthwise_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
+    """The same for a depthwise one, which is bound by loads: those of a block of outputs must lie side by side."""
+    window = window_of(workload)
+    with target:
+        lanes = get_simd_32bit_lanes()
+    channels, columns, inputs = (knobs[n].size[-1] for n in ("tile_oc", "tile_ow", "tile_ic"))
+    blocks = ceil_div(window.channels, channels) * window.out[0] * ceil_div(window.out[1], columns)
+    block = (ceil_div(channels, lanes) if channels >= lanes else 0.5) * columns
+    cycles = block * (_DEPTHWISE_SPILLED if block > _DEPTHWISE_BLOCK else 1.0)
+    if inputs % channels:
+        cycles *= _GATHER * (1.0 if knobs["unroll_kw"].val else _GATHER_ROLLED)
+    return window.batch * blocks * window.taps * cycles

@@ -16,10 +16,11 @@ from tvm import autotvm
 from tvm.autotvm.measure import MeasureInput
 from tvm.autotvm.task.space import ConfigEntity, FallbackConfigEntity
 
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl.schedules import configuration
 from tvm_coexec.tuning.adapt import adapted_candidates
 from tvm_coexec.tuning.knobs import make_config
+from tvm_coexec.tuning.prior import PriorTuner
 from tvm_coexec.tuning.records import Pair, Records, is_of, seconds_of
 from tvm_coexec.tuning.tasks import TuningTask
 
@@ -32,33 +33,27 @@ EARLIER, ADAPTED = 2, 3  # first candidates from earlier logs of the task itself
 _PLANS = 2  # batches after which a model-based tuner fits its model again
 
 
-def make_tuner(task: TuningTask, options: TuneOptions) -> Any:
+def make_tuner(task: TuningTask, options: TuneOptions, records: Records) -> Any:
     """Make the tuner that proposes a task's candidates.
 
     Parameters
     ----------
     task : TuningTask
     options : TuneOptions
+    records : Records
+        What is known of other tasks.
 
     Returns
     -------
     autotvm.tuner.Tuner
         Its methods ``has_next``, ``next_batch`` and ``update`` are used, in a fixed random state.
     """
-    tuners = autotvm.tuner
     plan_size = _PLANS * options.batch
     if options.tuner == "random":
-        return tuners.RandomTuner(task.task)
+        return autotvm.tuner.RandomTuner(task.task)
     if options.tuner == "gridsearch" or len(task.task.config_space) <= plan_size:  # nothing to learn
-        return tuners.GridSearchTuner(task.task)
-    try:
-        return tuners.XGBTuner(
-            task.task, plan_size=plan_size, feature_type="knob", loss_type="rank-binary", num_threads=1, log_interval=0
-        )
-    except ImportError:
-        raise CoExecError(
-            "tuner 'xgb' needs the package xgboost: install it (pip install xgboost), or give another tuner"
-        ) from None
+        return autotvm.tuner.GridSearchTuner(task.task)
+    return PriorTuner(task.task, plan_size, records, options.seed)
 
 
 class Candidates:
@@ -75,6 +70,7 @@ class Candidates:
     def __init__(self, task: TuningTask, options: TuneOptions, earlier: Records):
         self.task, self.options, self.earlier = task, options, earlier
         self._tuner: Any = None
+        self._others = earlier
         self._first: list[ConfigEntity] | None = None
         self._seen: set[str] = set()
         self._calls = 0
@@ -96,6 +92,7 @@ class Candidates:
         """
         if self._first is None:
             self._first = self._make_first(records)
+            self._others = Records((*self.earlier.pairs, *records.pairs))
         found: list[ConfigEntity] = []
         while len(found) < count and self._first:
             self._add(found, self._first.pop(0))
@@ -110,10 +107,11 @@ class Candidates:
 
     def update(self, pairs: Sequence[Pair]) -> None:
         """Let the tuner learn results of this task."""
-        known = [p for p in pairs if self._in_space(p[0].config)]
-        if known:
-            with self._seeded():
-                self._made_tuner().update([p[0] for p in known], [p[1] for p in known])
+        with self._seeded():
+            tuner = self._made_tuner()
+            known = [p for p in pairs if isinstance(tuner, PriorTuner) or self._in_space(p[0].config)]
+            if known:
+                tuner.update([p[0] for p in known], [p[1] for p in known])
 
     def _add(self, found: list[ConfigEntity], config: ConfigEntity) -> None:
         key = key_of(MeasureInput(self.task.task.target, self.task.task, config))
@@ -130,7 +128,7 @@ class Candidates:
 
     def _made_tuner(self) -> Any:
         if self._tuner is None:
-            self._tuner = make_tuner(self.task, self.options)
+            self._tuner = make_tuner(self.task, self.options, self._others)
         return self._tuner
 
     def _in_space(self, config: ConfigEntity) -> bool:

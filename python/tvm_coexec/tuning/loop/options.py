@@ -28,7 +28,7 @@ class TuneOptions(Options):
     Attributes
     ----------
     tuner : {"xgb", "random", "gridsearch"}
-        AutoTVM's tuner, which proposes candidates.
+        What proposes candidates: `PriorTuner`, which learns what the tile model gets wrong, or a tuner of AutoTVM's.
     seed : int
     batch : int
         Trials that a task gets at a time.
@@ -41,7 +41,8 @@ class TuneOptions(Options):
     """
 
     tuner: str = option(
-        "xgb", "NAME", f"which of AutoTVM's tuners proposes candidates: one of {', '.join(TUNERS)}", one_of(TUNERS)
+        *("xgb", "NAME", f"what proposes candidates: {', '.join(TUNERS)} (xgb starts from the tile model)"),
+        one_of(TUNERS),
     )
     seed: int = option(0, "N", "seed of the tuner (default: 0)", _count(0))
     batch: int = option(8, "N", "trials that a task gets at a time (default: 8)", _count(1))

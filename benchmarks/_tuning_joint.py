@@ -1,0 +1,97 @@
+"""Joint tuning of networks with `tvm_coexec.tune`: against the untuned module, and against tuned single devices."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import _common, _modules, _quiet
+from benchmarks._trials import Trials
+from benchmarks._tuning_cases import CPU, GPU
+
+NETWORKS = ("squeezenet", "mobilenet")
+OVER_UNTUNED, OVER_SINGLE, PROMISE = 1.25, 1.45, 8.0
+MINUTES, TURNS, SEED = 20.0, 15, 0
+_BATCH = 8
+
+
+def measure(name: str, bed: _common.TestBed, minutes: float, profile: str) -> dict:
+    """Tune a network for co-execution, and each device alone for as long; time all modules in turns."""
+    import tvm
+
+    import tvm_coexec
+    from tvm_coexec.tuning.loop import load_tuned
+    from tvm_coexec.tuning.serving import apply_records
+
+    net = _modules.Network.load(name)
+    both = tvm_coexec.targets(CPU, GPU)
+    untuned, _ = _modules.build_coexecuted(net, "untuned", CPU, GPU, profile=profile)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        tvm_coexec.tune(
+            *(net.mod, net.params, CPU, GPU, folder), minutes=minutes, profile=profile, seed=SEED, show=False
+        )
+        joint_s = time.perf_counter() - start
+        tuned = load_tuned(folder)
+        with tuned.in_force(both):
+            co, plan = _modules.build_coexecuted(net, "tuned", CPU, GPU, plan=tuned.plan)
+    runners = [untuned, co]
+    core = bed.bed.cores[1] if bed.bed.pocl and len(bed.bed.cores) > 1 else None
+    for device, target, where in (("cpu", both[0], tvm.cpu()), ("gpu", both[1], tvm.opencl())):
+        with Trials(core) as trials:
+            records = tune_alone(trials, net, device, minutes, profile)
+        with apply_records(records, both):
+            runners.append(_modules.single(net, device, target, where)[0])
+    with _quiet.Quiet() as quiet:
+        times = _modules.time_steady_state(runners, TURNS, bed.pin, lambda: bed.wait(quiet))
+    median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
+    better = min(("cpu", "gpu"), key=median.__getitem__)
+    row = {"network": name, "minutes": minutes, "joint_s": joint_s, "trials": tuned.summary["trials"]}
+    row |= {f"{n}_ms": s * 1e3 for n, s in median.items()}
+    return row | {
+        "over_untuned": median["untuned"] / median["tuned"],
+        "over_single": median[better] / median["tuned"],
+        "chosen": tuned.summary["chosen"],
+        "promised_ms": plan.expected_s * 1e3,
+        "promised_off_%": 100 * (plan.expected_s / median["tuned"] - 1),
+    }
+
+
+def tune_alone(trials: Trials, net: Any, device: str, minutes: float, profile: str) -> Any:
+    """Return records of a device's whole kernels: each batch for the task with the most seconds left per trial."""
+    import tvm_coexec
+    from tvm_coexec.tuning.prior import PriorTuner
+    from tvm_coexec.tuning.records import Records
+
+    tasks = [
+        t
+        for t in tvm_coexec.extract_tasks(net.mod, net.params, CPU, GPU, profile=profile)
+        if t.device == device and t.whole
+    ]
+    tuners = [PriorTuner(t.task, seed=SEED) for t in tasks]
+    spent, pairs = [0] * len(tasks), list[Any]()
+    until = time.perf_counter() + 60 * minutes
+    while time.perf_counter() < until and any(t.has_next() for t in tuners):
+        left = [i for i, t in enumerate(tuners) if t.has_next()]
+        at = max(left, key=lambda i: (tasks[i].seconds / (1 + spent[i]), -i))
+        pairs += trials.tune(tasks[at].task, tuners[at], _BATCH)
+        spent[at] += _BATCH
+    return Records(tuple(pairs))
+
+
+def summarise(rows: Sequence[dict]) -> list[str]:
+    """Lines with the goals."""
+    lines = []
+    for row in rows:
+        name, minutes = row["network"], f"{row['minutes']:g} minutes"
+        lines.append(
+            f"{name}: co-executed and tuned for {minutes} it is {row['over_untuned']:.2f}x as fast as untuned (goal >= "
+            f"{OVER_UNTUNED:g}), and {row['over_single']:.2f}x as fast as the better single device, tuned as long "
+            f"(goal >= {OVER_SINGLE:g})"
+        )
+        off = f"{row['promised_ms']:.2f} ms, {row['promised_off_%']:+.1f} % off"
+        lines.append(f"{name}: its plan promises {off} (goal: within {PROMISE:g} %)")
+    return lines
