@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _teach(model: AnalyticModel, workloads: Sequence[Workload], seconds: np.ndar
     groups, _ = group_by_class(workloads)
     for w, where in groups:
         base, y = model.class_of(w), seconds[where]  # the tuned class itself, if an earlier fit made it
-        fits: list[Fit] = [lambda w, y, base=base: _scale(base, w, y)]
+        fits: list[Fit] = [partial(_scale, base)]
         if len(y) >= MIN_OWN_TERMS:
             fits.append(lambda w, y: fit_terms([(w, y)], model.work_groups))
         changed.classes_[w.key] = min(fits, key=lambda fit: _missed(fit, w, y))(w, y)

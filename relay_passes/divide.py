@@ -37,7 +37,7 @@ def make_shares(prepared: tvm.IRModule, extracted: Extracted, plan: Plan, target
 
 def place(shares: tvm.IRModule, plan: Plan, targets: Sequence[Target]) -> tvm.IRModule:
     """Return a module for both devices of what `make_shares` made."""
-    return ScheduleDevices(*targets, blocking=plan.runtime == "tvm")(shares)
+    return ScheduleDevices(targets[0], targets[1], blocking=plan.runtime == "tvm")(shares)
 
 
 def divide_compilably(

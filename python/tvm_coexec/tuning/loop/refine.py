@@ -58,7 +58,8 @@ def refine_profile(base: Costs, measured: Iterable[KernelTime], expected: Iterab
     TunedCosts
     """
     if isinstance(base, TunedCosts):
-        base, expected = base.base, (*base.kernels, *expected)
+        expected = (*base.kernels, *expected)
+        base = base.base
     found = {(k.device, k.kernel, k.dim, k.rows): k for k in (*expected, *measured)}
     return TunedCosts(base, (found[key] for key in sorted(found)))
 

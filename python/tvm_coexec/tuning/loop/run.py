@@ -225,10 +225,10 @@ def _read_earlier(paths: str | os.PathLike | Sequence[str | os.PathLike], both: 
 
 def _settings(options: TuneOptions, profile: object | None, earlier: Records) -> dict[str, Any]:
     """Return what the sequence of trials depends on, apart from model and targets."""
-    named = profile is None or isinstance(profile, (str, os.PathLike))
+    name = os.fspath(profile) if isinstance(profile, (str, os.PathLike)) else getattr(profile, "description", "")
     lines = "".join(autotvm.record.encode(*p) for p in earlier.pairs)
     return {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _FREE} | {
-        "profile": (None if profile is None else os.fspath(profile)) if named else getattr(profile, "description", ""),
+        "profile": None if profile is None else name,
         "records": hashlib.sha256(lines.encode()).hexdigest()[:12] if lines else None,
     }
 
