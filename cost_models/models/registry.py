@@ -1,38 +1,58 @@
-"""Latency models by name, and reading them from files."""
+"""Models by name, and reading them from files."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
-
-from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.files import damage, read_json
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from .analytic import AnalyticModel
 from .base import LatencyModel
 from .baselines import BASELINES
 from .boosted import BoostedModel
+from .graph import GRAPH_KERNEL_MODELS, GRAPH_NETWORK_MODELS
+from .network_base import NetworkModel
+from .saved import SavedModel
+from .state_files import damaged, decode_arrays, read_state
 
-MODELS: dict[str, type[LatencyModel]] = {m.name: m for m in (AnalyticModel, BoostedModel, *BASELINES)}
+MODELS: dict[str, type[LatencyModel]] = {
+    m.name: m for m in (AnalyticModel, BoostedModel, *BASELINES, *GRAPH_KERNEL_MODELS)
+}
+NETWORK_MODELS: dict[str, type[NetworkModel]] = {m.name: m for m in GRAPH_NETWORK_MODELS}
+
+_Model = TypeVar("_Model", bound=SavedModel)
 
 
 def model_from_json(d: dict[str, Any]) -> LatencyModel:
     """Make a latency model from a JSON object; a damaged one raises `KeyError`, `ValueError` or `TypeError`."""
-    if d.get("model") not in MODELS:
-        raise ValueError(f"there is no latency model '{d.get('model')}'")
-    return MODELS[d["model"]].from_state(d)
+    return _make(MODELS, decode_arrays(d), LatencyModel.what)
 
 
 def load_model(path: str | os.PathLike) -> LatencyModel:
-    """Read a file of `LatencyModel.save`.
+    """Read a file of `LatencyModel.save`, JSON or npz.
 
     Raises
     ------
     CoExecError
         If the file can't be read, is not a latency model, or is damaged; the text names it.
     """
-    d = read_json(path, "latency", "latency model")
+    return _load(MODELS, path, LatencyModel)
+
+
+def load_network_model(path: str | os.PathLike) -> NetworkModel:
+    """Read a file of `NetworkModel.save`, JSON or npz; raises the errors of `load_model`."""
+    return _load(NETWORK_MODELS, path, NetworkModel)
+
+
+def _load(known: Mapping[str, type[_Model]], path: str | os.PathLike, base: type[SavedModel]) -> _Model:
+    state = read_state(path, base.kind, base.what)
     try:
-        return model_from_json(d)
+        return _make(known, state, base.what)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
-        raise CoExecError(f"latency model {os.fspath(path)} is damaged ({damage(err)}); fit it again") from None
+        raise damaged(path, base.what, err) from None
+
+
+def _make(known: Mapping[str, type[_Model]], state: dict[str, Any], what: str) -> _Model:
+    if state.get("model") not in known:
+        raise ValueError(f"there is no {what} '{state.get('model')}'")
+    return known[state["model"]].from_state(state)

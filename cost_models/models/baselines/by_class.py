@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from typing import Any
 
@@ -53,10 +52,6 @@ class ByClass(LatencyModel):
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
         return {"options": self.options(), "classes": self.classes_}
-
-    def options(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {n: getattr(self, n) for n in inspect.signature(type(self)).parameters}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
