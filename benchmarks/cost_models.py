@@ -17,12 +17,12 @@ from benchmarks import _common, _latency_data, _latency_goals
 from benchmarks._latency_data import Measured
 from tvm_coexec.cost_models import AnalyticModel, BoostedModel, LatencyModel
 from tvm_coexec.cost_models.models.baselines import (
+    AutoTVM,
     CoDL,
     LinearFlops,
     LookupTable,
     NeuralPower,
     Neurosurgeon,
-    RawXGBoost,
 )
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -51,7 +51,7 @@ MODELS: dict[str, Make] = {
     "Neurosurgeon, muLayer": lambda device: Neurosurgeon(),
     "NeuralPower": lambda device: NeuralPower(),
     "CoDL": _codl,
-    "XGBoost, raw shapes": lambda device: RawXGBoost(),
+    "AutoTVM": lambda device: AutoTVM(),
 }
 QUICK = ("analytic", "analytic, 8 kB", "boosted", "linear FLOPs", "CoDL")
 
