@@ -11,6 +11,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.features.terms import round_up
 from tvm_coexec.cost_models.features.workload import Number, Workload, Workloads
 
+from ...device_parameters import DeviceParameters
 from ..base import LatencyModel, check_samples, unknown_class_error
 from ..regression import fit_non_negative, round_digits
 
@@ -29,8 +30,8 @@ class Paleo(LatencyModel):
     Parameters
     ----------
     peak_flops_per_s, bytes_per_s : float or None
-        Of the device. What is not given is estimated from the samples: the bandwidth together with the percents of
-        peak, and as peak the highest rate of any sample.
+        Of the device (see `of_device`). What is not given is estimated from the samples: the bandwidth together with
+        the percents of peak, and as peak the highest rate of any sample.
     """
 
     name: ClassVar[str] = "paleo"
@@ -40,6 +41,11 @@ class Paleo(LatencyModel):
             if value is not None and not 0 < value < float("inf"):
                 raise CoExecError(f"Paleo's {name} must be a positive number, not {value}")
         self.peak_flops_per_s, self.bytes_per_s = peak_flops_per_s, bytes_per_s
+
+    @classmethod
+    def of_device(cls, parameters: DeviceParameters) -> Self:
+        """Make a model with a device's peak and bandwidth; what is not known there is estimated."""
+        return cls(parameters.peak_flops_per_s or None, parameters.bandwidth_bytes_per_s or None)
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""

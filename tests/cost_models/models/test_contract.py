@@ -99,8 +99,10 @@ def test_unfitted(model):
 
 
 def test_unknown_class(model):
+    other = Workload("transposed_conv", ic=4, oc=4, oh=4, ow=4, kh=2, kw=2)
     with pytest.raises(CoExecError, match=r"transposed_conv.*measure some"):
-        model.predict(Workload("transposed_conv", ic=4, oc=4, oh=4, ow=4, kh=2, kw=2))
+        model.predict(other)
+    assert not model.knows(other) and all(model.knows(w) for w in KERNELS)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cost_models.kernels import conv, elements, many
 from tvm_coexec import CoExecError
+from tvm_coexec.cost_models.device_parameters import DeviceParameters
 from tvm_coexec.cost_models.models.baselines.paleo import Paleo, count_flops
 
 
@@ -26,6 +27,14 @@ def test_parameters_are_found():
     given = Paleo(peak_flops_per_s=4e10, bytes_per_s=8e9).fit(kernels, seconds)
     assert given.peak_ == 4e10 and given.percents_["conv/nchwc"] == pytest.approx(0.5, rel=0.03)
     np.testing.assert_allclose(given.predict(kernels), seconds, rtol=0.1)
+
+
+def test_parameters_of_a_device():
+    model = Paleo.of_device(DeviceParameters("gpu", peak_flops_per_s=5e11))
+    assert (model.peak_flops_per_s, model.bytes_per_s) == (5e11, None)
+    kernels = many()
+    fitted = model.fit(kernels, law(kernels, 5e11, {"conv": 0.3}, 1e10))
+    assert fitted.peak_ == 5e11 and fitted.percents_["conv/nchwc"] == pytest.approx(0.3, rel=0.05)
 
 
 def test_winograd_has_less_work():
