@@ -2,12 +2,14 @@
 
 All models have the same training and test sets, by shape (RK3399) or network (phones, NAS-Bench-201, own test-bed), and
 nothing is filtered. Models of kernels are compared on kernels, and by sums of kernels with models of whole networks.
-``--plans`` measures what plans by each model take on this machine.
+``--models`` runs some and, with ``--json``, keeps the rows of the others that are in the file; results are written
+after each model. ``--plans`` measures what plans by each model take on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tvm_coexec.core.errors import CoExecError
 
 _QUICK_LEARNING = (50, 200)
 _SLOW_LEARNING = (100, 400, 1600)
+TITLE = "by data set and device"
 _MANY, _QUICK_MANY = 10000, 500
 COLUMNS = (
     *("model", "rk_cpu", "rk_mali", "phones", "own_cpu", "own_gpu", "mape_%", "tau", "bytes", "fit_s", "one_us"),
@@ -53,15 +56,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _predictor_plans.run(args, bed, chosen)
         return
     bench = Bench(args)
-    details: list[dict] = []
-    rows = [bench.measure(p, details) for p in _common.progress(chosen, "predictors")]
-    rows += bench.measure_tables(details)
-    notes = [*NOTES, *bench.notes]
+    rows, details = bench.measure_tables()
+    rows, details = keep_rows(args, [p.name for p in chosen], rows, details)
+    for p in _common.progress(chosen, "predictors"):
+        row, found = bench.measure(p)
+        rows, details = [*rows, row], [*details, *found]
+        rows = sort_rows(rows)
+        _common.write(args, bed.setting(), rows, [*NOTES, *bench.notes], {TITLE: details})
     if args.own.picture:
         from benchmarks import _predictor_picture
 
         _predictor_picture.draw(rows, Path(args.own.picture))
-    _common.finish(args, bed, rows, notes, COLUMNS, details={"by data set and device": details})
+    _common.finish(args, bed, rows, [*NOTES, *bench.notes], COLUMNS, details={TITLE: details})
+
+
+def keep_rows(
+    args: _common.Arguments, chosen: Sequence[str], rows: list[dict], details: list[dict]
+) -> tuple[list[dict], list[dict]]:
+    """Add the rows and details of an earlier run in the same file whose models this run does not measure."""
+    if args.quick or args.own.models is None or not args.json or not Path(args.json).exists():
+        return rows, details
+    earlier = json.loads(Path(args.json).read_text(encoding="utf-8"))
+    again = {*chosen, *(r["model"] for r in rows)}
+    kept = [r for r in earlier["rows"] if r["model"] not in again]
+    return [*kept, *rows], [*(d for d in earlier["details"][TITLE] if d["model"] not in again), *details]
+
+
+def sort_rows(rows: list[dict]) -> list[dict]:
+    """Return rows in the order of the models, those of other names last."""
+    order = {p.name: i for i, p in enumerate(PREDICTORS)}
+    return sorted(rows, key=lambda row: order.get(row["model"], len(order)))
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +144,8 @@ class Bench:
             if not given:
                 self.notes.append(f"published measurements are missing: give {name}")
 
-    def measure(self, p: Predictor, details: list[dict]) -> dict:
-        """Return the row of a model, and add its rows by data set and device."""
+    def measure(self, p: Predictor) -> tuple[dict, list[dict]]:
+        """Return the row of a model, and its rows by data set and device."""
         row: dict = dict.fromkeys(COLUMNS) | {"model": p.name}
         found: list[dict] = []
         try:
@@ -131,8 +155,7 @@ class Bench:
                 row |= self._measure_networks(p, found)
         except CoExecError as err:  # a library is missing
             self.notes.append(f"{p.name} is left out: {err}")
-        details += [{"model": p.name, **r} for r in found]
-        return row
+        return row, [{"model": p.name, **r} for r in found]
 
     def _measure_kernels(self, p: Predictor, found: list[dict]) -> dict:
         row: dict = {}
@@ -207,8 +230,9 @@ class Bench:
             row |= {name: (both[0][name] if both else None) for name in ("bytes", "fit_s", "one_us")}
         return row
 
-    def measure_tables(self, details: list[dict]) -> list[dict]:
+    def measure_tables(self) -> tuple[list[dict], list[dict]]:
         """Return rows of what sums of kernels reach: of a table solved from totals, and of measured operators."""
+        details: list[dict] = []
         names = ("sum of a look-up table, solved from totals", "sum of measured operators")
         rows: list[dict] = [dict.fromkeys(COLUMNS) | {"model": name} for name in names]
         solved = [(n, _predictor_measures.sum_of_table(n)) for n in self.nasbench]
@@ -220,7 +244,7 @@ class Bench:
                     details.append({"model": row["model"], "data": f"{n.data}, {how}", "device": n.device, **values})
             plain, corrected = (_mean([m[how]["within_10"] for _, m in found]) for how in ("sum", "corrected sum"))
             row |= {"nasbench": plain} if row is rows[0] else {"nets": plain, "nets_corrected": corrected}
-        return rows
+        return rows, details
 
 
 def _mean(values: Sequence[float]) -> float | None:

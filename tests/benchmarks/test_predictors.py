@@ -151,7 +151,7 @@ def test_the_quick_bench(files, tmp_path, capsys):
                      "--models", wanted])  # fmt: skip
     done = json.loads(out.read_text())
     rows = {r["model"]: r for r in done["rows"]}
-    assert list(rows)[:3] == wanted.split("; ") and len(rows) == 5
+    assert list(rows)[:3] == ["analytic", "linear FLOPs", "Paleo"] and len(rows) == 5
     ours = rows["analytic"]
     assert all(ours[name] is not None for name in predictors.COLUMNS if name != "nasbench"), ours
     assert ours["rk_cpu"] > 60 and ours["own_cpu"] > 60 and ours["nets_corrected"] > 60 and ours["bytes"] < 4096
@@ -163,6 +163,23 @@ def test_the_quick_bench(files, tmp_path, capsys):
     text = picture.read_text()
     assert text.startswith("<?xml") and "Paleo" in text and "sum of" not in text
     assert "regret_%" in capsys.readouterr().out
+
+
+def test_rows_of_other_models_are_kept(files, tmp_path):
+    out = tmp_path / "p.json"
+    argv = ["--json", str(out), "--rk3399", str(files / "rk.csv")]
+    files_of_others = ["--phones", str(files / "phones_ops.csv"), "--networks", str(files / "phones_e2e.csv")]
+    argv += [*files_of_others, "--nasbench", str(files / "nas.csv"), "--samples", str(files / "s.jsonl")]
+    predictors.main([*argv, "--models", "Paleo; linear FLOPs"])
+    first = json.loads(out.read_text())
+    predictors.main([*argv, "--models", "Paleo"])
+    second = json.loads(out.read_text())
+    names = [r["model"] for r in second["rows"]]
+    assert names == [r["model"] for r in first["rows"]] and len(set(names)) == 4
+    (kept,) = (r for r in second["rows"] if r["model"] == "linear FLOPs")
+    assert kept in first["rows"]
+    of_first, of_second = ([d["model"] for d in done["details"][predictors.TITLE]] for done in (first, second))
+    assert sorted(of_first) == sorted(of_second)
 
 
 def test_files_of_test_rows_are_the_test_set(files):
