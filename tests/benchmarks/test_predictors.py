@@ -14,6 +14,7 @@ from benchmarks._predictor_models import PREDICTORS
 from tests.cost_models.kernels import conv, many, seconds_of
 from tvm_coexec.cost_models import AnalyticModel
 from tvm_coexec.cost_models.dataset import Sample, SampleWriter
+from tvm_coexec.testbed import ONE_CORE_EACH
 
 pytestmark = pytest.mark.llvm
 
@@ -99,6 +100,13 @@ def test_labels_of_near_points_are_on_different_sides():
     ]
     first, second, third = _predictor_picture.choose_sides(points)
     assert first != second and third == first
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The bench sets these variables, if they are not set, for its own process."""
+    for name, value in ONE_CORE_EACH.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")
