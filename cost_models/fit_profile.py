@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from tvm_coexec.core.devices import runs_on_cpu_cores
 from tvm_coexec.core.errors import CoExecError
@@ -19,7 +21,7 @@ from .fit_links import fit_link, fit_unified, wait_beyond_copies
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
-from .models.boosted import BoostedModel
+from .models.registry import make_model
 from .models.regression import fit_non_negative, round_digits
 from .plan_records import fit_plan_factor
 from .profile import CROSSING, LINKS, Profile
@@ -27,18 +29,20 @@ from .profile_costs import NetworkCorrection
 from .provenance import Provenance
 
 
-def fit_profile(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 8192) -> Profile:
+def fit_profile(samples: Samples, model: str = "analytic", description: str = "", max_bytes: int = 8192) -> Profile:
     """Fit a profile to a dataset.
 
     Parameters
     ----------
     samples : Samples
-    boosted : bool
-        Add boosted residuals, which take tens of kilobytes per device.
+    model : str
+        Name of the latency model of both devices, one of `registry.MODELS`. Those of the literature have analytic terms
+        for the classes that they were not fitted to.
     description : str
         Description in plans; derived from the header if empty.
     max_bytes : int
-        Maximum size of each device's model. The terms of thirty classes take some 5 kB; the rest is for corrections.
+        Maximum size of each device's analytic model. The terms of thirty classes take some 5 kB; the rest is for
+        corrections.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
     Raises
     ------
     CoExecError
-        If a device has no usable sample.
+        If a device has no usable sample, or there is no such model.
     """
     targets, names = devices_of(samples)
     models, errors = {}, {}
@@ -55,11 +59,7 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
         workloads, seconds = _training_data(samples, device)
         work_groups = device == "gpu" and runs_on_cpu_cores(names["gpu"])
 
-        def make(work_groups: bool = work_groups) -> LatencyModel:
-            if boosted:
-                return BoostedModel(fallback=True, work_groups=work_groups)
-            return AnalyticModel(max_bytes, fallback=True, work_groups=work_groups)
-
+        make = partial(make_model, model, device, max_bytes, work_groups)
         models[device] = make().fit(workloads, seconds).for_device(device)
         errors[device] = _cross_validate(make, samples.of(device), workloads, seconds)
     text = description or _describe(samples)
@@ -199,7 +199,7 @@ def _cross_validate(
     else:
         fold = assign_folds([s.signature or str(i) for i, s in enumerate(samples)], 5)
     missed: list[float] = []
-    for k in range(fold.max() + 1):
+    for k in tqdm(range(fold.max() + 1), desc="cross-validation", unit="fold", leave=False, disable=None):
         inside, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(inside) or not len(out):
             continue

@@ -45,6 +45,10 @@ class LatencyModel(SavedModel):
         """Set the device's name for warnings; return the model itself."""
         return self
 
+    def knows(self, w: Workload) -> bool:
+        """Whether the model was fitted to kernels of a workload's class, so that `predict` raises no error."""
+        return True
+
     def samples_of(self, w: Workload) -> int | None:
         """Return the number of samples that the predictions of a workload's class rest on.
 

@@ -6,10 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from tvm_coexec.core.errors import CoExecError
+
 from .analytic import AnalyticModel
 from .base import LatencyModel
-from .baselines import BASELINES
+from .baselines import BASELINES, CoDL
 from .boosted import BoostedModel
+from .fallback import FallbackModel
 from .graph import GRAPH_KERNEL_MODELS, GRAPH_NETWORK_MODELS
 from .network_base import NetworkModel
 from .saved import SavedModel
@@ -20,12 +23,43 @@ MODELS: dict[str, type[LatencyModel]] = {
 }
 NETWORK_MODELS: dict[str, type[NetworkModel]] = {m.name: m for m in GRAPH_NETWORK_MODELS}
 
+# What a file may hold: those, and one of them that `make_model` has completed.
+_READABLE: dict[str, type[LatencyModel]] = {**MODELS, FallbackModel.name: FallbackModel}
+
 _Model = TypeVar("_Model", bound=SavedModel)
+
+
+def make_model(name: str, device: str, max_bytes: int = 8192, work_groups: bool = False) -> LatencyModel:
+    """Make an unfitted latency model that predicts kernels of all classes, as a planner needs.
+
+    Parameters
+    ----------
+    name : str
+        One of `MODELS`.
+    device : {"cpu", "gpu"}
+    max_bytes : int
+        Maximum size of an analytic model.
+    work_groups : bool
+        See `AnalyticModel`.
+
+    Raises
+    ------
+    CoExecError
+        If there is no such model.
+    """
+    if name == AnalyticModel.name:
+        return AnalyticModel(max_bytes, fallback=True, work_groups=work_groups)
+    if name == BoostedModel.name:
+        return BoostedModel(fallback=True, work_groups=work_groups)
+    if name not in MODELS:
+        raise CoExecError(f"there is no latency model '{name}'; there are: {', '.join(MODELS)}")
+    options = {"device": device} if name == CoDL.name else {}
+    return FallbackModel(MODELS[name](**options), work_groups)
 
 
 def model_from_json(d: dict[str, Any]) -> LatencyModel:
     """Make a latency model from a JSON object; a damaged one raises `KeyError`, `ValueError` or `TypeError`."""
-    return _make(MODELS, decode_arrays(d), LatencyModel.what)
+    return _make(_READABLE, decode_arrays(d), LatencyModel.what)
 
 
 def load_model(path: str | os.PathLike) -> LatencyModel:
@@ -36,7 +70,7 @@ def load_model(path: str | os.PathLike) -> LatencyModel:
     CoExecError
         If the file can't be read, is not a latency model, or is damaged; the text names it.
     """
-    return _load(MODELS, path, LatencyModel)
+    return _load(_READABLE, path, LatencyModel)
 
 
 def load_network_model(path: str | os.PathLike) -> NetworkModel:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.planner.graphs import straight
 from tvm_coexec.cost_models.dataset import read_samples
 from tvm_coexec.cost_models.profile import Profile
+from tvm_coexec.planner import make_plan
 
 
 def test_fit_writes_a_profile_and_says_how_well_it_fits(coexec, samples_file, tmp_path):
@@ -34,6 +36,22 @@ def test_another_profile_can_be_moved_and_refined(coexec, samples_file, profile_
         done = coexec("fit", samples_file, option, profile_file, "-o", path)
         assert done.code == 0, done.err
         assert Profile.load(path).devices
+
+
+@pytest.mark.parametrize("model", ["paleo", "neurosurgeon", "nnmeter"])
+def test_every_model_makes_a_profile_that_plans(coexec, samples_file, tmp_path, model):
+    if model == "nnmeter":
+        pytest.importorskip("sklearn")
+    path = tmp_path / "device.json"
+    done = coexec("fit", samples_file, "--model", model, "-o", path)
+    assert (done.code, done.err) == (0, ""), done.err
+    assert "160 samples" in done.out
+    profile = Profile.load(path)
+    assert {m.model.name for m in profile.devices.values()} == {model} and 0 <= profile.error["gpu"] < 1
+    done = coexec("eval", path, samples_file)
+    assert done.code == 0 and "coverage: all of the predicted time" in done.out, done.err
+    plan = make_plan(straight(4), profile)  # of classes that the samples lack
+    assert plan.segments and plan.expected_s > 0
 
 
 def test_eval_warns_where_the_samples_are_of_other_devices(coexec, samples_file, profile_file):
@@ -120,6 +138,12 @@ def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
         (
             ("fit", samples_file, "--boosted", "--from", profile_file, "-o", tmp_path / "p.json"),
             "--boosted can't start from",
+        ),
+        (("fit", samples_file, "--model", "oracle", "-o", tmp_path / "p.json"), "there is no latency model 'oracle'"),
+        (("fit", samples_file, "--model", "paleo", "--boosted", "-o", other), "--boosted is --model boosted"),
+        (
+            ("fit", samples_file, "--model", "paleo", "--refine", profile_file, "-o", tmp_path / "p.json"),
+            "--model paleo can't start from another profile",
         ),
         (("fit", samples_file, "--from", tmp_path / "none", "-o", tmp_path / "p.json"), "none: give a file of `coexec"),
         (("fit", samples_file, "--refine", "test_bed", "-o", tmp_path / "p.json"), "is of other devices than"),

@@ -42,6 +42,10 @@ class ByClass(LatencyModel):
         }
         return self
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return self.key(w) in self.classes_
+
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
         state = self.classes_.get(self.key(w))
