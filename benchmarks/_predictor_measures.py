@@ -27,6 +27,7 @@ _ENOUGH = 0.9
 _PRIOR = 3.0  # samples by which a class's factor is drawn to the factor of all
 
 MakeKernelModel = Callable[[str, bool], LatencyModel]  # by kind of device, and whether it has our schedules
+FitDevices = Callable[[list[tuple[list[Workload], np.ndarray]]], LatencyModel]
 Adapt = Callable[[LatencyModel, list[Workload], np.ndarray], Callable[[list[Workload]], np.ndarray]]
 
 
@@ -159,24 +160,30 @@ def scale_by_class(model: LatencyModel, workloads: list[Workload], seconds: np.n
 
 
 def measure_few_samples(
-    fitted: dict[str, Fitted], sets: list[KernelSet], adapt: Adapt, counts: tuple[int, ...] = FEW
+    fitted: dict[str, Fitted],
+    sets: list[KernelSet],
+    adapt: Adapt,
+    counts: tuple[int, ...] = FEW,
+    fit_devices: FitDevices | None = None,
 ) -> dict[int, float]:
     """Percent within 10 % on each device, from the model of every other one and some of its own samples; the mean.
 
-    The tested networks are in no training set of either device.
+    The tested networks are in no training set of either device. With `fit_devices` there is one model of all others.
     """
     reached: dict[int, list[float]] = {n: [] for n in counts}
-    for donor in sets:
-        for new in sets:
-            if new.device == donor.device or donor.device not in fitted:
-                continue
-            train, test = new.folds[0]
-            candidates = new.take(train)
-            wanted, truth = new.take(test)
-            for n in counts:
-                picked = select_representative(candidates[0], n)
-                workloads = [candidates[0][i] for i in picked]
-                predict = adapt(fitted[donor.device].model, workloads, candidates[1][picked])
+    for new in sets:
+        donors = [k for k in sets if k.device != new.device]
+        models = [fitted[k.device].model for k in donors]
+        if fit_devices is not None and donors:
+            models = [fit_devices([k.take(k.folds[0][0]) for k in donors])]
+        train, test = new.folds[0]
+        candidates, measured = new.take(train)
+        wanted, truth = new.take(test)
+        for n in counts:
+            picked = select_representative(candidates, n)
+            workloads = [candidates[i] for i in picked]
+            for model in models:
+                predict = adapt(model, workloads, measured[picked])
                 reached[n].append(measure_accuracy(predict(wanted), truth)["within_10"])
     return {n: float(np.mean(found)) for n, found in reached.items() if found}
 

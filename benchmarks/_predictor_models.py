@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks._predictor_measures import Adapt, MakeKernelModel, scale_by_class
+import numpy as np
+
+from benchmarks._predictor_measures import Adapt, FitDevices, MakeKernelModel, predict_known, scale_by_class
 from tvm_coexec.cost_models import AnalyticModel, BoostedModel
 from tvm_coexec.cost_models.models.adjust import transfer_model
 from tvm_coexec.cost_models.models.baselines import (
@@ -20,6 +22,13 @@ from tvm_coexec.cost_models.models.baselines import (
     Paleo,
     SporeFoba,
     SporeLasso,
+)
+from tvm_coexec.cost_models.models.graph import BRPNAS, HELP, NNLQP, BRPNASRanking, GPUGraph, LSTMLightGBM, TPULearned
+from tvm_coexec.cost_models.models.graph.one_kernel import (
+    BRPNASKernels,
+    GPUGraphKernels,
+    LSTMLightGBMKernels,
+    NNLQPKernels,
 )
 from tvm_coexec.cost_models.models.network_base import NetworkModel
 
@@ -39,6 +48,9 @@ class Predictor:
         Makes an unfitted model of whole networks.
     model : str
         Name of the kernels' model in `registry.MODELS`, for profiles; empty if no profile can have it.
+    fit_devices : callable or None
+        Makes a model of kernels on several devices, given as pairs of workloads and seconds, for `adapt`; without it
+        the model of each one is moved to the others.
     is_slow : bool
         Whether its learning curve has fewer points, so that the bench ends in time.
     """
@@ -48,7 +60,12 @@ class Predictor:
     adapt: Adapt = scale_by_class
     make_network: Callable[[], NetworkModel] | None = None
     model: str = ""
+    fit_devices: FitDevices | None = None
     is_slow: bool = False
+
+
+# So that all of the bench ends in half an hour on one core; with four times as many epochs they gain a few points.
+BOUNDS = {"epochs": 40, "max_fit_s": 30.0}
 
 
 def _transfer(model, workloads, seconds):
@@ -61,6 +78,23 @@ def _simple(name: str, cls: type, is_slow: bool = False) -> Predictor:
 
 def _analytic(name: str, max_bytes: int, model: str = "") -> Predictor:
     return Predictor(name, lambda kind, groups: AnalyticModel(max_bytes, work_groups=groups), _transfer, model=model)
+
+
+def adapt_model(model, workloads, seconds):
+    """Move a model by its own method (see `scale_by_class` for the arguments)."""
+    moved = model.adapt(workloads, seconds)
+    return lambda wanted: predict_known(moved, wanted, float(np.median(seconds)))
+
+
+def _graph(name: str, kernels: type, network: type) -> Predictor:
+    """A model of whole networks, which predicts kernels as networks of one."""
+    return Predictor(
+        name, lambda kind, groups: kernels(BOUNDS, kind), adapt_model, _network(network), network.name, is_slow=True
+    )
+
+
+def _network(cls: type) -> Callable[[], NetworkModel]:
+    return lambda: cls(**BOUNDS)
 
 
 # In the order of the table: ours, then the others by age.
@@ -80,4 +114,18 @@ PREDICTORS = (
     _simple("Halide", Halide),
     _simple("nn-Meter", NNMeter, is_slow=True),
     Predictor("CoDL", lambda kind, groups: CoDL(kind), model=CoDL.name),
+    _graph("BRP-NAS", BRPNASKernels, BRPNAS),
+    Predictor("BRP-NAS, rank", None, make_network=_network(BRPNASRanking)),
+    Predictor("TPU learned model", lambda kind, groups: TPULearned(**BOUNDS), model=TPULearned.name, is_slow=True),
+    Predictor(
+        "HELP",
+        lambda kind, groups: HELP(**BOUNDS),
+        adapt_model,
+        model=HELP.name,
+        fit_devices=lambda devices: HELP(**BOUNDS).fit_devices(devices),
+        is_slow=True,
+    ),
+    _graph("LSTM + LightGBM", LSTMLightGBMKernels, LSTMLightGBM),
+    _graph("NNLQP", NNLQPKernels, NNLQP),
+    _graph("DNNPerf-like", GPUGraphKernels, GPUGraph),
 )

@@ -174,7 +174,10 @@ class Bench:
         row |= self._measure_cost(p, (fitted["own"] or fitted["rk3399"])[:1], (self.own or self.rk3399)[:1])
         few = [
             _predictor_measures.measure_few_samples(
-                {k.device: f for k, f in zip(kernels, fitted[f"phones{i}"], strict=True)}, kernels, p.adapt
+                {k.device: f for k, f in zip(kernels, fitted[f"phones{i}"], strict=True)},
+                kernels,
+                p.adapt,
+                fit_devices=p.fit_devices,
             )
             for i, kernels in enumerate(self.phones)
         ]
@@ -224,6 +227,7 @@ class Bench:
             "nasbench": _mean([m["within_10"] for m in of_nasbench]),
             "nets": _mean([m["within_10"] for m in of_phones]),
         }
+        row["nets_corrected"] = None  # a network's model needs none
         if p.make is None:
             both = [*of_nasbench, *of_phones]
             row |= {name: _mean([m[name] for m in both]) for name in ("mape_%", "tau")}

@@ -73,7 +73,7 @@ def test_learning_ends_at_all_samples_and_grows_with_difficulty():
 
 def test_another_device_that_is_twice_as_slow_needs_few_samples():
     one, other = kernel_set(), kernel_set(device="gpu", factor=2.0)
-    fitted = {"cpu": _predictor_measures.fit_folds(analytic, one)}
+    fitted = {k.device: _predictor_measures.fit_folds(analytic, k) for k in (one, other)}
     same = _predictor_measures.measure_accuracy(fitted["cpu"].predicted[one.folds[0][1]], one.seconds[one.folds[0][1]])
     found = _predictor_measures.measure_few_samples(fitted, [one, other], _predictor_measures.scale_by_class, (10, 30))
     assert set(found) == {10, 30} and found[30] > same["within_10"] - 15

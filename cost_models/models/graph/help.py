@@ -209,6 +209,10 @@ class HELP(Neural, LatencyModel):
             moved = self._step(ops, start, task, np.arange(len(task.logs)))
             return {n: t.detach().numpy().copy() for n, t in moved.items()}
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return w.kind in self.kinds_
+
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
         if w.kind not in self.kinds_:

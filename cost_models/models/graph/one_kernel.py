@@ -11,10 +11,10 @@ from ...device_parameters import DeviceParameters
 from ...features.graphs import GraphFeatures, describe_workloads
 from ...features.workload import Workload, Workloads
 from ..base import LatencyModel, check_samples, unknown_class_error
-from ..network_base import NetworkModel
 from .brp_nas import BRPNAS
 from .gpu_graph import GPUGraph
 from .lstm_lightgbm import LSTMLightGBM
+from .neural import NeuralNetworkModel
 from .nnlqp import NNLQP
 
 
@@ -31,7 +31,7 @@ class OneKernelModel(LatencyModel):
         The device's parameters (see `DeviceParameters.to_json`).
     """
 
-    network_class: ClassVar[type[NetworkModel]]
+    network_class: ClassVar[type[NeuralNetworkModel]]
 
     def __init__(
         self, options: dict[str, Any] | None = None, device: str = "cpu", parameters: dict[str, Any] | None = None
@@ -45,11 +45,35 @@ class OneKernelModel(LatencyModel):
         self.network_, self.kinds_ = network, sorted({w.kind for w, _ in groups})
         return self
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return w.kind in self.kinds_
+
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
         if w.kind not in self.kinds_:
             raise unknown_class_error(self, w.key, self.kinds_)
         return self.network_.predict(self._describe(w))
+
+    def adapt(self, kernels: Workloads, seconds: np.ndarray) -> Self:
+        """Return a model of another device: this one, fine-tuned to a few kernels that were measured there.
+
+        Parameters
+        ----------
+        kernels : Workload or sequence of Workload
+        seconds : array, shape (n,)
+
+        Returns
+        -------
+        OneKernelModel
+            A new model; this one is not changed.
+        """
+        self.check_fitted()
+        groups, y = check_samples(kernels, seconds)
+        made = type(self)(**self.options())
+        made.kinds_ = sorted({*self.kinds_, *(w.kind for w, _ in groups)})
+        made.network_ = self.network_.adapt(self._describe(kernels), y)
+        return made
 
     def _describe(self, kernels: Workloads) -> list[GraphFeatures]:
         known = DeviceParameters.from_json(self.parameters) if self.parameters else None

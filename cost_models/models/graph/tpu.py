@@ -110,6 +110,10 @@ class TPULearned(Neural, LatencyModel):
         most = ops.segment_max(x, batch.graph, batch.count)
         return perceptron(ops, parameters, "out", ops.concat([mean, most, ops.array(kernel)]), 2)[:, 0]
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return w.kind in self.kinds_
+
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
         if w.kind not in self.kinds_:
