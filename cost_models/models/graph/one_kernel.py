@@ -32,6 +32,7 @@ class OneKernelModel(LatencyModel):
     """
 
     network_class: ClassVar[type[NetworkModel]]
+    is_slow_to_fit = True
 
     def __init__(
         self, options: dict[str, Any] | None = None, device: str = "cpu", parameters: dict[str, Any] | None = None
@@ -45,9 +46,13 @@ class OneKernelModel(LatencyModel):
         self.network_, self.kinds_ = network, sorted({w.kind for w, _ in groups})
         return self
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`: algorithms that were not measured are predicted like others of their kind."""
+        return w.kind in self.kinds_
+
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
-        if w.kind not in self.kinds_:
+        if not self.knows(w):
             raise unknown_class_error(self, w.key, self.kinds_)
         return self.network_.predict(self._describe(w))
 
