@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.files import read_text
 
 KINDS = ("cpu", "gpu", "cores")
 
@@ -62,9 +65,42 @@ class DeviceParameters:
         return DeviceParameters(**d)
 
 
+def merge_parameters(found: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, DeviceParameters]:
+    """Return parameters by device: each number as it is given, else as it was found on the machine.
+
+    Parameters
+    ----------
+    found, given : mapping of str to mapping of str to (str or number)
+        JSON values by device.
+
+    Raises
+    ------
+    CoExecError
+        If there is another device or parameter.
+    """
+    parse_parameters(given)  # names the unknown
+    return parse_parameters({d: {**found.get(d, {}), **given.get(d, {})} for d in dict.fromkeys([*found, *given])})
+
+
+def read_parameters(path: str | os.PathLike) -> dict[str, Any]:
+    """Read parameters that are given by hand: a JSON file ``{"cpu": {"peak_flops_per_s": 1e11...}, "gpu": {...}}``.
+
+    Raises
+    ------
+    CoExecError
+        If the file can't be read, or has another device or parameter; the text names it.
+    """
+    try:
+        given = json.loads(read_text(path, "device parameters"))
+        parse_parameters(given)
+    except (CoExecError, ValueError, TypeError, AttributeError) as err:
+        raise CoExecError(f"device parameters {os.fspath(path)}: {err}") from None
+    return given
+
+
 def parse_parameters(d: Mapping[str, Any]) -> dict[str, DeviceParameters]:
     """Read parameters by device (``cpu``, ``gpu``); raise `CoExecError`, `TypeError` or `AttributeError` for others."""
     for device in d:
         if device not in ("cpu", "gpu"):
             raise CoExecError(f"parameters of the device '{device}'; there are: cpu, gpu")
-    return {device: DeviceParameters.from_json(values) for device, values in d.items()}
+    return {device: DeviceParameters.from_json({"kind": device, **values}) for device, values in d.items()}

@@ -1,7 +1,7 @@
 """A store of measured latencies that is asked before anything is measured or predicted, as SQLite.
 
-After the evolving database of NNLQP (Liu et al., ICPP 2022, section 4): a query is the hash of a graph and a device, the
-answer its measured latency. Here an entry is a kernel, a share of one, or a whole network:
+After the evolving database of NNLQP (Liu et al., ICPP 2022): a query is the hash of a graph and a device, the answer
+its measured latency. Here an entry is a kernel, a share of one, or a whole network:
 
 - kernels and shares by the digest of their signature (see `Kernel.signature`) and range,
 - networks by the fingerprint of their graph (see `KernelGraph.fingerprint`) if a verified plan names it, otherwise by
@@ -155,7 +155,7 @@ class LatencyStore:
             raise CoExecError(f"can't use the store {self.path}: {err}; give another file") from None
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Add entries, all or none; of equal ones the shorter time is kept. Return the number of new or shorter ones."""
+        """Add entries, all or none; return how many are new, or shorter than the stored ones, which they replace."""
         names = ", ".join(_COLUMNS)
         marks = ", ".join(f":{n}" for n in _COLUMNS)
         changes = ", ".join(f"{n} = excluded.{n}" for n in _COLUMNS if n not in _KEY)
@@ -185,7 +185,7 @@ class LatencyStore:
             return [Entry(*row) for row in rows]
 
     def find_kernels(self, graph: KernelGraph, device: str, machine: str = "") -> list[Entry | None]:
-        """Return the entry of each whole kernel of a graph on a device, the shortest one; `None` if it was not measured.
+        """Return the shortest entry of each whole kernel of a graph on a device; `None` if it was not measured.
 
         Parameters
         ----------

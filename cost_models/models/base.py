@@ -23,6 +23,8 @@ class LatencyModel(SavedModel):
     """Predicts seconds of kernels on one device."""
 
     kind: ClassVar[str] = "latency"
+    # Whether fitting takes so long that a cross-validation has few folds.
+    is_slow_to_fit: bool = False
     what: ClassVar[str] = "latency model"
 
     @abstractmethod

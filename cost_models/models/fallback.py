@@ -31,6 +31,7 @@ class FallbackModel(LatencyModel):
     def __init__(self, model: LatencyModel, work_groups: bool = False):
         self.model = model
         self.work_groups = work_groups
+        self.is_slow_to_fit = model.is_slow_to_fit
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""

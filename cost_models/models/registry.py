@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from tvm_coexec.core.errors import CoExecError
 
+from ..device_parameters import DeviceParameters
 from .analytic import AnalyticModel
 from .base import LatencyModel
 from .baselines import BASELINES, CoDL
 from .boosted import BoostedModel
 from .fallback import FallbackModel
-from .graph import GRAPH_KERNEL_MODELS, GRAPH_NETWORK_MODELS
+from .graph import GRAPH_KERNEL_MODELS, GRAPH_NETWORK_MODELS, OneKernelModel
 from .network_base import NetworkModel
 from .saved import SavedModel
 from .state_files import damaged, decode_arrays, read_state
@@ -29,7 +30,13 @@ _READABLE: dict[str, type[LatencyModel]] = {**MODELS, FallbackModel.name: Fallba
 _Model = TypeVar("_Model", bound=SavedModel)
 
 
-def make_model(name: str, device: str, max_bytes: int = 8192, work_groups: bool = False) -> LatencyModel:
+def make_model(
+    name: str,
+    device: str,
+    max_bytes: int = 8192,
+    work_groups: bool = False,
+    parameters: DeviceParameters | None = None,
+) -> LatencyModel:
     """Make an unfitted latency model that predicts kernels of all classes, as a planner needs.
 
     Parameters
@@ -41,6 +48,8 @@ def make_model(name: str, device: str, max_bytes: int = 8192, work_groups: bool 
         Maximum size of an analytic model.
     work_groups : bool
         See `AnalyticModel`.
+    parameters : DeviceParameters, optional
+        Of the device, for models that see them.
 
     Raises
     ------
@@ -53,8 +62,12 @@ def make_model(name: str, device: str, max_bytes: int = 8192, work_groups: bool 
         return BoostedModel(fallback=True, work_groups=work_groups)
     if name not in MODELS:
         raise CoExecError(f"there is no latency model '{name}'; there are: {', '.join(MODELS)}")
-    options = {"device": device} if name == CoDL.name else {}
-    return FallbackModel(MODELS[name](**options), work_groups)
+    model, options = MODELS[name], {}
+    if issubclass(model, CoDL | OneKernelModel):
+        options["device"] = device
+    if issubclass(model, OneKernelModel) and parameters is not None:
+        options["parameters"] = parameters.to_json()
+    return FallbackModel(model(**options), work_groups)
 
 
 def model_from_json(d: dict[str, Any]) -> LatencyModel:

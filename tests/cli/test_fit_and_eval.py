@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.planner.graphs import straight
+from tvm_coexec import CoExecError
+from tvm_coexec.cost_models import DeviceParameters
 from tvm_coexec.cost_models.dataset import read_samples
 from tvm_coexec.cost_models.profile import Profile
 from tvm_coexec.planner import make_plan
@@ -179,3 +181,27 @@ def test_eval_names_the_origin_and_the_coverage_of_a_profile(coexec, samples_fil
     del d["origin"]
     other.write_text(json.dumps(d))
     assert "it does not say when it was measured" in coexec("eval", other, samples_file).out
+
+
+def test_parameters_of_the_devices_are_in_the_profile(coexec, samples_file, tmp_path):
+    given, path, samples = (tmp_path / n for n in ("given.json", "p.json", "s.jsonl"))
+    header, _, rest = Path(samples_file).read_text().partition("\n")
+    found = {"cpu": {"kind": "cpu", "cores": 4}, "gpu": {"kind": "gpu", "cores": 2, "clock_hz": 6e8}}
+    samples.write_text(json.dumps({**json.loads(header), "parameters": found}) + "\n" + rest)
+    given.write_text(json.dumps({"gpu": {"peak_flops_per_s": 1e11, "cores": 3}}))
+    assert coexec("fit", samples, "--parameters", given, "-o", path).code == 0
+    profile = Profile.load(path)
+    assert profile.parameters == {
+        "cpu": DeviceParameters("cpu", cores=4),
+        "gpu": DeviceParameters("gpu", peak_flops_per_s=1e11, cores=3, clock_hz=6e8),
+    }
+    assert coexec("fit", samples_file, "-o", path).code == 0
+    assert Profile.load(path).parameters == {} and '"parameters"' not in path.read_text()
+    path.write_text(profile.to_json().replace('"cores":3', '"wheels":3'))
+    with pytest.raises(CoExecError, match=r"p\.json is damaged .*wheels"):
+        Profile.load(path)
+    given.write_text(json.dumps({"gpu": {"wheels": 4}}))
+    done = coexec("fit", samples, "--parameters", given, "-o", path)
+    assert done.code == 2 and "given.json" in done.err and "wheels" in done.err
+    done = coexec("fit", samples, "--parameters", given, "--refine", path, "-o", path)
+    assert done.code == 2 and "--parameters has no effect" in done.err

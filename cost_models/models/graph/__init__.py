@@ -9,7 +9,7 @@ from .gpu_graph import GPUGraph
 from .help import HELP
 from .lstm_lightgbm import LSTMLightGBM
 from .nnlqp import NNLQP
-from .one_kernel import BRPNASKernels, GPUGraphKernels, LSTMLightGBMKernels, NNLQPKernels
+from .one_kernel import BRPNASKernels, GPUGraphKernels, LSTMLightGBMKernels, NNLQPKernels, OneKernelModel
 from .tpu import TPULearned
 
 GRAPH_KERNEL_MODELS: tuple[type[LatencyModel], ...] = (
@@ -31,5 +31,6 @@ __all__ = [
     "BRPNASRanking",
     "GPUGraph",
     "LSTMLightGBM",
+    "OneKernelModel",
     "TPULearned",
 ]

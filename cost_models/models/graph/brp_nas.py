@@ -23,7 +23,7 @@ _ONE_HOT = len(KINDS) + ALGORITHM_BUCKETS
 class BRPNAS(NeuralNetworkModel):
     """Latency of a whole network by a graph convolutional network.
 
-    Dudziak et al. (NeurIPS 2020), section 3: layers of graph convolutions (Kipf and Welling, ICLR 2017) along the data
+    Dudziak et al. (NeurIPS 2020): layers of graph convolutions (Kipf and Welling, ICLR 2017) along the data
     flow, a global node that all nodes are connected to, and a linear layer on its embedding. The paper has 4 layers of
     600 and nodes with one-hot operators alone, since in its search space shapes follow from the position; `width=600`,
     ``shapes=False`` is that.
@@ -103,7 +103,7 @@ class BRPNAS(NeuralNetworkModel):
 class BRPNASRanking(BRPNAS):
     """Which of two networks is faster, by the binary-relation predictor.
 
-    Dudziak et al. (NeurIPS 2020), section 4: both networks have an embedding by the same graph convolutional network; a
+    Dudziak et al. (NeurIPS 2020): both networks have an embedding by the same graph convolutional network; a
     linear layer on both gives the probability that the first one takes longer. Networks are ranked by the sum of these
     probabilities against all others. Seconds are those of the reference networks, which training kept, at the quantile
     of the references that a network takes longer than.

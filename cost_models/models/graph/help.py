@@ -33,7 +33,7 @@ class _Task(NamedTuple):
 class HELP(Neural, LatencyModel):
     """Latency of a kernel by a network that is meta-learnt over devices.
 
-    Lee et al. (NeurIPS 2021), section 3: a device is represented by its latencies on ten reference inputs (there
+    Lee et al. (NeurIPS 2021): a device is represented by its latencies on ten reference inputs (there
     networks, here kernels), which modulate the hidden units; parameters are learnt so that a few gradient steps on a
     few samples of a device predict the rest of it (MAML, Finn et al., ICML 2017, with first-order gradients). Times are
     relative to the geometric mean of the references, so a device that is twice as slow in all is the same device.
@@ -57,6 +57,7 @@ class HELP(Neural, LatencyModel):
     """
 
     name: ClassVar[str] = "help"
+    is_slow_to_fit = True
 
     def __init__(
         self,
@@ -210,12 +211,12 @@ class HELP(Neural, LatencyModel):
             return {n: t.detach().numpy().copy() for n, t in moved.items()}
 
     def knows(self, w: Workload) -> bool:
-        """See `LatencyModel.knows`."""
+        """See `LatencyModel.knows`: algorithms that were not measured are predicted like others of their kind."""
         return w.kind in self.kinds_
 
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
-        if w.kind not in self.kinds_:
+        if not self.knows(w):
             raise unknown_class_error(self, w.key, self.kinds_)
         features = self.scales_["kernel"].apply(node_values(w))
         found = self._forward(NUMPY, self.double_parameters(), features, self.embedding_)

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import Self
 
-from tvm_coexec.core.errors import CoExecError
-
 from ...features.graphs import NETWORK_COLUMNS, GraphFeatures
 from ...features.operators import FIRST, OPERATOR_COLUMNS
-from ..boosted import Trees
+from ..extras import require
+from ..forest import Forest
+from ..state_files import take_array
 from .batches import Scale, network_table, to_seconds
 from .neural import NeuralNetworkModel
 from .ops import NUMPY, Array, Ops, Parameters, add_dense, add_lstm, dense
@@ -76,7 +76,7 @@ class LSTMLightGBM(NeuralNetworkModel):
         return made
 
     def _fit_trees(self, graphs: Sequence[GraphFeatures], seconds: np.ndarray) -> None:
-        lightgbm = _require_lightgbm()
+        lightgbm = require("lightgbm", "trees on the state of an LSTM")
         target = (np.log(seconds) - self.times_[0]) / self.times_[1]
         features = self._embed(graphs).astype(float)
         options = {
@@ -85,8 +85,7 @@ class LSTMLightGBM(NeuralNetworkModel):
             **{"deterministic": True, "force_row_wise": True, "use_missing": False, "verbosity": -1},
         }
         booster = lightgbm.train(options, lightgbm.Dataset(features, target), num_boost_round=self.trees)
-        dumped = booster.dump_model()["tree_info"]
-        self.trees_ = Trees([_tree_nodes(tree["tree_structure"]) for tree in dumped])
+        self.trees_ = _to_forest(booster.dump_model()["tree_info"])
 
     def fit_scales(self, graphs: Sequence[GraphFeatures]) -> None:
         """See `NeuralNetworkModel.fit_scales`."""
@@ -121,25 +120,21 @@ class LSTMLightGBM(NeuralNetworkModel):
     def predict(self, graphs: Sequence[GraphFeatures]) -> np.ndarray:
         """See `NetworkModel.predict`."""
         self.check_fitted()
-        if not hasattr(self, "trees_"):  # while `adapt` asks for its scale
-            return super().predict(graphs)
-        return to_seconds(self.trees_.sum(self._embed(graphs)), self.times_) if len(graphs) else np.empty(0)
+        if not len(graphs):
+            return np.empty(0)
+        return to_seconds(self.trees_.mean(self._embed(graphs)) * len(self.trees_.roots), self.times_)
 
     def state(self) -> dict[str, Any]:
         """See `Neural.state`."""
-        return {**super().state(), "trees": self.trees_.nodes}
+        found = super().state()
+        found["arrays"] |= {f"trees.{n}": getattr(self.trees_, n) for n in Forest.FIELDS}
+        return found
 
     def read_extra(self, state: dict[str, Any]) -> None:
         """See `Neural.read_extra`."""
-        columns = self.width + len(NETWORK_COLUMNS)
-        for nodes in state["trees"]:
-            for at, node in enumerate(nodes):
-                inner = len(node) == 4
-                if not (inner or len(node) == 1) or not np.isfinite(node).all():
-                    raise ValueError(f"node {node} of a tree")
-                if inner and not (0 <= node[0] < columns and all(at < child < len(nodes) for child in node[2:])):
-                    raise ValueError(f"node {node} of a tree")
-        self.trees_ = Trees(state["trees"])
+        self.trees_ = Forest(*(take_array(state, f"trees.{n}", (None,)) for n in Forest.FIELDS))
+        if self.trees_.feature.max() >= self.width + len(NETWORK_COLUMNS):
+            raise ValueError("its trees have features that are unknown")
 
 
 def _sequence(g: GraphFeatures) -> np.ndarray:
@@ -147,33 +142,27 @@ def _sequence(g: GraphFeatures) -> np.ndarray:
     return np.concatenate([o.nodes[FIRST:] for o in g.operators])
 
 
-def _tree_nodes(root: dict[str, Any]) -> list[list[float]]:
-    """Return a tree of LightGBM as `Trees` has it.
-
-    There a row goes left if it is less than the threshold, in LightGBM also if it is equal; features are in single
-    precision, so the threshold becomes the next such number.
-    """
-    nodes: list[list[float]] = []
+def _to_forest(trees: Sequence[dict[str, Any]]) -> Forest:
+    """Return LightGBM's trees; the threshold is the largest number in single precision that is not above theirs."""
+    feature: list[int] = []
+    value: list[np.float32] = []
+    right: list[int] = []
+    roots: list[int] = []
 
     def add(d: dict[str, Any]) -> int:
-        at = len(nodes)
-        nodes.append([])
-        if "leaf_value" in d:
-            nodes[at] = [float(np.float32(d["leaf_value"]))]
-            return at
-        threshold = np.float32(d["threshold"])
-        if float(threshold) <= float(d["threshold"]):
-            threshold = np.nextafter(threshold, np.float32(np.inf))
-        nodes[at] = [int(d["split_feature"]), float(threshold), add(d["left_child"]), add(d["right_child"])]
+        at = len(feature)
+        is_leaf = "leaf_value" in d
+        number = np.float32(d["leaf_value" if is_leaf else "threshold"])
+        if not is_leaf and float(number) > d["threshold"]:
+            number = np.nextafter(number, np.float32(-np.inf))
+        feature.append(-1 if is_leaf else int(d["split_feature"]))
+        value.append(number)
+        right.append(0)
+        if not is_leaf:
+            add(d["left_child"])
+            right[at] = add(d["right_child"])
         return at
 
-    add(root)
-    return nodes
-
-
-def _require_lightgbm() -> Any:
-    try:
-        import lightgbm
-    except (ImportError, OSError):  # OSError: its library needs an OpenMP runtime
-        raise CoExecError("fitting this model needs LightGBM: install the extra, pip install .[predictors]") from None
-    return lightgbm
+    for tree in trees:
+        roots.append(add(tree["tree_structure"]))
+    return Forest(np.array(feature), np.array(value), np.array(right), np.array(roots))

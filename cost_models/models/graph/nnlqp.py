@@ -24,7 +24,7 @@ DEVICE = "device"  # the name of the head of a model that is fitted to one devic
 class NNLQP(NeuralNetworkModel):
     """Latency of a whole network by a graph embedding that devices share, and a small network for each.
 
-    Liu et al. (ICPP 2022), sections 6 and 7: GraphSAGE over nodes with one-hot operators and shapes, the sum over the
+    Liu et al. (ICPP 2022): GraphSAGE over nodes with one-hot operators and shapes, the sum over the
     nodes, static features of the network (FLOPs, parameters, memory accesses, batch), and a head of two layers for each
     device. A new device has a new head, and everything is fine-tuned. The paper's GraphSAGE has 2 layers of 512.
 

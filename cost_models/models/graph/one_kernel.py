@@ -32,6 +32,7 @@ class OneKernelModel(LatencyModel):
     """
 
     network_class: ClassVar[type[NeuralNetworkModel]]
+    is_slow_to_fit = True
 
     def __init__(
         self, options: dict[str, Any] | None = None, device: str = "cpu", parameters: dict[str, Any] | None = None
@@ -46,12 +47,12 @@ class OneKernelModel(LatencyModel):
         return self
 
     def knows(self, w: Workload) -> bool:
-        """See `LatencyModel.knows`."""
+        """See `LatencyModel.knows`: algorithms that were not measured are predicted like others of their kind."""
         return w.kind in self.kinds_
 
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
-        if w.kind not in self.kinds_:
+        if not self.knows(w):
             raise unknown_class_error(self, w.key, self.kinds_)
         return self.network_.predict(self._describe(w))
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from tvm_coexec.core.errors import CoExecError
+from ..extras import require
 
 Array = Any  # of NumPy or PyTorch
 Parameters = dict[str, Array]
@@ -157,18 +157,8 @@ class TorchOps:
 
 
 def require_torch() -> Any:
-    """Import PyTorch.
-
-    Raises
-    ------
-    CoExecError
-        If it is not installed.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise CoExecError("fitting this model needs PyTorch: install the extra, pip install .[predictors]") from None
-    return torch
+    """Import PyTorch; `CoExecError` if it is not installed."""
+    return require("torch", "graph networks that are fitted")
 
 
 def add_dense(parameters: Parameters, rng: np.random.Generator, name: str, inputs: int, outputs: int) -> None:

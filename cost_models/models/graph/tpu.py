@@ -43,6 +43,7 @@ class TPULearned(Neural, LatencyModel):
     """
 
     name: ClassVar[str] = "tpu"
+    is_slow_to_fit = True
     _CHUNK = 2048  # kernels that are predicted at a time
 
     def __init__(
@@ -111,12 +112,12 @@ class TPULearned(Neural, LatencyModel):
         return perceptron(ops, parameters, "out", ops.concat([mean, most, ops.array(kernel)]), 2)[:, 0]
 
     def knows(self, w: Workload) -> bool:
-        """See `LatencyModel.knows`."""
+        """See `LatencyModel.knows`: algorithms that were not measured are predicted like others of their kind."""
         return w.kind in self.kinds_
 
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
-        if w.kind not in self.kinds_:
+        if not self.knows(w):
             raise unknown_class_error(self, w.key, self.kinds_)
         parameters, found = self.double_parameters(), np.empty(w.size)
         for where, part in _split_by_operators(w, self._CHUNK):

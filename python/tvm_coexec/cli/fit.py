@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import Samples, read_samples
+from tvm_coexec.cost_models.device_parameters import read_parameters
 from tvm_coexec.cost_models.models.registry import MODELS
 from tvm_coexec.cost_models.plan_cache import read_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boosted", action="store_true", help="the same as --model boosted (larger; needs xgboost)")
     parser.add_argument(
         "--description", default="", metavar="TEXT", help="text by which plans and reports name the profile"
+    )
+    parser.add_argument(
+        "--parameters",
+        metavar="FILE",
+        help='parameters of the devices that are not found on the machine: {"gpu": {"peak_flops_per_s": 1e11}} (JSON)',
     )
     parser.add_argument(
         "--meter", metavar="CSV", help="readings of a power meter, columns seconds, joules, cpu, gpu..."
@@ -62,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
     if model != "analytic" and (args.other or args.refine):
         option = "--boosted" if args.boosted else f"--model {model}"
         raise CoExecError(f"{option} can't start from another profile: leave out --from and --refine, or {option}")
+    if args.parameters and (args.other or args.refine):
+        raise CoExecError("--parameters has no effect with --from and --refine: leave it out")
+    parameters = read_parameters(args.parameters) if args.parameters else None
     power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
     if args.other:
@@ -72,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             raise CoExecError(f"--refine {args.refine} is of other devices than {args.samples} ({other}): use --from")
         profile = refine_profile(old, samples)
     else:
-        profile = fit_profile(samples, model, args.description)
+        profile = fit_profile(samples, model, args.description, parameters=parameters)
     seconds = time.perf_counter() - start
     profile = replace(profile, power=power or profile.power)
     profile.save(args.output)

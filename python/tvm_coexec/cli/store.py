@@ -10,10 +10,12 @@ from pathlib import Path
 from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.texts import shorten
 
 from . import checks
 from .model_argument import add_model
+from .plan import GRAPH_SUFFIX
 from .tables import print_table
 
 LONGEST_NAME = 60  # characters
@@ -61,12 +63,11 @@ def _add(args: argparse.Namespace) -> int:
 
 def _query(args: argparse.Namespace) -> int:
     from tvm_coexec.cost_models.store import LatencyStore
-    from tvm_coexec.measuring.read_model import load_model
 
     if args.json:
         checks.folder_of(args.json)
     store = LatencyStore(_path(args), create=False)
-    graph = load_model(args.model, args.input_shapes).graph()
+    graph = _read_graph(args)
     by_device = {d: store.find_kernels(graph, d, args.machine) for d in ("cpu", "gpu")}
     rows = [
         {"kernel": k.index, "name": shorten(k.name, LONGEST_NAME)}
@@ -88,6 +89,17 @@ def _query(args: argparse.Namespace) -> int:
         answer = {"graph": graph.fingerprint(), "kernels_s": kernels, "networks": [asdict(e) for e in networks]}
         write_atomically(args.json, json.dumps(answer, indent=1) + "\n")
     return 0
+
+
+def _read_graph(args: argparse.Namespace) -> KernelGraph:
+    """Read a model, or a saved kernel graph, which needs no TVM."""
+    if args.model.endswith(GRAPH_SUFFIX):
+        if args.input_shapes is not None:
+            raise CoExecError(f"{args.model} is a saved kernel graph: leave out --input-shapes")
+        return KernelGraph.load(args.model)
+    from tvm_coexec.measuring.read_model import load_model
+
+    return load_model(args.model, args.input_shapes).graph()
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cost_models.kernels import conv, many, pool, product_of, seconds_of
+from tests.cost_models.models.graph_fits import KERNEL_NAMES
 from tests.planner import graphs
 from tvm_coexec import CoExecError
 from tvm_coexec.core.access import InputAccess, identity
@@ -31,7 +32,11 @@ def model(request):
         for library, models in NEEDS.items():
             if request.param in models:
                 pytest.importorskip(library)
-        FITTED[request.param] = MODELS[request.param]().fit(KERNELS, SECONDS)
+        if request.param in KERNEL_NAMES:
+            files = request.getfixturevalue("graph_files")
+            FITTED[request.param] = load_model(files[0] / f"{request.param}.kernels")
+        else:
+            FITTED[request.param] = MODELS[request.param]().fit(KERNELS, SECONDS)
     return FITTED[request.param]
 
 
@@ -72,8 +77,9 @@ def test_partial_sums_are_predicted(model):
 
 
 def test_is_deterministic(model):
-    again = type(model)().fit(KERNELS, SECONDS)
-    assert again.to_json() == model.to_json()
+    if model.name not in KERNEL_NAMES:  # of the others files from two processes are compared
+        again = type(model)().fit(KERNELS, SECONDS)
+        assert again.to_json() == model.to_json()
     shuffled = np.random.default_rng(1).permutation(len(KERNELS))
     assert (model.predict([KERNELS[i] for i in shuffled]) == model.predict(KERNELS)[shuffled]).all()
 
