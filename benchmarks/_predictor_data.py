@@ -136,17 +136,20 @@ def nasbench_sets(files: Sequence[Path], quick: bool) -> list[NetworkSet]:
     rows = [_rows(f) for f in files]
     rows = [part[: 60 if quick else None] for part in rows]
     every = [row for part in rows for row in part]
+    # One cell in each stage: the others are the same, and features of a network a fifth as long tell as much.
+    graphs = {kind: [describe_nasbench201(row["arch_str"], kind, cells=1) for row in every] for kind in ("cpu", "gpu")}
+    is_test = np.zeros(len(every), bool)
     if len(rows) > 1:
-        train, test = np.arange(len(rows[0])), np.arange(len(rows[0]), len(every))
+        is_test[len(rows[0]) :] = True
     else:
-        train, test = divide(np.arange(len(every)), _HELD_OUT)[0]
+        is_test[divide(np.arange(len(every)), _HELD_OUT)[0][1]] = True
     found = []
     for column in [c for c in every[0] if c not in ("id", "arch_str")][: 1 if quick else None]:
         kind = "cpu" if column == "cpu" else "gpu"
-        # One cell in each stage: the others are the same, and features of a network a fifth as long tell as much.
-        graphs = [describe_nasbench201(row["arch_str"], kind, cells=1) for row in every]
-        seconds = np.array([float(row[column]) * 1e-3 for row in every])
-        found.append(NetworkSet("NAS-Bench-201", column, kind, graphs, seconds, train, test))
+        known = [i for i, row in enumerate(every) if row[column] not in ("", "nan")]  # some were not measured
+        seconds = np.array([float(every[i][column]) * 1e-3 for i in known])
+        train, test = np.flatnonzero(~is_test[known]), np.flatnonzero(is_test[known])
+        found.append(NetworkSet("NAS-Bench-201", column, kind, [graphs[kind][i] for i in known], seconds, train, test))
     return found
 
 

@@ -140,7 +140,7 @@ def files(tmp_path_factory):
         a, b, c, d, e, f = rng.choice(cells, 6)
         arch = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
         ms = 1 + arch.count("3x3") + 0.2 * arch.count("1x1")
-        lines.append(f"n{i},{arch},{ms},{ms / 2}")
+        lines.append(f"n{i},{arch},{'' if i == 5 else ms},{ms / 2}")  # one was not measured
     (folder / "nas.csv").write_text("\n".join(lines) + "\n")
     with SampleWriter(str(folder / "s.jsonl"), HEADER) as writer:
         for i, (w, s) in enumerate(zip(KERNELS, SECONDS, strict=True)):
