@@ -49,7 +49,10 @@ class DeviceParameters:
             raise CoExecError(f"device kind '{self.kind}'; there are: {', '.join(KINDS)}")
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name != "kind" and not (isinstance(value, int | float) and value >= 0 and math.isfinite(value)):
+            if f.name == "kind":
+                continue
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (is_number and value >= 0 and math.isfinite(value)):
                 raise CoExecError(f"device parameter {f.name} is {value!r}; give a number that is not negative")
 
     def to_json(self) -> dict[str, Any]:

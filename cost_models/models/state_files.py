@@ -63,7 +63,7 @@ def decode_arrays(state: State) -> State:
 
 def to_npz(state: State) -> bytes:
     """Return the content of an npz file; the same state gives the same bytes."""
-    arrays = {name: np.ascontiguousarray(a) for name, a in state[ARRAYS].items()}
+    arrays = {name: np.asarray(a, order="C") for name, a in state[ARRAYS].items()}
     for name, a in arrays.items():
         _check(name, a)
     described = {name: [a.dtype.name, list(a.shape)] for name, a in arrays.items()}

@@ -13,6 +13,8 @@ from .layers import add_perceptron, perceptron
 from .neural import NeuralNetworkModel
 from .ops import Array, Ops, Parameters, add_dense, dense
 
+_SUM_SCALE = 1 / 32  # sums over tens of nodes have the scale of the other inputs
+
 
 class GPUGraph(NeuralNetworkModel):
     """Latency of a whole network by a graph network that sees the device's parameters.
@@ -86,7 +88,7 @@ class GPUGraph(NeuralNetworkModel):
         e = ops.relu(dense(parameters, "edge", ops.array(edges)))
         for i in range(self.layers):
             x, e = self._exchange(ops, parameters, i, x, e, batch)
-        summed = ops.segment_sum(x, batch.graph, batch.count)
+        summed = ops.segment_sum(x, batch.graph, batch.count) * _SUM_SCALE
         return perceptron(ops, parameters, "out", ops.concat([summed, ops.array(whole)]), 2)[:, 0]
 
     def _exchange(

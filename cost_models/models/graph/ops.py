@@ -148,11 +148,10 @@ class TorchOps:
     def lstm(self, parameters: Parameters, name: str, x: Array, lengths: np.ndarray) -> Array:
         """See `Ops`."""
         torch = self._torch
-        layer = torch.nn.LSTM(x.shape[2], parameters[f"{name}.hh"].shape[1], batch_first=True, device="meta")
-        bias = parameters[f"{name}.b"]
-        values = {"weight_ih_l0": parameters[f"{name}.ih"], "weight_hh_l0": parameters[f"{name}.hh"]}
-        values |= {"bias_ih_l0": bias, "bias_hh_l0": torch.zeros_like(bias)}
-        states, _ = torch.func.functional_call(layer, values, (x,))
+        bias, start = parameters[f"{name}.b"], x.new_zeros(1, len(lengths), parameters[f"{name}.hh"].shape[1])
+        weights = [parameters[f"{name}.ih"], parameters[f"{name}.hh"], bias, torch.zeros_like(bias)]
+        # one layer with biases in one direction, without dropout; the batch comes first
+        states, _, _ = torch.lstm(x, (start, start), weights, True, 1, 0.0, True, False, True)
         return states[torch.arange(len(lengths)), torch.from_numpy(lengths - 1)]
 
 

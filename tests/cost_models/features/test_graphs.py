@@ -38,7 +38,7 @@ def test_a_kernel_graph():
     np.testing.assert_allclose(column(found.edge_values, EDGE_COLUMNS, "log.bytes"), graph.tensor(0).nbytes)
     np.testing.assert_allclose(column(found.nodes, NODE_COLUMNS, "log.flops"), [w.flops for w in workloads])
     np.testing.assert_allclose(found.nodes[:, NODE_COLUMNS.index("kind.conv")], [w.kind == "conv" for w in workloads])
-    totals = {"kernels": n, "edges": len(found.edges), "depth": 4, "flops": sum(w.flops for w in workloads)}
+    totals = {"kernels": n, "edges": len(found.edges), "depth": 5, "flops": sum(w.flops for w in workloads)}
     for name, value in totals.items():
         assert column(found.network, NETWORK_COLUMNS, f"log.{name}") == pytest.approx(value)
     assert column(found.device, DEVICE_COLUMNS, "log.bandwidth_bytes_per_s") == pytest.approx(2e10)
