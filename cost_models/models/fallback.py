@@ -68,9 +68,9 @@ class FallbackModel(LatencyModel):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """See `LatencyModel.from_state`."""
-        from .registry import model_from_json
+        from .registry import model_from_state
 
         arrays = {ARRAYS: state[ARRAYS]} if ARRAYS in state else {}
-        model = cls(model_from_json({**state["inner"], **arrays}), bool(state["work_groups"]))
+        model = cls(model_from_state({**state["inner"], **arrays}), bool(state["work_groups"]))
         model.substitute_ = AnalyticModel.from_state(state["substitute"])
         return model

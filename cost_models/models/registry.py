@@ -72,7 +72,12 @@ def make_model(
 
 def model_from_json(d: dict[str, Any]) -> LatencyModel:
     """Make a latency model from a JSON object; a damaged one raises `KeyError`, `ValueError` or `TypeError`."""
-    return _make(_READABLE, decode_arrays(d), LatencyModel.what)
+    return model_from_state(decode_arrays(d))
+
+
+def model_from_state(state: dict[str, Any]) -> LatencyModel:
+    """Make a latency model from its state, with arrays as arrays; raises the errors of `model_from_json`."""
+    return _make(_READABLE, state, LatencyModel.what)
 
 
 def load_model(path: str | os.PathLike) -> LatencyModel:

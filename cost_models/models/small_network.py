@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -27,7 +28,7 @@ class SmallNetwork:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self.arrays = {name: np.asarray(a, np.float32) for name, a in arrays.items()}
+        self.arrays = {name: np.asarray(arrays[name], np.float32) for name in sorted(arrays)}
         self._wide = {name: a.astype(float) for name, a in self.arrays.items()}
         if any((self.arrays[f"scale{i}"] <= 0).any() for i in (0, 1)):
             raise ValueError("a scale is not positive")
@@ -43,7 +44,8 @@ class SmallNetwork:
 
     def coefficients(self, inputs: Inputs) -> np.ndarray:
         """Return the coefficients, shape (n, outputs)."""
-        return _softplus(_forward(self._wide, self.scale(inputs))[1])
+        # einsum, unlike BLAS, computes a row the same wherever it lies
+        return _softplus(_forward(self._wide, self.scale(inputs), partial(np.einsum, "ij,jk->ik"))[1])
 
     def scale(self, inputs: Inputs) -> Inputs:
         """Clip and scale inputs."""
@@ -95,11 +97,13 @@ def train(inputs: Inputs, terms: np.ndarray, target: np.ndarray, heads: tuple[in
     return SmallNetwork({**ranges, **weights})
 
 
-def _forward(weights: Arrays, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+def _forward(
+    weights: Arrays, inputs: Inputs, multiply: Callable[[np.ndarray, np.ndarray], np.ndarray] = np.matmul
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the hidden layer and the outputs before softplus."""
-    hidden = np.hstack([x @ weights[f"head{i}"] + weights[f"bias{i}"] for i, x in enumerate(inputs)])
+    hidden = np.hstack([multiply(x, weights[f"head{i}"]) + weights[f"bias{i}"] for i, x in enumerate(inputs)])
     hidden = np.maximum(hidden, 0.0)
-    return hidden, hidden @ weights["last"] + weights["bias"]
+    return hidden, multiply(hidden, weights["last"]) + weights["bias"]
 
 
 def _gradients(weights: Arrays, inputs: Inputs, terms: np.ndarray, logs: np.ndarray) -> Arrays:
