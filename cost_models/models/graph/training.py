@@ -52,9 +52,7 @@ class Training:
 Loss = Callable[[Parameters, np.ndarray], Any]  # of tensors, and the positions of the step's samples
 
 
-def train(
-    parameters: Parameters, loss: Loss, count: int, how: Training, what: str, fixed: tuple[str, ...] = ()
-) -> Parameters:
+def train(parameters: Parameters, loss: Loss, count: int, how: Training, what: str) -> Parameters:
     """Minimise a loss by AdamW on shuffled batches.
 
     Parameters
@@ -68,8 +66,6 @@ def train(
     how : Training
     what : str
         Name of the model, for the progress bar and messages.
-    fixed : tuple of str
-        Parameters whose names begin with one of these are not trained.
 
     Returns
     -------
@@ -78,8 +74,8 @@ def train(
     torch = require_torch()
     rng = np.random.default_rng(how.seed)
     with single_thread(torch):
-        tensors = {n: torch.from_numpy(np.array(a, np.float32)) for n, a in parameters.items()}
-        trained = [t.requires_grad_() for n, t in tensors.items() if not n.startswith(fixed or ("\0",))]
+        tensors = {n: torch.from_numpy(np.array(a, np.float32)).requires_grad_() for n, a in parameters.items()}
+        trained = list(tensors.values())
         optimiser = torch.optim.AdamW(trained, lr=how.rate, weight_decay=how.decay)
         steps = how.epochs * -(-count // how.batch)
         at, start = 0, time.monotonic()

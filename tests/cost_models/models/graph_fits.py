@@ -5,7 +5,10 @@ PyTorch must not be imported where tests fork, and predicting needs none of it: 
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,14 @@ import numpy as np
 from tests.cost_models.kernels import many, seconds_of
 from tvm_coexec.cost_models import MODELS, NETWORK_MODELS, DeviceParameters, GraphFeatures
 from tvm_coexec.cost_models.features.nasbench201 import OPERATORS, describe_nasbench201
-from tvm_coexec.cost_models.models.graph import GRAPH_KERNEL_MODELS, GRAPH_NETWORK_MODELS, HELP, NNLQP, GPUGraph
+from tvm_coexec.cost_models.models.graph import (
+    GRAPH_KERNEL_MODELS,
+    GRAPH_NETWORK_MODELS,
+    HELP,
+    NNLQP,
+    GPUGraph,
+    TPULearned,
+)
 
 KERNEL_NAMES = sorted(m.name for m in GRAPH_KERNEL_MODELS)
 NETWORK_NAMES = sorted(m.name for m in GRAPH_NETWORK_MODELS)
@@ -48,6 +58,16 @@ def other_device(seconds: np.ndarray) -> np.ndarray:
     return 2.5e-5 + SLOWER[0] * seconds
 
 
+@contextmanager
+def warnings_to(path: Path) -> Iterator[None]:
+    """Write the package's warnings to a file."""
+    handler = logging.FileHandler(path)
+    logging.getLogger("tvm_coexec").addHandler(handler)
+    yield
+    logging.getLogger("tvm_coexec").removeHandler(handler)
+    handler.close()
+
+
 def fit_all(folder: Path) -> None:
     """Write a file for each model, and for those that were moved to another device."""
     kernels, graphs = many(), networks()
@@ -67,6 +87,8 @@ def fit_all(folder: Path) -> None:
     shared = NNLQP(epochs=40).fit_devices(both)
     shared.save(folder / "nnlqp.devices")
     shared.adapt(graphs[:20], slow[:20], "new").save(folder / "nnlqp.adapted")
+    with warnings_to(folder / "limit.log"):
+        TPULearned(max_fit_s=0.0).fit(kernels, seconds)
     GPUGraph(epochs=40).fit(graphs, whole).adapt(graphs[:20], slow[:20]).save(folder / "gpu_graph.adapted")
 
 

@@ -38,7 +38,7 @@ def network_model(request, graph_files):
 def test_all_files_are_the_same_from_another_process(graph_files):
     first, second = graph_files
     names = sorted(p.name for p in first.iterdir())
-    assert len(names) == len(KERNEL_NAMES) + len(NETWORK_NAMES) + 5
+    assert len(names) == len(KERNEL_NAMES) + len(NETWORK_NAMES) + 6
     assert [n for n in names if (first / n).read_bytes() != (second / n).read_bytes()] == []
 
 
@@ -102,6 +102,11 @@ for name in KERNEL_NAMES:
     lines = done.stdout.splitlines()
     assert len(lines) == len(KERNEL_NAMES)
     assert all(line.startswith("CoExecError") and "tvm-coexec[predictors]" in line for line in lines), done.stdout
+
+
+def test_fitting_ends_at_its_limit_of_time(graph_files):
+    text = (graph_files[0] / "limit.log").read_text()
+    assert text.startswith("fitting tpu ended after 3 of 600 steps, at its limit of 0 s") and text.count("\n") == 1
 
 
 def test_rankings_are_a_relation(graph_files):
