@@ -138,6 +138,8 @@ class NeuralNetworkModel(Neural, NetworkModel):
         return to_seconds(np.concatenate(found), self.times_) if found else np.empty(0)
 
     def _chunks(self, graphs: Sequence[GraphFeatures]) -> list[Sequence[GraphFeatures]]:
+        if not len(graphs):
+            return []
         ends = np.cumsum([len(g.nodes) for g in graphs]) // self._CHUNK
         starts = np.flatnonzero(np.diff(ends, prepend=-1)).tolist()
         return [graphs[a:b] for a, b in zip(starts, [*starts[1:], len(graphs)], strict=True)]

@@ -22,6 +22,7 @@ from tvm_coexec.cost_models.models.graph import (
     HELP,
     NNLQP,
     GPUGraph,
+    OneKernelModel,
     TPULearned,
 )
 
@@ -32,7 +33,7 @@ PARAMETERS = DeviceParameters("gpu", peak_flops_per_s=1e12, bandwidth_bytes_per_
 SLOWER = (3.0, 1.5)
 
 
-def networks(count: int = 60, seed: int = 0) -> list[GraphFeatures]:
+def networks(count: int = 48, seed: int = 0) -> list[GraphFeatures]:
     """Networks of NAS-Bench-201 with one cell in each stage."""
     rng = np.random.default_rng(seed)
     found = []
@@ -73,9 +74,11 @@ def fit_all(folder: Path) -> None:
     kernels, graphs = many(), networks()
     seconds, whole = seconds_of(kernels), network_seconds(graphs)
     for name in KERNEL_NAMES:
-        MODELS[name]().fit(kernels, seconds).save(folder / f"{name}.kernels")
+        options = {"epochs": 60}
+        model = MODELS[name](options) if issubclass(MODELS[name], OneKernelModel) else MODELS[name](**options)
+        model.fit(kernels, seconds).save(folder / f"{name}.kernels")
     for name in NETWORK_NAMES:
-        NETWORK_MODELS[name](epochs=80).fit(graphs, whole).save(folder / f"{name}.networks")
+        NETWORK_MODELS[name](epochs=60).fit(graphs, whole).save(folder / f"{name}.networks")
     devices = [(kernels, seconds), (kernels, 1e-5 + 2 * seconds), (kernels, 0.5 * seconds)]
     help_ = HELP(epochs=60).fit_devices(devices)
     help_.save(folder / "help.devices")
