@@ -28,7 +28,7 @@ class Training:
     Attributes
     ----------
     epochs : int
-        Passes over the samples.
+        Passes over the samples; of many samples fewer, so that there are at most `max_steps`.
     rate : float
         Highest learning rate; it rises in the first tenth of the steps and falls as a cosine to 0.
     batch : int
@@ -37,6 +37,7 @@ class Training:
         Weight decay (AdamW).
     seed : int
         Of the order of samples.
+    max_steps : int
     max_fit_s : float
         Seconds after which training ends, with a warning, as the result then depends on the machine's speed.
     """
@@ -46,6 +47,7 @@ class Training:
     batch: int = 64
     decay: float = 1e-4
     seed: int = 0
+    max_steps: int = 8000
     max_fit_s: float = 600.0
 
 
@@ -77,9 +79,11 @@ def train(parameters: Parameters, loss: Loss, count: int, how: Training, what: s
         tensors = {n: torch.from_numpy(np.array(a, np.float32)).requires_grad_() for n, a in parameters.items()}
         trained = list(tensors.values())
         optimiser = torch.optim.AdamW(trained, lr=how.rate, weight_decay=how.decay)
-        steps = how.epochs * -(-count // how.batch)
+        per_epoch = -(-count // how.batch)
+        epochs = max(1, min(how.epochs, how.max_steps // per_epoch))
+        steps = epochs * per_epoch
         at, start = 0, time.monotonic()
-        for _ in progress(range(how.epochs), f"fitting {what}", "epoch"):
+        for _ in progress(range(epochs), f"fitting {what}", "epoch"):
             for rows in _batches(rng, count, how.batch):
                 for group in optimiser.param_groups:
                     group["lr"] = how.rate * _schedule(at / max(1, steps - 1))
