@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.cost_models.kernels import many, seconds_of
-from tvm_coexec.cost_models import MODELS, NETWORK_MODELS, DeviceParameters, GraphFeatures
+from tvm_coexec.cost_models import MODELS, NETWORK_MODELS, DeviceParameters, GraphFeatures, Profile
 from tvm_coexec.cost_models.features.nasbench201 import OPERATORS, describe_nasbench201
 from tvm_coexec.cost_models.models.graph import (
     GRAPH_KERNEL_MODELS,
@@ -25,6 +25,7 @@ from tvm_coexec.cost_models.models.graph import (
     OneKernelModel,
     TPULearned,
 )
+from tvm_coexec.cost_models.models.registry import make_model
 
 KERNEL_NAMES = sorted(m.name for m in GRAPH_KERNEL_MODELS)
 NETWORK_NAMES = sorted(m.name for m in GRAPH_NETWORK_MODELS)
@@ -90,6 +91,10 @@ def fit_all(folder: Path) -> None:
     shared = NNLQP(epochs=40).fit_devices(both)
     shared.save(folder / "nnlqp.devices")
     shared.adapt(graphs[:20], slow[:20], "new").save(folder / "nnlqp.adapted")
+    known = make_model("nnlqp", "gpu", parameters=PARAMETERS)
+    known.model = type(known.model)({"epochs": 60}, known.model.device, known.model.parameters)
+    known.fit(kernels, seconds)
+    Profile({"cpu": known, "gpu": known}).save(folder / "nnlqp.profile")
     with warnings_to(folder / "limit.log"):
         TPULearned(max_fit_s=0.0).fit(kernels, seconds)
     GPUGraph(epochs=40).fit(graphs, whole).adapt(graphs[:20], slow[:20]).save(folder / "gpu_graph.adapted")
