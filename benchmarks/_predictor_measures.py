@@ -112,7 +112,8 @@ def _shortest(call: Callable[[], object]) -> float:
 def measure_learning(make: MakeKernelModel, kernels: KernelSet, sizes: tuple[int, ...], final: float) -> float:
     """Return the number of samples after which 90 % of the final share within 10 % is reached, interpolated.
 
-    The samples are a random order of the training set, the same for all models.
+    The first of `sizes` stands for it and all below. The samples are a random order of the training set, the same for
+    all models.
     """
     train, test = kernels.folds[0]
     order = np.random.default_rng(0).permutation(train)
@@ -127,9 +128,11 @@ def measure_learning(make: MakeKernelModel, kernels: KernelSet, sizes: tuple[int
             model = make(kernels.kind, kernels.work_groups).fit(part, seconds)
             found = predict_known(model, workloads, float(np.median(seconds)))
             reached = measure_accuracy(found, truth)["within_10"]
+        if reached >= goal and not before_n:
+            return float(n)  # or fewer
         if reached >= goal:
             fraction = (goal - before) / max(reached - before, 1e-9)
-            return float(np.exp(np.log(max(before_n, 1)) + fraction * (np.log(n) - np.log(max(before_n, 1)))))
+            return float(before_n * (n / before_n) ** fraction)
         before_n, before = n, reached
     return float(len(train))
 
