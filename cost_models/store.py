@@ -137,8 +137,8 @@ class LatencyStore:
                 db.execute(f"CREATE TABLE latency ({columns}, PRIMARY KEY ({', '.join(_KEY)})) WITHOUT ROWID")
                 db.execute(f"PRAGMA user_version = {VERSION}")
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            columns = [row[1] for row in db.execute("PRAGMA table_info(latency)")]
-        if version != VERSION or columns != list(_COLUMNS):
+            present = [row[1] for row in db.execute("PRAGMA table_info(latency)")]
+        if version != VERSION or present != list(_COLUMNS):
             raise CoExecError(f"{self.path} is not a store of version {VERSION}; give another file")
 
     @contextmanager

@@ -19,9 +19,8 @@ from .network_base import NetworkModel
 from .saved import SavedModel
 from .state_files import damaged, decode_arrays, read_state
 
-MODELS: dict[str, type[LatencyModel]] = {
-    m.name: m for m in (AnalyticModel, BoostedModel, *BASELINES, *GRAPH_KERNEL_MODELS)
-}
+_KERNEL_MODELS: tuple[type[LatencyModel], ...] = (AnalyticModel, BoostedModel, *BASELINES, *GRAPH_KERNEL_MODELS)
+MODELS: dict[str, type[LatencyModel]] = {m.name: m for m in _KERNEL_MODELS}
 NETWORK_MODELS: dict[str, type[NetworkModel]] = {m.name: m for m in GRAPH_NETWORK_MODELS}
 
 # What a file may hold: those, and one of them that `make_model` has completed.
@@ -62,7 +61,8 @@ def make_model(
         return BoostedModel(fallback=True, work_groups=work_groups)
     if name not in MODELS:
         raise CoExecError(f"there is no latency model '{name}'; there are: {', '.join(MODELS)}")
-    model, options = MODELS[name], {}
+    model = MODELS[name]
+    options: dict[str, Any] = {}
     if issubclass(model, CoDL | OneKernelModel):
         options["device"] = device
     if issubclass(model, OneKernelModel) and parameters is not None:
@@ -88,20 +88,20 @@ def load_model(path: str | os.PathLike) -> LatencyModel:
     CoExecError
         If the file can't be read, is not a latency model, or is damaged; the text names it.
     """
-    return _load(_READABLE, path, LatencyModel)
+    return _load(_READABLE, path, LatencyModel.kind, LatencyModel.what)
 
 
 def load_network_model(path: str | os.PathLike) -> NetworkModel:
     """Read a file of `NetworkModel.save`, JSON or npz; raises the errors of `load_model`."""
-    return _load(NETWORK_MODELS, path, NetworkModel)
+    return _load(NETWORK_MODELS, path, NetworkModel.kind, NetworkModel.what)
 
 
-def _load(known: Mapping[str, type[_Model]], path: str | os.PathLike, base: type[SavedModel]) -> _Model:
-    state = read_state(path, base.kind, base.what)
+def _load(known: Mapping[str, type[_Model]], path: str | os.PathLike, kind: str, what: str) -> _Model:
+    state = read_state(path, kind, what)
     try:
-        return _make(known, state, base.what)
+        return _make(known, state, what)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
-        raise damaged(path, base.what, err) from None
+        raise damaged(path, what, err) from None
 
 
 def _make(known: Mapping[str, type[_Model]], state: dict[str, Any], what: str) -> _Model:

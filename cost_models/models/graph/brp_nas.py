@@ -58,7 +58,8 @@ class BRPNAS(NeuralNetworkModel):
 
     def initial_parameters(self) -> Parameters:
         """See `Neural.initial_parameters`."""
-        rng, found = np.random.default_rng(self.seed), {}
+        rng = np.random.default_rng(self.seed)
+        found: Parameters = {}
         # the global node's column is the last
         sizes = [self.scale_sizes()["nodes"] + 1, *[self.width] * self.layers]
         for i in range(self.layers):

@@ -54,7 +54,8 @@ class GPUGraph(NeuralNetworkModel):
 
     def initial_parameters(self) -> Parameters:
         """See `Neural.initial_parameters`."""
-        rng, found, width = np.random.default_rng(self.seed), {}, self.width
+        rng, width = np.random.default_rng(self.seed), self.width
+        found: Parameters = {}
         add_dense(found, rng, "node", len(NODE_COLUMNS) + len(DEVICE_COLUMNS), width)
         add_dense(found, rng, "edge", len(EDGE_COLUMNS), width)
         for i in range(self.layers):

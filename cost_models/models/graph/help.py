@@ -82,7 +82,8 @@ class HELP(Neural, LatencyModel):
 
     def initial_parameters(self) -> Parameters:
         """See `Neural.initial_parameters`."""
-        rng, found = np.random.default_rng(self.seed), {}
+        rng = np.random.default_rng(self.seed)
+        found: Parameters = {}
         sizes = [len(NODE_COLUMNS), *[self.width] * self.layers]
         for i in range(self.layers):
             add_dense(found, rng, f"hidden{i}", sizes[i], sizes[i + 1])

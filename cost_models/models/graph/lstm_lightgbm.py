@@ -58,7 +58,8 @@ class LSTMLightGBM(NeuralNetworkModel):
 
     def initial_parameters(self) -> Parameters:
         """See `Neural.initial_parameters`."""
-        rng, found = np.random.default_rng(self.seed), {}
+        rng = np.random.default_rng(self.seed)
+        found: Parameters = {}
         add_lstm(found, rng, "lstm", len(OPERATOR_COLUMNS), self.width)
         add_dense(found, rng, "out", self.width + len(NETWORK_COLUMNS), 1)
         return found

@@ -97,12 +97,7 @@ class NeuralNetworkModel(Neural, NetworkModel):
         """Return the standardised logarithms of times, shape (n,)."""
 
     def train_on(
-        self,
-        start: Parameters,
-        graphs: Sequence[GraphFeatures],
-        target: np.ndarray,
-        how: Training,
-        fixed: tuple[str, ...] = (),
+        self, start: Parameters, graphs: Sequence[GraphFeatures], target: np.ndarray, how: Training
     ) -> Parameters:
         """Return parameters that were trained on mean squared errors."""
         ops = TorchOps()
@@ -111,7 +106,7 @@ class NeuralNetworkModel(Neural, NetworkModel):
             inputs = self.prepare([graphs[i] for i in rows])
             return ((self.forward(ops, parameters, inputs) - ops.array(target[rows])) ** 2).mean()
 
-        return train(start, loss, len(graphs), how, self.name, fixed)
+        return train(start, loss, len(graphs), how, self.name)
 
     def adapt(self, graphs: Sequence[GraphFeatures], seconds: np.ndarray) -> Self:
         """Return a model of another device: this one, fine-tuned to a few networks that were measured there.
@@ -143,6 +138,8 @@ class NeuralNetworkModel(Neural, NetworkModel):
         return to_seconds(np.concatenate(found), self.times_) if found else np.empty(0)
 
     def _chunks(self, graphs: Sequence[GraphFeatures]) -> list[Sequence[GraphFeatures]]:
+        if not len(graphs):
+            return []
         ends = np.cumsum([len(g.nodes) for g in graphs]) // self._CHUNK
         starts = np.flatnonzero(np.diff(ends, prepend=-1)).tolist()
         return [graphs[a:b] for a, b in zip(starts, [*starts[1:], len(graphs)], strict=True)]

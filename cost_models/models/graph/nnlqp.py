@@ -67,7 +67,8 @@ class NNLQP(NeuralNetworkModel):
 
     def initial_parameters(self) -> Parameters:
         """See `Neural.initial_parameters`."""
-        rng, found = np.random.default_rng(self.seed), {}
+        rng = np.random.default_rng(self.seed)
+        found: Parameters = {}
         for i in range(self.layers):
             add_sage(found, rng, f"sage{i}", self.width if i else len(NODE_COLUMNS), self.width)
         for device in self.devices_:

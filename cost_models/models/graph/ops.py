@@ -172,7 +172,7 @@ def add_lstm(parameters: Parameters, rng: np.random.Generator, name: str, inputs
     bound = 1.0 / np.sqrt(width)
     parameters[f"{name}.ih"] = rng.uniform(-bound, bound, (4 * width, inputs)).astype(np.float32)
     parameters[f"{name}.hh"] = rng.uniform(-bound, bound, (4 * width, width)).astype(np.float32)
-    parameters[f"{name}.b"] = np.repeat(np.float32([0, 1, 0, 0]), width)
+    parameters[f"{name}.b"] = np.repeat(np.array([0, 1, 0, 0], np.float32), width)
 
 
 def dense(parameters: Parameters, name: str, x: Array) -> Array:

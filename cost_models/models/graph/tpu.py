@@ -65,7 +65,8 @@ class TPULearned(Neural, LatencyModel):
 
     def initial_parameters(self) -> Parameters:
         """See `Neural.initial_parameters`."""
-        rng, found, width = np.random.default_rng(self.seed), {}, self.width
+        rng, width = np.random.default_rng(self.seed), self.width
+        found: Parameters = {}
         add_dense(found, rng, "operator", len(OPERATOR_COLUMNS), width)
         for i in range(self.layers):
             add_sage(found, rng, f"sage{i}", width, width)

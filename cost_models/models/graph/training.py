@@ -28,7 +28,7 @@ class Training:
     Attributes
     ----------
     epochs : int
-        Passes over the samples.
+        Passes over the samples; of many samples fewer, so that there are at most `max_steps`.
     rate : float
         Highest learning rate; it rises in the first tenth of the steps and falls as a cosine to 0.
     batch : int
@@ -37,6 +37,7 @@ class Training:
         Weight decay (AdamW).
     seed : int
         Of the order of samples.
+    max_steps : int
     max_fit_s : float
         Seconds after which training ends, with a warning, as the result then depends on the machine's speed.
     """
@@ -46,15 +47,14 @@ class Training:
     batch: int = 64
     decay: float = 1e-4
     seed: int = 0
+    max_steps: int = 8000
     max_fit_s: float = 600.0
 
 
 Loss = Callable[[Parameters, np.ndarray], Any]  # of tensors, and the positions of the step's samples
 
 
-def train(
-    parameters: Parameters, loss: Loss, count: int, how: Training, what: str, fixed: tuple[str, ...] = ()
-) -> Parameters:
+def train(parameters: Parameters, loss: Loss, count: int, how: Training, what: str) -> Parameters:
     """Minimise a loss by AdamW on shuffled batches.
 
     Parameters
@@ -68,8 +68,6 @@ def train(
     how : Training
     what : str
         Name of the model, for the progress bar and messages.
-    fixed : tuple of str
-        Parameters whose names begin with one of these are not trained.
 
     Returns
     -------
@@ -78,12 +76,14 @@ def train(
     torch = require_torch()
     rng = np.random.default_rng(how.seed)
     with single_thread(torch):
-        tensors = {n: torch.from_numpy(np.array(a, np.float32)) for n, a in parameters.items()}
-        trained = [t.requires_grad_() for n, t in tensors.items() if not n.startswith(fixed or ("\0",))]
+        tensors = {n: torch.from_numpy(np.array(a, np.float32)).requires_grad_() for n, a in parameters.items()}
+        trained = list(tensors.values())
         optimiser = torch.optim.AdamW(trained, lr=how.rate, weight_decay=how.decay)
-        steps = how.epochs * -(-count // how.batch)
+        per_epoch = -(-count // how.batch)
+        epochs = max(1, min(how.epochs, how.max_steps // per_epoch))
+        steps = epochs * per_epoch
         at, start = 0, time.monotonic()
-        for _ in progress(range(how.epochs), f"fitting {what}", "epoch"):
+        for _ in progress(range(epochs), f"fitting {what}", "epoch"):
             for rows in _batches(rng, count, how.batch):
                 for group in optimiser.param_groups:
                     group["lr"] = how.rate * _schedule(at / max(1, steps - 1))

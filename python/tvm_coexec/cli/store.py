@@ -69,24 +69,23 @@ def _query(args: argparse.Namespace) -> int:
     store = LatencyStore(_path(args), create=False)
     graph = _read_graph(args)
     by_device = {d: store.find_kernels(graph, d, args.machine) for d in ("cpu", "gpu")}
+    kernels_s = {d: [e.seconds if e else None for e in found] for d, found in by_device.items()}
     rows = [
         {"kernel": k.index, "name": shorten(k.name, LONGEST_NAME)}
-        | {f"{d} ms": found[k.index].seconds * 1e3 if found[k.index] else None for d, found in by_device.items()}
+        | {f"{d} ms": None if (s := seconds[k.index]) is None else s * 1e3 for d, seconds in kernels_s.items()}
         for k in graph.kernels
     ]
     print_table(rows, f"{args.model} in {store.path}")
-    for d, found in by_device.items():
-        known = [e for e in found if e]
-        total = sum(e.seconds for e in known)
-        print(f"{d}: {len(known)} of {len(found)} kernels were measured, {total * 1e3:.3f} ms in all")
+    for d, seconds in kernels_s.items():
+        known = [s for s in seconds if s is not None]
+        print(f"{d}: {len(known)} of {len(seconds)} kernels were measured, {sum(known) * 1e3:.3f} ms in all")
     name = Path(args.model).stem
     networks = store.find(kind="network", hash=graph.fingerprint()) + store.find(kind="network", hash=name)
     networks = [e for e in networks if not args.machine or e.machine == args.machine]
     for e in networks:
         print(f"whole network on {e.device} ({e.machine or 'unknown'}): {e.seconds * 1e3:.3f} ms, {e.source}")
     if args.json:
-        kernels = {d: [e and e.seconds for e in found] for d, found in by_device.items()}
-        answer = {"graph": graph.fingerprint(), "kernels_s": kernels, "networks": [asdict(e) for e in networks]}
+        answer = {"graph": graph.fingerprint(), "kernels_s": kernels_s, "networks": [asdict(e) for e in networks]}
         write_atomically(args.json, json.dumps(answer, indent=1) + "\n")
     return 0
 

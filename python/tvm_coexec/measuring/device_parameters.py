@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,9 +68,7 @@ def find_gpu_parameters(device: tvm.runtime.Device, cpu: DeviceParameters | None
         if cpu is None:
             return DeviceParameters("cores", cores=units, clock_hz=mhz * 1e6, l1_bytes=local)
         share = units / max(1, cpu.cores)
-        known = {"bandwidth_bytes_per_s": cpu.bandwidth_bytes_per_s, "clock_hz": cpu.clock_hz}
-        known |= {"l1_bytes": cpu.l1_bytes, "l2_bytes": cpu.l2_bytes, "l3_bytes": cpu.l3_bytes}
-        return DeviceParameters("cores", cores=units, peak_flops_per_s=share * cpu.peak_flops_per_s, **known)
+        return replace(cpu, kind="cores", cores=units, peak_flops_per_s=share * cpu.peak_flops_per_s)
     return DeviceParameters("gpu", cores=units, clock_hz=mhz * 1e6, l1_bytes=local)
 
 

@@ -16,9 +16,11 @@ from tests.cost_models.kernels import many, seconds_of
 from tests.cost_models.models import graph_fits
 from tests.cost_models.models.conftest import ROOT
 from tests.cost_models.models.graph_fits import KERNEL_NAMES, NETWORK_NAMES, SLOWER, network_seconds, networks
+from tests.planner import graphs
 from tvm_coexec import CoExecError
-from tvm_coexec.cost_models import MODELS, NETWORK_MODELS, load_model, load_network_model
+from tvm_coexec.cost_models import MODELS, NETWORK_MODELS, Profile, Workload, describe, load_model, load_network_model
 from tvm_coexec.cost_models.models.graph import HELP
+from tvm_coexec.planner import make_plan
 
 GRAPHS = networks()
 SECONDS = network_seconds(GRAPHS)
@@ -38,7 +40,7 @@ def network_model(request, graph_files):
 def test_all_files_are_the_same_from_another_process(graph_files):
     first, second = graph_files
     names = sorted(p.name for p in first.iterdir())
-    assert len(names) == len(KERNEL_NAMES) + len(NETWORK_NAMES) + 5
+    assert len(names) == len(KERNEL_NAMES) + len(NETWORK_NAMES) + 7
     assert [n for n in names if (first / n).read_bytes() != (second / n).read_bytes()] == []
 
 
@@ -69,19 +71,25 @@ def test_network_files_are_exact(network_model, tmp_path):
 def test_wrong_networks(network_model):
     with pytest.raises(CoExecError, match="not fitted"):
         type(network_model)().predict(GRAPHS)
-    for graphs, seconds, message in (
+    for some, seconds, message in (
         ([], [], "no measured networks"),
         (GRAPHS[:2], [1.0], "2 networks but 1"),
         (GRAPHS[:1], [-1.0], "positive"),
     ):
         with pytest.raises(CoExecError, match=message):
-            type(network_model)().fit(graphs, np.array(seconds))
+            type(network_model)().fit(some, np.array(seconds))
 
 
 def test_predicting_needs_neither_pytorch_nor_lightgbm(graph_files):
     code = f"""
 import sys
-sys.modules["torch"] = sys.modules["lightgbm"] = None
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "lightgbm"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Blocked())
 from pathlib import Path
 from tests.cost_models.kernels import many
 from tests.cost_models.models.graph_fits import KERNEL_NAMES, NETWORK_NAMES, networks
@@ -102,6 +110,24 @@ for name in KERNEL_NAMES:
     lines = done.stdout.splitlines()
     assert len(lines) == len(KERNEL_NAMES)
     assert all(line.startswith("CoExecError") and "tvm-coexec[predictors]" in line for line in lines), done.stdout
+
+
+def test_a_profile_of_graph_models_plans(graph_files):
+    profile = Profile.load(graph_files[0] / "nnlqp.profile")
+    model = profile.devices["gpu"].model
+    assert model.device == "gpu" and model.parameters == graph_fits.PARAMETERS.to_json()
+    kernel = graphs.conv_kernel(0, (-1,))
+    assert profile.whole_s("gpu", kernel) == model.predict(describe(kernel, "gpu"))[0]
+    with pytest.raises(CoExecError, match="transposed_conv"):
+        model.predict(Workload("transposed_conv"))
+    assert profile.devices["gpu"].predict(Workload("transposed_conv", flops=1e6)).shape == (1,)  # by the roofline
+    plan = make_plan(graphs.straight(3), profile)
+    assert plan.segments and plan.to_json() == make_plan(graphs.straight(3), profile).to_json()
+
+
+def test_fitting_ends_at_its_limit_of_time(graph_files):
+    text = (graph_files[0] / "limit.log").read_text()
+    assert text.startswith("fitting tpu ended after 3 of 600 steps, at its limit of 0 s") and text.count("\n") == 1
 
 
 def test_rankings_are_a_relation(graph_files):
