@@ -119,12 +119,12 @@ def run(args: argparse.Namespace) -> int:
     from tvm_coexec.measuring.read_model import load_models, make_designed_model
 
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
-    if not names and not args.designed:
-        raise CoExecError("nothing to measure: name models, or give --designed N")
     if args.adaptive and not args.designed:
         raise CoExecError("--adaptive starts from designed kernels: give --designed N as well, or leave it out")
     if args.adaptive and args.describe_again:
         raise CoExecError("--describe-again measures nothing: leave out --adaptive")
+    if not names and not args.designed:
+        raise CoExecError("nothing to measure: name models, or give --designed N")
     if args.input_shapes and not names:
         raise CoExecError("--input-shapes has no effect without a model: name the model, or leave it out")
     models = load_models(names, args.input_shapes) if names else []

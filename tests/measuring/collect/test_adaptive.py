@@ -11,6 +11,7 @@ from tests.cli.conftest import coexec  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models.dataset import Sample, Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.features.describe import describe
+from tvm_coexec.cost_models.models.baselines import Paleo
 from tvm_coexec.measuring import reference
 from tvm_coexec.measuring.collect import adaptive, collector
 from tvm_coexec.measuring.collect.collector import Options
@@ -37,7 +38,7 @@ def graph(points):
 
 
 def seconds(w) -> float:
-    return 1e-6 + w.flops / 2e10 + w.traffic_bytes / 1e10
+    return w.flops / 2e10 + w.traffic_bytes / 1e10  # as Paleo has it
 
 
 def samples_of(graph, odd: str) -> Samples:
@@ -53,9 +54,9 @@ def samples_of(graph, odd: str) -> Samples:
 
 def test_new_points_lie_around_those_with_large_errors(points, graph):
     samples = samples_of(graph, "dense")
-    errors = adaptive.find_errors(samples, adaptive.make_default)
+    errors = adaptive.find_errors(samples, Paleo)
     assert set(errors) == {k.signature() for k in graph.kernels}
-    chosen, found = adaptive.choose_around([points], samples, 9, 0, adaptive.make_default)
+    chosen, found = adaptive.choose_around([points], samples, 9, 0, Paleo)
     assert len(chosen) == found.kernels == 9 and 3 <= found.centres <= 9 and 0.1 < found.errors[0] <= found.errors[1]
     assert {space.name for space, _ in chosen} == {"dense"}
     known = [p for space, p in points if space.name == "dense"]
@@ -63,14 +64,14 @@ def test_new_points_lie_around_those_with_large_errors(points, graph):
         assert is_in_bounds(p) and all(low <= p[n] <= high for n, (low, high) in space.bounds.items())
         near = [all(0.35 * c[n] <= p[n] <= 1.25 * c[n] + 1 or p[n] in space.bounds[n] for n in p) for c in known]
         assert any(near) and p not in known
-    again, _ = adaptive.choose_around([points], samples, 9, 0, adaptive.make_default)
+    again, _ = adaptive.choose_around([points], samples, 9, 0, Paleo)
     assert [p for _, p in again] == [p for _, p in chosen]
-    more, _ = adaptive.choose_around([points, chosen], samples, 9, 1, adaptive.make_default)
+    more, _ = adaptive.choose_around([points, chosen], samples, 9, 1, Paleo)
     assert not [p for _, p in more if p in [c for _, c in chosen]]
 
 
 def test_small_errors_need_no_neighbours(points, graph):
-    chosen, found = adaptive.choose_around([points], samples_of(graph, "nothing"), 9, 0, adaptive.make_default)
+    chosen, found = adaptive.choose_around([points], samples_of(graph, "nothing"), 9, 0, Paleo)
     assert (chosen, found.kernels, found.centres) == ([], 0, 0)
 
 
