@@ -40,6 +40,8 @@ EXTRAS = {
     "onnx": ["onnx==1.16.2", "protobuf>=3.20.2,<8", "onnxruntime==1.23.2"],
     # The plain xgboost package has the same code and 300 MB of GPU libraries that tuning on a CPU never uses.
     "tuning": ["xgboost-cpu>=2.1,<4"],
+    # What fitting the learned predictors needs. Pinned: another release may sum in another order, and so fit others.
+    "predictors": ["torch==2.13.0", "lightgbm>=4,<5", "scikit-learn<2"],
     "bench": ["rich", "scikit-learn<2"],
     "plot": ["matplotlib"],
     "test": ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis"],

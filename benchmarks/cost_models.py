@@ -17,12 +17,12 @@ from benchmarks import _common, _latency_data, _latency_goals
 from benchmarks._latency_data import Measured
 from tvm_coexec.cost_models import AnalyticModel, BoostedModel, LatencyModel
 from tvm_coexec.cost_models.models.baselines import (
+    AutoTVM,
     CoDL,
     LinearFlops,
     LookupTable,
     NeuralPower,
     Neurosurgeon,
-    RawXGBoost,
 )
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -51,7 +51,7 @@ MODELS: dict[str, Make] = {
     "Neurosurgeon, muLayer": lambda device: Neurosurgeon(),
     "NeuralPower": lambda device: NeuralPower(),
     "CoDL": _codl,
-    "XGBoost, raw shapes": lambda device: RawXGBoost(),
+    "AutoTVM": lambda device: AutoTVM(),
 }
 QUICK = ("analytic", "analytic, 8 kB", "boosted", "linear FLOPs", "CoDL")
 
@@ -148,9 +148,7 @@ def _predictions(m: Measured, make: Make, test: Measured | None) -> tuple[np.nda
 
 def _known(model: LatencyModel, test: Measured, train: Measured) -> np.ndarray:
     """Predictions; kernels of classes that the training set lacks are predicted as the median kernel."""
-    keys, kinds = {w.key for w in train.workloads}, {w.kind for w in train.workloads}
-    by_key = model.name in ("codl", "lookup", "xgboost")
-    known = [i for i, w in enumerate(test.workloads) if (w.key in keys if by_key else w.kind in kinds)]
+    known = [i for i, w in enumerate(test.workloads) if model.knows(w)]
     found = np.full(len(test.workloads), float(np.median(train.seconds)))
     if known:
         found[known] = model.predict([test.workloads[i] for i in known])

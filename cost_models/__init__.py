@@ -2,7 +2,9 @@
 
 from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples
+from .device_parameters import DeviceParameters
 from .features.describe import describe
+from .features.graphs import GraphFeatures, describe_graph, describe_workloads
 from .features.shares import describe_shares
 from .features.workload import Workload
 from .fit_profile import fit_profile, refine_profile, transfer_profile
@@ -10,7 +12,8 @@ from .measured import MeasuredCosts
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel
 from .models.boosted import BoostedModel
-from .models.registry import MODELS, load_model
+from .models.network_base import NetworkModel
+from .models.registry import MODELS, NETWORK_MODELS, load_model, load_network_model
 from .power import Power, Reading
 from .profile import Profile
 from .profile_costs import NetworkCorrection
@@ -18,15 +21,19 @@ from .tuned import KernelTime, TunedCosts, load_costs
 
 __all__ = [
     "MODELS",
+    "NETWORK_MODELS",
     "AnalyticCosts",
     "AnalyticModel",
     "BoostedModel",
     "Costs",
+    "DeviceParameters",
+    "GraphFeatures",
     "KernelTime",
     "LatencyModel",
     "Link",
     "MeasuredCosts",
     "NetworkCorrection",
+    "NetworkModel",
     "Power",
     "Profile",
     "Reading",
@@ -36,10 +43,13 @@ __all__ = [
     "TunedCosts",
     "Workload",
     "describe",
+    "describe_graph",
     "describe_shares",
+    "describe_workloads",
     "fit_profile",
     "load_costs",
     "load_model",
+    "load_network_model",
     "read_samples",
     "refine_profile",
     "transfer_profile",

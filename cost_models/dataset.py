@@ -2,8 +2,8 @@
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
 ``sample`` (a kernel or share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
-``enqueue``, ``contention``, ``network`` or ``plan``. A run that is interrupted leaves at most an incomplete last line,
-which readers drop; any other damage is an error that names the line.
+``enqueue``, ``contention``, ``network``, ``points`` or ``plan``. A run that is interrupted leaves at most an incomplete
+last line, which readers drop; any other damage is an error that names the line.
 """
 
 from __future__ import annotations
@@ -187,6 +187,8 @@ class Samples:
         workload, and ``other_s``, its seconds alone. Files of earlier releases lack the last two.
     networks : list of dict
         ``network``, ``device``, ``kernels`` (count), ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
+    points : list of list of (str, dict of str to int)
+        Designed kernels that adaptive sampling has chosen, by rounds: a class, and the extents of the kernel.
     plans : list of PlanRecord
         Verified plans, which are in separate files (see `tvm_coexec.measuring.verify`).
     """
@@ -201,6 +203,7 @@ class Samples:
     enqueues: list[float] = field(default_factory=list)
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
+    points: list[list[tuple[str, dict[str, int]]]] = field(default_factory=list)
     plans: list[PlanRecord] = field(default_factory=list)
     _positions: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
 
@@ -252,6 +255,8 @@ class Samples:
             fixed = {"network": str(record["network"]), "device": str(record["device"])}
             rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one is kept
             self.networks = [*rest, fixed | _read_numbers(record, "kernels", "sum_s", "seconds")]
+        elif kind == "points":
+            self.points.append([(str(name), {str(n): int(v) for n, v in p.items()}) for name, p in record["points"]])
         elif kind == "plan":
             self.plans.append(PlanRecord.from_json(record))
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from tvm_coexec.core.devices import runs_on_cpu_cores
 from tvm_coexec.core.errors import CoExecError
@@ -14,31 +16,44 @@ from tvm_coexec.core.errors import CoExecError
 from .co_run import fit_co_run
 from .dataset import DEVICES, Sample, Samples
 from .device_names import devices_of, find_difference
+from .device_parameters import merge_parameters
 from .features.workload import Workload
 from .fit_links import fit_link, fit_unified, wait_beyond_copies
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
-from .models.boosted import BoostedModel
+from .models.registry import make_model
 from .models.regression import fit_non_negative, round_digits
 from .plan_records import fit_plan_factor
 from .profile import CROSSING, LINKS, Profile
 from .profile_costs import NetworkCorrection
 from .provenance import Provenance
 
+_FEW_FOLDS = 3  # of the cross-validation of models that are slow to fit
 
-def fit_profile(samples: Samples, boosted: bool = False, description: str = "", max_bytes: int = 8192) -> Profile:
+
+def fit_profile(
+    samples: Samples,
+    model: str = "analytic",
+    description: str = "",
+    max_bytes: int = 8192,
+    parameters: Mapping[str, Any] | None = None,
+) -> Profile:
     """Fit a profile to a dataset.
 
     Parameters
     ----------
     samples : Samples
-    boosted : bool
-        Add boosted residuals, which take tens of kilobytes per device.
+    model : str
+        Name of the latency model of both devices, one of `registry.MODELS`. Those of the literature have analytic terms
+        for the classes that they were not fitted to.
     description : str
         Description in plans; derived from the header if empty.
     max_bytes : int
-        Maximum size of each device's model. The terms of thirty classes take some 5 kB; the rest is for corrections.
+        Maximum size of each device's analytic model. The terms of thirty classes take some 5 kB; the rest is for
+        corrections.
+    parameters : mapping, optional
+        Parameters of the devices by hand (see `read_parameters`); the others are those that the dataset has.
 
     Returns
     -------
@@ -47,25 +62,22 @@ def fit_profile(samples: Samples, boosted: bool = False, description: str = "", 
     Raises
     ------
     CoExecError
-        If a device has no usable sample.
+        If a device has no usable sample, or there is no such model or parameter.
     """
     targets, names = devices_of(samples)
+    known = merge_parameters(samples.header.get("parameters") or {}, parameters or {})
     models, errors = {}, {}
     for device in DEVICES:
         workloads, seconds = _training_data(samples, device)
         work_groups = device == "gpu" and runs_on_cpu_cores(names["gpu"])
 
-        def make(work_groups: bool = work_groups) -> LatencyModel:
-            if boosted:
-                return BoostedModel(fallback=True, work_groups=work_groups)
-            return AnalyticModel(max_bytes, fallback=True, work_groups=work_groups)
-
+        make = partial(make_model, model, device, max_bytes, work_groups, known.get(device))
         models[device] = make().fit(workloads, seconds).for_device(device)
         errors[device] = _cross_validate(make, samples.of(device), workloads, seconds)
     text = description or _describe(samples)
     origin = Provenance.of_samples(samples)
     profile = Profile(models, error=errors, description=text, targets=targets, names=names, provenance=origin)
-    return _fit_system(profile, samples)
+    return _fit_system(replace(profile, parameters=known), samples)
 
 
 def transfer_profile(profile: Profile, samples: Samples) -> Profile:
@@ -128,8 +140,15 @@ def _adapt(profile: Profile, samples: Samples, adapt: Callable[..., AnalyticMode
     targets, names = devices_of(samples)
     # A file of verified plans alone renews no kernel: the profile's samples stay those that they were.
     origin = Provenance.of_samples(samples) if samples.usable else profile.provenance
+    parameters = merge_parameters(samples.header.get("parameters") or {}, {}) or profile.parameters
     moved_profile = replace(
-        profile, devices=models, description=description, targets=targets, names=names, provenance=origin
+        profile,
+        devices=models,
+        description=description,
+        targets=targets,
+        names=names,
+        provenance=origin,
+        parameters=parameters,
     )
     return _fit_system(moved_profile, samples)
 
@@ -198,8 +217,10 @@ def _cross_validate(
         fold = np.array([real.index(n) if n in real else -1 for n in networks])
     else:
         fold = assign_folds([s.signature or str(i) for i, s in enumerate(samples)], 5)
+    if make().is_slow_to_fit:
+        fold = np.where(fold < 0, fold, fold % _FEW_FOLDS)
     missed: list[float] = []
-    for k in range(fold.max() + 1):
+    for k in tqdm(range(fold.max() + 1), desc="cross-validation", unit="fold", leave=False, disable=None):
         inside, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(inside) or not len(out):
             continue
@@ -207,7 +228,9 @@ def _cross_validate(
         model = make().fit([workloads[i] for i in inside], seconds[inside]).silence_warnings()
         predicted = model.predict([workloads[i] for i in out])
         if by_network:
-            missed.append(abs(predicted.sum() / seconds[out].sum() - 1))
+            for name in sorted({networks[i] for i in out}):
+                own = np.array([networks[i] == name for i in out])
+                missed.append(abs(predicted[own].sum() / seconds[out][own].sum() - 1))
         else:
             missed += np.abs(predicted / seconds[out] - 1).tolist()
     if not missed:

@@ -15,8 +15,10 @@ from tvm_coexec.core.files import damage, read_json, write_atomically
 from .co_run import CoRun
 from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Link, UnifiedMemory
 from .dataset import DEVICES
-from .models.base import VERSION, LatencyModel
+from .device_parameters import DeviceParameters, parse_parameters
+from .models.base import LatencyModel
 from .models.registry import model_from_json
+from .models.saved import VERSION
 from .power import Power
 from .profile_costs import NetworkCorrection, ProfileCosts
 from .provenance import Provenance
@@ -57,6 +59,8 @@ class Profile(ProfileCosts):
         See `Costs`.
     provenance : Provenance
         When and with which schedules the samples were measured; empty in profiles of earlier releases.
+    parameters : mapping of str to DeviceParameters
+        By device; empty in profiles of earlier releases.
     """
 
     devices: Mapping[str, LatencyModel]
@@ -77,11 +81,14 @@ class Profile(ProfileCosts):
     runtime: str = "own"
     tvm_links: Mapping[str, Link] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
+    parameters: Mapping[str, DeviceParameters] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the profile as JSON, one line per part."""
         d: dict[str, Any] = {"version": VERSION, "kind": "profile", "description": self.description}
         d |= {"origin": origin} if (origin := self.provenance.to_json()) else {}
+        parameters = {n: p.to_json() for n, p in self.parameters.items()}
+        d |= {"parameters": parameters} if parameters else {}
         d |= {"targets": self.targets, "names": self.names, "error": self.error}
         d["contention"] = {n: c.to_json() for n, c in self.contention.items()}
         d["links"] = {n: [getattr(self, n).constant_s, getattr(self, n).per_byte_s] for n in LINKS}
@@ -134,8 +141,9 @@ class Profile(ProfileCosts):
                 runtime=parse_runtime(d.get("runtime", "own")),
                 tvm_links={n: Link(*map(float, d["tvm_links"][n])) for n in CROSSING if "tvm_links" in d},
                 provenance=Provenance.from_json(d.get("origin", {})),
+                parameters=parse_parameters(d.get("parameters", {})),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as err:
+        except (CoExecError, KeyError, TypeError, ValueError, AttributeError) as err:
             raise CoExecError(f"profile {source} is damaged ({damage(err)}); fit it again") from None
 
 

@@ -166,6 +166,10 @@ class AnalyticModel(LatencyModel):
         """Return the model of a workload's class; raises the errors of `predict`."""
         return self._find_measured(w) or self._find_substitute(w)
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return self.fallback or w.kind in {key.split("/")[0] for key in self.classes_}
+
     def samples_of(self, w: Workload) -> int | None:
         """See `LatencyModel.samples_of`."""
         found = self._find_measured(w)

@@ -1,39 +1,31 @@
-"""The interface of latency models, and their files."""
+"""The interface of latency models."""
 
 from __future__ import annotations
 
-import json
-import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import Self
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.files import write_atomically
 
 from ..features.terms import largest_divisor
 from ..features.workload import Workload, Workloads, group_by_class
+from .saved import SavedModel
 
-VERSION = 1
 # Kinds whose schedules divide channels and columns into blocks.
 _BLOCKED = ("conv", "depthwise_conv", "group_conv", "transposed_conv", "dense", "batch_matmul")
 
 
-class LatencyModel(ABC):
-    """Predicts seconds of kernels on one device.
+class LatencyModel(SavedModel):
+    """Predicts seconds of kernels on one device."""
 
-    As in scikit-learn, the constructor stores options, and attributes that `fit` sets end with ``_``.
-
-    Attributes
-    ----------
-    name : str
-        Name in files and tables.
-    """
-
-    name: ClassVar[str]
+    kind: ClassVar[str] = "latency"
+    # Whether fitting takes so long that a cross-validation has few folds.
+    is_slow_to_fit: bool = False
+    what: ClassVar[str] = "latency model"
 
     @abstractmethod
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
@@ -54,6 +46,10 @@ class LatencyModel(ABC):
     def for_device(self, device: str) -> Self:
         """Set the device's name for warnings; return the model itself."""
         return self
+
+    def knows(self, w: Workload) -> bool:
+        """Whether the model was fitted to kernels of a workload's class, so that `predict` raises no error."""
+        return True
 
     def samples_of(self, w: Workload) -> int | None:
         """Return the number of samples that the predictions of a workload's class rest on.
@@ -111,36 +107,6 @@ class LatencyModel(ABC):
         array, shape (n,)
         """
         return make_monotonic(shares, np.array(self.predict(shares), float))
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Return options and fitted state as JSON values."""
-
-    @classmethod
-    @abstractmethod
-    def from_state(cls, state: dict[str, Any]) -> Self:
-        """Make a model from `state`."""
-
-    def to_json(self) -> str:
-        """Return one line of JSON: version, kind, name and state."""
-        self.check_fitted()
-        return json.dumps(
-            {"version": VERSION, "kind": "latency", "model": self.name, **self.state()}, separators=(",", ":")
-        )
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the model's file in bytes."""
-        return len(self.to_json().encode())
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the model; the file is replaced atomically."""
-        write_atomically(os.fspath(path), self.to_json() + "\n")
-
-    def check_fitted(self) -> None:
-        """Raise `CoExecError` if the model is not fitted."""
-        if not any(n.endswith("_") and not n.startswith("_") for n in vars(self)):
-            raise CoExecError(f"the latency model '{self.name}' is not fitted; call fit() or load a file first")
 
 
 def make_monotonic(shares: Workload, seconds: np.ndarray, kernels: np.ndarray | float = 0.0) -> np.ndarray:

@@ -128,6 +128,10 @@ class BoostedModel(LatencyModel):
         rest = np.stack([np.full(n, float(key)), np.log(base), np.log((w.macs + 1) / base)], 1)
         return np.hstack([log_extents(w), tile_remainders(w), plain, blocks, rest]).astype(np.float32)
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return self.base_.knows(w)
+
     def samples_of(self, w: Workload) -> int | None:
         """See `LatencyModel.samples_of`."""
         return self.base_.samples_of(w)

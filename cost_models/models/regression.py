@@ -31,6 +31,8 @@ def fit_non_negative(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarr
     relative = terms / seconds[:, None]
     scale = relative.max(axis=0) if restraint is None else relative.mean(axis=0)
     used = scale > 0
+    if not used.any():  # scipy's solver ends the process for a matrix without columns
+        return np.zeros(terms.shape[1])
     relative = relative[:, used] / scale[used]
     pull = np.zeros(used.sum()) if restraint is None else restraint[used]
     weights = np.ones(n)

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.planner.graphs import straight
+from tvm_coexec import CoExecError
+from tvm_coexec.cost_models import DeviceParameters
 from tvm_coexec.cost_models.dataset import read_samples
 from tvm_coexec.cost_models.profile import Profile
+from tvm_coexec.planner import make_plan
 
 
 def test_fit_writes_a_profile_and_says_how_well_it_fits(coexec, samples_file, tmp_path):
@@ -34,6 +38,22 @@ def test_another_profile_can_be_moved_and_refined(coexec, samples_file, profile_
         done = coexec("fit", samples_file, option, profile_file, "-o", path)
         assert done.code == 0, done.err
         assert Profile.load(path).devices
+
+
+@pytest.mark.parametrize("model", ["paleo", "neurosurgeon", "nnmeter"])
+def test_every_model_makes_a_profile_that_plans(coexec, samples_file, tmp_path, model):
+    if model == "nnmeter":
+        pytest.importorskip("sklearn")
+    path = tmp_path / "device.json"
+    done = coexec("fit", samples_file, "--model", model, "-o", path)
+    assert (done.code, done.err) == (0, ""), done.err
+    assert "160 samples" in done.out
+    profile = Profile.load(path)
+    assert {m.model.name for m in profile.devices.values()} == {model} and 0 <= profile.error["gpu"] < 1
+    done = coexec("eval", path, samples_file)
+    assert done.code == 0 and "coverage: all of the predicted time" in done.out, done.err
+    plan = make_plan(straight(4), profile)  # of classes that the samples lack
+    assert plan.segments and plan.expected_s > 0
 
 
 def test_eval_warns_where_the_samples_are_of_other_devices(coexec, samples_file, profile_file):
@@ -121,6 +141,12 @@ def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
             ("fit", samples_file, "--boosted", "--from", profile_file, "-o", tmp_path / "p.json"),
             "--boosted can't start from",
         ),
+        (("fit", samples_file, "--model", "oracle", "-o", tmp_path / "p.json"), "there is no latency model 'oracle'"),
+        (("fit", samples_file, "--model", "paleo", "--boosted", "-o", other), "--boosted is --model boosted"),
+        (
+            ("fit", samples_file, "--model", "paleo", "--refine", profile_file, "-o", tmp_path / "p.json"),
+            "--model paleo can't start from another profile",
+        ),
         (("fit", samples_file, "--from", tmp_path / "none", "-o", tmp_path / "p.json"), "none: give a file of `coexec"),
         (("fit", samples_file, "--refine", "test_bed", "-o", tmp_path / "p.json"), "is of other devices than"),
         (("eval", "genric", samples_file), "there is no profile genric: give a file of `coexec fit`, or one of"),
@@ -155,3 +181,27 @@ def test_eval_names_the_origin_and_the_coverage_of_a_profile(coexec, samples_fil
     del d["origin"]
     other.write_text(json.dumps(d))
     assert "it does not say when it was measured" in coexec("eval", other, samples_file).out
+
+
+def test_parameters_of_the_devices_are_in_the_profile(coexec, samples_file, tmp_path):
+    given, path, samples = (tmp_path / n for n in ("given.json", "p.json", "s.jsonl"))
+    header, _, rest = Path(samples_file).read_text().partition("\n")
+    found = {"cpu": {"kind": "cpu", "cores": 4}, "gpu": {"kind": "gpu", "cores": 2, "clock_hz": 6e8}}
+    samples.write_text(json.dumps({**json.loads(header), "parameters": found}) + "\n" + rest)
+    given.write_text(json.dumps({"gpu": {"peak_flops_per_s": 1e11, "cores": 3}}))
+    assert coexec("fit", samples, "--parameters", given, "-o", path).code == 0
+    profile = Profile.load(path)
+    assert profile.parameters == {
+        "cpu": DeviceParameters("cpu", cores=4),
+        "gpu": DeviceParameters("gpu", peak_flops_per_s=1e11, cores=3, clock_hz=6e8),
+    }
+    assert coexec("fit", samples_file, "-o", path).code == 0
+    assert Profile.load(path).parameters == {} and '"parameters"' not in path.read_text()
+    path.write_text(profile.to_json().replace('"cores":3', '"wheels":3'))
+    with pytest.raises(CoExecError, match=r"p\.json is damaged .*wheels"):
+        Profile.load(path)
+    given.write_text(json.dumps({"gpu": {"wheels": 4}}))
+    done = coexec("fit", samples, "--parameters", given, "-o", path)
+    assert done.code == 2 and "given.json" in done.err and "wheels" in done.err
+    done = coexec("fit", samples, "--parameters", given, "--refine", path, "-o", path)
+    assert done.code == 2 and "--parameters has no effect" in done.err

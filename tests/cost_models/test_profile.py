@@ -135,7 +135,7 @@ def test_few_networks_give_a_factor_alone():
 
 def test_boosted_profile(tmp_path):
     pytest.importorskip("xgboost")
-    boosted = fit_profile(samples(), boosted=True)
+    boosted = fit_profile(samples(), "boosted")
     loaded = Profile.load(_saved(boosted, tmp_path / "b.json"))
     assert loaded.devices["cpu"].name == "boosted"
     np.testing.assert_array_equal(loaded.devices["cpu"].predict(KERNELS), boosted.devices["cpu"].predict(KERNELS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from typing import Any
 
@@ -43,6 +42,10 @@ class ByClass(LatencyModel):
         }
         return self
 
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return self.key(w) in self.classes_
+
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
         state = self.classes_.get(self.key(w))
@@ -53,10 +56,6 @@ class ByClass(LatencyModel):
     def state(self) -> dict[str, Any]:
         """See `LatencyModel.state`."""
         return {"options": self.options(), "classes": self.classes_}
-
-    def options(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {n: getattr(self, n) for n in inspect.signature(type(self)).parameters}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:

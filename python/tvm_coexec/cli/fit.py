@@ -10,6 +10,8 @@ from dataclasses import replace
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import Sample, Samples, read_samples
 from tvm_coexec.cost_models.device_names import devices_of
+from tvm_coexec.cost_models.device_parameters import read_parameters
+from tvm_coexec.cost_models.models.registry import MODELS
 from tvm_coexec.cost_models.plan_cache import read_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
 from tvm_coexec.cost_models.power import Power, read_readings
@@ -22,9 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("samples", metavar="SAMPLES", help="a file that `coexec profile` wrote")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="write the profile to this file (JSON)")
-    parser.add_argument("--boosted", action="store_true", help="add boosted residuals (larger; needs xgboost)")
+    parser.add_argument(
+        "--model",
+        default="analytic",
+        metavar="NAME",
+        help=f"latency model of both devices: {', '.join(MODELS)} (default: %(default)s)",
+    )
+    parser.add_argument("--boosted", action="store_true", help="the same as --model boosted (larger; needs xgboost)")
     parser.add_argument(
         "--description", default="", metavar="TEXT", help="text by which plans and reports name the profile"
+    )
+    parser.add_argument(
+        "--parameters",
+        metavar="FILE",
+        help='parameters of the devices that are not found on the machine: {"gpu": {"peak_flops_per_s": 1e11}} (JSON)',
     )
     parser.add_argument(
         "--meter", metavar="CSV", help="readings of a power meter, columns seconds, joules, cpu, gpu..."
@@ -57,10 +70,17 @@ def run(args: argparse.Namespace) -> int:
     samples.plans += _plans(args.plans, samples)
     if not samples.usable and not (args.refine and samples.plans):
         raise CoExecError(f"{args.samples} has no measured kernels; run `coexec profile` first")
-    if args.boosted and args.records:
-        raise CoExecError("--records: boosted residuals can't learn from tuning records; leave out --boosted")
-    if args.boosted and (args.other or args.refine):
-        raise CoExecError("--boosted can't start from another profile: leave out --from and --refine, or --boosted")
+    if args.boosted and args.model not in ("analytic", "boosted"):
+        raise CoExecError(f"--boosted is --model boosted: leave it out, or --model {args.model}")
+    model = "boosted" if args.boosted else args.model
+    option = "--boosted" if args.boosted else f"--model {model}"
+    if model != "analytic" and args.records:
+        raise CoExecError(f"--records: only the model 'analytic' learns from tuning records; leave out {option}")
+    if model != "analytic" and (args.other or args.refine):
+        raise CoExecError(f"{option} can't start from another profile: leave out --from and --refine, or {option}")
+    if args.parameters and (args.other or args.refine):
+        raise CoExecError("--parameters has no effect with --from and --refine: leave it out")
+    parameters = read_parameters(args.parameters) if args.parameters else None
     tuned = _tuned(args.records, samples)
     power = Power.fit(read_readings(args.meter)) if args.meter else None
     start = time.perf_counter()
@@ -72,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             raise CoExecError(f"--refine {args.refine} is of other devices than {args.samples} ({other}): use --from")
         profile = refine_profile(old, samples)
     else:
-        profile = fit_profile(samples, boosted=args.boosted, description=args.description)
+        profile = fit_profile(samples, model, args.description, parameters=parameters)
     if tuned:
         from tvm_coexec.cost_models.fit_tuned import add_tuned
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "plan a model, compare strategies, check and draw plans",
     "tune": "tune kernels and shares for both devices, refine the profile and plan again",
     "connect": "load the runtime on a TVM RPC server, and show its devices",
+    "store": "keep measured latencies in a file, and look up models in it",
     "trace": "run a compiled model and show the measured and the expected timelines of both devices",
     "places": "divide a network between this machine and a remote one, and run it",
 }

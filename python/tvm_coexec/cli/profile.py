@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError
 
 from . import checks, rpc
 from .model_argument import add_model
+
+if TYPE_CHECKING:
+    from tvm_coexec.measuring.collect.collection import Options, Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="add N kernels of the designed set, which covers the range of shapes",
+    )
+    add(
+        "--adaptive",
+        type=checks.count,
+        default=0,
+        metavar="N",
+        help="then add N kernels in rounds, where the errors of a model fitted to the others are (with --designed)",
     )
     add("--budget", type=checks.positive, metavar="SECONDS", help="start no new kernel after this time")
     add("--no-networks", action="store_true", help="do not time whole networks")
@@ -102,11 +114,15 @@ def run(args: argparse.Namespace) -> int:
         from tvm_coexec import testbed
 
         bed = testbed.prepare()
-    from tvm_coexec.measuring.collect.collector import Options, collect
+    from tvm_coexec.measuring.collect import collector
     from tvm_coexec.measuring.collect.redescribe import describe_again
     from tvm_coexec.measuring.read_model import load_models, make_designed_model
 
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
+    if args.adaptive and not args.designed:
+        raise CoExecError("--adaptive starts from designed kernels: give --designed N as well, or leave it out")
+    if args.adaptive and args.describe_again:
+        raise CoExecError("--describe-again measures nothing: leave out --adaptive")
     if not names and not args.designed:
         raise CoExecError("nothing to measure: name models, or give --designed N")
     if args.input_shapes and not names:
@@ -117,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
         print(f"{args.output}: updated the descriptions of {changed} samples; {unknown} belong to other models")
         return 0
-    options = Options(
+    options = collector.Options(
         cpu=args.cpu,
         gpu=args.gpu,
         cuts=args.cuts,
@@ -134,7 +150,9 @@ def run(args: argparse.Namespace) -> int:
         retry=args.retry,
         noisy=args.disturbed,
     )
-    done = collect(models, args.output, options)
+    done = collector.collect(models, args.output, options)
+    if args.adaptive and not done.left:
+        done = _add_adaptive(args, options, done)
     each = f", {done.seconds / done.measured:.2f} s each" if done.measured else ""
     print(
         f"{args.output}: {done.measured} measured in {done.seconds:.0f} s{each}; {done.found} were already in the file"
@@ -152,6 +170,27 @@ def run(args: argparse.Namespace) -> int:
     if done.left:
         print(f"{done.left} kernels are left: run the same command again to continue", file=sys.stderr)
     return 0
+
+
+def _add_adaptive(args: argparse.Namespace, options: Options, done: Summary) -> Summary:
+    """Measure more kernels where the errors are, in what is left of the budget; return the summary of both."""
+    from tvm_coexec.measuring.collect.adaptive import collect_adaptively
+
+    budget_s = None if options.budget_s is None else max(0.0, options.budget_s - done.seconds)
+    more, rounds = collect_adaptively(
+        args.output, args.designed, args.adaptive, replace(options, budget_s=budget_s, networks=False, contention=False)
+    )
+    for number, found in enumerate(rounds, 1):
+        low, high = (f"{100 * error:.0f} %" for error in found.errors)
+        print(f"round {number}: {found.kernels} kernels around {found.centres} with errors from {low} to {high}")
+    return replace(
+        done,
+        measured=done.measured + more.measured,
+        left=done.left + more.left,
+        failed=done.failed + more.failed,
+        load=max(done.load, more.load),
+        seconds=done.seconds + more.seconds,
+    )
 
 
 def _zoo(names: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reading and writing whole files: JSON with a kind and a version, and atomic replacement of text files."""
+"""Reading and writing whole files: JSON with a kind and a version, and atomic replacement."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -
     path = os.fspath(path)
     text = read_text(path, what)
     try:
-        d = json.loads(text)
+        d = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as err:
         raise CoExecError(f"{what} {path} is not JSON ({err}); fit it again or give another file") from None
     if not isinstance(d, dict) or d.get("kind") != kind or d.get("version") != version:
@@ -43,18 +43,24 @@ def read_json(path: str | os.PathLike, kind: str, what: str, version: int = 1) -
     return d
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Write a text file so that readers see the old or the new content; `CoExecError` names an unwritable path."""
+def _refuse_constant(name: str) -> float:
+    """Refuse the constants that Python's reader accepts in addition to JSON's."""
+    raise ValueError(f"{name} is no JSON number")
+
+
+def write_atomically(path: str, content: str | bytes) -> None:
+    """Write a file so that readers see the old or the new content; `CoExecError` names an unwritable path."""
     folder = os.path.dirname(os.path.abspath(path))
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout or a pipe can't be replaced
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(text)
+            with open(path, "wb") as f:
+                f.write(data)
             return
         fd, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
         try:
-            with os.fdopen(fd, "w", encoding="utf-8") as f:
-                f.write(text)
+            with os.fdopen(fd, "wb") as f:
+                f.write(data)
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)

@@ -49,6 +49,13 @@ class DeviceWorker:
             devices[name]["target"] = target_text(target)
         return devices
 
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of the devices (see `DeviceParameters.to_json`), by device; empty if nothing is."""
+        try:
+            return self._child.call("parameters", START_S)
+        except ChildError:
+            return {}
+
     def call(self, request: Any, timeout_s: float) -> Any:
         """Send a request and return the answer; raises `ChildError`."""
         return self._child.call(request, timeout_s)

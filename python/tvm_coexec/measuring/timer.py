@@ -24,6 +24,7 @@ from tvm_coexec.remote import Server
 from . import host_info as machine
 from . import links
 from .compile import Built
+from .device_parameters import find_cpu_parameters, find_gpu_parameters
 from .round_trip import measure_round_trip
 from .worker import answer
 
@@ -202,6 +203,8 @@ class Timer:
     def _handle(self, request: object) -> object:
         if request == "hello":
             return self._hello()
+        if request == "parameters":
+            return self._parameters()
         if request == WHERE:
             self._device("cpu").sync()  # answers only if the machine does
             return "" if self.session is None else remote.server_of(self.session)
@@ -237,6 +240,12 @@ class Timer:
         cpu = {"name": f"rpc:{server}" if server else machine.cpu_name()}
         threads = "all" if server else machine.cpu_threads()
         return {"cpu": {**cpu, "threads": threads}, "gpu": {"name": str(gpu.device_name or gpu.device_type)}}
+
+    def _parameters(self) -> dict[str, dict[str, Any]]:
+        """Return the parameters of the devices, as JSON values; of an RPC server's CPU nothing is known."""
+        cpu = None if self.setting.server else find_cpu_parameters()
+        gpu = find_gpu_parameters(self._device("gpu"), cpu)
+        return {"cpu": cpu.to_json(), "gpu": gpu.to_json()} if cpu else {"gpu": gpu.to_json()}
 
     def _why_not_there(self, name: str) -> str:
         assert self.session is not None

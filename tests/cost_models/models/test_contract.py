@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cost_models.kernels import conv, many, pool, product_of, seconds_of
+from tests.cost_models.models.graph_fits import KERNEL_NAMES
 from tests.planner import graphs
 from tvm_coexec import CoExecError
 from tvm_coexec.core.access import InputAccess, identity
@@ -19,15 +20,23 @@ from tvm_coexec.cost_models.features.workload import NUMBERS, Workload, stack
 KERNELS = many()
 SECONDS = seconds_of(KERNELS)
 FITTED = {}
+NEEDS = {"sklearn": ("neuralpower", "nnmeter", "spore_lasso"), "xgboost": ("autotvm", "boosted")}
+# Plain least squares, or few parameters, leave small kernels far off.
+LOOSE = ("linear_flops", "neurosurgeon", "codl", "neuralpower", "paleo")
 
 
 @pytest.fixture(params=sorted(MODELS))
 def model(request):
     """Each model, fitted once."""
     if request.param not in FITTED:
-        if request.param == "neuralpower":
-            pytest.importorskip("sklearn")
-        FITTED[request.param] = MODELS[request.param]().fit(KERNELS, SECONDS)
+        for library, models in NEEDS.items():
+            if request.param in models:
+                pytest.importorskip(library)
+        if request.param in KERNEL_NAMES:
+            files = request.getfixturevalue("graph_files")
+            FITTED[request.param] = load_model(files[0] / f"{request.param}.kernels")
+        else:
+            FITTED[request.param] = MODELS[request.param]().fit(KERNELS, SECONDS)
     return FITTED[request.param]
 
 
@@ -68,8 +77,9 @@ def test_partial_sums_are_predicted(model):
 
 
 def test_is_deterministic(model):
-    again = type(model)().fit(KERNELS, SECONDS)
-    assert again.to_json() == model.to_json()
+    if model.name not in KERNEL_NAMES:  # of the others files from two processes are compared
+        again = type(model)().fit(KERNELS, SECONDS)
+        assert again.to_json() == model.to_json()
     shuffled = np.random.default_rng(1).permutation(len(KERNELS))
     assert (model.predict([KERNELS[i] for i in shuffled]) == model.predict(KERNELS)[shuffled]).all()
 
@@ -79,13 +89,12 @@ def test_round_trip_is_exact(model, tmp_path):
     loaded = load_model(tmp_path / "model.json")
     assert type(loaded) is type(model) and loaded.to_json() == model.to_json()
     assert (loaded.predict(KERNELS) == model.predict(KERNELS)).all()
-    assert (tmp_path / "model.json").stat().st_size == model.nbytes + 1
+    assert (tmp_path / "model.json").stat().st_size - model.nbytes in (0, 1)  # JSON ends with a newline
 
 
 def test_follows_what_it_was_fitted_on(model):
     error = np.median(np.abs(model.predict(KERNELS) / SECONDS - 1))
-    loose = ("linear_flops", "neurosurgeon", "codl", "neuralpower")  # plain least squares leave small kernels far off
-    assert error < (5.0 if model.name in loose else 0.1)
+    assert error < (5.0 if model.name in LOOSE else 0.1)
 
 
 def test_unfitted(model):
@@ -96,8 +105,10 @@ def test_unfitted(model):
 
 
 def test_unknown_class(model):
+    other = Workload("transposed_conv", ic=4, oc=4, oh=4, ow=4, kh=2, kw=2)
     with pytest.raises(CoExecError, match=r"transposed_conv.*measure some"):
-        model.predict(Workload("transposed_conv", ic=4, oc=4, oh=4, ow=4, kh=2, kw=2))
+        model.predict(other)
+    assert not model.knows(other) and all(model.knows(w) for w in KERNELS)
 
 
 @pytest.mark.parametrize(

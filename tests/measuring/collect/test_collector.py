@@ -13,6 +13,7 @@ from tests import models
 from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.cost_models.device_parameters import parse_parameters
 from tvm_coexec.measuring import reference
 from tvm_coexec.measuring.collect import collector as collecting
 from tvm_coexec.measuring.collect.collector import Options, collect
@@ -75,6 +76,8 @@ def test_kernels_shares_links_and_networks_are_in_the_file(measured):
         ("chain", "gpu", 2),
     }
     assert samples.header["devices"]["cpu"]["threads"] == "1" and "opencl" in samples.header["devices"]["gpu"]["target"]
+    parameters = parse_parameters(samples.header["parameters"])
+    assert parameters["cpu"].bandwidth_bytes_per_s > 1e8 and parameters["gpu"].cores >= 1
 
 
 def test_what_is_in_the_file_is_not_measured_again(measured, chain):
@@ -191,4 +194,5 @@ def test_devices_over_rpc(chain, tmp_path, tracker):  # noqa: F811
     samples = read_samples(path)
     assert summary.measured == 10 and not summary.failed
     assert samples.header["devices"]["cpu"]["name"] == "rpc:board"
+    assert list(samples.header["parameters"]) == ["gpu"] and samples.header["parameters"]["gpu"]["cores"] >= 1
     assert len(samples.networks) == 2 and samples.links and samples.round_trips

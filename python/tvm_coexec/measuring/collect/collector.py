@@ -87,6 +87,7 @@ def header_of(run: Collection) -> dict[str, Any]:
         "repeats": run.options.repeats,
         "min_repeat_ms": run.options.min_repeat_ms,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "parameters": run.boards.first.worker.parameters(),
     }
 
 

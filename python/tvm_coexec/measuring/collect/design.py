@@ -7,7 +7,7 @@ are independent outputs of one Relay module, so they go through the same passes 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +60,12 @@ def make_designed_module(count: int, seed: int = 0, names: Container[str] = ()) 
     -------
     IRModule
     """
-    maker = Maker(np.random.default_rng(seed))
-    outputs = []
+    return make_module(choose_points(count, seed, names), seed)
+
+
+def choose_points(count: int, seed: int = 0, names: Container[str] = ()) -> list[tuple[Space, Point]]:
+    """Choose the points of the designed set, in the order of its kernels; see `make_designed_module`."""
+    chosen: list[tuple[Space, Point]] = []
     for number, space in enumerate(SPACES):
         if names and space.name not in names:
             continue
@@ -71,9 +75,16 @@ def make_designed_module(count: int, seed: int = 0, names: Container[str] = ()) 
         for tried, point in enumerate(points):
             if made == wanted or tried > 50 * wanted:
                 break
-            if _is_in_bounds(point):
-                outputs.append(space.make(maker, point))
+            if is_in_bounds(point):
+                chosen.append((space, point))
                 made += 1
+    return chosen
+
+
+def make_module(points: Iterable[tuple[Space, Point]], seed: int = 0) -> tvm.IRModule:
+    """Make a module with the kernel of each point, one output each."""
+    maker = Maker(np.random.default_rng(seed))
+    outputs = [space.make(maker, point) for space, point in points]
     func = relay.Function(maker.inputs, relay.Tuple(outputs))
     return relay.transform.InferType()(tvm.IRModule.from_expr(func))
 
@@ -94,7 +105,8 @@ def _draw_points(space: Space, seed: int) -> Iterator[Point]:
             yield {n: max(1, round(float(v))) for n, v in zip(space.bounds, values, strict=True)}
 
 
-def _is_in_bounds(p: Point) -> bool:
+def is_in_bounds(p: Point) -> bool:
+    """Whether the work and the tensors of a kernel are small enough to be measured."""
     size, batch = p.get("size", 1), p.get("batch", 1)
     ic, oc, k = p.get("ic", 1), p.get("oc", 1), p.get("k", 1)
     if "size" not in p:  # matrices: rows and columns are bounded by their spaces

@@ -1,0 +1,25 @@
+"""Files of the models that PyTorch fits, written twice, each time in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def graph_files(tmp_path_factory) -> tuple[Path, Path]:
+    """Two folders with the same files (see `graph_fits`)."""
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "lightgbm")):  # which imports neither
+        pytest.skip("the extra 'predictors' is not installed")
+    folders = tuple(tmp_path_factory.mktemp("fits") for _ in range(2))
+    for folder in folders:
+        command = [sys.executable, "-m", "tests.cost_models.models.graph_fits", str(folder)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+    return folders
