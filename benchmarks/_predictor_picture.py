@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 
 _KERNEL_SETS = ("rk_cpu", "rk_mali", "phones", "own_cpu", "own_gpu")
-_NEAR_LOG, _NEAR_POINTS = 0.12, 3.0  # labels of points that are nearer go to different sides
+_NEAR_LOG, _NEAR_POINTS = 0.6, 3.0  # labels of points that are nearer go to different sides
 _SIDES = ((7, 4), (7, -11), (-7, 4), (-7, -11))  # offsets in points
 
 
@@ -60,7 +61,7 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     axes.set(xlabel="bytes of the model's file", ylabel="% predicted within ±10 %")
     axes.grid(alpha=0.3, zorder=0)
     axes.margins(x=0.12, y=0.08)
-    axes.legend(loc="upper right" if not points else "best", fontsize=8)
+    axes.legend(loc="lower right", fontsize=8)
     if drawn is not None and points:
         figure.colorbar(drawn, ax=axes, label="time to predict one, µs")
     buffer = io.StringIO()
@@ -86,19 +87,17 @@ def find_points(rows: Sequence[dict]) -> list[dict]:
 
 
 def choose_sides(points: Sequence[dict]) -> list[tuple[int, int]]:
-    """Choose the side of each label, another one than those of points nearby."""
-    from math import log10
+    """Choose the side of each label, another one than those of points nearby; the largest models are first."""
+    chosen: dict[int, tuple[int, int]] = {}
+    for i in sorted(range(len(points)), key=lambda i: -points[i]["bytes"]):
+        near = {side for k, side in chosen.items() if _are_near(points[i], points[k])}
+        chosen[i] = next((side for side in _SIDES if side not in near), _SIDES[0])
+    return [chosen[i] for i in range(len(points))]
 
-    chosen: list[tuple[int, int]] = []
-    for i, p in enumerate(points):
-        near = {
-            chosen[k]
-            for k, q in enumerate(points[:i])
-            if abs(log10(p["bytes"]) - log10(q["bytes"])) < 5 * _NEAR_LOG
-            and abs(p["within_10"] - q["within_10"]) < _NEAR_POINTS
-        }
-        chosen.append(next((side for side in _SIDES if side not in near), _SIDES[0]))
-    return chosen
+
+def _are_near(p: dict, q: dict) -> bool:
+    in_size = abs(math.log10(p["bytes"] / q["bytes"])) < _NEAR_LOG
+    return in_size and abs(p["within_10"] - q["within_10"]) < _NEAR_POINTS
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

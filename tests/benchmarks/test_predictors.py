@@ -100,7 +100,7 @@ def test_labels_of_near_points_are_on_different_sides():
         {"bytes": 10**6, "within_10": 51.0},
     ]
     first, second, third = _predictor_picture.choose_sides(points)
-    assert first != second and third == first
+    assert first != second and third == second
 
 
 @pytest.fixture(autouse=True)
