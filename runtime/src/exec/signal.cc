@@ -81,8 +81,8 @@ struct Signals::Flag {
 
 Signals& Signals::of(Device& device) {
   // Never destroyed or resized, as the list of devices; hence no lock.
-  static std::vector<Signals>& all = *new std::vector<Signals>(Workspace::get().size());
-  Signals& s = all[device.id];
+  static std::vector<Signals>& all = *new std::vector<Signals>(kMaxSlots);
+  Signals& s = all[device.slot];
   std::lock_guard<std::mutex> lock(s.mu_);
   s.device_ = &device;
   return s;
@@ -112,9 +112,9 @@ WaitMethod Signals::method() {
 }
 
 void Signals::measure() {
-  const WaitMethod wanted = Workspace::get().options().wait;
+  const WaitMethod wanted = device_->options.wait;
   if (wanted != WaitMethod::kAuto && !works(wanted)) {
-    throw Error("TVM_COEXEC_OPENCL_WAIT=" + std::string(wait_method_name(wanted)) + " is not possible on " +
+    throw Error(std::string(device_->api() == Api::kOpenCL ? "TVM_COEXEC_OPENCL_WAIT=" : "TVM_COEXEC_VULKAN_WAIT=") + std::string(wait_method_name(wanted)) + " is not possible on " +
                 device_->text() + ", which has no fine-grained shared memory with atomics: use auto, event or poll");
   }
   std::vector<double> seconds[4];

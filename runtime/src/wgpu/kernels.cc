@@ -1,0 +1,434 @@
+// Programs, kernels and their launches.
+#include <algorithm>
+#include <cstring>
+
+#include "../cl/cl_error.h"
+#include "driver.h"
+#include "objects.h"
+
+namespace coexec {
+namespace wg {
+namespace {
+
+constexpr size_t kMaxGroups = 64;  // by kernel: arguments that it was launched with
+constexpr Flags kNoChecks = 0;     // TVM's kernels stay within their buffers, and their loops end
+
+struct OwnedModule {
+  ShaderModule handle = nullptr;
+  ~OwnedModule() {
+    if (handle) {
+      wgpu().ShaderModuleRelease(handle);
+    }
+  }
+};
+
+ShaderModule create_module(const Gpu& gpu, const std::string& source) {
+  ShaderSource code{};
+  code.chain.type = kTypeShaderSourceWgsl;
+  code.code = {source.data(), source.size()};
+  Labelled descriptor;
+  descriptor.next = &code.chain;
+  return wgpu().DeviceCreateShaderModuleTrusted(gpu.device(), &descriptor, kNoChecks);
+}
+
+cl_program wgpu_create_program(cl_context context, cl_uint, const char** text, const size_t* lengths, cl_int* code) {
+  auto* program = new _cl_program();
+  program->context = context;
+  program->source.assign(text[0], lengths[0]);
+  *code = CL_SUCCESS;
+  return program;
+}
+
+cl_program wgpu_create_from_binary(cl_context, cl_uint, const cl_device_id*, const size_t*, const unsigned char**, cl_int*,
+                                   cl_int* code) {
+  *code = kRejected;
+  return nullptr;
+}
+
+cl_int wgpu_build(cl_program program, cl_uint, const cl_device_id*, const char*, void (*)(cl_program, void*), void*) {
+  Attempt attempt;
+  const GpuPtr gpu = program->context->gpu();
+  if (!gpu) {
+    return kLost;
+  }
+  const OwnedModule module{create_module(*gpu, program->source)};
+  if (attempt.failed()) {
+    program->log = attempt.text();
+    return attempt.code(kBuildFailed) == kOutOfMemory ? kOutOfMemory : kBuildFailed;
+  }
+  std::string why;
+  program->interface = {};
+  if (!read_interface(program->source, &program->interface, &why)) {
+    program->log = "the shader is not as TVM's generator writes them: " + why;
+    return kBuildFailed;
+  }
+  return CL_SUCCESS;
+}
+
+cl_int wgpu_build_info(cl_program program, cl_device_id, cl_uint, size_t n, void* to, size_t* size) {
+  if (size) {
+    *size = program->log.size() + 1;
+  }
+  if (to && n > program->log.size()) {
+    std::memcpy(to, program->log.c_str(), program->log.size() + 1);
+  }
+  return CL_SUCCESS;
+}
+
+cl_int wgpu_program_info(cl_program, cl_uint, size_t, void*, size_t*) {
+  return kRejected;  // no binaries
+}
+
+cl_int wgpu_release_program(cl_program program) {
+  delete program;
+  return CL_SUCCESS;
+}
+
+BindGroupLayout create_layout(const Gpu& gpu, const WgslInterface& interface, bool all_writable) {
+  std::vector<LayoutEntry> entries(interface.writes.size() + 1);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    entries[i].binding = static_cast<uint32_t>(i);
+    entries[i].visibility = kStageCompute;
+    entries[i].buffer.type = i == interface.writes.size()                ? kBindUniform
+                             : all_writable || interface.writes[i] ? kBindStorage
+                                                                         : kBindReadOnlyStorage;
+  }
+  const GroupLayoutDescriptor descriptor{nullptr, {}, entries.size(), entries.data()};
+  return wgpu().DeviceCreateBindGroupLayout(gpu.device(), &descriptor);
+}
+
+// The pipeline, made at its first use. Null if that fails.
+const _cl_kernel::Built* pipeline_of(cl_kernel k, const GpuPtr& gpu, bool all_writable) {
+  if (k->gpu != gpu) {
+    k->release_all();
+    k->gpu = gpu;
+  }
+  _cl_kernel::Built& b = k->built[all_writable];
+  if (b.pipeline) {
+    return &b;
+  }
+  const Attempt attempt;
+  const OwnedModule module{create_module(*gpu, all_writable ? with_writable_buffers(k->source) : k->source)};
+  const BindGroupLayout layout = create_layout(*gpu, k->interface, all_writable);
+  const PipelineLayoutDescriptor arguments{nullptr, {}, 1, &layout, 0};
+  const PipelineLayout pipeline_layout = wgpu().DeviceCreatePipelineLayout(gpu->device(), &arguments);
+  PipelineDescriptor descriptor{};
+  descriptor.layout = pipeline_layout;
+  descriptor.compute.module = module.handle;
+  descriptor.compute.entry = {k->name.data(), k->name.size()};
+  const Pipeline pipeline = wgpu().DeviceCreateComputePipeline(gpu->device(), &descriptor);
+  wgpu().PipelineLayoutRelease(pipeline_layout);
+  if (attempt.failed()) {
+    attempt.code(kBuildFailed);
+    if (pipeline) {
+      wgpu().ComputePipelineRelease(pipeline);
+    }
+    wgpu().BindGroupLayoutRelease(layout);
+    return nullptr;
+  }
+  b = {pipeline, layout};
+  return &b;
+}
+
+cl_kernel wgpu_create_kernel(cl_program program, const char* name, cl_int* code) {
+  const GpuPtr gpu = program->context->gpu();
+  if (!gpu) {
+    *code = kLost;
+    return nullptr;
+  }
+  auto k = std::make_unique<_cl_kernel>();
+  k->context = program->context;
+  k->name = name;
+  k->source = program->source;
+  k->interface = program->interface;
+  k->arguments.resize(k->interface.writes.size() + k->interface.n_scalars);
+  const Limits& limits = gpu->limits();
+  if (k->interface.writes.size() > limits.max_storage_buffers) {
+    *code = kRejected;
+    set_error_detail(*code, "it takes " + std::to_string(k->interface.writes.size()) +
+                                " buffers, and the device at most " + std::to_string(limits.max_storage_buffers));
+    return nullptr;
+  }
+  if (!pipeline_of(k.get(), gpu, false)) {
+    *code = kBuildFailed;
+    return nullptr;
+  }
+  *code = CL_SUCCESS;
+  std::lock_guard<std::mutex> lock(k->context->mu);
+  k->context->kernels.insert(k.get());
+  return k.release();
+}
+
+cl_int wgpu_release_kernel(cl_kernel k) {
+  {
+    std::lock_guard<std::mutex> lock(k->context->mu);
+    k->context->kernels.erase(k);
+  }
+  k->release_all();
+  delete k;
+  return CL_SUCCESS;
+}
+
+// Scalars have four bytes, buffers a handle; null stands for an array without memory.
+cl_int wgpu_set_argument(cl_kernel k, cl_uint index, size_t bytes, const void* value) {
+  if (index >= k->arguments.size()) {
+    set_error_detail(kRejected, "the shader has " + std::to_string(k->arguments.size()) + " arguments");
+    return kRejected;
+  }
+  _cl_kernel::Argument& a = k->arguments[index];
+  a = {};
+  a.is_set = true;
+  if (bytes == sizeof(uint32_t)) {
+    std::memcpy(&a.scalar, value, bytes);
+  } else if (bytes == sizeof(cl_mem)) {
+    a.is_buffer = true;
+    a.mem = value ? *static_cast<const cl_mem*>(value) : nullptr;
+  } else {
+    set_error_detail(kRejected, "WGSL has no scalars of " + std::to_string(bytes) + " bytes");
+    return kRejected;
+  }
+  return CL_SUCCESS;
+}
+
+cl_int wgpu_kernel_info(cl_kernel k, cl_device_id, cl_uint, size_t n, void* to, size_t*) {
+  const size_t limit = k->gpu->limits().max_workgroup_invocations;
+  std::memcpy(to, &limit, std::min(n, sizeof limit));
+  return CL_SUCCESS;
+}
+
+// What a launch needs of the arguments.
+struct Launch {
+  std::vector<cl_mem> buffers;
+  std::vector<uint32_t> scalars;  // and the last work-group
+  bool all_writable = false;
+  GpuPtr gpu;
+};
+
+bool collect(cl_kernel k, uint32_t groups_x, Launch* launch) {
+  for (const _cl_kernel::Argument& a : k->arguments) {
+    if (!a.is_set) {
+      set_error_detail(kRejected, "an argument is not set");
+      return false;
+    }
+    if (a.is_buffer) {
+      launch->buffers.push_back(a.mem);
+    } else {
+      launch->scalars.push_back(a.scalar);
+    }
+  }
+  if (launch->buffers.size() != k->interface.writes.size()) {
+    set_error_detail(kRejected, "the shader has " + std::to_string(k->interface.writes.size()) + " buffers, and " +
+                                    std::to_string(launch->buffers.size()) + " were passed");
+    return false;
+  }
+  launch->scalars.push_back(groups_x - 1);
+  for (size_t i = 0; i < launch->buffers.size(); ++i) {
+    const cl_mem a = launch->buffers[i];
+    if (!a) {
+      continue;
+    }
+    if (a->gpu->is_lost() || (launch->gpu && launch->gpu != a->gpu)) {
+      const Gpu& gone = a->gpu->is_lost() ? *a->gpu : *launch->gpu;
+      set_error_detail(kLost, "its memory was lost with the device (" + gone.why_lost() + "): load the module again");
+      return false;
+    }
+    launch->gpu = a->gpu;
+    for (size_t j = 0; j < i; ++j) {
+      const cl_mem b = launch->buffers[j];
+      launch->all_writable |= b && a->buffer == b->buffer && k->interface.writes[i] != k->interface.writes[j];
+    }
+  }
+  return true;
+}
+
+Buffer create_scalars(const Gpu& gpu, const std::vector<uint32_t>& scalars) {
+  const size_t bytes = scalars.size() * sizeof(uint32_t), padded = (bytes + 15) / 16 * 16;
+  const BufferDescriptor descriptor{nullptr, {}, kUsageUniform, padded, 1};
+  const Buffer buffer = wgpu().DeviceCreateBuffer(gpu.device(), &descriptor);
+  if (void* to = wgpu().BufferGetMappedRange(buffer, 0, padded)) {
+    std::memcpy(to, scalars.data(), bytes);
+  }
+  wgpu().BufferUnmap(buffer);
+  return buffer;
+}
+
+// Four bytes for arguments without memory.
+Buffer empty_buffer(const Gpu& gpu) {
+  const BufferDescriptor descriptor{nullptr, {}, kUsageStorage, 16, 0};
+  return wgpu().DeviceCreateBuffer(gpu.device(), &descriptor);
+}
+
+BindGroup group_of(cl_kernel k, const _cl_kernel::Built& built, const Launch& launch) {
+  std::vector<uint64_t> key(launch.scalars.begin(), launch.scalars.end());
+  key.push_back(launch.all_writable);
+  for (const cl_mem m : launch.buffers) {
+    key.push_back(m ? m->number : 0);
+    key.push_back(m ? m->offset : 0);
+  }
+  const auto found = k->groups.find(key);
+  if (found != k->groups.end()) {
+    return found->second.handle;
+  }
+  if (k->groups.size() >= kMaxGroups) {
+    k->release_groups();
+  }
+  const Gpu& gpu = *launch.gpu;
+  _cl_kernel::Group group;
+  group.scalars = create_scalars(gpu, launch.scalars);
+  Buffer nothing = nullptr;
+  std::vector<GroupEntry> entries(launch.buffers.size() + 1);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    entries[i].binding = static_cast<uint32_t>(i);
+    entries[i].bytes = kWholeSize;
+    if (i == launch.buffers.size()) {
+      entries[i].buffer = group.scalars;
+    } else if (const cl_mem m = launch.buffers[i]) {
+      entries[i].buffer = m->buffer;
+      entries[i].offset = m->offset;
+      entries[i].bytes = std::min<uint64_t>(m->padded - m->offset, gpu.limits().max_storage_binding_bytes / 4 * 4);
+      group.buffers.push_back(m->number);
+    } else {
+      nothing = nothing ? nothing : empty_buffer(gpu);
+      entries[i].buffer = nothing;
+    }
+  }
+  const GroupDescriptor descriptor{nullptr, {}, built.layout, entries.size(), entries.data()};
+  group.handle = wgpu().DeviceCreateBindGroup(gpu.device(), &descriptor);
+  if (nothing) {
+    wgpu().BufferRelease(nothing);
+  }
+  return k->groups.emplace(std::move(key), std::move(group)).first->second.handle;
+}
+
+// The generated shaders take work-groups beyond the limit of x from z, and have theirs of z in y.
+bool spread(const size_t* groups, uint32_t limit, uint32_t* out) {
+  size_t x = groups[0], z = 1;
+  while (x > limit) {
+    x = (x + 1) / 2;
+    z *= 2;
+  }
+  const size_t y = groups[1] * groups[2];
+  if (y > limit || z > limit) {
+    return false;
+  }
+  out[0] = static_cast<uint32_t>(x);
+  out[1] = static_cast<uint32_t>(y);
+  out[2] = static_cast<uint32_t>(z);
+  return true;
+}
+
+std::string triple(const uint32_t* v) {
+  return "(" + std::to_string(v[0]) + ", " + std::to_string(v[1]) + ", " + std::to_string(v[2]) + ")";
+}
+
+cl_int wgpu_launch(cl_command_queue queue, cl_kernel k, cl_uint dims, const size_t*, const size_t* global,
+                   const size_t* local, cl_uint, const cl_event*, cl_event* event) {
+  Attempt attempt;
+  size_t groups[3] = {1, 1, 1};
+  uint32_t given[3] = {1, 1, 1};
+  for (cl_uint i = 0; i < dims; ++i) {
+    groups[i] = global[i] / local[i];
+    given[i] = static_cast<uint32_t>(local[i]);
+  }
+  if (!std::equal(given, given + 3, k->interface.workgroup)) {
+    set_error_detail(kRejected, "the shader has the work-group " + triple(k->interface.workgroup));
+    return kRejected;
+  }
+  std::lock_guard<std::mutex> lock(k->mu);
+  Launch launch;
+  if (!collect(k, static_cast<uint32_t>(groups[0]), &launch)) {
+    return launch.gpu && launch.gpu->is_lost() ? kLost : error_detail_code();
+  }
+  if (!launch.gpu && !(launch.gpu = k->context->gpu())) {
+    return kLost;
+  }
+  uint32_t counts[3];
+  if (!spread(groups, launch.gpu->limits().max_workgroups_per_dimension, counts)) {
+    set_error_detail(kRejected, "the device takes at most " +
+                                    std::to_string(launch.gpu->limits().max_workgroups_per_dimension) +
+                                    " work-groups in a dimension");
+    return kRejected;
+  }
+  const _cl_kernel::Built* built = pipeline_of(k, launch.gpu, launch.all_writable);
+  if (!built) {
+    return kBuildFailed;
+  }
+  const BindGroup group = group_of(k, *built, launch);
+  Gpu& gpu = *launch.gpu;
+  std::unique_ptr<_cl_event> made(make_event(launch.gpu));
+  CommandTimer timer(gpu, queue->profiling);
+  const Encoder encoder = wgpu().DeviceCreateCommandEncoder(gpu.device(), nullptr);
+  const PassDescriptor descriptor{nullptr, {}, timer.writes()};
+  const Pass pass = wgpu().CommandEncoderBeginComputePass(encoder, &descriptor);
+  wgpu().ComputePassEncoderSetPipeline(pass, built->pipeline);
+  wgpu().ComputePassEncoderSetBindGroup(pass, 0, group, 0, nullptr);
+  wgpu().ComputePassEncoderDispatchWorkgroups(pass, counts[0], counts[1], counts[2]);
+  wgpu().ComputePassEncoderEnd(pass);
+  wgpu().ComputePassEncoderRelease(pass);
+  timer.resolve(encoder, made.get());
+  made->ticket = gpu.submit(encoder);
+  if (made->times) {
+    gpu.map(made->times);
+  }
+  if (const cl_int code = attempt.code()) {
+    return code;
+  }
+  *event = made.release();
+  return CL_SUCCESS;
+}
+
+}  // namespace
+
+void forget_groups(cl_mem mem) {
+  std::lock_guard<std::mutex> lock(mem->context->mu);
+  for (const cl_kernel k : mem->context->kernels) {
+    std::lock_guard<std::mutex> own(k->mu);
+    for (auto it = k->groups.begin(); it != k->groups.end();) {
+      const std::vector<uint64_t>& used = it->second.buffers;
+      if (std::find(used.begin(), used.end(), mem->number) == used.end()) {
+        ++it;
+        continue;
+      }
+      wgpu().BindGroupRelease(it->second.handle);
+      wgpu().BufferRelease(it->second.scalars);
+      it = k->groups.erase(it);
+    }
+  }
+}
+
+void put_kernel_functions(ClApi* api) {
+  api->CreateProgramWithSource = wgpu_create_program;
+  api->CreateProgramWithBinary = wgpu_create_from_binary;
+  api->BuildProgram = wgpu_build;
+  api->GetProgramBuildInfo = wgpu_build_info;
+  api->GetProgramInfo = wgpu_program_info;
+  api->ReleaseProgram = wgpu_release_program;
+  api->CreateKernel = wgpu_create_kernel;
+  api->ReleaseKernel = wgpu_release_kernel;
+  api->SetKernelArg = wgpu_set_argument;
+  api->GetKernelWorkGroupInfo = wgpu_kernel_info;
+  api->EnqueueNDRangeKernel = wgpu_launch;
+}
+
+}  // namespace wg
+
+void _cl_kernel::release_groups() {
+  for (const auto& entry : groups) {
+    wg::wgpu().BindGroupRelease(entry.second.handle);
+    wg::wgpu().BufferRelease(entry.second.scalars);
+  }
+  groups.clear();
+}
+
+void _cl_kernel::release_all() {
+  release_groups();
+  for (Built& b : built) {
+    if (b.pipeline) {
+      wg::wgpu().ComputePipelineRelease(b.pipeline);
+      wg::wgpu().BindGroupLayoutRelease(b.layout);
+    }
+    b = {};
+  }
+}
+
+}  // namespace coexec
