@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "testbed": {"core"},
     "models": {"core"},
     "opencl": {"core", "hooks"},
-    "vulkan": {"core", "hooks", "opencl"},
+    "vulkan": {"core", "hooks", "opencl", "relay_passes"},
     "gpu_runtimes": {"core", "opencl", "vulkan"},
     "remote": {"_version", "core", "opencl"},
     "targets": {"core", "opencl"},

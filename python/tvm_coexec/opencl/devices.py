@@ -40,8 +40,8 @@ class DeviceInfo:
         The most work-items in a work-group, and its memory; 0 if unknown.
     subgroup : int
         Work-items that run in lockstep; 1 if the API can't tell.
-    max_buffers : int
-        Tensors that a kernel can take.
+    max_buffers, max_binding_bytes : int
+        Tensors that a kernel can take, and bytes of one of them.
     """
 
     id: int
@@ -61,6 +61,7 @@ class DeviceInfo:
     local_bytes: int = 0
     subgroup: int = 1
     max_buffers: int = 1024
+    max_binding_bytes: int = 2**63 - 1
 
 
 def devices() -> list[DeviceInfo]:

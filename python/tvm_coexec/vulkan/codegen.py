@@ -8,11 +8,12 @@ import tvm
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.relay_passes.compilable import check_language
 
 from . import load
 from .devices import first_device
 from .functions import with_functions
-from .kernels import launch_parameters, lower_for_wgsl, parameter_types
+from .kernels import launch_parameters, lower_for_wgsl, parameter_types, why_not_wgsl
 
 GENERATOR = "target.build.webgpu"
 RULES = "webgpu.FLowerIntrinsic"
@@ -32,6 +33,7 @@ def install() -> None:
     for name in _BY_NAME:
         tvm.ir.register_intrin_lowering(f"tir.{name}", target="vulkan", f=_by_name, level=_LEVEL + 1)
     tvm.register_func("target.build.vulkan", build, override=True)
+    check_language("vulkan", lambda func: why_not_wgsl(func, first_device()))
 
 
 def _by_name(call: tvm.tir.Call) -> tvm.tir.Call:
@@ -83,7 +85,7 @@ def shader_of(name: str, func: tvm.tir.PrimFunc, target: Target) -> str:
     ------
     CoExecError
     """
-    lowered = lower_for_wgsl(name, func)
+    lowered = lower_for_wgsl(name, func, first_device())
     generate = tvm.get_global_func(GENERATOR)
     try:
         text = generate(tvm.IRModule({name: lowered}), target).get_source()
@@ -103,9 +105,4 @@ def _why_not_here(source: str) -> str:
     groups = [int(n) for n in _ENTRY.findall(source)[0]]
     if groups[0] * groups[1] * groups[2] > device.max_threads:
         return f"its work-groups have {groups[0] * groups[1] * groups[2]} items, the device takes {device.max_threads}"
-    buffers = source.count("var<storage, ")
-    if buffers > device.max_buffers:
-        return f"it takes {buffers} tensors, and the device {device.max_buffers}"
-    if "enable f16;" in source and not device.fp16:
-        return "it computes with float16, which the device lacks"
     return " ".join(load.call("check", source).split())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 
+import tvm
 from tvm import tir
 from tvm.tir.stmt_functor import ir_transform, post_order_visit, substitute
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.opencl.devices import DeviceInfo
 
 MOST_ELEMENTS = 2**31 - 1  # of a tensor: indices have 32 bits
 # What every WebGPU device has; more is known only of a device at hand.
@@ -19,7 +20,7 @@ _TYPES = ("float32", "float16", "int32", "uint32")
 _GRID = ("blockIdx.y", "blockIdx.z")
 
 
-def lower_for_wgsl(name: str, func: tir.PrimFunc) -> tir.PrimFunc:
+def lower_for_wgsl(name: str, func: tir.PrimFunc, device: DeviceInfo | None = None) -> tir.PrimFunc:
     """Return a kernel that the generator translates.
 
     Parameters
@@ -27,6 +28,8 @@ def lower_for_wgsl(name: str, func: tir.PrimFunc) -> tir.PrimFunc:
     name : str
     func : PrimFunc
         A kernel after TVM's passes for devices.
+    device : DeviceInfo, optional
+        As `why_not_wgsl` takes it.
 
     Returns
     -------
@@ -39,41 +42,52 @@ def lower_for_wgsl(name: str, func: tir.PrimFunc) -> tir.PrimFunc:
     CoExecError
         If the kernel has types that WGSL lacks, or tensors of more elements than 32-bit indices reach.
     """
-    if why := why_not_wgsl(func):
+    if why := why_not_wgsl(func, device):
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {why}")
     return func.with_body(_exact_constants(_fold_block_z(func.body)))
 
 
-def why_not_wgsl(func: tir.PrimFunc, fp16: bool = True) -> str:
+def why_not_wgsl(func: tir.PrimFunc, device: DeviceInfo | None = None) -> str:
     """Return why a kernel can't be written in WGSL; empty if it can.
 
     Parameters
     ----------
     func : PrimFunc
-    fp16 : bool
-        Whether the device has halves.
+    device : DeviceInfo, optional
+        The device that will run it; by default every one should.
     """
-    for buffer in _buffers(func):
+    limits = (GUARANTEED_BUFFERS, GUARANTEED_BINDING_BYTES)
+    if device is not None:
+        limits = (device.max_buffers, device.max_binding_bytes)
+    tensors = _tensors(func)
+    for buffer in tensors:
         dtype = str(buffer.dtype).split("x", maxsplit=1)[0]
         if dtype not in _TYPES:
             return f"it has a tensor of {dtype}, which WGSL lacks"
-        if dtype == "float16" and not fp16:
+        if dtype == "float16" and device is not None and not device.fp16:
             return "it has a tensor of float16, which the device lacks"
         extents = [int(e) for e in buffer.shape if isinstance(e, tir.IntImm)]
-        if len(extents) == len(buffer.shape) and math.prod(extents) > MOST_ELEMENTS:
-            return f"it has a tensor of {math.prod(extents)} elements, which 32-bit indices don't reach"
+        n = math.prod(extents) if len(extents) == len(buffer.shape) else 0
+        if n > MOST_ELEMENTS:
+            return f"it has a tensor of {n} elements, which 32-bit indices don't reach"
+        if (n_bytes := n * tvm.DataType(buffer.dtype).bits // 8) > limits[1]:
+            return f"it has a tensor of {n_bytes} bytes, of which a kernel of the device can access {limits[1]}"
+    if len(tensors) > limits[0]:
+        return f"it takes {len(tensors)} tensors, and a kernel of the device at most {limits[0]}"
     return _wide_value(func)
 
 
-def _buffers(func: tir.PrimFunc) -> Iterator[tir.Buffer]:
+def _tensors(func: tir.PrimFunc) -> list[tir.Buffer]:
+    """Return the buffers that a kernel gets, not those inside it; before or after TVM has flattened them."""
     found = {b.data: b for b in func.buffer_map.values()}
+    given = set(func.params) | set(found)
 
     def visit(node: object) -> None:
-        if isinstance(node, tir.BufferLoad | tir.BufferStore):
+        if isinstance(node, tir.BufferLoad | tir.BufferStore) and node.buffer.data in given:
             found.setdefault(node.buffer.data, node.buffer)
 
     post_order_visit(func.body, visit)
-    yield from found.values()
+    return list(found.values())
 
 
 def _wide_value(func: tir.PrimFunc) -> str:

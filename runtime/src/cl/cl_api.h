@@ -58,6 +58,7 @@ enum : cl_uint {
   CL_QUEUE_CONTEXT = 0x1090,
   COEXEC_DEVICE_MAX_BUFFERS = 0xC0E0,  // ours, of wgpu/: buffers that one kernel can take
   COEXEC_DEVICE_SUBGROUP = 0xC0E1,     // ours, of wgpu/: the smallest subgroup
+  COEXEC_DEVICE_MAX_BINDING = 0xC0E2,  // ours, of wgpu/: bytes of a buffer that a kernel can access
   CL_QUEUE_PROPERTIES = 0x1093,
   CL_PROGRAM_BINARY_SIZES = 0x1165,
   CL_PROGRAM_BINARIES = 0x1166,

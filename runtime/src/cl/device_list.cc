@@ -71,6 +71,7 @@ DeviceInfo describe(Api which, cl_device_id d) {
   if (which == Api::kVulkan) {  // OpenCL has no such queries
     info.max_buffers = query<cl_uint>(api, d, COEXEC_DEVICE_MAX_BUFFERS, info.max_buffers);
     info.subgroup = query<cl_uint>(api, d, COEXEC_DEVICE_SUBGROUP, 1);
+    info.max_binding_bytes = query<cl_ulong>(api, d, COEXEC_DEVICE_MAX_BINDING, info.max_binding_bytes);
   }
   return info;
 }

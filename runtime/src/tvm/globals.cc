@@ -67,6 +67,7 @@ int devices(TVMValue*, int*, int, void* ret, void*) {
       out += ", \"max_threads\": " + std::to_string(d.info.max_work_group);
       out += ", \"local_bytes\": " + std::to_string(d.info.local_bytes);
       out += ", \"subgroup\": " + std::to_string(d.info.subgroup);
+      out += ", \"max_binding_bytes\": " + std::to_string(d.info.max_binding_bytes);
       out += ", \"max_buffers\": " + std::to_string(d.info.max_buffers);
       out += ", \"global_bytes\": " + std::to_string(d.info.global_bytes);
       out += std::string(", \"unified\": ") + (d.info.unified ? "true" : "false");

@@ -141,6 +141,8 @@ cl_int wgpu_device_info(cl_device_id d, cl_uint key, size_t n, void* to, size_t*
       return answer_number<cl_uint>(l.min_storage_alignment * 8, n, to, size);
     case COEXEC_DEVICE_MAX_BUFFERS:
       return answer_number<cl_uint>(l.max_storage_buffers, n, to, size);
+    case COEXEC_DEVICE_MAX_BINDING:
+      return answer_number<cl_ulong>(l.max_storage_binding_bytes, n, to, size);
     case COEXEC_DEVICE_SUBGROUP:
       return answer_number<cl_uint>(std::max<cl_uint>(1, d->subgroup), n, to, size);
     default:
