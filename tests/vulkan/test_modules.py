@@ -75,7 +75,7 @@ def test_a_shader_that_does_not_compile_is_one_line_and_the_next_works() -> None
     a = tvm.nd.array(np.ones(4, "float32"), tvm.vulkan(0))
     b = tvm.nd.empty((4,), "float32", tvm.vulkan(0))
     broken = scale_module(SCALE.replace("podArgs.factor;", "nothing_of_this_name;"))
-    with pytest.raises(tvm.TVMError, match="building the kernel 'scale' for vulkan.*") as failure:
+    with pytest.raises(tvm.TVMError, match="building the kernel 'scale' for vulkan") as failure:
         broken["scale"](a, b, 2.0, 1, 4)
     assert "nothing_of_this_name" in str(failure.value)
     scale_module()["scale"](a, b, 2.0, 1, 4)
@@ -103,16 +103,14 @@ def test_a_lost_device_is_one_line_and_the_next_works() -> None:
 
 def network() -> tuple[tvm.IRModule, dict[str, np.ndarray], np.ndarray]:
     """A small network of many kinds of kernels, its weights, and an input."""
-    x, w, v, b = (
-        relay.var(n, shape=s)
-        for n, s in {"x": (1, 6, 17, 13), "w": (10, 6, 3, 3), "v": (10, 1, 3, 3), "b": (10,)}.items()
-    )
+    shapes = {"w": (10, 6, 3, 3), "v": (10, 1, 3, 3), "b": (10,)}
+    x = relay.var("x", shape=(1, 6, 17, 13))
+    w, v, b = (relay.var(name, shape=shape) for name, shape in shapes.items())
     y = relay.nn.relu(relay.nn.bias_add(relay.nn.conv2d(x, w, padding=(1, 1), channels=10, kernel_size=(3, 3)), b))
     y = relay.nn.conv2d(y, v, groups=10, channels=10, kernel_size=(3, 3), padding=(1, 1), strides=(2, 2))
     y = relay.concatenate([relay.tanh(y), relay.erf(y), relay.nn.max_pool2d(y, (3, 3), padding=(1, 1))], axis=1)
     y = relay.nn.softmax(relay.nn.batch_flatten(relay.nn.global_avg_pool2d(y)))
     random = np.random.RandomState(3)
-    shapes = {"w": (10, 6, 3, 3), "v": (10, 1, 3, 3), "b": (10,)}
     params = {name: random.randn(*shape).astype("float32") for name, shape in shapes.items()}
     return tvm.IRModule.from_expr(relay.Function([x, w, v, b], y)), params, random.randn(1, 6, 17, 13).astype("float32")
 
@@ -128,7 +126,7 @@ def run(lib: object, devices: list[tvm.runtime.Device], x: np.ndarray) -> np.nda
 def test_an_exported_module_runs_in_tvms_executor(name: str, tmp_path: Path) -> None:
     mod, params, x = network()
     wanted = run(relay.build(mod, "llvm", params=params), [tvm.cpu()], x)
-    cpu, gpu = tvm_coexec.targets("llvm", name)
+    gpu = tvm_coexec.targets("llvm", name)[1]
     assert gpu.kind.name == "vulkan"
     lib = relay.build(mod, gpu, params=params)
     lib.export_library(str(tmp_path / "net.so"))
