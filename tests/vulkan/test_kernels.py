@@ -34,12 +34,12 @@ def add(shape: tuple[int, ...], dtype: str) -> tir.PrimFunc:
     return lower([a], te.compute(shape, lambda *i: a(*i) + a(*i), "b"))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "uint32"])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "uint32", "int8", "uint8", "int16"])
 def test_types_of_wgsl_are_taken(dtype: str) -> None:
     assert kernels.why_not_wgsl(add((4, 6), dtype), DEVICE) == ""
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "float64", "int16"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64"])
 def test_a_tensor_of_another_type_is_refused(dtype: str) -> None:
     assert kernels.why_not_wgsl(add((4, 6), dtype), DEVICE) == f"it has a tensor of {dtype}, which WGSL lacks"
 

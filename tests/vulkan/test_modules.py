@@ -149,12 +149,40 @@ def test_a_split_network_equals_the_whole(axis: str, tmp_path: Path) -> None:
         assert relative_error(module.get_output(0).numpy(), wanted) <= 1e-4
 
 
+def small_types() -> tuple[relay.Function, dict[str, np.ndarray]]:
+    """Kernels that read, write and compute with 8 and 16 bits and booleans, with values that wrap."""
+    shapes = {"a": ("int8", (3, 7)), "b": ("uint8", (3, 7)), "c": ("int16", (3, 7)), "m": ("bool", (3, 7))}
+    a, b, c, m = (relay.var(name, shape=shape, dtype=dtype) for name, (dtype, shape) in shapes.items())
+    total = a + relay.const(100, "int8")
+    product = relay.cast(b, "int16") * c
+    masked = relay.where(relay.logical_and(m, relay.greater(a, relay.const(0, "int8"))), total, relay.negative(a))
+    out = relay.Tuple([total, product, masked, relay.equal(a, masked), relay.max(b, axis=1), relay.cast(c, "uint8")])
+    random = np.random.RandomState(5)
+    inputs = {
+        n: random.randint(0, 255, s).astype(d) if d != "bool" else random.rand(*s) > 0.5 for n, (d, s) in shapes.items()
+    }
+    return relay.Function([a, b, c, m], out), inputs
+
+
+def test_small_integers_and_booleans() -> None:
+    func, inputs = small_types()
+    results = []
+    for target, device in (("llvm", tvm.cpu()), (tvm_coexec.targets("llvm", "vulkan")[1], tvm.vulkan(0))):
+        module = graph_executor.GraphModule(relay.build(tvm.IRModule.from_expr(func), target)["default"](device))
+        module.set_input(**inputs)
+        module.run()
+        results.append([module.get_output(i).numpy() for i in range(module.get_num_outputs())])
+    for wanted, found in zip(*results, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_what_wgsl_lacks_stays_on_the_cpu_and_the_report_says_why() -> None:
-    x = relay.var("x", shape=(4, 6), dtype="int8")
+    x = relay.var("x", shape=(4, 6), dtype="int64")
     y = relay.cast(relay.nn.relu(x), "float32") * relay.const(2.0)
-    lib = tvm_coexec.build(tvm.IRModule.from_expr(relay.Function([x], y)), {}, gpu="vulkan", ratio=1.0)
-    values = np.random.randint(-100, 100, (4, 6)).astype("int8")
-    np.testing.assert_array_equal(run(lib, [tvm.cpu()], values), np.maximum(values, 0).astype("float32") * 2)
+    partition = relay.transform.CoExecPartition("llvm", "vulkan", ratio=1.0)
+    split = partition(tvm.IRModule.from_expr(relay.Function([x], y)))
+    assert "tensor of int64, which WGSL lacks" in partition.report.to_text()
+    assert "vulkan" not in str(split)
 
 
 def test_a_kernel_that_wgsl_can_not_express_is_refused_by_name() -> None:

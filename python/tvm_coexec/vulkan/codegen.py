@@ -14,6 +14,7 @@ from . import load
 from .devices import first_device
 from .functions import with_functions
 from .kernels import launch_parameters, lower_for_wgsl, parameter_types, why_not_wgsl
+from .narrow_types import with_accessors
 
 GENERATOR = "target.build.webgpu"
 RULES = "webgpu.FLowerIntrinsic"
@@ -91,7 +92,7 @@ def shader_of(name: str, func: tvm.tir.PrimFunc, target: Target) -> str:
         text = generate(tvm.IRModule({name: lowered}), target).get_source()
     except tvm.TVMError as err:
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {one_line(err)}") from err
-    source = with_functions(text)
+    source = with_functions(with_accessors(text, func))
     if why := _why_not_here(source):
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {why}")
     return source

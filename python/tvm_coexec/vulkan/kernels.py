@@ -12,11 +12,13 @@ from tvm.tir.stmt_functor import ir_transform, post_order_visit, substitute
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl.devices import DeviceInfo
 
+from .narrow_types import STORED, why_not_narrow, widen
+
 MOST_ELEMENTS = 2**31 - 1  # of a tensor: indices have 32 bits
 # What every WebGPU device has; more is known only of a device at hand.
 GUARANTEED_BUFFERS = 8
 GUARANTEED_BINDING_BYTES = 128 << 20
-_TYPES = ("float32", "float16", "int32", "uint32")
+_TYPES = ("float32", "float16", "int32", "uint32", *STORED)
 _GRID = ("blockIdx.y", "blockIdx.z")
 
 
@@ -34,7 +36,7 @@ def lower_for_wgsl(name: str, func: tir.PrimFunc, device: DeviceInfo | None = No
     Returns
     -------
     PrimFunc
-        With blockIdx.z in blockIdx.y, since the generator takes blockIdx.x beyond 65535 from z; and constants that the
+        Without types of less than 32 bits (`narrow_types`); with blockIdx.z in blockIdx.y, since the generator takes blockIdx.x beyond 65535 from z; and constants that the
         generator would round written as bits.
 
     Raises
@@ -44,6 +46,7 @@ def lower_for_wgsl(name: str, func: tir.PrimFunc, device: DeviceInfo | None = No
     """
     if why := why_not_wgsl(func, device):
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {why}")
+    func = widen(func)
     return func.with_body(_exact_constants(_fold_block_z(func.body)))
 
 
@@ -74,7 +77,7 @@ def why_not_wgsl(func: tir.PrimFunc, device: DeviceInfo | None = None) -> str:
             return f"it has a tensor of {n_bytes} bytes, of which a kernel of the device can access {limits[1]}"
     if len(tensors) > limits[0]:
         return f"it takes {len(tensors)} tensors, and a kernel of the device at most {limits[0]}"
-    return _wide_value(func)
+    return why_not_narrow(func) or _wide_value(func)
 
 
 def _tensors(func: tir.PrimFunc) -> list[tir.Buffer]:

@@ -206,7 +206,11 @@ bool Gpu::has_ended(const Ticket& ticket) {
   if (ended_ < index) {
     wgpu().DevicePoll(device_, 0, nullptr);
   }
-  return ended_ >= index;
+  if (ended_ < index) {
+    return false;
+  }
+  take_until(index);
+  return true;
 }
 
 void Gpu::wait(const Ticket& ticket) {
@@ -214,11 +218,28 @@ void Gpu::wait(const Ticket& ticket) {
     return;
   }
   const uint64_t index = index_of(ticket);
-  if (ended_ >= index) {
-    return;
+  if (ended_ < index) {
+    wgpu().DevicePoll(device_, 1, &index);
+    on_done(kSuccess, {}, this, reinterpret_cast<void*>(static_cast<uintptr_t>(index)));
   }
-  wgpu().DevicePoll(device_, 1, &index);
-  on_done(kSuccess, {}, this, reinterpret_cast<void*>(static_cast<uintptr_t>(index)));
+  take_until(index);
+}
+
+void Gpu::take_until(uint64_t index) {
+  for (;;) {
+    ReadBackPtr next;
+    {
+      std::lock_guard<std::mutex> lock(mu_);
+      while (!mapped_.empty() && mapped_.front().second->done) {
+        mapped_.pop_front();
+      }
+      if (mapped_.empty() || mapped_.front().first > index) {
+        return;
+      }
+      next = mapped_.front().second;
+    }
+    take(next);  // waits for another thread that takes it
+  }
 }
 
 void Gpu::wait_for_all() {
@@ -256,7 +277,12 @@ ReadBackPtr Gpu::read_back(Encoder encoder, Buffer from, size_t offset, size_t b
   return r;
 }
 
-void Gpu::map(const ReadBackPtr& r) {
+void Gpu::map(const ReadBackPtr& r, const Ticket& ticket) {
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    const auto later = [](uint64_t index, const auto& entry) { return index < entry.first; };
+    mapped_.emplace(std::upper_bound(mapped_.begin(), mapped_.end(), ticket.index, later), ticket.index, r);
+  }
   const auto on_mapped = [](uint32_t status, StringView, void* a, void*) {
     const std::unique_ptr<ReadBackPtr> held(static_cast<ReadBackPtr*>(a));
     (*held)->state = status == kSuccess ? 1 : -1;
@@ -267,26 +293,27 @@ void Gpu::map(const ReadBackPtr& r) {
 
 bool Gpu::take(const ReadBackPtr& r) {
   std::lock_guard<std::mutex> only_one(r->mu);
-  if (r->taken) {
-    return r->state > 0;
+  if (r->done) {
+    return r->succeeded;
   }
-  while (r->state == 0) {  // the submission has ended; another thread may be about to call the callback
+  while (r->state == 0 && !lost_) {  // the submission has ended; another thread may be about to call the callback
     wgpu().DevicePoll(device_, 0, nullptr);
     if (r->state == 0) {
       std::this_thread::yield();
     }
   }
-  r->taken = true;
   const void* bytes = r->state > 0 ? wgpu().BufferGetConstMappedRange(r->staging, 0, r->length) : nullptr;
   if (!bytes) {
-    r->state = -1;
     wgpu().BufferRelease(r->staging);
+    r->done = true;
     return false;
   }
   if (r->to) {
     std::memcpy(r->to, static_cast<const char*>(bytes) + r->skip, r->bytes);
   }
   wgpu().BufferUnmap(r->staging);
+  r->succeeded = true;
+  r->done = true;
   std::lock_guard<std::mutex> lock(mu_);
   if (free_bytes_ + r->capacity <= kKeepReadBackBytes) {
     free_bytes_ += r->capacity;

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -58,7 +59,8 @@ struct ReadBack {
   void* to = nullptr;
   std::atomic<int> state{0};  // 1: mapped, -1: failed
   std::mutex mu;
-  bool taken = false;
+  bool succeeded = false;         // guarded by mu
+  std::atomic<bool> done{false};  // the bytes are where they are wanted, or lost
 };
 using ReadBackPtr = std::shared_ptr<ReadBack>;
 
@@ -85,15 +87,17 @@ class Gpu {
   void wait(const Ticket& ticket);
   void wait_for_all();
 
-  // Adds a copy of `bytes` at `offset` (multiples of four) to the encoder; `map` it once that is submitted.
+  // Adds a copy of `bytes` at `offset` (multiples of four) to the encoder; `map` it once that is submitted. Its bytes are
+  // at r->to once a command after it is known to have ended, also if no one waits for this one.
   ReadBackPtr read_back(Encoder encoder, Buffer from, size_t offset, size_t bytes);
-  void map(const ReadBackPtr& r);
+  void map(const ReadBackPtr& r, const Ticket& ticket);
   bool take(const ReadBackPtr& r);  // waits until it is mapped and copies the bytes to r->to; false if that failed
 
  private:
   Gpu() = default;
   void note_lost(std::string why);
   uint64_t index_of(const Ticket& ticket);
+  void take_until(uint64_t index);  // all bytes of submissions up to this one, which has ended
   static void on_lost(const Device*, uint32_t, StringView, void*, void*);
   static void on_error(const Device*, uint32_t, StringView, void*, void*);
   static void on_done(uint32_t, StringView, void*, void*);
@@ -113,6 +117,7 @@ class Gpu {
   uint64_t writes_ = 0, flushed_ = 0;                 // writes so far, and those that are submitted
   std::multimap<size_t, Buffer> free_;                // mappable buffers by capacity
   size_t free_bytes_ = 0;
+  std::deque<std::pair<uint64_t, ReadBackPtr>> mapped_;  // by submission; not taken yet, as far as is known
 };
 using GpuPtr = std::shared_ptr<Gpu>;
 

@@ -368,7 +368,7 @@ cl_int wgpu_launch(cl_command_queue queue, cl_kernel k, cl_uint dims, const size
   timer.resolve(encoder, made.get());
   made->ticket = gpu.submit(encoder);
   if (made->times) {
-    gpu.map(made->times);
+    gpu.map(made->times, made->ticket);
   }
   if (const cl_int code = attempt.code()) {
     return code;

@@ -79,7 +79,7 @@ bool read_words(Gpu& gpu, Buffer from, size_t offset, size_t bytes, void* to) {
   const ReadBackPtr r = gpu.read_back(encoder, from, offset, bytes);
   r->to = to;
   const Gpu::Ticket ticket = gpu.submit(encoder);
-  gpu.map(r);
+  gpu.map(r, ticket);
   gpu.wait(ticket);
   return gpu.take(r);
 }
@@ -132,7 +132,7 @@ cl_int wgpu_write(cl_command_queue queue, cl_mem m, cl_bool, size_t offset, size
     timer.resolve(encoder, made.get());
     made->ticket = m->gpu->submit(encoder);
     if (made->times) {
-      m->gpu->map(made->times);
+      m->gpu->map(made->times, made->ticket);
     }
   }
   code = code == CL_SUCCESS ? attempt.code() : code;
@@ -160,9 +160,9 @@ cl_int wgpu_read(cl_command_queue queue, cl_mem m, cl_bool blocking, size_t at, 
   timer.mark(encoder, true);
   timer.resolve(encoder, made.get());
   made->ticket = m->gpu->submit(encoder);
-  m->gpu->map(made->read);
+  m->gpu->map(made->read, made->ticket);
   if (made->times) {
-    m->gpu->map(made->times);
+    m->gpu->map(made->times, made->ticket);
   }
   if (const cl_int code = attempt.code()) {
     return code;
@@ -215,7 +215,7 @@ cl_int wgpu_copy(cl_command_queue queue, cl_mem a, cl_mem b, size_t from, size_t
     timer.resolve(encoder, made.get());
     made->ticket = gpu.submit(encoder);
     if (made->times) {
-      gpu.map(made->times);
+      gpu.map(made->times, made->ticket);
     }
   }
   const cl_int code = attempt.code();
