@@ -36,8 +36,8 @@ def lower_for_wgsl(name: str, func: tir.PrimFunc, device: DeviceInfo | None = No
     Returns
     -------
     PrimFunc
-        Without types of less than 32 bits (`narrow_types`); with blockIdx.z in blockIdx.y, since the generator takes blockIdx.x beyond 65535 from z; and constants that the
-        generator would round written as bits.
+        Without types of less than 32 bits (`narrow_types`); with blockIdx.z in blockIdx.y, since the generator takes
+        blockIdx.x beyond 65535 from z; and constants that the generator would round written as bits.
 
     Raises
     ------
