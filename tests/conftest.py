@@ -23,6 +23,7 @@ DEFAULTS = {
     "TVM_NUM_THREADS": "1",
     "POCL_MAX_PTHREAD_COUNT": "1",
     "POCL_AFFINITY": "1",
+    "LP_NUM_THREADS": "1",  # of lavapipe, Mesa's Vulkan device on CPU cores
     "TOPHUB_LOCATION": "NONE",
     "ORT_DISABLE_TELEMETRY": "1",
 }

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "executor": {"core", "gpu_runtimes", "opencl", "pass_context", "remote", "report"},
     "tracing": {"core", "drawing", "executor", "gpu_runtimes", "opencl", "remote"},
     "measuring": {
-        "gpu_runtimes",
+        *("gpu_runtimes", "vulkan"),
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
     },

@@ -113,7 +113,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
             ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
             there: Sessions | None = None
             if args.rpc_tracker:
-                there = Sessions(DEVICE_NAMES["cl"] in needed)
+                there = Sessions(not {DEVICE_NAMES["cl"], DEVICE_NAMES["vulkan"]}.isdisjoint(needed))
                 ours["request_remote"] = there.opens(runner.request_remote)
                 ours["rpc"] = Overlay(runner.rpc, connect=there.opens(runner.rpc.connect))
                 create = _create_there(args.PATH, runner.executor.create, there)
