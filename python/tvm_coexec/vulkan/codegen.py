@@ -21,6 +21,7 @@ RULES = "webgpu.FLowerIntrinsic"
 # Functions that TVM's rules for WebGPU lack; `functions` has them.
 _BY_NAME = ("nearbyint", "fmod", "log10", "log1p", "exp10", "popcount", "isnan", "isinf", "isfinite")
 _ENTRY = re.compile(r"@compute @workgroup_size\((\d+), (\d+), (\d+)\)")
+_HALVES = "enable f16;"
 _LEVEL = 20  # above TVM's own rules, if any
 
 
@@ -62,7 +63,7 @@ def build(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     """
     strings: list[str] = []
     for var, func in mod.functions.items():
-        name = str(func.attrs["global_symbol"]) if "global_symbol" in func.attrs else var.name_hint
+        name = str(func.attrs.get("global_symbol", var.name_hint))
         source = shader_of(name, func, target)
         strings += [source, name, " ".join(parameter_types(func)), " ".join(launch_parameters(func))]
     return load.call("source_module", *strings)
@@ -93,6 +94,8 @@ def shader_of(name: str, func: tvm.tir.PrimFunc, target: Target) -> str:
     except tvm.TVMError as err:
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {one_line(err)}") from err
     source = with_functions(with_accessors(text, func))
+    if _HALVES in source:  # has to be at the beginning
+        source = f"{_HALVES}\n{source.replace(_HALVES, '')}"
     if why := _why_not_here(source):
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {why}")
     return source

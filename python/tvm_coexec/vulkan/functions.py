@@ -101,8 +101,9 @@ def with_functions(source: str) -> str:
     -------
     str
     """
-    called = set(_CALL.findall(source))
-    source = _CALL.sub(r"coexec_\1(", source)
+    called = set() if "f16" in source else set(_CALL.findall(source))  # WGSL's own are for halves, too
+    if called:
+        source = _CALL.sub(r"coexec_\1(", source)
     source, constants = _CONSTANT.subn(_constant, source)
     parts = [_SPECIAL] if constants or "pow" in called else []
     parts += [_FUNCTIONS[name] for name in _FUNCTIONS if name in called]
