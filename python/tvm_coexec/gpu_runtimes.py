@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from .opencl import runtime as opencl
 from .opencl.devices import DeviceInfo
@@ -27,6 +27,9 @@ class GpuRuntime(Protocol):
 
     def devices(self) -> list[DeviceInfo]:
         """Return the devices."""
+
+    def wait_method(self, device: int = 0) -> dict[str, Any]:
+        """Return how the host waits for a kernel."""
 
 
 _RUNTIMES: dict[str, GpuRuntime] = {"opencl": opencl, "vulkan": vulkan}

@@ -66,6 +66,14 @@ def test_indices_beyond_32_bits_are_refused() -> None:
     assert "2147483648 elements, which 32-bit indices don't reach" in kernels.why_not_wgsl(huge, device)
 
 
+def test_64_bits_are_for_indices_only() -> None:
+    a = te.placeholder((40,), "int32", "a")
+    by_index = lower([a], te.compute((40,), lambda i: a((i.astype("int64") * 7 % 40).astype("int32")), "b"))
+    assert kernels.why_not_wgsl(by_index, DEVICE) == ""
+    product = te.compute((40,), lambda i: ((a(i).astype("int64") * a(i).astype("int64")) >> 31).astype("int32"), "b")
+    assert kernels.why_not_wgsl(lower([a], product), DEVICE) == "it computes with int64, which WGSL lacks"
+
+
 def test_work_groups_of_z_go_to_y() -> None:
     a = te.placeholder((3, 5, 7), "float32", "a")
     out = te.compute((3, 5, 7), lambda *i: a(*i) * 2.0, "b")

@@ -94,8 +94,30 @@ def _tensors(func: tir.PrimFunc) -> list[tir.Buffer]:
 
 
 def _wide_value(func: tir.PrimFunc) -> str:
-    """Return why values inside a kernel are too wide for WGSL: a double, or an integer that 32 bits don't hold."""
+    """Return why values inside a kernel are too wide for WGSL: a double, or 64-bit integers that are no indices.
+
+    The generator narrows all integers of 64 bits. That is right for indices, since tensors are small enough, but not
+    for what is computed from tensors' elements, such as the products of fixed-point numbers.
+    """
     found: list[str] = []
+    indices: set[object] = set()
+    bound: set[tir.Var] = set()  # variables whose values come from tensors
+
+    def comes_from_tensors(expr: tir.PrimExpr) -> bool:
+        seen: list[bool] = []
+
+        def look(node: object) -> None:
+            seen.append(isinstance(node, tir.BufferLoad) or (isinstance(node, tir.Var) and node in bound))
+
+        post_order_visit(expr, look)
+        return any(seen)
+
+    def visit_indices(node: object) -> None:
+        if isinstance(node, tir.BufferLoad | tir.BufferStore):
+            for index in node.indices:
+                post_order_visit(index, indices.add)
+        elif isinstance(node, tir.LetStmt | tir.Let) and comes_from_tensors(node.value):
+            bound.add(node.var)
 
     def visit(node: object) -> None:
         if not isinstance(node, tir.PrimExpr) or found:
@@ -103,9 +125,13 @@ def _wide_value(func: tir.PrimFunc) -> str:
         dtype = str(node.dtype)
         if dtype.startswith("float64"):
             found.append("it computes with float64, which WGSL lacks")
-        elif isinstance(node, tir.IntImm) and dtype == "int64" and not -(2**31) <= node.value < 2**31:
-            found.append(f"it has the constant {node.value}, which 32 bits don't hold")
+        elif dtype.startswith(("int64", "uint64")) and node not in indices:
+            if isinstance(node, tir.IntImm) and not -(2**31) <= node.value < 2**31:
+                found.append(f"it has the constant {node.value}, which 32 bits don't hold")
+            elif isinstance(node, tir.Cast | tir.Call | tir.BufferLoad) and comes_from_tensors(node):
+                found.append(f"it computes with {dtype}, which WGSL lacks")
 
+    post_order_visit(func.body, visit_indices)
     post_order_visit(func.body, visit)
     return found[0] if found else ""
 
