@@ -223,7 +223,7 @@ std::string Trace::take_kernels() {
       continue;
     }
     out += std::string(out.empty() ? "" : ", ") + "{\"name\": " + json_string(*s.name) +
-           ", \"device\": " + std::to_string(s.device);
+           ", \"device\": " + std::to_string(s.device % kMaxDevices);
     out += ", \"queued_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_QUEUED));
     out += ", \"start_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_START));
     out += ", \"end_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_END)) + "}";

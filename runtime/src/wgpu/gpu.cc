@@ -15,6 +15,19 @@ constexpr size_t kSmallestReadBack = 256;
 
 thread_local Attempt* t_attempt = nullptr;
 
+// wgpu-native's messages have several lines, with causes indented.
+std::string on_one_line(const std::string& text) {
+  std::string joined;
+  for (const char c : text) {
+    const bool space = c == '\n' || c == '\t' || c == ' ';
+    if (!space || (!joined.empty() && joined.back() != ' ')) {
+      joined += space ? ' ' : c;
+    }
+  }
+  joined.erase(joined.find_last_not_of(' ') + 1);
+  return joined;
+}
+
 Instance wgpu_instance() {
   static const Instance instance = [] {
     InstanceExtras extras{};
@@ -44,7 +57,7 @@ cl_int Attempt::code(cl_int otherwise) const {
     return CL_SUCCESS;
   }
   const cl_int code = kind_ == kErrorOutOfMemory ? static_cast<cl_int>(kOutOfMemory) : otherwise;
-  set_error_detail(code, text_);
+  set_error_detail(code, on_one_line(text_));
   return code;
 }
 
@@ -150,11 +163,11 @@ void Gpu::on_done(uint32_t, StringView, void* self, void* index) {
 }
 
 // May be called from any of wgpu-native's functions, so it takes no lock of ours that is held during those.
-void Gpu::note_lost(std::string why) {
+void Gpu::note_lost(const std::string& why) {
   static std::mutex& mu = *new std::mutex();
   std::lock_guard<std::mutex> lock(mu);
   if (!lost_) {
-    why_lost_ = std::move(why);
+    why_lost_ = on_one_line(why);
     lost_ = true;
   }
 }

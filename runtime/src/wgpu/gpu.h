@@ -95,7 +95,7 @@ class Gpu {
 
  private:
   Gpu() = default;
-  void note_lost(std::string why);
+  void note_lost(const std::string& why);
   uint64_t index_of(const Ticket& ticket);
   void take_until(uint64_t index);  // all bytes of submissions up to this one, which has ended
   static void on_lost(const Device*, uint32_t, StringView, void*, void*);
