@@ -93,6 +93,8 @@ def shader_of(name: str, func: tvm.tir.PrimFunc, target: Target) -> str:
         text = generate(tvm.IRModule({name: lowered}), target).get_source()
     except tvm.TVMError as err:
         raise CoExecError(f"kernel '{name}' can't be compiled for vulkan: {one_line(err)}") from err
+    # Without comments: a module finds its kernels by TVM's.
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("//"))
     source = with_functions(with_accessors(text, func))
     if _HALVES in source:  # has to be at the beginning
         source = f"{_HALVES}\n{source.replace(_HALVES, '')}"

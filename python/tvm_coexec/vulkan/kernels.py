@@ -176,7 +176,7 @@ def _exact_constants(body: tir.Stmt) -> tir.Stmt:
             return None
         return tir.reinterpret("float32", tir.IntImm("uint32", bits))
 
-    return ir_transform(body, None, as_bits, ["tir.FloatImm"])
+    return ir_transform(body, None, as_bits, ["FloatImm"])
 
 
 def _bits(value: float) -> int:

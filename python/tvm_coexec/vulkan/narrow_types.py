@@ -156,13 +156,13 @@ class _Widening:
             "tir.BufferStore": self._store,
             "tir.Allocate": self._allocate,
             "tir.Cast": self._cast,
-            "tir.IntImm": self._constant,
+            "IntImm": self._constant,
             "tir.Call": self._call,
         }
-        names = {tir.DeclBuffer: "tir.DeclBuffer"}
 
         def visit(node: object) -> object:
-            return by_node[names.get(type(node), f"tir.{type(node).__name__}")](node)
+            name = type(node).__name__
+            return by_node[name if name in by_node else f"tir.{name}"](node)
 
         return ir_transform(body, None, visit, list(by_node))
 
