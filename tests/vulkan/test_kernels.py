@@ -91,12 +91,16 @@ def test_work_groups_of_z_go_to_y() -> None:
     assert extents == {"blockIdx.y": 15, "threadIdx.x": 7}
 
 
+def scaled(a: te.Tensor, factor: tir.PrimExpr) -> te.Tensor:
+    return te.compute(a.shape, lambda i: a(i) * factor, "b")
+
+
 def test_constants_keep_all_their_bits() -> None:
     values = [0.1, 1.0 / 3.0, 16777217.0, -3.4028234663852886e38, 1e-40, 0.5]
     a = te.placeholder((8,), "float32", "a")
     for value in values:
         exact = np.float32(value)
-        func = lower([a], te.compute((8,), lambda i, c=exact: a(i) * tir.const(float(c), "float32"), "b"))
+        func = lower([a], scaled(a, tir.const(float(exact), "float32")))
         found = []
 
         def visit(node: object, found: list = found) -> None:

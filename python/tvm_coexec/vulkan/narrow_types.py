@@ -53,8 +53,7 @@ def widen(func: tir.PrimFunc) -> tir.PrimFunc:
     numbers: dict[tir.Var, int] = {}
     handles = [p for p in func.params if p.dtype == "handle"]
     for number, param in enumerate(handles):
-        element = str(param.type_annotation.element_type.dtype)
-        if element in STORED:
+        if _element_of(param) in STORED:
             words[param] = tir.Var(param.name, PointerType(PrimType("uint32"), "global"))
             numbers[param] = number
     if not words and not _has_narrow_values(func.body):
@@ -76,7 +75,7 @@ def with_accessors(source: str, func: tir.PrimFunc) -> str:
         The kernel before it was widened.
     """
     handles = [p for p in func.params if p.dtype == "handle"]
-    elements = [str(p.type_annotation.element_type.dtype) for p in handles]
+    elements = [_element_of(p) for p in handles]
     functions: list[str] = []
 
     def declare(found: re.Match[str]) -> str:
@@ -110,6 +109,12 @@ def _accessors(number: int, name: str, bits: int, stores: bool) -> str:
 }}
 """
     return text
+
+
+def _element_of(param: tir.Var) -> str:
+    """Return the type of a tensor's elements; empty before TVM has made it a pointer."""
+    pointed = param.type_annotation
+    return str(pointed.element_type.dtype) if isinstance(pointed, PointerType) else ""
 
 
 def _has_narrow_values(body: tir.Stmt) -> bool:
