@@ -1,4 +1,6 @@
-"""Injective kernels, pooling and LRN on an OpenCL device made of CPU cores, against TVM's GPU schedule.
+"""Injective kernels, pooling, LRN and grouped 1x1 convolutions on an OpenCL device made of CPU cores.
+
+Against TVM's GPU schedule, for convolutions with its fallback configuration; ``template_ns``: with this package's.
 
 Nanoseconds per element of the output, each kernel alone, in turns; ``cpu_ns`` is the CPU target's kernel.
 """
@@ -35,6 +37,11 @@ def cases() -> dict[str, Callable]:
     def pool(build: Callable, channels: int, size: int, window: int, stride: int) -> relay.Expr:
         return build(x(1, channels, size, size), (window,) * 2, (stride,) * 2, padding=(window // 2,) * 2)
 
+    def point(channels: int, size: int, outputs: int, groups: int) -> relay.Expr:
+        weight = scale(outputs, channels // groups, 1, 1)
+        conv = relay.nn.conv2d(x(1, channels, size, size), weight, groups=groups, channels=outputs, kernel_size=(1, 1))
+        return relay.nn.relu(conv + scale(outputs, 1, 1))
+
     heads = (1, 197, 12, 64)
     return {
         "channel shuffle, 272 x 14 x 14": lambda: shuffle(272, 14),
@@ -58,18 +65,24 @@ def cases() -> dict[str, Callable]:
         "average pool 3x3, 832 x 7 x 7": lambda: pool(relay.nn.avg_pool2d, 832, 7, 3, 1),
         "LRN, 64 x 56 x 56": lambda: relay.nn.lrn(x(1, 64, 56, 56), 5, 1, 2.0, 1e-4, 0.75),
         "LRN, 192 x 55 x 55": lambda: relay.nn.lrn(x(1, 192, 55, 55), 5, 1, 2.0, 1e-4, 0.75),
+        "1x1, 4 groups, 136 to 136 channels, 28 x 28": lambda: point(136, 28, 136, 4),
+        "1x1, 4 groups, 272 to 272 channels, 14 x 14": lambda: point(272, 14, 272, 4),
+        "1x1, 4 groups, 544 to 544 channels, 7 x 7": lambda: point(544, 7, 544, 4),
+        "1x1, 3 groups, 240 to 240 channels, 28 x 28": lambda: point(240, 28, 240, 3),
     }
 
 
 def compare(make: Callable) -> dict[str, float]:
-    """Build a kernel three times and time it in turns."""
+    """Build a kernel four times and time it in turns."""
     import tvm
 
     from tvm_coexec.opencl import schedules
-    from tvm_coexec.opencl.schedules import postprocess
+    from tvm_coexec.opencl.schedules import pointwise, postprocess
 
     opencl, llvm = tvm.target.Target("opencl", host="llvm"), tvm.target.Target("llvm")
     ours = _build(make, opencl, tvm.opencl())
+    pointwise.uninstall()
+    template = _build(make, opencl, tvm.opencl())
     schedules.uninstall()
     postprocess.uninstall()
     try:
@@ -77,7 +90,7 @@ def compare(make: Callable) -> dict[str, float]:
     finally:
         schedules.install()
         postprocess.install()
-    timed = {"ours_ns": ours, "stock_ns": stock, "cpu_ns": _build(make, llvm, tvm.cpu())}
+    timed = {"ours_ns": ours, "template_ns": template, "stock_ns": stock, "cpu_ns": _build(make, llvm, tvm.cpu())}
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(_TURNS):
         for name, (run, elements) in timed.items():

@@ -108,6 +108,7 @@ class Costs(ABC):
         Power of the devices, which the objectives energy and edp need.
     error : mapping of str to float
         Relative error of the sum over a network's kernels, by device; empty if unknown. The margin is derived from it.
+        ``plans``: the part of a single device's time by which the promised gain of a plan may be wrong.
     runtime : {"own", "tvm"}
         The OpenCL runtime that `upload`, `download` and `sync_s` are of: this package's, or TVM's own, whose copies
         wait for all of the GPU's work and block the host meanwhile. See `on_runtime`.

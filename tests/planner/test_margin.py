@@ -10,7 +10,7 @@ from tests.cost_models.test_coverage import CONVS, fitted
 from tests.planner import graphs
 from tvm_coexec.cost_models import Profile
 from tvm_coexec.planner import make_plan, margin_of
-from tvm_coexec.planner.margin import DEFAULT_MIN_GAIN, LARGEST, WEAK_ERROR
+from tvm_coexec.planner.margin import DEFAULT_MIN_GAIN, LARGEST, WEAK_ERROR, decision_margin
 
 
 def test_the_margin_follows_the_error_of_the_costs():
@@ -18,6 +18,21 @@ def test_the_margin_follows_the_error_of_the_costs():
     assert margin_of(c) == DEFAULT_MIN_GAIN
     c.error = {"cpu": 0.06, "gpu": 0.08}
     assert margin_of(c) == pytest.approx(0.07)
+
+
+def test_a_plan_must_promise_more_than_measured_plans_were_off():
+    """The error of plans decides between a plan and one device; it does not change which chains are chosen."""
+    g, c = graphs.straight(4), graphs.costs()
+    c.error = {"cpu": 0.02, "gpu": 0.02}
+    plan = make_plan(g, c)
+    gain = 1 - plan.expected_s / make_plan(g, c, strategy="single").expected_s
+    assert plan.chains and 0.02 < gain < LARGEST
+    c.error = {"cpu": 0.02, "gpu": 0.02, "plans": gain - 0.01}
+    assert decision_margin(c) == gain - 0.01 and margin_of(c) == 0.02
+    assert make_plan(g, c).segments == plan.segments
+    c.error = {"cpu": 0.02, "gpu": 0.02, "plans": gain + 0.01}
+    assert not make_plan(g, c).chains
+    assert make_plan(g, c, min_gain=0.0).chains  # a given margin is the only one
 
 
 def test_what_rests_on_few_samples_widens_it():

@@ -37,6 +37,16 @@ def margin_of(costs: Costs, weak_fractions: Mapping[str, float] | None = None) -
     return min(LARGEST, sum(errors) / len(DEVICES))
 
 
+def decision_margin(costs: Costs, weak_fractions: Mapping[str, float] | None = None) -> float:
+    """Part of the single-device time that a plan must promise to save to be preferred to the device.
+
+    As `margin_of`, and no less than measured plans were off (``costs.error["plans"]``): a plan waits at each sync point
+    for the device whose kernels took longer than predicted, so that its time is less certain than that of one device.
+    It is only for this decision; a chain is chosen by the margin of the kernels.
+    """
+    return min(LARGEST, max(margin_of(costs, weak_fractions), (costs.error or {}).get("plans", 0.0)))
+
+
 def _mix(error: float, weak: float) -> float:
     """Return the error of a device's time of which a fraction rests on few samples; never less than without it."""
     return error * (1.0 - weak) + max(error, WEAK_ERROR) * weak

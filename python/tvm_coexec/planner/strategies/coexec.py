@@ -7,7 +7,7 @@ from tvm_coexec.core.plan import Segment
 from tvm_coexec.core.reasons import Why, reason
 
 from ..cached_costs import CachedCosts
-from ..margin import margin_of
+from ..margin import decision_margin, margin_of
 from ..objective import score_of
 from ..options import Options, Result
 from ..search.candidates import Candidates
@@ -25,7 +25,7 @@ MEETING_CHARGE = 1.6e-3
 def coexec(graph: KernelGraph, costs: CachedCosts, options: Options) -> Result:
     """Segments by dynamic programming over the simulated makespan (see `planner.search`)."""
     (promised, best), *_ = scored_proposals(graph, costs, options)
-    margin = margin_of(costs, costs.weak_fractions) if options.min_gain is None else options.min_gain
+    margin = decision_margin(costs, costs.weak_fractions) if options.min_gain is None else options.min_gain
     alone, device = best_alone(graph, costs, options.objective)
     if promised > alone * (1.0 - margin):
         as_good = reason(Why.ONE_DEVICE_IS_AS_GOOD, device=device)
