@@ -59,7 +59,12 @@ TEST(vulkan, a_lost_device_is_replaced) {
   const Array a(kN, 1), b(kN, 2), c(kN, 0);
   add(a, b, c);
   CHECK(all_equal(c.read(), 3));
-  wg::wgpu().DeviceDestroy(device().context()->gpu()->device());
+  {
+    const wg::GpuPtr gpu = device().context()->gpu();
+    wg::wgpu().DeviceDestroy(gpu->device());
+    wg::wgpu().DevicePoll(gpu->device(), 0, nullptr);  // which notices it; a submission would end the process
+    CHECK(gpu->is_lost());
+  }
   for (int i = 0; i < 2; ++i) {
     CHECK(contains(message_of([&] { c.read(); }), name_of(-2)));
     CHECK(contains(message_of([&] { add(a, b, c); }), name_of(-2)));
