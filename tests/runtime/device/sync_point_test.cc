@@ -180,7 +180,7 @@ TEST(sync_points, tensors_without_elements_need_no_wait_and_no_mapping) {
   copy({b.at(1), device().slot}, {b.at(1), -1}, 0, nullptr);
   copy({b.at(1), device().slot}, {at, -1}, 0, nullptr);
   CHECK(all_equal(b.read(1), 2) && all_equal(b.read(0), 1));
-  const ArgumentSizes::Known known = {{b.at(0), device().slot}, {b.at(0), 64}, {b.at(1), 0}};
+  const ArgumentSizes::Known known = {{b.at(0), 0}, {b.at(0), 64}, {b.at(1), 0}};
   const ArgumentSizes scope(known);
   CHECK_EQ(ArgumentSizes::of(b.at(0)), size_t{64});
   CHECK_EQ(ArgumentSizes::of(b.at(1)), size_t{0});
