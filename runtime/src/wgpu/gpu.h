@@ -76,6 +76,7 @@ class Gpu {
   double tick_ns() const { return tick_ns_; }
   bool is_lost() const { return lost_; }
   std::string why_lost() const;
+  void note_lost(const std::string& why);  // called by wgpu-native's callback
 
   // The place of a command in the order of submissions. A write that waits for the next submission has none yet.
   struct Ticket {
@@ -95,7 +96,6 @@ class Gpu {
 
  private:
   Gpu() = default;
-  void note_lost(const std::string& why);
   uint64_t index_of(const Ticket& ticket);
   void take_until(uint64_t index);  // all bytes of submissions up to this one, which has ended
   static void on_lost(const Device*, uint32_t, StringView, void*, void*);

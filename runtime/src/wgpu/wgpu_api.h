@@ -275,7 +275,6 @@ struct QuerySetDescriptor {
   X(GpuQueue, DeviceGetQueue, (Device))                                                                       \
   X(Bool, DevicePoll, (Device, Bool, const uint64_t*))                                                        \
   X(void, DeviceRelease, (Device))                                                                            \
-  X(void, DeviceDestroy, (Device))                                                                            \
   X(Buffer, DeviceCreateBuffer, (Device, const BufferDescriptor*))                                            \
   X(ShaderModule, DeviceCreateShaderModuleTrusted, (Device, const Labelled*, Flags))                          \
   X(BindGroupLayout, DeviceCreateBindGroupLayout, (Device, const GroupLayoutDescriptor*))                     \
