@@ -104,6 +104,18 @@ cl_int wgpu_devices(cl_platform_id, cl_bitfield, cl_uint n, cl_device_id* to, cl
   return all.empty() ? CL_DEVICE_NOT_FOUND : CL_SUCCESS;
 }
 
+cl_bitfield device_type(const AdapterRecord& adapter) {
+  switch (adapter.kind) {
+    case kDiscreteGpu:
+    case kIntegratedGpu:
+      return CL_DEVICE_TYPE_GPU;
+    case kCpu:
+      return CL_DEVICE_TYPE_CPU;
+    default:
+      return 0;
+  }
+}
+
 cl_int wgpu_device_info(cl_device_id d, cl_uint key, size_t n, void* to, size_t* size) {
   const Limits& l = d->limits;
   switch (key) {
@@ -118,10 +130,7 @@ cl_int wgpu_device_info(cl_device_id d, cl_uint key, size_t n, void* to, size_t*
     case CL_DEVICE_EXTENSIONS:
       return answer_text(d->fp16 ? "cl_khr_fp16" : "", n, to, size);
     case CL_DEVICE_TYPE:
-      return answer_number<cl_bitfield>(d->kind == kDiscreteGpu || d->kind == kIntegratedGpu ? CL_DEVICE_TYPE_GPU
-                                        : d->kind == kCpu                                    ? CL_DEVICE_TYPE_CPU
-                                                                                             : 0,
-                                        n, to, size);
+      return answer_number<cl_bitfield>(device_type(*d), n, to, size);
     case CL_DEVICE_HOST_UNIFIED_MEMORY:
       return answer_number<cl_bool>(d->kind == kIntegratedGpu || d->kind == kCpu, n, to, size);
     case CL_DEVICE_MAX_COMPUTE_UNITS:  // WebGPU does not tell that of GPUs
@@ -325,6 +334,7 @@ std::string make_wgpu_driver(ClApi* api) {
   api->EnqueueUnmapMemObject = wg::wgpu_unmap;
   wg::put_memory_functions(api);
   wg::put_kernel_functions(api);
+  wg::put_launch_functions(api);
   wg::put_event_functions(api);
   return "";
 }

@@ -29,7 +29,6 @@ struct _cl_context {
 
  private:
   wg::GpuPtr gpu_;
-  friend void forget_gpu(cl_context);
 };
 
 struct _cl_command_queue {
@@ -122,8 +121,12 @@ int64_t host_clock_ns();
 // Parts of the table (cl_api.h).
 void put_memory_functions(ClApi* api);
 void put_kernel_functions(ClApi* api);
+void put_launch_functions(ClApi* api);
 void put_event_functions(ClApi* api);
-void forget_groups(cl_mem mem);
+void forget_groups(cl_mem mem);  // of a buffer that goes
+
+// The kernel's pipeline on a device, made at its first use. Null, with the reason as the error's detail, if that fails.
+const _cl_kernel::Built* pipeline_of(cl_kernel k, const GpuPtr& gpu, bool all_writable);
 
 }  // namespace wg
 }  // namespace coexec
