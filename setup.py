@@ -48,6 +48,8 @@ EXTRAS = {
     # Pinned: other versions format differently, or find other errors.
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
+# It carries wgpu-native, whose C API changes between versions; scripts/setup_env/vulkan.py installs it on request.
+VULKAN = {"vulkan": ["wgpu==0.32.*"]}
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
 
@@ -182,7 +184,7 @@ setup(
     ext_modules=[RUNTIME],
     cmdclass=commands(),
     install_requires=REQUIRES,
-    extras_require=EXTRAS,
+    extras_require=EXTRAS | VULKAN,
     entry_points={"console_scripts": SCRIPTS},
     zip_safe=False,
 )

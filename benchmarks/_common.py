@@ -70,18 +70,20 @@ class TestBed:
     ----------
     bed : tvm_coexec.testbed.TestBed, optional
         What `tvm_coexec.testbed.prepare` found; by default it is called here.
+    gpu : {"opencl", "vulkan"}
+        What it is to look at.
     """
 
     __test__ = False
 
-    def __init__(self, bed: TestBedInfo | None = None) -> None:
+    def __init__(self, bed: TestBedInfo | None = None, gpu: str = "opencl") -> None:
         from tvm_coexec import testbed
 
         for logger in ("te_compiler", "autotvm"):
             logging.getLogger(logger).setLevel(logging.ERROR)
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         self._testbed = testbed
-        self.bed = bed or testbed.prepare()
+        self.bed = bed or testbed.prepare(gpu)
 
     def pin(self) -> None:
         """Move the main thread off pocl's core, after both devices have been used once."""
@@ -110,6 +112,11 @@ class TestBed:
             "python": platform.python_version(),
             "load_average": round(os.getloadavg()[0], 2),
         }
+
+
+def add_gpu_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--gpu``, the kind of GPU to measure."""
+    parser.add_argument("--gpu", default="opencl", choices=("opencl", "vulkan"), help="(default: %(default)s)")
 
 
 def progress(items: Sequence[T], title: str = "") -> Iterable[T]:

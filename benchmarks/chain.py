@@ -41,21 +41,22 @@ def variants(quick: bool) -> list[dict]:
 
 def main() -> None:
     """Time all variants in turns."""
-    args = _common.parse("chain", __doc__)
-    bed = _common.TestBed()
+    args = _common.parse("chain", __doc__, own=_common.add_gpu_argument)
+    kind = args.own.gpu
+    bed = _common.TestBed(gpu=kind)
     import tvm
 
     import tvm_coexec
 
     net = network()
-    cpu_target, gpu_target = tvm_coexec.targets(_modules.CPU, _modules.GPU)
+    cpu_target, gpu_target = tvm_coexec.targets(_modules.CPU, kind)
     cpu, lib = _modules.single(net, "cpu", cpu_target, tvm.cpu())
-    gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.opencl())
+    gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.device(kind))
     runners, plans = [cpu, gpu], {}
     want = cpu.once()[1][0]
     for options in _common.progress(variants(args.quick)):
         name = f"{options['axis']} {options['ratio']}"
-        runner, plan = _modules.build_coexecuted(net, name, **options)
+        runner, plan = _modules.build_coexecuted(net, name, gpu=kind, **options)
         runners.append(runner)
         plans[name] = plan
     errors = {r.name: _modules.relative_error(r.once()[1][0], want) for r in runners}

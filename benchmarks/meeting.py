@@ -66,17 +66,20 @@ def copy_heavy(layers: int = 4, channels: int = 16, size: int = 224) -> tuple[_m
 
 def stock(lib: object, wrap: Callable | None = None) -> object:
     """Load the same file in TVM's own executor."""
-    import tvm
     from tvm.contrib import graph_executor
 
-    devices = [tvm.cpu(), tvm.opencl()]
+    from tvm_coexec.executor.create import find_devices
+
+    devices = find_devices(lib.get_graph_json())
     functions = lib.get_lib() if wrap is None else wrap(lib.get_graph_json(), lib.get_lib())
     module = graph_executor.create(lib.get_graph_json(), functions, devices)
     module.set_input(**lib.get_params())
     return module
 
 
-def meetings(bed: _common.TestBed, quick: bool, sizes: Mapping[str, int] = CHANNELS) -> list[dict]:
+def meetings(
+    bed: _common.TestBed, quick: bool, sizes: Mapping[str, int] = CHANNELS, gpu: str = _modules.GPU
+) -> list[dict]:
     """One row per size and path: time of a run beyond the longer one of the two shares.
 
     Parameters
@@ -86,6 +89,8 @@ def meetings(bed: _common.TestBed, quick: bool, sizes: Mapping[str, int] = CHANN
         Fewer runs.
     sizes : mapping of str to int
         Channels of the tensor by the name of its size.
+    gpu : str
+        Kind of GPU.
     """
     import tvm_coexec
     from tvm_coexec.tracing import Tracer, numbers
@@ -94,7 +99,7 @@ def meetings(bed: _common.TestBed, quick: bool, sizes: Mapping[str, int] = CHANN
     rows = []
     for size, channels in sizes.items():
         net, plan = one_kernel(channels)
-        lib = tvm_coexec.build(net.mod, plan=plan)
+        lib = tvm_coexec.build(net.mod, gpu=gpu, plan=plan)
         for path in ("shared", "copies"):
             tracer = Tracer()
             module = tracer.create(lib) if path == "shared" else stock(lib, tracer.wrap)
@@ -127,21 +132,21 @@ def _launched(timeline: object) -> float:
     return next(e.end_s for e in timeline.lane("cpu") if e.what == "enqueue")
 
 
-def latency(runs: int) -> dict:
+def latency(runs: int, gpu: str = _modules.GPU) -> dict:
     """Seconds from a kernel's end to the end of the wait for it; the kernel takes longer than the CPU's share."""
-    bed = _common.TestBed()
+    bed = _common.TestBed(gpu=gpu)
     import tvm_coexec
+    from tvm_coexec import gpu_runtimes
     from tvm_coexec.core.plan import Plan, Segment
-    from tvm_coexec.opencl import runtime
     from tvm_coexec.tracing import Tracer
     from tvm_coexec.tracing.timeline import measured_timeline
 
     net = four_convolutions()
-    auto = tvm_coexec.partition_for_coexec(net.mod, ratio=0.5, axis="oc")
+    auto = tvm_coexec.partition_for_coexec(net.mod, gpu=gpu, ratio=0.5, axis="oc")
     plan = Plan(
         tvm_coexec.plan_of(auto).graph, (Segment("split", (0,), "oc", 56), *(Segment("cpu", (n,)) for n in (1, 2, 3)))
     )
-    lib = tvm_coexec.build(net.mod, plan=plan)
+    lib = tvm_coexec.build(net.mod, gpu=gpu, plan=plan)
     tracer = Tracer()
     module = tracer.create(lib)
     module.set_input(**net.inputs)
@@ -161,35 +166,38 @@ def latency(runs: int) -> dict:
         "p90_us": sorted(found)[int(0.9 * len(found))] * 1e6,
         "uncertainty_us": max(uncertainty) * 1e6,
         "waits": len(found),
-        "chosen": runtime.wait_method()["method"],
+        "chosen": gpu_runtimes.runtime_of(gpu).wait_method()["method"],
     }
 
 
-def latencies(quick: bool) -> list[dict]:
+def latencies(quick: bool, gpu: str = _modules.GPU) -> list[dict]:
     """One row per way to wait, each in a separate process; and the default method."""
     rows = []
-    for way in (*WAYS, "auto"):
-        environment = dict(os.environ, TVM_COEXEC_OPENCL_WAIT=way)
-        command = [sys.executable, "-m", "benchmarks.meeting", "--latency", "10" if quick else "60"]
+    ways = WAYS if gpu == "opencl" else [way for way in WAYS if way != "flag"]  # which shared memory takes
+    for way in (*ways, "auto"):
+        environment = dict(os.environ, **{f"TVM_COEXEC_{gpu.upper()}_WAIT": way})
+        command = [sys.executable, "-m", "benchmarks.meeting", "--gpu", gpu, "--latency", "10" if quick else "60"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         rows.append({"wait": way, **json.loads(done.stdout.splitlines()[-1])})
     return rows
 
 
-def network(name: str, bed: _common.TestBed, turns: int, quiet: _quiet.Quiet, profile: str) -> dict:
+def network(
+    name: str, bed: _common.TestBed, turns: int, quiet: _quiet.Quiet, profile: str, gpu: str = _modules.GPU
+) -> dict:
     """One row: the same file on shared memory and with copies, in turns."""
     import tvm_coexec
     from tvm_coexec.opencl import runtime
 
     if name == "resnet50":
         net = _modules.Network.load(name)
-        lib = tvm_coexec.build(net.mod, net.params, profile=profile)
+        lib = tvm_coexec.build(net.mod, net.params, gpu=gpu, profile=profile)
     elif name == "copy-heavy":
         net, plan = copy_heavy()
-        lib = tvm_coexec.build(net.mod, plan=plan)
+        lib = tvm_coexec.build(net.mod, gpu=gpu, plan=plan)
     else:
         net = four_convolutions()
-        lib = tvm_coexec.build(net.mod, ratio=0.5, axis="oc")
+        lib = tvm_coexec.build(net.mod, gpu=gpu, ratio=0.5, axis="oc")
     shared = _modules.Runner("shared", tvm_coexec.create(lib), net.inputs)
     copies = _modules.Runner("copies", stock(lib), net.inputs)
     want, got = copies.once()[1], shared.once()[1]
@@ -214,6 +222,7 @@ def network(name: str, bed: _common.TestBed, turns: int, quiet: _quiet.Quiet, pr
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="test_bed", help="profile for the plan of resnet50 (default: %(default)s)")
+    _common.add_gpu_argument(parser)
     parser.add_argument("--latency", type=int, metavar="RUNS", help=argparse.SUPPRESS)
 
 
@@ -221,15 +230,16 @@ def main() -> None:
     """Measure all three tables."""
     args = _common.parse("meeting", __doc__, names=NETWORKS, own=_own_arguments)
     if args.own.latency:
-        print(json.dumps(latency(args.own.latency)))
+        print(json.dumps(latency(args.own.latency, args.own.gpu)))
         return
-    waits = latencies(args.quick)
-    bed = _common.TestBed()
-    one = meetings(bed, args.quick)
+    gpu = args.own.gpu
+    waits = latencies(args.quick, gpu)
+    bed = _common.TestBed(gpu=gpu)
+    one = meetings(bed, args.quick, gpu=gpu)
     rows = []
     with _quiet.Quiet() as quiet:
         for name in _common.progress([n for n in args.names if n != "resnet50"] if args.quick else args.names):
-            rows.append(network(name, bed, 3 if args.quick else 15, quiet, args.own.profile))
+            rows.append(network(name, bed, 3 if args.quick else 15, quiet, args.own.profile, gpu))
     notes = [
         "one sync: time of a run beyond the longer one of the two shares (the kernel's time alone on the GPU's "
         f"side), median; goal {GOALS['meeting_us']:g} us for 0.8 MB on shared memory; of it launching is the host's "

@@ -11,7 +11,7 @@ its structure in this process.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -176,6 +176,13 @@ _BY_C_NAME = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "tan")
 _LANGUAGES = ("opencl", "vulkan")
 
 
+def _has_lowering(name: str, language: str) -> bool:
+    try:
+        return tvm.ir.Op.get(f"tir.{name}").get_attr(f"{language}.FLowerIntrinsic") is not None
+    except tvm.TVMError:  # no function has one: TVM was built without the language
+        return False
+
+
 def _find_missing_function(kernel: relay.Function, gpu: Target) -> str:
     """Return why the code that TVM would generate for a kernel calls a function that does not exist; empty if none."""
     language = gpu.kind.name
@@ -183,21 +190,42 @@ def _find_missing_function(kernel: relay.Function, gpu: Target) -> str:
         return ""
     for call in _calls(kernel):
         name = call.op.name
-        lacks = name in _BY_C_NAME and tvm.ir.Op.get(f"tir.{name}").get_attr(f"{language}.FLowerIntrinsic") is None
+        lacks = name in _BY_C_NAME and not _has_lowering(name, language)
         if lacks or (name == "mod" and language == "opencl" and "float" in str(call.checked_type.dtype)):
             return f"its code calls {name} by a name that {language} lacks"
     return ""
+
+
+LanguageCheck = Callable[[tvm.tir.PrimFunc], str]
+_checks: dict[str, LanguageCheck] = {}
+
+
+def check_language(kind: str, check: LanguageCheck) -> None:
+    """Add a check of what code generation for a kind of target would refuse later.
+
+    Parameters
+    ----------
+    kind : str
+        Of target, such as ``vulkan``.
+    check : callable
+        Returns why a kernel's loops can't be written in the target's language; empty if they can.
+    """
+    _checks[kind] = check
 
 
 def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
     if why := _find_missing_function(kernel, gpu):
         return why
     bound: list[bool] = []
+    refused: list[str] = []
+    check = _checks.get(gpu.kind.name)
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)
     def inspect_loops(func, _mod, _ctx):
         """Inspect a kernel's loops, then empty it, so that later passes are no-ops."""
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
+        if check is not None and (why := check(func)):
+            refused.append(why)
         return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
 
     compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
@@ -213,7 +241,7 @@ def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
     finally:
         compiler.clear()  # later compilations must not get the emptied kernels
         autotvm.GLOBAL_SCOPE.silent = silent  # stays set if an implementation raises
-    return "" if all(bound) else _NOT_BOUND
+    return refused[0] if refused else "" if all(bound) else _NOT_BOUND
 
 
 _verify_memory = tvm.get_global_func("tir.analysis.verify_memory")

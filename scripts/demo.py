@@ -3,6 +3,7 @@
 make demo                                  ResNet-50
 make demo ARGS="--model squeezenet"        something smaller
 make demo ARGS="--ratio 0.5 --axis oc"     a given split instead of the planned one
+make demo ARGS="--gpu vulkan"              a Vulkan device; installs what that needs
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -94,13 +96,16 @@ def two_threads(library, image: dict[str, np.ndarray], repeats: int) -> float:
 
 
 def demo(options: argparse.Namespace) -> int:
+    if options.gpu.split()[:1] in (["vulkan"], ["webgpu"]):
+        command = [sys.executable, "-m", "scripts.setup_env.vulkan"]
+        subprocess.run(command, cwd=Path(__file__).parents[1])  # what is missing then is said below
     start = time.perf_counter()
     import tvm
     from tvm import relay
     from tvm.contrib import graph_executor
 
     import tvm_coexec
-    from tvm_coexec import testbed
+    from tvm_coexec import gpu_runtimes, testbed
     from tvm_coexec.models import zoo
 
     logging.getLogger("te_compiler").setLevel(logging.ERROR)
@@ -112,7 +117,7 @@ def demo(options: argparse.Namespace) -> int:
     gpu_target = tvm_coexec.targets(cpu, options.gpu)[1]
     gpu_device = tvm.device(gpu_target.kind.name)
     if not gpu_device.exist:
-        reason = tvm_coexec.opencl.runtime.why_unavailable() if gpu_target.kind.name == "opencl" else None
+        reason = gpu_runtimes.why_unavailable(gpu_target.kind.name)
         raise tvm_coexec.CoExecError(f"no {gpu_target.kind.name} device: {reason or 'TVM finds none'}")
     print(f"{bed.description}\nCPU target: {cpu}; GPU target: {options.gpu}")
 

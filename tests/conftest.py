@@ -1,9 +1,9 @@
 """What every test starts from: environment defaults, seeds, and the tiers by what a test needs.
 
-A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``), TVM's RPC over the
-loopback interface (``remote``) or an emulator of ARM with pocl (``aarch64``). What the machine lacks is skipped, with
-the reason. Where nothing may be lacking, set ``TVM_COEXEC_REQUIRE=llvm,opencl,remote,aarch64``: then the run stops at
-once, with the same reason.
+A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``), a Vulkan device
+(``vulkan``), TVM's RPC over the loopback interface (``remote``) or an emulator of ARM with pocl (``aarch64``). What the
+machine lacks is skipped, with the reason. Where nothing may be lacking, set
+``TVM_COEXEC_REQUIRE=llvm,opencl,vulkan,remote,aarch64``: then the run stops at once, with the same reason.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DEFAULTS = {
     "TVM_NUM_THREADS": "1",
     "POCL_MAX_PTHREAD_COUNT": "1",
     "POCL_AFFINITY": "1",
+    "LP_NUM_THREADS": "1",  # of lavapipe, Mesa's Vulkan device on CPU cores
     "TOPHUB_LOCATION": "NONE",
     "ORT_DISABLE_TELEMETRY": "1",
 }
@@ -65,6 +66,14 @@ def lacks_opencl() -> str | None:
     return None
 
 
+def lacks_vulkan() -> str | None:
+    """Return why tests that run on a Vulkan device cannot run."""
+    if (reason := lacks_llvm()) is not None:
+        return reason
+    importlib.import_module("tvm_coexec")  # installs the runtime
+    return importlib.import_module("tvm_coexec.vulkan.runtime").why_unavailable()
+
+
 def lacks_remote() -> str | None:
     """Return why tests that start an RPC server cannot run."""
     if (reason := lacks_llvm()) is not None:
@@ -87,6 +96,7 @@ def lacks_aarch64() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {
     "llvm": lacks_llvm,
     "opencl": lacks_opencl,
+    "vulkan": lacks_vulkan,
     "remote": lacks_remote,
     "aarch64": lacks_aarch64,
 }

@@ -28,11 +28,14 @@ ALLOWED: dict[str, set[str]] = {
     "testbed": {"core"},
     "models": {"core"},
     "opencl": {"core", "hooks"},
+    "vulkan": {"core", "hooks", "opencl", "relay_passes"},
+    "gpu_runtimes": {"core", "opencl", "vulkan"},
     "remote": {"_version", "core", "opencl"},
     "targets": {"core", "opencl"},
-    "executor": {"core", "opencl", "pass_context", "remote", "report"},
-    "tracing": {"core", "drawing", "executor", "opencl", "remote"},
+    "executor": {"core", "gpu_runtimes", "opencl", "pass_context", "remote", "report"},
+    "tracing": {"core", "drawing", "executor", "gpu_runtimes", "opencl", "remote"},
     "measuring": {
+        *("gpu_runtimes", "vulkan"),
         *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
     },
@@ -52,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "rpc_server": {"hooks", FACE},
     "tvmc": {
         *("core", "cost_models", "executor", "frontend", "measuring", "opencl", "partition", "partition_options"),
-        *("pass_context", "remote", "report", "targets", "tracing", "tuning", "whole", FACE),
+        *("pass_context", "remote", "report", "targets", "tracing", "tuning", "whole", FACE, "gpu_runtimes"),
     },
     "cli": {
         *("core", "cost_models", "drawing", "executor", "frontend", "measuring", "models", "partition"),

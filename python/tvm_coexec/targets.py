@@ -34,7 +34,8 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     cpu : str or Target
         For example ``llvm -mcpu=core-avx2`` or ``llvm -mtriple=aarch64-linux-gnu -mattr=+neon``.
     gpu : str or Target
-        Any GPU target of TVM: ``opencl``, ``opencl -device=mali``, ``vulkan``, ``cuda``, ``metal``. For ``opencl
+        Any GPU target of TVM: ``opencl``, ``opencl -device=mali``, ``vulkan`` (also by the name
+        ``webgpu``), ``cuda``, ``metal``. For ``opencl
         -device=adreno`` TVM puts tensors into textures, which this package's OpenCL runtime does not have; so it is
         compiled as ``opencl -model=adreno``, with buffers, unless TVM's own runtime is in use here or
         ``-keys=texture`` asks for textures.
@@ -179,6 +180,8 @@ def target_text(target: Target) -> str:
 
 
 def _parse(which: str, target: str | Target) -> Target:
+    if isinstance(target, str) and target.split(maxsplit=1)[:1] == ["webgpu"]:
+        target = target.replace("webgpu", "vulkan", 1)  # the same kernels and the same device
     try:
         return target if isinstance(target, Target) else Target(target)
     except (ValueError, TypeError, tvm.TVMError) as err:

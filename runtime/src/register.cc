@@ -8,6 +8,7 @@
 #include "tvm/globals.h"
 #include "tvm/opencl_choice.h"
 #include "tvm/tvm_abi.h"
+#include "tvm/vulkan_functions.h"
 
 namespace coexec {
 namespace {
@@ -24,6 +25,7 @@ std::string register_with_tvm() {
     remember_affinity();
     std::string error = register_opencl();
     if (error.empty() && !poses_as_tvm()) {
+      register_vulkan();
       register_globals();
     }
     return error;

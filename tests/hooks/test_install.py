@@ -21,11 +21,14 @@ from tvm.autotvm.measure import measure_methods
 from tvm.contrib.popen_pool import PopenWorker
 before = tophub.download_package
 stock_opencl = tvm.get_global_func("device_api.opencl", allow_missing=True) is not None
+stock_vulkan = tvm.get_global_func("device_api.vulkan", allow_missing=True) is not None
 import tvm_coexec
 from tvm import relay
 from tvm_coexec.opencl import runtime, schedules
 print(json.dumps({
     "opencl": tvm.get_global_func("tvm_coexec.opencl.stats", allow_missing=True) is not None or stock_opencl,
+    "stock": {"opencl": stock_opencl, "vulkan": stock_vulkan},
+    "vulkan": tvm.get_global_func("target.build.vulkan", allow_missing=True) is not None or stock_vulkan,
     "tophub": tophub.download_package is not before,
     "schedules": schedules.installed(),
     "records": schedules.dispatch.SharesContext.serve_records is not None,
@@ -51,8 +54,7 @@ def state(value: str | None) -> dict:
 def test_which_hooks_are_installed(value):
     found = state(value)
     wanted = {None: set(hooks.HOOKS), "none": set()}.get(value, set(str(value).split(",")))
-    if found["opencl"] and "opencl" not in wanted:  # a TVM with OpenCL of its own
-        wanted |= {"opencl"}
+    wanted |= {name for name in ("opencl", "vulkan") if found[name] and found["stock"][name]}  # of the TVM's own
     assert {name for name in hooks.HOOKS if found[name]} == wanted
     assert found["pass"]
     assert "opencl" in wanted or f"switched off by {hooks.VARIABLE}" in found["why"]

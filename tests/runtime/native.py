@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tvm_coexec.vulkan import load as library
+
 ROOT = Path(__file__).resolve().parents[2]
 MODES = ["buffer", "coarse", "fine", "hostptr"]
 # pocl with several workers, so that missing waits show. It installs a signal stack of its own, which AddressSanitizer
@@ -77,6 +79,12 @@ def build(sanitize: str = "", *options: str, name: str = "") -> Path:
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
+
+
+def on_vulkan() -> dict[str, str]:
+    """Return the environment in which the device tests run on the first Vulkan device."""
+    found = library.wgpu_library()
+    return {"TVM_COEXEC_TEST_API": "vulkan", "NODEVICE_SELECT": "1", "TVM_COEXEC_LIBWGPU": str(found or "")}
 
 
 def run(program: Path, *args: str, **env: str) -> str:

@@ -9,6 +9,10 @@ from tests.runtime import native
 pytestmark = pytest.mark.slow
 
 
+def test_on_vulkan() -> None:
+    native.run(native.build() / "runtime_device_tests", **native.on_vulkan())
+
+
 @pytest.mark.parametrize("mode", native.MODES)
 def test_in_memory_mode(mode: str) -> None:
     native.run(native.build() / "runtime_device_tests", TVM_COEXEC_OPENCL_MEMORY=mode)

@@ -26,6 +26,11 @@ def test_device_tests(sanitize: str, mode: str) -> None:
     native.run(native.build(sanitize) / "runtime_device_tests", TVM_COEXEC_OPENCL_MEMORY=mode)
 
 
+@pytest.mark.parametrize("sanitize", SANITIZERS)
+def test_device_tests_on_vulkan(sanitize: str) -> None:
+    native.run(native.build(sanitize) / "runtime_device_tests", **native.on_vulkan())
+
+
 @pytest.mark.parametrize("lost", ["memory", "events"])
 def test_a_leak_of_ours_is_reported(lost: str) -> None:
     """Memory that we lose, and objects of the driver that we do not release: these look like the driver's own leaks."""

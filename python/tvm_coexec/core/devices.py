@@ -12,7 +12,7 @@ MEMORY_OF_MODE = {"fine": "shared", "coarse": "mapped", "hostptr": "mapped", "bu
 
 # Words in a device's or platform's name that only CPUs bear; "basic" and "pthread" are pocl's.
 _CPU_NAMES = re.compile(
-    r"\b(cpu|pocl|pthread|portable computing language|xeon|epyc|ryzen|core\(tm\))|^basic", re.IGNORECASE
+    r"\b(cpu|pocl|pthread|portable computing language|llvmpipe|xeon|epyc|ryzen|core\(tm\))|^basic", re.IGNORECASE
 )
 
 

@@ -10,7 +10,7 @@ import tvm
 from tvm._ffi.runtime_ctypes import RPC_SESS_MASK
 from tvm.contrib import graph_executor
 
-from tvm_coexec import remote
+from tvm_coexec import gpu_runtimes, remote
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import runtime
 
@@ -73,9 +73,9 @@ def _explain_missing(device: tvm.runtime.Device) -> str:
     kind = device.device_type % RPC_SESS_MASK
     name = tvm.runtime.Device.MASK2STR.get(kind, str(kind))
     session = getattr(device, "_rpc_sess", None)
-    why = None
-    if name == "opencl":
-        why = runtime.why_unavailable() if session is None else remote.describe(session).why
+    why = gpu_runtimes.why_unavailable(name) if session is None else None
+    if session is not None and name == "opencl":
+        why = remote.describe(session).why
     where = "" if session is None else " of the RPC server"
     return (
         f"the module needs device {name}({device.device_id}){where}, which is not available: "
@@ -116,9 +116,9 @@ def create(
 ) -> graph_executor.GraphModule:
     """Create a graph executor on both devices, which share memory where they can.
 
-    With this package's OpenCL runtime, a tensor that crosses between the devices is stored once if both address the
-    same memory; otherwise downloads start early (see docs/memory.md). Results are bit for bit those of TVM's own
-    ``GraphModule(lib["default"](cpu, gpu))``. Modules of one library share its weights on the CPU.
+    With this package's runtimes (OpenCL, Vulkan), a tensor that crosses between the devices is stored once if both
+    address the same memory; otherwise downloads start early (see docs/memory.md). Results are bit for bit those of
+    TVM's own ``GraphModule(lib["default"](cpu, gpu))``. Modules of one library share its weights on the CPU.
 
     This is the C++ runtime's global function ``tvm_coexec.create``, called with the module's devices.
 
@@ -238,7 +238,7 @@ class Creation:
 
         A module that was compiled without one, such as by `relay.build` alone, gets a new plan.
         """
-        if self.is_remote or not runtime.is_ours():
+        if self.is_remote or not gpu_runtimes.runtime_of_types(d.device_type for d in self.devices).is_ours():
             return None, False
         found = self._metadata.get("memory")
         if found is not None and found.get("version") == VERSION:

@@ -5,6 +5,7 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
 
 ===============  =======================================================================================================
 ``opencl``       Registers an OpenCL device and its code generator, where this TVM was built without them
+``vulkan``       The same for Vulkan, where this TVM has none: a device over wgpu-native, and kernels as WGSL
 ``tophub``       Lets compilation continue if tuning logs cannot be downloaded (`hooks.tophub`)
 ``schedules``    Replaces AutoTVM's root context: GPU kernels without tuning records get a default configuration; and
                  TVM's schedules of injective kernels, pooling and LRN on OpenCL devices that run on CPU cores
@@ -31,6 +32,7 @@ VARIABLE = "TVM_COEXEC_HOOKS"
 # In order of installation; the `install` of each module is idempotent.
 _MODULES = {
     "opencl": "tvm_coexec.opencl.runtime",
+    "vulkan": "tvm_coexec.vulkan.runtime",
     "tophub": "tvm_coexec.hooks.tophub",
     "schedules": "tvm_coexec.opencl.schedules",
     "records": "tvm_coexec.tuning.serving",

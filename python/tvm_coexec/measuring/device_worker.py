@@ -9,10 +9,11 @@ from typing import Any
 from tvm.target import Target
 
 from tvm_coexec import testbed
-from tvm_coexec.core.devices import is_pocl
+from tvm_coexec.core.devices import is_pocl, runs_on_cpu_cores
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import load, runtime
 from tvm_coexec.targets import target_text
+from tvm_coexec.vulkan import runtime as vulkan
 
 from . import CORES, timer
 from .worker import Child, ChildError
@@ -96,6 +97,10 @@ def local_setting(gpu: Target, opencl_runtime: str = "own") -> timer.Setting:
     if gpu.kind.name == "opencl" and os.environ.get("POCL_AFFINITY") == "1" and not runtime.why_unavailable():
         device = runtime.devices()[0]
         if is_pocl(device.platform):
+            bed = testbed.TestBed(device.name, True, CORES)
+    elif gpu.kind.name == "vulkan" and os.environ.get("LP_NUM_THREADS") == "1" and not vulkan.why_unavailable():
+        device = vulkan.devices()[0]
+        if runs_on_cpu_cores(device.name):
             bed = testbed.TestBed(device.name, True, CORES)
     environment: dict[str, str | None] = {}
     if gpu.kind.name == "opencl" and runtime.runtime_name() == "tvm":

@@ -9,12 +9,12 @@ from typing import Any
 
 import tvm
 from tvm import relay
+from tvm._ffi.runtime_ctypes import RPC_SESS_MASK
 
-from tvm_coexec import remote
+from tvm_coexec import gpu_runtimes, remote
 from tvm_coexec.core.devices import MEMORY_OF_MODE
 from tvm_coexec.executor.annotations import add_memory_plan
 from tvm_coexec.executor.create import create
-from tvm_coexec.opencl import runtime
 
 from . import links
 
@@ -43,10 +43,11 @@ def measure_round_trip(
         ``memory``, ``seconds`` without the kernel's own time, and ``start_s``, the part before the GPU starts. `None`
         where tensors are copied, or the GPU is used by TVM's own runtime.
     """
-    if not (runtime.is_ours() if session is None else remote.serves_own(session)):
+    kind = tvm.runtime.Device.MASK2STR[devices[1].device_type % RPC_SESS_MASK]
+    if not (gpu_runtimes.serves_own(kind) if session is None else remote.serves_own(session)):
         return None
     find: Callable[[str], Callable[..., Any]] = tvm.get_global_func if session is None else session.get_function
-    memory = MEMORY_OF_MODE.get(json.loads(find("tvm_coexec.opencl.devices")())[0]["memory_mode"], "copied")
+    memory = MEMORY_OF_MODE.get(json.loads(find(f"tvm_coexec.{kind}.devices")())[0]["memory_mode"], "copied")
     if memory == "copied":
         return None
     weights = bytearray(relay.save_param_dict({}))

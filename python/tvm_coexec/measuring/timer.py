@@ -227,14 +227,14 @@ class Timer:
         """Return the names of the devices."""
         gpu = self._device("gpu")
         if not gpu.exist:
-            from tvm_coexec.opencl import runtime
+            from tvm_coexec import gpu_runtimes
 
             name = tvm.runtime.Device.MASK2STR.get(self.setting.gpu_type, str(self.setting.gpu_type))
             why = "none was found"
             if self.setting.server:
                 why = f"on the RPC server {self.setting.server}: {self._why_not_there(name)}"
-            elif name == "opencl":
-                why = runtime.why_unavailable() or why
+            else:
+                why = gpu_runtimes.why_unavailable(name) or why
             raise CoExecError(f"no {name} device: {why}")
         server = self.setting.server
         cpu = {"name": f"rpc:{server}" if server else machine.cpu_name()}

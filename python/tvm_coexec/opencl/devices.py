@@ -13,12 +13,12 @@ from . import load
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """One OpenCL device as TVM sees it.
+    """One OpenCL or Vulkan device as TVM sees it.
 
     Attributes
     ----------
     id : int
-        ``tvm.opencl(id)``.
+        ``tvm.opencl(id)`` or ``tvm.vulkan(id)``.
     platform, name, version, driver : str
         As the driver reports them.
     type : str
@@ -36,6 +36,12 @@ class DeviceInfo:
         Whether device and host share memory.
     fp16, fp64 : bool
         Whether kernels may use these types.
+    max_threads, local_bytes : int
+        The most work-items in a work-group, and its memory; 0 if unknown.
+    subgroup : int
+        Work-items that run in lockstep; 1 if the API can't tell.
+    max_buffers, max_binding_bytes : int
+        Tensors that a kernel can take, and bytes of one of them.
     """
 
     id: int
@@ -51,6 +57,11 @@ class DeviceInfo:
     unified: bool
     fp16: bool
     fp64: bool
+    max_threads: int = 0
+    local_bytes: int = 0
+    subgroup: int = 1
+    max_buffers: int = 1024
+    max_binding_bytes: int = 2**63 - 1
 
 
 def devices() -> list[DeviceInfo]:

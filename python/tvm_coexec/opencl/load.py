@@ -176,6 +176,11 @@ def why_unavailable() -> str | None:
     return None if tvm.opencl(0).exist else "TVM's own OpenCL runtime finds no device"
 
 
+def why_not_loaded() -> str:
+    """Return why the runtime's library is not loaded; empty if it is."""
+    return _state.error or ""
+
+
 def is_ours() -> bool:
     """Return whether the OpenCL runtime in use is this package's, not TVM's own, with or without a device."""
     return runtime_name() == "own"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 import tvm
 from tvm.contrib import graph_executor
 
+from tvm_coexec import gpu_runtimes
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.annotations import read_metadata
-from tvm_coexec.executor.create import Creation
+from tvm_coexec.executor.create import Creation, device_types
 from tvm_coexec.opencl import runtime
 from tvm_coexec.remote import explained, serves_own
 
@@ -116,7 +117,7 @@ class Tracer:
         if creation.is_remote:
             self._record_there = _recorder_of(creation)
         else:
-            _require_own_runtime()
+            _require_own_runtime(d.device_type for d in creation.devices)
         self.graph = TracedGraph.from_json(creation.executor_graph(), read_metadata(creation.graph))
         self._executor = creation.create(trace=True)
         return self._executor
@@ -140,7 +141,7 @@ class Tracer:
         CoExecError
             If TVM's own OpenCL runtime is in use.
         """
-        _require_own_runtime()
+        _require_own_runtime(device_types(graph_json))
         self.graph = TracedGraph.from_json(graph_json)
         return runtime.trace_module(module, [self.graph.nodes[i].function for i in self.graph.calls])
 
@@ -225,9 +226,10 @@ def _recorder_of(creation: Creation) -> Callable[..., str]:
     return found
 
 
-def _require_own_runtime() -> None:
-    if not runtime.is_ours():
-        raise CoExecError(runtime.why_not_ours("a run can't be traced"))
+def _require_own_runtime(device_types: Iterable[int]) -> None:
+    found = gpu_runtimes.runtime_of_types(device_types)
+    if not found.is_ours():
+        raise CoExecError(found.why_not_ours("a run can't be traced"))
 
 
 def record(

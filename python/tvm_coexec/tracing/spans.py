@@ -26,7 +26,7 @@ class Span:
     nbytes : int
         Bytes of a copy. A copy that had to wait is in several spans, of which the last has the bytes and the others 0.
     device : int
-        ``tvm.opencl(device)``; -1 for none.
+        ``tvm.opencl(device)``, or ``tvm.vulkan(device - 32)`` from 32 on; -1 for none.
     device_begin_ns, device_end_ns : int
         Start and end on the device; 0 if unknown.
     """

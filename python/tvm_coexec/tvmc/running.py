@@ -20,10 +20,10 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
+from tvm_coexec import gpu_runtimes
 from tvm_coexec.core.errors import one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
-from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing.load import open_model
 
 from . import trace_run as profiling
@@ -113,7 +113,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
             ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
             there: Sessions | None = None
             if args.rpc_tracker:
-                there = Sessions(DEVICE_NAMES["cl"] in needed)
+                there = Sessions(not {DEVICE_NAMES["cl"], DEVICE_NAMES["vulkan"]}.isdisjoint(needed))
                 ours["request_remote"] = there.opens(runner.request_remote)
                 ours["rpc"] = Overlay(runner.rpc, connect=there.opens(runner.rpc.connect))
                 create = _create_there(args.PATH, runner.executor.create, there)
@@ -122,7 +122,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
             ours["executor"] = Overlay(runner.executor, create=create)
             if args.profile:
                 debug = runner.debug_executor
-                hook = profiling.create_hook(debug.create, args, files, there)
+                hook = profiling.create_hook(debug.create, args, files, there, list(needed))
                 ours["debug_executor"] = Overlay(debug, create=hook)
             with replaced(runner, **ours):
                 return runner.drive_run(args)
@@ -257,5 +257,5 @@ def _require(device: tvm.runtime.Device, where: str) -> None:
     if device.exist:
         return
     name = name_of(device.device_type % RPC_SESS_MASK)
-    why = runtime.why_unavailable() if name == "cl" and not where else None
+    why = None if where else gpu_runtimes.why_unavailable({"cl": "opencl"}.get(name, name))
     raise TVMCException(f"the module needs the device {name}{where}, which is missing: {why or 'none was found'}")

@@ -16,12 +16,12 @@ class Sessions:
 
     Parameters
     ----------
-    needs_opencl : bool
-        Whether the module needs OpenCL, and so the runtime.
+    needs_runtime : bool
+        Whether the module needs OpenCL or Vulkan, and so the runtime.
     """
 
-    def __init__(self, needs_opencl: bool):
-        self.needs_opencl = needs_opencl
+    def __init__(self, needs_runtime: bool):
+        self.needs_runtime = needs_runtime
         self.session: tvm.rpc.RPCSession | None = None
 
     def opens(self, stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.RPCSession]:
@@ -29,7 +29,7 @@ class Sessions:
 
         def open_session(*args: object, **kwargs: object) -> tvm.rpc.RPCSession:
             self.session = stock(*args, **kwargs)
-            if self.needs_opencl:
+            if self.needs_runtime:
                 remote.load_runtime(self.session)
             return self.session
 

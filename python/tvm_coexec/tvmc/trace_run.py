@@ -15,8 +15,8 @@ from pathlib import Path
 import tvm
 from tvm.driver.tvmc import TVMCException
 
+from tvm_coexec import gpu_runtimes
 from tvm_coexec.executor.create import find_devices
-from tvm_coexec.opencl import runtime
 from tvm_coexec.tracing import Recording, Tracer, table
 from tvm_coexec.tracing.load import open_library, open_model
 from tvm_coexec.tracing.outputs import Outputs
@@ -60,11 +60,14 @@ def check(args: argparse.Namespace, needed: list[int]) -> None:
         raise TVMCException(f"{option} has no effect without --profile: add --profile")
     if len(needed) < 2:
         raise TVMCException(f"{option} is for modules that need several devices: use coexec trace for {args.PATH}")
+    runtime = gpu_runtimes.runtime_of_types(needed)
     if not args.rpc_tracker and not runtime.is_ours():
         raise TVMCException(runtime.why_not_ours(f"{option} has nothing to write"))
 
 
-def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles, there: Sessions | None) -> Callable:
+def create_hook(
+    stock: Callable, args: argparse.Namespace, files: StagedFiles, there: Sessions | None, needed: list[int]
+) -> Callable:
     """Wrap ``debug_executor.create``: the new module also records its runs, if it can.
 
     Parameters
@@ -77,10 +80,12 @@ def create_hook(stock: Callable, args: argparse.Namespace, files: StagedFiles, t
         Stages the output files until the command has succeeded.
     there : Sessions, optional
         The session of an RPC server that runs the module; by default this machine does.
+    needed : list of int
+        Types of the devices that the module runs on.
     """
     staged = {n: files.stage(path) for n in _FILES if (path := getattr(args, f"profile_{n}", None))}
-    if there is None and not runtime.is_ours():
-        logger.warning(_NOT_RECORDED, "TVM's own OpenCL runtime is in use")
+    if there is None and not gpu_runtimes.runtime_of_types(needed).is_ours():
+        logger.warning(_NOT_RECORDED, "TVM's own runtime is in use for the GPU")
         return stock
     outputs = Outputs(**staged)
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../wgpu/driver.h"
 #include "cl_error.h"
 #include "faults.h"
 
@@ -94,16 +95,42 @@ bool ClApi::has_svm() const {
   return SVMAlloc && SVMFree && SetKernelArgSVMPointer && EnqueueSVMMemcpy && EnqueueSVMMap && EnqueueSVMUnmap;
 }
 
-const ClApi& cl() {
-  static const Loaded& loaded = [&]() -> Loaded& {
-    Loaded& opened = *new Loaded(open_library());
-    opened.faulty = faults::wrap(opened.api);
-    return opened;
-  }();
-  if (!loaded.error.empty()) {
-    throw Error("OpenCL is not available: " + loaded.error);
+const char* api_name(Api api) {
+  return api == Api::kOpenCL ? "opencl" : "vulkan";
+}
+
+const char* api_title(Api api) {
+  return api == Api::kOpenCL ? "OpenCL" : "Vulkan";
+}
+
+namespace {
+
+Loaded& load_driver(Api api) {
+  Loaded& opened = *new Loaded();
+  if (api == Api::kOpenCL) {
+    opened = open_library();
+  } else {
+    opened.error = make_wgpu_driver(&opened.api);
   }
-  return faults::active() ? loaded.faulty : loaded.api;
+  opened.faulty = faults::wrap(api, opened.api);
+  return opened;
+}
+
+}  // namespace
+
+const ClApi& driver(Api api) {
+  const auto table = [&](const Loaded& loaded) -> const ClApi& {
+    if (!loaded.error.empty()) {
+      throw Error(std::string(api_title(api)) + " is not available: " + loaded.error);
+    }
+    return faults::active() ? loaded.faulty : loaded.api;
+  };
+  if (api == Api::kVulkan) {
+    static const Loaded& vulkan = load_driver(Api::kVulkan);
+    return table(vulkan);
+  }
+  static const Loaded& opencl = load_driver(Api::kOpenCL);
+  return table(opencl);
 }
 
 }  // namespace coexec

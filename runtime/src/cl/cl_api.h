@@ -1,6 +1,7 @@
 // The used subset of OpenCL 1.2 and of SVM (2.0), declared here so that the build needs no headers and no import
 // library, and a table of its functions that is filled with dlopen, so that this library also loads on a machine
-// without OpenCL and can report what is missing.
+// without OpenCL and can report what is missing. exec/ calls every driver through such a table: wgpu/ implements it for
+// Vulkan.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -55,6 +56,9 @@ enum : cl_uint {
   CL_DEVICE_HOST_UNIFIED_MEMORY = 0x1035,
   CL_DEVICE_SVM_CAPABILITIES = 0x1053,
   CL_QUEUE_CONTEXT = 0x1090,
+  COEXEC_DEVICE_MAX_BUFFERS = 0xC0E0,  // ours, of wgpu/: buffers that one kernel can take
+  COEXEC_DEVICE_SUBGROUP = 0xC0E1,     // ours, of wgpu/: the smallest subgroup
+  COEXEC_DEVICE_MAX_BINDING = 0xC0E2,  // ours, of wgpu/: bytes of a buffer that a kernel can access
   CL_QUEUE_PROPERTIES = 0x1093,
   CL_PROGRAM_BINARY_SIZES = 0x1165,
   CL_PROGRAM_BINARIES = 0x1166,
@@ -148,7 +152,15 @@ constexpr cl_bool kAsync = 0;
   X(cl_int, SetUserEventStatus, (cl_event, cl_int))                                                           \
   X(cl_int, GetCommandQueueInfo, (cl_command_queue, cl_uint, size_t, void*, size_t*))
 
+// The APIs of GPUs.
+enum class Api { kOpenCL, kVulkan };
+
+const char* api_name(Api api);   // "opencl", as TVM names the devices
+const char* api_title(Api api);  // "OpenCL"
+
 struct ClApi {
+  // EnqueueWriteBuffer has copied the host's bytes when it returns, whether or not it is asked to wait.
+  bool copies_at_enqueue = false;
 #define COEXEC_CL_MEMBER(ret, name, args) ret(*name) args = nullptr;
   COEXEC_CL_REQUIRED(COEXEC_CL_MEMBER)
   COEXEC_CL_OPTIONAL(COEXEC_CL_MEMBER)
@@ -156,7 +168,10 @@ struct ClApi {
   bool has_svm() const;
 };
 
-// The table; the first call opens the library. Every call throws Error with the reason if there is no library.
-const ClApi& cl();
+// The table of an API; the first call opens its library. Every call throws Error with the reason if there is none.
+const ClApi& driver(Api api);
+inline const ClApi& cl() {
+  return driver(Api::kOpenCL);
+}
 
 }  // namespace coexec

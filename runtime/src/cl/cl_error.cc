@@ -76,6 +76,12 @@ const Entry kErrors[] = {
     {-71, "CL_INVALID_SPEC_ID", nullptr},
     {-72, "CL_MAX_SIZE_RESTRICTION_EXCEEDED", nullptr},
     {-1001, "CL_PLATFORM_NOT_FOUND_KHR", "no OpenCL driver (ICD) is installed"},
+    {-20002, "VULKAN_DEVICE_LOST", "the device was removed, or its driver was reset"},
+    {-20004, "VULKAN_OUT_OF_MEMORY", "the device is out of memory"},
+    {-20005, "VULKAN_COMMAND_REJECTED", nullptr},
+    {-20006, "VULKAN_OUT_OF_HOST_MEMORY", nullptr},
+    {-20011, "VULKAN_SHADER_BUILD_FAILURE", nullptr},
+    {-20014, "VULKAN_EARLIER_COMMAND_FAILED", "a command that this one waits for has failed"},
     {-9999, "NVIDIA_ILLEGAL_BUFFER_ACCESS", "a kernel accessed memory outside its buffers"},
 };
 
@@ -88,7 +94,25 @@ const Entry* find(cl_int code) {
   return nullptr;
 }
 
+struct ErrorDetail {
+  cl_int code = 0;
+  std::string text;
+};
+
+ErrorDetail& error_detail() {
+  thread_local ErrorDetail detail;
+  return detail;
+}
+
 }  // namespace
+
+void set_error_detail(cl_int code, std::string text) {
+  error_detail() = {code, std::move(text)};
+}
+
+cl_int error_detail_code() {
+  return error_detail().code;
+}
 
 std::string error_name(cl_int code) {
   const Entry* e = find(code);
@@ -100,6 +124,11 @@ void raise(cl_int code, const std::string& what) {
   std::string text = what + " failed: " + error_name(code);
   if (e && e->hint) {
     text += std::string(", ") + e->hint;
+  }
+  ErrorDetail& detail = error_detail();
+  if (detail.code == code && !detail.text.empty()) {
+    text += ": " + detail.text;
+    detail = {};
   }
   throw Error(text);
 }

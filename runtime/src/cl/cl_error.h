@@ -14,7 +14,11 @@ struct Error : std::runtime_error {
 // "CL_INVALID_KERNEL_ARGS (-52)".
 std::string error_name(cl_int code);
 
-// Throws Error("<what> failed: <name of code>[, hint]").
+// What a driver says about the error that its call is about to return, for `raise` on this thread; "": nothing.
+void set_error_detail(cl_int code, std::string text);
+cl_int error_detail_code();
+
+// Throws Error("<what> failed: <name of code>[, hint][: detail]").
 [[noreturn]] void raise(cl_int code, const std::string& what);
 
 // Raises unless code is CL_SUCCESS. `what` may be a callable that returns the text, so that hot paths build it only for

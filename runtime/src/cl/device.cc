@@ -13,7 +13,7 @@ namespace {
 // Commands of a queue after which they are checked: checking after each one would slow down launches.
 constexpr size_t kCheckBatch = 16;
 
-// By device: the stream set by SetStream in this thread (null: the device's own queue).
+// By the device's slot: the stream set by SetStream in this thread (null: the device's own queue).
 thread_local std::vector<Queue*> t_current;
 
 }  // namespace
@@ -71,16 +71,17 @@ void Queue::reset() {
   failed_.clear();
 }
 
-Device::Device(int id_, DeviceInfo info_, const Options& options) : id(id_), info(std::move(info_)) {
+Device::Device(int id_, DeviceInfo info_, const Options& o)
+    : id(id_), info(std::move(info_)), slot(id + (info.api == Api::kVulkan ? kMaxDevices : 0)), options(o) {
   cl_int code = CL_SUCCESS;
-  context_ = cl().CreateContext(nullptr, 1, &info.handle, nullptr, nullptr, &code);
-  check(code, [&] { return "creating a context for the OpenCL device " + info.name; });
+  context_ = driver().CreateContext(nullptr, 1, &info.handle, nullptr, nullptr, &code);
+  check(code, [&] { return "creating a context for the " + std::string(api_title(info.api)) + " device " + info.name; });
   profiling_ = options.profile;
   compute_.device = transfer_.device = this;
   compute_.handle = create_queue();
   transfer_.handle = create_queue();
   try {
-    memory_ = choose_memory(info, options.memory, cl().has_svm());
+    memory_ = choose_memory(info, options.memory, driver().has_svm());
   } catch (const Error& e) {
     memory_error_ = e.what();  // the device can be queried; only its memory is unusable
   }
@@ -98,19 +99,19 @@ std::string Device::memory_name() const {
 }
 
 std::string Device::text() const {
-  return "opencl(" + std::to_string(id) + ") (" + info.name + ")";
+  return std::string(api_name(info.api)) + "(" + std::to_string(id) + ") (" + info.name + ")";
 }
 
 cl_command_queue Device::create_queue() {
   cl_int code = CL_SUCCESS;
   const cl_bitfield flags = profiling_ ? cl_bitfield{CL_QUEUE_PROFILING_ENABLE} : 0;
   cl_command_queue queue = nullptr;
-  if (cl().CreateCommandQueueWithProperties) {
+  if (driver().CreateCommandQueueWithProperties) {
     const cl_ulong properties[] = {CL_QUEUE_PROPERTIES, flags, 0};
-    queue = cl().CreateCommandQueueWithProperties(context_, info.handle, properties, &code);
+    queue = driver().CreateCommandQueueWithProperties(context_, info.handle, properties, &code);
   }
   if (!queue) {  // an OpenCL 1.x device under a 2.x loader rejects the newer call
-    queue = cl().CreateCommandQueue(context_, info.handle, flags, &code);
+    queue = driver().CreateCommandQueue(context_, info.handle, flags, &code);
   }
   check(code, [&] { return "creating a command queue on " + text(); });
   return queue;
@@ -142,11 +143,11 @@ void Device::free_stream(Queue* stream) {
     finish(*stream);
   } catch (const Error&) {  // the caller that reads the results gets the error
   }
-  if (t_current.size() > static_cast<size_t>(id) && t_current[id] == stream) {
-    t_current[id] = nullptr;
+  if (t_current.size() > static_cast<size_t>(slot) && t_current[slot] == stream) {
+    t_current[slot] = nullptr;
   }
   std::unique_lock<std::shared_mutex> exclusive(streams_live_);
-  cl().ReleaseCommandQueue(stream->handle);
+  driver().ReleaseCommandQueue(stream->handle);
   stream->reset();
   std::lock_guard<std::mutex> lock(mu_);
   stream->handle = nullptr;
@@ -172,7 +173,7 @@ Queue& Device::stream(void* handle) {
 }
 
 Queue& Device::current() {
-  Queue* q = t_current.size() > static_cast<size_t>(id) ? t_current[id] : nullptr;
+  Queue* q = t_current.size() > static_cast<size_t>(slot) ? t_current[slot] : nullptr;
   return q && q->handle ? *q : compute_;
 }
 
@@ -181,10 +182,10 @@ void Device::set_current(void* handle) {
   if (q) {
     check_stream(q);
   }
-  if (t_current.size() <= static_cast<size_t>(id)) {
-    t_current.resize(id + 1, nullptr);
+  if (t_current.size() <= static_cast<size_t>(slot)) {
+    t_current.resize(slot + 1, nullptr);
   }
-  t_current[id] = q;
+  t_current[slot] = q;
 }
 
 void* Device::current_handle() {
@@ -193,7 +194,7 @@ void* Device::current_handle() {
 }
 
 void Device::finish(Queue& queue) {
-  check(cl().Finish(queue.handle), [&] { return "waiting for the command queue of " + text(); });
+  check(driver().Finish(queue.handle), [&] { return "waiting for the command queue of " + text(); });
   queue.settle();  // clFinish does not report failures of commands
 }
 
@@ -217,7 +218,7 @@ void Device::sync(void* handle) {
 void Device::drain_transfers() noexcept {
   const Event last = transfer_.last();
   if (last && !last->has_ended()) {
-    cl().Finish(transfer_.handle);
+    driver().Finish(transfer_.handle);
   }
 }
 
@@ -228,11 +229,11 @@ void Device::sync_from_to(void* from, void* to) {
     return;
   }
   cl_event raw = nullptr;
-  check(cl().EnqueueMarkerWithWaitList(a.handle, 0, nullptr, &raw),
+  check(driver().EnqueueMarkerWithWaitList(a.handle, 0, nullptr, &raw),
         [&] { return "enqueueing a marker on a stream of " + text() + " (clEnqueueMarkerWithWaitList)"; });
   static const auto label = std::make_shared<const std::string>("the marker of a stream");
   const Event marker = track(a, raw, label);
-  check(cl().EnqueueBarrierWithWaitList(b.handle, 1, &marker->handle, nullptr),
+  check(driver().EnqueueBarrierWithWaitList(b.handle, 1, &marker->handle, nullptr),
         [&] { return "enqueueing a barrier on a stream of " + text() + " (clEnqueueBarrierWithWaitList)"; });
 }
 
@@ -257,7 +258,7 @@ void Device::set_profiling(bool on) {
   for (Queue* q : {&compute_, &transfer_}) {
     cl_command_queue fresh = nullptr;
     run_unconfined([&] { fresh = create_queue(); });
-    cl().ReleaseCommandQueue(q->handle);
+    driver().ReleaseCommandQueue(q->handle);
     q->handle = fresh;
   }
 }
@@ -265,9 +266,9 @@ void Device::set_profiling(bool on) {
 Event Device::track(Queue& queue, cl_event event, std::shared_ptr<const std::string> label, std::vector<Event> needs) {
   Event e = std::make_shared<const EventRecord>(event, &queue, std::move(label), std::move(needs));
   queue.add(e);
-  if (const cl_int code = cl().Flush(queue.handle)) {
+  if (const cl_int code = driver().Flush(queue.handle)) {
     // The caller gets no event, so it could not wait for the command before freeing its memory.
-    cl().WaitForEvents(1, &e->handle);
+    driver().WaitForEvents(1, &e->handle);
     raise(code, "flushing the command queue of " + text() + " after enqueueing " + *e->label);
   }
   return e;
@@ -277,20 +278,23 @@ namespace {
 
 struct Global {
   std::once_flag once;
-  Workspace* workspace = nullptr;
+  std::atomic<Workspace*> workspace{nullptr};
   std::string error;
 };
 
-Global& global() {
-  static Global& g = *new Global();
-  return g;
+Global& global(Api api) {
+  static Global* const g = new Global[2];
+  return g[static_cast<int>(api)];
 }
 
 }  // namespace
 
-Workspace::Workspace() : options_(Options::from_environment()) {
+Workspace::Workspace(Api api) : api_(api), options_(Options::from_environment(api)) {
   std::string first_error;
-  for (DeviceInfo& info : select_devices(list_devices(), options_.devices)) {
+  for (DeviceInfo& info : select_devices(list_devices(api), options_.devices)) {
+    if (devices_.size() == kMaxDevices) {
+      break;
+    }
     try {
       const int id = static_cast<int>(devices_.size());
       devices_.push_back(new Device(id, info, options_));
@@ -299,22 +303,23 @@ Workspace::Workspace() : options_(Options::from_environment()) {
     }
   }
   if (devices_.empty()) {
-    throw Error("OpenCL is not available: " + first_error);
+    throw Error(std::string(api_title(api)) + " is not available: " + first_error);
   }
   if (!options_.faults.empty()) {
     try {
       faults::inject_text(options_.faults);
     } catch (const Error& e) {
-      throw Error("TVM_COEXEC_OPENCL_FAULTS is '" + options_.faults + "': " + e.what());
+      throw Error(std::string(api == Api::kOpenCL ? "TVM_COEXEC_OPENCL_FAULTS" : "TVM_COEXEC_VULKAN_FAULTS") + " is '" +
+                  options_.faults + "': " + e.what());
     }
   }
 }
 
-Workspace& Workspace::get() {
-  Global& g = global();
+Workspace& Workspace::get(Api api) {
+  Global& g = global(api);
   std::call_once(g.once, [&] {
     try {
-      run_unconfined([&] { g.workspace = new Workspace(); });
+      run_unconfined([&] { g.workspace = new Workspace(api); });
     } catch (const std::exception& e) {
       g.error = e.what();
     }
@@ -322,21 +327,25 @@ Workspace& Workspace::get() {
   if (!g.workspace) {
     throw Error(g.error);
   }
-  return *g.workspace;
+  return *g.workspace.load();
 }
 
-std::string Workspace::why_unavailable() {
+std::string Workspace::why_unavailable(Api api) {
   try {
-    get();
+    get(api);
     return "";
   } catch (const Error& e) {
     return e.what();
   }
 }
 
-bool Workspace::exists(int id) {
+bool Workspace::in_use(Api api) {
+  return global(api).workspace.load() != nullptr;
+}
+
+bool Workspace::exists(Api api, int id) {
   try {
-    return id >= 0 && static_cast<size_t>(id) < get().size();
+    return id >= 0 && static_cast<size_t>(id) < get(api).size();
   } catch (const Error&) {
     return false;
   }
@@ -344,10 +353,16 @@ bool Workspace::exists(int id) {
 
 Device& Workspace::device(int id) {
   if (id < 0 || static_cast<size_t>(id) >= devices_.size()) {
-    throw Error("there is no opencl(" + std::to_string(id) + "): this machine has " + std::to_string(devices_.size()) +
-                " OpenCL device(s), numbered from opencl(0); TVM_COEXEC_OPENCL_DEVICES selects and orders them");
+    const std::string name = api_name(api_), title = api_title(api_);
+    throw Error("there is no " + name + "(" + std::to_string(id) + "): this machine has " +
+                std::to_string(devices_.size()) + " " + title + " device(s), numbered from " + name + "(0); TVM_COEXEC_" +
+                (api_ == Api::kOpenCL ? "OPENCL" : "VULKAN") + "_DEVICES selects and orders them");
   }
   return *devices_[id];
+}
+
+Device& device_in_slot(int slot) {
+  return Workspace::get(slot < kMaxDevices ? Api::kOpenCL : Api::kVulkan).device(slot % kMaxDevices);
 }
 
 }  // namespace coexec

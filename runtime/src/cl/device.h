@@ -1,4 +1,4 @@
-// An OpenCL device with its context and command queues, and the process's list of devices.
+// A device with its context and command queues, and the process's lists of devices, one for each API.
 #pragma once
 #include <atomic>
 #include <deque>
@@ -14,6 +14,10 @@
 namespace coexec {
 
 class Device;
+
+// Devices of all APIs have slots: opencl(0) to opencl(31), then vulkan(0) and so on.
+constexpr int kMaxDevices = 32, kMaxSlots = 2 * kMaxDevices;
+Device& device_in_slot(int slot);
 
 // An in-order command queue ("stream" in TVM's terms).
 struct Queue {
@@ -37,8 +41,12 @@ class Device {
  public:
   Device(int id, DeviceInfo info, const Options& options);
 
-  const int id;
+  const int id;            // opencl(id), vulkan(id)
   const DeviceInfo info;
+  const int slot;          // unique among the devices of all APIs, below kMaxSlots; that of opencl(id) is id
+  const Options& options;  // of its API
+  Api api() const { return info.api; }
+  const ClApi& driver() const { return coexec::driver(info.api); }
   cl_context context() const { return context_; }
   MemoryMode memory() const;  // Error if the requested mode is not available
   std::string memory_name() const;
@@ -84,20 +92,22 @@ class Device {
   std::shared_mutex streams_live_;  // held shared to keep streams' queues alive
 };
 
-// The devices of this process. Created at the first call, on an unpinned thread, and never destroyed: drivers run their
+// The devices of an API in this process. Created at the first call, on an unpinned thread, and never destroyed: drivers run their
 // own exit handlers, and arrays may be freed after ours.
 class Workspace {
  public:
-  static Workspace& get();               // Error with the reason if there is no device
-  static std::string why_unavailable();  // the reason, or ""
-  static bool exists(int id);
+  static Workspace& get(Api api = Api::kOpenCL);               // Error with the reason if there is no device
+  static std::string why_unavailable(Api api = Api::kOpenCL);  // the reason, or ""
+  static bool exists(Api api, int id);
+  static bool in_use(Api api);  // whether get() was called, and there are devices
 
   const Options& options() const { return options_; }
   Device& device(int id);
   size_t size() const { return devices_.size(); }
 
  private:
-  Workspace();
+  explicit Workspace(Api api);
+  const Api api_;
   Options options_;
   std::vector<Device*> devices_;
 };

@@ -1,4 +1,4 @@
-// Lists the OpenCL devices and their properties, in the order in which they become opencl(0), opencl(1), ...
+// Lists the devices of an API and their properties, in the order in which they become opencl(0), opencl(1), ...
 #pragma once
 #include <string>
 #include <vector>
@@ -9,6 +9,7 @@
 namespace coexec {
 
 struct DeviceInfo {
+  Api api = Api::kOpenCL;
   cl_device_id handle = nullptr;
   int platform_index = 0;  // index as in clinfo
   int device_index = 0;
@@ -23,12 +24,15 @@ struct DeviceInfo {
   size_t max_work_items[3] = {1, 1, 1};
   cl_ulong local_bytes = 0, global_bytes = 0, max_alloc_bytes = 0, cache_bytes = 0;
   size_t base_align_bytes = 128;
+  cl_uint max_buffers = 1024;  // that one kernel can take
+  cl_uint subgroup = 1;        // work-items that run in lockstep, if the API can tell
+  cl_ulong max_binding_bytes = static_cast<cl_ulong>(-1) >> 1;  // of a buffer that a kernel can access
 
   const char* type_name() const;  // "gpu", "accelerator", "cpu" or "custom"
 };
 
 // Every device of every platform, in the order in which the drivers list them.
-std::vector<DeviceInfo> list_devices();
+std::vector<DeviceInfo> list_devices(Api api);
 
 // The selected devices, in order. `wanted` is a comma-separated list of "all", "gpu", "cpu", "accelerator", "P:D"
 // (indices of platform and device), or part of a platform's or device's name. Devices that match one item are ordered

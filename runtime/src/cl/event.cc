@@ -25,17 +25,17 @@ bool Failure::reported_here() const {
 }
 
 EventRecord::~EventRecord() {
-  cl().ReleaseEvent(handle);
+  queue->device->driver().ReleaseEvent(handle);
 }
 
 cl_int EventRecord::status() const {
   cl_int status = CL_QUEUED;
-  const cl_int code = cl().GetEventInfo(handle, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, nullptr);
+  const cl_int code = queue->device->driver().GetEventInfo(handle, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, nullptr);
   return code == CL_SUCCESS ? status : code;
 }
 
 void EventRecord::wait() const {
-  const cl_int code = cl().WaitForEvents(1, &handle);
+  const cl_int code = queue->device->driver().WaitForEvents(1, &handle);
   if (has_ended()) {
     if (const std::shared_ptr<Failure> f = failure()) {
       f->report();

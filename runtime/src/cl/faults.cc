@@ -29,7 +29,7 @@ struct Plan {
   std::atomic<uint64_t> hits{0};
 };
 
-const ClApi* g_real = nullptr;
+const ClApi* g_real[2] = {nullptr, nullptr};  // by API
 Plan g_plans[kPoints];
 std::atomic<int64_t> g_delay_us{0};
 std::atomic<uint64_t> g_seed{0}, g_drawn{0}, g_delays{0};
@@ -107,28 +107,37 @@ void pause() {
   }
 }
 
-cl_int check_faults(Point point) {
+cl_int draw_fault(Point point) {
   pause();
   const cl_int lost = next_fault(kLost);
   return lost != CL_SUCCESS || point == kLost ? lost : next_fault(point);
 }
+
+// The functions that inject faults into the driver of an API.
+template <Api api>
+struct Faulty {
+  static const ClApi* real() { return g_real[static_cast<int>(api)]; }
+  // Vulkan's codes are those of OpenCL minus 20000 (cl_error.cc).
+  static cl_int of(cl_int code) { return api == Api::kVulkan && code < 0 && code > -1000 ? code - 20000 : code; }
+  static cl_int next(Point point) { return of(next_fault(point)); }
+  static cl_int check_faults(Point point) { return of(draw_fault(point)); }
 
 // A command's wait list with an additional event that completes later, so that the device starts the command late.
 struct DelayedWaitList {
   std::vector<cl_event> list;
 
   DelayedWaitList(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
-    if (!g_real->CreateUserEvent || !g_real->SetUserEventStatus || !g_real->GetCommandQueueInfo) {
+    if (!real()->CreateUserEvent || !real()->SetUserEventStatus || !real()->GetCommandQueueInfo) {
       return;
     }
     us_ = draw_delay();
     cl_context context = nullptr;
     if (us_ == 0 ||
-        g_real->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
+        real()->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
       return;
     }
     cl_int code = CL_SUCCESS;
-    gate_ = g_real->CreateUserEvent(context, &code);
+    gate_ = real()->CreateUserEvent(context, &code);
     if (gate_) {
       list.push_back(gate_);
     }
@@ -138,8 +147,8 @@ struct DelayedWaitList {
     if (gate_) {  // the command is enqueued: only the driver has another reference
       std::thread([gate = gate_, us = us_] {
         std::this_thread::sleep_for(std::chrono::microseconds(us));
-        g_real->SetUserEventStatus(gate, CL_COMPLETE);
-        g_real->ReleaseEvent(gate);
+        real()->SetUserEventStatus(gate, CL_COMPLETE);
+        real()->ReleaseEvent(gate);
       }).detach();
     }
   }
@@ -151,27 +160,27 @@ struct DelayedWaitList {
   int64_t us_ = 0;
 };
 
-// Enqueues with `real(size, list, event)`. A command that is to fail is replaced by a marker, unless it `must_run`
+// Enqueues with `call(size, list, event)`. A command that is to fail is replaced by a marker, unless it `must_run`
 // (mapped memory has to be unmapped).
 template <class Real>
-cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n, const cl_event* list,
-               cl_event* event, const Real& real) {
+static cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n,
+                      const cl_event* list, cl_event* event, const Real& call) {
   if (const cl_int code = check_faults(point)) {
     return code;
   }
-  cl_int bad = any_failed(n, list) ? -14 : next_fault(kEvent);
+  cl_int bad = any_failed(n, list) ? of(-14) : next(kEvent);
   if (bad != CL_SUCCESS && (blocking || !event)) {
     return bad;
   }
   if (blocking) {
-    return real(n, list, event);
+    return call(n, list, event);
   }
   const DelayedWaitList delayed(queue, n, list);
   cl_int code = CL_SUCCESS;
   if (bad == CL_SUCCESS || must_run) {
-    code = real(delayed.size(), delayed.data(), event);
+    code = call(delayed.size(), delayed.data(), event);
   } else {
-    code = g_real->EnqueueMarkerWithWaitList(queue, delayed.size(), delayed.data(), event);
+    code = real()->EnqueueMarkerWithWaitList(queue, delayed.size(), delayed.data(), event);
   }
   if (code == CL_SUCCESS && bad != CL_SUCCESS) {
     mark_failed(*event, bad);
@@ -180,142 +189,142 @@ cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_
 }
 
 // ---- the functions ----
-cl_mem create_buffer(cl_context c, cl_bitfield flags, size_t n, void* p, cl_int* code) {
+static cl_mem create_buffer(cl_context c, cl_bitfield flags, size_t n, void* p, cl_int* code) {
   *code = check_faults(kAllocate);
-  return *code ? nullptr : g_real->CreateBuffer(c, flags, n, p, code);
+  return *code ? nullptr : real()->CreateBuffer(c, flags, n, p, code);
 }
 
-cl_mem create_sub_buffer(cl_mem m, cl_bitfield flags, cl_uint type, const void* part, cl_int* code) {
+static cl_mem create_sub_buffer(cl_mem m, cl_bitfield flags, cl_uint type, const void* part, cl_int* code) {
   *code = check_faults(kLost);
-  return *code ? nullptr : g_real->CreateSubBuffer(m, flags, type, part, code);
+  return *code ? nullptr : real()->CreateSubBuffer(m, flags, type, part, code);
 }
 
-void* svm_alloc(cl_context c, cl_bitfield flags, size_t n, cl_uint align) {
-  return check_faults(kAllocate) ? nullptr : g_real->SVMAlloc(c, flags, n, align);
+static void* svm_alloc(cl_context c, cl_bitfield flags, size_t n, cl_uint align) {
+  return check_faults(kAllocate) ? nullptr : real()->SVMAlloc(c, flags, n, align);
 }
 
-cl_command_queue create_queue(cl_context c, cl_device_id d, cl_bitfield flags, cl_int* code) {
+static cl_command_queue create_queue(cl_context c, cl_device_id d, cl_bitfield flags, cl_int* code) {
   *code = check_faults(kLost);
-  return *code ? nullptr : g_real->CreateCommandQueue(c, d, flags, code);
+  return *code ? nullptr : real()->CreateCommandQueue(c, d, flags, code);
 }
 
-cl_command_queue create_queue_2(cl_context c, cl_device_id d, const cl_ulong* properties, cl_int* code) {
+static cl_command_queue create_queue_2(cl_context c, cl_device_id d, const cl_ulong* properties, cl_int* code) {
   *code = check_faults(kLost);
-  return *code ? nullptr : g_real->CreateCommandQueueWithProperties(c, d, properties, code);
+  return *code ? nullptr : real()->CreateCommandQueueWithProperties(c, d, properties, code);
 }
 
-cl_program create_program(cl_context c, cl_uint n, const char** text, const size_t* lengths, cl_int* code) {
+static cl_program create_program(cl_context c, cl_uint n, const char** text, const size_t* lengths, cl_int* code) {
   *code = check_faults(kLost);
-  return *code ? nullptr : g_real->CreateProgramWithSource(c, n, text, lengths, code);
+  return *code ? nullptr : real()->CreateProgramWithSource(c, n, text, lengths, code);
 }
 
-cl_int build_program(cl_program p, cl_uint n, const cl_device_id* d, const char* options, void (*f)(cl_program, void*),
+static cl_int build_program(cl_program p, cl_uint n, const cl_device_id* d, const char* options, void (*f)(cl_program, void*),
                      void* data) {
   const cl_int code = check_faults(kBuild);
-  return code ? code : g_real->BuildProgram(p, n, d, options, f, data);
+  return code ? code : real()->BuildProgram(p, n, d, options, f, data);
 }
 
-cl_kernel create_kernel(cl_program p, const char* name, cl_int* code) {
+static cl_kernel create_kernel(cl_program p, const char* name, cl_int* code) {
   *code = check_faults(kLost);
-  return *code ? nullptr : g_real->CreateKernel(p, name, code);
+  return *code ? nullptr : real()->CreateKernel(p, name, code);
 }
 
-cl_int launch(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t* offset, const size_t* global,
+static cl_int launch(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t* offset, const size_t* global,
               const size_t* local, cl_uint n, const cl_event* list, cl_event* event) {
   return enqueue(kLaunch, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueNDRangeKernel(q, k, dims, offset, global, local, m, l, e);
+    return real()->EnqueueNDRangeKernel(q, k, dims, offset, global, local, m, l, e);
   });
 }
 
-cl_int read_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, void* to, cl_uint n,
+static cl_int read_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, void* to, cl_uint n,
                    const cl_event* list, cl_event* event) {
   return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueReadBuffer(q, b, wait, at, bytes, to, m, l, e);
+    return real()->EnqueueReadBuffer(q, b, wait, at, bytes, to, m, l, e);
   });
 }
 
-cl_int write_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, const void* from, cl_uint n,
+static cl_int write_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, const void* from, cl_uint n,
                     const cl_event* list, cl_event* event) {
   return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueWriteBuffer(q, b, wait, at, bytes, from, m, l, e);
+    return real()->EnqueueWriteBuffer(q, b, wait, at, bytes, from, m, l, e);
   });
 }
 
-cl_int copy_buffer(cl_command_queue q, cl_mem a, cl_mem b, size_t from, size_t to, size_t bytes, cl_uint n,
+static cl_int copy_buffer(cl_command_queue q, cl_mem a, cl_mem b, size_t from, size_t to, size_t bytes, cl_uint n,
                    const cl_event* list, cl_event* event) {
   return enqueue(kCopy, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueCopyBuffer(q, a, b, from, to, bytes, m, l, e);
+    return real()->EnqueueCopyBuffer(q, a, b, from, to, bytes, m, l, e);
   });
 }
 
-cl_int svm_memcpy(cl_command_queue q, cl_bool wait, void* to, const void* from, size_t bytes, cl_uint n,
+static cl_int svm_memcpy(cl_command_queue q, cl_bool wait, void* to, const void* from, size_t bytes, cl_uint n,
                   const cl_event* list, cl_event* event) {
   return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueSVMMemcpy(q, wait, to, from, bytes, m, l, e);
+    return real()->EnqueueSVMMemcpy(q, wait, to, from, bytes, m, l, e);
   });
 }
 
-void* map_buffer(cl_command_queue q, cl_mem b, cl_bool wait, cl_bitfield flags, size_t at, size_t bytes, cl_uint n,
+static void* map_buffer(cl_command_queue q, cl_mem b, cl_bool wait, cl_bitfield flags, size_t at, size_t bytes, cl_uint n,
                  const cl_event* list, cl_event* event, cl_int* code) {
   void* address = nullptr;
   *code = enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
     cl_int mapped = CL_SUCCESS;
-    address = g_real->EnqueueMapBuffer(q, b, wait, flags, at, bytes, m, l, e, &mapped);
+    address = real()->EnqueueMapBuffer(q, b, wait, flags, at, bytes, m, l, e, &mapped);
     return mapped;
   });
   return *code ? nullptr : address;
 }
 
-cl_int svm_map(cl_command_queue q, cl_bool wait, cl_bitfield flags, void* p, size_t bytes, cl_uint n,
+static cl_int svm_map(cl_command_queue q, cl_bool wait, cl_bitfield flags, void* p, size_t bytes, cl_uint n,
                const cl_event* list, cl_event* event) {
   return enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueSVMMap(q, wait, flags, p, bytes, m, l, e);
+    return real()->EnqueueSVMMap(q, wait, flags, p, bytes, m, l, e);
   });
 }
 
-cl_int unmap(cl_command_queue q, cl_mem b, void* p, cl_uint n, const cl_event* list, cl_event* event) {
+static cl_int unmap(cl_command_queue q, cl_mem b, void* p, cl_uint n, const cl_event* list, cl_event* event) {
   return enqueue(kLost, q, kAsync, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return g_real->EnqueueUnmapMemObject(q, b, p, m, l, e);
+    return real()->EnqueueUnmapMemObject(q, b, p, m, l, e);
   });
 }
 
-cl_int svm_unmap(cl_command_queue q, void* p, cl_uint n, const cl_event* list, cl_event* event) {
+static cl_int svm_unmap(cl_command_queue q, void* p, cl_uint n, const cl_event* list, cl_event* event) {
   return enqueue(kLost, q, kAsync, true, n, list, event,
-                 [&](cl_uint m, const cl_event* l, cl_event* e) { return g_real->EnqueueSVMUnmap(q, p, m, l, e); });
+                 [&](cl_uint m, const cl_event* l, cl_event* e) { return real()->EnqueueSVMUnmap(q, p, m, l, e); });
 }
 
-cl_int marker(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
+static cl_int marker(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
   const cl_int code = check_faults(kLost);
-  return code ? code : g_real->EnqueueMarkerWithWaitList(q, n, list, event);
+  return code ? code : real()->EnqueueMarkerWithWaitList(q, n, list, event);
 }
 
-cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
+static cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
   const cl_int code = check_faults(kLost);
-  return code ? code : g_real->EnqueueBarrierWithWaitList(q, n, list, event);
+  return code ? code : real()->EnqueueBarrierWithWaitList(q, n, list, event);
 }
 
 // The real device still uses the memory when it is "lost" for tests, so this waits in any case.
-cl_int wait_for_events(cl_uint n, const cl_event* list) {
+static cl_int wait_for_events(cl_uint n, const cl_event* list) {
   const cl_int lost = check_faults(kLost);
-  const cl_int code = g_real->WaitForEvents(n, list);
+  const cl_int code = real()->WaitForEvents(n, list);
   pause();
-  return lost ? lost : code != CL_SUCCESS ? code : any_failed(n, list) ? -14 : CL_SUCCESS;
+  return lost ? lost : code != CL_SUCCESS ? code : any_failed(n, list) ? of(-14) : CL_SUCCESS;
 }
 
-cl_int finish(cl_command_queue q) {
+static cl_int finish(cl_command_queue q) {
   const cl_int lost = check_faults(kLost);
-  const cl_int code = g_real->Finish(q);
+  const cl_int code = real()->Finish(q);
   return lost ? lost : code;
 }
 
-cl_int flush(cl_command_queue q) {
+static cl_int flush(cl_command_queue q) {
   const cl_int lost = check_faults(kLost);
-  const cl_int code = g_real->Flush(q);
+  const cl_int code = real()->Flush(q);
   return lost ? lost : code;
 }
 
-cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size) {
-  const cl_int code = g_real->GetEventInfo(e, key, n, to, size);
+static cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size) {
+  const cl_int code = real()->GetEventInfo(e, key, n, to, size);
   cl_int status = CL_QUEUED;
   if (code == CL_SUCCESS && key == CL_EVENT_COMMAND_EXECUTION_STATUS && n >= sizeof status && to) {
     std::memcpy(&status, to, sizeof status);
@@ -327,14 +336,15 @@ cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size)
   return code;
 }
 
-cl_int release_event(cl_event e) {
+static cl_int release_event(cl_event e) {
   {
     FailedCommands& f = failed_commands();
     std::lock_guard<std::mutex> lock(f.mu);
     f.codes.erase(e);
   }
-  return g_real->ReleaseEvent(e);
+  return real()->ReleaseEvent(e);
 }
+};
 
 Point point_of(const std::string& what) {
   for (int i = 0; i < kPoints; ++i) {
@@ -351,35 +361,44 @@ Point point_of(const std::string& what) {
 
 }  // namespace
 
-ClApi wrap(const ClApi& real) {
-  g_real = &real;
+namespace {
+
+template <class F>
+ClApi table_of(const ClApi& real) {
   ClApi api = real;
   const auto put = [](auto& slot, auto f) { slot = slot ? f : nullptr; };  // functions that the driver lacks stay null
-  put(api.CreateBuffer, create_buffer);
-  put(api.CreateSubBuffer, create_sub_buffer);
-  put(api.SVMAlloc, svm_alloc);
-  put(api.CreateCommandQueue, create_queue);
-  put(api.CreateCommandQueueWithProperties, create_queue_2);
-  put(api.CreateProgramWithSource, create_program);
-  put(api.BuildProgram, build_program);
-  put(api.CreateKernel, create_kernel);
-  put(api.EnqueueNDRangeKernel, launch);
-  put(api.EnqueueReadBuffer, read_buffer);
-  put(api.EnqueueWriteBuffer, write_buffer);
-  put(api.EnqueueCopyBuffer, copy_buffer);
-  put(api.EnqueueSVMMemcpy, svm_memcpy);
-  put(api.EnqueueMapBuffer, map_buffer);
-  put(api.EnqueueSVMMap, svm_map);
-  put(api.EnqueueUnmapMemObject, unmap);
-  put(api.EnqueueSVMUnmap, svm_unmap);
-  put(api.EnqueueMarkerWithWaitList, marker);
-  put(api.EnqueueBarrierWithWaitList, barrier);
-  put(api.WaitForEvents, wait_for_events);
-  put(api.Finish, finish);
-  put(api.Flush, flush);
-  put(api.GetEventInfo, get_event_info);
-  put(api.ReleaseEvent, release_event);
+  put(api.CreateBuffer, F::create_buffer);
+  put(api.CreateSubBuffer, F::create_sub_buffer);
+  put(api.SVMAlloc, F::svm_alloc);
+  put(api.CreateCommandQueue, F::create_queue);
+  put(api.CreateCommandQueueWithProperties, F::create_queue_2);
+  put(api.CreateProgramWithSource, F::create_program);
+  put(api.BuildProgram, F::build_program);
+  put(api.CreateKernel, F::create_kernel);
+  put(api.EnqueueNDRangeKernel, F::launch);
+  put(api.EnqueueReadBuffer, F::read_buffer);
+  put(api.EnqueueWriteBuffer, F::write_buffer);
+  put(api.EnqueueCopyBuffer, F::copy_buffer);
+  put(api.EnqueueSVMMemcpy, F::svm_memcpy);
+  put(api.EnqueueMapBuffer, F::map_buffer);
+  put(api.EnqueueSVMMap, F::svm_map);
+  put(api.EnqueueUnmapMemObject, F::unmap);
+  put(api.EnqueueSVMUnmap, F::svm_unmap);
+  put(api.EnqueueMarkerWithWaitList, F::marker);
+  put(api.EnqueueBarrierWithWaitList, F::barrier);
+  put(api.WaitForEvents, F::wait_for_events);
+  put(api.Finish, F::finish);
+  put(api.Flush, F::flush);
+  put(api.GetEventInfo, F::get_event_info);
+  put(api.ReleaseEvent, F::release_event);
   return api;
+}
+
+}  // namespace
+
+ClApi wrap(Api api, const ClApi& real) {
+  g_real[static_cast<int>(api)] = &real;
+  return api == Api::kOpenCL ? table_of<Faulty<Api::kOpenCL>>(real) : table_of<Faulty<Api::kVulkan>>(real);
 }
 
 void inject(const std::string& what, int64_t nth, int64_t count, cl_int code) {

@@ -7,28 +7,34 @@
 namespace coexec {
 namespace {
 
-std::string env(const char* name) {
-  const char* value = std::getenv(name);
+std::string env(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
   return value ? value : "";
 }
 
-std::string cache_folder() {
+std::string cache_folder(Api api) {
+  const std::string name = api_name(api);
   std::string dir = env("TVM_COEXEC_CACHE_DIR");
   if (dir == "off" || dir == "0") {
     return "";
   }
   if (!dir.empty()) {
-    return dir + "/opencl";
+    return dir + "/" + name;
   }
   dir = env("XDG_CACHE_HOME");
   if (!dir.empty() && dir[0] == '/') {
-    return dir + "/tvm_coexec/opencl";
+    return dir + "/tvm_coexec/" + name;
   }
   dir = env("HOME");
-  return dir.empty() ? "" : dir + "/.cache/tvm_coexec/opencl";
+  return dir.empty() ? "" : dir + "/.cache/tvm_coexec/" + name;
 }
 
-MemoryMode parse_memory(const std::string& text) {
+std::string variable(Api api, const char* what) {
+  return std::string(api == Api::kOpenCL ? "TVM_COEXEC_OPENCL_" : "TVM_COEXEC_VULKAN_") + what;
+}
+
+MemoryMode parse_memory(Api api) {
+  const std::string name = variable(api, "MEMORY"), text = env(name);
   if (text.empty() || text == "auto") {
     return MemoryMode::kAuto;
   }
@@ -37,10 +43,11 @@ MemoryMode parse_memory(const std::string& text) {
       return mode;
     }
   }
-  throw Error("TVM_COEXEC_OPENCL_MEMORY is '" + text + "': it must be auto, buffer, coarse, fine or hostptr");
+  throw Error(name + " is '" + text + "': it must be auto, buffer, coarse, fine or hostptr");
 }
 
-WaitMethod parse_wait(const std::string& text) {
+WaitMethod parse_wait(Api api) {
+  const std::string name = variable(api, "WAIT"), text = env(name);
   if (text.empty()) {
     return WaitMethod::kAuto;
   }
@@ -49,22 +56,23 @@ WaitMethod parse_wait(const std::string& text) {
       return method;
     }
   }
-  throw Error("TVM_COEXEC_OPENCL_WAIT is '" + text + "': it must be auto, event, poll or flag");
+  throw Error(name + " is '" + text + "': it must be auto, event, poll or flag");
 }
 
 bool g_blocking_copies = false;
 
-bool parse_copies(const std::string& text) {
+bool parse_copies(Api api) {
+  const std::string name = variable(api, "COPIES"), text = env(name);
   if (text == "blocking") {
     return true;
   }
   if (text.empty() || text == "ordered") {
-    return g_blocking_copies;
+    return g_blocking_copies && api == Api::kOpenCL;
   }
-  throw Error("TVM_COEXEC_OPENCL_COPIES is '" + text + "': it must be ordered or blocking");
+  throw Error(name + " is '" + text + "': it must be ordered or blocking");
 }
 
-bool parse_switch(const char* name) {
+bool parse_switch(const std::string& name) {
   const std::string text = env(name);
   if (text.empty() || text == "0" || text == "off") {
     return false;
@@ -72,7 +80,7 @@ bool parse_switch(const char* name) {
   if (text == "1" || text == "on") {
     return true;
   }
-  throw Error(std::string(name) + " is '" + text + "': it must be 0 or 1");
+  throw Error(name + " is '" + text + "': it must be 0 or 1");
 }
 
 }  // namespace
@@ -111,35 +119,35 @@ void set_blocking_copies() {
   g_blocking_copies = true;
 }
 
-Options Options::from_environment() {
+Options Options::from_environment(Api api) {
   Options o;
-  const std::string devices = env("TVM_COEXEC_OPENCL_DEVICES");
+  const std::string devices = env(variable(api, "DEVICES"));
   if (!devices.empty()) {
     o.devices = devices;
   }
-  o.memory = parse_memory(env("TVM_COEXEC_OPENCL_MEMORY"));
-  o.build_options = env("TVM_COEXEC_OPENCL_BUILD_OPTIONS");
-  o.wait = parse_wait(env("TVM_COEXEC_OPENCL_WAIT"));
-  o.blocking_copies = parse_copies(env("TVM_COEXEC_OPENCL_COPIES"));
+  o.memory = parse_memory(api);
+  o.build_options = env(variable(api, "BUILD_OPTIONS"));
+  o.wait = parse_wait(api);
+  o.blocking_copies = parse_copies(api);
   if (o.blocking_copies) {
     if (o.memory != MemoryMode::kAuto && o.memory != MemoryMode::kBuffer) {
-      throw Error(std::string("TVM_COEXEC_OPENCL_MEMORY is ") + memory_mode_name(o.memory) +
-                  ", but blocking copies need buffer: leave it unset, or set TVM_COEXEC_OPENCL_COPIES=ordered");
+      throw Error(variable(api, "MEMORY") + " is " + memory_mode_name(o.memory) +
+                  ", but blocking copies need buffer: leave it unset, or set " + variable(api, "COPIES") + "=ordered");
     }
     o.memory = MemoryMode::kBuffer;
   }
-  o.profile = parse_switch("TVM_COEXEC_OPENCL_PROFILE");
-  const std::string staging = env("TVM_COEXEC_OPENCL_STAGING_MB");
+  o.profile = parse_switch(variable(api, "PROFILE"));
+  const std::string staging_name = variable(api, "STAGING_MB"), staging = env(staging_name);
   if (!staging.empty()) {
     char* end = nullptr;
     const long mb = std::strtol(staging.c_str(), &end, 10);
     if (*end || mb < 0 || mb > 1 << 20) {
-      throw Error("TVM_COEXEC_OPENCL_STAGING_MB is '" + staging + "': it must be an integer from 0 to 1048576 (MiB)");
+      throw Error(staging_name + " is '" + staging + "': it must be an integer from 0 to 1048576 (MiB)");
     }
     o.staging_limit_bytes = static_cast<size_t>(mb) << 20;
   }
-  o.faults = env("TVM_COEXEC_OPENCL_FAULTS");
-  o.cache_dir = cache_folder();
+  o.faults = env(variable(api, "FAULTS"));
+  o.cache_dir = cache_folder(api);
   o.cache_wanted = !o.cache_dir.empty() && !env("TVM_COEXEC_CACHE_DIR").empty();
   return o;
 }

@@ -1,7 +1,10 @@
-// Options from environment variables; read once, when OpenCL is first used.
+// Options from environment variables; read once, when a device of the API is first used. For Vulkan the names have VULKAN
+// in place of OPENCL.
 #pragma once
 #include <cstddef>
 #include <string>
+
+#include "cl_api.h"
 
 namespace coexec {
 
@@ -30,7 +33,7 @@ struct Options {
   std::string faults;                       // TVM_COEXEC_OPENCL_FAULTS, for tests
 
   // Throws an Error that names the variable and its allowed values.
-  static Options from_environment();
+  static Options from_environment(Api api);
 };
 
 void set_blocking_copies();  // overrides the environment; before OpenCL is first used

@@ -34,9 +34,9 @@ void upload_blocking(Region& r, size_t offset, const void* from, size_t bytes, Q
   static const Label label = std::make_shared<const std::string>("an upload");
   Stats::get().uploads++;
   Stats::get().upload_bytes += bytes;
-  Timed timed(SpanKind::kUpload, r.device.id, bytes);
+  Timed timed(SpanKind::kUpload, r.device.slot, bytes);
   run(r, Access::kOverwrite, offset, bytes, queue, timed, label, [&](const WaitList& after, cl_event* event) {
-    return cl().EnqueueWriteBuffer(queue.handle, r.mem, kAsync, offset, bytes, from, after.size(), after.data(), event);
+    return r.device.driver().EnqueueWriteBuffer(queue.handle, r.mem, kAsync, offset, bytes, from, after.size(), after.data(), event);
   });
 }
 
@@ -44,9 +44,9 @@ void download_blocking(Region& r, size_t offset, void* to, size_t bytes, Queue& 
   static const Label label = std::make_shared<const std::string>("a download");
   Stats::get().downloads++;
   Stats::get().download_bytes += bytes;
-  Timed timed(SpanKind::kDownload, r.device.id, bytes);
+  Timed timed(SpanKind::kDownload, r.device.slot, bytes);
   run(r, Access::kRead, offset, bytes, queue, timed, label, [&](const WaitList& after, cl_event* event) {
-    return cl().EnqueueReadBuffer(queue.handle, r.mem, kAsync, offset, bytes, to, after.size(), after.data(), event);
+    return r.device.driver().EnqueueReadBuffer(queue.handle, r.mem, kAsync, offset, bytes, to, after.size(), after.data(), event);
   });
 }
 

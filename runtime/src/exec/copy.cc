@@ -26,9 +26,9 @@ bool is_svm(MemoryMode mode) {
 
 RegionPtr resolve(const Endpoint& place, size_t bytes, const char* role) {
   RegionPtr region = find_region(place.address);
-  if (!region || region->device.id != place.opencl_id) {
-    throw Error("the " + std::string(role) + " of a copy is not memory of opencl(" + std::to_string(place.opencl_id) +
-                "): the array was freed, or another runtime allocated it");
+  if (!region || region->device.slot != place.slot) {
+    throw Error("the " + std::string(role) + " of a copy is not memory of " +
+                device_in_slot(place.slot).text() + ": the array was freed, or another runtime allocated it");
   }
   const size_t offset = region->offset(place.address);
   if (offset + bytes > region->bytes) {
@@ -49,7 +49,7 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
     std::memcpy(r.base + offset, from, bytes);
     r.record_host_write(offset, bytes);
   } else if (r.mode == MemoryMode::kBuffer) {
-    check(cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
+    check(d.driver().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
           [&] { return describe_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
     r.record_host_write(offset, bytes);
   } else {
@@ -66,30 +66,30 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
   }
 }
 
-Event upload_staged(Region& r, size_t offset, Staging::Block& block, size_t bytes, const WaitList& after) {
+// The host's bytes must stay as they are until the command has ended, unless the driver copies them at once.
+Event enqueue_upload(Region& r, size_t offset, const char* from, size_t bytes, const WaitList& after) {
   Device& d = r.device;
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
   if (is_svm(r.mode)) {
-    code = cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, r.base + offset, block.data.get(), bytes, after.size(),
+    code = d.driver().EnqueueSVMMemcpy(d.transfer().handle, kAsync, r.base + offset, from, bytes, after.size(),
                                  after.data(), &raw);
   } else {
-    code = cl().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, block.data.get(), after.size(),
+    code = d.driver().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, from, after.size(),
                                    after.data(), &raw);
   }
-  check(code, [&] { return describe_copy("a staged upload", bytes, d); });
+  check(code, [&] { return describe_copy("an upload", bytes, d); });
   const Event e = d.track(d.transfer(), raw, kUpload);
   r.record(Access::kOverwrite, e, offset, bytes);
-  Staging::of(d).hold(std::move(block), e);
   return e;
 }
 
-// The command that copies the staged bytes; null if they are copied already.
+// The command that copies the bytes; null if they are copied already.
 Event start_upload(Region& r, size_t offset, const void* from, size_t bytes) {
   Stats& stats = Stats::get();
   stats.uploads++;
   stats.upload_bytes += bytes;
-  Timed timed(SpanKind::kUpload, r.device.id, bytes);
+  Timed timed(SpanKind::kUpload, r.device.slot, bytes);
   std::lock_guard<std::mutex> lock(r.mu);
   if (r.is_host_mapped(offset, bytes, true)) {  // the host has this range mapped
     std::memcpy(r.base + offset, from, bytes);
@@ -100,13 +100,19 @@ Event start_upload(Region& r, size_t offset, const void* from, size_t bytes) {
   r.order(Access::kOverwrite, nullptr, &after, offset, bytes);
   // In fine-grained memory the host can write as soon as no command uses the region. In the other modes the copy is a
   // command, which the driver may execute only after the running kernels, so the caller's bytes are staged.
+  if (r.mode == MemoryMode::kBuffer && r.device.driver().copies_at_enqueue) {
+    const Event enqueued = enqueue_upload(r, offset, static_cast<const char*>(from), bytes, after);
+    timed.set_command(enqueued);
+    return enqueued;
+  }
   const bool immediate = after.empty() && (r.mode == MemoryMode::kFineSvm || !r.device.busy());
   if (!immediate) {
     Staging::Block block = Staging::of(r.device).take(bytes);
     if (block.data) {
       std::memcpy(block.data.get(), from, bytes);
       stats.uploads_staged++;
-      const Event staged = upload_staged(r, offset, block, bytes, after);
+      const Event staged = enqueue_upload(r, offset, block.data.get(), bytes, after);
+      Staging::of(r.device).hold(std::move(block), staged);
       timed.set_command(staged);
       return staged;
     }
@@ -117,7 +123,7 @@ Event start_upload(Region& r, size_t offset, const void* from, size_t bytes) {
 }
 
 void upload(Region& r, size_t offset, const void* from, size_t bytes) {
-  Trace::finish_if_one_at_a_time(start_upload(r, offset, from, bytes), r.device.id);
+  Trace::finish_if_one_at_a_time(start_upload(r, offset, from, bytes), r.device.slot);
 }
 
 // Enqueues a download to plain host memory; Error if the driver rejects it.
@@ -126,9 +132,9 @@ Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
   WaitList after;
   r.order(Access::kRead, &d.transfer(), &after, offset, bytes);
   cl_event raw = nullptr;
-  const cl_int code = is_svm(r.mode) ? cl().EnqueueSVMMemcpy(d.transfer().handle, kAsync, to, r.base + offset, bytes,
+  const cl_int code = is_svm(r.mode) ? d.driver().EnqueueSVMMemcpy(d.transfer().handle, kAsync, to, r.base + offset, bytes,
                                                              after.size(), after.data(), &raw)
-                                     : cl().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to,
+                                     : d.driver().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to,
                                                               after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
     after.wait();  // throws an error that names the failed command, if any
@@ -156,7 +162,7 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
   stats.downloads++;
   stats.download_bytes += bytes;
   Device& d = r.device;
-  Timed timed(SpanKind::kDownload, d.id, bytes);
+  Timed timed(SpanKind::kDownload, d.slot, bytes);
   Event ready, early;
   WaitList writers;
   char* mapped = nullptr;
@@ -206,7 +212,7 @@ void download(Region& r, size_t offset, void* to, size_t bytes) {
 
 // Returns when the copy is enqueued.
 Event start_copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t bytes, Queue& queue) {
-  Timed timed(SpanKind::kDeviceCopy, a.device.id, bytes);
+  Timed timed(SpanKind::kDeviceCopy, a.device.slot, bytes);
   std::unique_lock<std::mutex> first((a.base <= b.base ? a : b).mu), second;
   if (&a != &b) {
     second = std::unique_lock<std::mutex>((a.base <= b.base ? b : a).mu);
@@ -219,11 +225,11 @@ Event start_copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, 
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
   if (is_svm(a.mode)) {
-    code = cl().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes, after.size(),
+    code = a.device.driver().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes, after.size(),
                                  after.data(), &raw);
   } else {
     code =
-        cl().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
+        a.device.driver().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
   }
   check(code, [&] { return describe_copy("a copy within the device", bytes, a.device); });
   const Event e = a.device.track(queue, raw, kDeviceCopy, after.needs());
@@ -237,17 +243,17 @@ void copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, size_t 
   Stats& stats = Stats::get();
   stats.device_copies++;
   stats.device_copy_bytes += bytes;
-  Trace::finish_if_one_at_a_time(start_copy_within(a, a_offset, b, b_offset, bytes, queue), a.device.id);
+  Trace::finish_if_one_at_a_time(start_copy_within(a, a_offset, b, b_offset, bytes, queue), a.device.slot);
 }
 
 // Instead of a copy between arrays that share memory: makes the writes of one side visible to the other.
 void sync_shared(const Endpoint& from, const Endpoint& to, size_t bytes) {
   Stats::get().copies_elided++;
-  Timed timed(SpanKind::kElidedCopy, std::max(from.opencl_id, to.opencl_id), bytes);
-  if ((from.opencl_id < 0) == (to.opencl_id < 0)) {
+  Timed timed(SpanKind::kElidedCopy, std::max(from.slot, to.slot), bytes);
+  if ((from.slot < 0) == (to.slot < 0)) {
     return;
   }
-  const bool to_host = to.opencl_id < 0;
+  const bool to_host = to.slot < 0;
   RegionPtr r = resolve(to_host ? from : to, bytes, "source");
   const size_t offset = r->offset(from.address);
   WaitList writers;
@@ -285,7 +291,7 @@ void start_download(Region& r, size_t offset, void* to, size_t bytes) {
     done = read_async(r, offset, to, bytes);
     r.fetches.push_back({to, offset, bytes, done});
   }
-  Trace::finish_if_one_at_a_time(done, r.device.id);
+  Trace::finish_if_one_at_a_time(done, r.device.slot);
 }
 
 void map_for_host_write(Region& r, size_t offset, size_t bytes) {
@@ -305,13 +311,13 @@ void copy_now(const Endpoint& from, const Endpoint& to, size_t bytes, void* stre
     sync_shared(from, to, bytes);
     return;
   }
-  if (from.opencl_id < 0 && to.opencl_id < 0) {
+  if (from.slot < 0 && to.slot < 0) {
     std::memcpy(to.address, from.address, bytes);
     return;
   }
-  if (from.opencl_id < 0) {
+  if (from.slot < 0) {
     RegionPtr r = resolve(to, bytes, "destination");
-    if (Workspace::get().options().blocking_copies) {
+    if (r->device.options.blocking_copies) {
       upload_blocking(*r, r->offset(to.address), from.address, bytes, r->device.stream(stream));
       return;
     }
@@ -319,8 +325,8 @@ void copy_now(const Endpoint& from, const Endpoint& to, size_t bytes, void* stre
     return;
   }
   RegionPtr a = resolve(from, bytes, "source");
-  if (to.opencl_id < 0) {
-    if (Workspace::get().options().blocking_copies) {
+  if (to.slot < 0) {
+    if (a->device.options.blocking_copies) {
       download_blocking(*a, a->offset(from.address), to.address, bytes, a->device.stream(stream));
       return;
     }
@@ -348,7 +354,7 @@ void copy(const Endpoint& from, const Endpoint& to, size_t bytes, void* stream) 
     copy_now(from, to, bytes, stream);
   } catch (const Error&) {
     for (const Endpoint* end : {&from, &to}) {
-      if (const RegionPtr r = end->opencl_id < 0 ? nullptr : find_region(end->address)) {
+      if (const RegionPtr r = end->slot < 0 ? nullptr : find_region(end->address)) {
         std::lock_guard<std::mutex> lock(r->mu);
         r->end_run();
       }

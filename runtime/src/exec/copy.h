@@ -6,10 +6,10 @@
 
 namespace coexec {
 
-// Source or destination of a copy: host memory, or an address in the memory of opencl(id).
+// Source or destination of a copy: host memory, or an address in the memory of a device.
 struct Endpoint {
   void* address;  // tensor data pointer + byte offset
-  int opencl_id;  // -1: host
+  int slot;       // of the device; -1: host
 };
 
 // Copies `bytes`; a copy within one device uses the queue of `stream`. Guarantees:

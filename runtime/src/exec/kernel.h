@@ -41,14 +41,15 @@ class ArgumentSizes {
 
 class Kernel {
  public:
-  // Error for launch tags that OpenCL kernels can't have.
-  Kernel(const std::string& name, const FunctionInfo& info, std::string source);
+  // Of OpenCL C, or of WGSL for Vulkan. Error for launch tags that kernels can't have.
+  Kernel(const std::string& name, const FunctionInfo& info, std::string source, Api api = Api::kOpenCL);
   ~Kernel();
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
 
   const std::string name;
   const FunctionInfo info;
+  const Api api;
   size_t n_args() const { return info.arg_types.size(); }
   size_t n_values() const { return info.arg_types.size() + info.launch_tags.size(); }
 
@@ -63,7 +64,7 @@ class Kernel {
     std::mutex mu;  // held while arguments are set and the kernel is enqueued: clSetKernelArg is not thread-safe
   };
   Built& build_on(Device& device);
-  void set_arguments(cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions);
+  void set_arguments(const ClApi& driver, cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions);
   // `work`: blockIdx.xyz and threadIdx.xyz; `global`: their products; `begin_ns`: 0 without a trace.
   Event enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
                 const size_t* global, int64_t begin_ns);
@@ -75,7 +76,7 @@ class Kernel {
   cl_uint dimensions_ = 1;
   std::vector<Access> access_;  // by argument; known once the kernel is built
   std::mutex mu_;
-  std::map<int, std::unique_ptr<Built>> built_;  // by device
+  std::map<int, std::unique_ptr<Built>> built_;  // by the device's slot
 };
 
 }  // namespace coexec

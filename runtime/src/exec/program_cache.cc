@@ -132,13 +132,13 @@ constexpr uint64_t kCacheLimitBytes = 1ull << 30;
 
 constexpr size_t kLogLimit = 4000;
 
-std::string build_log(cl_program program, cl_device_id device) {
+std::string build_log(const Device& d, cl_program program) {
   size_t n = 0;
-  if (cl().GetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, 0, nullptr, &n) != CL_SUCCESS || n == 0) {
+  if (d.driver().GetProgramBuildInfo(program, d.info.handle, CL_PROGRAM_BUILD_LOG, 0, nullptr, &n) != CL_SUCCESS || n == 0) {
     return "(the driver provides no build log)";
   }
   std::string log(n, '\0');
-  cl().GetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, n, &log[0], nullptr);
+  d.driver().GetProgramBuildInfo(program, d.info.handle, CL_PROGRAM_BUILD_LOG, n, &log[0], nullptr);
   log.resize(log.find_last_not_of(std::string("\0\n ", 3)) + 1);
   if (log.size() > kLogLimit) {
     log = log.substr(0, kLogLimit) + "\n... (" + std::to_string(log.size() - kLogLimit) + " more characters)";
@@ -151,12 +151,12 @@ cl_program build_from_source(Device& d, const std::string& name, const std::stri
   const char* text = source.c_str();
   const size_t length = source.size();
   cl_int code = CL_SUCCESS;
-  cl_program program = cl().CreateProgramWithSource(d.context(), 1, &text, &length, &code);
+  cl_program program = d.driver().CreateProgramWithSource(d.context(), 1, &text, &length, &code);
   check(code, [&] { return "creating the program of kernel '" + name + "' on " + d.text(); });
-  code = cl().BuildProgram(program, 1, &d.info.handle, options.c_str(), nullptr, nullptr);
+  code = d.driver().BuildProgram(program, 1, &d.info.handle, options.c_str(), nullptr, nullptr);
   if (code != CL_SUCCESS) {
-    const std::string log = build_log(program, d.info.handle);
-    cl().ReleaseProgram(program);
+    const std::string log = build_log(d, program);
+    d.driver().ReleaseProgram(program);
     throw Error("building the kernel '" + name + "' for " + d.text() + " failed: " + error_name(code) +
                 (options.empty() ? "" : " with options '" + options + "'") + "; build log:\n" + log);
   }
@@ -168,26 +168,26 @@ cl_program build_from_binary(Device& d, const std::string& binary, const std::st
   const size_t length = binary.size();
   const unsigned char* bytes = reinterpret_cast<const unsigned char*>(binary.data());
   cl_int code = CL_SUCCESS, status = CL_SUCCESS;
-  cl_program program = cl().CreateProgramWithBinary(d.context(), 1, &d.info.handle, &length, &bytes, &status, &code);
+  cl_program program = d.driver().CreateProgramWithBinary(d.context(), 1, &d.info.handle, &length, &bytes, &status, &code);
   if (code != CL_SUCCESS || status != CL_SUCCESS ||
-      cl().BuildProgram(program, 1, &d.info.handle, options.c_str(), nullptr, nullptr) != CL_SUCCESS) {
+      d.driver().BuildProgram(program, 1, &d.info.handle, options.c_str(), nullptr, nullptr) != CL_SUCCESS) {
     if (program) {
-      cl().ReleaseProgram(program);
+      d.driver().ReleaseProgram(program);
     }
     return nullptr;
   }
   return program;
 }
 
-std::string binary_of(cl_program program) {
+std::string binary_of(const Device& d, cl_program program) {
   size_t length = 0;  // the program has one device
-  if (cl().GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, nullptr) != CL_SUCCESS ||
+  if (d.driver().GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, nullptr) != CL_SUCCESS ||
       length == 0) {
     return "";
   }
   std::string binary(length, '\0');
   unsigned char* out = reinterpret_cast<unsigned char*>(&binary[0]);
-  return cl().GetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof out, &out, nullptr) == CL_SUCCESS ? binary : "";
+  return d.driver().GetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof out, &out, nullptr) == CL_SUCCESS ? binary : "";
 }
 
 }  // namespace
@@ -202,7 +202,7 @@ bool has_own_cache(const Device& d) {
 }  // namespace
 
 cl_program build_program(Device& d, const std::string& name, const std::string& source) {
-  const Options& o = Workspace::get().options();
+  const Options& o = d.options;
   if (o.cache_dir.empty() || (has_own_cache(d) && !o.cache_wanted)) {
     return build_from_source(d, name, source, o.build_options);
   }
@@ -229,7 +229,7 @@ cl_program build_program(Device& d, const std::string& name, const std::string& 
     unlink(path.c_str());
   }
   cl_program program = build_from_source(d, name, source, o.build_options);
-  binary = binary_of(program);
+  binary = binary_of(d, program);
   if (!binary.empty()) {
     // On a read-only or full disk the next process compiles again.
     if (program_cache::write(o.cache_dir, path, key, binary)) {

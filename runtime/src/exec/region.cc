@@ -40,7 +40,7 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
       // OpenCL's largest alignment is that of its largest type (long16).
       const cl_uint align = static_cast<cl_uint>(std::min<size_t>(std::max<size_t>(alignment, 64), 128));
       const cl_bitfield fine = mode == MemoryMode::kFineSvm ? cl_bitfield{CL_MEM_SVM_FINE_GRAIN_BUFFER} : 0;
-      base = static_cast<char*>(cl().SVMAlloc(d.context(), CL_MEM_READ_WRITE | fine, bytes, align));
+      base = static_cast<char*>(d.driver().SVMAlloc(d.context(), CL_MEM_READ_WRITE | fine, bytes, align));
       if (!base) {
         raise(-4, describe_allocation(d, bytes));
       }
@@ -54,11 +54,11 @@ Region::Region(Device& d, size_t n, size_t alignment) : device(d), mode(d.memory
         raise(-6, describe_allocation(d, bytes));
       }
       base = static_cast<char*>(p);
-      mem = cl().CreateBuffer(d.context(), CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, reserved_, p, &code);
+      mem = d.driver().CreateBuffer(d.context(), CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, reserved_, p, &code);
       break;
     }
     default: {
-      mem = cl().CreateBuffer(d.context(), CL_MEM_READ_WRITE, bytes, nullptr, &code);
+      mem = d.driver().CreateBuffer(d.context(), CL_MEM_READ_WRITE, bytes, nullptr, &code);
       if (code == CL_SUCCESS) {
         reserved_ = round_up(bytes, page_bytes());
         void* p = mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -85,10 +85,10 @@ Region::~Region() {
 
 void Region::release() noexcept {
   for (auto& entry : sub_) {
-    cl().ReleaseMemObject(entry.second);
+    device.driver().ReleaseMemObject(entry.second);
   }
   if (mem) {
-    cl().ReleaseMemObject(mem);
+    device.driver().ReleaseMemObject(mem);
   }
   if (!base) {
     return;
@@ -96,7 +96,7 @@ void Region::release() noexcept {
   switch (mode) {
     case MemoryMode::kFineSvm:
     case MemoryMode::kCoarseSvm:
-      cl().SVMFree(device.context(), base);
+      device.driver().SVMFree(device.context(), base);
       break;
     case MemoryMode::kHostPtr:
       std::free(base);
@@ -178,7 +178,7 @@ cl_mem Region::mem_at(size_t offset) {
   if (!sub) {
     cl_int code = CL_SUCCESS;
     const cl_buffer_region part{offset, (mode == MemoryMode::kHostPtr ? reserved_ : bytes) - offset};
-    sub = cl().CreateSubBuffer(mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
+    sub = device.driver().CreateSubBuffer(mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
     if (code != CL_SUCCESS) {
       sub_.erase(offset);
       raise(code, "creating a sub-buffer at byte offset " + std::to_string(offset) + " of a buffer of " +
@@ -196,7 +196,7 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
   if (mode == MemoryMode::kHostPtr) {
     cl_int code = CL_SUCCESS;
     void* p =
-        cl().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
+        device.driver().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
     check(code, [&] { return "mapping host-pointer memory of " + device.text() + " (clEnqueueMapBuffer)"; });
     if (p != address) {
       *ready = device.track(queue, raw, kMapLabel);
@@ -205,7 +205,7 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
       throw Error(device.text() + " maps host-pointer memory to another address: set TVM_COEXEC_OPENCL_MEMORY=buffer");
     }
   } else {
-    check(cl().EnqueueSVMMap(queue.handle, kAsync, flags, address, n, after.size(), after.data(), &raw),
+    check(device.driver().EnqueueSVMMap(queue.handle, kAsync, flags, address, n, after.size(), after.data(), &raw),
           [&] { return "mapping shared virtual memory of " + device.text() + " (clEnqueueSVMMap)"; });
   }
   *ready = device.track(queue, raw, kMapLabel, after.needs());
@@ -215,10 +215,10 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
 Event Region::unmap_at(Queue& queue, char* address) {
   cl_event raw = nullptr;
   if (mode == MemoryMode::kHostPtr) {
-    check(cl().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw),
+    check(device.driver().EnqueueUnmapMemObject(queue.handle, mem, address, 0, nullptr, &raw),
           [&] { return "unmapping host-pointer memory of " + device.text() + " (clEnqueueUnmapMemObject)"; });
   } else {
-    check(cl().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw),
+    check(device.driver().EnqueueSVMUnmap(queue.handle, address, 0, nullptr, &raw),
           [&] { return "unmapping shared virtual memory of " + device.text() + " (clEnqueueSVMUnmap)"; });
   }
   return device.track(queue, raw, kUnmapLabel);
@@ -280,8 +280,8 @@ void Region::end_run() noexcept {
     return;
   }
   try {
-    cl().Finish(device.current().handle);
-    cl().Finish(device.transfer().handle);
+    device.driver().Finish(device.current().handle);
+    device.driver().Finish(device.transfer().handle);
     for (const Write& w : writes_) {
       if (const auto failure = w.event->failure()) {
         failure->report();
@@ -300,10 +300,10 @@ void Region::drain() noexcept {
   } catch (const std::exception&) {
   }
   for (const Write& w : writes_) {
-    cl().WaitForEvents(1, &w.event->handle);
+    device.driver().WaitForEvents(1, &w.event->handle);
   }
   for (const Event& e : readers_) {
-    cl().WaitForEvents(1, &e->handle);
+    device.driver().WaitForEvents(1, &e->handle);
   }
   writes_.clear();
   readers_.clear();

@@ -36,6 +36,35 @@ __kernel void coexec_busy(__global int* data, int n) {
 }
 )";
 
+// The same for Vulkan. A number is the struct's first member, next to that of TVM's generator.
+const char* const kWgslHead = R"(
+@group(0) @binding(0) var<storage, read_write> data : array<i32>;
+
+struct PODArgs {
+  number: i32,
+  packGridDimX: u32
+}
+@group(0) @binding(1) var<uniform> podArgs : PODArgs;
+
+@compute @workgroup_size(1, 1, 1)
+fn )";
+const char* const kWgslSignal = R"(() {
+  data[0] = podArgs.number;
+}
+)";
+const char* const kWgslBusy = R"(() {
+  var x : i32 = data[0];
+  for (var i : i32 = 0; i < podArgs.number; i++) {
+    x = x * 1664525 + 1013904223;
+  }
+  data[0] = x;
+}
+)";
+
+std::string source_for(Api api, const char* name, const char* wgsl_body) {
+  return api == Api::kOpenCL ? std::string(kSource) : std::string(kWgslHead) + name + wgsl_body;
+}
+
 FunctionInfo info(const char* name) {
   return {name, {parse_dtype("handle"), parse_dtype("int32")}, {"blockIdx.x"}};
 }
@@ -55,8 +84,8 @@ struct Signals::Flag {
   explicit Flag(Device& device)
       : region(allocate_region(device, 64, 64)),
         data(allocate_region(device, 64, 64)),
-        signal("coexec_signal", info("coexec_signal"), kSource),
-        busy("coexec_busy", info("coexec_busy"), kSource) {
+        signal("coexec_signal", info("coexec_signal"), source_for(device.api(), "coexec_signal", kWgslSignal), device.api()),
+        busy("coexec_busy", info("coexec_busy"), source_for(device.api(), "coexec_busy", kWgslBusy), device.api()) {
     if (device.memory() == MemoryMode::kFineSvm) {
       std::fill(region->base, region->base + 64, 0);
     }
@@ -81,8 +110,8 @@ struct Signals::Flag {
 
 Signals& Signals::of(Device& device) {
   // Never destroyed or resized, as the list of devices; hence no lock.
-  static std::vector<Signals>& all = *new std::vector<Signals>(Workspace::get().size());
-  Signals& s = all[device.id];
+  static std::vector<Signals>& all = *new std::vector<Signals>(kMaxSlots);
+  Signals& s = all[device.slot];
   std::lock_guard<std::mutex> lock(s.mu_);
   s.device_ = &device;
   return s;
@@ -112,9 +141,9 @@ WaitMethod Signals::method() {
 }
 
 void Signals::measure() {
-  const WaitMethod wanted = Workspace::get().options().wait;
+  const WaitMethod wanted = device_->options.wait;
   if (wanted != WaitMethod::kAuto && !works(wanted)) {
-    throw Error("TVM_COEXEC_OPENCL_WAIT=" + std::string(wait_method_name(wanted)) + " is not possible on " +
+    throw Error(std::string(device_->api() == Api::kOpenCL ? "TVM_COEXEC_OPENCL_WAIT=" : "TVM_COEXEC_VULKAN_WAIT=") + std::string(wait_method_name(wanted)) + " is not possible on " +
                 device_->text() + ", which has no fine-grained shared memory with atomics: use auto, event or poll");
   }
   std::vector<double> seconds[4];

@@ -11,14 +11,16 @@ constexpr size_t kKeepStagedBytes = 64u << 20;  // of free blocks; the rest is r
 
 Staging& Staging::of(const Device& device) {
   // Never destroyed or resized, as the list of devices; hence no lock.
-  static std::vector<Staging>& all = *new std::vector<Staging>(Workspace::get().size());
-  return all[device.id];
+  static std::vector<Staging>& all = *new std::vector<Staging>(kMaxSlots);
+  Staging& s = all[device.slot];
+  s.limit_bytes_ = device.options.staging_limit_bytes;
+  return s;
 }
 
 Staging::Block Staging::take(size_t bytes) {
   std::lock_guard<std::mutex> lock(mu_);
   reap();
-  if (busy_bytes_ + bytes > Workspace::get().options().staging_limit_bytes) {
+  if (busy_bytes_ + bytes > limit_bytes_) {
     return {};
   }
   // The smallest block that fits, unless more than half of it would be wasted.

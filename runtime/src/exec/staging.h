@@ -1,5 +1,6 @@
 // Host memory for the bytes of uploads that wait for the device.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -28,6 +29,7 @@ class Staging {
   std::vector<std::pair<Block, Event>> busy_;
   std::vector<Block> free_;
   size_t busy_bytes_ = 0, free_bytes_ = 0;
+  std::atomic<size_t> limit_bytes_{0};
 };
 
 }  // namespace coexec

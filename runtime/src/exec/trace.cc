@@ -19,7 +19,7 @@ std::atomic<int> g_threads{0};
 
 cl_int read_time(const Event& e, cl_uint what, int64_t* ns) {
   cl_ulong t = 0;
-  const cl_int code = cl().GetEventProfilingInfo(e->handle, what, sizeof t, &t, nullptr);
+  const cl_int code = e->queue->device->driver().GetEventProfilingInfo(e->handle, what, sizeof t, &t, nullptr);
   *ns = static_cast<int64_t>(t);
   return code;
 }
@@ -35,14 +35,14 @@ ClockBounds measure_clock(Device& device) {
   static const auto label = std::make_shared<const std::string>("a measurement of the device's clock");
   cl_int code = CL_SUCCESS;
   const cl_uint four_bytes = 0;
-  cl_mem mem = cl().CreateBuffer(device.context(), CL_MEM_READ_WRITE, sizeof four_bytes, nullptr, &code);
+  cl_mem mem = device.driver().CreateBuffer(device.context(), CL_MEM_READ_WRITE, sizeof four_bytes, nullptr, &code);
   check(code, [&] { return "allocating a buffer to measure the clock of " + device.text(); });
   ClockBounds bounds;
   try {
     for (int i = 0; i < kSamples; ++i) {
       cl_event raw = nullptr;
       const int64_t before = host_ns();
-      check(cl().EnqueueWriteBuffer(device.transfer().handle, mem, kAsync, 0, sizeof four_bytes, &four_bytes, 0,
+      check(device.driver().EnqueueWriteBuffer(device.transfer().handle, mem, kAsync, 0, sizeof four_bytes, &four_bytes, 0,
                                     nullptr, &raw),
             [&] { return "measuring the clock of " + device.text(); });
       const Event e = device.track(device.transfer(), raw, label);
@@ -51,18 +51,25 @@ ClockBounds measure_clock(Device& device) {
       bounds.add(before, time_of(e, CL_PROFILING_COMMAND_QUEUED), time_of(e, CL_PROFILING_COMMAND_END), after);
     }
   } catch (...) {
-    cl().ReleaseMemObject(mem);
+    device.driver().ReleaseMemObject(mem);
     throw;
   }
-  cl().ReleaseMemObject(mem);
+  device.driver().ReleaseMemObject(mem);
   return bounds;
 }
 
 std::vector<Device*> all_devices() {
   std::vector<Device*> found;
-  if (Workspace::why_unavailable().empty()) {  // a CPU module can be traced without OpenCL devices
-    for (size_t i = 0; i < Workspace::get().size(); ++i) {
-      found.push_back(&Workspace::get().device(static_cast<int>(i)));
+  for (Api api : {Api::kOpenCL, Api::kVulkan}) {
+    // A CPU module can be traced without devices. OpenCL's are opened for a module that has not used them yet.
+    const bool used = Workspace::in_use(api) || (api == Api::kOpenCL && !Workspace::in_use(Api::kVulkan) &&
+                                                 Workspace::why_unavailable(api).empty());
+    if (!used) {
+      continue;
+    }
+    Workspace& devices = Workspace::get(api);
+    for (size_t i = 0; i < devices.size(); ++i) {
+      found.push_back(&devices.device(static_cast<int>(i)));
     }
   }
   return found;
@@ -120,9 +127,9 @@ void Trace::start(bool one_at_a_time) {
   }
   try {
     for (Device* d : all_devices()) {
-      clocks_[d->id].profiled = d->profiling();
+      clocks_[d->slot].profiled = d->profiling();
       d->set_profiling(true);
-      clocks_[d->id].before = measure_clock(*d);
+      clocks_[d->slot].before = measure_clock(*d);
     }
   } catch (...) {
     restore_profiling();
@@ -137,9 +144,9 @@ void Trace::start(bool one_at_a_time) {
 void Trace::restore_profiling() {
   std::map<int, Clock> clocks;
   clocks.swap(clocks_);
-  for (const auto& [id, clock] : clocks) {
+  for (const auto& [slot, clock] : clocks) {
     try {
-      Workspace::get().device(id).set_profiling(clock.profiled);
+      device_in_slot(slot).set_profiling(clock.profiled);
     } catch (const Error&) {  // a command has failed; its waiter got the error
     }
   }
@@ -160,14 +167,14 @@ std::string Trace::take() {
   } const restore{this};
   std::map<int, ClockMap> maps;
   std::string clocks;
-  for (const auto& [id, clock] : clocks_) {
-    Device& device = Workspace::get().device(id);
+  for (const auto& [slot, clock] : clocks_) {
+    Device& device = device_in_slot(slot);
     try {
       device.sync(nullptr);
     } catch (const Error&) {  // as above
     }
-    const ClockMap& map = maps.emplace(id, ClockMap(clock.before, measure_clock(device))).first->second;
-    clocks += (clocks.empty() ? "{\"device\": " : ", {\"device\": ") + std::to_string(id) +
+    const ClockMap& map = maps.emplace(slot, ClockMap(clock.before, measure_clock(device))).first->second;
+    clocks += (clocks.empty() ? "{\"device\": " : ", {\"device\": ") + std::to_string(slot) +
               ", \"uncertainty_ns\": " + std::to_string(map.uncertainty_ns()) + "}";
   }
   size_t dropped = 0;
@@ -216,7 +223,7 @@ std::string Trace::take_kernels() {
       continue;
     }
     out += std::string(out.empty() ? "" : ", ") + "{\"name\": " + json_string(*s.name) +
-           ", \"device\": " + std::to_string(s.device);
+           ", \"device\": " + std::to_string(s.device % kMaxDevices);
     out += ", \"queued_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_QUEUED));
     out += ", \"start_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_START));
     out += ", \"end_ns\": " + std::to_string(time_of(s.event, CL_PROFILING_COMMAND_END)) + "}";

@@ -30,7 +30,7 @@ int64_t host_ns();  // CLOCK_MONOTONIC, as Python's time.monotonic_ns
 
 struct Span {
   SpanKind kind;
-  int32_t device;  // opencl(id); -1: none
+  int32_t device;  // its slot; -1: none
   int64_t begin_ns, end_ns;
   uint64_t bytes = 0;                         // of a copy; all in the last span of a copy that had to wait
   std::shared_ptr<const std::string> name{};  // of the kernel or function

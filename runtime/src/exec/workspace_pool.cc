@@ -11,10 +11,10 @@ constexpr size_t kAlignment = 128;
 }  // namespace
 
 WorkspacePool& WorkspacePool::of(const Device& device) {
-  static std::vector<WorkspacePool>& all = *new std::vector<WorkspacePool>(Workspace::get().size());
-  WorkspacePool& pool = all[device.id];
+  static std::vector<WorkspacePool>& all = *new std::vector<WorkspacePool>(kMaxSlots);
+  WorkspacePool& pool = all[device.slot];
   std::lock_guard<std::mutex> lock(pool.mu_);
-  pool.device_ = &Workspace::get().device(device.id);
+  pool.device_ = &device_in_slot(device.slot);
   return pool;
 }
 

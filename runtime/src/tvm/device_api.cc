@@ -5,6 +5,7 @@
 #include "../exec/region.h"
 #include "../exec/trace.h"
 #include "../exec/workspace_pool.h"
+#include "gpu_api.h"
 #include "packed.h"
 
 namespace coexec {
@@ -12,12 +13,11 @@ namespace {
 
 using namespace tvm_abi;
 
-void check_scope(const Ref& scope) {
+void check_scope(Api api, const Ref& scope) {
   const std::string s = to_std(scope);
   if (!s.empty() && s != "global") {
-    throw Error("memory scope '" + s +
-                "' is not supported on opencl by this runtime, only 'global': for textures use a TVM built with "
-                "USE_OPENCL=ON");
+    throw Error("memory scope '" + s + "' is not supported on " + api_name(api) + " by this runtime, only 'global'" +
+                (api == Api::kOpenCL ? ": for textures use a TVM built with USE_OPENCL=ON" : ""));
   }
 }
 
@@ -37,7 +37,7 @@ void check_compact(const DLTensor& t, const char* role) {
         shape += (j ? ", " : "") + std::to_string(t.shape[j]);
         strides += (j ? ", " : "") + std::to_string(t.strides[j]);
       }
-      throw Error("the " + std::string(role) + " of an opencl copy is not contiguous (shape (" + shape +
+      throw Error("the " + std::string(role) + " of a copy on a GPU is not contiguous (shape (" + shape +
                   "), strides (" + strides + ")): copy it to a contiguous array first");
     }
     expected *= t.shape[i];
@@ -48,19 +48,16 @@ Endpoint endpoint(const void* data, size_t offset, DLDevice device) {
   char* address = static_cast<char*>(const_cast<void*>(data)) + offset;
   switch (device.device_type) {
     case kDLOpenCL:
-      return {address, device.device_id};
+    case kDLVulkan:
+      return {address, slot_of(device)};
     case kDLCPU:
     case kDLCUDAHost:
     case kDLROCMHost:
       return {address, -1};
     default:
-      throw Error("opencl can't copy from or to a device of type " + std::to_string(device.device_type) +
+      throw Error("a GPU of this runtime can't copy from or to a device of type " + std::to_string(device.device_type) +
                   ": copy to the CPU first");
   }
-}
-
-Device& device_of(DLDevice d) {
-  return Workspace::get().device(d.device_id);
 }
 
 // "3.0" of "OpenCL 3.0 PoCL ...".
@@ -86,14 +83,16 @@ enum Attr {
   kTotalGlobalMemory = 14,
 };
 
-class OpenCLDeviceAPI final : public DeviceAPI {
+class GpuDeviceAPI final : public DeviceAPI {
  public:
+  explicit GpuDeviceAPI(Api api) : api_(api) {}
+
   // Only raises an error for a device that does not exist: kernels are launched on the device of their buffers.
   void SetDevice(DLDevice d) override { device_of(d); }
 
   void GetAttr(DLDevice d, int kind, void* rv) override {
     if (kind == kExist) {
-      return_int(rv, Workspace::exists(d.device_id));
+      return_int(rv, Workspace::exists(api_, d.device_id));
       return;
     }
     const DeviceInfo& info = device_of(d).info;
@@ -102,7 +101,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
         return_int(rv, static_cast<int64_t>(info.max_work_group));
         break;
       case kWarpSize:
-        return_int(rv, 1);  // as in stock TVM: OpenCL 1.2 has no query for it
+        return_int(rv, info.subgroup);  // 1 on OpenCL, as in stock TVM: OpenCL 1.2 has no query for it
         break;
       case kMaxSharedMemoryPerBlock:
         return_int(rv, static_cast<int64_t>(info.local_bytes));
@@ -141,7 +140,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
   }
 
   size_t GetDataSize(const DLTensor& t, Ref scope) override {
-    check_scope(scope);
+    check_scope(api_, scope);
     return tensor_bytes(t);
   }
 
@@ -152,6 +151,10 @@ class OpenCLDeviceAPI final : public DeviceAPI {
     } else if (name == "max_shared_memory_per_block") {
       return_int(rv, static_cast<int64_t>(info.local_bytes));
     } else if (name == "thread_warp_size") {
+      return_int(rv, info.subgroup);
+    } else if (name == "device_name") {
+      return_string(rv, info.name);
+    } else if (name == "supports_float16" && info.fp16) {
       return_int(rv, 1);
     }
   }
@@ -161,7 +164,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
   }
 
   void* AllocDataSpaceScoped(DLDevice d, int ndim, const int64_t* shape, DLDataType t, Ref scope) override {
-    check_scope(scope);
+    check_scope(api_, scope);
     return allocate_region(device_of(d), tensor_bytes(ndim, shape, t), 128)->base;
   }
 
@@ -172,7 +175,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
     check_compact(*to, "destination");
     const size_t n = tensor_bytes(*from);
     if (n != tensor_bytes(*to)) {
-      throw Error("an opencl copy needs arrays of equal size, not " + std::to_string(n) + " and " +
+      throw Error("a copy needs arrays of equal size, not " + std::to_string(n) + " and " +
                   std::to_string(tensor_bytes(*to)) + " bytes");
     }
     copy(endpoint(from->data, from->byte_offset, from->device), endpoint(to->data, to->byte_offset, to->device), n,
@@ -182,7 +185,7 @@ class OpenCLDeviceAPI final : public DeviceAPI {
   void* CreateStream(DLDevice d) override { return device_of(d).create_stream(); }
   void FreeStream(DLDevice d, void* s) override { device_of(d).free_stream(static_cast<Queue*>(s)); }
   void StreamSync(DLDevice d, void* s) override {
-    const Timed wait(SpanKind::kWait, d.device_id);
+    const Timed wait(SpanKind::kWait, device_of(d).slot);
     device_of(d).sync(s);
   }
   void SetStream(DLDevice d, void* s) override { device_of(d).set_current(s); }
@@ -198,13 +201,19 @@ class OpenCLDeviceAPI final : public DeviceAPI {
                DLDevice d_to, DLDataType, void* stream) override {
     copy(endpoint(from, from_offset, d_from), endpoint(to, to_offset, d_to), bytes, stream);
   }
+
+ private:
+  Device& device_of(DLDevice d) const { return Workspace::get(api_).device(d.device_id); }
+
+  const Api api_;
 };
 
 }  // namespace
 
-DeviceAPI* opencl_device_api() {
-  static OpenCLDeviceAPI* api = new OpenCLDeviceAPI();  // TVM keeps the pointer forever
-  return api;
+DeviceAPI* device_api_of(Api api) {
+  static GpuDeviceAPI* const opencl = new GpuDeviceAPI(Api::kOpenCL);  // TVM keeps the pointers for good
+  static GpuDeviceAPI* const vulkan = new GpuDeviceAPI(Api::kVulkan);
+  return api == Api::kOpenCL ? opencl : vulkan;
 }
 
 }  // namespace coexec

@@ -1,9 +1,10 @@
-// tvm::runtime::DeviceAPI of OpenCL, as an object that libtvm can call.
+// tvm::runtime::DeviceAPI of OpenCL and of Vulkan, as objects that libtvm can call.
 #pragma once
+#include "../cl/cl_api.h"
 #include "tvm_abi.h"
 
 namespace coexec {
 
-tvm_abi::DeviceAPI* opencl_device_api();
+tvm_abi::DeviceAPI* device_api_of(Api api);
 
 }  // namespace coexec

@@ -8,7 +8,7 @@
 #include "../exec/json_view.h"
 #include "executor_memory.h"
 #include "layout.h"
-#include "opencl_choice.h"
+#include "gpu_api.h"
 #include "packed.h"
 #include "sync_point_module.h"
 #include "traced_module.h"
@@ -80,7 +80,7 @@ Result create_stock(void* factory, const std::string& graph, bool trace, const s
     }
     return args.call(factory_function(factory, "default"));
   }
-  if (!serves_own_opencl()) {
+  if (!serves_own_opencl() && !serves_own_vulkan()) {
     throw Error("a run can't be recorded: " + why_tvms_own_opencl());
   }
   Result executor = start_executor(graph, with_trace(compiled_library(factory), graph), Ref(), devices);

@@ -109,7 +109,7 @@ Result PlannedMemory::make_view(const Storage& storage) {
 
 Result PlannedMemory::allocate(const Block& block) {
   if (block.on_cpu && block.weight.empty()) {
-    return owned_array(make_host_block(block.bytes, layout_.gpu.device_id));
+    return owned_array(make_host_block(block.bytes, layout_.gpu));
   }
   if (block.on_cpu || block.weight.empty()) {
     return allocate_bytes(block.bytes, block.on_cpu ? layout_.cpu : layout_.gpu);

@@ -11,11 +11,12 @@
 #include "../exec/signal.h"
 #include "../exec/stats.h"
 #include "../exec/trace.h"
+#include "../wgpu/driver.h"
 #include "executor.h"
+#include "gpu_api.h"
 #include "host_view.h"
 #include "layout.h"
 #include "module.h"
-#include "opencl_choice.h"
 #include "packed.h"
 #include "sync_point_module.h"
 #include "traced_module.h"
@@ -45,13 +46,15 @@ int use(TVMValue* args, int* codes, int n, void*, void*) {
   });
 }
 
+template <Api api>
 int why_unavailable(TVMValue*, int*, int, void* ret, void*) {
-  return return_string(ret, Workspace::why_unavailable());
+  return return_string(ret, Workspace::why_unavailable(api));
 }
 
+template <Api api>
 int devices(TVMValue*, int*, int, void* ret, void*) {
   return guarded([&] {
-    Workspace& w = Workspace::get();
+    Workspace& w = Workspace::get(api);
     std::string out = "[";
     for (size_t i = 0; i < w.size(); ++i) {
       const Device& d = w.device(static_cast<int>(i));
@@ -61,6 +64,11 @@ int devices(TVMValue*, int*, int, void* ret, void*) {
       out += ", \"type\": " + json_string(d.info.type_name()) + ", \"memory_mode\": " + json_string(d.memory_name());
       out += ", \"storage_layout\": " + json_string(layout_name(d));
       out += ", \"compute_units\": " + std::to_string(d.info.compute_units);
+      out += ", \"max_threads\": " + std::to_string(d.info.max_work_group);
+      out += ", \"local_bytes\": " + std::to_string(d.info.local_bytes);
+      out += ", \"subgroup\": " + std::to_string(d.info.subgroup);
+      out += ", \"max_binding_bytes\": " + std::to_string(d.info.max_binding_bytes);
+      out += ", \"max_buffers\": " + std::to_string(d.info.max_buffers);
       out += ", \"global_bytes\": " + std::to_string(d.info.global_bytes);
       out += std::string(", \"unified\": ") + (d.info.unified ? "true" : "false");
       out += std::string(", \"fp16\": ") + (d.info.fp16 ? "true" : "false");
@@ -81,9 +89,16 @@ int reset_stats(TVMValue*, int*, int, void*, void*) {
 
 int set_profiling(TVMValue* args, int*, int n, void*, void*) {
   return guarded([&] {
-    Workspace& w = Workspace::get();
-    for (size_t i = 0; i < w.size(); ++i) {
-      w.device(static_cast<int>(i)).set_profiling(n > 0 && args[0].v_int64 != 0);
+    const bool on = n > 0 && args[0].v_int64 != 0;
+    const bool vulkan = Workspace::in_use(Api::kVulkan);
+    for (Api api : {Api::kOpenCL, Api::kVulkan}) {
+      if (api == Api::kOpenCL ? vulkan && !Workspace::in_use(api) : !vulkan) {
+        continue;
+      }
+      Workspace& w = Workspace::get(api);
+      for (size_t i = 0; i < w.size(); ++i) {
+        w.device(static_cast<int>(i)).set_profiling(on);
+      }
     }
     return 0;
   });
@@ -129,7 +144,7 @@ int trace_module(TVMValue* args, int* codes, int n, void* ret, void*) {
     if (n != 2 || codes[0] != kModuleHandle || codes[1] != kStr) {
       throw Error("tvm_coexec.opencl.trace_module takes a module and a string");
     }
-    if (!serves_own_opencl()) {
+    if (!serves_own_opencl() && !serves_own_vulkan()) {
       throw Error("a run can't be recorded: " + why_tvms_own_opencl());
     }
     Object* made = make_traced_module(static_cast<Object*>(args[0].v_handle), split_words(args[1].v_str));
@@ -222,26 +237,61 @@ int graph_for(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
+template <Api api>
 int waiting(TVMValue* args, int*, int n, void* ret, void*) {
   return guarded([&] {
-    Device& device = Workspace::get().device(n > 0 ? static_cast<int>(args[0].v_int64) : 0);
+    Device& device = Workspace::get(api).device(n > 0 ? static_cast<int>(args[0].v_int64) : 0);
     return return_string(ret, Signals::of(device).measured_json());
   });
 }
 
-// (source, kernel name, argument types, launch tags), the last two separated by spaces
+// (source, kernel name, argument types, launch tags) once or more, the last two separated by spaces
+template <Api api>
 int source_module(TVMValue* args, int* codes, int n, void* ret, void*) {
   return guarded([&] {
-    if (n != 4 || std::any_of(codes, codes + n, [](int c) { return c != kStr; })) {
-      throw Error("tvm_coexec.opencl.source_module takes four strings");
+    if (n == 0 || n % 4 != 0 || std::any_of(codes, codes + n, [](int c) { return c != kStr; })) {
+      throw Error(std::string("tvm_coexec.") + api_name(api) + ".source_module takes four strings for each kernel");
     }
-    FunctionInfo kernel;
-    kernel.name = args[1].v_str;
-    for (const std::string& type : split_words(args[2].v_str)) {
-      kernel.arg_types.push_back(parse_dtype(type));
+    std::vector<std::pair<FunctionInfo, std::string>> kernels;
+    for (int i = 0; i < n; i += 4) {
+      FunctionInfo kernel;
+      kernel.name = args[i + 1].v_str;
+      for (const std::string& type : split_words(args[i + 2].v_str)) {
+        kernel.arg_types.push_back(parse_dtype(type));
+      }
+      kernel.launch_tags = split_words(args[i + 3].v_str);
+      kernels.emplace_back(std::move(kernel), args[i].v_str);
     }
-    kernel.launch_tags = split_words(args[3].v_str);
-    return return_object(ret, make_source_module(args[0].v_str, kernel), kModuleHandle);
+    return return_object(ret, make_source_module(api, kernels), kModuleHandle);
+  });
+}
+
+// "own": this runtime serves TVM's vulkan devices; "tvm": it stands aside.
+int vulkan_runtime(TVMValue*, int*, int, void* ret, void*) {
+  return return_string(ret, serves_own_vulkan() ? "own" : "tvm");
+}
+
+int vulkan_why_not_own(TVMValue*, int*, int, void* ret, void*) {
+  return return_string(ret, why_not_own_vulkan());
+}
+
+int vulkan_set_library(TVMValue* args, int* codes, int n, void*, void*) {
+  return guarded([&] {
+    if (n != 1 || codes[0] != kStr) {
+      throw Error("tvm_coexec.vulkan.set_library takes a path");
+    }
+    set_wgpu_library(args[0].v_str);
+    return 0;
+  });
+}
+
+// (WGSL): what wgpu-native's compiler says against it, or "".
+int vulkan_check(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    if (n != 1 || codes[0] != kStr) {
+      throw Error("tvm_coexec.vulkan.check takes a shader");
+    }
+    return return_string(ret, check_wgsl(args[0].v_str));
   });
 }
 
@@ -254,8 +304,14 @@ void register_globals() {
   register_global("tvm_coexec.opencl.runtime", runtime_name);
   register_global("tvm_coexec.opencl.why_not_own", why_not_own);
   register_global("tvm_coexec.opencl.use", use);
-  register_global("tvm_coexec.opencl.why_unavailable", why_unavailable);
-  register_global("tvm_coexec.opencl.devices", devices);
+  register_global("tvm_coexec.opencl.why_unavailable", why_unavailable<Api::kOpenCL>);
+  register_global("tvm_coexec.vulkan.why_unavailable", why_unavailable<Api::kVulkan>);
+  register_global("tvm_coexec.opencl.devices", devices<Api::kOpenCL>);
+  register_global("tvm_coexec.vulkan.devices", devices<Api::kVulkan>);
+  register_global("tvm_coexec.vulkan.runtime", vulkan_runtime);
+  register_global("tvm_coexec.vulkan.why_not_own", vulkan_why_not_own);
+  register_global("tvm_coexec.vulkan.set_library", vulkan_set_library);
+  register_global("tvm_coexec.vulkan.check", vulkan_check);
   register_global("tvm_coexec.opencl.stats", stats);
   register_global("tvm_coexec.opencl.reset_stats", reset_stats);
   register_global("tvm_coexec.opencl.set_profiling", set_profiling);
@@ -267,8 +323,10 @@ void register_globals() {
   register_global("tvm_coexec.opencl.trace_start", trace_start);
   register_global("tvm_coexec.opencl.trace_take", trace_take);
   register_global("tvm_coexec.opencl.host_view", host_view);
-  register_global("tvm_coexec.opencl.waiting", waiting);
-  register_global("tvm_coexec.opencl.source_module", source_module);
+  register_global("tvm_coexec.opencl.waiting", waiting<Api::kOpenCL>);
+  register_global("tvm_coexec.vulkan.waiting", waiting<Api::kVulkan>);
+  register_global("tvm_coexec.opencl.source_module", source_module<Api::kOpenCL>);
+  register_global("tvm_coexec.vulkan.source_module", source_module<Api::kVulkan>);
 }
 
 }  // namespace coexec

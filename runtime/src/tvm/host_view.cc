@@ -6,6 +6,7 @@
 
 #include "../cl/cl_error.h"
 #include "../exec/region.h"
+#include "gpu_api.h"
 #include "packed.h"
 
 namespace coexec {
@@ -28,7 +29,7 @@ struct View {
 };
 
 RegionPtr region_of(DLTensor* array) {
-  const RegionPtr region = array->device.device_type == kDLOpenCL ? find_region(array->data) : nullptr;
+  const RegionPtr region = api_of(array->device) ? find_region(array->data) : nullptr;
   if (!region) {
     throw Error("a host view needs an array on an OpenCL device");
   }
@@ -38,8 +39,10 @@ RegionPtr region_of(DLTensor* array) {
 void check_visible(const Region& region) {
   if (region.mode == MemoryMode::kBuffer) {
     throw Error("memory of " + region.device.text() +
-                " is not visible to the CPU in memory mode buffer: set TVM_COEXEC_OPENCL_MEMORY to a mode that the "
-                "device supports");
+                " is not visible to the CPU in memory mode buffer" +
+                (region.device.api() == Api::kOpenCL
+                     ? ": set TVM_COEXEC_OPENCL_MEMORY to a mode that the device supports"
+                     : ""));
   }
 }
 
@@ -51,7 +54,7 @@ void* wrap_array(std::unique_ptr<View> view) {
   view->managed.deleter = [](DLManagedTensor* m) { delete static_cast<View*>(m->manager_ctx); };
   void* out = nullptr;
   if (TVMArrayFromDLPack(&view->managed, &out) != 0) {
-    throw Error("TVM can't create an array over OpenCL memory: " + last_tvm_error());
+    throw Error("TVM can't create an array over device memory: " + last_tvm_error());
   }
   view.release();
   return out;
@@ -99,7 +102,7 @@ void* make_storage_view(DLTensor* array, int64_t offset, int64_t nbytes, bool on
   return wrap_array(std::move(view));
 }
 
-void* make_host_block(int64_t nbytes, int device_id) {
+void* make_host_block(int64_t nbytes, DLDevice gpu) {
   struct Block {
     DLManagedTensor managed;
     int64_t shape;
@@ -107,7 +110,7 @@ void* make_host_block(int64_t nbytes, int device_id) {
   };
   auto block = std::make_unique<Block>();
   block->shape = nbytes;
-  block->device = &Workspace::get().device(device_id);
+  block->device = &device_in_slot(slot_of(gpu));
   void* data = nullptr;
   const size_t page = page_bytes();
   const size_t bytes = (static_cast<size_t>(std::max<int64_t>(nbytes, 1)) + page - 1) / page * page;

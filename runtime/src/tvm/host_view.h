@@ -9,12 +9,12 @@ namespace coexec {
 // can't access.
 void* make_host_view(tvm_abi::DLTensor* device_array);
 
-// The NDArray handle of `nbytes` bytes (uint8) at `offset` in an array's memory, which it keeps alive. For an OpenCL
+// The NDArray handle of `nbytes` bytes (uint8) at `offset` in an array's memory, which it keeps alive. For a GPU's
 // array the view is on the CPU or on the device, for a CPU array on the CPU.
 void* make_storage_view(tvm_abi::DLTensor* array, int64_t offset, int64_t nbytes, bool on_cpu);
 
 // The NDArray handle of `nbytes` bytes (uint8) of page-aligned host memory. It is freed after the device's copies in
 // flight: early downloads may outlive an executor that ends with an error.
-void* make_host_block(int64_t nbytes, int device_id);
+void* make_host_block(int64_t nbytes, tvm_abi::DLDevice gpu);
 
 }  // namespace coexec

@@ -7,7 +7,7 @@
 #include "../exec/json_view.h"
 #include "../exec/signal.h"
 #include "executor.h"
-#include "opencl_choice.h"
+#include "gpu_api.h"
 
 namespace coexec {
 namespace {
@@ -60,8 +60,12 @@ std::string layout_name(const Device& device) {
 
 std::optional<Layout> find_layout(const std::string& graph_json, const CreateOptions& options,
                                   const std::vector<DLDevice>& devices) {
-  const auto cpu = device_of_type(devices, kDLCPU), gpu = device_of_type(devices, kDLOpenCL);
-  if (!serves_own_opencl() || !cpu || !gpu) {
+  const auto cpu = device_of_type(devices, kDLCPU);
+  const auto found_gpu = std::find_if(devices.begin(), devices.end(), [](DLDevice d) {
+    const auto api = api_of(d);
+    return api && serves_own(*api);
+  });
+  if (!cpu || found_gpu == devices.end()) {
     return std::nullopt;
   }
   const JsonView plan = options.memory.empty() ? JsonView(graph_json).at("metadata").at("coexec").at("memory")
@@ -72,10 +76,10 @@ std::optional<Layout> find_layout(const std::string& graph_json, const CreateOpt
   if (const JsonView refusal = plan.at("refusal")) {
     throw Error(refusal.string());
   }
-  if (Workspace::get().options().blocking_copies) {
+  Device& device = Workspace::get(*api_of(*found_gpu)).device(found_gpu->device_id);
+  if (device.options.blocking_copies) {
     return std::nullopt;
   }
-  Device& device = Workspace::get().device(gpu->device_id);
   const JsonView layout = plan.at("layouts").at(layout_of(device.memory()));
   if (!layout) {
     return std::nullopt;  // no valid one was found when the module was compiled, which was reported then
@@ -101,7 +105,7 @@ std::optional<Layout> find_layout(const std::string& graph_json, const CreateOpt
   found.launching = {launching.begin(), launching.end()};
   found.alignment = static_cast<uintptr_t>(plan.at("alignment").integer());
   found.cpu = *cpu;
-  found.gpu = *gpu;
+  found.gpu = *found_gpu;
   return found;
 }
 

@@ -33,33 +33,39 @@ struct MemoryStream final : Stream {
 constexpr uint64_t kMaxCount = 1u << 20;     // of functions, arguments, tags
 constexpr uint64_t kMaxString = 1ull << 31;  // bytes
 
-void read_bytes(Stream* s, void* to, size_t n) {
+struct Reader {
+  Stream* stream;
+  Api api;
+  const char* language() const { return api == Api::kOpenCL ? "OpenCL" : "WGSL"; }
+};
+
+void read_bytes(const Reader& s, void* to, size_t n) {
   size_t got = 0;
   try {
-    got = s->Read(to, n);
+    got = s.stream->Read(to, n);
   } catch (const std::exception&) {  // some of TVM's streams throw instead of returning less
   }
   if (got != n) {
-    throw Error("the data of the OpenCL module is truncated: export the model again");
+    throw Error("the data of the " + std::string(s.language()) + " module is truncated: export the model again");
   }
 }
 
 template <class T>
-T read(Stream* s) {
+T read(const Reader& s) {
   T value;
   read_bytes(s, &value, sizeof value);
   return value;
 }
 
-uint64_t read_count(Stream* s, uint64_t limit) {
+uint64_t read_count(const Reader& s, uint64_t limit) {
   const uint64_t n = read<uint64_t>(s);
   if (n > limit) {
-    throw Error("the data of the OpenCL module is damaged, or of another version of TVM: export the model again");
+    throw Error("the data of the " + std::string(s.language()) + " module is damaged, or of another version of TVM: export the model again");
   }
   return n;
 }
 
-std::string read_string(Stream* s) {
+std::string read_string(const Reader& s) {
   const uint64_t n = read_count(s, kMaxString);
   std::string text;
   while (text.size() < n) {  // in pieces, so that a damaged length does not cause a huge allocation
@@ -80,7 +86,7 @@ void write_string(Stream* s, const std::string& text) {
   s->Write(text.data(), text.size());
 }
 
-FunctionInfo read_info(Stream* s) {
+FunctionInfo read_info(const Reader& s) {
   FunctionInfo info;
   info.name = read_string(s);
   for (uint64_t n = read_count(s, kMaxCount); n > 0; --n) {
@@ -156,22 +162,26 @@ int call_bound(TVMValue* values, int* codes, int n, void*, void* self) {
   return guarded([&] { return call(*static_cast<Bound*>(self)->kernel, values, codes, n); });
 }
 
-class OpenCLModule final : public ModuleNode {
+const char* format_of(Api api) {
+  return api == Api::kOpenCL ? "cl" : "wgsl";
+}
+
+class GpuModule final : public ModuleNode {
  public:
-  OpenCLModule(std::string format, std::vector<std::pair<std::string, FunctionInfo>> infos, std::string source)
-      : format_(std::move(format)), source_(std::move(source)) {
+  GpuModule(Api api, std::vector<std::pair<std::string, FunctionInfo>> infos, std::string source)
+      : api_(api), source_(std::move(source)) {
     type_index = coexec::type_index("runtime.Module");
     ref_count = 1;
-    deleter = [](Object* o) { delete static_cast<OpenCLModule*>(o); };
+    deleter = [](Object* o) { delete static_cast<GpuModule*>(o); };
     const auto parts = split_kernels(source_);
     for (auto& entry : infos) {
       const auto part = parts.find(entry.first);
       kernels_[entry.first] =
-          std::make_unique<Kernel>(entry.first, entry.second, part == parts.end() ? source_ : part->second);
+          std::make_unique<Kernel>(entry.first, entry.second, part == parts.end() ? source_ : part->second, api);
     }
   }
 
-  const char* type_key() const override { return "opencl"; }
+  const char* type_key() const override { return api_ == Api::kOpenCL ? "opencl" : "wgsl"; }
 
   Ref GetFunction(const Ref& name, const Ref& self) override {
     const auto it = kernels_.find(to_std(name));
@@ -188,12 +198,12 @@ class OpenCLModule final : public ModuleNode {
   }
 
   void SaveToFile(const Ref& file, const Ref&) override {
-    throw Error("an OpenCL module can't be saved to '" + to_std(file) +
+    throw Error(std::string(api_ == Api::kOpenCL ? "an OpenCL" : "a WGSL") + " module can't be saved to '" + to_std(file) +
                 "' alone: use export_library of the whole module");
   }
 
   void SaveToBinary(Stream* s) override {
-    write_string(s, format_);
+    write_string(s, format_of(api_));
     write<uint64_t>(s, kernels_.size());
     for (const auto& entry : kernels_) {
       write_string(s, entry.first);
@@ -203,7 +213,7 @@ class OpenCLModule final : public ModuleNode {
   }
 
   Ref GetSource(const Ref&) override { return make_string(source_); }
-  Ref GetFormat() override { return make_string(format_); }
+  Ref GetFormat() override { return make_string(format_of(api_)); }
   int GetPropertyMask() const override { return kBinarySerializable | kRunnable; }
 
   bool ImplementsFunction(const Ref& name, bool query_imports) override {
@@ -216,37 +226,46 @@ class OpenCLModule final : public ModuleNode {
   }
 
  private:
-  const std::string format_, source_;
+  const Api api_;
+  const std::string source_;
   std::map<std::string, std::unique_ptr<Kernel>> kernels_;
 };
 
 }  // namespace
 
-Object* load_module(Stream* s) {
-  std::string format = read_string(s);
-  if (format != "cl") {
-    throw Error("an OpenCL module in format '" + format.substr(0, 20) + "' can't be loaded, only OpenCL C ('cl')");
+Object* load_module(Api api, Stream* stream) {
+  const Reader s{stream, api};
+  const std::string format = read_string(s);
+  if (format != format_of(api)) {
+    throw Error("a module in format '" + format.substr(0, 20) + "' can't be loaded for " + api_title(api) + ", only '" +
+                format_of(api) + "'");
   }
   std::vector<std::pair<std::string, FunctionInfo>> infos;
   for (uint64_t n = read_count(s, kMaxCount); n > 0; --n) {
     std::string key = read_string(s);
     infos.emplace_back(std::move(key), read_info(s));
   }
-  return new OpenCLModule(std::move(format), std::move(infos), read_string(s));
+  return new GpuModule(api, std::move(infos), read_string(s));
 }
 
 Object* convert_module(Object* source_module) {
   MemoryStream blob;
   static_cast<ModuleNode*>(source_module)->SaveToBinary(&blob);
-  return load_module(&blob);
+  return load_module(Api::kOpenCL, &blob);
 }
 
-Object* make_source_module(const std::string& source, const FunctionInfo& kernel) {
-  return new OpenCLModule("cl", {{kernel.name, kernel}}, "// Function: " + kernel.name + "\n" + source);
+Object* make_source_module(Api api, const std::vector<std::pair<FunctionInfo, std::string>>& kernels) {
+  std::vector<std::pair<std::string, FunctionInfo>> infos;
+  std::string source;
+  for (const auto& [info, text] : kernels) {
+    infos.emplace_back(info.name, info);
+    source += "// Function: " + info.name + "\n" + text + "\n";
+  }
+  return new GpuModule(api, std::move(infos), source);
 }
 
 Object* make_empty_module() {
-  return new OpenCLModule("cl", {}, "");
+  return new GpuModule(Api::kOpenCL, {}, "");
 }
 
 }  // namespace coexec

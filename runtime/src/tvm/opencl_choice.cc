@@ -42,7 +42,7 @@ Choice& choice() {
 }
 
 DeviceAPI& chosen_api() {
-  return choice().own ? *opencl_device_api() : *choice().stock_api;
+  return choice().own ? *device_api_of(Api::kOpenCL) : *choice().stock_api;
 }
 
 DeviceAPI& allocating_api() {

@@ -4,6 +4,7 @@
 #include "../exec/copy.h"
 #include "../exec/kernel.h"
 #include "../exec/signal.h"
+#include "gpu_api.h"
 #include "module.h"
 #include "packed.h"
 
@@ -27,7 +28,7 @@ Piece piece(const TVMValue* args, const int* codes, int i) {
 }
 
 Endpoint endpoint(const Piece& p) {
-  return {p.address, p.device.device_type == kDLOpenCL ? p.device.device_id : -1};
+  return {p.address, slot_of(p.device)};
 }
 
 int join(TVMValue* args, int* codes, int n, void*, void*) {
@@ -50,7 +51,7 @@ int join(TVMValue* args, int* codes, int n, void*, void*) {
 RegionPtr region_of(const Piece& p) {
   RegionPtr region = find_region(p.address);
   if (!region) {
-    throw Error("the array at a sync point is not memory of an OpenCL device");
+    throw Error("the array at a sync point is not memory of a device of this runtime");
   }
   return region;
 }

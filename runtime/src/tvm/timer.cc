@@ -37,8 +37,8 @@ class WallTimer final : public tvm_abi::TimerNode {
 
 }  // namespace
 
-tvm_abi::Object* make_timer(int device_id) {
-  return new WallTimer(Workspace::get().device(device_id));
+tvm_abi::Object* make_timer(Api api, int device_id) {
+  return new WallTimer(Workspace::get(api).device(device_id));
 }
 
 }  // namespace coexec

@@ -36,7 +36,7 @@ struct DLManagedTensor {
   void* manager_ctx;
   void (*deleter)(DLManagedTensor*);
 };
-enum : int32_t { kDLCPU = 1, kDLCUDAHost = 3, kDLOpenCL = 4, kDLROCMHost = 11 };
+enum : int32_t { kDLCPU = 1, kDLCUDAHost = 3, kDLOpenCL = 4, kDLVulkan = 7, kDLROCMHost = 11 };
 
 union TVMValue {
   int64_t v_int64;

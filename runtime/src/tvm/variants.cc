@@ -11,7 +11,7 @@
 #include "../exec/json_view.h"
 #include "adaptive_module.h"
 #include "executor.h"
-#include "opencl_choice.h"
+#include "gpu_api.h"
 
 namespace coexec {
 namespace {
@@ -41,14 +41,12 @@ std::map<std::string, Pieces> read_weights(const JsonView& made_of) {
 
 // Whether outputs of planned memory may be accessed by the host only while they are mapped.
 bool has_mapped_outputs(const std::vector<DLDevice>& devices) {
-  if (!serves_own_opencl()) {
-    return false;
-  }
   return std::any_of(devices.begin(), devices.end(), [](DLDevice d) {
-    if (d.device_type != kDLOpenCL) {
+    const auto api = api_of(d);
+    if (!api || !serves_own(*api)) {
       return false;
     }
-    const MemoryMode mode = Workspace::get().device(d.device_id).memory();
+    const MemoryMode mode = Workspace::get(*api).device(d.device_id).memory();
     return mode == MemoryMode::kCoarseSvm || mode == MemoryMode::kHostPtr;
   });
 }

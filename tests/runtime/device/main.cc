@@ -1,4 +1,4 @@
-// runtime_device_tests: like the unit tests, on the first OpenCL device; exit code 77 with the reason when there is
+// runtime_device_tests: like the unit tests, on the first device of an API (arrays.h); exit code 77 with the reason when there is
 // none.
 #include <cstdio>
 #include <cstring>
@@ -19,8 +19,8 @@ void lose_events() {
   coexec::Device& device = coexec::device();
   for (int i = 0; i < 100; ++i) {
     coexec::cl_event event = nullptr;
-    if (coexec::cl().EnqueueMarkerWithWaitList(device.compute().handle, 0, nullptr, &event) == coexec::CL_SUCCESS) {
-      coexec::cl().WaitForEvents(1, &event);
+    if (coexec::device().driver().EnqueueMarkerWithWaitList(device.compute().handle, 0, nullptr, &event) == coexec::CL_SUCCESS) {
+      coexec::device().driver().WaitForEvents(1, &event);
     }
   }
 }
@@ -28,7 +28,7 @@ void lose_events() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string reason = coexec::Workspace::why_unavailable();
+  const std::string reason = coexec::Workspace::why_unavailable(coexec::tested_api());
   if (!reason.empty()) {
     std::printf("%s\n", reason.c_str());
     return 77;

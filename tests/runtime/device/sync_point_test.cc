@@ -26,30 +26,19 @@ struct Block {
   }
   void fill(size_t i, float value) const {
     const std::vector<float> values(kCount, value);
-    copy({const_cast<float*>(values.data()), -1}, {at(i), 0}, kCount * 4, nullptr);
+    copy({const_cast<float*>(values.data()), -1}, {at(i), device().slot}, kCount * 4, nullptr);
   }
   std::vector<float> read(size_t i) const {
     std::vector<float> values(kCount);
-    copy({at(i), 0}, {values.data(), -1}, kCount * 4, nullptr);
+    copy({at(i), device().slot}, {values.data(), -1}, kCount * 4, nullptr);
     return values;
   }
 };
 
-DType pointer() {
-  return {DTypeCode::kHandle, 64, 1};
-}
-
 // out = in + 1, after some work.
 class Next {
  public:
-  Next()
-      : kernel_("next", {"next", {pointer(), pointer()}, {"blockIdx.x", "threadIdx.x"}},
-                "__kernel void next(__global float* in, __global float* out) {\n"
-                "  int i = get_global_id(0);\n  float x = 0.0f;\n"
-                "  for (int r = 0; r < " +
-                    busy(2000) +
-                    "; ++r) { x = x * 0.5f + sin(x); }\n"
-                "  out[i] = in[i] + 1.0f + (x > 100.0f ? 1.0f : 0.0f);\n}\n") {}
+  Next() : kernel_(elementwise("next", "a", "a[i] + 1.0", 2000)) {}
   void operator()(const Block& b, size_t from, size_t to, bool sizes = true) {
     Argument args[2];
     args[0].address = b.at(from);
@@ -138,7 +127,7 @@ TEST(sync_points, a_copy_waits_for_an_early_download) {
     next(b, 0, 1);
     start_download(*b.region, kCount * 4, to.data(), kCount * 4);
     next(b, 0, 1);
-    copy({b.at(1), 0}, {to.data(), -1}, kCount * 4, nullptr);
+    copy({b.at(1), device().slot}, {to.data(), -1}, kCount * 4, nullptr);
     CHECK(all_equal(to, 6));
     std::fill(to.begin(), to.end(), 0.0f);
   }
@@ -188,8 +177,8 @@ TEST(sync_points, tensors_without_elements_need_no_wait_and_no_mapping) {
   float* const at = nullptr;
   map_for_host_write(*b.region, kCount * 4, 0);
   start_download(*b.region, kCount * 4, at, 0);
-  copy({b.at(1), 0}, {b.at(1), -1}, 0, nullptr);
-  copy({b.at(1), 0}, {at, -1}, 0, nullptr);
+  copy({b.at(1), device().slot}, {b.at(1), -1}, 0, nullptr);
+  copy({b.at(1), device().slot}, {at, -1}, 0, nullptr);
   CHECK(all_equal(b.read(1), 2) && all_equal(b.read(0), 1));
   const ArgumentSizes::Known known = {{b.at(0), 0}, {b.at(0), 64}, {b.at(1), 0}};
   const ArgumentSizes scope(known);
@@ -210,7 +199,7 @@ TEST(sync_points, memory_is_found_by_its_address_as_long_as_it_has_an_owner) {
   }  // TVM has freed the array; a view of it is left
   CHECK(find_region(base + 4) == view);
   std::vector<float> values(kCount);
-  copy({base, 0}, {values.data(), -1}, kCount * 4, nullptr);
+  copy({base, device().slot}, {values.data(), -1}, kCount * 4, nullptr);
   CHECK(all_equal(values, 1));
   free_region(base);  // once more does nothing
   CHECK(find_region(base) == view);

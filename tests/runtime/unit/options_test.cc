@@ -19,7 +19,7 @@ Options read(const Values& values) {
   for (const auto& v : values) {
     setenv(v.first, v.second, 1);
   }
-  return Options::from_environment();
+  return Options::from_environment(Api::kOpenCL);
 }
 
 }  // namespace
