@@ -40,17 +40,20 @@ EXTRAS = {
     "onnx": ["onnx==1.16.2", "protobuf>=3.20.2,<8", "onnxruntime==1.23.2"],
     # The plain xgboost package has the same code and 300 MB of GPU libraries that tuning on a CPU never uses.
     "tuning": ["xgboost-cpu>=2.1,<4"],
-    # What fitting the learned predictors needs. Pinned: another release may sum in another order, and so fit others.
-    "predictors": ["torch==2.13.0", "lightgbm>=4,<5", "scikit-learn<2"],
     "bench": ["rich", "scikit-learn<2"],
     "plot": ["matplotlib"],
     "test": ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis"],
     # Pinned: other versions format differently, or find other errors.
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
-# It carries wgpu-native, whose C API changes between versions; scripts/setup_env/vulkan.py installs it on request.
-VULKAN = {"vulkan": ["wgpu==0.32.*"]}
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+# Installed on request only, by scripts/setup_env/predictors.py and vulkan.py.
+ON_REQUEST = {
+    # What fitting the learned predictors needs. Pinned: another release may sum in another order, and so fit others.
+    "predictors": ["torch==2.13.0", "lightgbm>=4,<5", "scikit-learn<2"],
+    # It carries wgpu-native, whose C API changes between versions.
+    "vulkan": ["wgpu==0.32.*"],
+}
 
 
 def packages() -> dict[str, str]:
@@ -184,7 +187,7 @@ setup(
     ext_modules=[RUNTIME],
     cmdclass=commands(),
     install_requires=REQUIRES,
-    extras_require=EXTRAS | VULKAN,
+    extras_require=EXTRAS | ON_REQUEST,
     entry_points={"console_scripts": SCRIPTS},
     zip_safe=False,
 )

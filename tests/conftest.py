@@ -1,9 +1,9 @@
 """What every test starts from: environment defaults, seeds, and the tiers by what a test needs.
 
 A test says with a marker that it needs a TVM with LLVM (``llvm``), an OpenCL device (``opencl``), a Vulkan device
-(``vulkan``), TVM's RPC over the loopback interface (``remote``) or an emulator of ARM with pocl (``aarch64``). What the
-machine lacks is skipped, with the reason. Where nothing may be lacking, set
-``TVM_COEXEC_REQUIRE=llvm,opencl,vulkan,remote,aarch64``: then the run stops at once, with the same reason.
+(``vulkan``), TVM's RPC over the loopback interface (``remote``), an emulator of ARM with pocl (``aarch64``), or PyTorch
+and LightGBM (``predictors``). What the machine lacks is skipped, with the reason. Where nothing may be lacking, set
+``TVM_COEXEC_REQUIRE=llvm,opencl,vulkan,remote,aarch64,predictors``: then the run stops at once, with the same reason.
 """
 
 from __future__ import annotations
@@ -93,12 +93,18 @@ def lacks_aarch64() -> str | None:
     return importlib.import_module("scripts.setup_env.arm64").lacks()
 
 
+def lacks_predictors() -> str | None:
+    """Return why tests that fit the learned predictors cannot run."""
+    return importlib.import_module("scripts.setup_env.predictors").lacks()
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "llvm": lacks_llvm,
     "opencl": lacks_opencl,
     "vulkan": lacks_vulkan,
     "remote": lacks_remote,
     "aarch64": lacks_aarch64,
+    "predictors": lacks_predictors,
 }
 
 

@@ -61,7 +61,10 @@ def test_errors_are_one_line(coexec, samples_file, profile_file, tmp_path):
         (("--records", torn), f"--records: line 3 of {torn} is not a tuning record"),
         (("--records", good, other), f"--records: {other} has no records of llvm "),
         (("--records", tmp_path / "none"), "can't read"),
-        (("--records", good, "--boosted"), "--records: only the model 'analytic' learns from tuning records; leave out --boosted"),
+        (
+            ("--records", good, "--boosted"),
+            "--records: only the model 'analytic' learns from tuning records",
+        ),
     ]:
         done = coexec("fit", samples_file, *argv, "-o", tmp_path / "p.json")
         assert done.code == 2 and text in done.err and done.err.count("\n") == 1, done

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from scripts.setup_env import predictors
 
 ROOT = Path(__file__).parents[3]
 
@@ -15,8 +16,8 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="session")
 def graph_files(tmp_path_factory) -> tuple[Path, Path]:
     """Two folders with the same files (see `graph_fits`)."""
-    if any(importlib.util.find_spec(name) is None for name in ("torch", "lightgbm")):  # which imports neither
-        pytest.skip("the extra 'predictors' is not installed")
+    if (reason := predictors.lacks()) is not None:
+        pytest.skip(reason)
     folders = tuple(tmp_path_factory.mktemp("fits") for _ in range(2))
     for folder in folders:
         command = [sys.executable, "-m", "tests.cost_models.models.graph_fits", str(folder)]

@@ -22,6 +22,8 @@ from tvm_coexec.cost_models import MODELS, NETWORK_MODELS, Profile, Workload, de
 from tvm_coexec.cost_models.models.graph import HELP
 from tvm_coexec.planner import make_plan
 
+pytestmark = pytest.mark.predictors
+
 GRAPHS = networks()
 SECONDS = network_seconds(GRAPHS)
 NEW = networks(30, seed=5)
