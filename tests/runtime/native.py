@@ -84,7 +84,13 @@ def build(sanitize: str = "", *options: str, name: str = "") -> Path:
 def on_vulkan() -> dict[str, str]:
     """Return the environment in which the device tests run on the first Vulkan device."""
     found = library.wgpu_library()
-    return {"TVM_COEXEC_TEST_API": "vulkan", "NODEVICE_SELECT": "1", "TVM_COEXEC_LIBWGPU": str(found or "")}
+    races = Path(__file__).with_name("driver_races.supp")
+    return {
+        "TVM_COEXEC_TEST_API": "vulkan",
+        "NODEVICE_SELECT": "1",
+        "TVM_COEXEC_LIBWGPU": str(found or ""),
+        "TSAN_OPTIONS": f"{ENVIRONMENT['TSAN_OPTIONS']} suppressions={races}",
+    }
 
 
 def run(program: Path, *args: str, **env: str) -> str:

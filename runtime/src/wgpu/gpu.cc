@@ -81,7 +81,7 @@ std::vector<AdapterRecord> list_adapters() {
     AdapterRecord a;
     a.handle = handle;
     AdapterInfo info{};
-    if (wgpu().AdapterGetInfo(handle, &info) != kSuccess || wgpu().AdapterGetLimits(handle, &a.limits) != kSuccess) {
+    if (wgpu().AdapterGetInfo(handle, &info) != kSuccess) {
       continue;
     }
     a.name = text_of(info.device);
@@ -89,6 +89,10 @@ std::vector<AdapterRecord> list_adapters() {
     a.driver = text_of(info.description);
     a.kind = info.kind;
     a.subgroup = info.subgroup_min;
+    wgpu().AdapterInfoFreeMembers(info);
+    if (wgpu().AdapterGetLimits(handle, &a.limits) != kSuccess) {
+      continue;
+    }
     a.fp16 = wgpu().AdapterHasFeature(handle, kFeatureShaderF16) != 0;
     a.timestamps = wgpu().AdapterHasFeature(handle, kFeatureTimestampQuery) != 0;
     found.push_back(std::move(a));
@@ -296,12 +300,17 @@ void Gpu::map(const ReadBackPtr& r, const Ticket& ticket) {
     const auto later = [](uint64_t index, const auto& entry) { return index < entry.first; };
     mapped_.emplace(std::upper_bound(mapped_.begin(), mapped_.end(), ticket.index, later), ticket.index, r);
   }
+  // wgpu-native hands the pointer to the thread that polls, under its own locks, which ThreadSanitizer does not see.
+  static std::atomic<uint32_t> handed_over{0};
   const auto on_mapped = [](uint32_t status, StringView, void* a, void*) {
+    handed_over.load(std::memory_order_acquire);
     const std::unique_ptr<ReadBackPtr> held(static_cast<ReadBackPtr*>(a));
     (*held)->state = status == kSuccess ? 1 : -1;
   };
+  auto* const held = new ReadBackPtr(r);
+  handed_over.fetch_add(1, std::memory_order_release);
   wgpu().BufferMapAsync(r->staging, kMapRead, 0, r->length,
-                        {nullptr, kAllowSpontaneous, on_mapped, new ReadBackPtr(r), nullptr});
+                        {nullptr, kAllowSpontaneous, on_mapped, held, nullptr});
 }
 
 bool Gpu::take(const ReadBackPtr& r) {

@@ -269,6 +269,7 @@ struct QuerySetDescriptor {
   X(Instance, CreateInstance, (const InstanceDescriptor*))                                                    \
   X(size_t, InstanceEnumerateAdapters, (Instance, const EnumerateOptions*, Adapter*))                         \
   X(uint32_t, AdapterGetInfo, (Adapter, AdapterInfo*))                                                        \
+  X(void, AdapterInfoFreeMembers, (AdapterInfo))                                                              \
   X(uint32_t, AdapterGetLimits, (Adapter, Limits*))                                                           \
   X(Bool, AdapterHasFeature, (Adapter, uint32_t))                                                             \
   X(Future, AdapterRequestDevice, (Adapter, const DeviceDescriptor*, Callback<DeviceCallback>))               \
