@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import tvm
 from tvm import tir
@@ -155,7 +156,7 @@ class _Widening:
 
     def rewrite(self, body: tir.Stmt) -> tir.Stmt:
         """Return a statement without narrow types."""
-        by_node: dict[str, Callable[[object], object]] = {
+        by_node: dict[str, Callable[[Any], Any]] = {
             "tir.DeclBuffer": lambda node: node.body,
             "tir.BufferLoad": self._load,
             "tir.BufferStore": self._store,
