@@ -49,7 +49,7 @@ def encode_arrays(state: State) -> State:
 
 
 def decode_arrays(state: State) -> State:
-    """Return a state whose arrays are arrays again; those that are arrays stay so.
+    """Return a state whose arrays are arrays again.
 
     Raises
     ------
@@ -169,9 +169,7 @@ def _encode(a: np.ndarray) -> State:
     return {"dtype": a.dtype.name, "shape": list(a.shape), "base64": base64.b64encode(data.tobytes()).decode("ascii")}
 
 
-def _decode(name: str, d: State | np.ndarray) -> np.ndarray:
-    if isinstance(d, np.ndarray):
-        return _check(name, d)
+def _decode(name: str, d: State) -> np.ndarray:
     if d["dtype"] not in DTYPES:
         raise ValueError(f"the array '{name}' has the type {d['dtype']!r}")
     data = base64.b64decode(d["base64"], validate=True)
