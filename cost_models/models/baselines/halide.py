@@ -45,7 +45,7 @@ class Halide(LatencyModel):
     name: ClassVar[str] = "halide"
 
     def __init__(self, heads: tuple[int, int] = (16, 24), steps: int = 4000):
-        self.heads, self.steps = (heads[0], heads[1]), steps
+        self.heads, self.steps = (int(heads[0]), int(heads[1])), steps
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
