@@ -111,5 +111,6 @@ def divide_forests(arrays: dict[str, np.ndarray], counts: list[list[int]]) -> li
     found = []
     for i in range(len(counts)):
         of_nodes, of_trees = slice(nodes[i], nodes[i + 1]), slice(trees[i], trees[i + 1])
-        found.append(Forest(*(arrays[n][of_nodes] for n in Forest.FIELDS[:3]), arrays["roots"][of_trees]))
+        feature, value, right = (arrays[n][of_nodes] for n in Forest.FIELDS[:3])
+        found.append(Forest(feature, value, right, arrays["roots"][of_trees]))
     return found
