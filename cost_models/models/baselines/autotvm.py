@@ -118,7 +118,10 @@ class AutoTVM(LatencyModel):
         """See `LatencyModel.predict_stacked`."""
         self._check_class(w)
         score = self.trees_.sum(self._features(w))
-        return np.exp(self.mean_ + (np.interp(score, self.curve_[0], self.curve_[1]) if self.curve_ else score))
+        if self.curve_:
+            scores, logs = self.curve_
+            score = np.interp(score, scores, logs)
+        return np.exp(self.mean_ + score)
 
     def rank(self, kernels: Workloads) -> np.ndarray:
         """Return scores that grow with time, shape (n,): for choosing the fastest, as AutoTVM does."""
