@@ -155,8 +155,8 @@ class _Widening:
 
     def rewrite(self, body: tir.Stmt) -> tir.Stmt:
         """Return a statement without narrow types."""
-        by_node: dict[str, Callable[[object], object]] = {
-            "tir.DeclBuffer": lambda node: node.body,
+        by_node: dict[str, Callable[..., object]] = {
+            "tir.DeclBuffer": self._drop_declaration,
             "tir.BufferLoad": self._load,
             "tir.BufferStore": self._store,
             "tir.Allocate": self._allocate,
@@ -200,6 +200,10 @@ class _Widening:
             return None
         data = self.locals[node.buffer_var].data
         return tir.Allocate(data, "int32", node.extents, node.condition, node.body, node.annotations)
+
+    @staticmethod
+    def _drop_declaration(node: tir.DeclBuffer) -> tir.Stmt:
+        return node.body
 
     @staticmethod
     def _cast(node: tir.Cast) -> tir.PrimExpr | None:

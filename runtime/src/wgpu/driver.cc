@@ -23,7 +23,8 @@ wg::GpuPtr _cl_context::gpu() {
 }
 
 bool _cl_event::finish() {
-  end_ns = end_ns != 0 ? end_ns : wg::host_clock_ns();
+  int64_t unknown = 0;
+  end_ns.compare_exchange_strong(unknown, wg::host_clock_ns());
   if (read && !gpu->take(read)) {
     error = wg::kLost;
   }
@@ -238,11 +239,15 @@ cl_int wgpu_event_times(cl_event e, cl_uint key, size_t n, void* to, size_t* siz
   const bool end = key == CL_PROFILING_COMMAND_END;
   const double ns = e->timed ? static_cast<double>(e->ticks[end]) * e->gpu->tick_ns() : 0;
   return answer_number<cl_ulong>(e->timed ? static_cast<cl_ulong>(ns)
-                                          : static_cast<cl_ulong>(end ? e->end_ns : e->queued_ns),
+                                          : static_cast<cl_ulong>(end ? e->end_ns.load() : e->queued_ns),
                                  n, to, size);
 }
 
 cl_int wgpu_release_event(cl_event e) {
+  if (e->times) {  // they may still be under way to the event's memory
+    std::lock_guard<std::mutex> lock(e->times->mu);
+    e->times->to = nullptr;
+  }
   delete e;
   return CL_SUCCESS;
 }

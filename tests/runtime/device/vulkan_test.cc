@@ -69,3 +69,39 @@ TEST(vulkan, a_lost_device_is_replaced) {
   add(d, e, f);
   CHECK(all_equal(f.read(), 3));
 }
+
+// Times of a command arrive later than its end, maybe later than its event is released.
+TEST(vulkan, events_are_released_before_their_times_arrive) {
+  if (!on_vulkan()) {
+    return;
+  }
+  constexpr size_t kN = 1024;
+  Add add;
+  device().set_profiling(true);
+  {
+    const Array a(kN, 1), b(kN, 2), c(kN, 0);
+    const auto work = [&](cl_event* event) {
+      cl_int code = CL_SUCCESS;
+      const float value = 1;
+      code = device().driver().EnqueueWriteBuffer(device().transfer().handle, find_region(a.base)->mem, kAsync, 0,
+                                                  sizeof value, &value, 0, nullptr, event);
+      CHECK_EQ(code, CL_SUCCESS);
+    };
+    for (int i = 0; i < 50; ++i) {
+      cl_event dropped = nullptr, timed = nullptr;
+      add(a, b, c);
+      work(&dropped);
+      device().driver().ReleaseEvent(dropped);
+      work(&timed);
+      cl_ulong begin = 0, end = 0;
+      CHECK_EQ(device().driver().GetEventProfilingInfo(timed, CL_PROFILING_COMMAND_START, sizeof begin, &begin, nullptr),
+               CL_SUCCESS);
+      CHECK_EQ(device().driver().GetEventProfilingInfo(timed, CL_PROFILING_COMMAND_END, sizeof end, &end, nullptr),
+               CL_SUCCESS);
+      CHECK(end >= begin && end > 0);
+      device().driver().ReleaseEvent(timed);
+    }
+    CHECK(all_equal(c.read(), 3));
+  }
+  device().set_profiling(false);
+}
