@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import tvm
 from tvm import tir
@@ -156,8 +155,8 @@ class _Widening:
 
     def rewrite(self, body: tir.Stmt) -> tir.Stmt:
         """Return a statement without narrow types."""
-        by_node: dict[str, Callable[[Any], Any]] = {
-            "tir.DeclBuffer": lambda node: node.body,
+        by_node: dict[str, Callable[..., object]] = {
+            "tir.DeclBuffer": self._drop_declaration,
             "tir.BufferLoad": self._load,
             "tir.BufferStore": self._store,
             "tir.Allocate": self._allocate,
@@ -201,6 +200,10 @@ class _Widening:
             return None
         data = self.locals[node.buffer_var].data
         return tir.Allocate(data, "int32", node.extents, node.condition, node.body, node.annotations)
+
+    @staticmethod
+    def _drop_declaration(node: tir.DeclBuffer) -> tir.Stmt:
+        return node.body
 
     @staticmethod
     def _cast(node: tir.Cast) -> tir.PrimExpr | None:

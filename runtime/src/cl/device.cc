@@ -75,7 +75,8 @@ Device::Device(int id_, DeviceInfo info_, const Options& o)
     : id(id_), info(std::move(info_)), slot(id + (info.api == Api::kVulkan ? kMaxDevices : 0)), options(o) {
   cl_int code = CL_SUCCESS;
   context_ = driver().CreateContext(nullptr, 1, &info.handle, nullptr, nullptr, &code);
-  check(code, [&] { return "creating a context for the " + std::string(api_title(info.api)) + " device " + info.name; });
+  check(code,
+        [&] { return "creating a context for the " + std::string(api_title(info.api)) + " device " + info.name; });
   profiling_ = options.profile;
   compute_.device = transfer_.device = this;
   compute_.handle = create_queue();
@@ -355,8 +356,8 @@ Device& Workspace::device(int id) {
   if (id < 0 || static_cast<size_t>(id) >= devices_.size()) {
     const std::string name = api_name(api_), title = api_title(api_);
     throw Error("there is no " + name + "(" + std::to_string(id) + "): this machine has " +
-                std::to_string(devices_.size()) + " " + title + " device(s), numbered from " + name + "(0); TVM_COEXEC_" +
-                (api_ == Api::kOpenCL ? "OPENCL" : "VULKAN") + "_DEVICES selects and orders them");
+                std::to_string(devices_.size()) + " " + title + " device(s), numbered from " + name +
+                "(0); TVM_COEXEC_" + (api_ == Api::kOpenCL ? "OPENCL" : "VULKAN") + "_DEVICES selects and orders them");
   }
   return *devices_[id];
 }

@@ -41,7 +41,7 @@ class Device {
  public:
   Device(int id, DeviceInfo info, const Options& options);
 
-  const int id;            // opencl(id), vulkan(id)
+  const int id;  // opencl(id), vulkan(id)
   const DeviceInfo info;
   const int slot;          // unique among the devices of all APIs, below kMaxSlots; that of opencl(id) is id
   const Options& options;  // of its API
@@ -92,8 +92,8 @@ class Device {
   std::shared_mutex streams_live_;  // held shared to keep streams' queues alive
 };
 
-// The devices of an API in this process. Created at the first call, on an unpinned thread, and never destroyed: drivers run their
-// own exit handlers, and arrays may be freed after ours.
+// The devices of an API in this process. Created at the first call, on an unpinned thread, and never destroyed: drivers
+// run their own exit handlers, and arrays may be freed after ours.
 class Workspace {
  public:
   static Workspace& get(Api api = Api::kOpenCL);               // Error with the reason if there is no device

@@ -182,8 +182,8 @@ std::vector<DeviceInfo> select_devices(const std::vector<DeviceInfo>& all, const
   }
   if (chosen.empty()) {
     const bool vulkan = !all.empty() && all[0].api == Api::kVulkan;
-    std::string text = std::string(vulkan ? "TVM_COEXEC_VULKAN_DEVICES" : "TVM_COEXEC_OPENCL_DEVICES") + " is '" + wanted +
-                       "', which matches none of the " + (vulkan ? "Vulkan" : "OpenCL") + " devices:";
+    std::string text = std::string(vulkan ? "TVM_COEXEC_VULKAN_DEVICES" : "TVM_COEXEC_OPENCL_DEVICES") + " is '" +
+                       wanted + "', which matches none of the " + (vulkan ? "Vulkan" : "OpenCL") + " devices:";
     for (const DeviceInfo& d : all) {
       text += " " + std::to_string(d.platform_index) + ":" + std::to_string(d.device_index) + " " + d.name + " (" +
               d.type_name() + ", " + d.platform_name + ");";

@@ -24,8 +24,8 @@ struct DeviceInfo {
   size_t max_work_items[3] = {1, 1, 1};
   cl_ulong local_bytes = 0, global_bytes = 0, max_alloc_bytes = 0, cache_bytes = 0;
   size_t base_align_bytes = 128;
-  cl_uint max_buffers = 1024;  // that one kernel can take
-  cl_uint subgroup = 1;        // work-items that run in lockstep, if the API can tell
+  cl_uint max_buffers = 1024;                                   // that one kernel can take
+  cl_uint subgroup = 1;                                         // work-items that run in lockstep, if the API can tell
   cl_ulong max_binding_bytes = static_cast<cl_ulong>(-1) >> 1;  // of a buffer that a kernel can access
 
   const char* type_name() const;  // "gpu", "accelerator", "cpu" or "custom"

@@ -30,7 +30,8 @@ EventRecord::~EventRecord() {
 
 cl_int EventRecord::status() const {
   cl_int status = CL_QUEUED;
-  const cl_int code = queue->device->driver().GetEventInfo(handle, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, nullptr);
+  const cl_int code =
+      queue->device->driver().GetEventInfo(handle, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, nullptr);
   return code == CL_SUCCESS ? status : code;
 }
 

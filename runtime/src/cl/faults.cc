@@ -122,228 +122,228 @@ struct Faulty {
   static cl_int next(Point point) { return of(next_fault(point)); }
   static cl_int check_faults(Point point) { return of(draw_fault(point)); }
 
-// A command's wait list with an additional event that completes later, so that the device starts the command late.
-struct DelayedWaitList {
-  std::vector<cl_event> list;
+  // A command's wait list with an additional event that completes later, so that the device starts the command late.
+  struct DelayedWaitList {
+    std::vector<cl_event> list;
 
-  DelayedWaitList(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
-    if (!real()->CreateUserEvent || !real()->SetUserEventStatus || !real()->GetCommandQueueInfo) {
-      return;
+    DelayedWaitList(cl_command_queue queue, cl_uint n, const cl_event* given) : list(given, given + n) {
+      if (!real()->CreateUserEvent || !real()->SetUserEventStatus || !real()->GetCommandQueueInfo) {
+        return;
+      }
+      us_ = draw_delay();
+      cl_context context = nullptr;
+      if (us_ == 0 ||
+          real()->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
+        return;
+      }
+      cl_int code = CL_SUCCESS;
+      gate_ = real()->CreateUserEvent(context, &code);
+      if (gate_) {
+        list.push_back(gate_);
+      }
     }
-    us_ = draw_delay();
-    cl_context context = nullptr;
-    if (us_ == 0 ||
-        real()->GetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr) != CL_SUCCESS) {
-      return;
+    DelayedWaitList(const DelayedWaitList&) = delete;
+    ~DelayedWaitList() {
+      if (gate_) {  // the command is enqueued: only the driver has another reference
+        std::thread([gate = gate_, us = us_] {
+          std::this_thread::sleep_for(std::chrono::microseconds(us));
+          real()->SetUserEventStatus(gate, CL_COMPLETE);
+          real()->ReleaseEvent(gate);
+        }).detach();
+      }
     }
+    cl_uint size() const { return static_cast<cl_uint>(list.size()); }
+    const cl_event* data() const { return list.empty() ? nullptr : list.data(); }
+
+   private:
+    cl_event gate_ = nullptr;
+    int64_t us_ = 0;
+  };
+
+  // Enqueues with `call(size, list, event)`. A command that is to fail is replaced by a marker, unless it `must_run`
+  // (mapped memory has to be unmapped).
+  template <class Real>
+  static cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n,
+                        const cl_event* list, cl_event* event, const Real& call) {
+    if (const cl_int code = check_faults(point)) {
+      return code;
+    }
+    cl_int bad = any_failed(n, list) ? of(-14) : next(kEvent);
+    if (bad != CL_SUCCESS && (blocking || !event)) {
+      return bad;
+    }
+    if (blocking) {
+      return call(n, list, event);
+    }
+    const DelayedWaitList delayed(queue, n, list);
     cl_int code = CL_SUCCESS;
-    gate_ = real()->CreateUserEvent(context, &code);
-    if (gate_) {
-      list.push_back(gate_);
+    if (bad == CL_SUCCESS || must_run) {
+      code = call(delayed.size(), delayed.data(), event);
+    } else {
+      code = real()->EnqueueMarkerWithWaitList(queue, delayed.size(), delayed.data(), event);
     }
-  }
-  DelayedWaitList(const DelayedWaitList&) = delete;
-  ~DelayedWaitList() {
-    if (gate_) {  // the command is enqueued: only the driver has another reference
-      std::thread([gate = gate_, us = us_] {
-        std::this_thread::sleep_for(std::chrono::microseconds(us));
-        real()->SetUserEventStatus(gate, CL_COMPLETE);
-        real()->ReleaseEvent(gate);
-      }).detach();
+    if (code == CL_SUCCESS && bad != CL_SUCCESS) {
+      mark_failed(*event, bad);
     }
-  }
-  cl_uint size() const { return static_cast<cl_uint>(list.size()); }
-  const cl_event* data() const { return list.empty() ? nullptr : list.data(); }
-
- private:
-  cl_event gate_ = nullptr;
-  int64_t us_ = 0;
-};
-
-// Enqueues with `call(size, list, event)`. A command that is to fail is replaced by a marker, unless it `must_run`
-// (mapped memory has to be unmapped).
-template <class Real>
-static cl_int enqueue(Point point, cl_command_queue queue, cl_bool blocking, bool must_run, cl_uint n,
-                      const cl_event* list, cl_event* event, const Real& call) {
-  if (const cl_int code = check_faults(point)) {
     return code;
   }
-  cl_int bad = any_failed(n, list) ? of(-14) : next(kEvent);
-  if (bad != CL_SUCCESS && (blocking || !event)) {
-    return bad;
+
+  // ---- the functions ----
+  static cl_mem create_buffer(cl_context c, cl_bitfield flags, size_t n, void* p, cl_int* code) {
+    *code = check_faults(kAllocate);
+    return *code ? nullptr : real()->CreateBuffer(c, flags, n, p, code);
   }
-  if (blocking) {
-    return call(n, list, event);
+
+  static cl_mem create_sub_buffer(cl_mem m, cl_bitfield flags, cl_uint type, const void* part, cl_int* code) {
+    *code = check_faults(kLost);
+    return *code ? nullptr : real()->CreateSubBuffer(m, flags, type, part, code);
   }
-  const DelayedWaitList delayed(queue, n, list);
-  cl_int code = CL_SUCCESS;
-  if (bad == CL_SUCCESS || must_run) {
-    code = call(delayed.size(), delayed.data(), event);
-  } else {
-    code = real()->EnqueueMarkerWithWaitList(queue, delayed.size(), delayed.data(), event);
+
+  static void* svm_alloc(cl_context c, cl_bitfield flags, size_t n, cl_uint align) {
+    return check_faults(kAllocate) ? nullptr : real()->SVMAlloc(c, flags, n, align);
   }
-  if (code == CL_SUCCESS && bad != CL_SUCCESS) {
-    mark_failed(*event, bad);
+
+  static cl_command_queue create_queue(cl_context c, cl_device_id d, cl_bitfield flags, cl_int* code) {
+    *code = check_faults(kLost);
+    return *code ? nullptr : real()->CreateCommandQueue(c, d, flags, code);
   }
-  return code;
-}
 
-// ---- the functions ----
-static cl_mem create_buffer(cl_context c, cl_bitfield flags, size_t n, void* p, cl_int* code) {
-  *code = check_faults(kAllocate);
-  return *code ? nullptr : real()->CreateBuffer(c, flags, n, p, code);
-}
+  static cl_command_queue create_queue_2(cl_context c, cl_device_id d, const cl_ulong* properties, cl_int* code) {
+    *code = check_faults(kLost);
+    return *code ? nullptr : real()->CreateCommandQueueWithProperties(c, d, properties, code);
+  }
 
-static cl_mem create_sub_buffer(cl_mem m, cl_bitfield flags, cl_uint type, const void* part, cl_int* code) {
-  *code = check_faults(kLost);
-  return *code ? nullptr : real()->CreateSubBuffer(m, flags, type, part, code);
-}
+  static cl_program create_program(cl_context c, cl_uint n, const char** text, const size_t* lengths, cl_int* code) {
+    *code = check_faults(kLost);
+    return *code ? nullptr : real()->CreateProgramWithSource(c, n, text, lengths, code);
+  }
 
-static void* svm_alloc(cl_context c, cl_bitfield flags, size_t n, cl_uint align) {
-  return check_faults(kAllocate) ? nullptr : real()->SVMAlloc(c, flags, n, align);
-}
+  static cl_int build_program(cl_program p, cl_uint n, const cl_device_id* d, const char* options,
+                              void (*f)(cl_program, void*), void* data) {
+    const cl_int code = check_faults(kBuild);
+    return code ? code : real()->BuildProgram(p, n, d, options, f, data);
+  }
 
-static cl_command_queue create_queue(cl_context c, cl_device_id d, cl_bitfield flags, cl_int* code) {
-  *code = check_faults(kLost);
-  return *code ? nullptr : real()->CreateCommandQueue(c, d, flags, code);
-}
+  static cl_kernel create_kernel(cl_program p, const char* name, cl_int* code) {
+    *code = check_faults(kLost);
+    return *code ? nullptr : real()->CreateKernel(p, name, code);
+  }
 
-static cl_command_queue create_queue_2(cl_context c, cl_device_id d, const cl_ulong* properties, cl_int* code) {
-  *code = check_faults(kLost);
-  return *code ? nullptr : real()->CreateCommandQueueWithProperties(c, d, properties, code);
-}
+  static cl_int launch(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t* offset, const size_t* global,
+                       const size_t* local, cl_uint n, const cl_event* list, cl_event* event) {
+    return enqueue(kLaunch, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueNDRangeKernel(q, k, dims, offset, global, local, m, l, e);
+    });
+  }
 
-static cl_program create_program(cl_context c, cl_uint n, const char** text, const size_t* lengths, cl_int* code) {
-  *code = check_faults(kLost);
-  return *code ? nullptr : real()->CreateProgramWithSource(c, n, text, lengths, code);
-}
+  static cl_int read_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, void* to, cl_uint n,
+                            const cl_event* list, cl_event* event) {
+    return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueReadBuffer(q, b, wait, at, bytes, to, m, l, e);
+    });
+  }
 
-static cl_int build_program(cl_program p, cl_uint n, const cl_device_id* d, const char* options, void (*f)(cl_program, void*),
-                     void* data) {
-  const cl_int code = check_faults(kBuild);
-  return code ? code : real()->BuildProgram(p, n, d, options, f, data);
-}
+  static cl_int write_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, const void* from,
+                             cl_uint n, const cl_event* list, cl_event* event) {
+    return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueWriteBuffer(q, b, wait, at, bytes, from, m, l, e);
+    });
+  }
 
-static cl_kernel create_kernel(cl_program p, const char* name, cl_int* code) {
-  *code = check_faults(kLost);
-  return *code ? nullptr : real()->CreateKernel(p, name, code);
-}
+  static cl_int copy_buffer(cl_command_queue q, cl_mem a, cl_mem b, size_t from, size_t to, size_t bytes, cl_uint n,
+                            const cl_event* list, cl_event* event) {
+    return enqueue(kCopy, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueCopyBuffer(q, a, b, from, to, bytes, m, l, e);
+    });
+  }
 
-static cl_int launch(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t* offset, const size_t* global,
-              const size_t* local, cl_uint n, const cl_event* list, cl_event* event) {
-  return enqueue(kLaunch, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueNDRangeKernel(q, k, dims, offset, global, local, m, l, e);
-  });
-}
+  static cl_int svm_memcpy(cl_command_queue q, cl_bool wait, void* to, const void* from, size_t bytes, cl_uint n,
+                           const cl_event* list, cl_event* event) {
+    return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueSVMMemcpy(q, wait, to, from, bytes, m, l, e);
+    });
+  }
 
-static cl_int read_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, void* to, cl_uint n,
-                   const cl_event* list, cl_event* event) {
-  return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueReadBuffer(q, b, wait, at, bytes, to, m, l, e);
-  });
-}
+  static void* map_buffer(cl_command_queue q, cl_mem b, cl_bool wait, cl_bitfield flags, size_t at, size_t bytes,
+                          cl_uint n, const cl_event* list, cl_event* event, cl_int* code) {
+    void* address = nullptr;
+    *code = enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      cl_int mapped = CL_SUCCESS;
+      address = real()->EnqueueMapBuffer(q, b, wait, flags, at, bytes, m, l, e, &mapped);
+      return mapped;
+    });
+    return *code ? nullptr : address;
+  }
 
-static cl_int write_buffer(cl_command_queue q, cl_mem b, cl_bool wait, size_t at, size_t bytes, const void* from, cl_uint n,
-                    const cl_event* list, cl_event* event) {
-  return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueWriteBuffer(q, b, wait, at, bytes, from, m, l, e);
-  });
-}
+  static cl_int svm_map(cl_command_queue q, cl_bool wait, cl_bitfield flags, void* p, size_t bytes, cl_uint n,
+                        const cl_event* list, cl_event* event) {
+    return enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueSVMMap(q, wait, flags, p, bytes, m, l, e);
+    });
+  }
 
-static cl_int copy_buffer(cl_command_queue q, cl_mem a, cl_mem b, size_t from, size_t to, size_t bytes, cl_uint n,
-                   const cl_event* list, cl_event* event) {
-  return enqueue(kCopy, q, kAsync, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueCopyBuffer(q, a, b, from, to, bytes, m, l, e);
-  });
-}
+  static cl_int unmap(cl_command_queue q, cl_mem b, void* p, cl_uint n, const cl_event* list, cl_event* event) {
+    return enqueue(kLost, q, kAsync, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
+      return real()->EnqueueUnmapMemObject(q, b, p, m, l, e);
+    });
+  }
 
-static cl_int svm_memcpy(cl_command_queue q, cl_bool wait, void* to, const void* from, size_t bytes, cl_uint n,
-                  const cl_event* list, cl_event* event) {
-  return enqueue(kCopy, q, wait, false, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueSVMMemcpy(q, wait, to, from, bytes, m, l, e);
-  });
-}
+  static cl_int svm_unmap(cl_command_queue q, void* p, cl_uint n, const cl_event* list, cl_event* event) {
+    return enqueue(kLost, q, kAsync, true, n, list, event,
+                   [&](cl_uint m, const cl_event* l, cl_event* e) { return real()->EnqueueSVMUnmap(q, p, m, l, e); });
+  }
 
-static void* map_buffer(cl_command_queue q, cl_mem b, cl_bool wait, cl_bitfield flags, size_t at, size_t bytes, cl_uint n,
-                 const cl_event* list, cl_event* event, cl_int* code) {
-  void* address = nullptr;
-  *code = enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    cl_int mapped = CL_SUCCESS;
-    address = real()->EnqueueMapBuffer(q, b, wait, flags, at, bytes, m, l, e, &mapped);
-    return mapped;
-  });
-  return *code ? nullptr : address;
-}
+  static cl_int marker(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
+    const cl_int code = check_faults(kLost);
+    return code ? code : real()->EnqueueMarkerWithWaitList(q, n, list, event);
+  }
 
-static cl_int svm_map(cl_command_queue q, cl_bool wait, cl_bitfield flags, void* p, size_t bytes, cl_uint n,
-               const cl_event* list, cl_event* event) {
-  return enqueue(kCopy, q, wait, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueSVMMap(q, wait, flags, p, bytes, m, l, e);
-  });
-}
+  static cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
+    const cl_int code = check_faults(kLost);
+    return code ? code : real()->EnqueueBarrierWithWaitList(q, n, list, event);
+  }
 
-static cl_int unmap(cl_command_queue q, cl_mem b, void* p, cl_uint n, const cl_event* list, cl_event* event) {
-  return enqueue(kLost, q, kAsync, true, n, list, event, [&](cl_uint m, const cl_event* l, cl_event* e) {
-    return real()->EnqueueUnmapMemObject(q, b, p, m, l, e);
-  });
-}
+  // The real device still uses the memory when it is "lost" for tests, so this waits in any case.
+  static cl_int wait_for_events(cl_uint n, const cl_event* list) {
+    const cl_int lost = check_faults(kLost);
+    const cl_int code = real()->WaitForEvents(n, list);
+    pause();
+    return lost ? lost : code != CL_SUCCESS ? code : any_failed(n, list) ? of(-14) : CL_SUCCESS;
+  }
 
-static cl_int svm_unmap(cl_command_queue q, void* p, cl_uint n, const cl_event* list, cl_event* event) {
-  return enqueue(kLost, q, kAsync, true, n, list, event,
-                 [&](cl_uint m, const cl_event* l, cl_event* e) { return real()->EnqueueSVMUnmap(q, p, m, l, e); });
-}
+  static cl_int finish(cl_command_queue q) {
+    const cl_int lost = check_faults(kLost);
+    const cl_int code = real()->Finish(q);
+    return lost ? lost : code;
+  }
 
-static cl_int marker(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
-  const cl_int code = check_faults(kLost);
-  return code ? code : real()->EnqueueMarkerWithWaitList(q, n, list, event);
-}
+  static cl_int flush(cl_command_queue q) {
+    const cl_int lost = check_faults(kLost);
+    const cl_int code = real()->Flush(q);
+    return lost ? lost : code;
+  }
 
-static cl_int barrier(cl_command_queue q, cl_uint n, const cl_event* list, cl_event* event) {
-  const cl_int code = check_faults(kLost);
-  return code ? code : real()->EnqueueBarrierWithWaitList(q, n, list, event);
-}
-
-// The real device still uses the memory when it is "lost" for tests, so this waits in any case.
-static cl_int wait_for_events(cl_uint n, const cl_event* list) {
-  const cl_int lost = check_faults(kLost);
-  const cl_int code = real()->WaitForEvents(n, list);
-  pause();
-  return lost ? lost : code != CL_SUCCESS ? code : any_failed(n, list) ? of(-14) : CL_SUCCESS;
-}
-
-static cl_int finish(cl_command_queue q) {
-  const cl_int lost = check_faults(kLost);
-  const cl_int code = real()->Finish(q);
-  return lost ? lost : code;
-}
-
-static cl_int flush(cl_command_queue q) {
-  const cl_int lost = check_faults(kLost);
-  const cl_int code = real()->Flush(q);
-  return lost ? lost : code;
-}
-
-static cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size) {
-  const cl_int code = real()->GetEventInfo(e, key, n, to, size);
-  cl_int status = CL_QUEUED;
-  if (code == CL_SUCCESS && key == CL_EVENT_COMMAND_EXECUTION_STATUS && n >= sizeof status && to) {
-    std::memcpy(&status, to, sizeof status);
-    const cl_int bad = status == CL_COMPLETE ? code_of(e) : CL_SUCCESS;
-    if (bad != CL_SUCCESS) {
-      std::memcpy(to, &bad, sizeof bad);
+  static cl_int get_event_info(cl_event e, cl_uint key, size_t n, void* to, size_t* size) {
+    const cl_int code = real()->GetEventInfo(e, key, n, to, size);
+    cl_int status = CL_QUEUED;
+    if (code == CL_SUCCESS && key == CL_EVENT_COMMAND_EXECUTION_STATUS && n >= sizeof status && to) {
+      std::memcpy(&status, to, sizeof status);
+      const cl_int bad = status == CL_COMPLETE ? code_of(e) : CL_SUCCESS;
+      if (bad != CL_SUCCESS) {
+        std::memcpy(to, &bad, sizeof bad);
+      }
     }
+    return code;
   }
-  return code;
-}
 
-static cl_int release_event(cl_event e) {
-  {
-    FailedCommands& f = failed_commands();
-    std::lock_guard<std::mutex> lock(f.mu);
-    f.codes.erase(e);
+  static cl_int release_event(cl_event e) {
+    {
+      FailedCommands& f = failed_commands();
+      std::lock_guard<std::mutex> lock(f.mu);
+      f.codes.erase(e);
+    }
+    return real()->ReleaseEvent(e);
   }
-  return real()->ReleaseEvent(e);
-}
 };
 
 Point point_of(const std::string& what) {

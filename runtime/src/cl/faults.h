@@ -14,7 +14,8 @@ inline bool active() {
   return g_active.load(std::memory_order_relaxed);
 }
 
-// A copy of the API's table whose functions inject faults; `real` must stay valid. Called once, when the library is opened.
+// A copy of the API's table whose functions inject faults; `real` must stay valid. Called once, when the library is
+// opened.
 ClApi wrap(Api api, const ClApi& real);
 
 // Makes the `nth` call from now on (1: the next) and the `count` - 1 after it fail; a negative count: all, until

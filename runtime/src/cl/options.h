@@ -1,5 +1,5 @@
-// Options from environment variables; read once, when a device of the API is first used. For Vulkan the names have VULKAN
-// in place of OPENCL.
+// Options from environment variables; read once, when a device of the API is first used. For Vulkan the names have
+// VULKAN in place of OPENCL.
 #pragma once
 #include <cstddef>
 #include <string>

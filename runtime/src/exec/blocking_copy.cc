@@ -36,7 +36,8 @@ void upload_blocking(Region& r, size_t offset, const void* from, size_t bytes, Q
   Stats::get().upload_bytes += bytes;
   Timed timed(SpanKind::kUpload, r.device.slot, bytes);
   run(r, Access::kOverwrite, offset, bytes, queue, timed, label, [&](const WaitList& after, cl_event* event) {
-    return r.device.driver().EnqueueWriteBuffer(queue.handle, r.mem, kAsync, offset, bytes, from, after.size(), after.data(), event);
+    return r.device.driver().EnqueueWriteBuffer(queue.handle, r.mem, kAsync, offset, bytes, from, after.size(),
+                                                after.data(), event);
   });
 }
 
@@ -46,7 +47,8 @@ void download_blocking(Region& r, size_t offset, void* to, size_t bytes, Queue& 
   Stats::get().download_bytes += bytes;
   Timed timed(SpanKind::kDownload, r.device.slot, bytes);
   run(r, Access::kRead, offset, bytes, queue, timed, label, [&](const WaitList& after, cl_event* event) {
-    return r.device.driver().EnqueueReadBuffer(queue.handle, r.mem, kAsync, offset, bytes, to, after.size(), after.data(), event);
+    return r.device.driver().EnqueueReadBuffer(queue.handle, r.mem, kAsync, offset, bytes, to, after.size(),
+                                               after.data(), event);
   });
 }
 

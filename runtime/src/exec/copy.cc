@@ -27,8 +27,8 @@ bool is_svm(MemoryMode mode) {
 RegionPtr resolve(const Endpoint& place, size_t bytes, const char* role) {
   RegionPtr region = find_region(place.address);
   if (!region || region->device.slot != place.slot) {
-    throw Error("the " + std::string(role) + " of a copy is not memory of " +
-                device_in_slot(place.slot).text() + ": the array was freed, or another runtime allocated it");
+    throw Error("the " + std::string(role) + " of a copy is not memory of " + device_in_slot(place.slot).text() +
+                ": the array was freed, or another runtime allocated it");
   }
   const size_t offset = region->offset(place.address);
   if (offset + bytes > region->bytes) {
@@ -49,8 +49,9 @@ void upload_now(Region& r, size_t offset, const void* from, size_t bytes) {
     std::memcpy(r.base + offset, from, bytes);
     r.record_host_write(offset, bytes);
   } else if (r.mode == MemoryMode::kBuffer) {
-    check(d.driver().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
-          [&] { return describe_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
+    check(
+        d.driver().EnqueueWriteBuffer(d.transfer().handle, r.mem, kBlocking, offset, bytes, from, 0, nullptr, nullptr),
+        [&] { return describe_copy("an upload", bytes, d) + " (clEnqueueWriteBuffer)"; });
     r.record_host_write(offset, bytes);
   } else {
     Event ready;
@@ -73,10 +74,10 @@ Event enqueue_upload(Region& r, size_t offset, const char* from, size_t bytes, c
   cl_int code = CL_SUCCESS;
   if (is_svm(r.mode)) {
     code = d.driver().EnqueueSVMMemcpy(d.transfer().handle, kAsync, r.base + offset, from, bytes, after.size(),
-                                 after.data(), &raw);
+                                       after.data(), &raw);
   } else {
     code = d.driver().EnqueueWriteBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, from, after.size(),
-                                   after.data(), &raw);
+                                         after.data(), &raw);
   }
   check(code, [&] { return describe_copy("an upload", bytes, d); });
   const Event e = d.track(d.transfer(), raw, kUpload);
@@ -132,10 +133,10 @@ Event read_async(Region& r, size_t offset, void* to, size_t bytes) {
   WaitList after;
   r.order(Access::kRead, &d.transfer(), &after, offset, bytes);
   cl_event raw = nullptr;
-  const cl_int code = is_svm(r.mode) ? d.driver().EnqueueSVMMemcpy(d.transfer().handle, kAsync, to, r.base + offset, bytes,
-                                                             after.size(), after.data(), &raw)
-                                     : d.driver().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes, to,
-                                                              after.size(), after.data(), &raw);
+  const cl_int code = is_svm(r.mode) ? d.driver().EnqueueSVMMemcpy(d.transfer().handle, kAsync, to, r.base + offset,
+                                                                   bytes, after.size(), after.data(), &raw)
+                                     : d.driver().EnqueueReadBuffer(d.transfer().handle, r.mem, kAsync, offset, bytes,
+                                                                    to, after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
     after.wait();  // throws an error that names the failed command, if any
     raise(code, describe_copy("a download", bytes, d));
@@ -225,11 +226,11 @@ Event start_copy_within(Region& a, size_t a_offset, Region& b, size_t b_offset, 
   cl_event raw = nullptr;
   cl_int code = CL_SUCCESS;
   if (is_svm(a.mode)) {
-    code = a.device.driver().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes, after.size(),
-                                 after.data(), &raw);
+    code = a.device.driver().EnqueueSVMMemcpy(queue.handle, kAsync, b.base + b_offset, a.base + a_offset, bytes,
+                                              after.size(), after.data(), &raw);
   } else {
-    code =
-        a.device.driver().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(), after.data(), &raw);
+    code = a.device.driver().EnqueueCopyBuffer(queue.handle, a.mem, b.mem, a_offset, b_offset, bytes, after.size(),
+                                               after.data(), &raw);
   }
   check(code, [&] { return describe_copy("a copy within the device", bytes, a.device); });
   const Event e = a.device.track(queue, raw, kDeviceCopy, after.needs());

@@ -35,7 +35,8 @@ std::vector<Access> wgsl_access(const std::string& source, const FunctionInfo& i
   std::vector<Access> access;
   size_t buffer = 0;
   for (const DType& type : info.arg_types) {
-    const bool only_read = type.code == DTypeCode::kHandle && buffer < interface.writes.size() && !interface.writes[buffer];
+    const bool only_read =
+        type.code == DTypeCode::kHandle && buffer < interface.writes.size() && !interface.writes[buffer];
     buffer += type.code == DTypeCode::kHandle;
     access.push_back(only_read ? Access::kRead : Access::kWrite);
   }
@@ -77,7 +78,8 @@ Kernel::Kernel(const std::string& n, const FunctionInfo& i, std::string source, 
   for (const std::string& tag : info.launch_tags) {
     const int index = grid_index(tag);
     if (index < 0) {
-      throw Error(*label_ + " has the launch tag '" + tag + "', which this " + api_title(api) + " runtime does not support");
+      throw Error(*label_ + " has the launch tag '" + tag + "', which this " + api_title(api) +
+                  " runtime does not support");
     }
     grid_index_.push_back(index);
     dimensions_ = std::max<cl_uint>(dimensions_, static_cast<cl_uint>(index % 3 + 1));
@@ -138,17 +140,18 @@ std::vector<RegionPtr> Kernel::find_regions(const Argument* args) const {
   return regions;
 }
 
-void Kernel::set_arguments(const ClApi& driver, cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions) {
+void Kernel::set_arguments(const ClApi& driver, cl_kernel kernel, const Argument* args,
+                           const std::vector<RegionPtr>& regions) {
   for (size_t i = 0; i < n_args(); ++i) {
     const cl_uint index = static_cast<cl_uint>(i);
     cl_int code = CL_SUCCESS;
     if (info.arg_types[i].code != DTypeCode::kHandle) {
       const Scalar s = pack_scalar(info.arg_types[i], args[i].is_float, args[i].i, args[i].f);
       if (s.size == 0) {
-        throw Error(
-            "argument " + std::to_string(i) + " of " + *label_ + " has a type that " + api_title(api) + " kernels can't take (code " +
-            std::to_string(static_cast<int>(info.arg_types[i].code)) + ", " + std::to_string(info.arg_types[i].bits) +
-            " bits, " + std::to_string(info.arg_types[i].lanes) + " lanes)");
+        throw Error("argument " + std::to_string(i) + " of " + *label_ + " has a type that " + api_title(api) +
+                    " kernels can't take (code " + std::to_string(static_cast<int>(info.arg_types[i].code)) + ", " +
+                    std::to_string(info.arg_types[i].bits) + " bits, " + std::to_string(info.arg_types[i].lanes) +
+                    " lanes)");
       }
       code = driver.SetKernelArg(kernel, index, s.size, s.bytes);
     } else if (!regions[i]) {
@@ -225,11 +228,12 @@ Event Kernel::enqueue(Device& device, const Argument* args, const std::vector<Re
   }
   set_arguments(device.driver(), b.kernel, args, regions);
   cl_event raw = nullptr;
-  const cl_int code = device.driver().EnqueueNDRangeKernel(queue.handle, b.kernel, dimensions_, nullptr, global, work + 3,
-                                                after.size(), after.data(), &raw);
+  const cl_int code = device.driver().EnqueueNDRangeKernel(queue.handle, b.kernel, dimensions_, nullptr, global,
+                                                           work + 3, after.size(), after.data(), &raw);
   if (code != CL_SUCCESS) {
     size_t limit = 0;
-    device.driver().GetKernelWorkGroupInfo(b.kernel, device.info.handle, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit, &limit, nullptr);
+    device.driver().GetKernelWorkGroupInfo(b.kernel, device.info.handle, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit,
+                                           &limit, nullptr);
     raise(code, "launching " + *label_ + " on " + device.text() + " with global size " + sizes(global) +
                     " and local size " + sizes(work + 3) + " (the largest work-group of this kernel on the device is " +
                     std::to_string(limit) + ")");

@@ -64,7 +64,8 @@ class Kernel {
     std::mutex mu;  // held while arguments are set and the kernel is enqueued: clSetKernelArg is not thread-safe
   };
   Built& build_on(Device& device);
-  void set_arguments(const ClApi& driver, cl_kernel kernel, const Argument* args, const std::vector<RegionPtr>& regions);
+  void set_arguments(const ClApi& driver, cl_kernel kernel, const Argument* args,
+                     const std::vector<RegionPtr>& regions);
   // `work`: blockIdx.xyz and threadIdx.xyz; `global`: their products; `begin_ns`: 0 without a trace.
   Event enqueue(Device& device, const Argument* args, const std::vector<RegionPtr>& regions, const size_t* work,
                 const size_t* global, int64_t begin_ns);

@@ -134,7 +134,8 @@ constexpr size_t kLogLimit = 4000;
 
 std::string build_log(const Device& d, cl_program program) {
   size_t n = 0;
-  if (d.driver().GetProgramBuildInfo(program, d.info.handle, CL_PROGRAM_BUILD_LOG, 0, nullptr, &n) != CL_SUCCESS || n == 0) {
+  if (d.driver().GetProgramBuildInfo(program, d.info.handle, CL_PROGRAM_BUILD_LOG, 0, nullptr, &n) != CL_SUCCESS ||
+      n == 0) {
     return "(the driver provides no build log)";
   }
   std::string log(n, '\0');
@@ -168,7 +169,8 @@ cl_program build_from_binary(Device& d, const std::string& binary, const std::st
   const size_t length = binary.size();
   const unsigned char* bytes = reinterpret_cast<const unsigned char*>(binary.data());
   cl_int code = CL_SUCCESS, status = CL_SUCCESS;
-  cl_program program = d.driver().CreateProgramWithBinary(d.context(), 1, &d.info.handle, &length, &bytes, &status, &code);
+  cl_program program =
+      d.driver().CreateProgramWithBinary(d.context(), 1, &d.info.handle, &length, &bytes, &status, &code);
   if (code != CL_SUCCESS || status != CL_SUCCESS ||
       d.driver().BuildProgram(program, 1, &d.info.handle, options.c_str(), nullptr, nullptr) != CL_SUCCESS) {
     if (program) {

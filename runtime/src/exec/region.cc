@@ -195,8 +195,8 @@ char* Region::map(cl_bitfield flags, size_t offset, size_t n, const WaitList& af
   char* address = base + offset;
   if (mode == MemoryMode::kHostPtr) {
     cl_int code = CL_SUCCESS;
-    void* p =
-        device.driver().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(), &raw, &code);
+    void* p = device.driver().EnqueueMapBuffer(queue.handle, mem, kAsync, flags, offset, n, after.size(), after.data(),
+                                               &raw, &code);
     check(code, [&] { return "mapping host-pointer memory of " + device.text() + " (clEnqueueMapBuffer)"; });
     if (p != address) {
       *ready = device.track(queue, raw, kMapLabel);

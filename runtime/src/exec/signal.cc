@@ -84,7 +84,8 @@ struct Signals::Flag {
   explicit Flag(Device& device)
       : region(allocate_region(device, 64, 64)),
         data(allocate_region(device, 64, 64)),
-        signal("coexec_signal", info("coexec_signal"), source_for(device.api(), "coexec_signal", kWgslSignal), device.api()),
+        signal("coexec_signal", info("coexec_signal"), source_for(device.api(), "coexec_signal", kWgslSignal),
+               device.api()),
         busy("coexec_busy", info("coexec_busy"), source_for(device.api(), "coexec_busy", kWgslBusy), device.api()) {
     if (device.memory() == MemoryMode::kFineSvm) {
       std::fill(region->base, region->base + 64, 0);
@@ -143,8 +144,9 @@ WaitMethod Signals::method() {
 void Signals::measure() {
   const WaitMethod wanted = device_->options.wait;
   if (wanted != WaitMethod::kAuto && !works(wanted)) {
-    throw Error(std::string(device_->api() == Api::kOpenCL ? "TVM_COEXEC_OPENCL_WAIT=" : "TVM_COEXEC_VULKAN_WAIT=") + std::string(wait_method_name(wanted)) + " is not possible on " +
-                device_->text() + ", which has no fine-grained shared memory with atomics: use auto, event or poll");
+    throw Error(std::string(device_->api() == Api::kOpenCL ? "TVM_COEXEC_OPENCL_WAIT=" : "TVM_COEXEC_VULKAN_WAIT=") +
+                std::string(wait_method_name(wanted)) + " is not possible on " + device_->text() +
+                ", which has no fine-grained shared memory with atomics: use auto, event or poll");
   }
   std::vector<double> seconds[4];
   for (int run = -kWarmUp; run < kRuns; ++run) {

@@ -42,8 +42,8 @@ ClockBounds measure_clock(Device& device) {
     for (int i = 0; i < kSamples; ++i) {
       cl_event raw = nullptr;
       const int64_t before = host_ns();
-      check(device.driver().EnqueueWriteBuffer(device.transfer().handle, mem, kAsync, 0, sizeof four_bytes, &four_bytes, 0,
-                                    nullptr, &raw),
+      check(device.driver().EnqueueWriteBuffer(device.transfer().handle, mem, kAsync, 0, sizeof four_bytes, &four_bytes,
+                                               0, nullptr, &raw),
             [&] { return "measuring the clock of " + device.text(); });
       const Event e = device.track(device.transfer(), raw, label);
       e->wait();

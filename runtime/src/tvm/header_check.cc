@@ -36,7 +36,8 @@ static_assert(sizeof(ours::TVMValue) == sizeof(::TVMValue), "TVMValue");
 
 static_assert(int{ours::kDLCPU} == int{::kDLCPU} && int{ours::kDLCUDAHost} == int{::kDLCUDAHost}, "device types");
 static_assert(int{ours::kDLOpenCL} == int{::kDLOpenCL} && int{ours::kDLROCMHost} == int{::kDLROCMHost} &&
-                  int{ours::kDLVulkan} == int{::kDLVulkan}, "device types");
+                  int{ours::kDLVulkan} == int{::kDLVulkan},
+              "device types");
 static_assert(ours::kInt == int{kDLInt} && ours::kUInt == int{kDLUInt} && ours::kFloat == int{kDLFloat}, "type codes");
 static_assert(ours::kOpaqueHandle == int{kTVMOpaqueHandle} && ours::kNull == int{kTVMNullptr}, "type codes");
 static_assert(ours::kDLTensorHandle == int{kTVMDLTensorHandle} && ours::kObjectHandle == int{kTVMObjectHandle},

@@ -38,8 +38,7 @@ RegionPtr region_of(DLTensor* array) {
 
 void check_visible(const Region& region) {
   if (region.mode == MemoryMode::kBuffer) {
-    throw Error("memory of " + region.device.text() +
-                " is not visible to the CPU in memory mode buffer" +
+    throw Error("memory of " + region.device.text() + " is not visible to the CPU in memory mode buffer" +
                 (region.device.api() == Api::kOpenCL
                      ? ": set TVM_COEXEC_OPENCL_MEMORY to a mode that the device supports"
                      : ""));

@@ -60,7 +60,8 @@ T read(const Reader& s) {
 uint64_t read_count(const Reader& s, uint64_t limit) {
   const uint64_t n = read<uint64_t>(s);
   if (n > limit) {
-    throw Error("the data of the " + std::string(s.language()) + " module is damaged, or of another version of TVM: export the model again");
+    throw Error("the data of the " + std::string(s.language()) +
+                " module is damaged, or of another version of TVM: export the model again");
   }
   return n;
 }
@@ -198,8 +199,8 @@ class GpuModule final : public ModuleNode {
   }
 
   void SaveToFile(const Ref& file, const Ref&) override {
-    throw Error(std::string(api_ == Api::kOpenCL ? "an OpenCL" : "a WGSL") + " module can't be saved to '" + to_std(file) +
-                "' alone: use export_library of the whole module");
+    throw Error(std::string(api_ == Api::kOpenCL ? "an OpenCL" : "a WGSL") + " module can't be saved to '" +
+                to_std(file) + "' alone: use export_library of the whole module");
   }
 
   void SaveToBinary(Stream* s) override {

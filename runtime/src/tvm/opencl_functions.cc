@@ -17,8 +17,9 @@ int device_api(TVMValue*, int*, int, void* ret, void*) {
 }
 
 int load_binary(TVMValue* args, int*, int, void* ret, void*) {
-  return guarded(
-      [&] { return return_object(ret, load_module(Api::kOpenCL, static_cast<Stream*>(args[0].v_handle)), kModuleHandle); });
+  return guarded([&] {
+    return return_object(ret, load_module(Api::kOpenCL, static_cast<Stream*>(args[0].v_handle)), kModuleHandle);
+  });
 }
 
 void* code_generator() {  // TVM's own function; null in a libtvm that can't compile
@@ -43,7 +44,8 @@ int build(TVMValue* args, int* codes, int n, void* ret, void*) {
 }
 
 int timer(TVMValue* args, int*, int, void* ret, void*) {
-  return guarded([&] { return return_object(ret, make_timer(Api::kOpenCL, args[0].v_device.device_id), kObjectHandle); });
+  return guarded(
+      [&] { return return_object(ret, make_timer(Api::kOpenCL, args[0].v_device.device_id), kObjectHandle); });
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ wg::GpuPtr _cl_context::gpu() {
 }
 
 bool _cl_event::finish() {
-  end_ns = end_ns != 0 ? end_ns : wg::host_clock_ns();
+  int64_t unknown = 0;
+  end_ns.compare_exchange_strong(unknown, wg::host_clock_ns());
   if (read && !gpu->take(read)) {
     error = wg::kLost;
   }
@@ -87,9 +88,9 @@ cl_int wgpu_platforms(cl_uint n, cl_platform_id* to, cl_uint* found) {
 
 cl_int wgpu_platform_info(cl_platform_id, cl_uint key, size_t n, void* to, size_t* size) {
   const uint32_t v = wgpu().GetVersion();
-  return answer_text(key == CL_PLATFORM_NAME
-                         ? "wgpu-native"
-                         : std::to_string(v >> 24) + "." + std::to_string(v >> 16 & 255) + "." + std::to_string(v >> 8 & 255),
+  return answer_text(key == CL_PLATFORM_NAME ? "wgpu-native"
+                                             : std::to_string(v >> 24) + "." + std::to_string(v >> 16 & 255) + "." +
+                                                   std::to_string(v >> 8 & 255),
                      n, to, size);
 }
 
@@ -200,8 +201,8 @@ cl_int wgpu_marker(cl_command_queue queue, cl_uint, const cl_event*, cl_event* e
   return CL_SUCCESS;
 }
 
-void* wgpu_map_buffer(cl_command_queue, cl_mem, cl_bool, cl_bitfield, size_t, size_t, cl_uint, const cl_event*, cl_event*,
-                      cl_int* code) {
+void* wgpu_map_buffer(cl_command_queue, cl_mem, cl_bool, cl_bitfield, size_t, size_t, cl_uint, const cl_event*,
+                      cl_event*, cl_int* code) {
   *code = kRejected;  // the only memory mode is that without mappings
   return nullptr;
 }
@@ -237,12 +238,15 @@ cl_int wgpu_event_times(cl_event e, cl_uint key, size_t n, void* to, size_t* siz
   }
   const bool end = key == CL_PROFILING_COMMAND_END;
   const double ns = e->timed ? static_cast<double>(e->ticks[end]) * e->gpu->tick_ns() : 0;
-  return answer_number<cl_ulong>(e->timed ? static_cast<cl_ulong>(ns)
-                                          : static_cast<cl_ulong>(end ? e->end_ns : e->queued_ns),
-                                 n, to, size);
+  return answer_number<cl_ulong>(
+      e->timed ? static_cast<cl_ulong>(ns) : static_cast<cl_ulong>(end ? e->end_ns.load() : e->queued_ns), n, to, size);
 }
 
 cl_int wgpu_release_event(cl_event e) {
+  if (e->times) {  // they may still be under way to the event's memory
+    std::lock_guard<std::mutex> lock(e->times->mu);
+    e->times->to = nullptr;
+  }
   delete e;
   return CL_SUCCESS;
 }

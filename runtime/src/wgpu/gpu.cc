@@ -309,8 +309,7 @@ void Gpu::map(const ReadBackPtr& r, const Ticket& ticket) {
   };
   auto* const held = new ReadBackPtr(r);
   handed_over.fetch_add(1, std::memory_order_release);
-  wgpu().BufferMapAsync(r->staging, kMapRead, 0, r->length,
-                        {nullptr, kAllowSpontaneous, on_mapped, held, nullptr});
+  wgpu().BufferMapAsync(r->staging, kMapRead, 0, r->length, {nullptr, kAllowSpontaneous, on_mapped, held, nullptr});
 }
 
 bool Gpu::take(const ReadBackPtr& r) {

@@ -32,7 +32,8 @@ class Attempt {
   Attempt(const Attempt&) = delete;
   bool failed() const { return kind_ != 0; }
   const std::string& text() const { return text_; }
-  cl_int code(cl_int otherwise = kRejected) const;  // CL_SUCCESS, kOutOfMemory or `otherwise`; leaves text() for raise()
+  cl_int code(
+      cl_int otherwise = kRejected) const;  // CL_SUCCESS, kOutOfMemory or `otherwise`; leaves text() for raise()
   static void report(uint32_t kind, std::string text);
 
  private:
@@ -82,14 +83,14 @@ class Gpu {
   struct Ticket {
     uint64_t index = 0, write = 0;
   };
-  Ticket submit(Encoder encoder);                 // ends and releases the encoder
+  Ticket submit(Encoder encoder);  // ends and releases the encoder
   Ticket write(Buffer to, size_t offset, const void* from, size_t bytes);
   bool has_ended(const Ticket& ticket);
   void wait(const Ticket& ticket);
   void wait_for_all();
 
-  // Adds a copy of `bytes` at `offset` (multiples of four) to the encoder; `map` it once that is submitted. Its bytes are
-  // at r->to once a command after it is known to have ended, also if no one waits for this one.
+  // Adds a copy of `bytes` at `offset` (multiples of four) to the encoder; `map` it once that is submitted. Its bytes
+  // are at r->to once a command after it is known to have ended, also if no one waits for this one.
   ReadBackPtr read_back(Encoder encoder, Buffer from, size_t offset, size_t bytes);
   void map(const ReadBackPtr& r, const Ticket& ticket);
   bool take(const ReadBackPtr& r);  // waits until it is mapped and copies the bytes to r->to; false if that failed
@@ -113,9 +114,9 @@ class Gpu {
 
   mutable std::mutex mu_;  // also keeps submissions and their indices in one order
   std::string why_lost_;
-  uint64_t submitted_ = 0;                            // index of the last submission
-  uint64_t writes_ = 0, flushed_ = 0;                 // writes so far, and those that are submitted
-  std::multimap<size_t, Buffer> free_;                // mappable buffers by capacity
+  uint64_t submitted_ = 0;              // index of the last submission
+  uint64_t writes_ = 0, flushed_ = 0;   // writes so far, and those that are submitted
+  std::multimap<size_t, Buffer> free_;  // mappable buffers by capacity
   size_t free_bytes_ = 0;
   std::deque<std::pair<uint64_t, ReadBackPtr>> mapped_;  // by submission; not taken yet, as far as is known
 };

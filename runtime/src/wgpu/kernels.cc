@@ -10,7 +10,7 @@ namespace coexec {
 namespace wg {
 namespace {
 
-constexpr Flags kNoChecks = 0;     // TVM's kernels stay within their buffers, and their loops end
+constexpr Flags kNoChecks = 0;  // TVM's kernels stay within their buffers, and their loops end
 
 struct OwnedModule {
   ShaderModule handle = nullptr;
@@ -38,8 +38,8 @@ cl_program wgpu_create_program(cl_context context, cl_uint, const char** text, c
   return program;
 }
 
-cl_program wgpu_create_from_binary(cl_context, cl_uint, const cl_device_id*, const size_t*, const unsigned char**, cl_int*,
-                                   cl_int* code) {
+cl_program wgpu_create_from_binary(cl_context, cl_uint, const cl_device_id*, const size_t*, const unsigned char**,
+                                   cl_int*, cl_int* code) {
   *code = kRejected;
   return nullptr;
 }
@@ -88,9 +88,9 @@ BindGroupLayout create_layout(const Gpu& gpu, const WgslInterface& interface, bo
   for (size_t i = 0; i < entries.size(); ++i) {
     entries[i].binding = static_cast<uint32_t>(i);
     entries[i].visibility = kStageCompute;
-    entries[i].buffer.type = i == interface.writes.size()                ? kBindUniform
+    entries[i].buffer.type = i == interface.writes.size()          ? kBindUniform
                              : all_writable || interface.writes[i] ? kBindStorage
-                                                                         : kBindReadOnlyStorage;
+                                                                   : kBindReadOnlyStorage;
   }
   const GroupLayoutDescriptor descriptor{nullptr, {}, entries.size(), entries.data()};
   return wgpu().DeviceCreateBindGroupLayout(gpu.device(), &descriptor);

@@ -1,5 +1,5 @@
-// Buffers and copies. WebGPU's offsets and sizes are multiples of four bytes: buffers are padded to that, and of a range
-// that begins or ends within a word, that word is read first.
+// Buffers and copies. WebGPU's offsets and sizes are multiples of four bytes: buffers are padded to that, and of a
+// range that begins or ends within a word, that word is read first.
 #include <algorithm>
 #include <cstring>
 
@@ -38,7 +38,8 @@ cl_mem wgpu_create_buffer(cl_context context, cl_bitfield, size_t bytes, void*, 
   mem->bytes = bytes;
   mem->padded = std::max(kWord, word_ceil(bytes));
   mem->number = ++number;
-  const BufferDescriptor descriptor{nullptr, {}, kUsageStorage | kUsageCopySource | kUsageCopyDestination, mem->padded, 0};
+  const BufferDescriptor descriptor{
+      nullptr, {}, kUsageStorage | kUsageCopySource | kUsageCopyDestination, mem->padded, 0};
   mem->buffer = wgpu().DeviceCreateBuffer(gpu->device(), &descriptor);
   mem->gpu = gpu;
   *code = mem->buffer ? attempt.code(kOutOfMemory) : static_cast<cl_int>(kOutOfMemory);

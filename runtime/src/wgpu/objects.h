@@ -90,8 +90,9 @@ struct _cl_event {
   wg::Gpu::Ticket ticket;
   wg::ReadBackPtr read, times;
   uint64_t ticks[2] = {0, 0};
-  bool timed = false;                // ticks are, or will be, those of the device
-  int64_t queued_ns = 0, end_ns = 0;  // host's clock, for devices without timestamps
+  std::atomic<bool> timed{false};  // ticks are, or will be, those of the device
+  int64_t queued_ns = 0;           // host's clock, for devices without timestamps
+  std::atomic<int64_t> end_ns{0};
   std::atomic<cl_int> error{0};
 
   bool finish();  // once the submission has ended; false if it failed

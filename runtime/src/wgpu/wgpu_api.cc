@@ -35,10 +35,10 @@ std::string version_text(uint32_t version) {
 // Fills the table; returns what is wrong with the library, or "".
 std::string fill_wgpu(void* lib, const std::string& name, WgpuApi* api) {
   std::string missing;
-#define COEXEC_WGPU_LOAD(ret, function, args)                                       \
+#define COEXEC_WGPU_LOAD(ret, function, args)                                  \
   api->function = reinterpret_cast<ret(*) args>(dlsym(lib, "wgpu" #function)); \
-  if (!api->function && missing.empty()) {                                          \
-    missing = "wgpu" #function;                                                     \
+  if (!api->function && missing.empty()) {                                     \
+    missing = "wgpu" #function;                                                \
   }
   COEXEC_WGPU(COEXEC_WGPU_LOAD)
 #undef COEXEC_WGPU_LOAD
@@ -79,8 +79,9 @@ void open_wgpu(WgpuLibrary& l) {
     const char* why = dlerror();
     l.error = std::string("the library named by TVM_COEXEC_LIBWGPU can't be opened: ") + (why ? why : forced);
   } else {
-    l.error = "wgpu-native's library was not found: install it (pip install wgpu==0.32.*), or set TVM_COEXEC_LIBWGPU to "
-              "its path";
+    l.error =
+        "wgpu-native's library was not found: install it (pip install wgpu==0.32.*), or set TVM_COEXEC_LIBWGPU to "
+        "its path";
   }
 }
 

@@ -263,53 +263,53 @@ struct QuerySetDescriptor {
 };
 
 // X(return type, name without "wgpu", arguments)
-#define COEXEC_WGPU(X)                                                                                        \
-  X(uint32_t, GetVersion, ())                                                                                 \
-  X(void, SetLogLevel, (uint32_t))                                                                            \
-  X(Instance, CreateInstance, (const InstanceDescriptor*))                                                    \
-  X(size_t, InstanceEnumerateAdapters, (Instance, const EnumerateOptions*, Adapter*))                         \
-  X(uint32_t, AdapterGetInfo, (Adapter, AdapterInfo*))                                                        \
-  X(void, AdapterInfoFreeMembers, (AdapterInfo))                                                              \
-  X(uint32_t, AdapterGetLimits, (Adapter, Limits*))                                                           \
-  X(Bool, AdapterHasFeature, (Adapter, uint32_t))                                                             \
-  X(Future, AdapterRequestDevice, (Adapter, const DeviceDescriptor*, Callback<DeviceCallback>))               \
-  X(GpuQueue, DeviceGetQueue, (Device))                                                                       \
-  X(Bool, DevicePoll, (Device, Bool, const uint64_t*))                                                        \
-  X(void, DeviceRelease, (Device))                                                                            \
-  X(Buffer, DeviceCreateBuffer, (Device, const BufferDescriptor*))                                            \
-  X(ShaderModule, DeviceCreateShaderModuleTrusted, (Device, const Labelled*, Flags))                          \
-  X(BindGroupLayout, DeviceCreateBindGroupLayout, (Device, const GroupLayoutDescriptor*))                     \
-  X(PipelineLayout, DeviceCreatePipelineLayout, (Device, const PipelineLayoutDescriptor*))                    \
-  X(Pipeline, DeviceCreateComputePipeline, (Device, const PipelineDescriptor*))                               \
-  X(BindGroup, DeviceCreateBindGroup, (Device, const GroupDescriptor*))                                       \
-  X(Encoder, DeviceCreateCommandEncoder, (Device, const Labelled*))                                           \
-  X(QuerySet, DeviceCreateQuerySet, (Device, const QuerySetDescriptor*))                                      \
-  X(Pass, CommandEncoderBeginComputePass, (Encoder, const PassDescriptor*))                                   \
-  X(void, CommandEncoderCopyBufferToBuffer, (Encoder, Buffer, uint64_t, Buffer, uint64_t, uint64_t))          \
-  X(void, CommandEncoderResolveQuerySet, (Encoder, QuerySet, uint32_t, uint32_t, Buffer, uint64_t))           \
-  X(CommandBuffer, CommandEncoderFinish, (Encoder, const Labelled*))                                          \
-  X(void, CommandEncoderRelease, (Encoder))                                                                   \
-  X(void, CommandBufferRelease, (CommandBuffer))                                                              \
-  X(void, ComputePassEncoderSetPipeline, (Pass, Pipeline))                                                    \
-  X(void, ComputePassEncoderSetBindGroup, (Pass, uint32_t, BindGroup, size_t, const uint32_t*))               \
-  X(void, ComputePassEncoderDispatchWorkgroups, (Pass, uint32_t, uint32_t, uint32_t))                         \
-  X(void, ComputePassEncoderEnd, (Pass))                                                                      \
-  X(void, ComputePassEncoderRelease, (Pass))                                                                  \
-  X(uint64_t, QueueSubmitForIndex, (GpuQueue, size_t, const CommandBuffer*))                                  \
-  X(void, QueueWriteBuffer, (GpuQueue, Buffer, uint64_t, const void*, size_t))                                \
-  X(Future, QueueOnSubmittedWorkDone, (GpuQueue, Callback<DoneCallback>))                                     \
-  X(float, QueueGetTimestampPeriod, (GpuQueue))                                                               \
-  X(void, QueueRelease, (GpuQueue))                                                                           \
-  X(Future, BufferMapAsync, (Buffer, Flags, size_t, size_t, Callback<DoneCallback>))                          \
-  X(const void*, BufferGetConstMappedRange, (Buffer, size_t, size_t))                                         \
-  X(void*, BufferGetMappedRange, (Buffer, size_t, size_t))                                                    \
-  X(void, BufferUnmap, (Buffer))                                                                              \
-  X(void, BufferRelease, (Buffer))                                                                            \
-  X(void, BindGroupRelease, (BindGroup))                                                                      \
-  X(void, BindGroupLayoutRelease, (BindGroupLayout))                                                          \
-  X(void, PipelineLayoutRelease, (PipelineLayout))                                                            \
-  X(void, ComputePipelineRelease, (Pipeline))                                                                 \
-  X(void, ShaderModuleRelease, (ShaderModule))                                                                \
+#define COEXEC_WGPU(X)                                                                               \
+  X(uint32_t, GetVersion, ())                                                                        \
+  X(void, SetLogLevel, (uint32_t))                                                                   \
+  X(Instance, CreateInstance, (const InstanceDescriptor*))                                           \
+  X(size_t, InstanceEnumerateAdapters, (Instance, const EnumerateOptions*, Adapter*))                \
+  X(uint32_t, AdapterGetInfo, (Adapter, AdapterInfo*))                                               \
+  X(void, AdapterInfoFreeMembers, (AdapterInfo))                                                     \
+  X(uint32_t, AdapterGetLimits, (Adapter, Limits*))                                                  \
+  X(Bool, AdapterHasFeature, (Adapter, uint32_t))                                                    \
+  X(Future, AdapterRequestDevice, (Adapter, const DeviceDescriptor*, Callback<DeviceCallback>))      \
+  X(GpuQueue, DeviceGetQueue, (Device))                                                              \
+  X(Bool, DevicePoll, (Device, Bool, const uint64_t*))                                               \
+  X(void, DeviceRelease, (Device))                                                                   \
+  X(Buffer, DeviceCreateBuffer, (Device, const BufferDescriptor*))                                   \
+  X(ShaderModule, DeviceCreateShaderModuleTrusted, (Device, const Labelled*, Flags))                 \
+  X(BindGroupLayout, DeviceCreateBindGroupLayout, (Device, const GroupLayoutDescriptor*))            \
+  X(PipelineLayout, DeviceCreatePipelineLayout, (Device, const PipelineLayoutDescriptor*))           \
+  X(Pipeline, DeviceCreateComputePipeline, (Device, const PipelineDescriptor*))                      \
+  X(BindGroup, DeviceCreateBindGroup, (Device, const GroupDescriptor*))                              \
+  X(Encoder, DeviceCreateCommandEncoder, (Device, const Labelled*))                                  \
+  X(QuerySet, DeviceCreateQuerySet, (Device, const QuerySetDescriptor*))                             \
+  X(Pass, CommandEncoderBeginComputePass, (Encoder, const PassDescriptor*))                          \
+  X(void, CommandEncoderCopyBufferToBuffer, (Encoder, Buffer, uint64_t, Buffer, uint64_t, uint64_t)) \
+  X(void, CommandEncoderResolveQuerySet, (Encoder, QuerySet, uint32_t, uint32_t, Buffer, uint64_t))  \
+  X(CommandBuffer, CommandEncoderFinish, (Encoder, const Labelled*))                                 \
+  X(void, CommandEncoderRelease, (Encoder))                                                          \
+  X(void, CommandBufferRelease, (CommandBuffer))                                                     \
+  X(void, ComputePassEncoderSetPipeline, (Pass, Pipeline))                                           \
+  X(void, ComputePassEncoderSetBindGroup, (Pass, uint32_t, BindGroup, size_t, const uint32_t*))      \
+  X(void, ComputePassEncoderDispatchWorkgroups, (Pass, uint32_t, uint32_t, uint32_t))                \
+  X(void, ComputePassEncoderEnd, (Pass))                                                             \
+  X(void, ComputePassEncoderRelease, (Pass))                                                         \
+  X(uint64_t, QueueSubmitForIndex, (GpuQueue, size_t, const CommandBuffer*))                         \
+  X(void, QueueWriteBuffer, (GpuQueue, Buffer, uint64_t, const void*, size_t))                       \
+  X(Future, QueueOnSubmittedWorkDone, (GpuQueue, Callback<DoneCallback>))                            \
+  X(float, QueueGetTimestampPeriod, (GpuQueue))                                                      \
+  X(void, QueueRelease, (GpuQueue))                                                                  \
+  X(Future, BufferMapAsync, (Buffer, Flags, size_t, size_t, Callback<DoneCallback>))                 \
+  X(const void*, BufferGetConstMappedRange, (Buffer, size_t, size_t))                                \
+  X(void*, BufferGetMappedRange, (Buffer, size_t, size_t))                                           \
+  X(void, BufferUnmap, (Buffer))                                                                     \
+  X(void, BufferRelease, (Buffer))                                                                   \
+  X(void, BindGroupRelease, (BindGroup))                                                             \
+  X(void, BindGroupLayoutRelease, (BindGroupLayout))                                                 \
+  X(void, PipelineLayoutRelease, (PipelineLayout))                                                   \
+  X(void, ComputePipelineRelease, (Pipeline))                                                        \
+  X(void, ShaderModuleRelease, (ShaderModule))                                                       \
   X(void, QuerySetRelease, (QuerySet))
 
 struct WgpuApi {

@@ -1,5 +1,5 @@
-// What the driver reads from a kernel's WGSL, as TVM's generator writes it: storage buffers in the order of the kernel's
-// buffers, then one uniform struct of its scalars and the number of work-groups.
+// What the driver reads from a kernel's WGSL, as TVM's generator writes it: storage buffers in the order of the
+// kernel's buffers, then one uniform struct of its scalars and the number of work-groups.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -81,7 +81,8 @@ TEST(faults, any_command_ends_badly) {
       } catch (const Error& e) {
         text = e.what();
         ++reported;
-        CHECK(names_device(text) && contains(text, tested_api() == Api::kOpenCL ? "CL_" : "VULKAN_"));
+        CHECK(names_device(text) &&
+              contains(text, tested_api() == Api::kOpenCL ? "CL_" : "VULKAN_"));
       }
       faults::clear();
       CHECK(text.empty() || faults::hits(what) > before);
@@ -108,7 +109,8 @@ TEST(faults, users_of_a_failed_kernels_result_get_an_error_that_names_it) {
       third(d, b, e);
       e.read();
     });
-    CHECK(contains(text, "kernel 'first' on " + device().text()) && contains(text, name_of(-5)));
+    CHECK(contains(text, "kernel 'first' on " + device().text()) &&
+          contains(text, name_of(-5)));
     text = message_of([&] { c.read(); });  // still not to be read
     CHECK(contains(text, "kernel 'first'"));
     text = message_of([&] { third(c, b, other); });
@@ -151,7 +153,8 @@ TEST(faults, the_device_is_gone_and_comes_back) {
     CHECK(contains(message_of([&] { device().create_stream(); }), gone));
     const std::string text = message_of([&] { Array more(kN); });
     CHECK(names_device(text));
-    CHECK(contains(text, device().memory() == MemoryMode::kBuffer || device().memory() == MemoryMode::kHostPtr
+    CHECK(contains(text, device().memory() == MemoryMode::kBuffer ||
+                                 device().memory() == MemoryMode::kHostPtr
                              ? gone
                              : name_of(-4)));
     if (device().memory() != MemoryMode::kFineSvm) {  // what was written before is the host's to see there

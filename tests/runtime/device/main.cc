@@ -1,5 +1,5 @@
-// runtime_device_tests: like the unit tests, on the first device of an API (arrays.h); exit code 77 with the reason when there is
-// none.
+// runtime_device_tests: like the unit tests, on the first device of an API
+// (arrays.h); exit code 77 with the reason when there is none.
 #include <cstdio>
 #include <cstring>
 
@@ -19,7 +19,9 @@ void lose_events() {
   coexec::Device& device = coexec::device();
   for (int i = 0; i < 100; ++i) {
     coexec::cl_event event = nullptr;
-    if (coexec::device().driver().EnqueueMarkerWithWaitList(device.compute().handle, 0, nullptr, &event) == coexec::CL_SUCCESS) {
+    if (coexec::device().driver().EnqueueMarkerWithWaitList(
+            device.compute().handle, 0, nullptr, &event) ==
+        coexec::CL_SUCCESS) {
       coexec::device().driver().WaitForEvents(1, &event);
     }
   }
@@ -28,7 +30,8 @@ void lose_events() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string reason = coexec::Workspace::why_unavailable(coexec::tested_api());
+  const std::string reason =
+      coexec::Workspace::why_unavailable(coexec::tested_api());
   if (!reason.empty()) {
     std::printf("%s\n", reason.c_str());
     return 77;

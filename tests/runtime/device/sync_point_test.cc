@@ -26,7 +26,8 @@ struct Block {
   }
   void fill(size_t i, float value) const {
     const std::vector<float> values(kCount, value);
-    copy({const_cast<float*>(values.data()), -1}, {at(i), device().slot}, kCount * 4, nullptr);
+    copy({const_cast<float *>(values.data()), -1}, {at(i), device().slot},
+         kCount * 4, nullptr);
   }
   std::vector<float> read(size_t i) const {
     std::vector<float> values(kCount);
@@ -38,18 +39,18 @@ struct Block {
 // out = in + 1, after some work.
 class Next {
  public:
-  Next() : kernel_(elementwise("next", "a", "a[i] + 1.0", 2000)) {}
-  void operator()(const Block& b, size_t from, size_t to, bool sizes = true) {
-    Argument args[2];
-    args[0].address = b.at(from);
-    args[1].address = b.at(to);
-    ArgumentSizes::Known known;
-    if (sizes) {
-      known = {{b.at(from), kCount * 4}, {b.at(to), kCount * 4}};
-    }
-    const ArgumentSizes scope(known);
-    const int64_t grid[] = {static_cast<int64_t>(kCount / 32), 32};
-    kernel_.launch(args, grid);
+   Next() : kernel_(elementwise("next", "a", "a[i] + 1.0", 2000)) {}
+   void operator()(const Block &b, size_t from, size_t to, bool sizes = true) {
+     Argument args[2];
+     args[0].address = b.at(from);
+     args[1].address = b.at(to);
+     ArgumentSizes::Known known;
+     if (sizes) {
+       known = {{b.at(from), kCount * 4}, {b.at(to), kCount * 4}};
+     }
+     const ArgumentSizes scope(known);
+     const int64_t grid[] = {static_cast<int64_t>(kCount / 32), 32};
+     kernel_.launch(args, grid);
   }
 
  private:
