@@ -22,9 +22,9 @@ def test_text_names_everything():
     report = Report(g, make_plan(g, graphs.costs(), ratio=0.5, axis="h"))
     text = report.to_text()
     assert "2 of 3 kernels split in 1 chains, 2 sync points, 1 whole on the cpu, expected " in text
-    assert "strategy coexec; costs: test costs\nOpenCL runtime: this package's" in text
+    assert "strategy coexec; costs: test costs\nGPU runtime: this package's" in text
     blocking = Report(g, make_plan(g, graphs.costs(), ratio=0.5, axis="h", runtime="tvm")).to_text()
-    assert "OpenCL runtime: TVM's own, whose copies wait for all of the GPU's work" in blocking
+    assert "GPU runtime: TVM's own, whose copies wait for all of the GPU's work" in blocking
     (row,) = [line.split() for line in text.splitlines() if " split " in line and line.strip().startswith("0")]
     assert row[1:4] == ["split", "h", "16/32"]
     assert float(row[4]) > 0 and float(row[5]) > 0
@@ -56,7 +56,7 @@ def test_with_costs_it_shows_what_the_executor_does():
     alone = {d: simulate(g, CachedCosts(g, costs), [Segment(d, (0, 1, 2))]).now_s for d in ("cpu", "gpu")}
     assert report.alone_s() == alone
     better = min(alone.values()) / sim.now_s
-    assert lines[2] == "OpenCL runtime: this package's, which orders copies by the data that they need"
+    assert lines[2] == "GPU runtime: this package's, which orders copies by the data that they need"
     assert lines[3] == "memory: tensors that cross between the devices are copied"
     assert lines[4] == (
         f"alone: cpu {alone['cpu'] * 1e3:.3f} ms, gpu {alone['gpu'] * 1e3:.3f} ms; "

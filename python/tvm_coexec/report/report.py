@@ -185,7 +185,7 @@ class Report:
             lines.append(f"profile: {origin}")
         if self.coverage is not None and (covered := self.coverage.to_text()):
             lines.append(covered)
-        lines.append(f"OpenCL runtime: {_RUNTIMES[self.plan.runtime]}")
+        lines.append(f"GPU runtime: {_RUNTIMES[self.plan.runtime]}")
         lines.append(f"memory: {_MEMORY[self.plan.memory]}")
         if alone := self.alone_s():
             seconds_text = ", ".join(f"{device} {seconds * 1e3:.3f} ms" for device, seconds in alone.items())
