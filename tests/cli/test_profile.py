@@ -89,8 +89,8 @@ def test_numbers_are_checked(coexec, argv, text):
 
 
 def test_no_device_is_one_line(coexec, model_file, tmp_path):  # noqa: F811
-    done = coexec("profile", model_file, "--gpu", "vulkan", "-o", tmp_path / "s.jsonl")
-    assert done.code == 2 and "the devices can't be used" in done.err and "vulkan" in done.err
+    done = coexec("profile", model_file, "--gpu", "metal", "-o", tmp_path / "s.jsonl")
+    assert done.code == 2 and "the devices can't be used" in done.err and "metal" in done.err
     assert done.err.count("\n") == 1
 
 
