@@ -34,7 +34,7 @@ from .knobs import Change, all_changes, change_knob, make_config, threads_of, vi
 from .operators import Operator, describe_operator, unpack
 from .rank import Knobs, coupled_knobs, has_model, local_bytes, modelled_cost, window_for
 from .records import Pair, Records, seconds_of
-from .space import Space
+from .space import MOST_COPIES, Space, copies_of
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -114,7 +114,10 @@ def adapted_candidates(
             seen.add(repr(knobs))
             config = make_config(task.config_space, deepcopy(knobs), measured.config.code_hash)
             config.cost = cost
-            if _compiles(task, config):
+            key = (str(task.workload), str(target), repr(knobs))
+            if key not in _compiled:
+                _compiled[key] = _compiles(task, config)
+            if _compiled[key]:
                 best.append(Adapted(config, cost, measured, axis))
     return best
 
@@ -129,6 +132,10 @@ def _records_of(wanted: Operator, target: Target, records: Records) -> Iterable[
             found.append((operator.ratio_to(wanted), seconds_of(pair), number, pair, axis))
     for *_, pair, axis in sorted(found, key=lambda f: f[:3]):
         yield pair, axis
+
+
+# Whether TVM lowers a configuration, by workload, target and knobs: some take it seconds, and plans ask repeatedly.
+_compiled: dict[tuple[str, str, str], bool] = {}
 
 
 @lru_cache(maxsize=2048)
@@ -262,7 +269,7 @@ def _fits_device(workload: Workload, target: Target, knobs: Knobs, recorded: Kno
     traits = device_traits(target)
     if threads_of(knobs) > max(traits.max_threads, threads_of(recorded)):
         return False
-    if virtual_threads_of(knobs) > virtual_threads_of(recorded):
+    if virtual_threads_of(knobs) > virtual_threads_of(recorded) or copies_of(knobs) > MOST_COPIES:
         return False
     grown = [n for n, e in knobs.items() if isinstance(e, SplitEntity) and _inner(e) > _inner(recorded[n])]
     if not grown:

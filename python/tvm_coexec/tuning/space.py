@@ -18,7 +18,7 @@ from .rank import Knobs, local_bytes, window_for
 
 ENUMERATED = 4096  # spaces up to this size are scored as a whole
 _SAMPLES, _PARENTS, _CHILDREN, _ROUNDS = 1024, 24, 8, 6
-_MOST_COPIES = 64  # virtual threads: with hundreds TVM takes seconds to lower
+MOST_COPIES = 64  # virtual threads: with hundreds TVM takes seconds to lower
 _MOST_STATEMENTS = 256  # of unrolled code on CPU cores: with more a compiler takes seconds
 
 
@@ -71,7 +71,7 @@ class Space:
         """Whether the device has the work-items and local memory, judged by the knobs; `True` where they do not say."""
         if self._traits is None:
             return True
-        if threads_of(knobs) > self._traits.max_threads or copies_of(knobs) > _MOST_COPIES:
+        if threads_of(knobs) > self._traits.max_threads or copies_of(knobs) > MOST_COPIES:
             return False
         if self._traits.is_cpu and statements_of(knobs) > _MOST_STATEMENTS:
             return False
