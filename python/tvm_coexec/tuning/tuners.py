@@ -6,7 +6,6 @@ computation, but without compiling. They are of the layouts before `AlterOpLayou
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +18,8 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.opencl.schedules.device import device_traits
 from tvm_coexec.opencl.schedules.workloads import Workload
+
+from .scope import autotvm_scope
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -56,7 +57,7 @@ def _placeholders(call: relay.Call) -> list[te.Tensor]:
 
 def chosen_workload(call: relay.Call, target: Target) -> Workload | None:
     """Return the workload of the implementation that a build would choose; `None` if no template implements it."""
-    with target, _quiet():
+    with target, autotvm_scope(silent=True):
         select = relay.backend.te_compiler.select_implementation
         _, outputs = select(call.op, call.attrs, _placeholders(call), call.checked_type, target)
     return autotvm.task.get_workload(outputs)
@@ -66,7 +67,7 @@ def autotvm_workloads(func: relay.Function, target: Target) -> list[Workload]:
     """Return the workloads of all templates that implement the operators of a function, in order."""
     environment = TaskExtractEnv.get()
     environment.reset()
-    with environment, target, _quiet():
+    with environment, target, autotvm_scope(silent=True):
         for call in anchor_calls(func, target):
             inputs = _placeholders(call)
             implementations = relay.backend.te_compiler.get_valid_implementations(
@@ -85,7 +86,7 @@ def extract(func: relay.Function, target: Target, tuner: str) -> list[tuple[str,
     CoExecError
         If this TVM has no such tuner for the target.
     """
-    with _quiet():
+    with autotvm_scope(silent=True):
         if tuner == "autotvm":
             return list(_autotvm_tasks(func, target))
         return list((_auto_scheduler_tasks if tuner == "autoscheduler" else _meta_schedule_tasks)(func, target))
@@ -195,14 +196,3 @@ _CHECKS: dict[str, Callable[[Target], object]] = {
     "autoscheduler": _check_auto_scheduler,
     "metaschedule": _check_meta_schedule,
 }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence AutoTVM's notes about operators without records."""
-    before = autotvm.GLOBAL_SCOPE.silent
-    autotvm.GLOBAL_SCOPE.silent = True
-    try:
-        yield
-    finally:
-        autotvm.GLOBAL_SCOPE.silent = before

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from typing import Any
 
 import tvm
@@ -21,6 +20,7 @@ from tvm.contrib.popen_pool import PopenPoolExecutor
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.remote import Server, count_free, default_tracker, parse_reachable
+from tvm_coexec.tuning.scope import autotvm_scope
 
 from .options import TuneOptions
 
@@ -116,7 +116,7 @@ class Boards:
             self.start()
         waiting = list(range(len(configs)))
         tries = dict.fromkeys(waiting, 0)
-        with _in_tuning():
+        with autotvm_scope(in_tuning=True):
             while waiting and go_on():
                 boards = self.count() if self.server is not None else 1
                 if not boards:
@@ -241,14 +241,3 @@ def wait_for_board(tracker: str, key: str, wait_s: float | None = None) -> None:
 
 def _command(tracker: str, key: str) -> str:
     return f"`python -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
-
-
-@contextmanager
-def _in_tuning() -> Iterator[None]:
-    """Templates take a packed layout's inputs as they are only while AutoTVM tunes; workers learn it at their start."""
-    before = autotvm.GLOBAL_SCOPE.in_tuning
-    autotvm.GLOBAL_SCOPE.in_tuning = True
-    try:
-        yield
-    finally:
-        autotvm.GLOBAL_SCOPE.in_tuning = before

@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,6 +30,7 @@ from tvm_coexec.relay_passes.prepare import Prepare
 from tvm_coexec.remote import Server
 from tvm_coexec.targets import targets as make_targets
 from tvm_coexec.tuning.records import Records, load_records, merge_records
+from tvm_coexec.tuning.scope import autotvm_scope
 from tvm_coexec.tuning.serving import apply_records
 
 from . import final
@@ -117,7 +117,7 @@ def tune(
         raise CoExecError(f"tuning measures on the devices, and they are not here ({why}): give a tracker and a key")
     progress = Progress(show)
     try:
-        with deployment_context(instruments=False), _quiet_autotvm():
+        with deployment_context(instruments=False), autotvm_scope(silent=True):
             job = _prepare(mod, params, both, chosen, server)
             identity = Identity.of(job.graph, both)
             with open_folder(path, identity, _settings(chosen, profile, earlier)) as opened:
@@ -235,14 +235,3 @@ def _settings(options: TuneOptions, profile: object | None, earlier: Records) ->
 
 def _in_force(records: Records, both: Sequence[Target]) -> contextlib.AbstractContextManager:
     return apply_records(records, both) if records.pairs else contextlib.nullcontext()
-
-
-@contextmanager
-def _quiet_autotvm() -> Iterator[None]:
-    """Silence AutoTVM's notes about operators without records."""
-    before = autotvm.GLOBAL_SCOPE.silent
-    autotvm.GLOBAL_SCOPE.silent = True
-    try:
-        yield
-    finally:
-        autotvm.GLOBAL_SCOPE.silent = before
