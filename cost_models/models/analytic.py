@@ -15,7 +15,7 @@ from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
 from ..features.workload import KINDS, TUNED, Number, Workload, Workloads
 from .base import LatencyModel, check_samples, unknown_class_error
 from .correction import Correction
-from .packed import pack_digits, pack_number, round_packed, unpack_digits, unpack_number
+from .packed import index_width, pack_index, pack_number, round_packed, unpack_index, unpack_number
 from .regression import fit_non_negative, round_digits
 from .residual_trees import MAX_TREES, ResidualTrees, fit_residual_trees
 
@@ -290,19 +290,20 @@ _CORRECTED, _PLAIN = "*", " "
 
 
 def _pack_class(model: ClassModel, names: list[str]) -> str:
-    """Return the number of samples, whether the trees correct the class, and three characters for each term."""
+    """Return the number of samples, whether the trees correct the class, and three or four characters for each term."""
     mark = _PLAIN if model.correction is None else _CORRECTED
-    terms = [pack_digits([names.index(n)]) + pack_number(c) for n, c in model.terms.items()]
+    terms = [pack_index(names.index(n), len(names)) + pack_number(c) for n, c in model.terms.items()]
     return f"{model.samples}{mark}{''.join(terms)}"
 
 
 def _unpack_class(text: str, kind: str, names: list[str], trees: ResidualTrees | None) -> ClassModel:
     """Read `_pack_class`."""
-    found = re.fullmatch(r"(\d+)([* ])((?:[^ ]{3})*)", text)
+    size = index_width(len(names)) + 2
+    found = re.fullmatch(rf"(\d+)([* ])((?:[^ ]{{{size}}})*)", text)
     if kind not in KINDS or found is None or (found[2] == _CORRECTED and trees is None):
         raise ValueError(f"class {kind} is {text[:20]!r}")
-    parts = [found[3][i : i + 3] for i in range(0, len(found[3]), 3)]
-    terms = {names[unpack_digits(p[0])[0]]: unpack_number(p[1:]) for p in parts}
+    parts = [found[3][i : i + size] for i in range(0, len(found[3]), size)]
+    terms = {names[unpack_index(p[:-2])]: unpack_number(p[-2:]) for p in parts}
     return ClassModel(kind, terms, trees if found[2] == _CORRECTED else None, int(found[1]))
 
 

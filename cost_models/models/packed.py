@@ -27,6 +27,21 @@ def unpack_digits(text: str) -> list[int]:
         raise ValueError(f"unknown character {err.args[0]!r}") from None
 
 
+def index_width(count: int) -> int:
+    """Return the number of characters by which one of `count` things is named."""
+    return 1 if count <= BASE else 2
+
+
+def pack_index(index: int, count: int) -> str:
+    """Return the characters of an index below `count`."""
+    return pack_digits(divmod(index, BASE) if index_width(count) == 2 else [index])
+
+
+def unpack_index(text: str) -> int:
+    """Return the index of `pack_index`."""
+    return int(np.polyval(unpack_digits(text), BASE))
+
+
 def round_packed(values: np.ndarray) -> list[float]:
     """Round positive numbers to those that two characters can be, at most 0.3 % away; others become 0.
 

@@ -34,6 +34,7 @@ _ROWS = 1024  # samples by which the questions of one tree are chosen
 _SEEN = 0.5  # part of the numbers that a tree may ask of
 _ENOUGH = 1.0  # of the least loss
 _FOLDS = 3
+_BITS = 1 << np.arange(DEPTH)[::-1]  # what the answer at each level adds to the index of the leaf
 _CLASS = "="  # before a class: whether a kernel is of it
 _MIN_CLASS = 16  # a smaller class is no question
 _MIN_SAMPLES = 24
@@ -63,9 +64,9 @@ class ResidualTrees:
         columns, thresholds, at_question, weights, offsets, leaves = self._parts
         parts = Parts(w)
         values = [float(w.key == name[1:]) if ask is None else ask(parts) for name, ask in columns]
-        if not any(isinstance(v, np.ndarray) for v in values):
+        if np.ndarray not in set(map(type, values)):
             answers = np.array(values, float)[at_question] > thresholds
-            total = leaves[(answers @ weights).astype(np.intp) + offsets].sum()
+            total = leaves[answers[self.nodes] @ _BITS + offsets].sum()
             return math.exp(min(LIMIT, max(-LIMIT, _UNIT * int(total))))
         table = np.empty((w.size, len(values)))
         for i, v in enumerate(values):
@@ -84,7 +85,7 @@ class ResidualTrees:
         trees = len(self.nodes)
         weights = np.zeros((len(self.questions), trees), np.float32)
         for level in range(DEPTH):
-            weights[self.nodes[:, level], np.arange(trees)] += 1 << (DEPTH - 1 - level)
+            weights[self.nodes[:, level], np.arange(trees)] += _BITS[level]
         offsets = np.arange(trees) << DEPTH
         return columns, thresholds, at_question, weights, offsets, self.leaves.ravel().astype(np.int32)
 
@@ -217,23 +218,25 @@ def _grow(
     for _ in range(count):
         pull = np.clip(left, -_CLIP, _CLIP)
         rows = rng.permutation(len(left))[: min(_ROWS, max(8, int(0.8 * len(left))))]
-        binned, weights = table[rows], np.repeat(pull[rows], numbers)
-        seen = usable & (rng.random((numbers, 1)) < _SEEN)  # other trees see others: they err differently
-        columns = binned + _BINS * np.arange(numbers)
+        seen = rng.permutation(numbers)[: math.ceil(_SEEN * numbers)]  # other trees see others: they err differently
+        size = len(seen) * _BINS
+        binned, weights = table[np.ix_(rows, seen)], np.repeat(pull[rows], len(seen))
+        columns = binned + _BINS * np.arange(len(seen))
         leaf = np.zeros(len(rows), np.int64)
         nodes: list[tuple[int, int]] = []
         for level in range(DEPTH):
-            shape = (1 << level, numbers, _BINS)
-            where = (columns + (leaf * (numbers * _BINS))[:, None]).ravel()
-            pulls = np.bincount(where, weights, math.prod(shape)).reshape(shape).cumsum(axis=2)
-            counts = np.bincount(where, minlength=math.prod(shape)).reshape(shape).cumsum(axis=2)
+            shape = (1 << level, len(seen), _BINS)
+            where = (columns + (leaf * size)[:, None]).ravel()
+            pulls = np.bincount(where, weights, size << level).reshape(shape).cumsum(axis=2)
+            counts = np.bincount(where, minlength=size << level).reshape(shape).cumsum(axis=2)
             low, high = pulls[..., :-1], pulls[..., -1:] - pulls[..., :-1]
             score = low**2 / (counts[..., :-1] + _RESTRAINT)
             score += high**2 / (counts[..., -1:] - counts[..., :-1] + _RESTRAINT)
-            best = int(np.where(seen, score.sum(axis=0), -1.0).argmax())
-            question = divmod(best, _BINS - 1)
+            best = int(np.where(usable[seen], score.sum(axis=0), -1.0).argmax())
+            column, above = divmod(best, _BINS - 1)
+            question = (int(seen[column]), above)
             nodes.append(question)
-            leaf = 2 * leaf + (binned[:, question[0]] > question[1])
+            leaf = 2 * leaf + (binned[:, column] > above)
             asked.add(question)
             if len(asked) == BASE:  # one character each
                 usable[:] = False
