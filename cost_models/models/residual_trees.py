@@ -21,18 +21,20 @@ from ..features.terms import Parts
 from ..features.workload import Number, Workload
 from .base import assign_folds
 from .packed import BASE, pack_digits, unpack_digits
+from .regression import round_digits
 
 DEPTH = 4
 MAX_TREES = 150
 LIMIT = 0.7  # of the sum: a factor between 0.5 and 2
-_CLIP, _RATE = 0.1, 0.3  # larger residuals count as `_CLIP`; of the mean residual in a leaf, a tree takes `_RATE`
+_CLIP = 0.1  # larger residuals count as this
+# Part of the mean residual in a leaf that a tree takes: the more samples the more, because trees are few.
+_RATES, _FULL_RATE_SAMPLES = (0.1, 0.5), 3000
 _MIDDLE = BASE // 2  # the character of a leaf of 0
-_UNIT = _CLIP * _RATE / (_MIDDLE - 1)
 _RESTRAINT = 3.0  # samples without residual that each leaf has in addition
 _BINS = 16  # thresholds of a number are chosen among one less
 _ROWS = 1024  # samples by which the questions of one tree are chosen
-_SEEN = 0.5  # part of the numbers that a tree may ask of
-_ENOUGH = 1.0  # of the least loss
+_SEEN = 1.0  # part of the numbers that a tree may ask of
+_ENOUGH = 1.03  # as many trees as have this loss, relative to the least
 _FOLDS = 3
 _BITS = 1 << np.arange(DEPTH)[::-1]  # what the answer at each level adds to the index of the leaf
 _CLASS = "="  # before a class: whether a kernel is of it
@@ -52,12 +54,14 @@ class ResidualTrees:
     nodes : array of int, shape (trees, DEPTH)
         Question of each level.
     leaves : array of int, shape (trees, 2 ** DEPTH)
-        In units of the logarithm; the first question's answer is the highest bit of the index.
+        Logarithms in `unit`; the first question's answer is the highest bit of the index.
+    unit : float
     """
 
     questions: tuple[tuple[str, float], ...]
     nodes: np.ndarray
     leaves: np.ndarray
+    unit: float
 
     def factor(self, w: Workload) -> Number:
         """Return the factor of the sum of terms: a number for a workload of numbers, else shape (n,)."""
@@ -67,14 +71,14 @@ class ResidualTrees:
         if np.ndarray not in set(map(type, values)):
             answers = np.array(values, float)[at_question] > thresholds
             total = leaves[answers[self.nodes] @ _BITS + offsets].sum()
-            return math.exp(min(LIMIT, max(-LIMIT, _UNIT * int(total))))
+            return math.exp(min(LIMIT, max(-LIMIT, self.unit * int(total))))
         table = np.empty((w.size, len(values)))
         for i, v in enumerate(values):
             table[:, i] = v
         # Products of small integers are exact in single precision, however BLAS orders them.
         answers = (table[:, at_question] > thresholds).astype(np.float32)
         at = (answers @ weights).astype(np.intp) + offsets
-        return np.exp(np.clip(_UNIT * leaves[at].sum(axis=1, dtype=np.int64), -LIMIT, LIMIT))
+        return np.exp(np.clip(self.unit * leaves[at].sum(axis=1, dtype=np.int64), -LIMIT, LIMIT))
 
     @cached_property
     def _parts(self) -> tuple:
@@ -107,7 +111,11 @@ class ResidualTrees:
         for name, threshold in self.questions:
             asked.setdefault(name, []).append(int(threshold) if threshold == int(threshold) else threshold)
         trees = zip(self.nodes.tolist(), (self.leaves + _MIDDLE).tolist(), strict=True)
-        return {"questions": asked, "nodes": "".join(pack_digits(n) + pack_digits(v) for n, v in trees)}
+        return {
+            "questions": asked,
+            "unit": self.unit,
+            "nodes": "".join(pack_digits(n) + pack_digits(v) for n, v in trees),
+        }
 
     @staticmethod
     def from_json(d: dict[str, Any]) -> ResidualTrees:
@@ -122,7 +130,10 @@ class ResidualTrees:
         table = np.array(unpack_digits(text)).reshape(-1, size)
         if table[:, :DEPTH].max() >= len(questions):
             raise ValueError("a tree asks an unknown question")
-        return ResidualTrees(questions, table[:, :DEPTH], table[:, DEPTH:] - _MIDDLE)
+        unit = float(d["unit"])
+        if not 0 < unit < 1:
+            raise ValueError(f"unit {unit}")
+        return ResidualTrees(questions, table[:, :DEPTH], table[:, DEPTH:] - _MIDDLE, unit)
 
 
 def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int = MAX_TREES) -> ResidualTrees | None:
@@ -143,6 +154,8 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
     target = np.concatenate([residuals for _, residuals in groups])
     if len(target) < _MIN_SAMPLES:
         return None
+    rate = min(_RATES[1], max(_RATES[0], _RATES[1] * len(target) / _FULL_RATE_SAMPLES))
+    unit = round_digits(np.array([_CLIP * rate / (_MIDDLE - 1)]), 3)[0]
     names, table = _make_table(groups)
     bins = _Bins(table)
     shapes = np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
@@ -152,19 +165,19 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
         out = fold == k
         missed = target[out]
         curve = [np.abs(np.clip(missed, -LIMIT, LIMIT)).sum()]
-        for nodes, leaves in _grow(bins, ~out, target, most):
-            missed = missed - _UNIT * leaves[_leaf_of(bins.table[out], nodes)]
+        for nodes, leaves in _grow(bins, ~out, target, most, rate, unit):
+            missed = missed - unit * leaves[_leaf_of(bins.table[out], nodes)]
             curve.append(np.abs(np.clip(missed, -LIMIT, LIMIT)).sum())
         loss += curve
     count = int(np.flatnonzero(loss <= _ENOUGH * loss.min()).max()) if loss.min() < loss[0] else 0
     if not count:
         return None
-    trees = list(_grow(bins, np.ones(len(target), bool), target, count))
+    trees = list(_grow(bins, np.ones(len(target), bool), target, count, rate, unit))
     found = sorted({q for nodes, _ in trees for q in nodes})
     at = {q: i for i, q in enumerate(found)}
     nodes = np.array([[at[q] for q in nodes] for nodes, _ in trees])
     questions = tuple((names[f], float(bins.thresholds[f, j])) for f, j in found)
-    return ResidualTrees(questions, nodes, np.array([leaves for _, leaves in trees]))
+    return ResidualTrees(questions, nodes, np.array([leaves for _, leaves in trees]), unit)
 
 
 def _make_table(groups: Sequence[tuple[Workload, np.ndarray]]) -> tuple[list[str], np.ndarray]:
@@ -207,7 +220,7 @@ def _short_between(low: float, high: float) -> float:
 
 
 def _grow(
-    bins: _Bins, inside: np.ndarray, target: np.ndarray, count: int
+    bins: _Bins, inside: np.ndarray, target: np.ndarray, count: int, rate: float, unit: float
 ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
     """Boost trees on some of the samples: yield the questions (number, threshold) and leaves of each."""
     rng = np.random.default_rng(0)
@@ -244,8 +257,8 @@ def _grow(
                     usable[f, j] = True
         leaf = _leaf_of(table, nodes)
         means = np.bincount(leaf, pull, 1 << DEPTH) / (np.bincount(leaf, minlength=1 << DEPTH) + _RESTRAINT)
-        leaves = np.rint(_RATE * means / _UNIT).astype(int)
-        left = left - _UNIT * leaves[leaf]
+        leaves = np.clip(np.rint(rate * means / unit), -_MIDDLE, _MIDDLE - 1).astype(int)
+        left = left - unit * leaves[leaf]
         yield nodes, leaves
 
 

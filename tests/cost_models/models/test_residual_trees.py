@@ -101,12 +101,14 @@ def test_the_first_trees_keep_the_questions_that_they_ask(trees):
         {"nodes": "!" * 19},
         {"nodes": "é" * 20},
         {"nodes": "~" * 20},  # a question that there is not
+        {"unit": 0.0},
+        {"unit": None},
         {"questions": {"colour": [1]}},
         {"questions": {"oc": ["many"]}},
     ],
 )
 def test_damaged(change):
-    good = {"questions": {"oc": [30]}, "nodes": "!" * 20}
+    good = {"questions": {"oc": [30]}, "unit": 0.001, "nodes": "!" * 20}
     assert ResidualTrees.from_json(good).factor(conv()) > 0
     with pytest.raises((ValueError, TypeError)):
         ResidualTrees.from_json({**good, **change})
