@@ -30,12 +30,11 @@ _CLIP = 0.1  # larger residuals count as this
 # Part of the mean residual in a leaf that a tree takes: the more samples the more, because trees are few.
 _RATES, _FULL_RATE_SAMPLES = (0.1, 0.5), 3000
 _MIDDLE = BASE // 2  # the character of a leaf of 0
-_RESTRAINT = 3.0  # samples without residual that each leaf has in addition
+_RESTRAINT = 1.0  # samples without residual that each leaf has in addition
 _BINS = 16  # thresholds of a number are chosen among one less
-_ROWS = 1024  # samples by which the questions of one tree are chosen
-_SEEN = 1.0  # part of the numbers that a tree may ask of
+_ROWS, _FOLD_ROWS = 2048, 1024  # samples by which the questions of one tree are chosen, and in cross-validation
 _ENOUGH = 1.03  # as many trees as have this loss, relative to the least
-_FOLDS = 3
+_FOLDS, _FEW_FOLDS, _MANY = 3, 2, 1000  # the latter for at least so many samples
 _BITS = 1 << np.arange(DEPTH)[::-1]  # what the answer at each level adds to the index of the leaf
 _CLASS = "="  # before a class: whether a kernel is of it
 _MIN_CLASS = 16  # a smaller class is no question
@@ -158,21 +157,23 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
     unit = round_digits(np.array([_CLIP * rate / (_MIDDLE - 1)]), 3)[0]
     names, table = _make_table(groups)
     bins = _Bins(table)
+    if not bins.usable.any():  # all kernels are equal
+        return None
     shapes = np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
-    fold = assign_folds(shapes, _FOLDS)
+    fold = assign_folds(shapes, _FOLDS if len(target) < _MANY else _FEW_FOLDS)
     loss = np.zeros(most + 1)
     for k in range(fold.max() + 1):
         out = fold == k
         missed = target[out]
         curve = [np.abs(np.clip(missed, -LIMIT, LIMIT)).sum()]
-        for nodes, leaves in _grow(bins, ~out, target, most, rate, unit):
+        for nodes, leaves in _grow(bins, ~out, target, most, _FOLD_ROWS, rate, unit):
             missed = missed - unit * leaves[_leaf_of(bins.table[out], nodes)]
             curve.append(np.abs(np.clip(missed, -LIMIT, LIMIT)).sum())
         loss += curve
     count = int(np.flatnonzero(loss <= _ENOUGH * loss.min()).max()) if loss.min() < loss[0] else 0
     if not count:
         return None
-    trees = list(_grow(bins, np.ones(len(target), bool), target, count, rate, unit))
+    trees = list(_grow(bins, np.ones(len(target), bool), target, count, _ROWS, rate, unit))
     found = sorted({q for nodes, _ in trees for q in nodes})
     at = {q: i for i, q in enumerate(found)}
     nodes = np.array([[at[q] for q in nodes] for nodes, _ in trees])
@@ -220,36 +221,34 @@ def _short_between(low: float, high: float) -> float:
 
 
 def _grow(
-    bins: _Bins, inside: np.ndarray, target: np.ndarray, count: int, rate: float, unit: float
+    bins: _Bins, inside: np.ndarray, target: np.ndarray, count: int, most_rows: int, rate: float, unit: float
 ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
     """Boost trees on some of the samples: yield the questions (number, threshold) and leaves of each."""
     rng = np.random.default_rng(0)
     table, left = bins.table[inside], target[inside]
     numbers = table.shape[1]
+    size = numbers * _BINS
     asked: set[tuple[int, int]] = set()
     usable = bins.usable.copy()
     for _ in range(count):
         pull = np.clip(left, -_CLIP, _CLIP)
-        rows = rng.permutation(len(left))[: min(_ROWS, max(8, int(0.8 * len(left))))]
-        seen = rng.permutation(numbers)[: math.ceil(_SEEN * numbers)]  # other trees see others: they err differently
-        size = len(seen) * _BINS
-        binned, weights = table[np.ix_(rows, seen)], np.repeat(pull[rows], len(seen))
-        columns = binned + _BINS * np.arange(len(seen))
+        rows = rng.permutation(len(left))[: min(most_rows, max(8, int(0.8 * len(left))))]
+        binned, weights = table[rows], np.repeat(pull[rows], numbers)
+        columns = binned + _BINS * np.arange(numbers)
         leaf = np.zeros(len(rows), np.int64)
         nodes: list[tuple[int, int]] = []
         for level in range(DEPTH):
-            shape = (1 << level, len(seen), _BINS)
+            shape = (1 << level, numbers, _BINS)
             where = (columns + (leaf * size)[:, None]).ravel()
             pulls = np.bincount(where, weights, size << level).reshape(shape).cumsum(axis=2)
             counts = np.bincount(where, minlength=size << level).reshape(shape).cumsum(axis=2)
             low, high = pulls[..., :-1], pulls[..., -1:] - pulls[..., :-1]
             score = low**2 / (counts[..., :-1] + _RESTRAINT)
             score += high**2 / (counts[..., -1:] - counts[..., :-1] + _RESTRAINT)
-            best = int(np.where(usable[seen], score.sum(axis=0), -1.0).argmax())
-            column, above = divmod(best, _BINS - 1)
-            question = (int(seen[column]), above)
+            best = int(np.where(usable, score.sum(axis=0), -1.0).argmax())
+            question = divmod(best, _BINS - 1)
             nodes.append(question)
-            leaf = 2 * leaf + (binned[:, column] > above)
+            leaf = 2 * leaf + (binned[:, question[0]] > question[1])
             asked.add(question)
             if len(asked) == BASE:  # one character each
                 usable[:] = False

@@ -67,6 +67,7 @@ def test_noise_needs_no_trees():
     found = fit_residual_trees(groups)
     assert found is None or len(found.nodes) < 10
     assert fit_residual_trees(residuals_of(KERNELS[:10], jump)) is None  # too few samples to tell
+    assert fit_residual_trees(residuals_of([conv()] * 40, jump)) is None  # nothing to ask
 
 
 def test_bounded_even_if_residuals_are_not():
