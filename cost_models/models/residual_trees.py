@@ -33,7 +33,9 @@ _MIDDLE = BASE // 2  # the character of a leaf of 0
 _RESTRAINT = 1.0  # samples without residual that each leaf has in addition
 _BINS = 16  # thresholds of a number are chosen among one less
 _ROWS, _FOLD_ROWS = 2048, 1024  # samples by which the questions of one tree are chosen, and in cross-validation
-_ENOUGH = 1.03  # as many trees as have this loss, relative to the least
+# Of the loss that cross-validation saves: too little is chance; a part is given for more trees, which agree better.
+_LEAST_GAIN, _GIVEN = 0.02, 0.2
+_EQUAL = 1e-9  # relative difference of scores by rounding
 _FOLDS, _FEW_FOLDS, _MANY = 3, 2, 1000  # the latter for at least so many samples
 _BITS = 1 << np.arange(DEPTH)[::-1]  # what the answer at each level adds to the index of the leaf
 _CLASS = "="  # before a class: whether a kernel is of it
@@ -170,9 +172,10 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
             missed = missed - unit * leaves[_leaf_of(bins.table[out], nodes)]
             curve.append(np.abs(np.clip(missed, -LIMIT, LIMIT)).sum())
         loss += curve
-    count = int(np.flatnonzero(loss <= _ENOUGH * loss.min()).max()) if loss.min() < loss[0] else 0
-    if not count:
+    gain = loss[0] - loss.min()
+    if gain <= _LEAST_GAIN * loss[0]:
         return None
+    count = int(np.flatnonzero(loss <= loss.min() + _GIVEN * gain).max())
     trees = list(_grow(bins, np.ones(len(target), bool), target, count, _ROWS, rate, unit))
     found = sorted({q for nodes, _ in trees for q in nodes})
     at = {q: i for i, q in enumerate(found)}
@@ -245,7 +248,8 @@ def _grow(
             low, high = pulls[..., :-1], pulls[..., -1:] - pulls[..., :-1]
             score = low**2 / (counts[..., :-1] + _RESTRAINT)
             score += high**2 / (counts[..., -1:] - counts[..., :-1] + _RESTRAINT)
-            best = int(np.where(usable, score.sum(axis=0), -1.0).argmax())
+            total = np.where(usable, score.sum(axis=0), -1.0).ravel()
+            best = int(np.flatnonzero(total >= total.max() * (1 - _EQUAL))[0])  # of equal ones the simplest: an extent
             question = divmod(best, _BINS - 1)
             nodes.append(question)
             leaf = 2 * leaf + (binned[:, question[0]] > question[1])

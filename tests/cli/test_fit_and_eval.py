@@ -45,9 +45,8 @@ def test_several_profiles_can_be_moved_and_the_result_refined(coexec, samples_fi
     done = coexec("fit", "--from", profile_file, "--from", profile_file, samples_file, "-o", path)
     assert done.code == 0, done.err
     moved = Profile.load(path)
-    assert {len(m.donors) for m in moved.devices.values()} == {
-        2
-    } and "from 2 other devices' profiles" in moved.description
+    assert {len(m.donors) for m in moved.devices.values()} == {2}
+    assert "from 2 other devices' profiles" in moved.description
     done = coexec("fit", "--refine", path, samples_file, "-o", again)
     assert done.code == 0, done.err
     assert len(Profile.load(again).devices["cpu"].ratios_) == 2 * len(moved.devices["cpu"].ratios_)
