@@ -82,9 +82,10 @@ def test_corrections_earn_their_place():
     plain, corrected = AnalyticModel(corrections=False).fit(kernels, bent), AnalyticModel().fit(kernels, bent)
     assert corrected.classes_["conv/nchwc"].correction is not None
     assert error(corrected, kernels, bent) < 0.7 * error(plain, kernels, bent)
-    # noise alone is no reason for trees, or for few
-    found = AnalyticModel().fit(kernels, noise).classes_["conv/nchwc"].correction
-    assert found is None or len(found.nodes) < 10
+    # noise alone is no reason for trees, or for some that change little
+    found, without = AnalyticModel().fit(kernels, noise), AnalyticModel(corrections=False).fit(kernels, noise)
+    truth = seconds_of(kernels, noise=0.0)
+    assert error(found, kernels, truth) < error(without, kernels, truth) + 0.02
 
 
 def test_tame_outside_the_fitted_range():
