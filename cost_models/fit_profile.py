@@ -18,7 +18,7 @@ from .dataset import DEVICES, Sample, Samples
 from .device_names import devices_of, find_difference
 from .device_parameters import merge_parameters
 from .features.workload import Workload
-from .fit_links import fit_link, fit_unified, wait_beyond_copies
+from .fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
@@ -159,7 +159,7 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
     for name in LINKS:
         copies = [c for c in samples.links if c["link"] == name]
         if copies:
-            found[name] = fit_link(copies)
+            found[name] = (fit_host_copy if name == "host_copy" else fit_link)(copies)
     for name in CROSSING:
         copies = [c for c in samples.tvm_links if c["link"] == name]
         if copies:
