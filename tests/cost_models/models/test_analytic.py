@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,3 +117,19 @@ def test_unknown_class_by_the_roofline_says_so(caplog):
         assert model.predict(product_of())[0] > 0
         model.predict(product_of(8))
     assert [r.message for r in caplog.records if "dense/gemm" in r.message] and len(caplog.records) == 1
+
+
+def test_special_functions_of_classes_that_were_measured_without_them():
+    """A convolution with GELU takes what GELU takes in an elementwise kernel, even if no sample has one."""
+    plain = [replace(k, special=0.0, special_on_cores=0.0) for k in KERNELS if k.kind == "conv"]
+    elementwise = [
+        replace(elements(n), algorithm="direct", special=times * n, special_on_cores=0.0)
+        for n in (1000, 30_000, 200_000, 1_000_000)
+        for times in (0.0, 20.0, 60.0)
+    ]
+    rate = 4e-11
+    kernels = [*plain, *elementwise]
+    model = AnalyticModel(corrections=False).fit(kernels, seconds_of(kernels) + [rate * k.special for k in kernels])
+    dearer = replace(plain[0], special=1e6)
+    added_s = float((model.predict(dearer) - model.predict(plain[0]))[0])
+    assert added_s == pytest.approx(rate * 1e6, rel=0.2)
