@@ -42,7 +42,8 @@ def describe_epilogue(kernel: Kernel) -> Workload:
     """
     axis = next(a for a in kernel.axes if a.reduces)
     elements = prod(kernel.outputs[0].shape)
-    operands = sum(t.nbytes for t, need in zip(kernel.in_tensors, axis.needs, strict=False) if need is None)
+    needs = zip(kernel.in_tensors, axis.needs, strict=True)
+    operands = sum(t.nbytes for t, need in needs if need is not None and need.after_join)
     fused = kernel.name.count("+")
     return Workload(
         "injective",
