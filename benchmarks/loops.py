@@ -1,6 +1,7 @@
 """Injective kernels, pooling, LRN, grouped 1x1 convolutions and products on an OpenCL device made of CPU cores.
 
-Against TVM's GPU schedule, for convolutions and products with its fallback configuration; ``template_ns``: with this package's.
+Against TVM's GPU schedule, for convolutions and products with its fallback configuration; ``template_ns``: with this
+package's.
 
 Nanoseconds per element of the output, each kernel alone, in turns; ``cpu_ns`` is the CPU target's kernel.
 """

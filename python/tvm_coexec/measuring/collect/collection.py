@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_coexec import testbed
+from tvm_coexec.cost_models.profile import Profile
 from tvm_coexec.remote import Server, count_free
 
 from .. import compile as compiling
@@ -51,6 +52,10 @@ class Options:
         Measure samples again that failed, or that are noisy.
     boards : int
         Number of servers of a tracker's key to measure on in parallel; 0 for all that are free at the start.
+    few : int
+        Number of kernels to measure on each device, chosen by `few.choose_few`; 0 for all.
+    profiles : tuple of Profile
+        Of other devices, by which the few are chosen.
     """
 
     cpu: str = "llvm"
@@ -70,6 +75,8 @@ class Options:
     retry: bool = False
     noisy: bool = False
     boards: int = 0
+    few: int = 0
+    profiles: tuple[Profile, ...] = ()
 
 
 @dataclass
