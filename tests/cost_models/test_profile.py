@@ -39,7 +39,7 @@ def samples(count: int | None = None) -> Samples:
     ]
     made.networks = [
         {"network": str(n), "device": "cpu", "kernels": n, "sum_s": s, "seconds": 1e-4 + 2e-6 * n + 1.05 * s}
-        for n, s in ((10, 1e-3), (50, 2e-3), (30, 9e-3), (100, 4e-3), (70, 1e-2))
+        for n, s in ((10, 1e-3), (50, 2e-3), (30, 9e-3), (100, 4e-3), (70, 1e-2), (20, 5e-3))
     ]
     return made
 
