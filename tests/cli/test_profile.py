@@ -52,6 +52,9 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
         ((model_file, "--rpc", "127.0.0.1:1", "-o", out), "the RPC server 127.0.0.1:1 can't be reached"),
         ((model_file, "--rpc", "127.0.0.1:1", "--rpc-key", "board", "-o", out), "is named directly"),
         ((model_file, "--boards", 2, "-o", out), "--boards is for servers of a tracker"),
+        ((model_file, "--energy-kernels", 2, "-o", out), "--energy-kernels has no effect without --energy"),
+        ((model_file, "--energy-seconds", 2, "-o", out), "--energy-seconds has no effect without --energy"),
+        ((model_file, "--energy", "--describe-again", "-o", out), "measures nothing: leave out --energy"),
     ]
     for argv, text in cases:
         done = coexec("profile", *argv)
