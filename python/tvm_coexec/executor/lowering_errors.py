@@ -78,17 +78,20 @@ def _find_failing(mod: tvm.IRModule, target: Target) -> tuple[str, str] | None:
                 compiler.lower(kernel, target)
         except Exception as err:  # of any class: the build would fail with it
             cause = err.__context__ or err  # the text of TVM's wrapper holds a stack trace
-            return shorten(_name(kernel), _LONGEST), one_line(cause, _LONGEST)
+            return shorten("+".join(_operators(kernel)), _LONGEST), one_line(cause, _LONGEST)
         finally:
             compiler.clear()
     return None
 
 
 def _is_kernel(func: relay.Function) -> bool:
-    return func.attrs is not None and "Primitive" in func.attrs.keys()  # noqa: SIM118 (TVM's map is no dict)
+    if func.attrs is None or "Primitive" not in func.attrs.keys():  # noqa: SIM118 (TVM's map is no dict)
+        return False
+    return "device_copy" not in _operators(func)  # which the executor runs
 
 
-def _name(kernel: relay.Function) -> str:
+def _operators(kernel: relay.Function) -> list[str]:
+    """Return the names of a kernel's operators, each once, in order of execution."""
     names: list[str] = []
 
     def visit(node: relay.Expr) -> None:
@@ -96,4 +99,4 @@ def _name(kernel: relay.Function) -> str:
             names.append(node.op.name)
 
     relay.analysis.post_order_visit(kernel.body, visit)
-    return "+".join(dict.fromkeys(names))
+    return list(dict.fromkeys(names))

@@ -215,14 +215,14 @@ class Timer:
         self._device("cpu")
         if self.session is None:
             return find_gauge(LocalFiles(), root)
-        functions = [remote.find_function(self.session, name) for name in (LIST, READ)]
+        list_folder, read_text = (remote.find_function(self.session, name) for name in (LIST, READ))
         where = f"the RPC server {self.setting.server}"
-        if None in functions:
+        if list_folder is None or read_text is None:
             raise CoExecError(
                 f"the energy of {where} can't be read: it lacks this package's runtime, which reads the gauge (see "
                 "`coexec connect`); leave out --energy, or give readings of a power meter to `coexec fit --meter`"
             )
-        return find_gauge(RemoteFiles(*functions), root, where)
+        return find_gauge(RemoteFiles(list_folder, read_text), root, where)
 
     def _measure_energy(self, request: EnergyRequest) -> EnergyRun:
         gauge, work = self._find_gauge(request.root), sleep

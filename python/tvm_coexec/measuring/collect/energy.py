@@ -115,7 +115,8 @@ def _choose_states(states: Sequence[_State], records: Sequence[EnergyRecord], nu
 
 def _make_states(run: Collection, samples: Samples) -> list[_State]:
     """The machine at rest, each device with its kernels, and both with those of the longest time."""
-    states, first = [_State({})], {}
+    states = [_State({})]
+    first: dict[str, _State] = {}
     for device in DEVICES:
         chosen = _choose_kernels(run, samples, device)
         requests = [run.make_request(model, Piece(device, kernel.index), device) for model, kernel in chosen]

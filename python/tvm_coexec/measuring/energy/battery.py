@@ -95,9 +95,9 @@ class Battery(Gauge):
             else:
                 silent.append(path)
         if not cells and silent:
-            names = ", ".join(names[0] for names, _ in _KINDS)
+            known = ", ".join(names[0] for names, _ in _KINDS)
             raise CoExecError(
-                f"{silent[0]} has none of {names} with a value; give readings of a power meter to `coexec fit --meter`"
+                f"{silent[0]} has none of {known} with a value; give readings of a power meter to `coexec fit --meter`"
             )
         found = Battery(files, tuple(cells))
         if not found.cells:

@@ -63,7 +63,8 @@ class Rapl(Gauge):
     @staticmethod
     def find(files: BoardFiles, root: str) -> Rapl | None:
         """Return the machine's; `None` if it has none, `CoExecError` if the counters can't be read."""
-        zones, platform = [], []
+        zones: list[Zone] = []
+        platform: list[Zone] = []
         for name in files.list(root + FOLDER):
             match = _ZONE.match(name)
             if match is None or match["type"].endswith(_ALIAS):
