@@ -17,7 +17,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .co_run import CoRun
-from .features.describe import describe
+from .features.describe import describe, describe_epilogue
 from .features.special_functions import special_flops
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Link:
 # For links that were not measured: a call of the driver, and 5 GB/s.
 DEFAULT_LINK = Link(5e-5, 2e-10)
 DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
+# An addition reads twice what a concatenation reads, and writes as much.
+ADD_PER_COPY = 1.5
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,15 @@ class Costs(ABC):
         """Return the co-run slowdown by what both devices need of memory bandwidth; by default the same for all."""
         return CoRun(self.slowdown(device))
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """Return the CPU's seconds for adding both parts of a sum and for the operators that are fused to the anchor.
+
+        A kernel that is divided along its reduction has two parts, each as large as its output. By default the
+        operators are free, and an addition takes as long as `host_copy` of one and a half outputs: it reads twice what
+        a copy reads, and writes as much.
+        """
+        return self.host_copy.seconds(ADD_PER_COPY * kernel.out_bytes)
+
     def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         """Return what kernels take within a network that take `seconds` alone; by default the same."""
         return seconds
@@ -338,6 +349,12 @@ class AnalyticCosts(Costs):
         extent = kernel.axis(dim).extent
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, launch + (total - launch) * rows / extent, 0.0)
+
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`."""
+        roof, w = self.devices["cpu"], describe_epilogue(kernel)
+        seconds = max((w.flops + w.special) / roof.flops_per_s, w.traffic_bytes / roof.bytes_per_s)
+        return max(super().epilogue_s(kernel), roof.launch_s + seconds)
 
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`; always 1."""

@@ -11,7 +11,7 @@ from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .co_run import CoRun
 from .costs import Costs, Device, Ranges
-from .features.describe import describe
+from .features.describe import describe, describe_epilogue
 from .features.shares import KernelShares, stack_shares
 from .features.workload import Workload
 from .models.base import LatencyModel, make_monotonic
@@ -94,6 +94,11 @@ class ProfileCosts(Costs):
             for (number, _), part in zip(members, parts, strict=True):
                 found[number] = part
         return found
+
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`; predicted as an elementwise kernel."""
+        predicted = self.devices["cpu"].predict(describe_epilogue(kernel))
+        return max(super().epilogue_s(kernel), float(self.in_network_s("cpu", predicted)[0]))
 
     def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         """See `Costs.in_network_s`; the constant of the whole network is not in it."""

@@ -112,6 +112,10 @@ class TunedCosts(Costs):
     def _in_network(self, device: Device, seconds: float) -> float:
         return float(self.base.in_network_s(device, np.array([seconds]))[0])
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`."""
+        return self.base.epilogue_s(kernel)
+
     def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         """See `Costs.in_network_s`."""
         return self.base.in_network_s(device, seconds)

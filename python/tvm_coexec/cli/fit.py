@@ -60,7 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
-        "--from", dest="other", metavar="FILE", help="start from another device's profile; few samples are enough"
+        "--from",
+        dest="others",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="start from profiles of other devices; few samples are enough",
     )
     start.add_argument("--refine", metavar="FILE", help="refine this device's profile with new samples")
 
@@ -82,16 +87,16 @@ def run(args: argparse.Namespace) -> int:
     option = "--boosted" if args.boosted else f"--model {model}"
     if model != "analytic" and args.records:
         raise CoExecError(f"--records: only the model 'analytic' learns from tuning records; leave out {option}")
-    if model != "analytic" and (args.other or args.refine):
+    if model != "analytic" and (args.others or args.refine):
         raise CoExecError(f"{option} can't start from another profile: leave out --from and --refine, or {option}")
-    if args.parameters and (args.other or args.refine):
+    if args.parameters and (args.others or args.refine):
         raise CoExecError("--parameters has no effect with --from and --refine: leave it out")
     parameters = read_parameters(args.parameters) if args.parameters else None
     tuned = _tuned(args.records, samples)
     power = _power(args.meter, samples)
     start = time.perf_counter()
-    if args.other:
-        profile = transfer_profile(load_profile(profiles.find(args.other)), samples)
+    if args.others:
+        profile = transfer_profile([load_profile(profiles.find(f)) for f in args.others], samples)
     elif args.refine:
         old = load_profile(profiles.find(args.refine))
         if other := find_other_device(old, samples):

@@ -14,6 +14,7 @@ from . import checks, rpc
 from .model_argument import add_model
 
 if TYPE_CHECKING:
+    from tvm_coexec.cost_models.profile import Profile
     from tvm_coexec.measuring.collect.collection import Options, Summary
 
 ENERGY_KERNELS = 8
@@ -55,6 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="then add N kernels in rounds, where the errors of a model fitted to the others are (with --designed)",
+    )
+    add(
+        "--few",
+        type=checks.count,
+        default=0,
+        metavar="N",
+        help="measure only N of the kernels on each device: those that tell most of a new device",
+    )
+    add(
+        "--from",
+        dest="others",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --few: profiles of other devices, from which coexec fit --from will start",
     )
     add("--budget", type=checks.positive, metavar="SECONDS", help="start no new kernel after this time")
     add("--no-networks", action="store_true", help="do not time whole networks")
@@ -137,7 +153,11 @@ def run(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
     if args.adaptive and not args.designed:
         raise CoExecError("--adaptive starts from designed kernels: give --designed N as well, or leave it out")
-    for name in ("adaptive", "energy"):
+    if args.adaptive and args.few:
+        raise CoExecError("--adaptive adds kernels and --few leaves some out: leave out one of them")
+    if args.others and not args.few:
+        raise CoExecError("--from chooses the kernels of --few: give --few N as well, or leave it out")
+    for name in ("few", "adaptive", "energy"):
         if getattr(args, name) and args.describe_again:
             raise CoExecError(f"--describe-again measures nothing: leave out {flag(name)}")
     if not names and not args.designed:
@@ -171,6 +191,8 @@ def run(args: argparse.Namespace) -> int:
         energy_s=args.energy_seconds,
         retry=args.retry,
         noisy=args.disturbed,
+        few=args.few,
+        profiles=tuple(_load(f) for f in args.others),
     )
     done = collector.collect(models, args.output, options)
     if args.adaptive and not done.left:
@@ -218,6 +240,13 @@ def _add_adaptive(args: argparse.Namespace, options: Options, done: Summary) -> 
         load=max(done.load, more.load),
         seconds=done.seconds + more.seconds,
     )
+
+
+def _load(file: str) -> Profile:
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.tuned import load_profile
+
+    return load_profile(profiles.find(file))
 
 
 def _zoo(names: list[str]) -> list[str]:

@@ -100,6 +100,7 @@ class CachedCosts(Costs):
         self._calibration = costs.plan_factor if calibrated else 1.0
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
         self._whole: dict[tuple[str, str], float] = {}
+        self._epilogues: dict[str, float] = {}
         for device in DEVICES:
             unique = {k.signature(): k for k in graph.kernels if device in k.devices}
             found = costs.whole_of_many(device, list(unique.values())).tolist()
@@ -192,6 +193,13 @@ class CachedCosts(Costs):
         """See `Costs.shares_s`."""
         table = self.by_rows(device, kernel, dim)
         return np.array([table[max(0, hi - lo)] for lo, hi in ranges], float)
+
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`."""
+        key = kernel.signature()
+        if key not in self._epilogues:
+            self._epilogues[key] = self.costs.epilogue_s(kernel)
+        return self._epilogues[key]
 
     def by_rows(self, device: str, kernel: Kernel, dim: int) -> np.ndarray:
         """Seconds of shares by the number of rows that they compute, shape (extent + 1,); no rows take no time."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_coexec import testbed
+from tvm_coexec.cost_models.profile import Profile
 from tvm_coexec.remote import Server, count_free
 
 from .. import compile as compiling
@@ -57,6 +58,10 @@ class Options:
         Shortest duration of a reading of energy; by default what the gauge needs.
     gauge_root : str
         Folder of ``sys`` with the gauge of energy.
+    few : int
+        Number of kernels to measure on each device, chosen by `few.choose_few`; 0 for all.
+    profiles : tuple of Profile
+        Of other devices, by which the few are chosen.
     """
 
     cpu: str = "llvm"
@@ -79,6 +84,8 @@ class Options:
     energy: int = 0
     energy_s: float | None = None
     gauge_root: str = "/"
+    few: int = 0
+    profiles: tuple[Profile, ...] = ()
 
 
 @dataclass

@@ -29,6 +29,7 @@ from . import energy
 from . import links_and_contention as extras
 from .boards import Board
 from .collection import TIME_S, Collection, Options, Summary
+from .few import choose_few
 from .sampling_plan import Job, choose_jobs
 
 logger = logging.getLogger("tvm_coexec")
@@ -102,6 +103,8 @@ def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
     again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.noisy and s.is_noisy)}
     done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
+    if options.few:
+        jobs = choose_few(jobs, options.few, options.profiles)
     todo = [j for j in jobs if j.key not in done]
     if todo:
         _start_boards(run, writer)
