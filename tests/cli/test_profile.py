@@ -62,6 +62,20 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
     assert not out.exists()
 
 
+@pytest.mark.opencl
+def test_a_machine_without_a_gauge(coexec, model_file, tmp_path):  # noqa: F811
+    from tvm_coexec import CoExecError
+    from tvm_coexec.measuring.energy.board_files import LocalFiles
+    from tvm_coexec.measuring.energy.gauges import find_gauge
+
+    try:
+        pytest.skip(f"this machine has one: {find_gauge(LocalFiles()).name}")
+    except CoExecError as err:
+        why = str(err)
+    done = coexec("profile", model_file, "--energy", "-o", tmp_path / "s.jsonl")
+    assert done.code == 2 and why in done.err and done.err.count("\n") == 1 and not (tmp_path / "s.jsonl").exists()
+
+
 @pytest.mark.remote
 def test_the_test_bed_is_here(coexec, model_file, tmp_path, tracker):  # noqa: F811
     remote = ["--rpc-key", "board", "--rpc-tracker", tracker]

@@ -219,8 +219,8 @@ class Timer:
         where = f"the RPC server {self.setting.server}"
         if list_folder is None or read_text is None:
             raise CoExecError(
-                f"the energy of {where} can't be read: it lacks this package's runtime, which reads the gauge (see "
-                "`coexec connect`); leave out --energy, or give readings of a power meter to `coexec fit --meter`"
+                f"the energy of {where} can't be read: it lacks the runtime of this release, which reads the gauge "
+                "(see `coexec connect`); leave out --energy, or give readings of a power meter to `coexec fit --meter`"
             )
         return find_gauge(RemoteFiles(list_folder, read_text), root, where)
 
