@@ -17,13 +17,15 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .co_run import CoRun
-from .features.describe import describe_epilogue
+from .features.describe import describe, describe_epilogue
 from .features.special_functions import special_flops
 
 if TYPE_CHECKING:
     from .features.workload import Number
-    from .power import Power
+    from .power import Busy, Power
     from .provenance import Provenance
+
+NO_POWER = "measure it with `coexec profile --energy`, or give readings of a meter with `coexec fit --meter`"
 
 Device = str  # "cpu" or "gpu"
 Ranges: TypeAlias = "Sequence[Range] | np.ndarray"  # ranges of rows; an array has the shape (n, 2)
@@ -278,6 +280,25 @@ class Costs(ABC):
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """Return the measured seconds of the whole graph on one device; `None` if it was not measured."""
         return None
+
+    def network_s(self, device: Device, graph: KernelGraph) -> float:
+        """Return the seconds of a whole network on one device: as measured, else the sum of its kernels."""
+        measured = self.alone_s(device, graph)
+        return float(self.whole_of_many(device, graph.kernels).sum()) if measured is None else measured
+
+    def busy_s(self, device: Device, graph: KernelGraph) -> dict[str, float]:
+        """Return the busy seconds of a whole network on one device, by kernel class (see `Reading.busy_s`)."""
+        busy: dict[str, float] = {}
+        for k in graph.kernels:
+            name = f"{device}/{describe(k, device).kind}"
+            busy[name] = busy.get(name, 0.0) + self.whole_s(device, k)
+        return busy
+
+    def energy_j(self, seconds: float, busy_s: Busy) -> float:
+        """Return the joules of a run (see `Power.energy_j`); `CoExecError` if the power is unknown."""
+        if self.power is None:
+            raise CoExecError(f"the costs have no power ({self.description}); {NO_POWER}")
+        return self.power.energy_j(seconds, busy_s)
 
 
 @dataclass(frozen=True)

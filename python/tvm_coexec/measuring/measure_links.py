@@ -14,7 +14,7 @@ from tvm_coexec.pass_context import deployment_context
 from . import links
 from .compile import Built, compile_for
 from .device_worker import DeviceWorker
-from .timer import CopyRequest, EnqueueRequest, RoundTripRequest, TimeRequest
+from .protocol import CopyRequest, EnqueueRequest, RoundTripRequest, TimeRequest
 
 LINK_S = 120
 LINK_REPEATS = 100

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph, SplitAxis
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.co_run import CoRun
 from tvm_coexec.cost_models.costs import Link, Ranges
@@ -207,7 +207,7 @@ class CachedCosts(Costs):
         if key not in self._shares:
             n, rows = _points(kernel, dim)
             seconds = self.costs.shares_s(device, kernel, dim, _ranges(device, n, rows))
-            self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self._calibration)
+            self._shares[key] = self._make_table(device, kernel.axis(dim), rows, np.asarray(seconds, float))
         return self._shares[key]
 
     def ask_all(self, dims: dict[int, list[int]]) -> None:
@@ -229,8 +229,16 @@ class CachedCosts(Costs):
             points = {key: _points(kernel, dim) for key, (kernel, dim) in wanted.items()}
             requests = [(*wanted[key], _ranges(device, n, rows)) for key, (n, rows) in points.items()]
             answers = self.costs.shares_of_many(device, requests)
-            for (key, (n, rows)), seconds in zip(points.items(), answers, strict=True):
-                self._shares[key] = _by_rows(n, rows, seconds * self._calibration)
+            for (key, (_, rows)), seconds in zip(points.items(), answers, strict=True):
+                kernel, dim = wanted[key]
+                self._shares[key] = self._make_table(device, kernel.axis(dim), rows, seconds)
+
+    def _make_table(self, device: str, axis: SplitAxis, rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        """Seconds by number of rows; what the GPU can't run never pays."""
+        table = _by_rows(axis.extent, rows, seconds * self._calibration)
+        if device == "gpu":
+            table[list(axis.refused_rows)] = UNUSABLE_S
+        return table
 
     def _watts(self, device: str, kind: str) -> float:
         return self.power.watts(f"{device}/{kind}") if self.power else 0.0
