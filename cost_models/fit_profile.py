@@ -18,7 +18,7 @@ from .dataset import DEVICES, Sample, Samples
 from .device_names import devices_of, find_difference
 from .device_parameters import merge_parameters
 from .features.workload import Workload
-from .fit_links import fit_link, fit_unified, wait_beyond_copies
+from .fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
@@ -31,6 +31,8 @@ from .profile_costs import NetworkCorrection
 from .provenance import Provenance
 
 _FEW_FOLDS = 3  # of the cross-validation of models that are slow to fit
+# With fewer, one disturbed network decides what is constant and what each kernel adds.
+_NETWORKS_FOR_ALL = 6
 
 
 def fit_profile(
@@ -138,12 +140,12 @@ def fit_network_correction(
     Parameters
     ----------
     kernels, sums_s, seconds : sequence of float
-        For each network: number of kernels, sum of their times, and time end to end. With fewer than four networks only
+        For each network: number of kernels, sum of their times, and time end to end. With fewer than six networks only
         the factor `NetworkCorrection.c` is fitted.
     """
     x = np.stack([np.ones(len(seconds)), np.asarray(kernels, float), np.asarray(sums_s, float)], 1)
     y = np.asarray(seconds, float)
-    if len(y) >= 4:
+    if len(y) >= _NETWORKS_FOR_ALL:
         return NetworkCorrection(*round_digits(fit_non_negative(x, y)))
     return NetworkCorrection(0.0, 0.0, _round(np.median(y / x[:, 2])))
 
@@ -175,7 +177,7 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
     for name in LINKS:
         copies = [c for c in samples.links if c["link"] == name]
         if copies:
-            found[name] = fit_link(copies)
+            found[name] = (fit_host_copy if name == "host_copy" else fit_link)(copies)
     for name in CROSSING:
         copies = [c for c in samples.tvm_links if c["link"] == name]
         if copies:

@@ -23,6 +23,7 @@ logger = logging.getLogger("tvm_coexec")
 
 TREE_BYTES = 20
 MIN_SAMPLES = 8  # a class with fewer shares the terms of its kind
+_ELEMENTWISE = "injective/direct"
 _MIN_S = 1e-9
 _MIN_FRACTION = 0.003  # a term that is less than this fraction of every sample's time is dropped
 
@@ -44,6 +45,12 @@ class ClassModel:
         if unknown := [n for n in self.terms if n not in known]:
             raise ValueError(f"unknown term {unknown[0]!r} of {self.kind}")
         self._parts = [(c, known[n]) for n, c in self.terms.items()]
+
+    def add_terms(self, terms: dict[str, float]) -> None:
+        """Add seconds per unit of other terms."""
+        known = all_terms(self.kind)
+        self.terms |= terms
+        self._parts += [(c, known[n]) for n, c in terms.items()]
 
     def seconds(self, w: Workload) -> Number:
         """Predict seconds: a number for a workload of numbers, else shape (n,)."""
@@ -96,6 +103,7 @@ class AnalyticModel(LatencyModel):
         self.roofline_ = _fit_roofline(groups, y, self._work_term)
         self._warned: set[str] = set()
         by_kind: dict[str, list[Member]] = {}
+        fitted_to: dict[str, list[Member]] = {}
         for w, where in groups:
             by_kind.setdefault(w.kind, []).append((w, y[where]))
         for kind, members in by_kind.items():
@@ -103,11 +111,25 @@ class AnalyticModel(LatencyModel):
             for key, parts in classes.items():
                 if _count(parts) >= MIN_SAMPLES:
                     self.classes_[key] = fit_terms(parts, self.work_groups, round_packed)
+                    fitted_to[key] = parts
             if any(_count(parts) < MIN_SAMPLES for parts in classes.values()):
                 self.classes_[kind] = fit_terms(members, self.work_groups, round_packed)
+                fitted_to[kind] = members
+        self._spread_special(fitted_to)
         if self.corrections:
             self._add_trees([(w, np.log(y[where] / self.class_of(w).seconds(w))) for w, where in groups])
         return self
+
+    def _spread_special(self, fitted_to: dict[str, list[Member]]) -> None:
+        """Give classes whose samples have no special functions the seconds that these take in elementwise kernels."""
+        source = self.classes_.get(_ELEMENTWISE)
+        rates = {n: c for n, c in source.terms.items() if n.startswith("special")} if source else {}
+        for key, members in fitted_to.items():
+            model = self.classes_[key]
+            known = {n for n in all_terms(model.kind) if n.startswith("special")}
+            seen = sum(int(np.count_nonzero(np.broadcast_to(w.special, (w.size,)))) for w, _ in members)
+            if seen < MIN_SAMPLES and not known & set(model.terms):
+                model.add_terms({n: c for n, c in rates.items() if n in known})
 
     @property
     def _work_term(self) -> str:

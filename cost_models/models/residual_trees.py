@@ -30,6 +30,7 @@ _CLIP = 0.1  # larger residuals count as this
 # Part of the mean residual in a leaf that a tree takes: the more samples the more, because trees are few.
 _RATES, _FULL_RATE_SAMPLES = (0.1, 0.5), 3000
 _MIDDLE = BASE // 2  # the character of a leaf of 0
+_UNIT = 0.03 / (_MIDDLE - 1)  # of files that state none
 _RESTRAINT = 1.0  # samples without residual that each leaf has in addition
 _BINS = 16  # thresholds of a number are chosen among one less
 _ROWS, _FOLD_ROWS = 2048, 1024  # samples by which the questions of one tree are chosen, and in cross-validation
@@ -114,7 +115,7 @@ class ResidualTrees:
         trees = zip(self.nodes.tolist(), (self.leaves + _MIDDLE).tolist(), strict=True)
         return {
             "questions": asked,
-            "unit": self.unit,
+            **({"unit": self.unit} if self.unit != _UNIT else {}),
             "nodes": "".join(pack_digits(n) + pack_digits(v) for n, v in trees),
         }
 
@@ -131,7 +132,7 @@ class ResidualTrees:
         table = np.array(unpack_digits(text)).reshape(-1, size)
         if table[:, :DEPTH].max() >= len(questions):
             raise ValueError("a tree asks an unknown question")
-        unit = float(d["unit"])
+        unit = float(d.get("unit", _UNIT))
         if not 0 < unit < 1:
             raise ValueError(f"unit {unit}")
         return ResidualTrees(questions, table[:, :DEPTH], table[:, DEPTH:] - _MIDDLE, unit)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .errors import explained
 from .runtime import Board, describe, find_function, load_runtime, serves_own
-from .session import Server, close, closing, connect, count_free, default_tracker, parse_reachable, server_of
+from .session import Server, choosing, close, closing, connect, count_free, default_tracker, parse_reachable, server_of
 
 __all__ = [
     "Board",
     "Server",
+    "choosing",
     "close",
     "closing",
     "connect",

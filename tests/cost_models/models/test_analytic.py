@@ -125,9 +125,25 @@ def test_unknown_class_by_the_roofline_says_so(caplog):
     assert [r.message for r in caplog.records if "dense/gemm" in r.message] and len(caplog.records) == 1
 
 
+def test_special_functions_of_classes_that_were_measured_without_them():
+    """A convolution with GELU takes what GELU takes in an elementwise kernel, even if no sample has one."""
+    plain = [replace(k, special=0.0, special_on_cores=0.0) for k in KERNELS if k.kind == "conv"]
+    elementwise = [
+        replace(elements(n), algorithm="direct", special=times * n, special_on_cores=0.0)
+        for n in (1000, 30_000, 200_000, 1_000_000)
+        for times in (0.0, 20.0, 60.0)
+    ]
+    rate = 4e-11
+    kernels = [*plain, *elementwise]
+    model = AnalyticModel(corrections=False).fit(kernels, seconds_of(kernels) + [rate * k.special for k in kernels])
+    dearer = replace(plain[0], special=1e6)
+    added_s = float((model.predict(dearer) - model.predict(plain[0]))[0])
+    assert added_s == pytest.approx(rate * 1e6, rel=0.2)
+
+
 def test_profiles_of_earlier_releases_keep_their_form_and_their_polynomials():
-    """The shipped one is such: the same numbers from the file, one kernel like many, and after a refinement."""
-    path = Path(shipped.find("test_bed"))
+    """One that is shipped is such: the same numbers from the file, one kernel like many, and after a refinement."""
+    path = Path(shipped.find("generic"))
     parts = json.loads(path.read_text())["devices"]
     for device, model in Profile.load(path).devices.items():
         assert json.loads(model.to_json()) == parts[device]
@@ -141,6 +157,15 @@ def test_profiles_of_earlier_releases_keep_their_form_and_their_polynomials():
         again = AnalyticModel.from_state(json.loads(json.dumps(refined.state())))
         assert (again.predict(kernels) == refined.predict(kernels)).all()
         assert any(isinstance(c.correction, Correction) for c in again.classes_.values())
+
+
+def test_shipped_profiles_with_trees_are_written_as_they_are():
+    """Their trees have no unit, as of the first release with trees."""
+    path = Path(shipped.find("test_bed"))
+    parts = json.loads(path.read_text())["devices"]
+    for device, model in Profile.load(path).devices.items():
+        assert json.loads(model.to_json()) == parts[device] and model.nbytes <= 4096
+        assert any(isinstance(c.correction, ResidualTrees) for c in model.classes_.values())
 
 
 def test_a_new_model_is_packed_and_stays_so_after_a_refinement():

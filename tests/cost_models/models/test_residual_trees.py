@@ -108,7 +108,7 @@ def test_the_first_trees_keep_the_questions_that_they_ask(trees):
         {"nodes": "é" * 20},
         {"nodes": "~" * 20},  # a question that there is not
         {"unit": 0.0},
-        {"unit": None},
+        {"unit": "much"},
         {"questions": {"colour": [1]}},
         {"questions": {"oc": ["many"]}},
     ],
