@@ -180,9 +180,9 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
     trees = list(_grow(bins, np.ones(len(target), bool), target, count, _ROWS, rate, unit))
     found = sorted({q for nodes, _ in trees for q in nodes})
     at = {q: i for i, q in enumerate(found)}
-    nodes = np.array([[at[q] for q in nodes] for nodes, _ in trees])
+    asked = np.array([[at[q] for q in nodes] for nodes, _ in trees])
     questions = tuple((names[f], float(bins.thresholds[f, j])) for f, j in found)
-    return ResidualTrees(questions, nodes, np.array([leaves for _, leaves in trees]), unit)
+    return ResidualTrees(questions, asked, np.array([leaves for _, leaves in trees]), unit)
 
 
 def _make_table(groups: Sequence[tuple[Workload, np.ndarray]]) -> tuple[list[str], np.ndarray]:
