@@ -8,6 +8,7 @@ import tvm
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.opencl.schedules.device import ask_limits_of
 from tvm_coexec.relay_passes.compilable import check_language
 
 from . import load
@@ -36,6 +37,7 @@ def install() -> None:
         tvm.ir.register_intrin_lowering(f"tir.{name}", target="vulkan", f=_by_name, level=_LEVEL + 1)
     tvm.register_func("target.build.vulkan", build, override=True)
     check_language("vulkan", lambda func: why_not_wgsl(func, first_device()))
+    ask_limits_of("vulkan", first_device)
 
 
 def _by_name(call: tvm.tir.Call) -> tvm.tir.Call:
