@@ -1,6 +1,6 @@
 """Find the Vulkan loader, the drivers and wgpu-native of a machine, also where nothing has registered a driver.
 
-The loader (``libvulkan.so.1``) opens the drivers that JSON files in ``/usr/share/vulkan/icd.d`` and similar folders name.
+The loader (``libvulkan.so.1``) opens the drivers that JSON files in folders such as ``/usr/share/vulkan/icd.d`` name.
 Containers often have NVIDIA's library without its file. Then the file is written here.
 """
 
@@ -15,12 +15,7 @@ from pathlib import Path
 from scripts.device_check.opencl_driver import Found, opens
 
 LOADER = "libvulkan.so.1"
-FOLDERS = (
-    "/usr/share/vulkan/icd.d",
-    "/etc/vulkan/icd.d",
-    "/usr/local/share/vulkan/icd.d",
-    "/usr/local/etc/vulkan/icd.d",
-)
+FOLDERS = tuple(f"{base}/vulkan/icd.d" for base in ("/usr/share", "/etc", "/usr/local/share", "/usr/local/etc"))
 # Variables that choose the drivers, the newer first; the older is known to all loaders.
 CHOICES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 DRIVER = "libGLX_nvidia.so.0"
