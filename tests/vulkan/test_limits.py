@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import tvm
-from tvm import relay
+from tvm import relay, te
 from tvm.contrib import graph_executor
 
 import tvm_coexec
@@ -106,6 +106,20 @@ def test_a_small_device_gets_kernels_that_fit(small_device: DeviceInfo) -> None:
             assert (a == b).mean() > 0.99
         else:
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
+def test_shared_memory_beyond_the_devices_is_refused(small_device: DeviceInfo) -> None:
+    x = te.placeholder((20000,), name="x")
+    y = te.compute((20000,), lambda i: x[i] + 1.0, name="y")
+    schedule = te.create_schedule(y.op)
+    block, thread = schedule[y].split(y.op.axis[0], 10000)
+    schedule[y].bind(block, te.thread_axis("blockIdx.x"))
+    cached = schedule.cache_read(x, "shared", [y])
+    schedule[cached].compute_at(schedule[y], block)
+    inner = schedule[y].split(thread, 64)[1]
+    schedule[y].bind(inner, te.thread_axis("threadIdx.x"))
+    with pytest.raises((CoExecError, tvm.TVMError), match="have 40000 bytes of shared memory, the device 16384"):
+        tvm.build(schedule, [x, y], target())
 
 
 def test_a_kernel_that_does_not_fit_is_refused(small_device: DeviceInfo) -> None:
