@@ -12,11 +12,12 @@ import numpy as np
 
 from benchmarks import _common, _latency_data
 from benchmarks._latency_data import Measured
-from tvm_coexec.cost_models import AnalyticModel, Workload, read_samples
+from tvm_coexec.cost_models import AnalyticModel, LatencyModel, Workload, read_samples
 from tvm_coexec.cost_models.dataset import Sample
 from tvm_coexec.cost_models.features.workload import group_by_class
 from tvm_coexec.cost_models.fit_profile import fit_network_correction
-from tvm_coexec.cost_models.models.adjust import select_representative, transfer_model
+from tvm_coexec.cost_models.models.adjust import transfer_model
+from tvm_coexec.cost_models.models.moved import choose_informative
 
 # Own networks that are in no training set.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet", "nudenet", "magika", "openwakeword")
@@ -114,26 +115,24 @@ def _left_out_error(nets: np.ndarray) -> float:
 
 
 def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
-    """Number of samples; accuracy of a full fit; loss of the transferred model in points, mean over pairs of phones.
+    """Number of samples; accuracy of a full fit; loss of the transferred model in points, mean over phones.
 
-    Each phone is predicted from every other phone's model of the same framework and some of its own kernels, from the
-    networks of its full fit. The tested networks are in neither phone's training set.
+    Each phone is predicted from the other phones' models of the same framework and some of its own kernels, from the
+    networks of its full fit. The tested networks are in no phone's training set.
     """
     reached: dict[int, list[float]] = {n: [] for n in _FEW}
     full: list[float] = []
     for file in files:
         data = _latency_data.read_phones(file)
         parts = {phone: _divided(m) for phone, m in data.items()}
-        models = {p: AnalyticModel(16384).fit(train.workloads, train.seconds) for p, (train, _) in parts.items()}
+        models = {p: AnalyticModel().fit(train.workloads, train.seconds) for p, (train, _) in parts.items()}
         for phone, (train, test) in parts.items():
             full.append(_hits(models[phone], test))
-            for other in models:
-                if other == phone:
-                    continue
-                for n in _FEW:
-                    picked = select_representative(train.workloads, n)
-                    workloads = [train.workloads[i] for i in picked]
-                    reached[n].append(_hits(transfer_model(models[other], workloads, train.seconds[picked]), test))
+            donors = [models[other] for other in models if other != phone]
+            for n in _FEW:
+                picked = choose_informative(train.workloads, n, donors)
+                workloads = [train.workloads[i] for i in picked]
+                reached[n].append(_hits(transfer_model(donors, workloads, train.seconds[picked]), test))
     base = statistics.mean(full)
     return [(n, base, base - statistics.mean(found)) for n, found in reached.items()]
 
@@ -149,9 +148,8 @@ def _some(m: Measured, rows: np.ndarray) -> Measured:
     return Measured(m.device, [m.workloads[i] for i in rows], m.seconds[rows], m.groups[rows])
 
 
-def _hits(model: AnalyticModel, m: Measured) -> float:
-    kinds = {key.split("/")[0] for key in model.classes_}
-    known = [i for i, w in enumerate(m.workloads) if w.kind in kinds]
+def _hits(model: LatencyModel, m: Measured) -> float:
+    known = [i for i, w in enumerate(m.workloads) if model.knows(w)]
     error = np.abs(model.predict([m.workloads[i] for i in known]) / m.seconds[known] - 1)
     return 100 * float(np.mean(error <= _WITHIN))
 

@@ -29,6 +29,7 @@ _PRIOR = 3.0  # samples by which a class's factor is drawn to the factor of all
 MakeKernelModel = Callable[[str, bool], LatencyModel]  # by kind of device, and whether it has our schedules
 FitDevices = Callable[[list[tuple[list[Workload], np.ndarray]]], LatencyModel]
 Adapt = Callable[[LatencyModel, list[Workload], np.ndarray], Callable[[list[Workload]], np.ndarray]]
+Choose = Callable[[LatencyModel, list[Workload], int], list[int]]  # of kernels to measure on a new device
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,12 @@ def measure_few_samples(
     adapt: Adapt,
     counts: tuple[int, ...] = FEW,
     fit_devices: FitDevices | None = None,
+    choose: Choose | None = None,
 ) -> dict[int, float]:
     """Percent within 10 % on each device, from the model of every other one and some of its own samples; the mean.
 
     The tested networks are in no training set of either device. With `fit_devices` there is one model of all others.
+    Samples are those with typical shapes if there is no `choose`.
     """
     reached: dict[int, list[float]] = {n: [] for n in counts}
     for new in sets:
@@ -183,9 +186,9 @@ def measure_few_samples(
         candidates, measured = new.take(train)
         wanted, truth = new.take(test)
         for n in counts:
-            picked = select_representative(candidates, n)
-            workloads = [candidates[i] for i in picked]
             for model in models:
+                picked = choose(model, candidates, n) if choose else select_representative(candidates, n)
+                workloads = [candidates[i] for i in picked]
                 predict = adapt(model, workloads, measured[picked])
                 reached[n].append(measure_accuracy(predict(wanted), truth)["within_10"])
     return {n: float(np.mean(found)) for n, found in reached.items() if found}

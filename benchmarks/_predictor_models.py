@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks._predictor_measures import Adapt, FitDevices, MakeKernelModel, predict_known, scale_by_class
+from benchmarks._predictor_measures import (
+    Adapt,
+    Choose,
+    FitDevices,
+    MakeKernelModel,
+    predict_known,
+    scale_by_class,
+)
 from tvm_coexec.cost_models import AnalyticModel, BoostedModel
-from tvm_coexec.cost_models.models.adjust import transfer_model
 from tvm_coexec.cost_models.models.baselines import (
     AutoTVM,
     CoDL,
@@ -30,6 +36,7 @@ from tvm_coexec.cost_models.models.graph.one_kernel import (
     LSTMLightGBMKernels,
     NNLQPKernels,
 )
+from tvm_coexec.cost_models.models.moved import MovedModel, choose_informative
 from tvm_coexec.cost_models.models.network_base import NetworkModel
 
 
@@ -51,6 +58,8 @@ class Predictor:
     fit_devices : callable or None
         Makes a model of kernels on several devices, given as pairs of workloads and seconds, for `adapt`; without it
         the model of each one is moved to the others.
+    choose : callable or None
+        Chooses the kernels to measure on another device, from such a model; without it those with typical shapes.
     is_slow : bool
         Whether its learning curve has fewer points, so that the bench ends in time.
     """
@@ -61,6 +70,7 @@ class Predictor:
     make_network: Callable[[], NetworkModel] | None = None
     model: str = ""
     fit_devices: FitDevices | None = None
+    choose: Choose | None = None
     is_slow: bool = False
 
 
@@ -68,16 +78,30 @@ class Predictor:
 BOUNDS = {"epochs": 25, "max_fit_s": 15.0}
 
 
-def _transfer(model, workloads, seconds):
-    return transfer_model(model, workloads, seconds).predict
-
-
 def _simple(name: str, cls: type, is_slow: bool = False) -> Predictor:
     return Predictor(name, lambda kind, groups: cls(), model=cls.name, is_slow=is_slow)
 
 
 def _analytic(name: str, max_bytes: int, model: str = "") -> Predictor:
-    return Predictor(name, lambda kind, groups: AnalyticModel(max_bytes, work_groups=groups), _transfer, model=model)
+    def fit_devices(devices):
+        return MovedModel([AnalyticModel(max_bytes).fit(workloads, seconds) for workloads, seconds in devices])
+
+    def choose(model, candidates, count):
+        return choose_informative(candidates, count, model.donors)
+
+    return Predictor(
+        name,
+        lambda kind, groups: AnalyticModel(max_bytes, work_groups=groups),
+        _fit_moved,
+        model=model,
+        fit_devices=fit_devices,
+        choose=choose,
+    )
+
+
+def _fit_moved(model: MovedModel, workloads, seconds):
+    moved = MovedModel(model.donors).fit(workloads, seconds)
+    return lambda wanted: predict_known(moved, wanted, float(np.median(seconds)))
 
 
 def adapt_model(model, workloads, seconds):
@@ -99,8 +123,8 @@ def _network(cls: type) -> Callable[[], NetworkModel]:
 
 # In the order of the table: ours, then the others by age.
 PREDICTORS = (
-    _analytic("analytic", 4096),
-    _analytic("analytic, 8 kB", 8192, "analytic"),  # as in profiles
+    _analytic("analytic", 4096, "analytic"),
+    _analytic("analytic, 8 kB", 8192),
     Predictor("boosted", lambda kind, groups: BoostedModel(work_groups=groups), model="boosted"),
     _simple("linear FLOPs", LinearFlops),
     _simple("SPORE-LASSO", SporeLasso),

@@ -1,6 +1,7 @@
-"""Injective kernels, pooling, LRN and grouped 1x1 convolutions on an OpenCL device made of CPU cores.
+"""Injective kernels, pooling, LRN, grouped 1x1 convolutions and products on an OpenCL device made of CPU cores.
 
-Against TVM's GPU schedule, for convolutions with its fallback configuration; ``template_ns``: with this package's.
+Against TVM's GPU schedule, for convolutions and products with its fallback configuration; ``template_ns``: with this
+package's.
 
 Nanoseconds per element of the output, each kernel alone, in turns; ``cpu_ns`` is the CPU target's kernel.
 """
@@ -42,6 +43,12 @@ def cases() -> dict[str, Callable]:
         conv = relay.nn.conv2d(x(1, channels, size, size), weight, groups=groups, channels=outputs, kernel_size=(1, 1))
         return relay.nn.relu(conv + scale(outputs, 1, 1))
 
+    def dense(rows: int, outputs: int, inputs: int) -> relay.Expr:
+        return relay.nn.relu(relay.nn.dense(x(rows, inputs), scale(outputs, inputs)) + scale(outputs))
+
+    def batched(batch: int, rows: int, columns: int, reduce: int) -> relay.Expr:
+        return relay.nn.batch_matmul(x(batch, rows, reduce), x(batch, columns, reduce, name="y"))
+
     heads = (1, 197, 12, 64)
     return {
         "channel shuffle, 272 x 14 x 14": lambda: shuffle(272, 14),
@@ -69,6 +76,13 @@ def cases() -> dict[str, Callable]:
         "1x1, 4 groups, 272 to 272 channels, 14 x 14": lambda: point(272, 14, 272, 4),
         "1x1, 4 groups, 544 to 544 channels, 7 x 7": lambda: point(544, 7, 544, 4),
         "1x1, 3 groups, 240 to 240 channels, 28 x 28": lambda: point(240, 28, 240, 3),
+        "dense, 1 row, 9216 to 4096": lambda: dense(1, 4096, 9216),
+        "dense, 1 row, 1024 to 1000": lambda: dense(1, 1000, 1024),
+        "dense, 16 rows, 3072 to 768": lambda: dense(16, 768, 3072),
+        "dense, 45 rows, 816 to 656": lambda: dense(45, 656, 816),
+        "dense, 128 rows, 768 to 3072": lambda: dense(128, 3072, 768),
+        "attention scores, 12 heads, 128 x 128 x 64": lambda: batched(12, 128, 128, 64),
+        "attention values, 4 heads, 256 x 96 x 256": lambda: batched(4, 256, 96, 256),
     }
 
 
@@ -77,11 +91,12 @@ def compare(make: Callable) -> dict[str, float]:
     import tvm
 
     from tvm_coexec.opencl import schedules
-    from tvm_coexec.opencl.schedules import pointwise, postprocess
+    from tvm_coexec.opencl.schedules import inner_product, pointwise, postprocess
 
     opencl, llvm = tvm.target.Target("opencl", host="llvm"), tvm.target.Target("llvm")
     ours = _build(make, opencl, tvm.opencl())
     pointwise.uninstall()
+    inner_product.uninstall()
     template = _build(make, opencl, tvm.opencl())
     schedules.uninstall()
     postprocess.uninstall()

@@ -3,7 +3,8 @@
 All models have the same training and test sets, by shape (RK3399) or network (phones, NAS-Bench-201, own test-bed), and
 nothing is filtered. Models of kernels are compared on kernels, and by sums of kernels with models of whole networks.
 ``--models`` runs some and, with ``--json``, keeps the rows of the others that are in the file; results are written
-after each model. ``--plans`` measures what plans by each model take on this machine.
+after each model. ``--plans`` measures what plans by each model take on this machine. ``--few`` compares our model of a
+new phone from few samples with unrestricted models that know the true times of all its kernels on the other phones.
 """
 
 from __future__ import annotations
@@ -50,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _common.parse("predictors", __doc__, arguments, own=_own_arguments)
     bed = _common.TestBed()
     chosen = _choose(args.own.models)
+    if args.own.few:
+        from benchmarks import _predictor_limits
+
+        _predictor_limits.run(
+            args, bed, [data.phone_sets([Path(f) for f in s], args.quick) for s in args.own.phones or []]
+        )
+        return
     if args.own.plans:
         from benchmarks import _predictor_plans
 
@@ -108,6 +116,7 @@ def _own_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", metavar="FILE", default=samples, help="own samples, of coexec profile")
     add("--models", metavar="NAMES", help=f"some of: {'; '.join(p.name for p in PREDICTORS)} (separated by ;)")
     add("--picture", metavar="SVG", help="draw accuracy over bytes to this file (needs matplotlib)")
+    add("--few", action="store_true", help="instead, measure what few samples of a new phone can tell at most")
     add("--plans", nargs="+", metavar="NETWORK", help="instead, measure plans by each model on these networks")
     add("--profiles", metavar="FOLDER", help="with --plans: keep fitted profiles here, and use those that are there")
     parser.set_defaults(
@@ -178,6 +187,7 @@ class Bench:
                 kernels,
                 p.adapt,
                 fit_devices=p.fit_devices,
+                choose=p.choose,
             )
             for i, kernels in enumerate(self.phones)
         ]

@@ -17,7 +17,7 @@ from .models.registry import MODELS, NETWORK_MODELS, load_model, load_network_mo
 from .power import Power, Reading
 from .profile import Profile
 from .profile_costs import NetworkCorrection
-from .tuned import KernelTime, TunedCosts, load_costs
+from .tuned import KernelTime, TunedCosts, load_costs, load_profile
 
 __all__ = [
     "MODELS",
@@ -50,6 +50,7 @@ __all__ = [
     "load_costs",
     "load_model",
     "load_network_model",
+    "load_profile",
     "read_samples",
     "refine_profile",
     "transfer_profile",

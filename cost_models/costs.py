@@ -17,12 +17,15 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .co_run import CoRun
+from .features.describe import describe, describe_epilogue
 from .features.special_functions import special_flops
 
 if TYPE_CHECKING:
     from .features.workload import Number
-    from .power import Power
+    from .power import Busy, Power
     from .provenance import Provenance
+
+NO_POWER = "measure it with `coexec profile --energy`, or give readings of a meter with `coexec fit --meter`"
 
 Device = str  # "cpu" or "gpu"
 Ranges: TypeAlias = "Sequence[Range] | np.ndarray"  # ranges of rows; an array has the shape (n, 2)
@@ -43,6 +46,8 @@ class Link:
 # For links that were not measured: a call of the driver, and 5 GB/s.
 DEFAULT_LINK = Link(5e-5, 2e-10)
 DEFAULT_HOST_COPY = Link(5e-6, 2e-10)
+# An addition reads twice what a concatenation reads, and writes as much.
+ADD_PER_COPY = 1.5
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,15 @@ class Costs(ABC):
         """Return the co-run slowdown by what both devices need of memory bandwidth; by default the same for all."""
         return CoRun(self.slowdown(device))
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """Return the CPU's seconds for adding both parts of a sum and for the operators that are fused to the anchor.
+
+        A kernel that is divided along its reduction has two parts, each as large as its output. By default the
+        operators are free, and an addition takes as long as `host_copy` of one and a half outputs: it reads twice what
+        a copy reads, and writes as much.
+        """
+        return self.host_copy.seconds(ADD_PER_COPY * kernel.out_bytes)
+
     def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         """Return what kernels take within a network that take `seconds` alone; by default the same."""
         return seconds
@@ -266,6 +280,25 @@ class Costs(ABC):
     def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
         """Return the measured seconds of the whole graph on one device; `None` if it was not measured."""
         return None
+
+    def network_s(self, device: Device, graph: KernelGraph) -> float:
+        """Return the seconds of a whole network on one device: as measured, else the sum of its kernels."""
+        measured = self.alone_s(device, graph)
+        return float(self.whole_of_many(device, graph.kernels).sum()) if measured is None else measured
+
+    def busy_s(self, device: Device, graph: KernelGraph) -> dict[str, float]:
+        """Return the busy seconds of a whole network on one device, by kernel class (see `Reading.busy_s`)."""
+        busy: dict[str, float] = {}
+        for k in graph.kernels:
+            name = f"{device}/{describe(k, device).kind}"
+            busy[name] = busy.get(name, 0.0) + self.whole_s(device, k)
+        return busy
+
+    def energy_j(self, seconds: float, busy_s: Busy) -> float:
+        """Return the joules of a run (see `Power.energy_j`); `CoExecError` if the power is unknown."""
+        if self.power is None:
+            raise CoExecError(f"the costs have no power ({self.description}); {NO_POWER}")
+        return self.power.energy_j(seconds, busy_s)
 
 
 @dataclass(frozen=True)
@@ -316,6 +349,12 @@ class AnalyticCosts(Costs):
         extent = kernel.axis(dim).extent
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, launch + (total - launch) * rows / extent, 0.0)
+
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`."""
+        roof, w = self.devices["cpu"], describe_epilogue(kernel)
+        seconds = max((w.flops + w.special) / roof.flops_per_s, w.traffic_bytes / roof.bytes_per_s)
+        return max(super().epilogue_s(kernel), roof.launch_s + seconds)
 
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`; always 1."""

@@ -2,8 +2,8 @@
 
 The first line is the header: devices, targets, versions. Every other line is a record with a ``record`` field:
 ``sample`` (a kernel or share, or the reason why it could not be measured), ``reference``, ``copy``, ``meeting``,
-``enqueue``, ``contention``, ``network``, ``points`` or ``plan``. A run that is interrupted leaves at most an incomplete
-last line, which readers drop; any other damage is an error that names the line.
+``enqueue``, ``contention``, ``network``, ``energy``, ``points`` or ``plan``. A run that is interrupted leaves at most
+an incomplete last line, which readers drop; any other damage is an error that names the line.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import IO, Any
 from tvm_coexec.core.devices import parse_memory
 from tvm_coexec.core.errors import CoExecError
 
+from .energy_records import EnergyRecord
 from .features.workload import Workload
 from .plan_records import PlanRecord
 
@@ -189,6 +190,7 @@ class Samples:
         ``network``, ``device``, ``kernels`` (count), ``sum_s`` (of its kernels' samples) and ``seconds`` end to end.
     points : list of list of (str, dict of str to int)
         Designed kernels that adaptive sampling has chosen, by rounds: a class, and the extents of the kernel.
+    energy : list of EnergyRecord
     plans : list of PlanRecord
         Verified plans, which are in separate files (see `tvm_coexec.measuring.verify`).
     """
@@ -204,6 +206,7 @@ class Samples:
     contention: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
     points: list[list[tuple[str, dict[str, int]]]] = field(default_factory=list)
+    energy: list[EnergyRecord] = field(default_factory=list)
     plans: list[PlanRecord] = field(default_factory=list)
     _positions: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
 
@@ -255,6 +258,8 @@ class Samples:
             fixed = {"network": str(record["network"]), "device": str(record["device"])}
             rest = [n for n in self.networks if any(n[k] != v for k, v in fixed.items())]  # the last one is kept
             self.networks = [*rest, fixed | _read_numbers(record, "kernels", "sum_s", "seconds")]
+        elif kind == "energy":
+            self.energy.append(EnergyRecord.from_json(record))
         elif kind == "points":
             self.points.append([(str(name), {str(n): int(v) for n, v in p.items()}) for name, p in record["points"]])
         elif kind == "plan":
@@ -374,7 +379,7 @@ class SampleWriter:
         except OSError as err:
             raise CoExecError(f"can't write {self.path}: {err.strerror}; what was measured so far is kept") from None
 
-    def write(self, record: Sample | PlanRecord | dict[str, Any]) -> None:
+    def write(self, record: Sample | PlanRecord | EnergyRecord | dict[str, Any]) -> None:
         """Append one record (see `Samples.add`)."""
         self._write_line(record if isinstance(record, dict) else record.to_json())
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from .costs import Link, UnifiedMemory
 from .models.regression import fit_non_negative, round_digits
@@ -13,10 +14,25 @@ from .models.regression import fit_non_negative, round_digits
 
 def fit_link(copies: list[dict[str, Any]]) -> Link:
     """Fit a link to copies of several sizes: records with ``bytes`` and ``seconds``; coefficients are non-negative."""
-    nbytes = np.array([c["bytes"] for c in copies], float)
-    seconds = np.array([c["seconds"] for c in copies], float)
-    constant, slope = round_digits(fit_non_negative(np.stack([np.ones_like(nbytes), nbytes], 1), seconds))
+    terms, seconds = _terms(copies)
+    constant, slope = round_digits(fit_non_negative(terms, seconds))
     return Link(max(constant, 1e-7), slope)
+
+
+def fit_host_copy(copies: list[dict[str, Any]]) -> Link:
+    """Fit copies within the CPU's memory, by absolute errors.
+
+    Large ones take longer for each byte, since they leave the caches, and are those that a plan's time depends on.
+    """
+    terms, seconds = _terms(copies)
+    scale = terms.max(axis=0)
+    constant, slope = round_digits(nnls(terms / scale, seconds)[0] / scale)
+    return Link(max(constant, 1e-7), slope)
+
+
+def _terms(copies: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    nbytes = np.array([c["bytes"] for c in copies], float)
+    return np.stack([np.ones_like(nbytes), nbytes], 1), np.array([c["seconds"] for c in copies], float)
 
 
 def wait_beyond_copies(round_trip_s: float, enqueue_s: float, upload: Link, download: Link) -> float:

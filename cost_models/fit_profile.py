@@ -18,10 +18,11 @@ from .dataset import DEVICES, Sample, Samples
 from .device_names import devices_of, find_difference
 from .device_parameters import merge_parameters
 from .features.workload import Workload
-from .fit_links import fit_link, fit_unified, wait_beyond_copies
+from .fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from .models.adjust import refine_model, transfer_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
+from .models.moved import MovedModel
 from .models.registry import make_model
 from .models.regression import fit_non_negative, round_digits
 from .plan_records import fit_plan_factor
@@ -30,13 +31,15 @@ from .profile_costs import NetworkCorrection
 from .provenance import Provenance
 
 _FEW_FOLDS = 3  # of the cross-validation of models that are slow to fit
+# With fewer, one disturbed network decides what is constant and what each kernel adds.
+_NETWORKS_FOR_ALL = 6
 
 
 def fit_profile(
     samples: Samples,
     model: str = "analytic",
     description: str = "",
-    max_bytes: int = 8192,
+    max_bytes: int = 4096,
     parameters: Mapping[str, Any] | None = None,
 ) -> Profile:
     """Fit a profile to a dataset.
@@ -50,8 +53,8 @@ def fit_profile(
     description : str
         Description in plans; derived from the header if empty.
     max_bytes : int
-        Maximum size of each device's analytic model. The terms of thirty classes take some 5 kB; the rest is for
-        corrections.
+        Maximum size of each device's analytic model. The terms of thirty classes take half of it; the rest is for
+        trees.
     parameters : mapping, optional
         Parameters of the devices by hand (see `read_parameters`); the others are those that the dataset has.
 
@@ -80,27 +83,44 @@ def fit_profile(
     return _fit_system(replace(profile, parameters=known), samples)
 
 
-def transfer_profile(profile: Profile, samples: Samples) -> Profile:
-    """Transfer a profile to other devices, with a few of their samples.
+def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> Profile:
+    """Transfer profiles to other devices, with a few of their samples.
 
     Parameters
     ----------
-    profile : Profile
-        It is not changed.
+    profile : Profile or sequence of Profile
+        Of other devices. What the samples lack, such as links, is that of the first.
     samples : Samples
-        10 to 50 kernels are enough (see `select_representative`).
+        10 to 50 kernels are enough (see `choose_informative`).
 
     Raises
     ------
     CoExecError
-        If the profile has models other than analytic ones.
+        If a profile has models other than analytic ones.
     """
-    return _adapt(profile, samples, transfer_model, _describe(samples) + ", from another device's profile")
+    profiles = [profile] if isinstance(profile, Profile) else list(profile)
+    donors = {device: [_movable(p.devices[device]) for p in profiles] for device in DEVICES}
+
+    def move(device: str, workloads: list[Workload], seconds: np.ndarray) -> LatencyModel:
+        return transfer_model(donors[device], workloads, seconds)
+
+    others = "another device's profile" if len(profiles) == 1 else f"{len(profiles)} other devices' profiles"
+    return _adapt(profiles[0], samples, move, f"{_describe(samples)}, from {others}")
 
 
 def refine_profile(profile: Profile, samples: Samples) -> Profile:
     """Refine a profile with new samples of the same devices; raises the errors of `transfer_profile`."""
-    return _adapt(profile, samples, refine_model, profile.description)
+
+    def refine(device: str, workloads: list[Workload], seconds: np.ndarray) -> LatencyModel:
+        return refine_model(_movable(profile.devices[device]), workloads, seconds)
+
+    return _adapt(profile, samples, refine, profile.description)
+
+
+def _movable(model: LatencyModel) -> AnalyticModel | MovedModel:
+    if not isinstance(model, AnalyticModel | MovedModel):
+        raise CoExecError(f"a profile with a '{model.name}' model can't be transferred or refined; fit a new one")
+    return model
 
 
 def find_other_device(profile: Profile, samples: Samples) -> str:
@@ -120,22 +140,20 @@ def fit_network_correction(
     Parameters
     ----------
     kernels, sums_s, seconds : sequence of float
-        For each network: number of kernels, sum of their times, and time end to end. With fewer than four networks only
+        For each network: number of kernels, sum of their times, and time end to end. With fewer than six networks only
         the factor `NetworkCorrection.c` is fitted.
     """
     x = np.stack([np.ones(len(seconds)), np.asarray(kernels, float), np.asarray(sums_s, float)], 1)
     y = np.asarray(seconds, float)
-    if len(y) >= 4:
+    if len(y) >= _NETWORKS_FOR_ALL:
         return NetworkCorrection(*round_digits(fit_non_negative(x, y)))
     return NetworkCorrection(0.0, 0.0, _round(np.median(y / x[:, 2])))
 
 
-def _adapt(profile: Profile, samples: Samples, adapt: Callable[..., AnalyticModel], description: str) -> Profile:
+def _adapt(profile: Profile, samples: Samples, adapt: Callable[..., LatencyModel], description: str) -> Profile:
     models = {}
     for device, model in profile.devices.items():
-        if not isinstance(model, AnalyticModel):
-            raise CoExecError(f"a profile with a '{model.name}' model can't be transferred or refined; fit a new one")
-        moved = adapt(model, *_training_data(samples, device)) if samples.of(device) else model
+        moved = adapt(device, *_training_data(samples, device)) if samples.of(device) else _movable(model)
         models[device] = moved.for_device(device)
     targets, names = devices_of(samples)
     # A file of verified plans alone renews no kernel: the profile's samples stay those that they were.
@@ -159,7 +177,7 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
     for name in LINKS:
         copies = [c for c in samples.links if c["link"] == name]
         if copies:
-            found[name] = fit_link(copies)
+            found[name] = (fit_host_copy if name == "host_copy" else fit_link)(copies)
     for name in CROSSING:
         copies = [c for c in samples.tvm_links if c["link"] == name]
         if copies:

@@ -19,7 +19,6 @@ from .dataset import Sample
 from .features.workload import Workload, group_by_class, take
 from .models.analytic import AnalyticModel, ClassModel, fit_terms
 from .models.base import assign_folds
-from .models.regression import round_digits
 from .profile import Profile
 
 MIN_OWN_TERMS = 12  # records of a class below which it is a scaled copy
@@ -27,6 +26,7 @@ _PRIOR = 0.5  # weight of the untuned class, in records
 _FOLDS = 5
 
 Fit = Callable[[Workload, np.ndarray], ClassModel]
+Rounding = Callable[[np.ndarray], list[float]]
 
 
 def add_tuned(profile: Profile, samples: Sequence[Sample]) -> Profile:
@@ -60,18 +60,18 @@ def _teach(model: AnalyticModel, workloads: Sequence[Workload], seconds: np.ndar
     groups, _ = group_by_class(workloads)
     for w, where in groups:
         base, y = model.class_of(w), seconds[where]  # the tuned class itself, if an earlier fit made it
-        fits: list[Fit] = [partial(_scale, base)]
+        fits: list[Fit] = [partial(_scale, base, model.round_coefficients)]
         if len(y) >= MIN_OWN_TERMS:
-            fits.append(lambda w, y: fit_terms([(w, y)], model.work_groups))
+            fits.append(lambda w, y: fit_terms([(w, y)], model.work_groups, model.round_coefficients))
         changed.classes_[w.key] = min(fits, key=lambda fit: _missed(fit, w, y))(w, y)
     return changed
 
 
-def _scale(base: ClassModel, w: Workload, seconds: np.ndarray) -> ClassModel:
+def _scale(base: ClassModel, rounded: Rounding, w: Workload, seconds: np.ndarray) -> ClassModel:
     """Scale a class by the median ratio of the records, shrunk towards 1 by their number."""
     ratios = np.log(seconds / base.seconds(w))
     factor = float(np.exp(np.median(ratios) * len(ratios) / (len(ratios) + _PRIOR)))
-    terms = dict(zip(base.terms, round_digits(factor * np.array(list(base.terms.values()))), strict=True))
+    terms = dict(zip(base.terms, rounded(factor * np.array(list(base.terms.values()))), strict=True))
     return replace(base, kind=w.kind, terms=terms, samples=len(seconds))
 
 

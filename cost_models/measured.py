@@ -103,6 +103,10 @@ class MeasuredCosts(Costs):
         rows = np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]
         return np.where(rows > 0, np.interp(rows, [0, *known], seconds), 0.0)
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`; it is not measured but predicted by `fallback`."""
+        return max(super().epilogue_s(kernel), self.fallback.epilogue_s(kernel))
+
     def slowdown(self, device: Device) -> float:
         """See `Costs.slowdown`; it is not measured, so it is 1."""
         return 1.0

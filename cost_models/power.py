@@ -108,14 +108,18 @@ class Power:
         device = name.split("/")[0]
         found = self.busy_w.get(name, self.busy_w.get(device))
         if found is None:
-            raise CoExecError(f"the profile has no power for '{device}'; give meter readings, or idle_w and busy_w")
+            raise CoExecError(
+                f"the profile has no power for '{device}'; measure it with `coexec profile --energy`, or give readings "
+                "of a meter with `coexec fit --meter`"
+            )
         return found
 
     @staticmethod
     def fit(readings: Sequence[Reading]) -> Power:
         """Fit non-negative watts to meter readings, with the least relative error.
 
-        A class gets its own power only if at least three readings distinguish it from its device.
+        A class gets its own power only if at least three readings distinguish it from its device. Where all classes of
+        a device have their own, other classes get the mean of these, by busy time.
 
         Raises
         ------
@@ -130,8 +134,9 @@ class Power:
         devices = sorted({n.split("/")[0] for r in readings for n in r.busy_s})
         names = [*devices, *often]
         while True:
-            columns = [[r.seconds for r in readings]]
-            columns += [[_busy_seconds(r.busy_s, n, names) for r in readings] for n in names]
+            busy = {n: [_busy_seconds(r.busy_s, n, names) for r in readings] for n in names}
+            used = [n for n in names if any(busy[n])]
+            columns = [[r.seconds for r in readings], *(busy[n] for n in used)]
             x = np.array(columns, float).T
             if np.linalg.matrix_rank(x / x.max(axis=0, initial=1e-12)) == x.shape[1]:
                 break
@@ -142,7 +147,12 @@ class Power:
                 )
             names.pop()
         found = round_digits(fit_non_negative(x, joules))
-        return Power(found[0], dict(zip(names, found[1:], strict=True)))
+        watts = dict(zip(used, found[1:], strict=True))
+        for device in set(devices) - set(used):
+            own = [n for n in used if n.split("/")[0] == device]
+            mean_w = np.average([watts[n] for n in own], weights=[sum(busy[n]) for n in own])
+            watts[device] = round_digits(np.array([mean_w]))[0]
+        return Power(found[0], {n: watts[n] for n in names})
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

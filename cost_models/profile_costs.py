@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
 from .co_run import CoRun
 from .costs import Costs, Device, Ranges
-from .features.describe import describe
+from .features.describe import describe, describe_epilogue
 from .features.shares import KernelShares, stack_shares
 from .features.workload import Workload
 from .models.base import LatencyModel, make_monotonic
-from .power import Busy
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,11 @@ class ProfileCosts(Costs):
                 found[number] = part
         return found
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`; predicted as an elementwise kernel."""
+        predicted = self.devices["cpu"].predict(describe_epilogue(kernel))
+        return max(super().epilogue_s(kernel), float(self.in_network_s("cpu", predicted)[0]))
+
     def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         """See `Costs.in_network_s`; the constant of the whole network is not in it."""
         correction = self.networks.get(device)
@@ -122,17 +125,3 @@ class ProfileCosts(Costs):
         """Return the seconds of a whole network on one device."""
         constant = self.networks[device].a_s if device in self.networks else 0.0
         return constant + sum(self.whole_s(device, k) for k in graph.kernels)
-
-    def busy_s(self, device: Device, graph: KernelGraph) -> dict[str, float]:
-        """Return the busy seconds of a whole network on one device, by kernel class (see `Reading.busy_s`)."""
-        busy: dict[str, float] = {}
-        for k in graph.kernels:
-            name = f"{device}/{describe(k, device).kind}"
-            busy[name] = busy.get(name, 0.0) + self.whole_s(device, k)
-        return busy
-
-    def energy_j(self, seconds: float, busy_s: Busy) -> float:
-        """Return the joules of a run (see `Power.energy_j`); `CoExecError` if the profile has no power."""
-        if self.power is None:
-            raise CoExecError("the profile has no power; fit one with Power.fit from meter readings and add it")
-        return self.power.energy_j(seconds, busy_s)

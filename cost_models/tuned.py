@@ -112,6 +112,10 @@ class TunedCosts(Costs):
     def _in_network(self, device: Device, seconds: float) -> float:
         return float(self.base.in_network_s(device, np.array([seconds]))[0])
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`."""
+        return self.base.epilogue_s(kernel)
+
     def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
         """See `Costs.in_network_s`."""
         return self.base.in_network_s(device, seconds)
@@ -138,8 +142,21 @@ class TunedCosts(Costs):
         found = self.base.alone_s(device, graph)
         if found is None:
             return None
-        before, after = (float(c.whole_of_many(device, graph.kernels).sum()) for c in (self.base, self))
+        before, after = self._sum_kernels(device, graph)
         return found * after / before if before else found
+
+    def network_s(self, device: Device, graph: KernelGraph) -> float:
+        """See `Costs.network_s`."""
+        found = self.alone_s(device, graph)
+        if found is not None:
+            return found
+        before, after = self._sum_kernels(device, graph)
+        return self.base.network_s(device, graph) - before + after
+
+    def _sum_kernels(self, device: Device, graph: KernelGraph) -> tuple[float, float]:
+        """Sums of all kernels by the other costs, and with those that were measured."""
+        before, after = (float(c.whole_of_many(device, graph.kernels).sum()) for c in (self.base, self))
+        return before, after
 
     def to_json(self) -> str:
         """Return the costs as JSON.
@@ -207,4 +224,15 @@ def load_costs(path: str | os.PathLike) -> Costs:
     return Profile.load(path) if kind == "profile" else MeasuredCosts.load(path)
 
 
-__all__ = ["KernelTime", "TunedCosts", "load_costs"]
+def load_profile(path: str | os.PathLike) -> Profile:
+    """Read a profile whose models predict any kernel; `CoExecError` for costs of one model's kernels."""
+    costs = load_costs(path)
+    if isinstance(costs, Profile):
+        return costs
+    raise CoExecError(
+        f"{os.fspath(path)} has measured times of one model's kernels, which serve plans and `coexec predict`: give a "
+        "profile that `coexec fit` wrote"
+    )
+
+
+__all__ = ["KernelTime", "TunedCosts", "load_costs", "load_profile"]

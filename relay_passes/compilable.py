@@ -22,8 +22,9 @@ from tvm.relay.backend import te_compiler
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
-from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.refusals import Refusal
 from tvm_coexec.pass_context import change_context
 
 from .attrs import attrs_of, device_of
@@ -117,10 +118,10 @@ def check_compilable(mod: tvm.IRModule, plan: Plan, graph: KernelGraph, gpu: Tar
     Uncompilable
         If TVM can't compile some of them.
     """
-    found: dict[tuple[int, str], Refusal] = {}
+    found: dict[tuple[int, str, int], Refusal] = {}
     for rejected in _find_rejected(mod, gpu):
         for r in _match_kernels(rejected, plan.segments[rejected.segment], graph, gpu):
-            found.setdefault((r.kernel, r.axis), r)
+            found.setdefault((r.kernel, r.axis, r.rows), r)
     if found:
         raise Uncompilable(graph, [found[key] for key in sorted(found)])
 
@@ -315,7 +316,7 @@ def _match_kernels(rejected: _Rejected, segment: Segment, graph: KernelGraph, gp
         if shares is None:
             found.append(Refusal(k, "", f"TVM can't compile it for {gpu.kind.name} ({rejected.why})"))
             continue
-        axis = graph.kernels[k].axis(shares.dims[k])
+        axis, (lo, hi) = graph.kernels[k].axis(shares.dims[k]), shares.gpu[k]
         why = f"TVM can't compile the GPU's share along '{axis.name}' for {gpu.kind.name} ({rejected.why})"
-        found.append(Refusal(k, axis.name, why))
+        found.append(Refusal(k, axis.name, why, hi - lo))
     return found

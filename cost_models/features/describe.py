@@ -13,6 +13,8 @@ from .algorithms import access_pattern, dtype_variant, rank_variant, reduction_a
 from .special_functions import special_flops
 from .workload import Workload
 
+_SUM_BYTES = 4  # of an element of a partial sum: float32, or int32 of integers
+
 
 def describe(kernel: Kernel, device: str) -> Workload:
     """Return the workload of a whole kernel.
@@ -26,6 +28,32 @@ def describe(kernel: Kernel, device: str) -> Workload:
     if device not in kernel.workloads:
         kernel.workloads[device] = _describe(kernel, device)
     return kernel.workloads[device]
+
+
+def describe_epilogue(kernel: Kernel) -> Workload:
+    """Return the workload, on the CPU, of what runs after a kernel that is divided along its reduction.
+
+    It is an elementwise kernel that adds both parts and applies the operators that are fused to the anchor.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        With an axis that reduces.
+    """
+    axis = next(a for a in kernel.axes if a.reduces)
+    elements = prod(kernel.outputs[0].shape)
+    needs = zip(kernel.in_tensors, axis.needs, strict=True)
+    operands = sum(t.nbytes for t, need in needs if need is not None and need.after_join)
+    fused = kernel.name.count("+")
+    return Workload(
+        "injective",
+        ow=elements,
+        in_bytes=2 * elements * _SUM_BYTES + operands,
+        out_bytes=kernel.out_bytes,
+        flops=float(elements * (1 + fused)),
+        fused=fused,
+        special=special_flops(kernel.functions, "cpu"),
+    )
 
 
 def _describe(kernel: Kernel, device: str) -> Workload:

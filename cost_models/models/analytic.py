@@ -1,9 +1,10 @@
-"""The default latency model: a non-negative sum of analytic terms per class, times small polynomial corrections."""
+"""The default latency model: a non-negative sum of analytic terms per class, times small trees of all classes."""
 
 from __future__ import annotations
 
-import json
 import logging
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,23 +14,30 @@ from typing_extensions import Self
 from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
 from ..features.workload import KINDS, TUNED, Number, Workload, Workloads
 from .base import LatencyModel, check_samples, unknown_class_error
-from .correction import Correction, fit_corrections
+from .correction import Correction
+from .packed import index_width, pack_index, pack_number, round_packed, unpack_index, unpack_number
 from .regression import fit_non_negative, round_digits
+from .residual_trees import MAX_TREES, ResidualTrees, fit_residual_trees
 
 logger = logging.getLogger("tvm_coexec")
 
+TREE_BYTES = 20
 MIN_SAMPLES = 8  # a class with fewer shares the terms of its kind
+_ELEMENTWISE = "injective/direct"
 _MIN_S = 1e-9
 _MIN_FRACTION = 0.003  # a term that is less than this fraction of every sample's time is dropped
 
 
 @dataclass
 class ClassModel:
-    """Fitted state of one class: seconds per unit of each term, and a correction."""
+    """Fitted state of one class: seconds per unit of each term, and a correction.
+
+    The trees are those of the model. Profiles of earlier releases have a polynomial for each class instead.
+    """
 
     kind: str
     terms: dict[str, float]
-    correction: Correction | None = None
+    correction: Correction | ResidualTrees | None = None
     samples: int = 0
 
     def __post_init__(self) -> None:
@@ -37,6 +45,12 @@ class ClassModel:
         if unknown := [n for n in self.terms if n not in known]:
             raise ValueError(f"unknown term {unknown[0]!r} of {self.kind}")
         self._parts = [(c, known[n]) for n, c in self.terms.items()]
+
+    def add_terms(self, terms: dict[str, float]) -> None:
+        """Add seconds per unit of other terms."""
+        known = all_terms(self.kind)
+        self.terms |= terms
+        self._parts += [(c, known[n]) for n, c in terms.items()]
 
     def seconds(self, w: Workload) -> Number:
         """Predict seconds: a number for a workload of numbers, else shape (n,)."""
@@ -52,37 +66,18 @@ class ClassModel:
         return np.maximum(total, _MIN_S) if isinstance(total, np.ndarray) else max(total, _MIN_S)
 
 
-@dataclass
-class _Entry:
-    """A class with enough samples for its own terms."""
-
-    workload: Workload
-    seconds: np.ndarray
-    model: ClassModel
-
-    def added_bytes(self, offered: Correction) -> int:
-        """Return by how many bytes the file grows if a correction replaces the present one."""
-        present = self.model.correction
-        return _json_size(offered) - (_json_size(present) if present else 0)
-
-    def added_gain(self, offered: Correction) -> float:
-        """Return the additional gain of a correction over the present one, summed over the samples of the class."""
-        present = self.model.correction
-        return (offered.gain - (present.gain if present else 0.0)) * len(self.seconds)
-
-
 class AnalyticModel(LatencyModel):
-    """Seconds = (sum of non-negative coefficients x analytic terms) x exp(polynomial), for each class and algorithm.
+    """Seconds = (sum of non-negative coefficients x analytic terms) x exp(trees), with other terms for each class.
 
-    Fitted to all samples, by least absolute relative deviations. Polynomials are added in the order of their gain per
-    byte in cross-validation, up to `max_bytes`.
+    The sums are fitted to all samples, by least absolute relative deviations; the trees to what they miss, as many as
+    save error in cross-validation and fit into `max_bytes`.
 
     Parameters
     ----------
     max_bytes : int
         Maximum size of the file.
     corrections : bool
-        Whether polynomials may be added.
+        Whether trees may be added.
     fallback : bool
         Predict kernels of unknown classes by a roofline over all classes, with a warning, instead of raising an error.
     work_groups : bool
@@ -99,6 +94,7 @@ class AnalyticModel(LatencyModel):
     ):
         self.max_bytes, self.corrections, self.fallback = max_bytes, corrections, fallback
         self.work_groups = work_groups
+        self.is_packed = True  # not in the form of earlier releases
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
@@ -107,39 +103,52 @@ class AnalyticModel(LatencyModel):
         self.roofline_ = _fit_roofline(groups, y, self._work_term)
         self._warned: set[str] = set()
         by_kind: dict[str, list[Member]] = {}
+        fitted_to: dict[str, list[Member]] = {}
         for w, where in groups:
             by_kind.setdefault(w.kind, []).append((w, y[where]))
-        entries = []
         for kind, members in by_kind.items():
             classes = _join_small_variants(members)
             for key, parts in classes.items():
                 if _count(parts) >= MIN_SAMPLES:
-                    self.classes_[key] = fit_terms(parts, self.work_groups)
-                    entries.append(_Entry(*parts[0], self.classes_[key]))
+                    self.classes_[key] = fit_terms(parts, self.work_groups, round_packed)
+                    fitted_to[key] = parts
             if any(_count(parts) < MIN_SAMPLES for parts in classes.values()):
-                self.classes_[kind] = fit_terms(members, self.work_groups)
+                self.classes_[kind] = fit_terms(members, self.work_groups, round_packed)
+                fitted_to[kind] = members
+        self._spread_special(fitted_to)
         if self.corrections:
-            self._add_corrections(entries)
+            self._add_trees([(w, np.log(y[where] / self.class_of(w).seconds(w))) for w, where in groups])
         return self
+
+    def _spread_special(self, fitted_to: dict[str, list[Member]]) -> None:
+        """Give classes whose samples have no special functions the seconds that these take in elementwise kernels."""
+        source = self.classes_.get(_ELEMENTWISE)
+        rates = {n: c for n, c in source.terms.items() if n.startswith("special")} if source else {}
+        for key, members in fitted_to.items():
+            model = self.classes_[key]
+            known = {n for n in all_terms(model.kind) if n.startswith("special")}
+            seen = sum(int(np.count_nonzero(np.broadcast_to(w.special, (w.size,)))) for w, _ in members)
+            if seen < MIN_SAMPLES and not known & set(model.terms):
+                model.add_terms({n: c for n, c in rates.items() if n in known})
 
     @property
     def _work_term(self) -> str:
         """Name of the roofline's term of all work."""
         return "flops.special.cores" if self.work_groups else "flops.special"
 
-    def _add_corrections(self, entries: list[_Entry]) -> None:
-        """Add the corrections with the highest gain per byte, within the size."""
-        offers = [
-            (e, c) for e in entries for c in fit_corrections(e.workload, e.seconds / e.model.sum_of_terms(e.workload))
-        ]
-        room = self.max_bytes - self.nbytes
-        while True:
-            fitting = [(e, c) for e, c in offers if e.added_gain(c) > 0 and e.added_bytes(c) <= room]
-            if not fitting:
+    def _add_trees(self, residuals: list[tuple[Workload, np.ndarray]]) -> None:
+        """Add as many trees as save error and fit into the size."""
+        room = (self.max_bytes - self.nbytes) // TREE_BYTES
+        trees = fit_residual_trees(residuals, min(MAX_TREES, room)) if room > 0 else None
+        while trees is not None:
+            for c in self.classes_.values():
+                c.correction = trees
+            beyond = self.nbytes - self.max_bytes
+            if beyond <= 0:
                 return
-            entry, best = max(fitting, key=lambda o: o[0].added_gain(o[1]) / max(1, o[0].added_bytes(o[1])))
-            room -= entry.added_bytes(best)
-            entry.model.correction = best
+            trees = trees.first(max(0, len(trees.nodes) - -(-beyond // (2 * TREE_BYTES))))
+        for c in self.classes_.values():
+            c.correction = None
 
     def predict(self, kernels: Workloads) -> np.ndarray:
         """See `LatencyModel.predict`; a single workload is not stacked, which would take longer than predicting it."""
@@ -203,20 +212,43 @@ class AnalyticModel(LatencyModel):
         """See `LatencyModel.state`."""
         options = {"max_bytes": self.max_bytes, "corrections": self.corrections, "fallback": self.fallback}
         options |= {"work_groups": True} if self.work_groups else {}
-        classes = {key: _class_json(m) for key, m in self.classes_.items()}
-        return {"options": options, "roofline": _class_json(self.roofline_), "classes": classes}
+        members = list(self.classes_.values())
+        if not self.is_packed:
+            classes = {key: _class_json(m) for key, m in self.classes_.items()}
+            return {"options": options, "roofline": _class_json(self.roofline_), "classes": classes}
+        names = list(dict.fromkeys(n for m in (self.roofline_, *members) for n in m.terms))
+        trees = next((m.correction.to_json() for m in members if isinstance(m.correction, ResidualTrees)), None)
+        return {
+            "options": options,
+            "terms": names,
+            "roofline": _pack_class(self.roofline_, names),
+            "classes": {key: _pack_class(m, names) for key, m in self.classes_.items()},
+            **({"trees": trees} if trees else {}),
+        }
+
+    def round_coefficients(self, values: np.ndarray) -> list[float]:
+        """Round coefficients to those that the model's file can hold."""
+        return round_packed(values) if self.is_packed else round_digits(values)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """See `LatencyModel.from_state`."""
         model = cls(**state["options"])
+        model._warned = set()
+        if "terms" in state:
+            names = [str(n) for n in state["terms"]]
+            trees = ResidualTrees.from_json(state["trees"]) if "trees" in state else None
+            model.roofline_ = _unpack_class(state["roofline"], "other", names, None)
+            packed = state["classes"].items()
+            model.classes_ = {key: _unpack_class(text, key.split("/")[0], names, trees) for key, text in packed}
+            return model
+        model.is_packed = False
         # Rooflines of earlier releases do not count special functions; a FLOP of theirs takes the same time.
         work = {"flops": model._work_term}
         roofline = state["roofline"]
         terms = {work.get(n, n): c for n, c in roofline["terms"].items()}
         model.roofline_ = _class_from_json({**roofline, "terms": terms}, "other")
         model.classes_ = {key: _class_from_json(c, key.split("/")[0]) for key, c in state["classes"].items()}
-        model._warned = set()
         return model
 
 
@@ -236,8 +268,10 @@ def _join_small_variants(members: list[Member]) -> dict[str, list[Member]]:
     return found
 
 
-def fit_terms(members: list[Member], work_groups: bool) -> ClassModel:
-    """Fit one sum of terms to classes of one kind, with the terms that all of them have."""
+def fit_terms(
+    members: list[Member], work_groups: bool, rounded: Callable[[np.ndarray], list[float]] = round_digits
+) -> ClassModel:
+    """Fit one sum of terms to classes of one kind, with the terms that all of them have; coefficients are rounded."""
     tables = [terms_of(w.kind, w.algorithm, work_groups) for w, _ in members]
     names = [n for n in tables[0] if all(n in t for t in tables)]
     x = np.concatenate([_table(w, {n: t[n] for n in names}) for (w, _), t in zip(members, tables, strict=True)])
@@ -247,7 +281,7 @@ def fit_terms(members: list[Member], work_groups: bool) -> ClassModel:
     kept = np.flatnonzero(share > _MIN_FRACTION)
     if len(kept):
         coefficients[kept] = fit_non_negative(x[:, kept], y)
-    found = {names[i]: c for i, c in zip(kept, round_digits(coefficients[kept]), strict=True) if c > 0}
+    found = {names[i]: c for i, c in zip(kept, rounded(coefficients[kept]), strict=True) if c > 0}
     return ClassModel(members[0][0].kind, found, None, len(y))
 
 
@@ -265,13 +299,34 @@ def _fit_roofline(groups: list[tuple[Workload, np.ndarray]], y: np.ndarray, work
     names = (*_GENERAL, work)
     terms = {n: (COMMON | ROOFLINE)[n] for n in names}
     x = np.concatenate([_table(w, terms) for w, _ in groups])
-    found = round_digits(fit_non_negative(x, np.concatenate([y[where] for _, where in groups])))
+    found = round_packed(fit_non_negative(x, np.concatenate([y[where] for _, where in groups])))
     return ClassModel("other", {n: c for n, c in zip(names, found, strict=True) if c > 0}, None, len(y))
 
 
 def _class_json(model: ClassModel) -> dict[str, Any]:
     d: dict[str, Any] = {"terms": model.terms, "samples": model.samples}
     return d if model.correction is None else {**d, "correction": model.correction.to_json()}
+
+
+_CORRECTED, _PLAIN = "*", " "
+
+
+def _pack_class(model: ClassModel, names: list[str]) -> str:
+    """Return the number of samples, whether the trees correct the class, and three or four characters for each term."""
+    mark = _PLAIN if model.correction is None else _CORRECTED
+    terms = [pack_index(names.index(n), len(names)) + pack_number(c) for n, c in model.terms.items()]
+    return f"{model.samples}{mark}{''.join(terms)}"
+
+
+def _unpack_class(text: str, kind: str, names: list[str], trees: ResidualTrees | None) -> ClassModel:
+    """Read `_pack_class`."""
+    size = index_width(len(names)) + 2
+    found = re.fullmatch(rf"(\d+)([* ])((?:[^ ]{{{size}}})*)", text)
+    if kind not in KINDS or found is None or (found[2] == _CORRECTED and trees is None):
+        raise ValueError(f"class {kind} is {text[:20]!r}")
+    parts = [found[3][i : i + size] for i in range(0, len(found[3]), size)]
+    terms = {names[unpack_index(p[:-2])]: unpack_number(p[-2:]) for p in parts}
+    return ClassModel(kind, terms, trees if found[2] == _CORRECTED else None, int(found[1]))
 
 
 def _class_from_json(d: dict[str, Any], kind: str) -> ClassModel:
@@ -285,7 +340,3 @@ def _class_from_json(d: dict[str, Any], kind: str) -> ClassModel:
 def is_tuned_key(key: str) -> bool:
     """Return whether a class is one of tuned kernels."""
     return TUNED in key.split("/")[-1].split(".")
-
-
-def _json_size(correction: Correction) -> int:
-    return len(json.dumps(correction.to_json(), separators=(",", ":"))) + len(',"correction":')

@@ -1,7 +1,8 @@
-"""Polynomial corrections: the residual of the sum of analytic terms, as a polynomial in the logarithms of the extents.
+"""Polynomial corrections of profiles of earlier releases: of a sum of terms in the logarithms of the extents.
 
 A correction multiplies the sum of terms by ``exp(polynomial)``. It is bounded outside the range that it was fitted to:
-extents are clipped to that range, and the exponent to the largest residual of the samples, at most `LIMIT`.
+extents are clipped to that range, and the exponent to the largest residual of the samples. Models that are fitted now
+have `residual_trees` instead. What both see of a kernel, `log_extents` and `tile_remainders`, other models see, too.
 """
 
 from __future__ import annotations
@@ -16,15 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..features.workload import Number, Workload
-from .base import assign_folds
-from .regression import robust_ridge, round_digits
+from .regression import round_digits
 
 _MIN_EXTENT = 1e-9
-LIMIT = 0.5  # of the exponent: a factor between 0.6 and 1.65
 FORMS = ("linear", "quadratic", "bent")
-_PENALTIES = (1.0, 3.0, 10.0, 30.0)
 _BENDS = (-0.6, -0.2, 0.2, 0.6)
-_FOLDS = 5
 _EXTENTS = 8
 
 
@@ -81,8 +78,6 @@ class Correction:
     limit : float
         Bound of the exponent.
     coefficients : array
-    gain : float
-        Reduction of the mean absolute logarithmic error in cross-validation.
     """
 
     form: str
@@ -90,7 +85,6 @@ class Correction:
     high: np.ndarray
     limit: float
     coefficients: np.ndarray
-    gain: float = 0.0
 
     def factor(self, w: Workload) -> Number:
         """Return the factor of the sum of terms."""
@@ -100,7 +94,7 @@ class Correction:
         return math.exp(min(self.limit, max(-self.limit, self._evaluate_one(extents, divided))))
 
     def _evaluate(self, w: Workload) -> np.ndarray:
-        """Evaluate ``z Q z + l z + hinges + r remainders + constant`` without the columns of `_features`."""
+        """Evaluate ``z Q z + l z + hinges + r remainders + constant``."""
         varied, scale, offset, linear, square, bent, rest, constant = self._parts
         z = np.minimum(1.0, np.maximum(-1.0, log_extents(w)[:, varied] * scale - offset))
         total = z @ linear + tile_remainders(w) @ rest + constant
@@ -166,62 +160,8 @@ class Correction:
         return Correction(d["form"], low, high, float(d["limit"]), coefficients)
 
 
-def fit_corrections(w: Workload, ratio: np.ndarray, forms: tuple[str, ...] = FORMS) -> list[Correction]:
-    """Fit a correction of each form that reduces the error in cross-validation.
-
-    Parameters
-    ----------
-    w : Workload
-        Stacked samples.
-    ratio : array, shape (n,)
-        Measured seconds over the sum of terms.
-
-    Returns
-    -------
-    list of Correction
-    """
-    n = len(ratio)
-    target = np.clip(np.log(ratio), -1.0, 1.0)
-    logs = log_extents(w)
-    low, high = (np.array(round_digits(edge)) for edge in (logs.min(0), logs.max(0)))
-    fold = assign_folds(np.unique(logs, axis=0, return_inverse=True)[1].reshape(-1), _FOLDS)
-    found = []
-    for form in forms:
-        features = _features(w, form, low, high)
-        if n < 3 * _FOLDS or features.shape[1] > n:
-            continue
-        losses = {p: _cross_validate(features, target, fold, p) for p in _PENALTIES}
-        penalty = min(losses, key=lambda p: losses[p])
-        gain = float(np.mean(np.abs(target)) - losses[penalty])
-        if gain > 0:
-            coefficients = np.array(round_digits(robust_ridge(features, target, penalty), 3))
-            limit = float(round_digits(np.array([min(LIMIT, np.abs(target).max())]), 3)[0])
-            found.append(Correction(form, low, high, limit, coefficients, gain))
-    return found
-
-
-def _cross_validate(features: np.ndarray, target: np.ndarray, fold: np.ndarray, penalty: float) -> float:
-    """Return the mean absolute error of left-out samples."""
-    missed = np.empty(len(target))
-    for k in range(fold.max() + 1):
-        out = fold == k
-        missed[out] = features[out] @ robust_ridge(features[~out], target[~out], penalty) - target[out]
-    return float(np.mean(np.abs(missed)))
-
-
-def _features(w: Workload, form: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    varied = high > low
-    z = 2 * (np.clip(log_extents(w)[:, varied], low[varied], high[varied]) - low[varied]) / (high - low)[varied] - 1
-    parts = [z]
-    if form != "linear":
-        parts += [z[:, i : i + 1] * z[:, i:] for i in range(z.shape[1])]
-    if form == "bent":
-        parts += [np.maximum(0.0, z - bend) for bend in _BENDS]
-    return np.hstack([*parts, tile_remainders(w), np.ones((len(z), 1))])
-
-
 def _count_coefficients(form: str, extents: int) -> list[int]:
-    """Return the number of coefficients of each part of `_features`."""
+    """Return the number of coefficients of each part of the polynomial."""
     sizes = [extents]
     if form != "linear":
         sizes.append(extents * (extents + 1) // 2)

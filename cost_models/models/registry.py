@@ -15,6 +15,7 @@ from .baselines import BASELINES, CoDL
 from .boosted import BoostedModel
 from .fallback import FallbackModel
 from .graph import GRAPH_KERNEL_MODELS, GRAPH_NETWORK_MODELS, OneKernelModel
+from .moved import MovedModel
 from .network_base import NetworkModel
 from .saved import SavedModel
 from .state_files import damaged, decode_arrays, read_state
@@ -23,8 +24,8 @@ _KERNEL_MODELS: tuple[type[LatencyModel], ...] = (AnalyticModel, BoostedModel, *
 MODELS: dict[str, type[LatencyModel]] = {m.name: m for m in _KERNEL_MODELS}
 NETWORK_MODELS: dict[str, type[NetworkModel]] = {m.name: m for m in GRAPH_NETWORK_MODELS}
 
-# What a file may hold: those, and one of them that `make_model` has completed.
-_READABLE: dict[str, type[LatencyModel]] = {**MODELS, FallbackModel.name: FallbackModel}
+# What a file may hold: those, one of them that `make_model` has completed, and one of another device.
+_READABLE: dict[str, type[LatencyModel]] = {**MODELS, FallbackModel.name: FallbackModel, MovedModel.name: MovedModel}
 
 _Model = TypeVar("_Model", bound=SavedModel)
 
@@ -32,7 +33,7 @@ _Model = TypeVar("_Model", bound=SavedModel)
 def make_model(
     name: str,
     device: str,
-    max_bytes: int = 8192,
+    max_bytes: int = 4096,
     work_groups: bool = False,
     parameters: DeviceParameters | None = None,
 ) -> LatencyModel:

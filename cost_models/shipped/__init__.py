@@ -14,6 +14,7 @@ from .. import Profile
 
 FOLDER = Path(__file__).parent
 GENERIC = "generic"
+FILE = "profile.json"  # of a tuned model, in its folder
 
 
 def names() -> list[str]:
@@ -33,15 +34,21 @@ def find(name: str, also: tuple[str, ...] = ()) -> Path:
     Parameters
     ----------
     name : str
+        File, shipped profile, or folder of `coexec tune`.
     also : tuple of str
         Further allowed words to name in the error.
 
     Raises
     ------
     CoExecError
-        If there is neither a file nor a profile of that name.
+        If there is neither a file nor a profile of that name, or a folder has none.
     """
-    found = Path(name) if Path(name).exists() else path_of(name)
+    path = Path(name)
+    if path.is_dir():
+        if (path / FILE).is_file():
+            return path / FILE
+        raise CoExecError(f"the folder {name} has no {FILE}: give the folder of a finished `coexec tune`, or a file")
+    found = path if path.exists() else path_of(name)
     if found is None:
         known = ", ".join((*also, *names()))
         raise CoExecError(f"there is no profile {name}: give a file of `coexec fit`, or one of {known}")

@@ -13,6 +13,7 @@ from tvm.target import Target
 
 from .core.errors import CoExecError
 from .executor.annotations import annotate_graph
+from .executor.lowering_errors import explain_lowering
 from .executor.variants import PREFIX
 from .partition import CoExecPartition, plan_of
 from .pass_context import deployment_context
@@ -80,13 +81,14 @@ def build(
     ------
     CoExecError
         For an invalid option, and for a model that TVM's graph executor can't run: one with inputs of open shape,
-        data-dependent shapes, or control flow; and for results of tuning another model, or for other targets.
+        data-dependent shapes, or control flow, or with a kernel that TVM can't compile; and for results of tuning
+        another model, or for other targets.
     """
     found = load_tuned(tuned) if isinstance(tuned, (str, os.PathLike)) else tuned
     in_force: AbstractContextManager[None] = nullcontext()
     if found is not None:
         opts, in_force = found.choose_options(opts), found.in_force(targets(cpu, gpu))
-    with deployment_context(), in_force:
+    with deployment_context(), in_force, explain_lowering(targets(cpu, gpu)[0]):
         partition = CoExecPartition(params=params, cpu=cpu, gpu=gpu, **opts)
         partition.report_costs = None if found is None else found.profile
         split = partition(mod)

@@ -28,7 +28,9 @@ def _read_plan(plan: object) -> Plan:
 
 def _check_profile(profile: object) -> object:
     names = ("measure", *shipped.names())
-    if isinstance(profile, str) and profile not in names and not os.path.isfile(profile):
+    if not isinstance(profile, str) or profile in names:
+        return profile
+    if not any(map(os.path.isfile, (profile, os.path.join(profile, shipped.FILE)))):  # of `coexec tune`: a folder
         raise ValueError(f"is not a file; give a file or one of {', '.join(names)}")
     return profile
 

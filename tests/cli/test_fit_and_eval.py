@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import HEADER
+from tests.cost_models.test_energy_records import TRUE, records
 from tests.planner.graphs import straight
 from tvm_coexec import CoExecError
-from tvm_coexec.cost_models import DeviceParameters
-from tvm_coexec.cost_models.dataset import read_samples
+from tvm_coexec.cost_models import DeviceParameters, Power
+from tvm_coexec.cost_models.dataset import SampleWriter, read_samples
 from tvm_coexec.cost_models.profile import Profile
 from tvm_coexec.planner import make_plan
 
@@ -205,3 +209,28 @@ def test_parameters_of_the_devices_are_in_the_profile(coexec, samples_file, tmp_
     assert done.code == 2 and "given.json" in done.err and "wheels" in done.err
     done = coexec("fit", samples, "--parameters", given, "--refine", path, "-o", path)
     assert done.code == 2 and "--parameters has no effect" in done.err
+
+
+def test_measured_energy_is_in_the_profile(coexec, samples_file, tmp_path):
+    """By `coexec profile --energy`; readings of a meter come before it; a gauge may not see a device."""
+
+    def write(name: str, power: Power) -> Path:
+        path = tmp_path / name
+        shutil.copy(samples_file, path)
+        with SampleWriter(str(path), HEADER) as writer:
+            for record in records(power):
+                writer.write(record)
+        return path
+
+    out, meter = tmp_path / "p.json", tmp_path / "meter.csv"
+    samples = write("energy.jsonl", TRUE)
+    assert coexec("fit", samples, "-o", out).code == 0
+    power = Profile.load(out).power
+    assert power is not None and power.idle_w == pytest.approx(3.0, rel=0.01)
+    assert power.watts("gpu/conv") == pytest.approx(9.0, rel=0.02)
+    meter.write_text("seconds,joules,cpu,gpu\n1,0.5,,\n1,2.5,1,\n1,4.5,,1\n1,6.5,1,1\n")
+    assert coexec("fit", samples, "--meter", meter, "-o", out).code == 0
+    assert Profile.load(out).power.idle_w == pytest.approx(0.5, rel=0.01)
+    done = coexec("fit", write("blind.jsonl", replace(TRUE, busy_w={"cpu": 6.0, "gpu": 0.0})), "-o", out)
+    assert done.code == 0 and Profile.load(out).power is None
+    assert "the profile will have no power: RAPL (package-0) shows no more power while the gpu works" in done.err

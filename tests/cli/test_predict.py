@@ -69,6 +69,48 @@ def test_profiles_of_the_package_are_known_by_name(coexec, model_file):
     assert done.code == 0 and "for the whole network" in done.out
 
 
+def test_costs_of_one_model(coexec, model_file, profile_file, samples_file, tmp_path):
+    """What `coexec tune` leaves, by folder and by file, and measured times; `fit` and `eval` need more than that."""
+    from tvm_coexec.cost_models import KernelTime, Link, MeasuredCosts, Profile, TunedCosts
+    from tvm_coexec.cost_models.measured import WHOLE
+    from tvm_coexec.measuring.read_model import load_model
+
+    profile, graph = Profile.load(profile_file), load_model(model_file).graph()
+    conv = next(k for k in graph.kernels if k.is_heavy)
+    tuned = TunedCosts(profile, [KernelTime("cpu", conv.signature(), 0.25)])
+    folder, measured, out = tmp_path / "tuned", tmp_path / "measured.json", tmp_path / "p.json"
+    folder.mkdir()
+    tuned.save(folder / "profile.json")
+    table = MeasuredCosts(*[Link(1e-6, 1e-9)] * 3)
+    for device in ("cpu", "gpu"):
+        for k in graph.kernels:
+            table.add(device, k.signature(), WHOLE, 0, 1e-3 * (k.index + 1))
+    table.add_network("cpu", graph, 0.5)
+    table.save(str(measured))
+    for given, costs in ((folder, tuned), (folder / "profile.json", tuned), (measured, table)):
+        done = coexec("predict", given, model_file, "--json", out)
+        assert done.code == 0, done.err
+        found = json.loads(out.read_text())
+        for device in ("cpu", "gpu"):
+            predicted = [k[f"{device}_s"] for k in found["kernels"]]
+            assert predicted == pytest.approx([costs.whole_s(device, k) for k in graph.kernels], rel=1e-12)
+            assert found["network_s"][device] == pytest.approx(costs.network_s(device, graph), rel=1e-12)
+    assert found["network_s"] == {"cpu": 0.5, "gpu": pytest.approx(7e-3)}  # the convolutions are equal: 2, 2 and 3
+    equal = sum(k.signature() == conv.signature() for k in graph.kernels)
+    more_s = equal * (0.25 - profile.whole_s("cpu", conv))
+    assert tuned.network_s("cpu", graph) == pytest.approx(profile.network_s("cpu", graph) + more_s, rel=1e-3)
+    for argv in (
+        ("eval", folder, samples_file),
+        *(("fit", samples_file, o, folder, "-o", out) for o in ("--from", "--refine")),
+    ):
+        done = coexec(*argv)
+        assert done.code == 2 and "profile.json has measured times of one model's kernels" in done.err, (argv, done)
+        assert done.err.count("\n") == 1
+    (tmp_path / "empty").mkdir()
+    done = coexec("predict", tmp_path / "empty", model_file)
+    assert done.code == 2 and "empty has no profile.json: give the folder of a finished" in done.err
+
+
 def test_one_device_alone(coexec, model_file, profile_file):
     done = coexec("predict", profile_file, model_file, "--device", "gpu")
     assert done.code == 0 and "gpu ms" in done.out and "cpu ms" not in done.out

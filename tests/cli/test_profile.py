@@ -52,11 +52,28 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
         ((model_file, "--rpc", "127.0.0.1:1", "-o", out), "the RPC server 127.0.0.1:1 can't be reached"),
         ((model_file, "--rpc", "127.0.0.1:1", "--rpc-key", "board", "-o", out), "is named directly"),
         ((model_file, "--boards", 2, "-o", out), "--boards is for servers of a tracker"),
+        ((model_file, "--energy-kernels", 2, "-o", out), "--energy-kernels has no effect without --energy"),
+        ((model_file, "--energy-seconds", 2, "-o", out), "--energy-seconds has no effect without --energy"),
+        ((model_file, "--energy", "--describe-again", "-o", out), "measures nothing: leave out --energy"),
     ]
     for argv, text in cases:
         done = coexec("profile", *argv)
         assert done.code == 2 and text in done.err and done.err.count("\n") == 1, (argv, done)
     assert not out.exists()
+
+
+@pytest.mark.opencl
+def test_a_machine_without_a_gauge(coexec, model_file, tmp_path):  # noqa: F811
+    from tvm_coexec import CoExecError
+    from tvm_coexec.measuring.energy.board_files import LocalFiles
+    from tvm_coexec.measuring.energy.gauges import find_gauge
+
+    try:
+        pytest.skip(f"this machine has one: {find_gauge(LocalFiles()).name}")
+    except CoExecError as err:
+        why = str(err)
+    done = coexec("profile", model_file, "--energy", "-o", tmp_path / "s.jsonl")
+    assert done.code == 2 and why in done.err and done.err.count("\n") == 1 and not (tmp_path / "s.jsonl").exists()
 
 
 @pytest.mark.remote

@@ -13,7 +13,8 @@ from tests.planner import goldens, graphs
 from tests.planner.random_graphs import random_graph
 from tvm_coexec import CoExecError
 from tvm_coexec.core.access import AccessMap, ClampedMap, InputAccess, MirroredMap, NonEmptyMap
-from tvm_coexec.core.kernel_graph import REDUCED, KernelGraph, Refusal, SplitAxis, Tensor
+from tvm_coexec.core.kernel_graph import REDUCED, KernelGraph, SplitAxis, Tensor
+from tvm_coexec.core.refusals import Refusal
 
 
 def every_feature() -> KernelGraph:
@@ -33,7 +34,7 @@ def every_feature() -> KernelGraph:
     last = replace(base.kernels[4], axes=(), reason="it returns a tuple", outputs=(*base.kernels[4].outputs, *odd))
     inputs = (("größe", base.inputs[0][1]), ("mask", odd[0]))
     graph = KernelGraph((first, *base.kernels[1:4], last), inputs, (4, -2), "")
-    return graph.restrict([Refusal(1, "oc", "no schedule")])
+    return graph.restrict([Refusal(1, "oc", "no schedule"), Refusal(2, "h", "no schedule for 8 rows", 8)])
 
 
 @pytest.mark.parametrize(

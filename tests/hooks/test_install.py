@@ -33,6 +33,7 @@ print(json.dumps({
     "schedules": schedules.installed(),
     "records": schedules.dispatch.SharesContext.serve_records is not None,
     "postprocess": tvm.get_global_func("tvm_callback_opencl_postproc", allow_missing=True) is not None,
+    "functions": "tvm_coexec.hooks.functions" in sys.modules,
     "workers": PopenWorker._start.__module__ == "tvm_coexec.hooks.workers",
     "runners": hasattr(measure_methods.run_through_rpc, "__wrapped__"),
     "pass": hasattr(relay.transform, "CoExecPartition"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
 from tvm_coexec.measuring.measure_links import LinkTimes
 from tvm_coexec.measuring.pieces import KernelBuilder, Piece
-from tvm_coexec.measuring.timer import Timed
+from tvm_coexec.measuring.protocol import Timed
 
 COPIES = tuple(
     {"link": link, "bytes": n, "seconds": 1e-5 + n * 1e-10}

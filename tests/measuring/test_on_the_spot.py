@@ -15,7 +15,7 @@ from tvm_coexec.cost_models.measured import WHOLE
 from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
 from tvm_coexec.measuring.on_the_spot import Effort, measure
 from tvm_coexec.measuring.pieces import KernelBuilder, Piece
-from tvm_coexec.measuring.timer import Timed
+from tvm_coexec.measuring.protocol import Timed
 from tvm_coexec.planner import make_plan
 from tvm_coexec.relay_passes.extract import extract, extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare

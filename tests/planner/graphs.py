@@ -11,7 +11,8 @@ from tvm_coexec.core.kernel_graph import Kernel, KernelGraph, SplitAxis, Tensor
 from tvm_coexec.core.op_kinds import OpKind
 from tvm_coexec.cost_models import AnalyticCosts, Link, Roofline
 from tvm_coexec.planner.cached_costs import CachedCosts
-from tvm_coexec.planner.chain_sweep import ChainTimes, sweep_members
+from tvm_coexec.planner.chain_sweep import sweep_members
+from tvm_coexec.planner.chain_times import ChainTimes
 
 
 def conv_kernel(index: int, inputs: tuple[int, ...], channels: int = 32, size: int = 32, flops: float = 1e8) -> Kernel:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import Report
+from tvm_coexec.core.access import InputAccess, identity
+from tvm_coexec.core.kernel_graph import REDUCED, SplitAxis
 from tvm_coexec.core.plan import Segment
 from tvm_coexec.cost_models import Costs, Link
 from tvm_coexec.planner import STRATEGIES, CachedCosts, compare, make_plan, makespan_s
@@ -78,6 +82,25 @@ def test_cached_costs_of_cached_costs_are_the_same(seed):
         plan = make_plan(g, costs, strategy=strategy, min_gain=0.0)
         assert make_plan(g, once, strategy=strategy, min_gain=0.0).to_json() == plan.to_json()
         assert makespan_s(g, twice, plan.segments) == makespan_s(g, once, plan.segments) == plan.expected_s
+
+
+def test_what_follows_partial_sums_decides_whether_they_pay():
+    sums = SplitAxis("ic", REDUCED, 32, 1, 4, (InputAccess(1, ((identity(32),),)),), True)
+    g = graphs.graph(replace(graphs.conv_kernel(0, (-1,)), axes=(sums,)))
+
+    class Epilogue(FlopCosts):
+        def __init__(self, seconds: float) -> None:
+            super().__init__()
+            self.seconds = seconds
+
+        def epilogue_s(self, kernel):
+            return self.seconds
+
+    cheap, dear = (make_plan(g, Epilogue(s)) for s in (1e-4, 8e-3))
+    assert cheap.chains and not dear.chains
+    cut = CachedCosts(g, Epilogue(1e-4)), CachedCosts(g, Epilogue(3e-4))
+    segments = list(cheap.segments)
+    assert makespan_s(g, cut[1], segments) - makespan_s(g, cut[0], segments) == pytest.approx(2e-4)
 
 
 def test_synchronisation_is_charged_with_each_copy_back():

@@ -60,13 +60,13 @@ def test_joins_in_place_only_where_parts_are_one_run_of_shared_memory():
     sums = SplitAxis("ic", REDUCED, 16, 1, 1, (None,), True)
     for memory in MEMORY:
         m, is_shared = meeting(memory), memory == "shared"
-        assert (m.gather_s(image, channels, 3).join_s == 0.0) == is_shared
-        assert m.gather_s(image, rows, 3).join_s == pytest.approx(COPY.seconds(image.nbytes))
-        assert m.gather_s(image, sums, 3).join_s == pytest.approx(COPY.seconds(1.5 * image.nbytes))
-        by_cut = m.gather_s(image, channels, np.arange(1, 8))
-        assert float(by_cut.download_s[2]) == m.gather_s(image, channels, 3).download_s
+        assert (m.gather_s(image, channels, 3, 0.0).join_s == 0.0) == is_shared
+        assert m.gather_s(image, rows, 3, 0.0).join_s == pytest.approx(COPY.seconds(image.nbytes))
+        assert m.gather_s(image, sums, 3, 7e-6).join_s == 7e-6
+        by_cut = m.gather_s(image, channels, np.arange(1, 8), 0.0)
+        assert float(by_cut.download_s[2]) == m.gather_s(image, channels, 3, 0.0).download_s
     two_images = Tensor((2, 8, 6, 6), "float32")
-    assert meeting("shared").gather_s(two_images, channels, 3).join_s > 0.0
+    assert meeting("shared").gather_s(two_images, channels, 3, 0.0).join_s > 0.0
 
 
 def test_links_of_the_other_runtime():

@@ -9,8 +9,9 @@ import pytest
 from tests.planner import graphs
 from tests.planner.random_graphs import RandomCosts, random_graph
 from tvm_coexec import CoExecError, Plan, Report
-from tvm_coexec.core.kernel_graph import KernelGraph, Refusal
+from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Segment
+from tvm_coexec.core.refusals import MOST_REFUSED_ROWS, Refusal
 from tvm_coexec.planner import STRATEGIES, compare, make_plan
 
 WHY = "the GPU has no schedule for it"
@@ -72,6 +73,70 @@ def test_a_refused_axis_leaves_the_others(axis):
     other = {"oc": "h", "h": "oc"}[axis]
     assert any(1 in s.kernels for s in make_plan(limited, ratio=0.5, axis=other).chains)
     assert any(1 in s.kernels for s in make_plan(limited, ratio=0.5).chains)
+
+
+def gpu_rows(graph: KernelGraph, plan: Plan, kernel: int) -> list[int]:
+    """How many rows the GPU computes of a kernel that is divided."""
+    shares = [s.shares(graph) for s in plan.chains if kernel in s.kernels]
+    return [hi - lo for lo, hi in (s.gpu[kernel] for s in shares)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_refused_share_leaves_the_other_cuts(strategy):
+    g, c = graphs.straight(3), graphs.costs()
+    plan = make_plan(g, c, strategy=strategy, axis="oc", min_gain=0.0)
+    refused: set[int] = set()
+    for _ in range(1, MOST_REFUSED_ROWS):
+        rows = gpu_rows(g, plan, 1)
+        if not rows:
+            break
+        assert not refused & set(rows)
+        refused.update(rows)
+        limited = g.restrict([Refusal(1, "oc", WHY, r) for r in refused])
+        axis = limited.kernels[1].named_axis("oc")
+        assert axis.refused_rows == tuple(sorted(refused)) and limited.kernels[1].refusal("oc") == WHY
+        with pytest.raises(CoExecError, match=rf"the GPU's part of kernel 1 .* would be {rows[0]} of \d+: {WHY}"):
+            plan.check(limited)
+        plan = make_plan(limited, c, strategy=strategy, axis="oc", min_gain=0.0)
+        plan.check(limited)
+    if strategy in ("coexec", "codl", "exhaustive"):
+        assert len(refused) > 1 and gpu_rows(limited, plan, 1), "other cuts are used"
+
+
+def test_a_forced_ratio_leaves_whole_what_can_not_be_cut_there():
+    g = graphs.straight(3)
+    (rows,) = gpu_rows(g, make_plan(g, ratio=0.5, axis="oc"), 1)
+    limited = g.restrict([Refusal(1, "oc", WHY, rows)])
+    forced = make_plan(limited, ratio=0.5, axis="oc")
+    assert {k for s in forced.chains for k in s.kernels} == {0, 2} and forced.notes["1"] == WHY
+    assert gpu_rows(limited, make_plan(limited, ratio=0.25, axis="oc"), 1)
+    assert gpu_rows(limited, make_plan(limited, ratio=0.5), 1), "there are other axes"
+
+
+def test_an_axis_is_given_up_after_some_shares():
+    g = graphs.straight(3)
+    step = g.kernels[1].named_axis("oc").tile
+    some = [Refusal(1, "oc", WHY, step * n) for n in range(1, MOST_REFUSED_ROWS)]
+    limited = g.restrict(some)
+    assert limited.kernels[1].named_axis("oc") is not None
+    assert limited.restrict([Refusal(1, "oc", WHY, step * MOST_REFUSED_ROWS)]).kernels[1].named_axis("oc") is None
+    assert limited.restrict(some[:1]).kernels[1].named_axis("oc") is None, "a planner that chooses it again"
+    assert g.restrict([*some, Refusal(1, "oc", WHY)]).kernels[1].named_axis("oc") is None
+
+
+def test_random_graphs_respect_refused_shares():
+    for seed in range(8):
+        g, c = random_graph(seed, 8), RandomCosts(seed)
+        for _ in range(6):
+            plan = make_plan(g, c, min_gain=0.0)
+            plan.check(g)
+            if not plan.chains:
+                break
+            chain = plan.chains[0]
+            shares = chain.shares(g)
+            k = chain.kernels[-1]
+            lo, hi = shares.gpu[k]
+            g = g.restrict([Refusal(k, g.kernels[k].axis(shares.dims[k]).name, WHY, hi - lo)])
 
 
 def test_all_axes_refused_is_a_reason():

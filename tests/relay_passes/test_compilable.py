@@ -138,10 +138,38 @@ def test_every_strategy_by_cost(strategy):
     inputs = models.input_of(mod)
     lib, report = built(mod, strategy=strategy, profile=fast_gpu())
     models.assert_same(models.run(lib, inputs, [tvm.cpu(), tvm.opencl()]), models.reference(mod, inputs))
-    assert 1 not in whole_on_gpu(report.plan) and all(1 not in c.kernels for c in report.plan.chains)
-    if whole_on_gpu(report.plan):  # else nothing was asked of the GPU: mulayer, say, may stay on the CPU
+    assert 1 not in whole_on_gpu(report.plan)
+    divided = [c for c in report.plan.chains if 1 in c.kernels]
+    assert all(rows == (0, 4) for rows in gpu_rows(report, 1))  # one of four groups is an ordinary convolution
+    if whole_on_gpu(report.plan) and not divided:  # else nothing was asked: mulayer, say, may stay on the CPU
         assert strategy == "neurosurgeon" or whole_on_gpu(report.plan) == {0, 2, 3}
         assert UNSUPPORTED in report.plan.notes["1"] and UNSUPPORTED in report.to_text()
+
+
+def gpu_rows(report, kernel: int) -> list[tuple[int, int]]:
+    """What the GPU computes of a kernel."""
+    chains = [c for c in report.plan.chains if kernel in c.kernels]
+    return [c.shares(report.graph).gpu[kernel] for c in chains]
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("strategy", ["coexec", "codl", "exhaustive"])
+def test_only_the_shares_that_are_refused_are_left_out(strategy):
+    """Of a grouped convolution the GPU can take one group; a planner that would give it more gives it that."""
+    rng = np.random.default_rng(3)
+    x = relay.var("x", shape=(1, 15, 13, 16))
+    mod = typed(nhwc(rng, x, 16, 16, groups=4))
+    inputs = models.input_of(mod)
+    lib, report = built(mod, strategy=strategy, profile=fast_gpu(), axis="oc", min_gain=0.0)
+    assert gpu_rows(report, 0) == [(0, 4)]
+    axis = report.graph.kernels[0].named_axis("oc")
+    assert (
+        axis.refused_rows and not set(axis.refused_rows) & {4} and UNSUPPORTED in report.graph.kernels[0].refusal("oc")
+    )
+    models.assert_same(models.run(lib, inputs, [tvm.cpu(), tvm.opencl()]), models.reference(mod, inputs))
+    replayed = Plan(report.plan.graph, (Segment("split", (0,), "oc", axis.refused_rows[0]),))
+    with pytest.raises(CoExecError, match=r"the GPU's part of kernel 0 .* would be \d+ of 16: TVM can't compile"):
+        replayed.check(report.graph)
 
 
 def test_only_what_is_refused_is_left_whole():

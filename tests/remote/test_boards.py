@@ -59,7 +59,7 @@ def at_kernel(monkeypatch, number: int, act: Callable[[Board], None]) -> None:
     stock = collection.DeviceWorker.time
     done: list[Board] = []
 
-    def time(worker: collection.DeviceWorker, request: collection.timing.TimeRequest, timeout_s: float) -> object:
+    def time(worker: collection.DeviceWorker, request: collection.protocol.TimeRequest, timeout_s: float) -> object:
         board = next(b for b in boards[0]._all if b.worker is worker)
         if request.built != request.reference and board.measured == number - 1 and not done:
             done.append(board)

@@ -81,3 +81,33 @@ def package(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         main(["compile", "--coexec", *options, str(model_file)])
     assert exit_.value.code == 0
     return path
+
+
+def assert_one_line(done: Done, *words: str) -> None:
+    """Check that a command failed with one line that has the words."""
+    assert done.code == 4
+    assert done.out == ""
+    assert done.err.startswith("Error: ") and done.err.count("\n") == 1, done.err
+    for word in words:
+        assert word in done.err
+
+
+@pytest.fixture
+def fails(tvmc):
+    """Run tvmc; check that it fails with one line that has the words, and leaves the folder as it was."""
+
+    def run(words: list[str], *argv: object) -> None:
+        before = sorted(os.listdir())
+        assert_one_line(tvmc(*argv), *words)
+        assert sorted(os.listdir()) == before
+
+    return run
+
+
+@pytest.fixture
+def compile_fails(fails, model_file):
+    def run(words: list[str], *options: object, target: str = TARGET, model: object = model_file) -> None:
+        output = [] if "-o" in options else ["-o", "net.tar"]
+        fails(words, "compile", "--coexec", "--target", target, *options, *output, model)
+
+    return run

@@ -4,46 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.tvmc.conftest import assert_one_line
 from tests.tvmc.nets import TARGET
 
 pytestmark = pytest.mark.llvm
-
-
-def assert_one_line(done, *words: str) -> None:
-    assert done.code == 4
-    assert done.out == ""
-    assert done.err.startswith("Error: ") and done.err.count("\n") == 1, done.err
-    for word in words:
-        assert word in done.err
-
-
-@pytest.fixture
-def fails(tvmc):
-    """Run tvmc; check that it fails with one line that has the words, and leaves the folder as it was."""
-
-    def run(words: list[str], *argv: object) -> None:
-        before = sorted(os.listdir())
-        assert_one_line(tvmc(*argv), *words)
-        assert sorted(os.listdir()) == before
-
-    return run
-
-
-@pytest.fixture
-def compile_fails(fails, model_file):
-    def run(words: list[str], *options: object, target: str = TARGET, model: object = model_file) -> None:
-        output = [] if "-o" in options else ["-o", "net.tar"]
-        fails(words, "compile", "--coexec", "--target", target, *options, *output, model)
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -208,87 +176,6 @@ def test_a_failure_late_in_the_work_keeps_the_old_output(tvmc, model_file):
     done = tvmc("compile", "--coexec", "--target", TARGET, "-o", "net.tar", *options, model_file)
     assert_one_line(done, "broken")
     assert sorted(os.listdir()) == before and Path("net.tar").read_text() == "old"
-
-
-@pytest.mark.parametrize("device", ["cpu", "cl", "cpu,cuda", "vulkan"])
-def test_a_module_for_two_devices_run_on_others(fails, package, device):
-    words = ["needs the devices cpu,cl", f"--device names only {device}", "--device cpu,cl"]
-    fails(words, "run", "--device", device, "-o", "answer.npz", package)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--profile-trace", "t.json"], ["--profile-trace has no effect without --profile", "add --profile"]),
-        (["--profile", "--profile-html", "no/t.html"], ["can't write no/t.html"]),
-    ],
-)
-@pytest.mark.opencl
-def test_profiles_that_can_t_be_written(fails, package, options, words):
-    fails(words, "run", *options, package)
-
-
-def test_a_profile_of_one_device(fails, tvmc, model_file):
-    assert tvmc("compile", "--target", "llvm", "-o", "cpu.tar", model_file).code == 0
-    words = ["--profile-trace is for modules that need several devices", "coexec trace"]
-    fails(words, "run", "--profile", "--profile-trace", "t.json", "cpu.tar")
-
-
-def test_devices_that_do_not_exist(fails, package):
-    fails(["unknown device 'gpu'", "cpu, cuda, cl"], "run", "--device", "gpu", package)
-    fails(["unknown device 'gpu'"], "run", "--device", "cpu,gpu", package)
-    fails(["'micro' can't be combined"], "run", "--device", "cpu,micro", package)
-
-
-def test_archives(fails, package):
-    data = package.read_bytes()
-    with tarfile.open(package) as archive:
-        starts = [member.offset for member in archive]
-    for size in (0, 100, 1000, len(data) // 2):
-        Path("cut.tar").write_bytes(data[:size])
-        fails(["cut.tar"], "run", "cut.tar")
-    Path("cut.tar").write_bytes(data[: starts[1]])
-    fails(["cut.tar is incomplete: it has no mod.json"], "run", "cut.tar")
-    Path("cut.tar").write_bytes(data[: starts[2]])
-    fails(["cut.tar is incomplete: it has no mod.params"], "run", "cut.tar")
-    with tarfile.open("other.tar", "w") as archive:
-        archive.add("cut.tar")
-    fails(["Couldn't find exported library"], "run", "other.tar")
-    with tarfile.open(package) as archive:
-        archive.extractall("parts", filter="data")
-    Path("parts/mod.json").write_text("{}")
-    with tarfile.open("damaged.tar", "w") as archive:
-        for name in os.listdir("parts"):
-            archive.add(f"parts/{name}", name)
-    fails(["damaged.tar is damaged: mod.json"], "run", "damaged.tar")
-    fails(["no.tar does not exist"], "run", "no.tar")
-    fails(["must be an archive, not a directory"], "run", "parts")
-
-
-@pytest.mark.opencl
-def test_inputs_and_outputs(fails, package):
-    fails(["no.npz"], "run", "-i", "no.npz", package)
-    Path("text.npz").write_text("no numbers")
-    fails(["text.npz is not a complete .npz file"], "run", "-i", "text.npz", package)
-    np.savez("shape.npz", x=np.zeros((1, 3, 8, 8), "float32"))
-    fails(["'x' has shape (1, 3, 8, 8), but the module takes (1, 3, 12, 12)"], "run", "-i", "shape.npz", package)
-    np.savez("name.npz", y=np.zeros((1, 3, 12, 12), "float32"))
-    fails(["the input tensor 'y' is not in the graph"], "run", "-i", "name.npz", package)
-    fails(["can't write no/answer.npz"], "run", "-o", "no/answer.npz", package)
-
-
-def test_no_gpu(package, tmp_path):
-    """In a process of its own: a driver that has been opened stays open."""
-    from tvm_coexec.opencl import runtime
-
-    if not runtime.is_ours():
-        pytest.skip("TVM's own OpenCL runtime takes what devices there are")
-    environment = dict(os.environ, TVM_COEXEC_OPENCL_DEVICES="no such device")
-    command = [sys.executable, "-m", "tvm_coexec.tvmc", "run", "-o", "answer.npz", str(package)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 4 and done.stdout == ""
-    assert done.stderr.startswith("Error: the module needs the device cl, which is missing: ")
-    assert done.stderr.count("\n") == 1 and not list(tmp_path.glob("answer*"))
 
 
 RECORD = (

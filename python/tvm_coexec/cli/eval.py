@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print the tables."""
     from tvm_coexec.cost_models import shipped as profiles
     from tvm_coexec.cost_models.fit_profile import find_other_device
-    from tvm_coexec.cost_models.profile import Profile
+    from tvm_coexec.cost_models.tuned import load_profile
 
     if args.json:
         checks.folder_of(args.json)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         from .plots import require_matplotlib
 
         require_matplotlib()
-    profile = Profile.load(profiles.find(args.profile))
+    profile = load_profile(profiles.find(args.profile))
     samples = read_samples(args.samples)
     if other := find_other_device(profile, samples):
         logger.warning("%s and %s are of different devices (%s)", args.profile, args.samples, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.cost_models.dataset import Sample, Samples, read_samples
 from tvm_coexec.cost_models.device_names import devices_of
 from tvm_coexec.cost_models.device_parameters import read_parameters
+from tvm_coexec.cost_models.energy_records import fit_power
 from tvm_coexec.cost_models.models.registry import MODELS
 from tvm_coexec.cost_models.plan_cache import read_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
@@ -18,6 +20,8 @@ from tvm_coexec.cost_models.power import Power, read_readings
 
 from . import accuracy, checks
 from .tables import print_table
+
+logger = logging.getLogger("tvm_coexec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='parameters of the devices that are not found on the machine: {"gpu": {"peak_flops_per_s": 1e11}} (JSON)',
     )
     parser.add_argument(
-        "--meter", metavar="CSV", help="readings of a power meter, columns seconds, joules, cpu, gpu..."
+        "--meter",
+        metavar="CSV",
+        help="readings of a power meter, columns seconds, joules, cpu, gpu... (default: energy in the samples)",
     )
     parser.add_argument(
         "--plans", metavar="FILE", help="verified plans, or 'none' (default: those in the cache for the same devices)"
@@ -54,7 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
-        "--from", dest="other", metavar="FILE", help="start from another device's profile; few samples are enough"
+        "--from",
+        dest="others",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="start from profiles of other devices; few samples are enough",
     )
     start.add_argument("--refine", metavar="FILE", help="refine this device's profile with new samples")
 
@@ -63,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit, write the profile, and print how well it fits."""
     from tvm_coexec.cost_models import shipped as profiles
     from tvm_coexec.cost_models.fit_profile import find_other_device, fit_profile, refine_profile, transfer_profile
-    from tvm_coexec.cost_models.profile import Profile
+    from tvm_coexec.cost_models.tuned import load_profile
 
     checks.folder_of(args.output)
     samples = read_samples(args.samples)
@@ -76,18 +87,18 @@ def run(args: argparse.Namespace) -> int:
     option = "--boosted" if args.boosted else f"--model {model}"
     if model != "analytic" and args.records:
         raise CoExecError(f"--records: only the model 'analytic' learns from tuning records; leave out {option}")
-    if model != "analytic" and (args.other or args.refine):
+    if model != "analytic" and (args.others or args.refine):
         raise CoExecError(f"{option} can't start from another profile: leave out --from and --refine, or {option}")
-    if args.parameters and (args.other or args.refine):
+    if args.parameters and (args.others or args.refine):
         raise CoExecError("--parameters has no effect with --from and --refine: leave it out")
     parameters = read_parameters(args.parameters) if args.parameters else None
     tuned = _tuned(args.records, samples)
-    power = Power.fit(read_readings(args.meter)) if args.meter else None
+    power = _power(args.meter, samples)
     start = time.perf_counter()
-    if args.other:
-        profile = transfer_profile(Profile.load(profiles.find(args.other)), samples)
+    if args.others:
+        profile = transfer_profile([load_profile(profiles.find(f)) for f in args.others], samples)
     elif args.refine:
-        old = Profile.load(profiles.find(args.refine))
+        old = load_profile(profiles.find(args.refine))
         if other := find_other_device(old, samples):
             raise CoExecError(f"--refine {args.refine} is of other devices than {args.samples} ({other}): use --from")
         profile = refine_profile(old, samples)
@@ -112,6 +123,19 @@ def run(args: argparse.Namespace) -> int:
         count, factor = len(samples.plans), profile.plan_factor
         print(f"{count} verified plans: those with chains take {factor:.2f} times as long as predicted")
     return 0
+
+
+def _power(meter: str | None, samples: Samples) -> Power | None:
+    """Power by readings of a meter, or else by the energy that `coexec profile --energy` measured."""
+    if meter is not None:
+        return Power.fit(read_readings(meter))
+    if not samples.energy:
+        return None
+    try:
+        return fit_power(samples.energy)
+    except CoExecError as err:  # the profile serves latency
+        logger.warning("the profile will have no power: %s", err)
+        return None
 
 
 def _tuned(paths: list[str], samples: Samples) -> list[Sample]:

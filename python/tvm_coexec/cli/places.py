@@ -132,7 +132,7 @@ def _plan(graph: KernelGraph, args: argparse.Namespace) -> tuple[Plan, float | N
     from tvm_coexec.cost_models import shipped as profiles
     from tvm_coexec.planner import CachedCosts, check_options, make_plan, makespan_s
 
-    costs = load_costs(profiles.path_of(args.profile) or args.profile)
+    costs = load_costs(profiles.find(args.profile))
     options = check_options(strategy="neurosurgeon", bandwidth=args.bandwidth)
     plan = make_plan(graph, costs, options)
     return plan, makespan_s(graph, CachedCosts(graph, costs, options.bandwidth), plan.segments)

@@ -8,12 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.options import flag
 
 from . import checks, rpc
 from .model_argument import add_model
 
 if TYPE_CHECKING:
+    from tvm_coexec.cost_models.profile import Profile
     from tvm_coexec.measuring.collect.collection import Options, Summary
+
+ENERGY_KERNELS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +57,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="then add N kernels in rounds, where the errors of a model fitted to the others are (with --designed)",
     )
+    add(
+        "--few",
+        type=checks.count,
+        default=0,
+        metavar="N",
+        help="measure only N of the kernels on each device: those that tell most of a new device",
+    )
+    add(
+        "--from",
+        dest="others",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --few: profiles of other devices, from which coexec fit --from will start",
+    )
     add("--budget", type=checks.positive, metavar="SECONDS", help="start no new kernel after this time")
     add("--no-networks", action="store_true", help="do not time whole networks")
     add("--no-contention", action="store_true", help="do not time kernels while the other device is busy")
+    add("--energy", action="store_true", help="measure energy by the machine's own gauge (RAPL or a battery)")
+    add(
+        "--energy-kernels",
+        type=checks.at_least_one,
+        metavar="N",
+        help=f"kernels per device with which energy is measured (default: {ENERGY_KERNELS})",
+    )
+    add(
+        "--energy-seconds",
+        type=checks.positive,
+        metavar="SECONDS",
+        help="minimum time of a reading of energy (default: 2, by the gauge of a battery 10 or 30)",
+    )
     add("--retry", action="store_true", help="measure kernels again that failed before")
     add("--disturbed", action="store_true", help="measure kernels again whose times other processes may have disturbed")
     add(
@@ -122,8 +154,13 @@ def run(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys([*args.models, *_zoo(args.zoo)]))
     if args.adaptive and not args.designed:
         raise CoExecError("--adaptive starts from designed kernels: give --designed N as well, or leave it out")
-    if args.adaptive and args.describe_again:
-        raise CoExecError("--describe-again measures nothing: leave out --adaptive")
+    if args.adaptive and args.few:
+        raise CoExecError("--adaptive adds kernels and --few leaves some out: leave out one of them")
+    if args.others and not args.few:
+        raise CoExecError("--from chooses the kernels of --few: give --few N as well, or leave it out")
+    for name in ("few", "adaptive", "energy"):
+        if getattr(args, name) and args.describe_again:
+            raise CoExecError(f"--describe-again measures nothing: leave out {flag(name)}")
     if not names and not args.designed:
         raise CoExecError("nothing to measure: name models, or give --designed N")
     if args.input_shapes and not names:
@@ -134,6 +171,9 @@ def run(args: argparse.Namespace) -> int:
         changed, unknown = describe_again(args.output, [(m.name, m.graph()) for m in models])
         print(f"{args.output}: updated the descriptions of {changed} samples; {unknown} belong to other models")
         return 0
+    for name in ("energy_kernels", "energy_seconds"):
+        if getattr(args, name) and not args.energy:
+            raise CoExecError(f"{flag(name)} has no effect without --energy: give it as well, or leave it out")
     options = collector.Options(
         cpu=args.cpu,
         gpu=args.gpu,
@@ -148,8 +188,12 @@ def run(args: argparse.Namespace) -> int:
         bed=bed,
         server=server,
         boards=args.boards or 0,
+        energy=(args.energy_kernels or ENERGY_KERNELS) if args.energy else 0,
+        energy_s=args.energy_seconds,
         retry=args.retry,
         noisy=args.disturbed,
+        few=args.few,
+        profiles=tuple(_load(f) for f in args.others),
     )
     done = collector.collect(models, args.output, options)
     if args.adaptive and not done.left:
@@ -161,6 +205,8 @@ def run(args: argparse.Namespace) -> int:
     for board in done.boards:
         paces = ", ".join(f"{device} {pace:.2f}" for device, pace in board.paces.items())
         print(f"board {board.address}: {board.measured} timed{f'; pace {paces}' if paces else ''}")
+    for line in done.energy:
+        print(line)
     if done.failed:
         print(f"{len(done.failed)} kernels failed and are skipped, for example {done.failed[0]}", file=sys.stderr)
     from tvm_coexec.measuring.host_info import BUSY_CORES
@@ -179,7 +225,10 @@ def _add_adaptive(args: argparse.Namespace, options: Options, done: Summary) -> 
 
     budget_s = None if options.budget_s is None else max(0.0, options.budget_s - done.seconds)
     more, rounds = collect_adaptively(
-        args.output, args.designed, args.adaptive, replace(options, budget_s=budget_s, networks=False, contention=False)
+        args.output,
+        args.designed,
+        args.adaptive,
+        replace(options, budget_s=budget_s, networks=False, contention=False, energy=0),
     )
     for number, found in enumerate(rounds, 1):
         low, high = (f"{100 * error:.0f} %" for error in found.errors)
@@ -192,6 +241,13 @@ def _add_adaptive(args: argparse.Namespace, options: Options, done: Summary) -> 
         load=max(done.load, more.load),
         seconds=done.seconds + more.seconds,
     )
+
+
+def _load(file: str) -> Profile:
+    from tvm_coexec.cost_models import shipped as profiles
+    from tvm_coexec.cost_models.tuned import load_profile
+
+    return load_profile(profiles.find(file))
 
 
 def _zoo(names: list[str]) -> list[str]:

@@ -75,6 +75,24 @@ def chain_dims(graph: KernelGraph, members: Sequence[int], axis: str) -> dict[in
     return dims
 
 
+def find_refused(graph: KernelGraph, members: Sequence[int], axis: str, cut: int) -> str:
+    """Return which kernel's share of a chain the GPU can't run, and why; empty if it can run all.
+
+    Raises
+    ------
+    CoExecError
+        See `chain_shares`.
+    """
+    shares = chain_shares(graph, members, axis, cut)
+    for m in members:
+        kernel, (lo, hi) = graph.kernels[m], shares.gpu[m]
+        own = kernel.axis(shares.dims[m])
+        if hi - lo in own.refused_rows:
+            why = kernel.refusal(own.name)
+            return f"the GPU's part of kernel {m} ({kernel.name}) would be {hi - lo} of {own.extent}: {why}"
+    return ""
+
+
 def last_axis(graph: KernelGraph, members: Sequence[int], axis: str) -> SplitAxis:
     """Return the axis of a chain's last kernel by name; the chain's cut is along this axis.
 

@@ -105,6 +105,7 @@ def _axis_to_json(axis: SplitAxis) -> dict[str, Any]:
         "align": axis.align,
         "weights": axis.weights,
         "needs": [None if n is None else _need_to_json(n) for n in axis.needs],
+        **({"refused_rows": axis.refused_rows} if axis.refused_rows else {}),
     }
 
 
@@ -150,7 +151,7 @@ def _partial_read(data: list, tensors: int) -> PartialRead:
 
 
 def _axis(d: dict, output: Tensor, inputs: int) -> SplitAxis:
-    _known(d, "an axis", ("name", "dim", "extent", "granule", "align", "weights", "needs"))
+    _known(d, "an axis", ("name", "dim", "extent", "granule", "align", "weights", "needs", "refused_rows"))
     needs = tuple(None if n is None else _need(n) for n in _list(d["needs"]))
     axis = SplitAxis(
         _text(d["name"]),
@@ -160,6 +161,7 @@ def _axis(d: dict, output: Tensor, inputs: int) -> SplitAxis:
         _natural(d["align"], 1),
         needs,
         _flag(d["weights"]),
+        tuple(_natural(n, 1) for n in _list(d.get("refused_rows", []))),
     )
     if axis.dim != REDUCED and not (0 <= axis.dim < len(output.shape) and output.shape[axis.dim] == axis.extent):
         raise ValueError(f"axis {axis.name!r} is not one of the output {list(output.shape)}")

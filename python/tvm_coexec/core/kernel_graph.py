@@ -22,6 +22,7 @@ from .errors import CoExecError
 from .files import read_text, write_atomically
 from .op_kinds import OpKind
 from .partial_reads import PartialRead, unread_bytes
+from .refusals import Refusal, restrict_kernel
 
 if TYPE_CHECKING:
     from .chains import Shares
@@ -50,6 +51,8 @@ class SplitAxis:
         One entry per kernel input; ``None`` means that each share reads the whole input.
     weights : bool
         Whether the constants are divided with the output (else each share reads all of them).
+    refused_rows : tuple of int
+        Sizes of the GPU's share, in elements, that it can't run.
     """
 
     name: str
@@ -59,6 +62,7 @@ class SplitAxis:
     align: int
     needs: tuple[InputAccess | None, ...]
     weights: bool
+    refused_rows: tuple[int, ...] = ()
 
     @property
     def reduces(self) -> bool:
@@ -124,7 +128,8 @@ class Kernel:
     cpu_only : str
         Why the whole kernel must run on the CPU; empty if both devices can run it.
     refused : tuple of (str, str)
-        Axes left out of `axes` because the GPU can't run its share along them: name and reason.
+        Axes left out of `axes`, or with `SplitAxis.refused_rows`, because the GPU can't run its share along them: name
+        and reason.
     functions : tuple of (str, float)
         Special functions (``erf``, ``exp``, ``divide``...) and how often the whole kernel evaluates each.
     partial_reads : tuple of PartialRead
@@ -217,7 +222,7 @@ class Kernel:
         return exact or next((a for a in self.axes if a.name == other), None)
 
     def refusal(self, name: str) -> str:
-        """Return why the axis of that name (or its synonym) was left out of `axes`; empty if it was not."""
+        """Return why the GPU can't run shares, all or some, along the axis of that name or its synonym, or ""."""
         known = dict(self.refused)
         return known.get(name) or known.get(AXIS_EQUALS.get(name, ""), "")
 
@@ -277,10 +282,10 @@ class KernelGraph:
         A refusal holds for all kernels with the same signature. The fingerprint does not change: it identifies the
         model, not the target.
         """
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, list[Refusal]] = {}
         for r in refusals:
-            found.setdefault(self.kernels[r.kernel].signature(), {}).setdefault(r.axis, r.reason)
-        return replace(self, kernels=tuple(_restrict(k, found.get(k.signature(), {})) for k in self.kernels))
+            found.setdefault(self.kernels[r.kernel].signature(), []).append(r)
+        return replace(self, kernels=tuple(restrict_kernel(k, found.get(k.signature(), [])) for k in self.kernels))
 
     def lift_restrictions(self) -> KernelGraph:
         """Return the graph with every kernel allowed on both devices; refused axes are not restored."""
@@ -328,33 +333,6 @@ class KernelGraph:
     def load(path: str | os.PathLike) -> KernelGraph:
         """Read a graph from a file; `CoExecError` names the file if it can't be read."""
         return KernelGraph.from_json(read_text(path, "kernel graph"), os.fspath(path))
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A kernel, or its share along one axis, that the GPU can't run.
-
-    Attributes
-    ----------
-    kernel : int
-    axis : str
-        Name of the axis whose share was refused; empty for the whole kernel.
-    reason : str
-    """
-
-    kernel: int
-    axis: str
-    reason: str
-
-
-def _restrict(kernel: Kernel, reasons: dict[str, str]) -> Kernel:
-    """Return the kernel without the refused axes; the key ``""`` restricts it to the CPU."""
-    if not reasons:
-        return kernel
-    axes = tuple(a for a in kernel.axes if a.name not in reasons)
-    refused = (*kernel.refused, *((a.name, reasons[a.name]) for a in kernel.axes if a.name in reasons))
-    reason = kernel.reason or ("" if axes or not refused else refused[-1][1])
-    return replace(kernel, axes=axes, refused=refused, reason=reason, cpu_only=kernel.cpu_only or reasons.get("", ""))
 
 
 def round_cut(axis: SplitAxis, ratio: Bound) -> Bound:

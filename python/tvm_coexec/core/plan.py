@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .chains import Shares, chain_shares
+from .chains import Shares, chain_shares, find_refused
 from .devices import parse_memory, parse_runtime
 from .errors import CoExecError
 from .files import read_text, write_atomically
@@ -277,7 +277,8 @@ class Plan:
                         )
             if s.device == "split":
                 try:
-                    s.shares(graph)
+                    if why := find_refused(graph, s.kernels, s.axis, s.cut):
+                        raise CoExecError(why)
                 except CoExecError as err:
                     raise CoExecError(f"segment {n} of the plan can't be split: {err}") from None
         if missing:

@@ -13,6 +13,7 @@ import tvm
 from tvm.relay.backend import te_compiler
 
 from . import links
+from .executors import create_module
 from .pieces import KernelBuilder, Piece, compile_for
 from .worker import answer
 
@@ -80,8 +81,6 @@ def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> 
         lib = compile_for(builder.prepared, target, builder.cpu)
     built = export(lib, request.path, request.device)
     if warm and request.device == "gpu":
-        from .timer import create_module
-
         device = tvm.runtime.Device(builder.gpu.get_target_device_type(), 0)
         create_module(built.graph, lib.get_lib(), device).run()
         device.sync()

@@ -15,7 +15,7 @@ from tvm_coexec.opencl import load, runtime
 from tvm_coexec.targets import target_text
 from tvm_coexec.vulkan import runtime as vulkan
 
-from . import CORES, timer
+from . import CORES, protocol, timer
 from .worker import Child, ChildError
 
 START_S = 300  # for the first answer: drivers are opened, threads started
@@ -36,7 +36,7 @@ class DeviceWorker:
         Seconds that were timed, and CPU seconds that other processes used meanwhile.
     """
 
-    def __init__(self, setting: timer.Setting, serve: Callable[..., None] = timer.serve):
+    def __init__(self, setting: protocol.Setting, serve: Callable[..., None] = timer.serve):
         self._child = Child("fresh", serve, setting)
         self.timed_s = self.others_s = 0.0
 
@@ -61,7 +61,7 @@ class DeviceWorker:
         """Send a request and return the answer; raises `ChildError`."""
         return self._child.call(request, timeout_s)
 
-    def time(self, request: Any, timeout_s: float) -> timer.Timed:
+    def time(self, request: Any, timeout_s: float) -> protocol.Timed:
         """Send a request to time something; raises `ChildError`."""
         try:
             timed = self._child.call(request, timeout_s + (START_S if self._child.restarts < 0 else 0))
@@ -84,7 +84,7 @@ class DeviceWorker:
 BLOCKING: dict[str, str | None] = {"TVM_COEXEC_OPENCL_COPIES": "blocking", "TVM_COEXEC_OPENCL_MEMORY": None}
 
 
-def local_setting(gpu: Target, opencl_runtime: str = "own") -> timer.Setting:
+def local_setting(gpu: Target, opencl_runtime: str = "own") -> protocol.Setting:
     """Return the setting for this machine's devices; each has one core if the user has set up pocl so.
 
     Parameters
@@ -107,4 +107,4 @@ def local_setting(gpu: Target, opencl_runtime: str = "own") -> timer.Setting:
         environment = {load.VARIABLE: "tvm"}  # also if it is used because this package was imported too late
     elif opencl_runtime == "tvm":
         environment = dict(BLOCKING)
-    return timer.Setting(gpu.get_target_device_type(), bed, environment=environment, cores=CORES)
+    return protocol.Setting(gpu.get_target_device_type(), bed, environment=environment, cores=CORES)

@@ -19,7 +19,7 @@ from .compile import Built, compile_for, export
 from .device_worker import DeviceWorker, local_setting
 from .measure_links import LinkTimes, measure_blocking_copies, measure_links
 from .pieces import KernelBuilder, Piece
-from .timer import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, OutputsRequest, Setting, Timed, TimeRequest
+from .protocol import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, OutputsRequest, Setting, Timed, TimeRequest
 
 KERNEL_S, NETWORK_S = 120, 900  # OpenCL drivers compile kernels at their first launch
 NETWORK_REPEAT_MS = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tvm
@@ -15,23 +16,57 @@ from tvm.rpc.base import RPC_SESS_MASK
 SIZES_BYTES = (4096, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
 SMALL_BYTES = SIZES_BYTES[0]
 SMALL_KERNEL = "relu"  # part of the name of the kernel of `small_module`
+# Slices that a module makes, and the bytes that they read and write together, at most.
+_MOST_SLICES, _MOST_SLICED_BYTES = 16, 1 << 25
+_RUNS = 8  # of memory that a slice consists of
 
 
-def link_modules(gpu_type: int) -> Iterator[tuple[str, int, tvm.IRModule]]:
-    """Yield link, bytes and a module with such a copy, to be built for both devices.
+class LinkModule(NamedTuple):
+    """A module with copies of one link, to be built for both devices.
 
-    The graph executor runs the copies on the machine of the devices, so this also works over RPC. The last module,
-    ``meeting``, copies a small tensor to the GPU, runs a kernel, and copies the result back.
+    Attributes
+    ----------
+    link : str
+        ``upload``, ``download``, ``host_copy``, or ``meeting``: a small tensor is copied to the GPU, which runs a
+        kernel, and the result is copied back.
+    nbytes, copies : int
+        Bytes of a copy, and the number of copies that a run makes.
+    module : tvm.IRModule
+    """
+
+    link: str
+    nbytes: int
+    copies: int
+    module: tvm.IRModule
+
+
+def link_modules(gpu_type: int) -> Iterator[LinkModule]:
+    """Yield the modules to measure; the last one is the meeting.
+
+    The graph executor runs the copies on the machine of the devices, so this also works over RPC.
     """
     cpu, gpu = tvm.cpu(0), tvm.runtime.Device(gpu_type, 0)
     for nbytes in SIZES_BYTES:
         x = relay.var("x", shape=(nbytes // 4,))
-        yield "upload", nbytes, _module(x, relay.device_copy(x, cpu, gpu))
-        yield "download", nbytes, _module(x, relay.device_copy(x, gpu, cpu))
-        yield "host_copy", nbytes, _module(x, relay.copy(x))
+        yield LinkModule("upload", nbytes, 1, _module(x, relay.device_copy(x, cpu, gpu)))
+        yield LinkModule("download", nbytes, 1, _module(x, relay.device_copy(x, gpu, cpu)))
+        yield _slices(nbytes)
     x = relay.var("x", shape=(SMALL_BYTES // 4,))
     on_gpu = relay.nn.relu(relay.device_copy(x, cpu, gpu))
-    yield "meeting", SMALL_BYTES, _module(x, relay.device_copy(on_gpu, gpu, cpu))
+    yield LinkModule("meeting", SMALL_BYTES, 1, _module(x, relay.device_copy(on_gpu, gpu, cpu)))
+
+
+def _slices(nbytes: int) -> LinkModule:
+    """Return slices of different tensors.
+
+    A run of one slice would find its tensor in the cache nearest to the core, which in a network other kernels have
+    filled since.
+    """
+    copies = max(2, min(_MOST_SLICES, _MOST_SLICED_BYTES // (3 * nbytes)))
+    run = nbytes // 4 // _RUNS
+    tensors = [relay.var(f"x{i}", shape=(_RUNS, 2 * run)) for i in range(copies)]
+    halves = relay.Tuple([relay.strided_slice(x, [0, 0], [_RUNS, run]) for x in tensors])
+    return LinkModule("host_copy", nbytes, copies, tvm.IRModule.from_expr(relay.Function(tensors, halves)))
 
 
 def _module(x: relay.Var, body: relay.Expr) -> tvm.IRModule:

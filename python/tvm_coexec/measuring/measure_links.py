@@ -14,7 +14,7 @@ from tvm_coexec.pass_context import deployment_context
 from . import links
 from .compile import Built, compile_for
 from .device_worker import DeviceWorker
-from .timer import CopyRequest, EnqueueRequest, RoundTripRequest, TimeRequest
+from .protocol import CopyRequest, EnqueueRequest, RoundTripRequest, TimeRequest
 
 LINK_S = 120
 LINK_REPEATS = 100
@@ -61,7 +61,7 @@ def measure_blocking_copies(
         See `LinkTimes.copies`.
     """
     found = []
-    for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
+    for link, nbytes, _, mod in links.link_modules(gpu.get_target_device_type()):
         if link in ("upload", "download"):
             with deployment_context(instruments=False):
                 built = export(relay.build(mod, target=[cpu, gpu]), "both")
@@ -93,7 +93,7 @@ def measure_links(
         If measuring fails.
     """
     seconds: dict[tuple[str, int], float] = {}
-    for link, nbytes, mod in links.link_modules(gpu.get_target_device_type()):
+    for link, nbytes, number, mod in links.link_modules(gpu.get_target_device_type()):
         with deployment_context(instruments=False):
             built = export(relay.build(mod, target=[cpu, gpu]), "both")
         if link == "meeting":
@@ -101,7 +101,7 @@ def measure_links(
             unified = worker.call(RoundTripRequest(built), LINK_S)
             continue
         # One run at a time: a copy is timed from an idle device until the data has arrived.
-        seconds[link, nbytes] = worker.time(TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s
+        seconds[link, nbytes] = worker.time(TimeRequest(built, LINK_REPEATS, 0), LINK_S).best_s / number
     kernel = export(compile_for(links.small_module(), gpu, cpu), "gpu")
     round_trip_s -= time_kernel(kernel)
     enqueue_s = worker.call(EnqueueRequest(kernel), LINK_S)

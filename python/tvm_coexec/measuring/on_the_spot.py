@@ -23,7 +23,7 @@ from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
 from tvm_coexec.cost_models import Costs, MeasuredCosts
-from tvm_coexec.cost_models.fit_links import fit_link, fit_unified, wait_beyond_copies
+from tvm_coexec.cost_models.fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
 from tvm_coexec.planner import make_plan
 from tvm_coexec.relay_passes.extract import extract_with_calls
@@ -216,13 +216,12 @@ def _start_costs(meter: KernelMeter, description: str) -> MeasuredCosts:
         found = meter.measure_links()
     except ChildError as err:
         raise CoExecError(f"profile 'measure': the devices can't be used ({err}); give a profile") from None
-    upload, download, host_copy = (
-        fit_link([c for c in found.copies if c["link"] == name]) for name in ("upload", "download", "host_copy")
-    )
+    copies = {name: [c for c in found.copies if c["link"] == name] for name in ("upload", "download", "host_copy")}
+    upload, download = fit_link(copies["upload"]), fit_link(copies["download"])
     return MeasuredCosts(
         upload,
         download,
-        host_copy,
+        fit_host_copy(copies["host_copy"]),
         description=f"{description}, {cpu_threads()} CPU threads",
         sync_s=wait_beyond_copies(found.round_trip_s, found.enqueue_s, upload, download),
         enqueue_s=found.enqueue_s,

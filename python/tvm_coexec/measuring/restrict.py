@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import tvm
 from tvm.target import Target
 
-from tvm_coexec.core.kernel_graph import Refusal
 from tvm_coexec.core.plan import Plan, Segment
+from tvm_coexec.core.refusals import Refusal
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.relay_passes.compilable import Uncompilable
 from tvm_coexec.relay_passes.divide import make_shares

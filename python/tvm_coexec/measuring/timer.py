@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -16,171 +14,40 @@ from tvm.contrib import graph_executor
 
 from tvm_coexec import remote, testbed
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.random_inputs import random_tensor
-from tvm_coexec.cost_models.dataset import is_noisy
-from tvm_coexec.executor.graph_json import Graph
-from tvm_coexec.remote import Server
 
 from . import host_info as machine
 from . import links
 from .compile import Built
 from .device_parameters import find_cpu_parameters, find_gpu_parameters
+from .energy.board_files import LIST, READ, LocalFiles, RemoteFiles
+from .energy.gauges import Gauge, find_gauge
+from .energy.meter import CHUNK_S, EnergyRun, measure_run, sleep
+from .executors import ReferenceDrift, create_module
+from .protocol import (
+    WHERE,
+    BusyRequest,
+    CopyRequest,
+    EnergyRequest,
+    EnqueueRequest,
+    GaugeRequest,
+    OutputsRequest,
+    RoundTripRequest,
+    Setting,
+    Timed,
+    TimeRequest,
+    spread_of,
+)
 from .round_trip import measure_round_trip
 from .worker import answer
 
-REPEATS, MIN_REPEAT_MS = 7, 3
 ENOUGH_S = 1.5
 ROUNDS, LOW_SPREAD = 4, 0.05
 # While the reference kernel takes longer than this factor times its shortest time, timing is repeated: shared machines,
 # and phones that get warm, are slower for seconds.
 LOW_DRIFT = 1.15
-PATIENCE_S, PAUSE_S, SETTLE_S = 2.5, 0.1, 1.0
+PAUSE_S = 0.1
 # Longest time to wait until a server of a tracker's key is free; one whose session has ended is, at once.
 FREE_S = 20.0
-WHERE = "where"  # the request for the address of the RPC server
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Setting of the timing process.
-
-    Attributes
-    ----------
-    gpu_type : int
-        DLPack type of the GPU.
-    bed : TestBed or None
-        Test-bed for which the process is pinned to cores.
-    server : Server or None
-        RPC server of the devices; `None` for this machine's. Our runtime is loaded there if it is not.
-    environment : dict
-        Environment variables to set; `None` removes one.
-    cores : tuple of int
-        Cores that the process may use; empty for those of its parent.
-    settle_s : float
-        Seconds during which the shortest time of a reference kernel is searched for.
-    """
-
-    gpu_type: int
-    bed: testbed.TestBed | None = None
-    server: Server | None = None
-    environment: dict[str, str | None] = field(default_factory=dict)
-    cores: tuple[int, ...] = ()
-    settle_s: float = SETTLE_S
-
-
-@dataclass(frozen=True)
-class TimeRequest:
-    """Time a library `repeats` times, each for at least `min_repeat_ms`, and again if the times differ too much.
-
-    With a `reference` on the same device, also again while that kernel drifts, for at most `patience_s`.
-    """
-
-    built: Built
-    repeats: int
-    min_repeat_ms: int
-    reference: Built | None = None
-    patience_s: float = PATIENCE_S
-
-
-@dataclass(frozen=True)
-class OutputsRequest:
-    """Run a library once, with inputs and weights by name in an ``.npz`` file; the answer is the outputs."""
-
-    built: Built
-    values: str
-
-
-@dataclass(frozen=True)
-class EnqueueRequest:
-    """Measure the launch overhead with a library of one kernel."""
-
-    built: Built
-
-
-@dataclass(frozen=True)
-class CopyRequest:
-    """Time a library with a copy between the devices from an idle GPU's view (see `links.time_from_idle`)."""
-
-    built: Built
-
-
-@dataclass(frozen=True)
-class RoundTripRequest:
-    """Measure the library's round trip in memory that both devices address (see `measure_round_trip`)."""
-
-    built: Built
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds of each repeat, and the state of the machine.
-
-    Attributes
-    ----------
-    seconds : tuple of float
-    wall_s : float
-        Duration of all repeats.
-    load : float
-        Number of cores that other processes used meanwhile.
-    mhz : float
-        Clock of the CPU; 0 if it can't be read.
-    pace : float
-        Reference drift, at the best of the timed moments.
-    """
-
-    seconds: tuple[float, ...]
-    wall_s: float
-    load: float
-    mhz: float
-    pace: float = 1.0
-
-    @property
-    def best_s(self) -> float:
-        """Shortest repeat."""
-        return min(self.seconds)
-
-    @property
-    def spread(self) -> float:
-        """Relative spread: median over the shortest, minus 1."""
-        return _spread(self.seconds)
-
-    @property
-    def is_noisy(self) -> bool:
-        """Whether the repeats differ, or the reference kernel drifted, by more than the limits."""
-        return is_noisy(self.spread, self.pace)
-
-
-def _spread(seconds: tuple[float, ...]) -> float:
-    return statistics.median(seconds) / max(min(seconds), 1e-12) - 1.0
-
-
-@dataclass(frozen=True)
-class BusyRequest:
-    """Run a library repeatedly until the next message."""
-
-    built: Built
-
-
-class _ReferenceDrift:
-    """Measures the reference drift of a device."""
-
-    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device, settle_s: float):
-        self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
-        self.best_s, self.settle_s = float("inf"), settle_s
-        self.find_best()
-
-    def find_best(self) -> None:
-        """Time the reference kernel for a while, and at least once, to find its shortest time."""
-        end = time.perf_counter() + self.settle_s
-        self.measure()
-        while time.perf_counter() < end:
-            self.measure()
-
-    def measure(self) -> float:
-        """Return the present time of the reference kernel over its shortest so far."""
-        seconds = statistics.median(float(s) for s in self.timer().results)
-        self.best_s = min(self.best_s, seconds)
-        return seconds / self.best_s
 
 
 class Timer:
@@ -189,7 +56,7 @@ class Timer:
     def __init__(self, connection: Connection, setting: Setting):
         self.connection, self.setting = connection, setting
         self.session: tvm.rpc.RPCSession | None = None  # of the RPC server, if there is one
-        self.drifts: dict[str, _ReferenceDrift] = {}
+        self.drifts: dict[str, ReferenceDrift] = {}
 
     def handle(self, request: object) -> object:
         """Answer one request; after a failure the session is not used again."""
@@ -219,6 +86,10 @@ class Timer:
         if isinstance(request, RoundTripRequest):
             devices = [self._device("cpu"), self._device("gpu")]
             return measure_round_trip(request.built.graph, self._library(request.built.path), devices, self.session)
+        if isinstance(request, GaugeRequest):
+            return self._find_gauge(request.root).name
+        if isinstance(request, EnergyRequest):
+            return self._measure_energy(request)
         if isinstance(request, EnqueueRequest):
             return links.measure_enqueue_s(*self._load(request.built), self._device("cpu"))
         raise AssertionError(request)
@@ -329,16 +200,46 @@ class Timer:
         start = time.perf_counter()
         for _ in range(ROUNDS):  # more than one only if the times differ
             seconds += tuple(float(s) for s in timer().results)
-            if _spread(seconds) < LOW_SPREAD or time.perf_counter() - start > ENOUGH_S:
+            if spread_of(seconds) < LOW_SPREAD or time.perf_counter() - start > ENOUGH_S:
                 break
         return seconds
 
-    def _drift_of(self, reference: Built | None) -> _ReferenceDrift | None:
+    def _drift_of(self, reference: Built | None) -> ReferenceDrift | None:
         if reference is None:
             return None
         if reference.path not in self.drifts:
-            self.drifts[reference.path] = _ReferenceDrift(*self._load(reference), self.setting.settle_s)
+            self.drifts[reference.path] = ReferenceDrift(*self._load(reference), self.setting.settle_s)
         return self.drifts[reference.path]
+
+    def _find_gauge(self, root: str) -> Gauge:
+        self._device("cpu")
+        if self.session is None:
+            return find_gauge(LocalFiles(), root)
+        list_folder, read_text = (remote.find_function(self.session, name) for name in (LIST, READ))
+        where = f"the RPC server {self.setting.server}"
+        if list_folder is None or read_text is None:
+            raise CoExecError(
+                f"the energy of {where} can't be read: it lacks the runtime of this release, which reads the gauge "
+                "(see `coexec connect`); leave out --energy, or give readings of a power meter to `coexec fit --meter`"
+            )
+        return find_gauge(RemoteFiles(list_folder, read_text), root, where)
+
+    def _measure_energy(self, request: EnergyRequest) -> EnergyRun:
+        gauge, work = self._find_gauge(request.root), sleep
+        if request.built is not None:
+            work = self._repeat_for(*self._load(request.built), CHUNK_S)
+        others_s = machine.other_cpu_s if self.session is None else lambda: 0.0
+        return measure_run(gauge, work, request.least_s, others_s)
+
+    @staticmethod
+    def _repeat_for(
+        module: graph_executor.GraphModule, device: tvm.runtime.Device, seconds: float
+    ) -> Callable[[], float]:
+        """Return a function that runs a module for about that time, and returns for how long by the device's clock."""
+        once_s = float(module.module.time_evaluator("run", device, number=1, repeat=3)().results[-1])
+        number = max(1, round(seconds / max(once_s, 1e-7)))
+        evaluator = module.module.time_evaluator("run", device, number=number, repeat=1)
+        return lambda: (number + 1) * float(evaluator().results[0])  # one more run comes before those that are timed
 
     def _busy(self, request: BusyRequest) -> int:
         module, device = self._load(request.built)
@@ -362,15 +263,3 @@ def serve(connection: Connection, setting: Setting, make: Callable[[Connection, 
     if setting.cores:  # the thread that started this process may be pinned
         os.sched_setaffinity(0, setting.cores)
     answer(connection, make(connection, setting).handle)
-
-
-def create_module(
-    graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device | list[tvm.runtime.Device]
-) -> graph_executor.GraphModule:
-    """Create an executor with random inputs and weights: uninitialised memory may hold denormals, which are slow."""
-    module = graph_executor.create(graph, lib, device)
-    rng = np.random.default_rng(0)
-    parsed = Graph(graph)
-    for entry in map(parsed.entries.__getitem__, parsed.inputs):
-        module.set_input(parsed.nodes[entry.node].name, random_tensor(entry.shape, entry.dtype, rng))
-    return module

@@ -1,7 +1,7 @@
 """From a kernel graph and costs to a plan. Nothing here imports TVM.
 
-Read it in this order: `simulator` (what a plan takes), `cached_costs` (costs as tables), `chain_sweep` (a chain at all
-cuts), `search` (candidate chains, dynamic programming), `strategies` (ours and the others).
+Read it in this order: `simulator` (what a plan takes), `cached_costs` (costs as tables), `chain_times` and
+`chain_sweep` (a chain at all cuts), `search` (candidate chains, dynamic programming), `strategies` (ours and others).
 """
 
 from __future__ import annotations

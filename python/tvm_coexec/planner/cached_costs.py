@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph, SplitAxis
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.co_run import CoRun
 from tvm_coexec.cost_models.costs import Link, Ranges
@@ -100,6 +100,7 @@ class CachedCosts(Costs):
         self._calibration = costs.plan_factor if calibrated else 1.0
         self._shares: dict[tuple[str, str, int], np.ndarray] = {}
         self._whole: dict[tuple[str, str], float] = {}
+        self._epilogues: dict[str, float] = {}
         for device in DEVICES:
             unique = {k.signature(): k for k in graph.kernels if device in k.devices}
             found = costs.whole_of_many(device, list(unique.values())).tolist()
@@ -193,13 +194,20 @@ class CachedCosts(Costs):
         table = self.by_rows(device, kernel, dim)
         return np.array([table[max(0, hi - lo)] for lo, hi in ranges], float)
 
+    def epilogue_s(self, kernel: Kernel) -> float:
+        """See `Costs.epilogue_s`."""
+        key = kernel.signature()
+        if key not in self._epilogues:
+            self._epilogues[key] = self.costs.epilogue_s(kernel)
+        return self._epilogues[key]
+
     def by_rows(self, device: str, kernel: Kernel, dim: int) -> np.ndarray:
         """Seconds of shares by the number of rows that they compute, shape (extent + 1,); no rows take no time."""
         key = (device, kernel.signature(), dim)
         if key not in self._shares:
             n, rows = _points(kernel, dim)
             seconds = self.costs.shares_s(device, kernel, dim, _ranges(device, n, rows))
-            self._shares[key] = _by_rows(n, rows, np.asarray(seconds, float) * self._calibration)
+            self._shares[key] = self._make_table(device, kernel.axis(dim), rows, np.asarray(seconds, float))
         return self._shares[key]
 
     def ask_all(self, dims: dict[int, list[int]]) -> None:
@@ -221,8 +229,16 @@ class CachedCosts(Costs):
             points = {key: _points(kernel, dim) for key, (kernel, dim) in wanted.items()}
             requests = [(*wanted[key], _ranges(device, n, rows)) for key, (n, rows) in points.items()]
             answers = self.costs.shares_of_many(device, requests)
-            for (key, (n, rows)), seconds in zip(points.items(), answers, strict=True):
-                self._shares[key] = _by_rows(n, rows, seconds * self._calibration)
+            for (key, (_, rows)), seconds in zip(points.items(), answers, strict=True):
+                kernel, dim = wanted[key]
+                self._shares[key] = self._make_table(device, kernel.axis(dim), rows, seconds)
+
+    def _make_table(self, device: str, axis: SplitAxis, rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        """Seconds by number of rows; what the GPU can't run never pays."""
+        table = _by_rows(axis.extent, rows, seconds * self._calibration)
+        if device == "gpu":
+            table[list(axis.refused_rows)] = UNUSABLE_S
+        return table
 
     def _watts(self, device: str, kind: str) -> float:
         return self.power.watts(f"{device}/{kind}") if self.power else 0.0

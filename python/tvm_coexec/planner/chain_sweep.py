@@ -8,9 +8,7 @@ column for each cut and three rows, which `PerShare` names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,113 +16,10 @@ from tvm_coexec.core.access import Node, Region, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
 from .cached_costs import CachedCosts, side_by_side
+from .chain_times import ChainTimes, make_outer
 
 # Of shares of kernels that take no time.
 _SHORT_S = 1e-12
-
-
-class PerShare(NamedTuple):
-    """Three arrays of shape (cuts,): the rows of one array of shape (3, cuts).
-
-    Attributes
-    ----------
-    gpu, cpu : array
-        Of what each device computes.
-    for_last : array
-        Of what the GPU would compute for the chain's last value alone, which is where values that others read as well
-        are cut (see `chain_shares`).
-    """
-
-    gpu: np.ndarray
-    cpu: np.ndarray
-    for_last: np.ndarray
-
-
-@dataclass(eq=False)
-class Outer:
-    """What a chain's shares read of a value from outside, as fractions; arrays have shape (cuts,).
-
-    Attributes
-    ----------
-    gpu, cpu : array
-    whole : bool
-        Both shares read all of it, at every cut.
-    part : bool
-        Each share reads something but not all, at every cut.
-    """
-
-    gpu: np.ndarray
-    cpu: np.ndarray
-    whole: bool
-    part: bool
-
-    @cached_property
-    def all_read(self) -> bool:
-        """Whether the CPU's share reads something at every cut."""
-        return self.whole or self.part or bool((self.cpu > 0).all())
-
-
-def outer(region: Region, extent: int) -> Outer:
-    """What is read of a value of that extent, with its flags."""
-    read = np.maximum(0, region.hi[:2] - region.lo[:2]) / extent
-    low, high = read.min(), read.max()
-    return Outer(read[0], read[1], bool(low == 1), bool(low > 0 and high < 1))
-
-
-@dataclass(eq=False)
-class ChainTimes:
-    """One chain along one axis at all its cuts; arrays have shape (cuts,).
-
-    Attributes
-    ----------
-    members : tuple of int
-        Ascending.
-    axis : str
-        Axis of the last member.
-    cuts : array
-    gpu_s, cpu_s : array
-        Work of each share.
-    both_s : array
-        Until both shares are done, when they begin at once and the GPU was idle.
-    join_s : array
-        Downloads and joins of all values that leave.
-    leaves : dict of int to (array, int)
-        Per member whose value leaves: where the GPU's part ends, and the extent.
-    outer : dict of int to Outer
-        Per value from outside what the shares read.
-    after : tuple of int
-        Values that the CPU reads after the join.
-    joules : array
-        Of the work alone, beyond idle power.
-    slow : mapping of str to float or array
-        Co-run slowdown by device.
-    origin : ChainTimes or None
-        The chain that this one repeats (see `repeats`); its values lie `shift` kernels further up.
-    shift : int
-    idle_outcomes : dict
-        What `Outcomes.on_idle_gpu` has worked out, by places.
-    """
-
-    members: tuple[int, ...]
-    axis: str
-    cuts: np.ndarray
-    gpu_s: np.ndarray
-    cpu_s: np.ndarray
-    both_s: np.ndarray
-    join_s: np.ndarray
-    leaves: dict[int, tuple[np.ndarray, int]]
-    outer: dict[int, Outer]
-    after: tuple[int, ...]
-    joules: np.ndarray
-    slow: Mapping[str, Any]
-    origin: ChainTimes | None = None
-    shift: int = 0
-    idle_outcomes: dict[tuple[int, ...], list] = field(default_factory=dict)
-
-    @cached_property
-    def mask(self) -> int:
-        """The members as a bit mask."""
-        return sum(1 << m for m in self.members)
 
 
 class ChainSweep:
@@ -218,7 +113,7 @@ class ChainSweep:
         read = {}
         for value, region in self.regions.items():
             extent = 1 if region.dim is None else self.graph.tensor(value).shape[region.dim]
-            read[value] = outer(region, extent)
+            read[value] = make_outer(region, extent)
         return ChainTimes(
             tuple(self.members), self.axis.name, self.cuts, self.gpu_s, self.cpu_s, self.both_s(self.tables.start_s),
             self.join_s, dict(self.live_outs), read, tuple(self.after), self.joules, self.slow(),
@@ -275,7 +170,8 @@ class ChainSweep:
     def _add_join(self, kernel: Kernel, axis: SplitAxis, cuts: np.ndarray) -> None:
         """Download and join of a value that leaves the chain."""
         self.live_outs[kernel.index] = (cuts, axis.extent)
-        download_s, join_s = self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts)
+        epilogue_s = self.tables.epilogue_s(kernel) if axis.reduces else 0.0
+        download_s, join_s = self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts, epilogue_s)
         joined = download_s + join_s
         if kernel.index != self.last:  # the last is cut inside
             joined = np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)

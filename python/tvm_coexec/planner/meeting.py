@@ -24,8 +24,6 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import SplitAxis, Tensor
 from tvm_coexec.cost_models.costs import Link
 
-# An addition reads twice what a concatenation reads, and writes as much.
-ADD_PER_COPY = 1.5
 # A number, or an array of one element per cut.
 Seconds = Any
 
@@ -157,7 +155,7 @@ class Meeting:
         """Lower bound of `scatter_s` of a value that the CPU alone has and both shares read: their parts cover it."""
         return 2 * self.host_copy.constant_s + self._linear(self.upload)[0] + nbytes * self.host_copy.per_byte_s
 
-    def gather_s(self, tensor: Tensor, axis: SplitAxis, cut: Seconds) -> Gather:
+    def gather_s(self, tensor: Tensor, axis: SplitAxis, cut: Seconds, epilogue_s: float) -> Gather:
         """Seconds to join the parts of a value that was cut inside of an axis.
 
         Parameters
@@ -167,10 +165,12 @@ class Meeting:
             Along the reduction each part is as large as the value, and they are added.
         cut : float or array
             Where the GPU's part ends, more than 0 and less than the extent of the axis.
+        epilogue_s : float
+            See `Costs.epilogue_s`; counts along the reduction only.
         """
         nbytes = tensor.nbytes
         if axis.reduces:
-            return Gather(self.to_cpu_s(nbytes + 0 * cut), self.copy_s(nbytes * ADD_PER_COPY + 0 * cut))
+            return Gather(self.to_cpu_s(nbytes + 0 * cut), epilogue_s + 0 * cut)
         download_s = self.to_cpu_s(nbytes * cut / axis.extent)
         in_place = self.memory == "shared" and all(n == 1 for n in tensor.shape[: axis.dim])
         return Gather(download_s, 0.0 if in_place else self.copy_s(nbytes + 0 * cut))

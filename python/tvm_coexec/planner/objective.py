@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.cost_models.costs import NO_POWER
 
 from .simulator import Simulator
 
@@ -24,8 +25,5 @@ def score_of(objective: str, sim: Simulator) -> float:
     """Score of a finished simulation; `CoExecError` where energy is asked for and nothing is known of power."""
     joules = energy_j(sim)
     if objective != "latency" and joules is None:
-        raise CoExecError(
-            f"objective '{objective}' needs watts, which the profile lacks; fit one with `coexec fit --meter`, or use "
-            "latency"
-        )
+        raise CoExecError(f"objective '{objective}' needs watts, which the profile lacks; {NO_POWER}, or use latency")
     return score(objective, sim.now_s, joules or 0.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .errors import explained
 from .runtime import KINDS, Board, describe, find_function, load_runtime, serves_own, why_unavailable
-from .session import Server, close, closing, connect, count_free, default_tracker, parse_reachable, server_of
+from .session import Server, choosing, close, closing, connect, count_free, default_tracker, parse_reachable, server_of
 
 __all__ = [
     "KINDS",
     "Board",
     "Server",
+    "choosing",
     "close",
     "closing",
     "connect",

@@ -29,7 +29,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl.schedules.device import has_textures
 
 from .runtime import KINDS, load_runtime, why_unavailable
-from .session import POLL_S, close_quietly, closing, connect, default_tracker, parse_reachable
+from .session import POLL_S, close_quietly, closing, connect, default_tracker, parse_reachable, request_accepted
 
 _log = logging.getLogger("tvm_coexec")
 
@@ -163,11 +163,13 @@ def _replace(owner: object, name: str, wrap: Callable[[Callable], Callable]) -> 
 
 
 def _loading(stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.RPCSession]:
-    """Wrap ``TrackerSession.request``: load the runtime where it is needed."""
+    """Wrap ``TrackerSession.request``: choose the server within `choosing`, load the runtime where it is needed."""
 
     @functools.wraps(stock)
-    def request(*args: Any, **kwargs: Any) -> tvm.rpc.RPCSession:
-        session = stock(*args, **kwargs)
+    def request(tracker: TrackerSession, key: str, *args: Any, **kwargs: Any) -> tvm.rpc.RPCSession:
+        host, port = tracker._addr[:2]
+        session = request_accepted(f"{host}:{port}", key, kwargs.get("session_timeout", 0))
+        session = session or stock(tracker, key, *args, **kwargs)
         if (measurement := _current.get()) is not None:
             measurement.sessions.append(session)
             if measurement.needs_runtime:

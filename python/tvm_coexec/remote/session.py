@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import tvm
@@ -112,7 +113,7 @@ def _open(host: str, port: int) -> tvm.rpc.RPCSession:
     raise AssertionError
 
 
-def _request(tracker: str | None, key: str, wait_s: float | None) -> tvm.rpc.RPCSession:
+def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: float = 0) -> tvm.rpc.RPCSession:
     from tvm import rpc
     from tvm.rpc import base
 
@@ -137,22 +138,59 @@ def _request(tracker: str | None, key: str, wait_s: float | None) -> tvm.rpc.RPC
         if time.monotonic() > end:
             raise CoExecError(f"no server of '{key}' became free within {wait_s:g} s; see the tracker {tracker}")
         time.sleep(POLL_S)
-    for tries_left in reversed(range(REQUEST_TRIES)):
+    accept, tries_left = _accept.get(), REQUEST_TRIES
+    while True:
         # As the tracker's client of TVM does, which does not say which server it was given.
         base.sendjson(connection._sock, [base.TrackerCode.REQUEST, key, "", 1])
         code, given = base.recvjson(connection._sock)
         if code != base.TrackerCode.SUCCESS:
             raise CoExecError(f"the tracker {tracker} refuses the request for '{key}': {given}")
         host, port, match = given
+        if accept is not None and not accept(f"{host}:{port}"):
+            continue  # a server to which no client comes registers again after some seconds
+        tries_left -= 1
         try:
-            session = rpc.connect(host, port, match, session_timeout=0)
+            session = rpc.connect(host, port, match, session_timeout=timeout_s)
         except (RuntimeError, OSError) as err:  # that server has just gone: the tracker knows of others
             if not tries_left:
                 raise CoExecError(f"no session of a server '{key}' of the tracker {tracker}: {why(err)}") from None
         else:
             session.coexec_address = f"{host}:{port}"
             return session
-    raise AssertionError
+
+
+Accept = Callable[[str], bool]
+_accept: ContextVar[Accept | None] = ContextVar("coexec_accept", default=None)
+
+
+@contextmanager
+def choosing(accept: Accept) -> Iterator[None]:
+    """Within the block, use only those servers of a tracker that are accepted, also for TVM's own requests.
+
+    Parameters
+    ----------
+    accept : callable
+        Takes ``HOST:PORT`` of a server before a session of it is opened. At least one of the key must be accepted: else
+        the request waits without end.
+    """
+    token = _accept.set(accept)
+    try:
+        yield
+    finally:
+        _accept.reset(token)
+
+
+def request_accepted(tracker: str, key: str, timeout_s: float) -> tvm.rpc.RPCSession | None:
+    """Open a session of an accepted server within `choosing`; `None` outside of it.
+
+    Parameters
+    ----------
+    tracker : str
+    key : str
+    timeout_s : float
+        Duration after which the server ends the session; 0 for no limit.
+    """
+    return None if _accept.get() is None else _request(tracker, key, None, timeout_s)
 
 
 def server_of(session: tvm.rpc.RPCSession) -> str:

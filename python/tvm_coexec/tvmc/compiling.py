@@ -33,6 +33,7 @@ from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.executor.annotations import LoweringCapture, annotate_graph, read_metadata
 from tvm_coexec.executor.graph_json import Graph
+from tvm_coexec.executor.lowering_errors import explain_lowering
 from tvm_coexec.executor.variants import PREFIX, weight_bytes
 from tvm_coexec.partition import CoExecPartition, plan_of
 from tvm_coexec.pass_context import show_passes
@@ -108,7 +109,8 @@ def build_hook(stock: Callable) -> Callable:
         request = _request.get() or _marked(given["mod"])
         if request is None:
             return stock(*args, **kwargs)
-        with apply_records(request.records) if request.records else contextlib.nullcontext():
+        cpu = targets(*devices_of(given["tvm_target"]))[0]
+        with explain_lowering(cpu), apply_records(request.records) if request.records else contextlib.nullcontext():
             if TUNED not in request.options:
                 return _build_both(stock, bound, request, pass_options(request.options))
             tuned = load_tuned(request.options[TUNED])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-from tvm_coexec.opencl.schedules.functions import _ERF_ABOVE_1, _ERF_BELOW_1, _horner
+from tvm_coexec.core.polynomials import ERF_ABOVE_1, ERF_BELOW_1
+from tvm_coexec.opencl.schedules.functions import _horner
 
 _FUNCTIONS = {
     "erf": f"""fn coexec_erf(x : f32) -> f32 {{
   let b = abs(x);
   let a = select(b, 4.0f, b > 4.0f);
   let s = a * a;
-  let below = a * {_horner("s", _ERF_BELOW_1, "f")};
-  let above = 1.0f - exp({_horner("a", _ERF_ABOVE_1, "f")});
+  let below = a * {_horner("s", ERF_BELOW_1, "f")};
+  let above = 1.0f - exp({_horner("a", ERF_ABOVE_1, "f")});
   let r = select(above, below, a < 1.0f);
   return select(r, -r, x < 0.0f);
 }}

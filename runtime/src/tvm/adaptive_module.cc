@@ -10,9 +10,9 @@
 #include "../exec/variant_policy.h"
 #include "../exec/variant_stats.h"
 #include "packed.h"
+#include "shared_outputs.h"
 
 namespace coexec {
-namespace {
 
 using namespace tvm_abi;
 
@@ -23,6 +23,8 @@ Ref executor_function(const Result& executor, const char* name) {
   }
   return f;
 }
+
+namespace {
 
 class AdaptiveModule;
 
@@ -43,12 +45,12 @@ class AdaptiveModule final : public ModuleNode {
         arguments_(std::move(inputs.arguments)),
         inputs_(std::move(inputs.inputs)),
         weight_bytes_(std::move(weight_bytes)),
-        policy_(variants_.size()) {
+        policy_(variants_.size()),
+        outputs_(variants_, own_outputs) {
     type_index = coexec::type_index("runtime.Module");
     ref_count = 1;
     deleter = [](Object* o) { delete static_cast<AdaptiveModule*>(o); };
     share_inputs();
-    share_outputs(own_outputs);
     warm_up();
   }
 
@@ -63,10 +65,10 @@ class AdaptiveModule final : public ModuleNode {
       return bind(self, [this](TVMValue* a, int* c, int n, void*) { return set_input_zero_copy(a, c, n); });
     }
     if (wanted == "set_output_zero_copy") {
-      return bind(self, [this](TVMValue* a, int* c, int n, void*) { return set_output_zero_copy(a, c, n); });
+      return bind(self, [this](TVMValue* a, int* c, int n, void*) { return outputs_.redirect(a, c, n); });
     }
     if (wanted == "get_output") {
-      return bind(self, [this](TVMValue* a, int* c, int n, void* ret) { return get_output(a, c, n, ret); });
+      return bind(self, [this](TVMValue* a, int* c, int n, void* ret) { return outputs_.get(a, c, n, ret); });
     }
     if (wanted == "run_from_inputs") {
       return bind(self, [this](TVMValue* a, int* c, int n, void*) { return run_from_inputs(a, c, n); });
@@ -125,59 +127,9 @@ class AdaptiveModule final : public ModuleNode {
     }
   }
 
-  // All variants write the outputs of the first one, or arrays of our own where that may be mapped only at times.
-  void share_outputs(bool own) {
-    const size_t n = variants_[0].outputs.size();
-    for (size_t i = 0; i < n; ++i) {
-      const auto index = static_cast<int64_t>(i);
-      Result first = Arguments().add(index).call(executor_function(variants_[0].executor, "get_output"));
-      const auto& tensor = *static_cast<const DLTensor*>(first.handle());
-      if (tensor.device.device_type != kDLCPU) {
-        throw Error("output " + std::to_string(i) + " is not on the CPU, so variants can't share it");
-      }
-      if (own && variants_[0].outputs[i] != OutputLink::kInput) {
-        void* out = nullptr;
-        if (TVMArrayAlloc(tensor.shape, tensor.ndim, tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes, kDLCPU,
-                          0, &out) != 0) {
-          throw Error(last_tvm_error());
-        }
-        TVMValue v;
-        v.v_handle = out;
-        first = Result(v, kNDArrayHandle);
-      }
-      outputs_.push_back(std::move(first));
-      targets_.push_back(outputs_.back().handle());
-      redirected_.push_back(own);
-      link(i);
-    }
-  }
-
-  // Lets the variants write output `i` to its target, if their executors can.
-  void link(size_t i) {
-    for (size_t v = redirected_[i] ? 0 : 1; v < variants_.size(); ++v) {
-      if (variants_[v].outputs[i] == OutputLink::kWritten) {
-        Arguments()
-            .add(static_cast<int64_t>(i))
-            .add(targets_[i], kNDArrayHandle)
-            .call(executor_function(variants_[v].executor, "set_output_zero_copy"));
-      }
-    }
-  }
-
-  void copy_outputs(size_t v) {
-    for (size_t i = 0; i < targets_.size(); ++i) {
-      if (variants_[v].outputs[i] == OutputLink::kCopied && (v > 0 || redirected_[i])) {
-        Arguments()
-            .add(static_cast<int64_t>(i))
-            .add(targets_[i], kDLTensorHandle)
-            .call(executor_function(variants_[v].executor, "get_output"));
-      }
-    }
-  }
-
   void run_variant(size_t v) {
     Arguments().call(variants_[v].run);
-    copy_outputs(v);
+    outputs_.copy_from(v);
   }
 
   // Zeros are valid indices, which garbage is not.
@@ -251,43 +203,6 @@ class AdaptiveModule final : public ModuleNode {
     return names;
   }
 
-  size_t output_index(const TVMValue* args, const int* codes, int n) const {
-    if (n < 1 || codes[0] != kInt || args[0].v_int64 < 0 ||
-        static_cast<size_t>(args[0].v_int64) >= outputs_.size()) {
-      throw Error("the module has " + std::to_string(outputs_.size()) + " outputs: give the index of one");
-    }
-    return static_cast<size_t>(args[0].v_int64);
-  }
-
-  int set_output_zero_copy(TVMValue* args, int* codes, int n) {
-    const size_t i = output_index(args, codes, n);
-    if (n < 2 || (codes[1] != kNDArrayHandle && codes[1] != kDLTensorHandle)) {
-      throw Error("set_output_zero_copy takes an output's index and an array");
-    }
-    // The first executor checks the array; if it rejects it, nothing has changed.
-    Arguments()
-        .add(args[0].v_int64)
-        .add(args[1].v_handle, codes[1])
-        .call(executor_function(variants_[0].executor, "set_output_zero_copy"));
-    targets_[i] = args[1].v_handle;
-    redirected_[i] = true;
-    link(i);
-    return 0;
-  }
-
-  int get_output(TVMValue* args, int* codes, int n, void* ret) const {
-    const size_t i = output_index(args, codes, n);
-    TVMValue value;
-    value.v_handle = outputs_[i].handle();
-    if (n == 1) {
-      return return_value(ret, value, kNDArrayHandle);
-    }
-    if (TVMArrayCopyFromTo(value.v_handle, args[1].v_handle, nullptr) != 0) {
-      throw Error(last_tvm_error());
-    }
-    return 0;
-  }
-
   // (device type, device id, input name, array, ...): for end-to-end benchmarks
   int run_from_inputs(TVMValue* args, int* codes, int n) {
     const Ref set_input = executor_function(variants_[0].executor, "set_input");
@@ -329,9 +244,7 @@ class AdaptiveModule final : public ModuleNode {
   const std::vector<std::string> arguments_, inputs_;  // of that: inputs and weights by index; inputs only
   const std::string weight_bytes_;
   VariantPolicy policy_;
-  std::vector<Result> outputs_;  // what get_output returns
-  std::vector<void*> targets_;   // where outputs are written: these, or the caller's arrays
-  std::vector<bool> redirected_;  // whether that is not the first variant's own array
+  SharedOutputs outputs_;
 };
 
 }  // namespace

@@ -1,22 +1,12 @@
 // A module with the functions of a graph executor that runs whichever variant of a program is the fastest now.
 #pragma once
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "call.h"
-#include "output_links.h"
+#include "variant.h"
 
 namespace coexec {
-
-// One program and its executor.
-struct Variant {
-  std::string name;
-  std::shared_ptr<const std::string> span;  // its name in traces
-  Result executor;
-  tvm_abi::Ref run;
-  std::vector<OutputLink> outputs;
-};
 
 // Names, of the first variant.
 struct AdaptiveInputs {

@@ -1,9 +1,19 @@
 // Global functions for the clients of an RPC server: what this library is and whether it could register with TVM, a
-// factory from its parts, and runs that are timed and recorded here, so that no network is in their times.
+// factory from its parts, runs that are timed and recorded here, so that no network is in their times, and the names and
+// contents of files, by which a client reads the machine's gauges of energy.
 //
 // They need TVM's C API alone, and are registered by a constructor of their own: also if the rest was refused, so that
 // a client gets the reason.
+#include <dirent.h>
 #include <dlfcn.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "../../include/tvm_coexec.h"
 #include "../cl/cl_error.h"
@@ -122,6 +132,48 @@ int record_runs(TVMValue* args, int* codes, int n, void* ret, void*) {
   });
 }
 
+const char* path_from(const TVMValue* args, const int* codes, int n) {
+  if (n != 1 || codes[0] != kStr) {
+    throw Error("tvm_coexec.list_folder and tvm_coexec.read_text take a path");
+  }
+  return args[0].v_str;
+}
+
+// (path of a folder) -> JSON: the sorted names in it, or none if it can't be read.
+int list_folder(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    std::vector<std::string> names;
+    const std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir(path_from(args, codes, n)), closedir);
+    while (const dirent* entry = folder ? readdir(folder.get()) : nullptr) {
+      if (entry->d_name[0] != '.') {
+        names.emplace_back(entry->d_name);
+      }
+    }
+    std::sort(names.begin(), names.end());
+    std::string json;
+    for (const std::string& name : names) {
+      json += (json.empty() ? "" : ", ") + json_string(name);
+    }
+    return return_string(ret, "[" + json + "]");
+  });
+}
+
+// (path of a small text file) -> JSON: {"text": ...} or {"error": why it can't be read}. The kernel's files have no size,
+// and an error may come from reading as well as from opening.
+int read_text(TVMValue* args, int* codes, int n, void* ret, void*) {
+  return guarded([&] {
+    char text[4096];
+    size_t size = 0;
+    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path_from(args, codes, n), "r"), std::fclose);
+    if (file) {
+      size = std::fread(text, 1, sizeof text, file.get());
+    }
+    const bool failed = !file || std::ferror(file.get());
+    return return_string(ret, failed ? "{\"error\": " + json_string(std::strerror(errno)) + "}"
+                                     : "{\"text\": " + json_string(std::string(text, size)) + "}");
+  });
+}
+
 // Statics of other files may not be initialised yet; see register.cc.
 __attribute__((constructor)) void register_server_functions() {
   if (!dlsym(RTLD_DEFAULT, "TVMFuncGetGlobal") || has_global(kInfo) || poses_as_tvm()) {
@@ -131,6 +183,8 @@ __attribute__((constructor)) void register_server_functions() {
     register_global("tvm_coexec.executor_factory", executor_factory);
     register_global("tvm_coexec.param_names", param_names);
     register_global("tvm_coexec.record_runs", record_runs);
+    register_global("tvm_coexec.list_folder", list_folder);
+    register_global("tvm_coexec.read_text", read_text);
     register_global(kInfo, info);
   } catch (const std::exception&) {  // then no client finds them
   }

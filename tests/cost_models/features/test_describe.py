@@ -12,6 +12,7 @@ from tvm import relay
 
 from tvm_coexec.core.kernel_graph import REDUCED
 from tvm_coexec.cost_models import describe, describe_shares
+from tvm_coexec.cost_models.features.describe import describe_epilogue
 from tvm_coexec.relay_passes.extract import extract
 from tvm_coexec.relay_passes.prepare import Prepare
 
@@ -99,6 +100,18 @@ def test_partial_sums(residual):
     assert shares.weight_bytes.tolist() == [4 * 8 * 9 * 2, 4 * 8 * 9 * 4]
     assert shares.out_bytes.tolist() == [4 * 2 * 8 * 63] * 2
     assert shares.flops.tolist() == [2.0 * 2 * 8 * 63 * 9 * n for n in (2, 4)]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_epilogue_of_partial_sums(residual):
+    """An elementwise kernel that reads both sums, and the residual, and applies what is fused."""
+    y = relay.nn.bias_add(relay.nn.conv2d(x(2, 6, 9, 7), const(8, 6, 3, 3), padding=(1, 1)), const(8))
+    (kernel,) = kernels_of(relay.erf(y + relay.var("r", shape=(2, 8, 9, 7)) if residual else y))
+    found, elements = describe_epilogue(kernel), 2 * 8 * 9 * 7
+    assert (found.key, found.ow, found.out_bytes) == ("injective/direct", elements, 4 * elements)
+    assert found.in_bytes == 4 * elements * (3 if residual else 2)
+    assert found.fused == (3 if residual else 2) and found.flops == elements * (1 + found.fused)
+    assert found.special == describe(kernel, "cpu").special > 10 * elements
 
 
 def test_partial_sums_of_two_values():

@@ -17,7 +17,7 @@ from tests.planner.graphs import costs as made_up
 from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError, CoExecPartition
 from tvm_coexec.cost_models.dataset import read_samples
-from tvm_coexec.measuring.timer import Timed
+from tvm_coexec.measuring.protocol import Timed
 from tvm_coexec.measuring.verify import Verify, run
 from tvm_coexec.measuring.verify.bench import Bench
 from tvm_coexec.measuring.verify.child import PlanTimeRequest

@@ -165,12 +165,17 @@ def test_symbolic_shapes_get_the_stock_fallback() -> None:
     assert schedules.configuration(TARGET, ("conv2d_nchw.cuda", ("TENSOR", shape, "float32"), *arguments)) is None
 
 
-def test_many_rows_take_the_tiled_dense() -> None:
-    """TVM's own priority would take one output per work-group for 64 rows, too."""
-    data, weight = relay.var("d", shape=(64, 512)), relay.var("w", shape=(512, 512))
+@pytest.mark.parametrize(("target", "inputs", "template"), [
+    (tvm.target.Target("opencl -device=mali", host="llvm"), 512, "dense_large_batch.gpu"),
+    (TARGET, 512, "dense_small_batch.gpu"), (TARGET, 510, "dense_large_batch.gpu"),
+])  # fmt: skip
+def test_implementation_of_many_rows(target: tvm.target.Target, inputs: int, template: str) -> None:
+    """TVM's own priority would take one output per work-group on GPUs, too; on CPU cores `inner_product` stands in."""
+    shapes = ((64, inputs), (512, inputs))
+    data, weight = relay.var("d", shape=shapes[0]), relay.var("w", shape=shapes[1])
     call = relay.transform.InferType()(tvm.IRModule.from_expr(relay.nn.dense(data, weight)))["main"].body
-    tensors = [te.placeholder(shape) for shape in ((64, 512), (512, 512))]
-    with TARGET:
+    tensors = [te.placeholder(shape) for shape in shapes]
+    with target:
         select = relay.backend.te_compiler.select_implementation
-        chosen, _ = select(call.op, call.attrs, tensors, call.checked_type, TARGET)
-    assert chosen.name == "dense_large_batch.gpu"
+        chosen, _ = select(call.op, call.attrs, tensors, call.checked_type, target)
+    assert chosen.name == template

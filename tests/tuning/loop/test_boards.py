@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
+import time
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
@@ -16,6 +20,7 @@ from tests.tvmc.test_remote import tracker  # noqa: E402, F401 - a fixture
 from tvm_coexec import CoExecError  # noqa: E402
 from tvm_coexec.remote import Server  # noqa: E402
 from tvm_coexec.tuning.loop import boards as module  # noqa: E402
+from tvm_coexec.tuning.loop import hanging  # noqa: E402
 from tvm_coexec.tuning.loop.boards import Boards, wait_for_board  # noqa: E402
 from tvm_coexec.tuning.loop.options import check_tune_options  # noqa: E402
 
@@ -58,6 +63,52 @@ def test_a_board_that_ends_is_left_out(tracker, caplog, monkeypatch):  # noqa: F
             CoExecError, match=r"no board 'farm' is left .* --key farm`, and run the same command again"
         ):
             boards.measure(task, configs, lambda *_: None)
+        boards.close()
+
+
+def stop_sessions(server, stop: threading.Event) -> threading.Thread:
+    """Suspend every process in which a server serves a session: it hangs, and its server goes on."""
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            with contextlib.suppress(psutil.Error):
+                for listener in psutil.Process(server.pid).children():
+                    for session in listener.children():
+                        session.suspend()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_a_board_that_hangs_is_left_out(tracker, caplog, monkeypatch):  # noqa: F811
+    """Its candidates are measured again, on the other board."""
+    monkeypatch.setattr(hanging, "MOST", 2)
+    monkeypatch.setattr(logging.getLogger("tvm_coexec"), "propagate", True)
+    options = check_tune_options({"number": 1, "repeat": 1, "min_repeat_ms": 0, "timeout": 4})
+    task = made.task_of(made.conv2d("conv2d_nchw.cuda", (1, 8, 14, 14), (8, 8, 3, 3), 1, (1,) * 4))
+    configs = [m.config for m, _ in made.make_records([task], 6).pairs]
+    stop = threading.Event()
+    with tracked(tracker, "some"), tracked(tracker, "some") as second:
+        boards = Boards(options, Server(tracker=tracker, key="some"))
+        assert boards.start() == 2
+        found: dict[int, int] = {}
+        boards.measure(task, configs[:2], lambda number, result: found.update({number: result.error_no}))
+        assert found == {0: 0, 1: 0}
+        found.clear()
+        thread = stop_sessions(second, stop)
+        with caplog.at_level(logging.WARNING, "tvm_coexec"):
+            boards.measure(task, configs, lambda number, result: found.update({number: result.error_no}))
+        assert found == dict.fromkeys(range(6), 0), "no trial is lost"
+        assert "is left out: 2 candidates in a row did not end within 4 s" in caplog.text
+        assert boards.count() == 1
+        start = time.monotonic()
+        found.clear()
+        boards.measure(task, configs[:3], lambda number, result: found.update({number: result.error_no}))
+        assert found == dict.fromkeys(range(3), 0) and time.monotonic() - start < 12, "it is not asked again"
+        stop.set()
+        thread.join()
         boards.close()
 
 

@@ -11,7 +11,7 @@ from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
 
-from .. import timer as timing
+from .. import protocol
 from ..device_worker import DeviceWorker
 from ..worker import ChildError
 
@@ -61,7 +61,7 @@ class Boards:
         Takes a board that was not used before, and returns why it must not be used; empty if it may.
     """
 
-    def __init__(self, setting: timing.Setting, count: int = 1):
+    def __init__(self, setting: protocol.Setting, count: int = 1):
         self.server = setting.server
         self.active = [Board(DeviceWorker(setting)) for _ in range(count)]
         self._all = list(self.active)
@@ -108,8 +108,8 @@ class Boards:
         self._require_any()
 
     def time_all(
-        self, requests: list[timing.TimeRequest], timeout_s: float
-    ) -> list[tuple[timing.Timed | ChildError, Board]]:
+        self, requests: list[protocol.TimeRequest], timeout_s: float
+    ) -> list[tuple[protocol.Timed | ChildError, Board]]:
         """Time libraries on all boards; return each result, or the library's error, with the board.
 
         A request whose board fails is sent to another one.
@@ -141,7 +141,7 @@ class Boards:
             raise
 
     def _serve(
-        self, board: Board, requests: list[timing.TimeRequest], waiting: list[int], results: list, timeout_s: float
+        self, board: Board, requests: list[protocol.TimeRequest], waiting: list[int], results: list, timeout_s: float
     ) -> None:
         while board in self.active:
             try:
@@ -162,7 +162,7 @@ class Boards:
     def _why_not(self, board: Board) -> str:
         """Return why a board can't be used; empty if it works. It may be another one after its session was lost."""
         try:
-            address = board.worker.call(timing.WHERE, CHECK_S)
+            address = board.worker.call(protocol.WHERE, CHECK_S)
         except ChildError as err:
             return str(err)
         if address == board.address and board.paces:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_coexec import testbed
+from tvm_coexec.cost_models.profile import Profile
 from tvm_coexec.remote import Server, count_free
 
 from .. import compile as compiling
-from .. import timer as timing
+from .. import protocol
 from ..device_worker import DeviceWorker
 from ..pieces import KernelBuilder, Piece
 from ..worker import Child, ChildError, wait_for_answers
@@ -51,15 +52,25 @@ class Options:
         Measure samples again that failed, or that are noisy.
     boards : int
         Number of servers of a tracker's key to measure on in parallel; 0 for all that are free at the start.
+    energy : int
+        Number of kernels of each device with which to measure energy; 0 to measure none.
+    energy_s : float or None
+        Shortest duration of a reading of energy; by default what the gauge needs.
+    gauge_root : str
+        Folder of ``sys`` with the gauge of energy.
+    few : int
+        Number of kernels to measure on each device, chosen by `few.choose_few`; 0 for all.
+    profiles : tuple of Profile
+        Of other devices, by which the few are chosen.
     """
 
     cpu: str = "llvm"
     gpu: str = "opencl"
     cuts: int = 2
-    repeats: int = timing.REPEATS
-    min_repeat_ms: int = timing.MIN_REPEAT_MS
-    patience_s: float = timing.PATIENCE_S
-    settle_s: float = timing.SETTLE_S
+    repeats: int = protocol.REPEATS
+    min_repeat_ms: int = protocol.MIN_REPEAT_MS
+    patience_s: float = protocol.PATIENCE_S
+    settle_s: float = protocol.SETTLE_S
     budget_s: float | None = None
     networks: bool = True
     contention: bool = True
@@ -70,6 +81,11 @@ class Options:
     retry: bool = False
     noisy: bool = False
     boards: int = 0
+    energy: int = 0
+    energy_s: float | None = None
+    gauge_root: str = "/"
+    few: int = 0
+    profiles: tuple[Profile, ...] = ()
 
 
 @dataclass
@@ -90,6 +106,8 @@ class Summary:
         RPC servers that were used.
     left_out : list of (str, str)
         Those that failed, with the reason.
+    energy : list of str
+        What was found of energy, as lines for people.
     """
 
     measured: int = 0
@@ -100,6 +118,7 @@ class Summary:
     seconds: float = 0.0
     boards: list[Board] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    energy: list[str] = field(default_factory=list)
 
 
 class Collection:
@@ -124,7 +143,7 @@ class Collection:
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
         environment = {"TVM_NUM_THREADS": threads}
-        self.setting = setting = timing.Setting(
+        self.setting = setting = protocol.Setting(
             gpu_type, options.bed, options.server, environment, settle_s=options.settle_s
         )
         self.compilers = [Child("fork", compiling.serve, [b for _, b in builders], warm) for _ in range(count)]
@@ -190,16 +209,16 @@ class Collection:
             self._references[device] = built
         return self._references[device]
 
-    def make_time_request(self, built: compiling.Built, min_repeat_ms: int) -> timing.TimeRequest:
+    def make_time_request(self, built: compiling.Built, min_repeat_ms: int) -> protocol.TimeRequest:
         """Make a request to time a library together with the reference kernel."""
         device = "gpu" if built.device == "both" else built.device
-        return timing.TimeRequest(
+        return protocol.TimeRequest(
             built, self.options.repeats, min_repeat_ms, self.build_reference(device), self.options.patience_s
         )
 
     def time(
         self, built: compiling.Built | ChildError, min_repeat_ms: int = 0, timeout_s: float = TIME_S
-    ) -> timing.Timed:
+    ) -> protocol.Timed:
         """Time a library; raises `ChildError`."""
         ((timed, _),) = self.time_all([built], min_repeat_ms, timeout_s)
         if isinstance(timed, ChildError):
@@ -208,9 +227,9 @@ class Collection:
 
     def time_all(
         self, built: list[compiling.Built | ChildError], min_repeat_ms: int = 0, timeout_s: float = TIME_S
-    ) -> list[tuple[timing.Timed | ChildError, Board | None]]:
+    ) -> list[tuple[protocol.Timed | ChildError, Board | None]]:
         """Time libraries on all boards; return each result or error, with the board where it is known."""
-        results: list[tuple[timing.Timed | ChildError, Board | None]] = []
+        results: list[tuple[protocol.Timed | ChildError, Board | None]] = []
         requests = []
         for b in built:
             try:

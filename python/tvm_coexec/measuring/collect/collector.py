@@ -20,14 +20,16 @@ from tvm_coexec.cost_models.dataset import DEVICES, Sample, SampleWriter
 
 from .. import compile as compiling
 from .. import host_info as machine
-from .. import timer as timing
+from .. import protocol
 from ..local_devices import runtime_here
 from ..read_model import Model
 from ..reference import is_same_speed, time_reference
 from ..worker import ChildError
+from . import energy
 from . import links_and_contention as extras
 from .boards import Board
 from .collection import TIME_S, Collection, Options, Summary
+from .few import choose_few
 from .sampling_plan import Job, choose_jobs
 
 logger = logging.getLogger("tvm_coexec")
@@ -53,7 +55,7 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
     Raises
     ------
     CoExecError
-        If a device is missing, or the file is of another setting.
+        If a device is missing, the file is of another setting, or energy is asked for and the machine has no gauge.
     """
     start = time.monotonic()
     with _limit_threads() as threads, tempfile.TemporaryDirectory(prefix="coexec-profile-") as folder:
@@ -62,10 +64,15 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
             builder.module(0)  # separates the kernels, before processes are forked
         run = Collection(builders, options, folder, threads)
         try:
-            with SampleWriter(path, header_of(run)) as writer:
+            header = header_of(run)
+            if options.energy:
+                energy.find_gauge(run)  # before hours of work on what needs none
+            with SampleWriter(path, header) as writer:
                 _build_references(run)
                 summary = _measure_kernels(run, writer)
                 extras.measure(run, writer)
+                if options.energy:
+                    summary.energy = energy.measure(run, writer)
         finally:
             run.close()
     summary.seconds = time.monotonic() - start
@@ -96,6 +103,8 @@ def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
     again = {s.key for s in writer.found.samples if (options.retry and s.error) or (options.noisy and s.is_noisy)}
     done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
+    if options.few:
+        jobs = choose_few(jobs, options.few, options.profiles)
     todo = [j for j in jobs if j.key not in done]
     if todo:
         _start_boards(run, writer)
@@ -193,7 +202,7 @@ def _measure_samples(run: Collection, jobs: list[Job], built: list[compiling.Bui
     return [_make_sample(job, *timed) for job, timed in zip(jobs, run.time_all(built), strict=True)]
 
 
-def _make_sample(job: Job, timed: timing.Timed | ChildError, board: Board | None) -> Sample:
+def _make_sample(job: Job, timed: protocol.Timed | ChildError, board: Board | None) -> Sample:
     common: dict[str, Any] = dict(
         device=job.piece.device, workload=job.workload, network=job.network, kernel=job.kernel.name,
         signature=job.kernel.signature(), dim=job.piece.dim, rows=job.piece.rows,

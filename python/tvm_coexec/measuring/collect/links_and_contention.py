@@ -16,7 +16,7 @@ from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.features.workload import Workload
 
 from .. import compile as compiling
-from .. import timer as timing
+from .. import protocol
 from ..device_worker import BLOCKING, DeviceWorker
 from ..local_devices import runtime_here
 from ..measure_links import measure_blocking_copies, measure_links
@@ -143,8 +143,8 @@ def _select_pairs(kernels: list[_Alone]) -> list[tuple[_Alone, _Alone]]:
     return pairs + [(c, g) for c in extremes["cpu"] for g in extremes["gpu"] if c is not g]
 
 
-def _time_while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> timing.Timed:
-    run.busy.call(timing.BusyRequest(other), BUSY_S)
+def _time_while_busy(run: Collection, own: compiling.Built, other: compiling.Built) -> protocol.Timed:
+    run.busy.call(protocol.BusyRequest(other), BUSY_S)
     try:
         return run.time(own, CONTENTION_REPEAT_MS)
     finally:

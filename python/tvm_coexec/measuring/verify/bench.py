@@ -15,7 +15,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.pass_context import deployment_context
 
-from .. import timer
+from .. import protocol
 from ..device_worker import DeviceWorker, local_setting
 from ..worker import ChildError
 from . import child
@@ -43,7 +43,7 @@ class Bench:
         self.targets, self.verify, self.folder = [cpu, gpu], verify, folder
         setting = local_setting(gpu, opencl_runtime)
         if verify.server:
-            setting = timer.Setting(gpu.get_target_device_type(), None, verify.server)
+            setting = protocol.Setting(gpu.get_target_device_type(), None, verify.server)
         self.worker = DeviceWorker(setting, child.serve)
         self._inputs = os.path.join(folder, "inputs.npz")
         self._names: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class Bench:
         """Run once and return the outputs; raises `ChildError`."""
         return self._send(self.worker.call, compiled, child.OutputsRequest(compiled))
 
-    def time(self, compiled: child.Compiled) -> timer.Timed:
+    def time(self, compiled: child.Compiled) -> protocol.Timed:
         """Time one run, from inputs to outputs on the CPU; raises `ChildError`."""
         return self._send(self.worker.time, compiled, child.PlanTimeRequest(compiled))
 

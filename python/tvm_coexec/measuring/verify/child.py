@@ -13,7 +13,8 @@ from tvm.contrib import graph_executor
 from tvm_coexec import testbed
 
 from .. import host_info as machine
-from .. import timer as timing
+from .. import timer
+from ..protocol import Setting, Timed
 
 MIN_REPEAT_MS = 10
 
@@ -43,8 +44,8 @@ class PlanTimeRequest:
     compiled: Compiled
 
 
-class _Runner(timing.Timer):
-    def __init__(self, connection: Connection, setting: timing.Setting):
+class _Runner(timer.Timer):
+    def __init__(self, connection: Connection, setting: Setting):
         super().__init__(connection, setting)
         self.modules: dict[str, graph_executor.GraphModule] = {}
 
@@ -63,13 +64,13 @@ class _Runner(timing.Timer):
         if isinstance(request, PlanTimeRequest):
             module = self._module(request.compiled)
             # wall clock with outputs on the CPU: a GPU's timer would exclude the CPU's share
-            timer = module.module.time_evaluator(
+            evaluator = module.module.time_evaluator(
                 "run", self._device("cpu"), number=1, repeat=1, min_repeat_ms=MIN_REPEAT_MS
             )
             start, others_s = time.perf_counter(), machine.other_cpu_s()
-            seconds = float(timer().results[0])
+            seconds = float(evaluator().results[0])
             wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
-            return timing.Timed((seconds,), wall_s, 0.0 if self.session else max(0.0, others_s) / wall_s, 0.0)
+            return Timed((seconds,), wall_s, 0.0 if self.session else max(0.0, others_s) / wall_s, 0.0)
         return super()._handle(request)
 
     def _module(self, compiled: Compiled) -> graph_executor.GraphModule:
@@ -87,6 +88,6 @@ class _Runner(timing.Timer):
         return self.modules[compiled.path]
 
 
-def serve(connection: Connection, setting: timing.Setting) -> None:
+def serve(connection: Connection, setting: Setting) -> None:
     """Answer requests; runs in the child process."""
-    timing.serve(connection, setting, _Runner)
+    timer.serve(connection, setting, _Runner)

@@ -13,6 +13,7 @@ cores get loops and indices that their compilers can vectorise.
 `injective`                  loop nests of injective kernels for OpenCL devices that run on CPU cores
 `pooling`, `lrn`             the same for pooling and local response normalisation
 `pointwise`                  register tiles of grouped 1x1 convolutions for such devices
+`inner_product`              register tiles of dense layers and batched products for such devices
 `reduction`                  reductions in work-groups that Vulkan devices take
 `postprocess`                the callback that rewrites kernels' sources for such devices, by the two below
 `indices`                    64-bit indices
@@ -24,13 +25,13 @@ from __future__ import annotations
 
 from tvm.autotvm.task.dispatcher import FallbackContext
 
-from . import injective, lrn, pointwise, pooling, reduction
+from . import injective, inner_product, lrn, pointwise, pooling, reduction
 from .device import DeviceTraits, device_traits
 from .dispatch import SharesContext, configuration, replace_root, root
 
 __all__ = ["DeviceTraits", "configuration", "device_traits", "install", "installed", "uninstall"]
 
-_SCHEDULES = (injective, pooling, lrn, pointwise, reduction)
+_SCHEDULES = (injective, pooling, lrn, pointwise, inner_product, reduction)
 _replaced: list[FallbackContext] = []
 
 

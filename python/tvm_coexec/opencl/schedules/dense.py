@@ -10,6 +10,7 @@ from __future__ import annotations
 from tvm.autotvm.task.space import ConfigEntity
 
 from .device import DeviceTraits
+from .inner_product import choose_product_tile, estimate_product_s, extents_of
 from .tiles import ceil_div, config, divisors, even_tile, largest_divisor
 from .workloads import Workload, integers, shape
 
@@ -20,8 +21,12 @@ _SMALL_PER_S, _LARGE_PER_S, _LARGE_CUT_PER_S = 6e9, 9e9, 2.5e9
 def dense_small_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity:
     """Configuration for ``(data, weight, bias, out_dtype)``, one output at a time."""
     (rows, reduce), (outputs, _) = shape(workload, 1), shape(workload, 2)
-    threads = _reducers(rows, reduce, traits)
-    return config(rows * outputs * reduce / _SMALL_PER_S, tile_k=(threads,))
+    seconds = rows * outputs * reduce / _SMALL_PER_S
+    extents = extents_of(workload) if traits.is_cpu else None
+    tile = None if extents is None else choose_product_tile(*extents, traits.vector)
+    if tile is not None:  # `inner_product` schedules it
+        seconds = estimate_product_s(rows, outputs, reduce, tile)
+    return config(seconds, tile_k=(_reducers(rows, reduce, traits),))
 
 
 def matmul_default(workload: Workload, traits: DeviceTraits) -> ConfigEntity:

@@ -25,6 +25,7 @@ import logging
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tvm.target import Target
 
@@ -35,6 +36,11 @@ from ..devices import DeviceInfo
 _log = logging.getLogger("tvm_coexec")
 
 _CPU_MODELS = ("cpu", "pocl", "pthread")
+# Parts of LLVM's names of cores with AVX-512.
+_AVX512 = (
+    *("avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids"),
+    *("emeraldrapids", "graniterapids", "znver4", "znver5"),
+)
 
 # TVM's default for an OpenCL target without this limit; OpenCL guarantees twice as much.
 _DEFAULT_LOCAL_BYTES = 16384
@@ -43,6 +49,16 @@ _DEFAULT_WARP = 32
 
 # Functions that return this machine's first device, by kind of target.
 _ask: dict[str, Callable[[], DeviceInfo | None]] = {}
+
+
+class VectorUnit(NamedTuple):
+    """Vectors of float32 that a core computes with: the elements of one, and the number of registers."""
+
+    lanes: int
+    registers: int
+
+
+_SMALL_VECTORS = VectorUnit(4, 16)
 
 
 @dataclass(frozen=True)
@@ -59,12 +75,15 @@ class DeviceTraits:
         Maximum local ("shared") memory per work-group.
     warp : int
         Work-items that run in lockstep; 32 if the target does not state it.
+    vector : VectorUnit
+        Of the cores of a device that is a CPU.
     """
 
     is_cpu: bool
     max_threads: int
     local_bytes: int
     warp: int
+    vector: VectorUnit = _SMALL_VECTORS
 
 
 def is_gpu_target(target: Target | None) -> bool:
@@ -101,8 +120,27 @@ def device_traits(target: Target) -> DeviceTraits:
     if is_cpu and local_bytes == _DEFAULT_LOCAL_BYTES:
         local_bytes = _GUARANTEED_LOCAL_BYTES
     return DeviceTraits(
-        is_cpu=is_cpu, max_threads=most_threads, local_bytes=local_bytes, warp=warp if warp > 1 else _DEFAULT_WARP
+        is_cpu=is_cpu,
+        max_threads=most_threads,
+        local_bytes=local_bytes,
+        warp=warp if warp > 1 else _DEFAULT_WARP,
+        vector=find_vector_unit("" if not is_cpu or _is_foreign(target.host) else _local_device_name()),
     )
+
+
+def find_vector_unit(device: str) -> VectorUnit:
+    """Return the vectors of the cores that an OpenCL device consists of; small ones if they are unknown.
+
+    Parameters
+    ----------
+    device : str
+        Its name. pocl's contains LLVM's name of the cores, such as ``skylake-avx512`` or ``cortex-a76``.
+    """
+    if not device:
+        return _SMALL_VECTORS
+    if any(name in device.lower() for name in _AVX512):
+        return VectorUnit(16, 32)
+    return VectorUnit(8, 16) if _architecture(platform.machine()) == "x86_64" else VectorUnit(4, 32)
 
 
 def ask_limits_of(kind: str, ask: Callable[[], DeviceInfo | None]) -> None:
@@ -155,6 +193,19 @@ def _is_foreign(host: Target | None) -> bool:
 def _architecture(name: str) -> str:
     name = name.lower()
     return {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}.get(name, name)
+
+
+@functools.lru_cache(maxsize=1)
+def _local_device_name() -> str:
+    """Return the name of the first OpenCL device of this machine; empty if there is none."""
+    from tvm_coexec.core.errors import CoExecError
+
+    from .. import runtime
+
+    try:
+        return runtime.devices()[0].name
+    except CoExecError:
+        return ""
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,27 +11,14 @@ from __future__ import annotations
 
 import re
 
+from tvm_coexec.core.polynomials import ERF_ABOVE_1, ERF_BELOW_1, EXP2
+
 _NAMES = ("erf", "pow", "log", "log2", "log10")
 _CALL = re.compile(rf"\b({'|'.join(_NAMES)})\(")
 _OTHER_TYPE = re.compile(r"\b(?:double|half)\d*\b")
 
-# erf(x) / x as a polynomial in x * x, 0 to 1; relative error 1.2e-9 before rounding.
-_ERF_BELOW_1 = (
-    *(1.1283791659, -0.37612627136, 0.11283600175, -0.026854444564),
-    *(0.0051895353074, -8.0208411220e-4, 7.8891193e-5),
-)
-# log(1 - erf(x)) as a polynomial in x, 1 to 4; error of erf 1.0e-9. At 4 erf is 1 in float.
-_ERF_ABOVE_1 = (
-    *(-3.5371876e-4, -1.1270400391, -0.63822567208, -0.10303737337),
-    *(0.021805320606, -0.0029396078896, 1.8557407e-4),
-)
 # log2(m) / z as a polynomial in z * z, with z = (m - 1) / (m + 1), m from sqrt(1/2) to sqrt(2); error 1.2e-11.
 _LOG2 = (2.8853900817899776, 0.9617966733580025, 0.5770835854412228, 0.4116726265899955, 0.34073218920887066)
-# 2 ** x as a polynomial in x, -1/2 to 1/2; relative error 1.9e-9.
-_EXP2 = (
-    *(0.9999999999190698, 0.6931472067096482, 0.24022651505048664, 0.055503272157661654),
-    *(0.009617994514857937, 0.0013400431667170253, 0.0001547802209399985),
-)
 
 
 def with_vectorisable_functions(source: str) -> str:
@@ -76,8 +63,8 @@ def _for_vectors(name: str) -> str:
 _HEAD = "static inline {} __attribute__((overloadable)) "
 _ERF = f"""{_HEAD.format("float")}coexec_erf(float x) {{
   float b = fabs(x), a = select(b, 4.0f, b > 4.0f), s = a * a;
-  float below = a * {_horner("s", _ERF_BELOW_1, "f")};
-  float above = 1.0f - exp({_horner("a", _ERF_ABOVE_1, "f")});
+  float below = a * {_horner("s", ERF_BELOW_1, "f")};
+  float above = 1.0f - exp({_horner("a", ERF_ABOVE_1, "f")});
   return copysign(select(above, below, a < 1.0f), x);
 }}
 """
@@ -96,7 +83,7 @@ _POW = f"""{_HEAD.format("float")}coexec_pow(float x, float y) {{
   t = t > 300.0 ? 300.0 : t;
   t = t < -300.0 ? -300.0 : t;
   double n = rint(t), f = t - n;
-  double power = {_horner("f", _EXP2)} * as_double(((long)(t == t ? n : 0.0) + 1023) << 52);
+  double power = {_horner("f", EXP2)} * as_double(((long)(t == t ? n : 0.0) + 1023) << 52);
   float r = t == t ? (float)power : NAN;
   r = (y == 0.0f || fabs(x) == 1.0f) ? 1.0f : r;
   float half_y = 0.5f * y;

@@ -9,7 +9,8 @@ import numpy as np
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis
 
 from ..cached_costs import CachedCosts
-from ..chain_sweep import ChainSweep, ChainTimes, inner_cuts, sweep_members
+from ..chain_sweep import ChainSweep, inner_cuts, sweep_members
+from ..chain_times import ChainTimes
 from .blocks import Block, bits, blocks_of, positions, producers_mask
 from .branches import Branches, Path
 from .consecutive import consecutive_chains

@@ -10,7 +10,8 @@ from tvm_coexec.core.kernel_graph import SplitAxis
 from tvm_coexec.core.progress import progress
 
 from ..cached_costs import CachedCosts
-from ..chain_sweep import ChainSweep, ChainTimes, intervals, least_alone_s
+from ..chain_sweep import ChainSweep, intervals, least_alone_s
+from ..chain_times import ChainTimes
 from .outcomes import Outcomes
 from .repeats import Key, Repeats, shift_chain
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached_costs import CachedCosts, side_by_side
-from ..chain_sweep import ChainTimes, Outer
+from ..chain_times import ChainTimes, Outer
 from ..meeting import Seconds
 from .residency import ON_CPU, ON_GPU
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tvm_coexec.core.kernel_graph import KernelGraph
 
-from ..chain_sweep import ChainTimes
+from ..chain_times import ChainTimes
 
 Key = tuple
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from ..chain_sweep import ChainTimes
+from ..chain_times import ChainTimes
 from .outcomes import Outcome
 from .residency import Residency
 

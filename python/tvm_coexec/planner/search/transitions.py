@@ -9,7 +9,7 @@ from math import inf
 from tvm_coexec.core.kernel_graph import DEVICES
 
 from ..cached_costs import CachedCosts, side_by_side
-from ..chain_sweep import ChainTimes
+from ..chain_times import ChainTimes
 from .blocks import bits
 from .candidates import Candidates
 from .label_setting import Labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvm_coexec.core.chains import chain_dims, chain_shares, last_axis
+from tvm_coexec.core.chains import chain_dims, chain_shares, find_refused, last_axis
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_EQUALS, Kernel, KernelGraph, round_cut
 from tvm_coexec.core.plan import Segment
@@ -106,9 +106,9 @@ def whole_reason(kernel: Kernel, axis: str) -> Reason:
         return own
     if not kernel.is_heavy:
         return reason(Why.NOT_HEAVY)
+    if axis != "auto" and (refusal := kernel.refusal(axis)):
+        return reason(Why.GPU_REFUSES, compiler=refusal)
     if axis != "auto" and kernel.named_axis(axis) is None:
-        if refusal := kernel.refusal(axis):
-            return reason(Why.GPU_REFUSES, compiler=refusal)
         return reason(Why.NO_AXIS, axis=axis, axes=", ".join(a.name for a in kernel.axes))
     return reason(Why.NO_CUT)
 
@@ -140,12 +140,12 @@ def _fixed_chain(graph: KernelGraph, head: int, ratio: float, axis: str) -> Segm
 
 
 def _cut(graph: KernelGraph, members: list[int], axis: str, ratio: float) -> Segment | None:
-    """The chain cut at `ratio`, or `None` where a device would get nothing."""
+    """The chain cut at `ratio`, or `None` where a device would get nothing, or the GPU what it can't run."""
     name = last_axis_name(graph, members, axis)
     if name is None:
         return None
     last = last_axis(graph, members, name)
     cut = round_cut(last, ratio)
-    if not 0 < cut < last.extent:
+    if not 0 < cut < last.extent or find_refused(graph, members, name, cut):
         return None
     return Segment("split", tuple(members), name, cut)

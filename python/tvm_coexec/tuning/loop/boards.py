@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -19,9 +21,11 @@ from tvm.autotvm.measure import MeasureErrorNo, MeasureInput, MeasureResult
 from tvm.contrib.popen_pool import PopenPoolExecutor
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.remote import Server, count_free, default_tracker, parse_reachable
+from tvm_coexec.remote import Server, choosing, count_free, default_tracker, parse_reachable
+from tvm_coexec.remote.board_loader import BoardLoader, read_address
 from tvm_coexec.tuning.scope import autotvm_scope
 
+from .hanging import HangWatch
 from .options import TuneOptions
 
 logger = logging.getLogger("tvm_coexec")
@@ -37,6 +41,25 @@ _TRIES = 3
 _END_WITH_PARENT = "import ctypes, signal, sys; sys.platform != 'linux' or ctypes.CDLL(None).prctl(1, signal.SIGKILL)"
 
 Save = Callable[[int, MeasureResult], None]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What became of a candidate before it was measured.
+
+    Attributes
+    ----------
+    address : str
+        ``HOST:PORT`` of its board; empty if it was sent to none.
+    build_s : float
+    """
+
+    address: str
+    build_s: float
+
+    @staticmethod
+    def of(built: Any) -> _Sent:
+        return _Sent(read_address(built), float(getattr(built, "time_cost", 0.0)))
 
 
 class Boards:
@@ -58,6 +81,7 @@ class Boards:
         self._builder: autotvm.LocalBuilder | None = None
         self._runner: autotvm.RPCRunner | None = None
         self._host, self._port, self._key = "", 0, ""
+        self._watch = HangWatch()
 
     def start(self) -> int:
         """Find the boards, and return how many there are.
@@ -89,9 +113,13 @@ class Boards:
         return max(1, self.count())
 
     def count(self) -> int:
-        """Return how many boards the tracker knows."""
+        """Return how many boards the tracker knows that are not left out."""
+        return len(self._addresses())
+
+    def _addresses(self) -> list[str]:
         servers = tvm.rpc.connect_tracker(self._host, self._port).summary()["server_info"]
-        return sum(s["key"] == f"server:{self._key}" for s in servers)
+        own = [f"{s['addr'][0]}:{s['addr'][1]}" for s in servers if s["key"] == f"server:{self._key}"]
+        return [address for address in own if self._watch.accepts(address)]
 
     def measure(
         self, task: autotvm.task.Task, configs: Sequence[Any], save: Save, go_on: Callable[[], bool] = lambda: True
@@ -116,45 +144,58 @@ class Boards:
             self.start()
         waiting = list(range(len(configs)))
         tries = dict.fromkeys(waiting, 0)
-        with autotvm_scope(in_tuning=True):
+        with autotvm_scope(in_tuning=True), closing(self._watch.open(save)) as watched:
             while waiting and go_on():
                 boards = self.count() if self.server is not None else 1
                 if not boards:
                     boards = self._wait_for_return()
-                self._set_task(task, boards)
+                with choosing(self._watch.accepts):
+                    self._set_task(task, boards)
                 some, waiting = waiting[:boards], waiting[boards:]
                 inputs = [MeasureInput(task.target, task, configs[i]) for i in some]
                 failed = []
-                for at, result in self._measure_at_once(inputs):
-                    if result.error_no in _OF_BOARDS and tries[some[at]] < _TRIES:
-                        failed.append((some[at], result))
+                for at, result, sent in self._measure_at_once(inputs):
+                    number = some[at]
+                    if self.server is not None and sent.address and self._is_timeout(result, sent.build_s):
+                        watched.add_timeout(number, result, sent.address)
+                    elif result.error_no in _OF_BOARDS and tries[number] < _TRIES:
+                        failed.append((number, result, sent.address))
                     else:
-                        save(some[at], result)
-                if not failed:
-                    continue
-                lost = self.server is not None and self.count() < boards
+                        watched.add_answer(number, result, sent.address)
+                left = self._addresses()
+                lost = self.server is not None and len(left) < boards
                 if lost:
                     logger.warning(
                         "a board '%s' is left out: the tracker %s:%d has %d of %d now",
-                        *(self._key, self._host, self._port, self.count(), boards),
+                        *(self._key, self._host, self._port, len(left), boards),
                     )
-                for i, result in failed:
+                for i, result, address in failed:
                     if lost:  # the candidate is not the reason
                         tries[i] += 1
                         waiting.insert(0, i)
                     else:
-                        save(i, result)
+                        watched.add_answer(i, result, address)
+                again = watched.take_from_gone(left) + watched.leave_out(len(left), f"within {self.options.timeout} s")
+                waiting = again + waiting
 
-    def _measure_at_once(self, inputs: list[MeasureInput]) -> Iterator[tuple[int, MeasureResult]]:
+    def _is_timeout(self, result: MeasureResult, build_s: float) -> bool:
+        """Whether a candidate was ended by the time limit, in the worker process or by the board's server."""
+        if result.error_no == MeasureErrorNo.RUN_TIMEOUT:
+            return True
+        return result.error_no in _OF_BOARDS and result.all_cost - build_s >= self.options.timeout
+
+    def _measure_at_once(self, inputs: list[MeasureInput]) -> Iterator[tuple[int, MeasureResult, _Sent]]:
+        """Yield the number of each input, its result, and where it was measured."""
         assert self._builder is not None and self._runner is not None
         runner, built = self._runner, self._builder.build(inputs)
+        runner.module_loader = BoardLoader(frozenset(self._watch.left_out))
         if len(inputs) == 1:
-            yield 0, runner.run(inputs, built)[0]
+            yield 0, runner.run(inputs, built)[0], _Sent.of(built[0])
             return
         with ThreadPoolExecutor(len(inputs)) as pool:
             jobs = {pool.submit(runner.run, [m], [b]): i for i, (m, b) in enumerate(zip(inputs, built, strict=True))}
             for job in as_completed(jobs):
-                yield jobs[job], job.result()[0]
+                yield jobs[job], job.result()[0], _Sent.of(built[jobs[job]])
 
     def _set_task(self, task: autotvm.task.Task, boards: int) -> None:
         if self._runner is None or self._runner.n_parallel != boards:
@@ -188,8 +229,9 @@ class Boards:
         while not (found := self.count()):
             if time.monotonic() > end:
                 tracker = f"{self._host}:{self._port}"
+                hung = f" ({', '.join(sorted(self._watch.left_out))} did not answer)" if self._watch.left_out else ""
                 raise CoExecError(
-                    f"no board '{self._key}' is left at the tracker {tracker}: start one with "
+                    f"no board '{self._key}' is left at the tracker {tracker}{hung}: start one with "
                     f"{_command(tracker, self._key)}, and run the same command again to continue"
                 )
             time.sleep(POLL_S)

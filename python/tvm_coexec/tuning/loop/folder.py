@@ -19,12 +19,12 @@ from tvm_coexec.core.files import read_json, write_atomically
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.cost_models import Costs, MeasuredCosts, Profile, TunedCosts, load_costs
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
+from tvm_coexec.cost_models.shipped import FILE as PROFILE
 from tvm_coexec.targets import target_text
 
 logger = logging.getLogger("tvm_coexec")
 
 KIND = "tuned"
-PROFILE = "profile.json"
 STATE = "state"
 _HEAD = "folder.json"
 _FAILED = "failed.json"

@@ -1,0 +1,216 @@
+"""A model of a new device from models of other devices and few measurements of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from ..features.workload import Workload, Workloads, group_by_class
+from .base import LatencyModel, check_samples
+
+# Standard deviations of the parts of the logarithm of two devices' ratio; see `_covariance`.
+_OFFSET, _KIND, _CLASS, _SLOPE, _LOCAL, _DONORS, _NOISE = 1.0, 0.3, 0.3, 0.15, 0.25, 0.4, 0.05
+_LENGTH = 1.6  # of the local part, in units of `_SPREADS`
+# Typical spreads of the logarithms of multiply-adds, bytes, outputs, weights, channels in and out, columns and kernel.
+_SPREADS = np.array((2.0, 1.4, 1.4, 2.0, 1.5, 1.2, 1.0, 1.1))
+_DIGITS = 4
+_MOST_CANDIDATES = 1500
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """What the process sees of n kernels.
+
+    Attributes
+    ----------
+    keys : array of str, shape (n,)
+        Classes.
+    logs : array, shape (n, 8)
+        Logarithms of extents and sizes, in units of `_SPREADS`.
+    means, differences : array, shape (n,) and (n, donors)
+        Mean logarithm of the donors' seconds, and what each differs from it.
+    """
+
+    keys: np.ndarray
+    logs: np.ndarray
+    means: np.ndarray
+    differences: np.ndarray
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> _Kernels:
+        return _Kernels(self.keys[rows], self.logs[rows], self.means[rows], self.differences[rows])
+
+    @staticmethod
+    def join(parts: Sequence[_Kernels]) -> _Kernels:
+        names = ("keys", "logs", "means", "differences")
+        return _Kernels(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
+class MovedModel(LatencyModel):
+    """The mean logarithm of other devices' predictions, plus a Gaussian process of what the new device differs by.
+
+    The process describes the logarithm of the ratio of the devices' times as a sum: an offset, an offset of each kind
+    and class, slopes in the logarithms of extents and sizes and in what the donors differ by, and a smooth part that
+    similar kernels share. Each has a prior around zero, so that few measurements change no more than they tell of.
+
+    Parameters
+    ----------
+    donors : sequence of LatencyModel
+        Fitted to the other devices.
+    """
+
+    name: ClassVar[str] = "moved"
+
+    def __init__(self, donors: Sequence[LatencyModel]):
+        self.donors = tuple(donors)
+
+    def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
+        """See `LatencyModel.fit`; 10 to 50 kernels are enough (see `choose_informative`)."""
+        groups, y = check_samples(kernels, seconds)
+        return self._condition(*self._describe_samples(groups, y))
+
+    def refined(self, kernels: Workloads, seconds: np.ndarray) -> MovedModel:
+        """Return a model with more measurements of the device."""
+        self.check_fitted()
+        found, ratios = self._describe_samples(*check_samples(kernels, seconds))
+        every = _Kernels.join([self.measured_, found])
+        return MovedModel(self.donors)._condition(every, np.concatenate([self.ratios_, ratios]))
+
+    def _describe_samples(self, groups: list, y: np.ndarray) -> tuple[_Kernels, np.ndarray]:
+        """Return the kernels, and the logarithms of measured seconds over the donors' mean."""
+        found = _Kernels.join([_describe(self.donors, w) for w, _ in groups])
+        ratios = np.log(np.concatenate([y[where] for _, where in groups])) - found.means
+        # what a file can hold
+        rounded = _Kernels(found.keys, found.logs.round(_DIGITS), found.means, found.differences.round(_DIGITS))
+        return rounded, ratios.round(_DIGITS)
+
+    def _condition(self, measured: _Kernels, ratios: np.ndarray) -> Self:
+        self.measured_, self.ratios_ = measured, ratios
+        self._middle = float(np.median(ratios))
+        covariance = _covariance(measured, measured) + _NOISE**2 * np.eye(len(ratios))
+        self._weights = np.linalg.solve(covariance, ratios - self._middle)
+        return self
+
+    def predict_stacked(self, w: Workload) -> np.ndarray:
+        """See `LatencyModel.predict_stacked`."""
+        found = _describe(self.donors, w)
+        return np.exp(
+            found.means + self._middle + np.einsum("ij,j->i", _covariance(found, self.measured_), self._weights)
+        )
+
+    def knows(self, w: Workload) -> bool:
+        """See `LatencyModel.knows`."""
+        return all(donor.knows(w) for donor in self.donors)
+
+    def for_device(self, device: str) -> Self:
+        """See `LatencyModel.for_device`."""
+        for donor in self.donors:
+            donor.for_device(device)
+        return self
+
+    def silence_warnings(self) -> Self:
+        """See `LatencyModel.silence_warnings`."""
+        for donor in self.donors:
+            donor.silence_warnings()
+        return self
+
+    def samples_of(self, w: Workload) -> int | None:
+        """See `LatencyModel.samples_of`; the donors' samples and the device's own."""
+        counts = [n for donor in self.donors if (n := donor.samples_of(w)) is not None]
+        return max(counts) + int((self.measured_.keys == w.key).sum()) if counts else None
+
+    def state(self) -> dict[str, Any]:
+        """See `LatencyModel.state`."""
+        m = self.measured_
+        rows = [
+            [str(key), *logs, *differences, ratio]
+            for key, logs, differences, ratio in zip(
+                m.keys, m.logs.tolist(), m.differences.tolist(), self.ratios_.tolist(), strict=True
+            )
+        ]
+        return {"donors": [{"model": d.name, **d.state()} for d in self.donors], "measured": rows}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """See `LatencyModel.from_state`."""
+        from .registry import model_from_state
+
+        model = cls([model_from_state(d) for d in state["donors"]])
+        rows = state["measured"]
+        numbers = np.array([row[1:] for row in rows], float)
+        columns = len(_SPREADS) + len(model.donors) + 1
+        if not model.donors or numbers.ndim != 2 or numbers.shape[1] != columns or not np.isfinite(numbers).all():
+            raise ValueError("measured")
+        logs, differences, ratios = np.split(numbers, [len(_SPREADS), columns - 1], axis=1)
+        keys = np.array([str(row[0]) for row in rows])
+        return model._condition(_Kernels(keys, logs, np.zeros(len(rows)), differences), ratios[:, 0])
+
+
+def choose_informative(kernels: Workloads, count: int, donors: Sequence[LatencyModel]) -> list[int]:
+    """Choose the kernels to measure on a new device: those that leave the least uncertainty about all.
+
+    Greedy: each next one reduces most the variance that the process of `MovedModel` leaves, the mean over all kernels.
+    The times are not needed for it (Krause et al., JMLR 2008).
+
+    Parameters
+    ----------
+    kernels : Workload or sequence of Workload
+    count : int
+    donors : sequence of LatencyModel
+        Models of other devices.
+
+    Returns
+    -------
+    list of int
+        At most `count` positions, the most informative first; deterministic.
+    """
+    groups, total = group_by_class(kernels)
+    if not total:
+        return []
+    every = _Kernels.join([_describe(donors, w) for w, _ in groups])
+    position = np.concatenate([where for _, where in groups])
+    table = np.column_stack([np.unique(every.keys, return_inverse=True)[1], every.logs.round(_DIGITS)])
+    _, first, counts = np.unique(table, axis=0, return_index=True, return_counts=True)
+    if len(first) > _MOST_CANDIDATES:
+        kept = np.linspace(0, len(first) - 1, _MOST_CANDIDATES).astype(int)
+        first, counts = first[kept], counts[kept]
+    different = every.take(first)
+    left = _covariance(different, different)
+    weights = counts / counts.sum()
+    chosen: list[int] = []
+    for _ in range(min(count, len(first))):
+        gain = weights @ left**2 / (left.diagonal() + _NOISE**2)
+        gain[chosen] = -1.0
+        best = int(gain.argmax())
+        chosen.append(best)
+        left = left - np.outer(left[:, best], left[best]) / (left[best, best] + _NOISE**2)
+    return [int(position[first[i]]) for i in chosen]
+
+
+def _describe(donors: Sequence[LatencyModel], w: Workload) -> _Kernels:
+    n = w.size
+    numbers = (
+        *(w.macs + 1.0, w.traffic_bytes, w.batch * w.oc * w.oh * w.ow, w.weight_bytes + 1.0),
+        *(w.ic / w.groups, w.oc, w.ow, w.kh * w.kw),
+    )
+    table = np.stack([np.broadcast_to(np.asarray(v, float), (n,)) for v in numbers], 1)
+    logs = np.log(np.maximum(table, 1.0)) / _SPREADS
+    found = np.stack([np.log(donor.predict(w)) for donor in donors], 1)
+    means = found.mean(axis=1)
+    return _Kernels(np.full(n, w.key), logs, means, found - means[:, None])
+
+
+def _covariance(a: _Kernels, b: _Kernels) -> np.ndarray:
+    """Return the prior covariance of the logarithmic ratios of kernels, shape (len(a), len(b))."""
+    same = (a.keys[:, None] == b.keys[None]).astype(float)
+    kinds = [np.array([k.split("/")[0] for k in c.keys]) for c in (a, b)]
+    same_kind = (kinds[0][:, None] == kinds[1][None]).astype(float)
+    middle = b.logs.mean(axis=0)
+    slopes = np.einsum("ik,jk->ij", a.logs - middle, b.logs - middle) / len(_SPREADS)
+    distance = ((a.logs[:, None] - b.logs[None]) ** 2).sum(axis=2) / _LENGTH**2
+    found = _OFFSET**2 + _KIND**2 * same_kind + _CLASS**2 * same
+    found += _SLOPE**2 * slopes * (0.5 + 0.5 * same) + _LOCAL**2 * np.exp(-distance / 2) * (0.3 + 0.7 * same)
+    return found + _DONORS**2 * np.einsum("ik,jk->ij", a.differences, b.differences)

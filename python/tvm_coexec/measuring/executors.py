@@ -1,0 +1,47 @@
+"""Executors in the timing process: with random inputs, and the reference kernel's drift."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import tvm
+from tvm.contrib import graph_executor
+
+from tvm_coexec.core.random_inputs import random_tensor
+from tvm_coexec.executor.graph_json import Graph
+
+
+def create_module(
+    graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device | list[tvm.runtime.Device]
+) -> graph_executor.GraphModule:
+    """Create an executor with random inputs and weights: uninitialised memory may hold denormals, which are slow."""
+    module = graph_executor.create(graph, lib, device)
+    rng = np.random.default_rng(0)
+    parsed = Graph(graph)
+    for entry in map(parsed.entries.__getitem__, parsed.inputs):
+        module.set_input(parsed.nodes[entry.node].name, random_tensor(entry.shape, entry.dtype, rng))
+    return module
+
+
+class ReferenceDrift:
+    """Measures the reference drift of a device."""
+
+    def __init__(self, module: graph_executor.GraphModule, device: tvm.runtime.Device, settle_s: float):
+        self.timer = module.module.time_evaluator("run", device, number=1, repeat=3, min_repeat_ms=1)
+        self.best_s, self.settle_s = float("inf"), settle_s
+        self.find_best()
+
+    def find_best(self) -> None:
+        """Time the reference kernel for a while, and at least once, to find its shortest time."""
+        end = time.perf_counter() + self.settle_s
+        self.measure()
+        while time.perf_counter() < end:
+            self.measure()
+
+    def measure(self) -> float:
+        """Return the present time of the reference kernel over its shortest so far."""
+        seconds = statistics.median(float(s) for s in self.timer().results)
+        self.best_s = min(self.best_s, seconds)
+        return seconds / self.best_s
