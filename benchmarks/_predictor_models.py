@@ -82,18 +82,18 @@ def _simple(name: str, cls: type, is_slow: bool = False) -> Predictor:
     return Predictor(name, lambda kind, groups: cls(), model=cls.name, is_slow=is_slow)
 
 
-def _analytic(name: str, max_bytes: int, model: str = "") -> Predictor:
+def _analytic() -> Predictor:
     def fit_devices(devices):
-        return MovedModel([AnalyticModel(max_bytes).fit(workloads, seconds) for workloads, seconds in devices])
+        return MovedModel([AnalyticModel().fit(workloads, seconds) for workloads, seconds in devices])
 
     def choose(model, candidates, count):
         return choose_informative(candidates, count, model.donors)
 
     return Predictor(
-        name,
-        lambda kind, groups: AnalyticModel(max_bytes, work_groups=groups),
+        AnalyticModel.name,
+        lambda kind, groups: AnalyticModel(work_groups=groups),
         _fit_moved,
-        model=model,
+        model=AnalyticModel.name,
         fit_devices=fit_devices,
         choose=choose,
     )
@@ -123,8 +123,7 @@ def _network(cls: type) -> Callable[[], NetworkModel]:
 
 # In the order of the table: ours, then the others by age.
 PREDICTORS = (
-    _analytic("analytic", 4096, "analytic"),
-    _analytic("analytic, 8 kB", 8192),
+    _analytic(),
     Predictor("boosted", lambda kind, groups: BoostedModel(work_groups=groups), model="boosted"),
     _simple("linear FLOPs", LinearFlops),
     _simple("SPORE-LASSO", SporeLasso),

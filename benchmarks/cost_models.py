@@ -42,8 +42,6 @@ def _is_pocl(device: str) -> bool:
 # In the order of the table: ours, then the others by age.
 MODELS: dict[str, Make] = {
     "analytic": lambda device: AnalyticModel(work_groups=_is_pocl(device)),
-    "analytic, 8 kB": lambda device: AnalyticModel(max_bytes=8192, work_groups=_is_pocl(device)),  # as in profiles
-    "analytic, 16 kB": lambda device: AnalyticModel(max_bytes=16384, work_groups=_is_pocl(device)),
     "analytic, terms only": lambda device: AnalyticModel(corrections=False, work_groups=_is_pocl(device)),
     "boosted": lambda device: BoostedModel(work_groups=_is_pocl(device)),
     "linear FLOPs": lambda device: LinearFlops(),
@@ -53,7 +51,7 @@ MODELS: dict[str, Make] = {
     "CoDL": _codl,
     "AutoTVM": lambda device: AutoTVM(),
 }
-QUICK = ("analytic", "analytic, 8 kB", "boosted", "linear FLOPs", "CoDL")
+QUICK = ("analytic", "boosted", "linear FLOPs", "CoDL")
 
 
 def main() -> None:

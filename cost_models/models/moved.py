@@ -19,6 +19,7 @@ _LENGTH = 1.6  # of the local part, in units of `_SPREADS`
 _SPREADS = np.array((2.0, 1.4, 1.4, 2.0, 1.5, 1.2, 1.0, 1.1))
 _DIGITS = 4
 _MOST_CANDIDATES = 1500
+_MOST_SAMPLES = 500  # of more, so many are kept: then a model of its own is better
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class MovedModel(LatencyModel):
         return rounded, ratios.round(_DIGITS)
 
     def _condition(self, measured: _Kernels, ratios: np.ndarray) -> Self:
+        if len(ratios) > _MOST_SAMPLES:
+            kept = np.linspace(0, len(ratios) - 1, _MOST_SAMPLES).astype(int)
+            measured, ratios = measured.take(kept), ratios[kept]
         self.measured_, self.ratios_ = measured, ratios
         self._middle = float(np.median(ratios))
         covariance = _covariance(measured, measured) + _NOISE**2 * np.eye(len(ratios))

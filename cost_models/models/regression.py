@@ -1,4 +1,4 @@
-"""Robust regression: non-negative sums of terms by relative error, and ridge regression by absolute error."""
+"""Robust regression: non-negative sums of terms by relative error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ROUNDS = 10
 _FLAT = 0.02  # residuals below 2 %, the precision of measurements, have equal weight
 
 
-def fit_non_negative(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarray | None = None) -> np.ndarray:
+def fit_non_negative(terms: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Fit coefficients >= 0 with the least sum of absolute relative errors of ``terms @ coefficients``.
 
     Least absolute deviations by iteratively reweighted least squares. Each round is a non-negative least-squares
@@ -20,8 +20,6 @@ def fit_non_negative(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarr
     terms : array, shape (n, t)
         Non-negative.
     seconds : array, shape (n,)
-    restraint : array, shape (t,), optional
-        Penalty on each coefficient, in units of samples that are explained by its term alone.
 
     Returns
     -------
@@ -29,18 +27,17 @@ def fit_non_negative(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarr
     """
     n = len(seconds)
     relative = terms / seconds[:, None]
-    scale = relative.max(axis=0) if restraint is None else relative.mean(axis=0)
+    scale = relative.max(axis=0)
     used = scale > 0
     if not used.any():  # scipy's solver ends the process for a matrix without columns
         return np.zeros(terms.shape[1])
     relative = relative[:, used] / scale[used]
-    pull = np.zeros(used.sum()) if restraint is None else restraint[used]
     weights = np.ones(n)
     found = np.zeros(used.sum())
     for _ in range(_ROUNDS):
         rows = relative * weights[:, None]
         gram = rows.T @ rows
-        gram[np.diag_indices_from(gram)] += 1e-9 * n + pull
+        gram[np.diag_indices_from(gram)] += 1e-9 * n
         root = np.linalg.cholesky(gram)
         found, _residual = nnls(root.T, np.linalg.solve(root, rows.T @ weights), maxiter=50 * len(gram))
         weights = 1 / np.sqrt(np.maximum(np.abs(relative @ found - 1), _FLAT))
@@ -48,21 +45,6 @@ def fit_non_negative(terms: np.ndarray, seconds: np.ndarray, restraint: np.ndarr
     coefficients = np.zeros(terms.shape[1])
     coefficients[used] = found / scale[used]
     return coefficients
-
-
-def robust_ridge(features: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
-    """Fit a ridge regression with the least sum of absolute errors; the last feature, the constant, has no penalty."""
-    weights = np.ones(len(target))
-    found = np.zeros(features.shape[1])
-    for _ in range(6):
-        rows = features * weights[:, None]
-        gram = rows.T @ rows
-        gram[np.diag_indices_from(gram)] += penalty
-        gram[-1, -1] += 1e-9 - penalty
-        found = np.linalg.solve(gram, rows.T @ (weights * target))
-        weights = 1 / np.sqrt(np.maximum(np.abs(features @ found - target), _FLAT))
-        weights /= np.sqrt(np.mean(weights**2))
-    return found
 
 
 def round_digits(values: np.ndarray, digits: int = 4) -> list[float]:

@@ -21,19 +21,23 @@ from ..features.terms import Parts
 from ..features.workload import Number, Workload
 from .base import assign_folds
 from .packed import BASE, pack_digits, unpack_digits
+from .regression import round_digits
 
 DEPTH = 4
 MAX_TREES = 150
 LIMIT = 0.7  # of the sum: a factor between 0.5 and 2
-_CLIP, _RATE = 0.1, 0.3  # larger residuals count as `_CLIP`; of the mean residual in a leaf, a tree takes `_RATE`
+_CLIP = 0.1  # larger residuals count as this
+# Part of the mean residual in a leaf that a tree takes: the more samples the more, because trees are few.
+_RATES, _FULL_RATE_SAMPLES = (0.1, 0.5), 3000
 _MIDDLE = BASE // 2  # the character of a leaf of 0
-_UNIT = _CLIP * _RATE / (_MIDDLE - 1)
-_RESTRAINT = 3.0  # samples without residual that each leaf has in addition
+_UNIT = 0.03 / (_MIDDLE - 1)  # of files that state none
+_RESTRAINT = 1.0  # samples without residual that each leaf has in addition
 _BINS = 16  # thresholds of a number are chosen among one less
-_ROWS = 1024  # samples by which the questions of one tree are chosen
-_SEEN = 0.5  # part of the numbers that a tree may ask of
-_ENOUGH = 1.0  # of the least loss
-_FOLDS = 3
+_ROWS, _FOLD_ROWS = 2048, 1024  # samples by which the questions of one tree are chosen, and in cross-validation
+# Of the loss that cross-validation saves: too little is chance; a part is given for more trees, which agree better.
+_LEAST_GAIN, _GIVEN = 0.02, 0.2
+_EQUAL = 1e-9  # relative difference of scores by rounding
+_FOLDS, _FEW_FOLDS, _MANY = 3, 2, 1000  # the latter for at least so many samples
 _BITS = 1 << np.arange(DEPTH)[::-1]  # what the answer at each level adds to the index of the leaf
 _CLASS = "="  # before a class: whether a kernel is of it
 _MIN_CLASS = 16  # a smaller class is no question
@@ -52,12 +56,14 @@ class ResidualTrees:
     nodes : array of int, shape (trees, DEPTH)
         Question of each level.
     leaves : array of int, shape (trees, 2 ** DEPTH)
-        In units of the logarithm; the first question's answer is the highest bit of the index.
+        Logarithms in `unit`; the first question's answer is the highest bit of the index.
+    unit : float
     """
 
     questions: tuple[tuple[str, float], ...]
     nodes: np.ndarray
     leaves: np.ndarray
+    unit: float
 
     def factor(self, w: Workload) -> Number:
         """Return the factor of the sum of terms: a number for a workload of numbers, else shape (n,)."""
@@ -67,14 +73,14 @@ class ResidualTrees:
         if np.ndarray not in set(map(type, values)):
             answers = np.array(values, float)[at_question] > thresholds
             total = leaves[answers[self.nodes] @ _BITS + offsets].sum()
-            return math.exp(min(LIMIT, max(-LIMIT, _UNIT * int(total))))
+            return math.exp(min(LIMIT, max(-LIMIT, self.unit * int(total))))
         table = np.empty((w.size, len(values)))
         for i, v in enumerate(values):
             table[:, i] = v
         # Products of small integers are exact in single precision, however BLAS orders them.
         answers = (table[:, at_question] > thresholds).astype(np.float32)
         at = (answers @ weights).astype(np.intp) + offsets
-        return np.exp(np.clip(_UNIT * leaves[at].sum(axis=1, dtype=np.int64), -LIMIT, LIMIT))
+        return np.exp(np.clip(self.unit * leaves[at].sum(axis=1, dtype=np.int64), -LIMIT, LIMIT))
 
     @cached_property
     def _parts(self) -> tuple:
@@ -107,7 +113,11 @@ class ResidualTrees:
         for name, threshold in self.questions:
             asked.setdefault(name, []).append(int(threshold) if threshold == int(threshold) else threshold)
         trees = zip(self.nodes.tolist(), (self.leaves + _MIDDLE).tolist(), strict=True)
-        return {"questions": asked, "nodes": "".join(pack_digits(n) + pack_digits(v) for n, v in trees)}
+        return {
+            "questions": asked,
+            **({"unit": self.unit} if self.unit != _UNIT else {}),
+            "nodes": "".join(pack_digits(n) + pack_digits(v) for n, v in trees),
+        }
 
     @staticmethod
     def from_json(d: dict[str, Any]) -> ResidualTrees:
@@ -122,7 +132,10 @@ class ResidualTrees:
         table = np.array(unpack_digits(text)).reshape(-1, size)
         if table[:, :DEPTH].max() >= len(questions):
             raise ValueError("a tree asks an unknown question")
-        return ResidualTrees(questions, table[:, :DEPTH], table[:, DEPTH:] - _MIDDLE)
+        unit = float(d.get("unit", _UNIT))
+        if not 0 < unit < 1:
+            raise ValueError(f"unit {unit}")
+        return ResidualTrees(questions, table[:, :DEPTH], table[:, DEPTH:] - _MIDDLE, unit)
 
 
 def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int = MAX_TREES) -> ResidualTrees | None:
@@ -143,28 +156,33 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
     target = np.concatenate([residuals for _, residuals in groups])
     if len(target) < _MIN_SAMPLES:
         return None
+    rate = min(_RATES[1], max(_RATES[0], _RATES[1] * len(target) / _FULL_RATE_SAMPLES))
+    unit = round_digits(np.array([_CLIP * rate / (_MIDDLE - 1)]), 3)[0]
     names, table = _make_table(groups)
     bins = _Bins(table)
+    if not bins.usable.any():  # all kernels are equal
+        return None
     shapes = np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
-    fold = assign_folds(shapes, _FOLDS)
+    fold = assign_folds(shapes, _FOLDS if len(target) < _MANY else _FEW_FOLDS)
     loss = np.zeros(most + 1)
     for k in range(fold.max() + 1):
         out = fold == k
         missed = target[out]
         curve = [np.abs(np.clip(missed, -LIMIT, LIMIT)).sum()]
-        for nodes, leaves in _grow(bins, ~out, target, most):
-            missed = missed - _UNIT * leaves[_leaf_of(bins.table[out], nodes)]
+        for nodes, leaves in _grow(bins, ~out, target, most, _FOLD_ROWS, rate, unit):
+            missed = missed - unit * leaves[_leaf_of(bins.table[out], nodes)]
             curve.append(np.abs(np.clip(missed, -LIMIT, LIMIT)).sum())
         loss += curve
-    count = int(np.flatnonzero(loss <= _ENOUGH * loss.min()).max()) if loss.min() < loss[0] else 0
-    if not count:
+    gain = loss[0] - loss.min()
+    if gain <= _LEAST_GAIN * loss[0]:
         return None
-    trees = list(_grow(bins, np.ones(len(target), bool), target, count))
+    count = int(np.flatnonzero(loss <= loss.min() + _GIVEN * gain).max())
+    trees = list(_grow(bins, np.ones(len(target), bool), target, count, _ROWS, rate, unit))
     found = sorted({q for nodes, _ in trees for q in nodes})
     at = {q: i for i, q in enumerate(found)}
     nodes = np.array([[at[q] for q in nodes] for nodes, _ in trees])
     questions = tuple((names[f], float(bins.thresholds[f, j])) for f, j in found)
-    return ResidualTrees(questions, nodes, np.array([leaves for _, leaves in trees]))
+    return ResidualTrees(questions, nodes, np.array([leaves for _, leaves in trees]), unit)
 
 
 def _make_table(groups: Sequence[tuple[Workload, np.ndarray]]) -> tuple[list[str], np.ndarray]:
@@ -207,36 +225,35 @@ def _short_between(low: float, high: float) -> float:
 
 
 def _grow(
-    bins: _Bins, inside: np.ndarray, target: np.ndarray, count: int
+    bins: _Bins, inside: np.ndarray, target: np.ndarray, count: int, most_rows: int, rate: float, unit: float
 ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
     """Boost trees on some of the samples: yield the questions (number, threshold) and leaves of each."""
     rng = np.random.default_rng(0)
     table, left = bins.table[inside], target[inside]
     numbers = table.shape[1]
+    size = numbers * _BINS
     asked: set[tuple[int, int]] = set()
     usable = bins.usable.copy()
     for _ in range(count):
         pull = np.clip(left, -_CLIP, _CLIP)
-        rows = rng.permutation(len(left))[: min(_ROWS, max(8, int(0.8 * len(left))))]
-        seen = rng.permutation(numbers)[: math.ceil(_SEEN * numbers)]  # other trees see others: they err differently
-        size = len(seen) * _BINS
-        binned, weights = table[np.ix_(rows, seen)], np.repeat(pull[rows], len(seen))
-        columns = binned + _BINS * np.arange(len(seen))
+        rows = rng.permutation(len(left))[: min(most_rows, max(8, int(0.8 * len(left))))]
+        binned, weights = table[rows], np.repeat(pull[rows], numbers)
+        columns = binned + _BINS * np.arange(numbers)
         leaf = np.zeros(len(rows), np.int64)
         nodes: list[tuple[int, int]] = []
         for level in range(DEPTH):
-            shape = (1 << level, len(seen), _BINS)
+            shape = (1 << level, numbers, _BINS)
             where = (columns + (leaf * size)[:, None]).ravel()
             pulls = np.bincount(where, weights, size << level).reshape(shape).cumsum(axis=2)
             counts = np.bincount(where, minlength=size << level).reshape(shape).cumsum(axis=2)
             low, high = pulls[..., :-1], pulls[..., -1:] - pulls[..., :-1]
             score = low**2 / (counts[..., :-1] + _RESTRAINT)
             score += high**2 / (counts[..., -1:] - counts[..., :-1] + _RESTRAINT)
-            best = int(np.where(usable[seen], score.sum(axis=0), -1.0).argmax())
-            column, above = divmod(best, _BINS - 1)
-            question = (int(seen[column]), above)
+            total = np.where(usable, score.sum(axis=0), -1.0).ravel()
+            best = int(np.flatnonzero(total >= total.max() * (1 - _EQUAL))[0])  # of equal ones the simplest: an extent
+            question = divmod(best, _BINS - 1)
             nodes.append(question)
-            leaf = 2 * leaf + (binned[:, column] > above)
+            leaf = 2 * leaf + (binned[:, question[0]] > question[1])
             asked.add(question)
             if len(asked) == BASE:  # one character each
                 usable[:] = False
@@ -244,8 +261,8 @@ def _grow(
                     usable[f, j] = True
         leaf = _leaf_of(table, nodes)
         means = np.bincount(leaf, pull, 1 << DEPTH) / (np.bincount(leaf, minlength=1 << DEPTH) + _RESTRAINT)
-        leaves = np.rint(_RATE * means / _UNIT).astype(int)
-        left = left - _UNIT * leaves[leaf]
+        leaves = np.clip(np.rint(rate * means / unit), -_MIDDLE, _MIDDLE - 1).astype(int)
+        left = left - unit * leaves[leaf]
         yield nodes, leaves
 
 

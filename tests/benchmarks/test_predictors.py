@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import _predictor_data, _predictor_measures, _predictor_picture, predictors
+from benchmarks import _predictor_data, _predictor_limits, _predictor_measures, _predictor_picture, predictors
 from benchmarks._predictor_measures import Fitted
 from benchmarks._predictor_models import PREDICTORS
 from tests.cost_models.kernels import conv, many, seconds_of
@@ -70,6 +70,20 @@ def test_learning_ends_at_all_samples_and_grows_with_difficulty():
     assert 1 < needed <= len(kernels.folds[0][0])
     # an accuracy that only all samples reach
     assert 40 < _predictor_measures.measure_learning(analytic, kernels, (20, 40), 200.0) <= len(kernels.folds[0][0])
+
+
+def test_limits_of_few_samples():
+    """Phones that differ by a factor: who looks up the true times needs ten samples; all methods have a row."""
+    pytest.importorskip("xgboost")
+    sets = [kernel_set(device=d, factor=f) for d, f in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
+    models = [AnalyticModel().fit(*k.take(k.folds[0][0])) for k in sets]
+    others = list(zip(sets[:2], models[:2], strict=True))
+    found = _predictor_limits.measure_limits(sets[2], others, models[2], quick=True)
+    names = {getattr(_predictor_limits, n) for n in ("OURS", "TYPICAL", "ONE", "PROCESS", "TREES", "FULL")}
+    assert {method for method, _, _ in found} == names and all(0 <= within <= 100 for _, _, within in found)
+    reached = {(method, column): within for method, column, within in found}
+    assert reached[_predictor_limits.PROCESS, "few_10"] == 100.0
+    assert reached[_predictor_limits.OURS, "few_20"] > reached[_predictor_limits.FULL, "all"] - 15
 
 
 def test_another_device_that_is_twice_as_slow_needs_few_samples():

@@ -44,6 +44,20 @@ def test_another_profile_can_be_moved_and_refined(coexec, samples_file, profile_
         assert Profile.load(path).devices
 
 
+def test_several_profiles_can_be_moved_and_the_result_refined(coexec, samples_file, profile_file, tmp_path):
+    path, again = tmp_path / "moved.json", tmp_path / "refined.json"
+    done = coexec("fit", "--from", profile_file, "--from", profile_file, samples_file, "-o", path)
+    assert done.code == 0, done.err
+    moved = Profile.load(path)
+    assert {len(m.donors) for m in moved.devices.values()} == {2}
+    assert "from 2 other devices' profiles" in moved.description
+    done = coexec("fit", "--refine", path, samples_file, "-o", again)
+    assert done.code == 0, done.err
+    assert len(Profile.load(again).devices["cpu"].ratios_) == 2 * len(moved.devices["cpu"].ratios_)
+    plan = make_plan(straight(4), moved)
+    assert plan.segments and plan.expected_s > 0
+
+
 @pytest.mark.parametrize("model", ["paleo", "neurosurgeon", "nnmeter"])
 def test_every_model_makes_a_profile_that_plans(coexec, samples_file, tmp_path, model):
     if model == "nnmeter":

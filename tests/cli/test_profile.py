@@ -26,6 +26,10 @@ def test_a_model_and_designed_kernels(coexec, model_file, tmp_path, monkeypatch)
     samples = read_samples(path)
     assert {s.network for s in samples.samples} == {"small"} and len(samples.usable) == 4  # equal convolutions: once
     assert len(samples.networks) == 2 and "4 measured" in done.out and "0 were already in the file" in done.out
+    few = tmp_path / "few.jsonl"
+    done = coexec("profile", model_file, "--few", 1, "--from", "test_bed", *quick, "--no-networks", "-o", few)
+    assert done.code == 0 and {s.device for s in read_samples(few).usable} == {"cpu", "gpu"}, done.err
+    assert len(read_samples(few).samples) == 2
     done = coexec("profile", model_file, "--designed", 1, *quick, "--budget", 1e-6, "-o", path)
     assert done.code == 0 and "0 measured" in done.out and "4 were already in the file" in done.out
     assert "are left: run the same command again" in done.err
@@ -51,6 +55,10 @@ def test_errors_are_one_line(coexec, tmp_path, monkeypatch, model_file):  # noqa
         ((model_file, "--rpc-key", "board", "--rpc-tracker", "127.0.0.1:1", "-o", out), "can't be reached"),
         ((model_file, "--rpc", "127.0.0.1:1", "-o", out), "the RPC server 127.0.0.1:1 can't be reached"),
         ((model_file, "--rpc", "127.0.0.1:1", "--rpc-key", "board", "-o", out), "is named directly"),
+        ((model_file, "--few", 5, "--adaptive", 5, "--designed", 5, "-o", out), "leave out one of them"),
+        ((model_file, "--few", 5, "--describe-again", "-o", out), "measures nothing: leave out --few"),
+        ((model_file, "--from", "test_bed", "-o", out), "give --few N as well"),
+        ((model_file, "--few", 5, "--from", tmp_path / "none", "-o", out), "none: give a file of `coexec"),
         ((model_file, "--boards", 2, "-o", out), "--boards is for servers of a tracker"),
         ((model_file, "--energy-kernels", 2, "-o", out), "--energy-kernels has no effect without --energy"),
         ((model_file, "--energy-seconds", 2, "-o", out), "--energy-seconds has no effect without --energy"),

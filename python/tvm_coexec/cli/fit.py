@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--from",
         dest="others",
-        nargs="+",
+        action="append",
         default=[],
         metavar="FILE",
-        help="start from profiles of other devices; few samples are enough",
+        help="start from another device's profile; few samples are enough; may be given again for more devices",
     )
     start.add_argument("--refine", metavar="FILE", help="refine this device's profile with new samples")
 

@@ -67,10 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--from",
         dest="others",
-        nargs="+",
+        action="append",
         default=[],
         metavar="FILE",
-        help="with --few: profiles of other devices, from which coexec fit --from will start",
+        help="with --few: profile of another device, from which coexec fit --from will start; may be given again",
     )
     add("--budget", type=checks.positive, metavar="SECONDS", help="start no new kernel after this time")
     add("--no-networks", action="store_true", help="do not time whole networks")

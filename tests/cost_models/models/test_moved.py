@@ -92,6 +92,12 @@ def test_file_is_exact_and_refinement_adds_samples(donors, tmp_path):
     assert refined.samples_of(w) > donors[0].samples_of(w)
 
 
+def test_the_file_does_not_grow_without_bound(donors):
+    model = transfer_model(donors, KERNELS * 5, np.tile(THERE, 5))
+    assert len(model.ratios_) == 500 and error(model) < 0.05
+    assert len(refine_model(model, KERNELS, THERE).ratios_) == 500
+
+
 def test_damaged_files(donors, tmp_path):
     state = json.loads(moved(donors, [0, 40, 80]).to_json())
     rows = state["measured"]
