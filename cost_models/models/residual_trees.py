@@ -36,6 +36,7 @@ _BINS = 16  # thresholds of a number are chosen among one less
 _ROWS, _FOLD_ROWS = 2048, 1024  # samples by which the questions of one tree are chosen, and in cross-validation
 # Of the loss that cross-validation saves: too little is chance; a part is given for more trees, which agree better.
 _LEAST_GAIN, _GIVEN = 0.02, 0.2
+_CHUNK = 2048  # kernels that are predicted at once, so that what is computed stays in a cache
 _EQUAL = 1e-9  # relative difference of scores by rounding
 _FOLDS, _FEW_FOLDS, _MANY = 3, 2, 1000  # the latter for at least so many samples
 _BITS = 1 << np.arange(DEPTH)[::-1]  # what the answer at each level adds to the index of the leaf
@@ -74,13 +75,18 @@ class ResidualTrees:
             answers = np.array(values, float)[at_question] > thresholds
             total = leaves[answers[self.nodes] @ _BITS + offsets].sum()
             return math.exp(min(LIMIT, max(-LIMIT, self.unit * int(total))))
-        table = np.empty((w.size, len(values)))
-        for i, v in enumerate(values):
-            table[:, i] = v
-        # Products of small integers are exact in single precision, however BLAS orders them.
-        answers = (table[:, at_question] > thresholds).astype(np.float32)
-        at = (answers @ weights).astype(np.intp) + offsets
-        return np.exp(np.clip(self.unit * leaves[at].sum(axis=1, dtype=np.int64), -LIMIT, LIMIT))
+        total = np.empty(w.size, np.int64)
+        for start in range(0, w.size, _CHUNK):
+            rows = slice(start, min(start + _CHUNK, w.size))
+            answers = np.empty((len(thresholds), rows.stop - start), np.float32)
+            for v, (first, last) in zip(values, self._slices, strict=True):
+                part = v[rows] if isinstance(v, np.ndarray) and v.size > 1 else v
+                np.greater(part, thresholds[first:last, None], out=answers[first:last])
+            # Products of small integers are exact in single precision, however BLAS orders them.
+            at = (weights @ answers).astype(np.int32)
+            at += offsets[:, None]
+            total[rows] = leaves.take(at).sum(axis=0, dtype=np.int64)
+        return np.exp(np.clip(self.unit * total, -LIMIT, LIMIT))
 
     @cached_property
     def _parts(self) -> tuple:
@@ -89,11 +95,17 @@ class ResidualTrees:
         at_question = np.array([names.index(n) for n, _ in self.questions], np.intp)
         thresholds = np.array([t for _, t in self.questions])
         trees = len(self.nodes)
-        weights = np.zeros((len(self.questions), trees), np.float32)
+        weights = np.zeros((trees, len(self.questions)), np.float32)
         for level in range(DEPTH):
-            weights[self.nodes[:, level], np.arange(trees)] += _BITS[level]
-        offsets = np.arange(trees) << DEPTH
+            weights[np.arange(trees), self.nodes[:, level]] += _BITS[level]
+        offsets = (np.arange(trees) << DEPTH).astype(np.int32)
         return columns, thresholds, at_question, weights, offsets, self.leaves.ravel().astype(np.int32)
+
+    @cached_property
+    def _slices(self) -> list[tuple[int, int]]:
+        """Return where the questions of each number are."""
+        names = [name for name, _ in self.questions]
+        return [(names.index(n), names.index(n) + names.count(n)) for n in dict.fromkeys(names)]
 
     def first(self, count: int) -> ResidualTrees | None:
         """Return the first trees with the questions that they ask; `None` for no tree."""
@@ -180,9 +192,9 @@ def fit_residual_trees(groups: Sequence[tuple[Workload, np.ndarray]], most: int 
     trees = list(_grow(bins, np.ones(len(target), bool), target, count, _ROWS, rate, unit))
     found = sorted({q for nodes, _ in trees for q in nodes})
     at = {q: i for i, q in enumerate(found)}
-    nodes = np.array([[at[q] for q in nodes] for nodes, _ in trees])
+    asked = np.array([[at[q] for q in nodes] for nodes, _ in trees])
     questions = tuple((names[f], float(bins.thresholds[f, j])) for f, j in found)
-    return ResidualTrees(questions, nodes, np.array([leaves for _, leaves in trees]), unit)
+    return ResidualTrees(questions, asked, np.array([leaves for _, leaves in trees]), unit)
 
 
 def _make_table(groups: Sequence[tuple[Workload, np.ndarray]]) -> tuple[list[str], np.ndarray]:
