@@ -104,7 +104,7 @@ class TestBed:
             "cpu": _cpu_name(),
             "cores": len(self.bed.cores),
             "cpu_threads": os.environ.get("TVM_NUM_THREADS", "all"),
-            "opencl_device": self.bed.device,
+            "gpu_device": self.bed.device,
             "test_bed": self.bed.description,
             "tvm": tvm.__version__,
             "tvm_coexec": tvm_coexec.__version__,

@@ -58,23 +58,23 @@ class Compared:
     waited_s: float
 
 
-def build_alone(net: _modules.Network, target: str, needs_gpu: bool = True) -> Alone:
+def build_alone(net: _modules.Network, target: str, needs_gpu: bool = True, gpu: str = _modules.GPU) -> Alone:
     """Build a network for each device alone; without `needs_gpu` a failure of the GPU's build is kept as text."""
     import tvm
 
     import tvm_coexec
     from tvm_coexec.core.errors import one_line
 
-    cpu_target, gpu_target = tvm_coexec.targets(target, _modules.GPU)
+    cpu_target, gpu_target = tvm_coexec.targets(target, gpu)
     cpu, lib = _modules.single(net, "cpu", cpu_target, tvm.cpu())
     try:
-        gpu, _ = _modules.single(net, "gpu", gpu_target, tvm.opencl())
-        gpu.once()
+        alone, _ = _modules.single(net, "gpu", gpu_target, tvm.device(gpu))
+        alone.once()
     except Exception as err:  # TVM lacks GPU schedules of some operators; the class of its error depends on where
         if needs_gpu:
             raise
         return Alone([cpu], lib, one_line(err, 160))
-    return Alone([cpu, gpu], lib)
+    return Alone([cpu, alone], lib)
 
 
 def compare(
@@ -122,9 +122,10 @@ def compare_with_alone(
     turns: int,
     target: str,
     two_threads: bool = False,
+    gpu: str = _modules.GPU,
 ) -> Compared:
     """Build a network for each device alone, and time both and a co-executed build in turns."""
-    return compare(net.name, build_alone(net, target), both, bed, turns, two_threads)
+    return compare(net.name, build_alone(net, target, gpu=gpu), both, bed, turns, two_threads)
 
 
 def speed_up(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:

@@ -98,21 +98,6 @@ def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options: obje
     return tvm_coexec.plan_of(mod)
 
 
-def time_in_turns(runners: list[Runner], repeats: int, warm: Callable[[], None]) -> dict[str, list[float]]:
-    """Time the runners in turns, one run each, so that a disturbance affects all equally.
-
-    Every runner runs once before (which compiles the GPU's kernels), and then `warm` is called.
-    """
-    for r in runners:
-        r.once()
-    warm()
-    seconds: dict[str, list[float]] = {r.name: [] for r in runners}
-    for _ in range(repeats):
-        for r in runners:
-            seconds[r.name].append(r.once()[0])
-    return seconds
-
-
 def time_steady_state(
     runners: Sequence[Runner | TwoThreads],
     turns: int,

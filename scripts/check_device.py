@@ -1,4 +1,4 @@
-"""Check an OpenCL GPU: devices, results in every memory mode, costs of meetings, a profile, a plan, a timeline.
+"""Check an OpenCL or Vulkan GPU: devices, results in every memory mode, costs of meetings, profile, plan, timeline.
 
 Writes a folder that can be attached to a bug report: ``report.txt``, ``report.json``, plan, profile, samples, timelines
 and the log of each section. Each section runs in a process of its own, so a crash or a hang is a result and the others
@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.device_check import opencl_driver, report, supervise  # noqa: E402
-from scripts.device_check.job import NETWORKS, SMALL  # noqa: E402
+from scripts.device_check import opencl_driver, report, supervise, vulkan_driver  # noqa: E402
+from scripts.device_check.job import KINDS, NETWORKS, SMALL  # noqa: E402
 from scripts.device_check.sections import MODES, SECTIONS, Section  # noqa: E402
 from scripts.device_check.supervise import FAILED, OK, SKIPPED, Result  # noqa: E402
 
@@ -41,22 +41,15 @@ def minutes(text: str) -> float:
     return value
 
 
-def gpu_kind(text: str) -> str:
-    """Parse the kind of GPU target."""
-    if text != "opencl":
-        raise argparse.ArgumentTypeError(f"'{text}' can't be checked yet: only opencl is supported")
-    return text
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="check_device.py",
-        description="Check an OpenCL GPU and write a folder that can be attached to a bug report.",
+        description="Check an OpenCL or Vulkan GPU and write a folder that can be attached to a bug report.",
     )
     add, names = parser.add_argument, [s.name for s in SECTIONS]
     add("-o", "--output", default="device_check", metavar="FOLDER", help="default: %(default)s; results are replaced")
-    add("--gpu", type=gpu_kind, default="opencl", metavar="KIND", help="kind of GPU target (default: %(default)s)")
+    add("--gpu", choices=KINDS, default="opencl", help="kind of GPU target (default: %(default)s)")
     add("--minutes", type=minutes, default=8.0, metavar="N", help="limit of the whole check (default: 8)")
     add("--section-limit", type=minutes, metavar="S", help="limit of each section in seconds (default: its own)")
     add("--quick", action="store_true", help="one small network, a tiny profile, one memory mode")
@@ -72,11 +65,12 @@ def choose(args: argparse.Namespace) -> list[Section]:
     """Return the sections to run, in order."""
     if args.only:
         return [s for s in SECTIONS if s.name in args.only]
+    possible = [s for s in SECTIONS if args.gpu in s.kinds]
     if args.quick:
         left_out = {f"compile-{n}" for n in NETWORKS} | {f"mode-{m}" for m in MODES} - set(QUICK_MODES)
     else:
         left_out = {f"compile-{SMALL}"}
-    return [s for s in SECTIONS if s.name not in left_out]
+    return [s for s in possible if s.name not in left_out]
 
 
 def prepare_folder(folder: Path) -> None:
@@ -171,7 +165,7 @@ def header_of(args: argparse.Namespace, notes: Sequence[str], seconds: float) ->
         "seconds": round(seconds, 1),
         "python": f"{sys.version.split()[0]} ({sys.executable})",
         "options": f"gpu {args.gpu}, {args.minutes:g} minutes{', quick' if args.quick else ''}",
-        "OpenCL": list(notes),
+        KINDS[args.gpu]: list(notes),
     }
 
 
@@ -204,7 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (folder / "work/settings.json").write_text(json.dumps({"quick": args.quick, "gpu": args.gpu}), encoding="utf-8")
     start = time.monotonic()
     bundled = Path(os.environ.get("DEVICE_CHECK_LIBRARIES", ROOT / "lib"))
-    driver = opencl_driver.find(folder / "vendors", bundled)
+    if args.gpu == "vulkan":
+        driver = vulkan_driver.find(folder / "vendors")
+    else:
+        driver = opencl_driver.find(folder / "vendors", bundled)
     print("\n".join(driver.notes), flush=True)
     python_path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     common = dict(driver.environment, PYTHONPATH=":".join(filter(None, python_path)), TOPHUB_LOCATION="NONE")

@@ -40,7 +40,9 @@ def positive(text: str) -> int:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description="Co-execute a network on CPU and GPU.")
     parser.add_argument("--model", default="resnet50", help="a network of the zoo (default: resnet50)")
-    parser.add_argument("--cpu", help="the CPU target (default: plain llvm if pocl is the GPU, else this CPU's own)")
+    parser.add_argument(
+        "--cpu", help="the CPU target (default: plain llvm if the GPU is pocl or lavapipe, else this CPU's own)"
+    )
     parser.add_argument("--gpu", default="opencl", help="the GPU target (default: opencl)")
     parser.add_argument("--ratio", type=ratio, default="auto", help="the GPU's fraction, 0 to 1, or auto (default)")
     parser.add_argument("--axis", default="auto", help="the axis to split: oc, h, or auto (default)")
@@ -52,7 +54,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def cpu_target(bed) -> str:
-    """Return this machine's CPU target; with pocl it is plain llvm, which is about as fast as pocl on one core."""
+    """Return this machine's CPU target; with pocl it is plain llvm, which is about as fast on one core."""
     import tvm
 
     if bed.pocl:
@@ -107,10 +109,11 @@ def demo(options: argparse.Namespace) -> int:
     import tvm_coexec
     from tvm_coexec import gpu_runtimes, testbed
     from tvm_coexec.models import zoo
+    from tvm_coexec.targets import kind_of_gpu
 
     logging.getLogger("te_compiler").setLevel(logging.ERROR)
     logging.getLogger("autotvm").setLevel(logging.ERROR)
-    bed = testbed.prepare()
+    bed = testbed.prepare(kind_of_gpu(options.gpu))
     cpu = options.cpu or cpu_target(bed)
     choices = {"ratio": options.ratio, "axis": options.axis}
     coexec = relay.transform.CoExecPartition(cpu, options.gpu, **choices)  # checks the options before anything runs
@@ -178,7 +181,7 @@ def print_table(model: str, errors: dict, seconds: dict, both_cores: float | Non
         print(f"{'CPU alone, two threads':26} {both_cores * 1e3:9.1f} {'':10} {alone / both_cores:8.2f}x")
     print("Speed-up: over the better single device. Error: against onnxruntime.")
     if both_cores is not None:
-        print("pocl computes on a CPU core, so two CPU threads use the same hardware: the fair comparison here.")
+        print("This GPU computes on a CPU core, so two CPU threads use the same hardware: the fair comparison here.")
 
 
 def main() -> int:

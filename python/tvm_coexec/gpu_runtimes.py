@@ -57,6 +57,17 @@ def why_unavailable(kind: str) -> str | None:
     return None if found is None else found.why_unavailable()
 
 
+def kind_of_types(device_types: Iterable[int]) -> str:
+    """Return the kind of the GPU of a module; ``opencl`` for a module without one.
+
+    Parameters
+    ----------
+    device_types : iterable of int
+        DLPack's device types.
+    """
+    return next((_TYPES[t] for t in device_types if t in _TYPES), "opencl")
+
+
 def runtime_of_types(device_types: Iterable[int]) -> GpuRuntime:
     """Return the runtime that serves the GPU of a module; OpenCL's for a module without one.
 
@@ -65,8 +76,7 @@ def runtime_of_types(device_types: Iterable[int]) -> GpuRuntime:
     device_types : iterable of int
         DLPack's device types.
     """
-    kinds = [_TYPES[t] for t in device_types if t in _TYPES]
-    return _RUNTIMES[kinds[0] if kinds else "opencl"]
+    return _RUNTIMES[kind_of_types(device_types)]
 
 
 def serves_own(kind: str) -> bool:

@@ -12,7 +12,7 @@ from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_system_triple
 
 from .core.errors import CoExecError, one_line
 from .opencl import runtime
-from .opencl.schedules.device import has_textures
+from .opencl.schedules.device import has_textures, local_device
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -38,7 +38,8 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
         ``webgpu``), ``cuda``, ``metal``. For ``opencl
         -device=adreno`` TVM puts tensors into textures, which this package's OpenCL runtime does not have; so it is
         compiled as ``opencl -model=adreno``, with buffers, unless TVM's own runtime is in use here or
-        ``-keys=texture`` asks for textures.
+        ``-keys=texture`` asks for textures. A ``vulkan`` target that means this machine's device, and whose work-groups
+        may be larger than the device takes, gets the device's limit.
 
     Returns
     -------
@@ -61,7 +62,33 @@ def targets(cpu: str | Target = "llvm", gpu: str | Target = "opencl") -> list[Ta
     host = gpu_target.host
     if host is not None and str(Target(dict(host.export()))) != str(bare):
         logger.info("the GPU target's host %s is replaced by the CPU target %s", host, bare)
-    return [Target(bare, host=bare), Target(_choose_textures(bare, gpu_target), host=bare)]
+    return [Target(bare, host=bare), _limit_threads(Target(_choose_textures(bare, gpu_target), host=bare))]
+
+
+def kind_of_gpu(gpu: str | Target) -> str:
+    """Return the kind of a GPU target, such as ``vulkan``, without opening its driver.
+
+    Parameters
+    ----------
+    gpu : str or Target
+
+    Raises
+    ------
+    CoExecError
+        If a text is not a target.
+    """
+    return _parse("gpu", gpu).kind.name
+
+
+def _limit_threads(gpu: Target) -> Target:
+    """Return a GPU target by which TVM's own schedules make no larger work-groups than this machine's device takes.
+
+    TVM assumes 256 work-items; Vulkan guarantees 128.
+    """
+    device = local_device(gpu)
+    limits = {name: gpu.attrs[name] for name in ("max_num_threads", "max_threads_per_block") if name in gpu.attrs}
+    lower = {name: device.max_threads for name, n in limits.items() if device and 0 < device.max_threads < int(n)}
+    return Target({**gpu.export(), **lower}) if lower else gpu
 
 
 def _choose_textures(cpu: Target, gpu: Target) -> dict[str, object]:

@@ -76,11 +76,22 @@ def prepare(gpu: str = "opencl") -> TestBed:
     lines = done.stdout.splitlines() if done.returncode == 0 else []
     platform, device = lines[:2] if len(lines) >= 2 else ("", None)
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    bed = TestBed(device, is_pocl(platform) or bool(device and _LAVAPIPE in device), cores)
+    bed = TestBed(device, shares_cores(platform, device or ""), cores)
     if bed.pocl:
         for name, value in ONE_CORE_EACH.items():
             os.environ.setdefault(name, value)
     return bed
+
+
+def shares_cores(platform: str, name: str) -> bool:
+    """Return whether a device is pocl or lavapipe, which run on the CPU's cores.
+
+    Parameters
+    ----------
+    platform, name : str
+        As the driver reports them.
+    """
+    return is_pocl(platform) or _LAVAPIPE in name
 
 
 def pin_main_thread(bed: TestBed) -> None:

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
     from benchmarks._common import TestBed
     from benchmarks._modules import Network
+    from tvm_coexec.gpu_runtimes import GpuRuntime
 
 TOLERANCE = 1e-4  # largest absolute error over the largest absolute value, float32
 NETWORKS = ("squeezenet", "mobilenet", "shufflenet")
 SMALL = "small"  # a few layers, for --quick
-GPU_TARGET = "opencl"
+KINDS = {"opencl": "OpenCL", "vulkan": "Vulkan"}  # of GPUs; this file imports nothing before its section runs
 
 
 class Absent(Exception):
@@ -39,6 +40,8 @@ class Job:
     folder, work : Path
         For results that are kept, and for files that later sections need.
     quick : bool
+    gpu : str
+        One of `KINDS`.
     budget_s : float
         Time that the section should take at most; it is killed later.
     numbers : dict
@@ -53,6 +56,7 @@ class Job:
         self._stage = ""
         settings = json.loads((self.work / "settings.json").read_text(encoding="utf-8"))
         self.quick: bool = settings["quick"]
+        self.gpu: str = settings["gpu"]
         self.budget_s = float(os.environ.get("DEVICE_CHECK_DUMP_S", "60")) * 0.8
         self.numbers: dict[str, Any] = {}
         self.wrong: list[str] = []
@@ -87,6 +91,15 @@ class Job:
         found = json.loads(self.devices_file.read_text(encoding="utf-8")) if self.devices_file.exists() else {}
         cores = tuple(sorted(os.sched_getaffinity(0)))
         return TestBed(testbed.TestBed(found.get("device"), found.get("pocl", False), cores))
+
+    @property
+    def runtime(self) -> GpuRuntime:
+        """The runtime of this package for the GPU."""
+        from tvm_coexec.gpu_runtimes import runtime_of
+
+        found = runtime_of(self.gpu)
+        assert found is not None
+        return found
 
     @cached_property
     def cpu_target(self) -> str:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from scripts.device_check.job import GPU_TARGET, NETWORKS, SMALL, Absent, Job, versions
+from scripts.device_check.job import KINDS, NETWORKS, SMALL, Absent, Job, versions
 
 if TYPE_CHECKING:
     import tvm
 
-MODES = ("buffer", "coarse", "fine", "hostptr")
+# Memory modes by the kinds of GPUs that have them.
+MODES = {"buffer": ("opencl", "vulkan"), "coarse": ("opencl",), "fine": ("opencl",), "hostptr": ("opencl",)}
+# Kernels that TVM knows nothing of: they double the numbers of a tensor, four in a work-group.
+_TWICE = {
+    "opencl": "__kernel void twice(__global float* x) { size_t i = get_global_id(0); x[i] = 2.0f * x[i]; }",
+    "vulkan": """@group(0) @binding(0) var<storage, read_write> x : array<f32>;
+struct PODArgs { packGridDimX: u32 }
+@group(0) @binding(1) var<uniform> podArgs : PODArgs;
+@compute @workgroup_size(64, 1, 1)
+fn twice(@builtin(workgroup_id) blockIdx : vec3<u32>, @builtin(num_workgroups) gridDim : vec3<u32>,
+         @builtin(local_invocation_id) threadIdx : vec3<u32>) {
+  let i = (blockIdx.z * gridDim.x + blockIdx.x) * 64u + threadIdx.x;
+  x[i] = 2.0f * x[i];
+}
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,8 @@ class Section:
         Memory mode that the OpenCL runtime is set to; empty for the default.
     network : str
         Network that is compiled; such sections do not use the GPU and may run at the same time.
+    kinds : tuple of str
+        Kinds of GPUs that it is for.
     """
 
     name: str
@@ -43,6 +61,7 @@ class Section:
     needs: str = ""
     mode: str = ""
     network: str = ""
+    kinds: tuple[str, ...] = tuple(KINDS)
 
 
 SECTIONS = (
@@ -51,7 +70,10 @@ SECTIONS = (
         Section(f"compile-{n}", f"Compile {n} with every operator split", 150, "compile_network", network=n)
         for n in (*NETWORKS, SMALL)
     ),
-    *(Section(f"mode-{m}", f"Results in memory mode {m}", 60, "check_mode", needs="compile", mode=m) for m in MODES),
+    *(
+        Section(f"mode-{m}", f"Results in memory mode {m}", 60, "check_mode", needs="compile", mode=m, kinds=kinds)
+        for m, kinds in MODES.items()
+    ),
     Section("meeting", "Cost of a meeting of both devices", 75, "meeting", "timing_sections"),
     Section("profile", "A small profile", 120, "profile", "timing_sections"),
     Section("plan", "A network planned with that profile", 120, "plan", "timing_sections"),
@@ -71,21 +93,21 @@ def devices(job: Job) -> None:
     """List versions and devices, and find out whether the GPU is pocl, which shares the CPU's cores."""
     job.stage("importing TVM")
     job.numbers["versions"] = versions()
-    job.stage("opening the OpenCL drivers")
+    job.stage(f"opening the {KINDS[job.gpu]} drivers")
     from tvm_coexec import testbed
-    from tvm_coexec.core.devices import is_pocl
     from tvm_coexec.measuring.host_info import cpu_name
-    from tvm_coexec.opencl import runtime
 
+    runtime = job.runtime
     job.numbers["cpu"] = {"name": cpu_name(), "cores": len(os.sched_getaffinity(0)), "memory_gb": _memory_gb()}
     found = runtime.devices()
     job.numbers["devices"] = [asdict(d) for d in found]
     first = found[0]
-    environment = dict(testbed.ONE_CORE_EACH) if is_pocl(first.platform) else {}
-    content = {"device": first.name, "pocl": is_pocl(first.platform), "environment": environment}
+    shares_cores = testbed.shares_cores(first.platform, first.name)
+    environment = dict(testbed.ONE_CORE_EACH) if shares_cores else {}
+    content = {"device": first.name, "pocl": shares_cores, "environment": environment}
     job.devices_file.write_text(json.dumps(content) + "\n", encoding="utf-8")
     job.stage("running one kernel")
-    job.numbers["one kernel"] = _run_one_kernel()
+    job.numbers["one kernel"] = _run_one_kernel(job.gpu)
     job.stage("measuring ways to wait")
     job.numbers["wait_method"] = runtime.wait_method()
 
@@ -94,17 +116,21 @@ def _memory_gb() -> float:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
-def _run_one_kernel() -> str:
+def _run_one_kernel(kind: str) -> str:
     """Run a kernel that TVM knows nothing of: shows the driver's compiler, a launch and both copies to work."""
     import numpy as np
     import tvm
 
     from tvm_coexec.opencl import runtime
+    from tvm_coexec.vulkan import runtime as vulkan
 
-    source = "__kernel void twice(__global float* x) { size_t i = get_global_id(0); x[i] = 2.0f * x[i]; }"
     values = np.arange(256, dtype="float32")
-    array = tvm.nd.array(values, tvm.opencl(0))
-    runtime.source_module(source, "twice", ["handle"])["twice"](array, 4, 64)
+    array = tvm.nd.array(values, tvm.device(kind, 0))
+    if kind == "vulkan":
+        made = vulkan.call("source_module", _TWICE[kind], "twice", "handle", "blockIdx.x threadIdx.x")
+    else:
+        made = runtime.source_module(_TWICE[kind], "twice", ["handle"])
+    made["twice"](array, 4, 64)
     if not np.array_equal(array.numpy(), 2 * values):
         raise RuntimeError("a kernel that doubles 256 numbers gave wrong ones")
     return "right"
@@ -125,7 +151,7 @@ def compile_network(job: Job) -> None:
     net = job.network(name)
     job.stage(f"compiling {name}")
     start = time.perf_counter()
-    lib = tvm_coexec.build(net.mod, net.params, cpu=job.cpu_target, gpu=GPU_TARGET, ratio=0.5)
+    lib = tvm_coexec.build(net.mod, net.params, cpu=job.cpu_target, gpu=job.gpu, ratio=0.5)
     plan = tvm_coexec.plan_of(lib.ir_mod)
     job.numbers |= {"chains": 0 if plan is None else len(plan.chains), "compiled_s": time.perf_counter() - start}
     if not job.numbers["chains"]:
@@ -147,16 +173,16 @@ def check_mode(job: Job) -> None:
     from benchmarks import _modules
     from tvm_coexec.opencl import runtime
 
-    mode = os.environ["TVM_COEXEC_OPENCL_MEMORY"]
+    mode = next(s.mode for s in SECTIONS if s.name == job.name)
     job.stage("opening the device")
     try:
-        device = runtime.devices()[0]
+        device = job.runtime.devices()[0]
     except tvm_coexec.CoExecError as err:
         if job.devices_file.exists():  # the same drivers have found a device without this mode
             raise Absent(str(err)) from None
         raise
     if device.memory_mode != mode:
-        _raise_absent(device.name, mode)
+        _raise_absent(job.gpu, device.name, mode)
     rows = job.numbers["rows"] = []
     for name in job.networks:
         if not job.library(name).exists():
@@ -168,7 +194,7 @@ def check_mode(job: Job) -> None:
         lib = tvm.runtime.load_module(str(job.library(name)))
         row: dict[str, object] = {"network": name}
         rows.append(row)
-        for way, make in (("coexec", tvm_coexec.create), ("stock", _create_stock)):
+        for way, make in (("coexec", tvm_coexec.create), ("stock", functools.partial(_create_stock, job.gpu))):
             job.stage(f"running {name} ({way})")
             runner = _modules.Runner(way, make(lib), inputs)
             row[f"{way}_error"] = job.compare(f"{name} ({way})", runner.once()[1], want)
@@ -179,22 +205,22 @@ def check_mode(job: Job) -> None:
     job.numbers["stats"] = {k: v for k, v in runtime.stats().items() if v}
 
 
-def _create_stock(lib: tvm.runtime.Module) -> object:
+def _create_stock(kind: str, lib: tvm.runtime.Module) -> object:
     """Load a library into TVM's own executor, which copies between the devices."""
     import tvm
     from tvm.contrib import graph_executor
 
-    return graph_executor.GraphModule(lib["default"](tvm.cpu(), tvm.opencl()))
+    return graph_executor.GraphModule(lib["default"](tvm.cpu(), tvm.device(kind)))
 
 
-def _raise_absent(device: str, mode: str) -> None:
+def _raise_absent(kind: str, device: str, mode: str) -> None:
     """Say why the runtime has not chosen the requested mode."""
     import tvm
 
     from tvm_coexec.core.errors import one_line
 
     try:
-        tvm.nd.empty((1,), "float32", tvm.opencl(0))
+        tvm.nd.empty((1,), "float32", tvm.device(kind, 0))
     except tvm.TVMError as err:
         raise Absent(one_line(err)) from None
     raise Absent(f"{device} has no memory mode {mode}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.device_check.job import GPU_TARGET, NETWORKS, SMALL, Job
+from scripts.device_check.job import NETWORKS, SMALL, Job
 
 PROFILED = NETWORKS[0]
 
@@ -15,15 +15,14 @@ def planned_network(job: Job) -> str:
 def meeting(job: Job) -> None:
     """Time of a run beyond the longer of the two shares, by size of the tensor, as ``benchmarks.meeting`` has it."""
     from benchmarks.meeting import CHANNELS, meetings
-    from tvm_coexec.opencl import runtime
 
     rows = job.numbers["rows"] = []
     for size, channels in CHANNELS.items():
         job.stage(f"meetings of {size}")
-        rows += meetings(job.bed, quick=True, sizes={size: channels})
+        rows += meetings(job.bed, quick=True, sizes={size: channels}, gpu=job.gpu)
         if job.quick:
             break
-    job.numbers["wait_method"] = runtime.wait_method()
+    job.numbers["wait_method"] = job.runtime.wait_method()
 
 
 def profile(job: Job) -> None:
@@ -40,7 +39,7 @@ def profile(job: Job) -> None:
     # Most kernels whole and few shares; what is not started within the budget is left out.
     options = Options(
         cpu=job.cpu_target,
-        gpu=GPU_TARGET,
+        gpu=job.gpu,
         cuts=0 if job.quick else 1,
         budget_s=job.budget_s * 0.4,
         networks=not job.quick,
@@ -93,7 +92,7 @@ def plan(job: Job) -> None:
     job.stage(f"building {name}")
     net = job.network(name)
     job.stage(f"planning {name}")
-    partition = tvm_coexec.CoExecPartition(job.cpu_target, GPU_TARGET, params=net.params, profile=costs)
+    partition = tvm_coexec.CoExecPartition(job.cpu_target, job.gpu, params=net.params, profile=costs)
     with deployment_context():
         made = tvm_coexec.plan_of(partition(net.mod))
     report = partition.report
@@ -103,12 +102,12 @@ def plan(job: Job) -> None:
     job.numbers |= {"summary": report.summary(), "expected_alone_s": report.alone_s()}
     job.numbers["report"] = report.to_text().splitlines()
     job.stage(f"compiling {name} by its plan")
-    lib = tvm_coexec.build(net.mod, net.params, cpu=job.cpu_target, gpu=GPU_TARGET, plan=str(job.folder / "plan.json"))
+    lib = tvm_coexec.build(net.mod, net.params, cpu=job.cpu_target, gpu=job.gpu, plan=str(job.folder / "plan.json"))
     if made.chains:
         lib.export_library(str(job.work / "planned.so"))
     both = _modules.Runner("both", tvm_coexec.create(lib), net.inputs)
     job.stage(f"timing {name} on each device alone and on both")
-    compared = compare_with_alone(net, both, job.bed, 3 if job.quick else 7, job.cpu_target)
+    compared = compare_with_alone(net, both, job.bed, 3 if job.quick else 7, job.cpu_target, gpu=job.gpu)
     job.numbers["rows"] = [compared.row | {"expected_ms": report.expected_s * 1e3, "chains": len(made.chains)}]
     for device in ("gpu", "both"):
         error = job.compare(f"{name} ({device})", compared.outputs[device], compared.outputs["cpu"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import check_device
-from scripts.device_check import opencl_driver, supervise
+from scripts.device_check import opencl_driver, supervise, vulkan_driver
 from scripts.device_check.report import to_text
 from scripts.device_check.supervise import FAILED, OK, SKIPPED, Result
 
@@ -52,6 +52,21 @@ def test_quick_check_writes_a_folder_for_a_bug_report(tmp_path):
     assert "work" not in written
 
 
+@pytest.mark.vulkan
+@pytest.mark.slow
+def test_vulkan_device(tmp_path):
+    chosen = ["devices", "compile-small", "mode-buffer", "profile", "timeline"]
+    code, content, text = check(tmp_path, "--quick", "--gpu", "vulkan", "--only", *chosen)
+    sections = {s["name"]: s for s in content["sections"]}
+    assert list(sections) == chosen and {s["state"] for s in sections.values()} == {OK}, text
+    numbers = {name: s["numbers"] for name, s in sections.items()}
+    assert code == 0 and numbers["devices"]["devices"][0]["platform"] == "wgpu-native" and "Vulkan: loader: " in text
+    (results,) = numbers["mode-buffer"]["rows"]
+    assert 0 <= results["coexec_error"] < 1e-4 and 0 <= results["stock_error"] < 1e-4
+    assert json.loads((tmp_path / "profile.json").read_text())["targets"]["gpu"].startswith("vulkan ")
+    assert (tmp_path / "timeline_halves.html").exists()
+
+
 @pytest.mark.opencl
 def test_crash_of_one_section_is_a_result_and_the_others_run(tmp_path):
     fault = {"DEVICE_CHECK_FAULT": "compile-small:crash,meeting:raise"}
@@ -70,7 +85,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder in which sections can run."""
     (tmp_path / "sections").mkdir()
     (tmp_path / "work").mkdir()
-    (tmp_path / "work/settings.json").write_text('{"quick": true}')
+    (tmp_path / "work/settings.json").write_text('{"quick": true, "gpu": "opencl"}')
     return tmp_path
 
 
@@ -118,7 +133,7 @@ def test_missing_mode_is_not_wrong_but_a_failure_is():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--gpu", "vulkan"], "'vulkan' can't be checked yet: only opencl is supported"),
+        (["--gpu", "cuda"], "invalid choice: 'cuda'"),
         (["--minutes", "0"], "'0' is not a positive number"),
         (["--only", "nothing"], "invalid choice: 'nothing'"),
         (["--output", __file__], "is a file: name a folder"),
@@ -164,3 +179,20 @@ def test_loader_of_the_archive_is_used_where_there_is_none(tmp_path, monkeypatch
     (tmp_path / "libOpenCL_absent.so.1").write_text("")
     found = opencl_driver.find(tmp_path, tmp_path, {}, tmp_path, [])
     assert found.environment == {"TVM_COEXEC_LIBOPENCL": str(tmp_path / "libOpenCL_absent.so.1")}
+
+
+def test_vulkan_driver_without_a_file_is_registered(tmp_path):
+    icd = tmp_path / "icd.d"
+    icd.mkdir()
+    (icd / "other.json").write_text('{"ICD": {"library_path": "libother.so"}}')
+    (icd / "damaged.json").write_text("{")
+    there = "libc.so.6"  # a library that opens
+    found = vulkan_driver.find(tmp_path / "written", {}, [str(icd)], there)
+    written = tmp_path / "written/driver.json"
+    assert json.loads(written.read_text())["ICD"]["library_path"] == there
+    assert found.environment["VK_DRIVER_FILES"] == f"{written}:{icd / 'other.json'}"
+    (icd / "there.json").write_text(written.read_text())
+    for variables, driver in (({}, there), ({}, "libabsent.so"), ({"VK_ICD_FILENAMES": "/mine"}, there)):
+        found = vulkan_driver.find(tmp_path / "again", variables, [str(icd)], driver)
+        assert found.environment == {} and not (tmp_path / "again").exists()
+    assert "drivers: none is registered" in vulkan_driver.find(tmp_path, {}, [], "libabsent.so").notes

@@ -86,11 +86,11 @@ def test_the_auto_scheduler_asks_the_server_for_its_limits(tracker, server):  # 
     import tvm
 
     from tvm_coexec.remote import Server
-    from tvm_coexec.tuning.tuners import opencl_limits
+    from tvm_coexec.tuning.tuners import gpu_limits
     from tvm_coexec.tvmc import tuning
 
     target = tvm.target.Target("opencl", host="llvm")
-    options = dict.fromkeys(opencl_limits(0, 0, 0))
+    options = dict.fromkeys(gpu_limits(0, 0, 0))
     options |= {"max_vthread_extent": None, "warp_size": 32, "target": target, "target_host": None}
     there = tuning._limits(True, target, Server(tracker=tracker, key="stock"), options)
     here = tuning._limits(True, target, None, options)

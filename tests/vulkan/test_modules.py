@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,26 @@ def test_a_lost_device_is_one_line_and_the_next_works() -> None:
         opencl.clear_faults()
     scale_module()["scale"](a, b, 2.0, 1, 4)
     np.testing.assert_array_equal(b.numpy(), np.full(4, 2, "float32"))
+
+
+def compile_and_use(connection: Connection) -> None:
+    """Compile in a forked process, then use the device there."""
+    x = relay.var("x", shape=(4,))
+    relay.build(tvm.IRModule.from_expr(relay.Function([x], relay.exp(x))), tvm_coexec.targets("llvm", "vulkan")[1])
+    try:
+        tvm.nd.array(np.ones(4, "float32"), tvm.vulkan(0))
+    except tvm.TVMError as err:
+        connection.send(str(err))
+
+
+def test_a_forked_process_can_compile_but_not_use_the_device() -> None:
+    assert tvm.nd.array(np.ones(4, "float32"), tvm.vulkan(0)).numpy().sum() == 4
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=compile_and_use, args=(there,), daemon=True)
+    child.start()
+    answered = here.poll(60)
+    child.kill()
+    assert answered and "forked from one that had opened the driver" in here.recv()
 
 
 def network() -> tuple[tvm.IRModule, dict[str, np.ndarray], np.ndarray]:

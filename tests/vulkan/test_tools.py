@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from tvm import relay
 
 import tvm_coexec
 from tests import models
+from tests.cli.conftest import Done, coexec  # noqa: F401 (a fixture)
 from tests.remote.servers import serving
 from tests.tvmc.conftest import call
 from tests.tvmc.nets import masked_network, references, relative_error
+from tvm_coexec import remote
 from tvm_coexec.tracing import record
+from tvm_coexec.vulkan import runtime
 
 pytestmark = [pytest.mark.llvm, pytest.mark.vulkan]
 
@@ -62,13 +66,32 @@ def test_over_rpc(tmp_path: Path) -> None:
     with serving("tvm_coexec.rpc_server") as address:
         host, port = address.split(":")
         session = tvm.rpc.connect(host, int(port))
+        board = remote.describe(session)
         session.upload(str(tmp_path / "net.so"))
-        module = tvm_coexec.create(session.load_module("net.so"), [session.cpu(), session.device("vulkan", 0)])
+        there, devices = session.load_module("net.so"), [session.cpu(), session.device("vulkan", 0)]
+        module = tvm_coexec.create(there, devices)
         module.set_input(**inputs)
         module.run()
         found = module.get_output(0).numpy()
         del module
+        made = record(there, inputs, runs=2, warm_up=1, devices=devices)
+        del there
     models.assert_same([found], models.reference(mod, inputs))
+    assert board.vulkan == "own" and board.why_no_vulkan == ""
+    (device,) = [d for d in board.devices if d["kind"] == "vulkan"]
+    assert device["name"] == runtime.devices()[0].name and device["clock_ns"] > 0 and "method" in device["wait"]
+    assert all(t.lane("gpu")[0].end_s > t.lane("gpu")[0].start_s for t in made.timelines)
+
+
+@pytest.mark.remote
+def test_a_server_without_wgpu_native_says_so(tmp_path: Path, coexec: Callable[..., Done]) -> None:  # noqa: F811
+    lib = tvm_coexec.build(models.conv_chain(1), {}, gpu="vulkan", ratio=1.0)
+    lib.export_library(str(tmp_path / "net.so"))
+    with serving("tvm_coexec.rpc_server", TVM_COEXEC_LIBWGPU="/no/libwgpu.so") as address:
+        done = coexec("connect", address)
+        assert done.code == 0 and "Vulkan: the runtime of tvm-coexec; no device: " in done.out, done.err
+        ran = coexec("trace", str(tmp_path / "net.so"), "--rpc", address)
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "/no/libwgpu.so" in ran.err
 
 
 def test_the_pass_takes_both_names() -> None:

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
         print(to_text(board, remote.server_of(session)), end="")
     if args.json:
         write_atomically(args.json, json.dumps(dataclasses.asdict(board), indent=1) + "\n")
-    if board.why:
-        raise CoExecError(f"the server has no OpenCL device: {board.why}")
+    if board.why and board.why_no_vulkan:
+        raise CoExecError(f"the server has no OpenCL device: {board.why}; and no Vulkan device: {board.why_no_vulkan}")
     return 0
 
 
@@ -49,10 +49,15 @@ def to_text(board: Board, address: str) -> str:
     machine = f" ({board.machine}, {board.platform})" if board.machine else ""
     lines = [f"{address}{machine}: a call takes {board.round_trip_s * 1e3:.3f} ms"]
     lines.append(f"runtime: {f'tvm-coexec {board.version}' if board.version else 'none of this package'}")
-    lines.append(f"OpenCL: {_RUNTIMES[board.opencl]}")
+    lines.append(f"OpenCL: {_describe_runtime(board.opencl, board.why)}")
+    lines.append(f"Vulkan: {_describe_runtime(board.vulkan, board.why_no_vulkan)}")
     for device in board.devices:
         lines += _device_lines(device)
     return "".join(line + "\n" for line in lines)
+
+
+def _describe_runtime(runtime: str, why: str) -> str:
+    return _RUNTIMES[runtime] + (f"; no device: {why}" if why and runtime != "none" else "")
 
 
 _RUNTIMES = {
@@ -63,7 +68,10 @@ _RUNTIMES = {
 
 
 def _device_lines(device: dict) -> list[str]:
-    lines = [f"opencl({device['id']}): {device['name']}, {device['compute_units']} compute units, {device['version']}"]
+    lines = [
+        f"{device['kind']}({device['id']}): {device['name']}, {device['compute_units']} compute units, "
+        f"{device['version']}"
+    ]
     lines.append(f"  memory mode: {device['memory_mode']}")
     if "wait" in device:
         times = [f"{name} {s * 1e6:.0f} us" for name, s in device["wait"].items() if name != "method"]

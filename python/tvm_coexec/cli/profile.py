@@ -122,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of parallel compilations (default: one per core)",
     )
-    add("--test-bed", action="store_true", help="if pocl is the GPU: one core for each device")
+    add("--test-bed", action="store_true", help="if pocl or lavapipe is the GPU: one core for each device")
     rpc.add_arguments(parser)
     parser.add_argument(
         "--boards",
@@ -144,8 +144,9 @@ def run(args: argparse.Namespace) -> int:
         if server:
             raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc and --rpc-key")
         from tvm_coexec import testbed
+        from tvm_coexec.targets import kind_of_gpu
 
-        bed = testbed.prepare()
+        bed = testbed.prepare(kind_of_gpu(args.gpu))
     from tvm_coexec.measuring.collect import collector
     from tvm_coexec.measuring.collect.redescribe import describe_again
     from tvm_coexec.measuring.read_model import load_models, make_designed_model

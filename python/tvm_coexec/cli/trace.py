@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of unrecorded runs before them (default: %(default)s)",
     )
-    add("--test-bed", action="store_true", help="on pocl: one core for each device, as in benchmarks and profiles")
+    add(
+        "--test-bed",
+        action="store_true",
+        help="on pocl and lavapipe: one core for each device, as in benchmarks and profiles",
+    )
     rpc.add_arguments(parser)
     add = parser.add_argument_group("what to write").add_argument
     add("--trace", metavar="FILE", help="write the median run for ui.perfetto.dev or chrome://tracing (JSON)")
@@ -67,10 +71,9 @@ def run(args: argparse.Namespace) -> int:
     server = rpc.server_of(args)
     if args.test_bed and server:
         raise CoExecError("--test-bed is for this machine's devices; leave it out with --rpc and --rpc-key")
-    pin = _test_bed() if args.test_bed else lambda: None
     session = server.connect() if server else None
     with nullcontext() if session is None else closing(session):
-        recording = _record(args, session, pin)
+        recording = _record(args, session)
     name = os.path.splitext(os.path.basename(args.model))[0]
     print(table(recording, name), end="")
     for line in outputs.write(recording, name):
@@ -78,21 +81,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record(args: argparse.Namespace, session: RPCSession | None, pin: Callable[[], object]) -> Recording:
+def _record(args: argparse.Namespace, session: RPCSession | None) -> Recording:
     from tvm_coexec.executor.create import find_devices, graph_json_of
     from tvm_coexec.tracing import record
     from tvm_coexec.tracing.load import open_model, open_model_there, random_inputs, read_inputs
 
     lib = open_model_there(args.model, session) if session else open_model(args.model)
+    pin = _test_bed(graph_json_of(lib)) if args.test_bed else lambda: None
     inputs = read_inputs(args.inputs, lib, session) if args.inputs else random_inputs(lib, args.seed or 0, session)
     devices = find_devices(graph_json_of(lib), session) if session else None
     return record(lib, inputs, args.runs, args.warm_up, devices, ready=pin)
 
 
-def _test_bed() -> Callable[[], object]:
-    """Prepare the machine before OpenCL is opened; return a function to call once both devices are in use."""
+def _test_bed(graph_json: str) -> Callable[[], object]:
+    """Prepare the machine before its GPU's driver is opened; return a function to call once both devices are in use."""
     from tvm_coexec import testbed
+    from tvm_coexec.executor.create import gpu_kind
 
-    bed = testbed.prepare()
+    bed = testbed.prepare(gpu_kind(graph_json))
     print(bed.description)
     return lambda: testbed.pin_main_thread(bed)

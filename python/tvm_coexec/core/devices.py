@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+# Kinds of GPUs that this package has a runtime for.
+GPU_NAMES = {"opencl": "OpenCL", "vulkan": "Vulkan"}
 # This package's, whose copies wait for the commands that they depend on; and TVM's own, whose copies wait for all.
 RUNTIMES = ("own", "tvm")
 # How tensors cross between the devices (see `cost_models.Costs`); and in the runtime's memory modes.

@@ -40,6 +40,16 @@ def _types_in(graph: Graph) -> list[int]:
     return sorted(graph.devices() | {CPU})
 
 
+def gpu_kind(graph_json: str) -> str:
+    """Return the kind of the GPU that a graph uses, such as ``vulkan``; ``opencl`` for a graph without one.
+
+    Parameters
+    ----------
+    graph_json : str
+    """
+    return gpu_runtimes.kind_of_types(device_types(graph_json))
+
+
 def find_devices(graph_json: str, session: tvm.rpc.RPCSession | None = None) -> list[tvm.runtime.Device]:
     """Return device 0 of each type that a graph uses, CPU first.
 
@@ -74,8 +84,8 @@ def _explain_missing(device: tvm.runtime.Device) -> str:
     name = tvm.runtime.Device.MASK2STR.get(kind, str(kind))
     session = getattr(device, "_rpc_sess", None)
     why = gpu_runtimes.why_unavailable(name) if session is None else None
-    if session is not None and name == "opencl":
-        why = remote.describe(session).why
+    if session is not None:
+        why = remote.why_unavailable(session, name)
     where = "" if session is None else " of the RPC server"
     return (
         f"the module needs device {name}({device.device_id}){where}, which is not available: "

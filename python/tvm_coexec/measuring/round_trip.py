@@ -44,7 +44,7 @@ def measure_round_trip(
         where tensors are copied, or the GPU is used by TVM's own runtime.
     """
     kind = tvm.runtime.Device.MASK2STR[devices[1].device_type % RPC_SESS_MASK]
-    if not (gpu_runtimes.serves_own(kind) if session is None else remote.serves_own(session)):
+    if not (gpu_runtimes.serves_own(kind) if session is None else remote.serves_own(session, kind)):
         return None
     find: Callable[[str], Callable[..., Any]] = tvm.get_global_func if session is None else session.get_function
     memory = MEMORY_OF_MODE.get(json.loads(find(f"tvm_coexec.{kind}.devices")())[0]["memory_mode"], "copied")

@@ -120,7 +120,7 @@ class Timer:
 
     def _why_not_there(self, name: str) -> str:
         assert self.session is not None
-        return (remote.describe(self.session).why if name == "opencl" else "") or "none was found"
+        return remote.why_unavailable(self.session, name) or "none was found"
 
     def _device(self, which: str) -> tvm.runtime.Device:
         kind = 1 if which == "cpu" else self.setting.gpu_type

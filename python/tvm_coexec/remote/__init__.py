@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .errors import explained
-from .runtime import Board, describe, find_function, load_runtime, serves_own
+from .runtime import KINDS, Board, describe, find_function, load_runtime, serves_own, why_unavailable
 from .session import Server, choosing, close, closing, connect, count_free, default_tracker, parse_reachable, server_of
 
 __all__ = [
+    "KINDS",
     "Board",
     "Server",
     "choosing",
@@ -22,4 +23,5 @@ __all__ = [
     "parse_reachable",
     "server_of",
     "serves_own",
+    "why_unavailable",
 ]

@@ -28,7 +28,7 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl.schedules.device import has_textures
 
-from .runtime import describe, load_runtime
+from .runtime import KINDS, load_runtime, why_unavailable
 from .session import POLL_S, close_quietly, closing, connect, default_tracker, parse_reachable, request_accepted
 
 _log = logging.getLogger("tvm_coexec")
@@ -111,7 +111,7 @@ def check_remote(
     kind, upload = _kind(target), _needs_runtime(target)
     with closing(connect(tracker=tracker, key=device_key, upload=upload)) as session:
         if not session.device(kind).exist:
-            why = describe(session).why if kind == "opencl" else ""
+            why = why_unavailable(session, kind)
             if kind == "opencl" and not upload:
                 why += f"; the target keeps tensors in textures, {WITHOUT_TEXTURES}"
             raise CoExecError(
@@ -230,7 +230,7 @@ def _kind(target: Target | str) -> str:
 
 def _needs_runtime(target: Target | str) -> bool:
     """Whether kernels of a target, or of a kind of device, are to run in this package's runtime."""
-    return _kind(target) == "opencl" and not has_textures(Target(target))
+    return _kind(target) in KINDS and not has_textures(Target(target))
 
 
 __all__ = ["WITHOUT_TEXTURES", "check_remote", "check_tracker", "install", "uninstall"]

@@ -12,6 +12,7 @@ from typing import Any
 import tvm
 
 from tvm_coexec._version import __version__
+from tvm_coexec.core.devices import GPU_NAMES
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.opencl.library import TARGETS
 from tvm_coexec.opencl.load import LIBRARY_NAME
@@ -20,6 +21,9 @@ from .errors import explained, is_broken
 from .libraries import Library, describe_libraries, libraries, libraries_for, machine_of
 
 INFO, CREATE = "tvm_coexec.runtime_info", "tvm_coexec.create"
+KINDS = tuple(GPU_NAMES)
+# Devices of Vulkan are numbered from here in traces.
+_FIRST_IN_TRACES = {"opencl": 0, "vulkan": 32}
 # Of a TVM that was built with LLVM: the triple of its machine, as a string.
 _TRIPLE = "tvm.codegen.llvm.GetDefaultTargetTriple"
 PINGS = 20
@@ -37,13 +41,14 @@ class Board:
         Such as ``aarch64`` and ``android``; empty if the server does not say.
     version : str
         Version of this package's runtime there; empty if it has none.
-    opencl : str
+    opencl, vulkan : str
         Runtime in use: ``own`` (this package's), ``tvm``, or ``none``.
-    why : str
-        Why there is no OpenCL device; empty if there is one.
+    why, why_no_vulkan : str
+        Why there is no OpenCL or Vulkan device; empty if there is one.
     devices : tuple of dict
-        Fields of `opencl.devices.DeviceInfo`; and ``wait``, what `opencl.devices.wait_method` returns, and
-        ``clock_ns``, the error bound of the device's times on the host's clock.
+        Fields of `opencl.devices.DeviceInfo`; and ``kind``, one of `KINDS`, ``wait``, what
+        `opencl.devices.wait_method` returns, and ``clock_ns``, the error bound of the device's times on the host's
+        clock.
     round_trip_s : float
         Shortest time of a call of the server, without data.
     """
@@ -52,7 +57,9 @@ class Board:
     platform: str
     version: str
     opencl: str
+    vulkan: str
     why: str
+    why_no_vulkan: str
     devices: tuple[dict[str, Any], ...]
     round_trip_s: float
 
@@ -84,12 +91,12 @@ def load_runtime(session: tvm.rpc.RPCSession) -> None:
     try:
         _load(session)
     except CoExecError as err:
-        if not _has_opencl(session):
+        if not _has_device_api(session):
             raise
         _log.warning("%s; TVM's own OpenCL runtime is used there, with copies between the devices", err)
 
 
-def _has_opencl(session: tvm.rpc.RPCSession) -> bool:
+def _has_device_api(session: tvm.rpc.RPCSession) -> bool:
     try:
         return find_function(session, "device_api.opencl") is not None
     except tvm.TVMError:  # the session has ended
@@ -165,10 +172,51 @@ def _why_not_loaded(err: BaseException) -> str:
     return reason
 
 
-def serves_own(session: tvm.rpc.RPCSession) -> bool:
-    """Whether this package's runtime serves the OpenCL devices of a server."""
-    name = find_function(session, "tvm_coexec.opencl.runtime")
+def serves_own(session: tvm.rpc.RPCSession, kind: str = "opencl") -> bool:
+    """Return whether this package's runtime serves the devices of a server.
+
+    Parameters
+    ----------
+    session : tvm.rpc.RPCSession
+    kind : str
+        Such as ``opencl``; false for those not in `KINDS`.
+    """
+    name = find_function(session, f"tvm_coexec.{kind}.runtime")
     return name is not None and name() == "own"
+
+
+def why_unavailable(session: tvm.rpc.RPCSession, kind: str) -> str:
+    """Return why a server has no device of a kind; empty if it has one, or if the reason is not known.
+
+    Parameters
+    ----------
+    session : tvm.rpc.RPCSession
+    kind : str
+
+    Raises
+    ------
+    CoExecError
+        If the server ends meanwhile.
+    """
+    if kind not in KINDS:
+        return ""
+    with explained("the RPC server does not describe its devices"):
+        runtime = _runtime_in_use(session, kind)
+        if runtime == "own":
+            return session.get_function(f"tvm_coexec.{kind}.why_unavailable")()
+        return "" if session.device(kind, 0).exist else _why_none(kind, runtime)
+
+
+def _runtime_in_use(session: tvm.rpc.RPCSession, kind: str) -> str:
+    if serves_own(session, kind):
+        return "own"
+    return "tvm" if find_function(session, f"device_api.{kind}") is not None else "none"
+
+
+def _why_none(kind: str, runtime: str) -> str:
+    if runtime == "none":
+        return f"the server's TVM has no {GPU_NAMES[kind]} runtime"
+    return f"TVM's own {GPU_NAMES[kind]} runtime finds no device"
 
 
 def _info(session: tvm.rpc.RPCSession) -> dict[str, str]:
@@ -185,7 +233,7 @@ def _note_version(info: dict[str, str]) -> None:
 
 
 def describe(session: tvm.rpc.RPCSession) -> Board:
-    """Return what a server says of its runtime and devices. Opens its OpenCL drivers.
+    """Return what a server says of its runtime and devices. Opens its drivers.
 
     Parameters
     ----------
@@ -197,41 +245,52 @@ def describe(session: tvm.rpc.RPCSession) -> Board:
         If the server ends meanwhile.
     """
     with explained("the RPC server does not describe its devices"):
-        info: dict[str, str] = {"machine": "", "platform": "", "version": "", "opencl": "none"}
+        info: dict[str, str] = {"machine": "", "platform": "", "version": ""}
         if find_function(session, INFO) is not None:
             info |= _info(session)
-        elif session.device("opencl", 0).exist:
-            info["opencl"] = "tvm"
-        devices, reason = _devices(session, info["opencl"])
-        fields = {name: info[name] for name in ("machine", "platform", "version", "opencl")}
-        return Board(**fields, why=reason, devices=devices, round_trip_s=_round_trip_s(session))
+        runtimes = {kind: _runtime_in_use(session, kind) for kind in KINDS}
+        found = {kind: _devices(session, kind, runtimes[kind]) for kind in KINDS}
+        return Board(
+            **{name: info[name] for name in ("machine", "platform", "version")},
+            **runtimes,
+            why=found["opencl"][1],
+            why_no_vulkan=found["vulkan"][1],
+            devices=found["opencl"][0] + found["vulkan"][0],
+            round_trip_s=_round_trip_s(session),
+        )
 
 
-def _devices(session: tvm.rpc.RPCSession, opencl: str) -> tuple[tuple[dict[str, Any], ...], str]:
-    if opencl == "none":
-        return (), "the server's TVM has no OpenCL runtime"
-    if opencl == "tvm":
-        return _stock_devices(session)
-    ours = {n: session.get_function(f"tvm_coexec.opencl.{n}") for n in ("why_unavailable", "devices", "waiting")}
+def _devices(session: tvm.rpc.RPCSession, kind: str, runtime: str) -> tuple[tuple[dict[str, Any], ...], str]:
+    if runtime != "own":
+        found = _stock_devices(session, kind) if runtime == "tvm" else ()
+        return found, "" if found else _why_none(kind, runtime)
+    ours = {n: session.get_function(f"tvm_coexec.{kind}.{n}") for n in ("why_unavailable", "devices", "waiting")}
     reason = ours["why_unavailable"]()
     if reason:
         return (), reason
-    found = json.loads(ours["devices"]())
+    return _own_devices(session, kind, ours), ""
+
+
+def _own_devices(
+    session: tvm.rpc.RPCSession, kind: str, ours: dict[str, Callable[..., Any]]
+) -> tuple[dict[str, Any], ...]:
+    found = [{"kind": kind, **fields} for fields in json.loads(ours["devices"]())]
     session.get_function("tvm_coexec.opencl.trace_start")()  # measures the clocks
     clocks = json.loads(session.get_function("tvm_coexec.opencl.trace_take")())["clocks"]
     uncertainty = {c["device"]: c["uncertainty_ns"] for c in clocks}
     for device in found:
         device["wait"] = json.loads(ours["waiting"](device["id"]))
-        device["clock_ns"] = uncertainty.get(device["id"])
-    return tuple(found), ""
+        device["clock_ns"] = uncertainty.get(_FIRST_IN_TRACES[kind] + device["id"])
+    return tuple(found)
 
 
-def _stock_devices(session: tvm.rpc.RPCSession) -> tuple[tuple[dict[str, Any], ...], str]:
+def _stock_devices(session: tvm.rpc.RPCSession, kind: str) -> tuple[dict[str, Any], ...]:
     found: list[dict[str, Any]] = []
-    while (device := session.device("opencl", len(found))).exist:
-        name = {"id": len(found), "name": str(device.device_name), "version": str(device.compute_version)}
+    while (device := session.device(kind, len(found))).exist:
+        name = {"kind": kind, "id": len(found), "name": str(device.device_name)}
+        name |= {"version": str(device.compute_version)}
         found.append(name | {"memory_mode": "stock", "compute_units": device.multi_processor_count})
-    return tuple(found), "" if found else "TVM's own OpenCL runtime finds no device"
+    return tuple(found)
 
 
 def _round_trip_s(session: tvm.rpc.RPCSession) -> float:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import tvm
+from tvm._ffi.runtime_ctypes import RPC_SESS_MASK
 from tvm.contrib import graph_executor
 
 from tvm_coexec import gpu_runtimes
+from tvm_coexec.core.devices import GPU_NAMES
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.progress import progress
 from tvm_coexec.executor.annotations import read_metadata
@@ -213,10 +215,12 @@ def _runs_here(
 
 
 def _recorder_of(creation: Creation) -> Callable[..., str]:
-    if not serves_own(creation.devices[0]._rpc_sess):
+    session = creation.devices[0]._rpc_sess
+    kind = gpu_runtimes.kind_of_types(d.device_type % RPC_SESS_MASK for d in creation.devices)
+    if not serves_own(session, kind):
         raise CoExecError(
-            "a run can't be traced: the RPC server does not use this package's OpenCL runtime; open the session with "
-            "remote.connect(..., upload=True), and see `coexec connect`"
+            f"a run can't be traced: the RPC server does not use this package's {GPU_NAMES[kind]} runtime; open the "
+            "session with remote.connect(..., upload=True), and see `coexec connect`"
         )
     found = creation.find_function("tvm_coexec.record_runs")
     if found is None:

@@ -15,6 +15,7 @@ from tvm import autotvm, relay, te
 from tvm.autotvm.task.topi_integration import TaskExtractEnv
 from tvm.target import Target
 
+from tvm_coexec.core.devices import GPU_NAMES
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.opencl.schedules.device import device_traits
 from tvm_coexec.opencl.schedules.workloads import Workload
@@ -112,21 +113,21 @@ def _auto_scheduler_tasks(func: relay.Function, target: Target) -> Iterator[tupl
 
 
 def _hardware(target: Target) -> Any:
-    """The limits of an OpenCL device; `None` leaves them to TVM.
+    """The limits of an OpenCL or Vulkan device; `None` leaves them to TVM.
 
-    TVM would query this machine's device, which may be another one, and with the warp size of 1 that an OpenCL target
-    has by default its search may not end.
+    TVM would query this machine's device, which may be another one, and with the warp size of 1 that these targets
+    have by default its search may not end.
     """
     from tvm import auto_scheduler
 
-    if target.kind.name != "opencl":
+    if target.kind.name not in GPU_NAMES:
         return None
     traits = device_traits(target)
-    return auto_scheduler.HardwareParams(**opencl_limits(traits.local_bytes, traits.max_threads, traits.warp))
+    return auto_scheduler.HardwareParams(**gpu_limits(traits.local_bytes, traits.max_threads, traits.warp))
 
 
-def opencl_limits(local_bytes: int, threads: int, warp: int) -> dict[str, int]:
-    """Return the arguments of the auto-scheduler's ``HardwareParams`` for an OpenCL device.
+def gpu_limits(local_bytes: int, threads: int, warp: int) -> dict[str, int]:
+    """Return the arguments of the auto-scheduler's ``HardwareParams`` for an OpenCL or Vulkan device.
 
     Parameters
     ----------

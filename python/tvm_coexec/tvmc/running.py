@@ -20,7 +20,7 @@ import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.rpc.base import RPC_SESS_MASK
 
-from tvm_coexec import gpu_runtimes
+from tvm_coexec import gpu_runtimes, remote
 from tvm_coexec.core.errors import one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
@@ -113,7 +113,8 @@ def drive_run(args: argparse.Namespace) -> int | None:
             ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
             there: Sessions | None = None
             if args.rpc_tracker:
-                there = Sessions(not {DEVICE_NAMES["cl"], DEVICE_NAMES["vulkan"]}.isdisjoint(needed))
+                names = map(name_of, needed)
+                there = Sessions([kind for kind in map(_kind_of, names) if kind in remote.KINDS])
                 ours["request_remote"] = there.opens(runner.request_remote)
                 ours["rpc"] = Overlay(runner.rpc, connect=there.opens(runner.rpc.connect))
                 create = _create_there(args.PATH, runner.executor.create, there)
@@ -257,5 +258,12 @@ def _require(device: tvm.runtime.Device, where: str) -> None:
     if device.exist:
         return
     name = name_of(device.device_type % RPC_SESS_MASK)
-    why = None if where else gpu_runtimes.why_unavailable({"cl": "opencl"}.get(name, name))
+    session = getattr(device, "_rpc_sess", None)
+    kind = _kind_of(name)
+    why = gpu_runtimes.why_unavailable(kind) if session is None else remote.why_unavailable(session, kind)
     raise TVMCException(f"the module needs the device {name}{where}, which is missing: {why or 'none was found'}")
+
+
+def _kind_of(name: str) -> str:
+    """Return the kind of target of a device that tvmc calls by a name."""
+    return {"cl": "opencl"}.get(name, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import tvm
 
@@ -16,12 +16,12 @@ class Sessions:
 
     Parameters
     ----------
-    needs_runtime : bool
-        Whether the module needs OpenCL or Vulkan, and so the runtime.
+    kinds : collection of str
+        Which of `remote.KINDS` the module runs on: if any, it needs the runtime.
     """
 
-    def __init__(self, needs_runtime: bool):
-        self.needs_runtime = needs_runtime
+    def __init__(self, kinds: Collection[str]):
+        self.kinds = kinds
         self.session: tvm.rpc.RPCSession | None = None
 
     def opens(self, stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.RPCSession]:
@@ -29,7 +29,7 @@ class Sessions:
 
         def open_session(*args: object, **kwargs: object) -> tvm.rpc.RPCSession:
             self.session = stock(*args, **kwargs)
-            if self.needs_runtime:
+            if self.kinds:
                 remote.load_runtime(self.session)
             return self.session
 
@@ -39,7 +39,7 @@ class Sessions:
         """Whether runs can be recorded on the server."""
         assert self.session is not None
         needed = ("tvm_coexec.executor_factory", "tvm_coexec.record_runs")
-        return remote.serves_own(self.session) and all(
+        return any(remote.serves_own(self.session, kind) for kind in self.kinds) and all(
             remote.find_function(self.session, name) is not None for name in needed
         )
 

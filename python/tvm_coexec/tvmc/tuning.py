@@ -1,6 +1,6 @@
 """``tvmc tune``: TVM's own, with errors of one line, before the first trial where that is possible.
 
-TVM's command reads the limits of the local OpenCL device whatever it tunes and where. Here they are read only for the
+TVM's command reads the limits of the local GPU whatever it tunes and where. Here they are read only for the
 auto-scheduler, which needs them, and from the RPC server on which it measures.
 """
 
@@ -18,13 +18,15 @@ from tvm.driver.tvmc import TVMCException, autotuner
 from tvm.driver.tvmc.target import reconstruct_target_args, target_from_cli
 from tvm.target import Target
 
+from tvm_coexec.core.devices import GPU_NAMES
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.opencl.load import is_ours, why_unavailable
+from tvm_coexec.gpu_runtimes import why_unavailable
+from tvm_coexec.opencl.load import is_ours
 from tvm_coexec.opencl.schedules.device import has_textures
 from tvm_coexec.remote import Server, closing
 from tvm_coexec.remote.runners import WITHOUT_TEXTURES, check_remote
 from tvm_coexec.tuning.log import read_log
-from tvm_coexec.tuning.tuners import opencl_limits
+from tvm_coexec.tuning.tuners import gpu_limits
 
 from . import joint_tuning
 from .messages import LOG_LEVELS, reported
@@ -89,7 +91,7 @@ def _check_device(target: Target, server: Server | None) -> None:
         check_remote(target, server.key, host, int(port))
     elif has_textures(target) and is_ours():
         raise CoExecError(f"--target '{target.kind.name} -device=adreno' keeps tensors in textures, {WITHOUT_TEXTURES}")
-    elif target.kind.name == "opencl" and (why := why_unavailable()):
+    elif why := why_unavailable(target.kind.name):
         raise CoExecError(
             f"--target {target.kind.name}: this machine has no such device ({why}); tune on another one with "
             "--rpc-tracker and --rpc-key"
@@ -102,10 +104,10 @@ def _limits(
     """Return the limits of the device, by the options of ``HardwareParams`` where they are given."""
     if not needed:  # by AutoTVM
         return None
-    if server is None or target.kind.name != "opencl" or target.attrs.get("device") in KNOWN_DEVICES:
+    if server is None or target.kind.name not in GPU_NAMES or target.attrs.get("device") in KNOWN_DEVICES:
         return auto_scheduler.HardwareParams(**options)
     with closing(server.connect()) as session:
-        device = session.device("opencl")
-        found = opencl_limits(device.max_shared_memory_per_block, device.max_threads_per_block, device.warp_size)
+        device = session.device(target.kind.name)
+        found = gpu_limits(device.max_shared_memory_per_block, device.max_threads_per_block, device.warp_size)
     given = {name: options[name] for name in found if options[name] is not None}
     return auto_scheduler.HardwareParams(**found | given)

@@ -8,6 +8,7 @@ import tvm
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.opencl.schedules.device import ask_limits_of
 from tvm_coexec.relay_passes.compilable import check_language
 
 from . import load
@@ -20,7 +21,7 @@ GENERATOR = "target.build.webgpu"
 RULES = "webgpu.FLowerIntrinsic"
 # Functions that TVM's rules for WebGPU lack; `functions` has them.
 _BY_NAME = ("nearbyint", "fmod", "log10", "log1p", "exp10", "popcount", "isnan", "isinf", "isfinite")
-_ENTRY = re.compile(r"@compute @workgroup_size\((\d+), (\d+), (\d+)\)")
+_SHARED = re.compile(r"var<workgroup> \w+ : array<(?:vec([234])<)?[fiu](16|32)>?, (\d+)>")
 _HALVES = "enable f16;"
 _LEVEL = 20  # above TVM's own rules, if any
 
@@ -36,6 +37,7 @@ def install() -> None:
         tvm.ir.register_intrin_lowering(f"tir.{name}", target="vulkan", f=_by_name, level=_LEVEL + 1)
     tvm.register_func("target.build.vulkan", build, override=True)
     check_language("vulkan", lambda func: why_not_wgsl(func, first_device()))
+    ask_limits_of("vulkan", first_device)
 
 
 def _by_name(call: tvm.tir.Call) -> tvm.tir.Call:
@@ -108,7 +110,7 @@ def _why_not_here(source: str) -> str:
     device = first_device()
     if device is None:
         return ""
-    groups = [int(n) for n in _ENTRY.findall(source)[0]]
-    if groups[0] * groups[1] * groups[2] > device.max_threads:
-        return f"its work-groups have {groups[0] * groups[1] * groups[2]} items, the device takes {device.max_threads}"
+    shared = sum(int(lanes or 1) * int(bits) // 8 * int(count) for lanes, bits, count in _SHARED.findall(source))
+    if shared > device.local_bytes > 0:  # wgpu-native's compiler says it only when the kernel is launched
+        return f"its work-groups have {shared} bytes of shared memory, the device {device.local_bytes}"
     return " ".join(load.call("check", source).split())

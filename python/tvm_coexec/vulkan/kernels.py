@@ -62,6 +62,8 @@ def why_not_wgsl(func: tir.PrimFunc, device: DeviceInfo | None = None) -> str:
     limits = (GUARANTEED_BUFFERS, GUARANTEED_BINDING_BYTES)
     if device is not None:
         limits = (device.max_buffers, device.max_binding_bytes)
+        if (items := largest_group(func.body)) > device.max_threads:
+            return f"its work-groups have {items} items, the device takes {device.max_threads}"
     tensors = _tensors(func)
     for buffer in tensors:
         dtype = str(buffer.dtype).split("x", maxsplit=1)[0]
@@ -78,6 +80,38 @@ def why_not_wgsl(func: tir.PrimFunc, device: DeviceInfo | None = None) -> str:
     if len(tensors) > limits[0]:
         return f"it takes {len(tensors)} tensors, and a kernel of the device at most {limits[0]}"
     return why_not_narrow(func) or _wide_value(func)
+
+
+def largest_group(body: tir.Stmt) -> int:
+    """Return the work-items of the largest work-group of the kernels in a statement; 1 for loops outside of threads.
+
+    Parameters
+    ----------
+    body : Stmt
+        Before or after TVM has separated the kernels from the host's code.
+    """
+    extents: list[tuple[str, int]] = []  # around the current statement; the same dimension may be bound again
+    largest = 1
+
+    def enter(node: tir.AttrStmt) -> None:
+        nonlocal largest
+        if (bound := _bound_threads(node)) is not None:
+            extents.append(bound)
+            largest = max(largest, math.prod(dict(sorted(extents)).values()))
+
+    def leave(node: tir.AttrStmt) -> None:
+        if _bound_threads(node) is not None:
+            extents.pop()
+
+    ir_transform(body, enter, leave, ["tir.AttrStmt"])
+    return largest
+
+
+def _bound_threads(node: tir.AttrStmt) -> tuple[str, int] | None:
+    if node.attr_key != "thread_extent" or not isinstance(node.value, tir.IntImm):
+        return None
+    tag = str(node.node.thread_tag)
+    return (tag, int(node.value)) if tag.startswith("threadIdx") else None
 
 
 def _tensors(func: tir.PrimFunc) -> list[tir.Buffer]:

@@ -1,5 +1,7 @@
 #include "driver.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <ctime>
@@ -10,7 +12,25 @@
 
 namespace coexec {
 
+namespace {
+
+// The process that has opened the driver. One that is forked later lacks the driver's threads, and would wait for them.
+pid_t& process_of_driver() {
+  static pid_t pid = 0;
+  return pid;
+}
+
+bool is_forked() {
+  return process_of_driver() != getpid();
+}
+
+}  // namespace
+
 wg::GpuPtr _cl_context::gpu() {
+  if (is_forked()) {
+    set_error_detail(wg::kLost, "this process was forked from one that had opened the driver; start a new one instead");
+    return nullptr;
+  }
   std::lock_guard<std::mutex> lock(mu);
   if (!gpu_ || gpu_->is_lost()) {
     std::string why;
@@ -323,6 +343,7 @@ std::string make_wgpu_driver(ClApi* api) {
   if (!wg::why_no_wgpu().empty()) {
     return wg::why_no_wgpu();
   }
+  process_of_driver() = getpid();
   if (wg::wgpu_adapters().empty()) {
     return "wgpu-native finds no Vulkan device: install your GPU's Vulkan driver (Debian: libvulkan1 and "
            "mesa-vulkan-drivers, which has a device on the CPU)";
@@ -345,6 +366,9 @@ std::string make_wgpu_driver(ClApi* api) {
 
 std::string check_wgsl(const std::string& source) {
   const ClApi& api = driver(Api::kVulkan);
+  if (is_forked()) {
+    return "";
+  }
   static const cl_context context = [&] {
     cl_int code = CL_SUCCESS;
     cl_device_id device = wg::wgpu_adapters().at(0);

@@ -137,7 +137,9 @@ class Collection:
 
     def __init__(self, builders: list[tuple[str, KernelBuilder]], options: Options, folder: str, threads: str | None):
         self.builders, self.options, self.folder = builders, options, folder
-        warm = options.bed is not None and options.bed.pocl and options.server is None
+        # Not on Vulkan: this process has opened its driver, whose threads forked ones lack.
+        is_pocl = options.bed is not None and options.bed.pocl and builders[0][1].gpu.kind.name == "opencl"
+        warm = is_pocl and options.server is None
         count = options.processes or len(os.sched_getaffinity(0))
         gpu_type = builders[0][1].gpu.get_target_device_type()
         environment = {"TVM_NUM_THREADS": threads}

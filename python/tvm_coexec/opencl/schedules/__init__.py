@@ -14,6 +14,7 @@ cores get loops and indices that their compilers can vectorise.
 `pooling`, `lrn`             the same for pooling and local response normalisation
 `pointwise`                  register tiles of grouped 1x1 convolutions for such devices
 `inner_product`              register tiles of dense layers and batched products for such devices
+`reduction`                  reductions in work-groups that Vulkan devices take
 `postprocess`                the callback that rewrites kernels' sources for such devices, by the two below
 `indices`                    64-bit indices
 `functions`                  `erf`, `pow` and logarithms without branches
@@ -24,18 +25,18 @@ from __future__ import annotations
 
 from tvm.autotvm.task.dispatcher import FallbackContext
 
-from . import injective, inner_product, lrn, pointwise, pooling
+from . import injective, inner_product, lrn, pointwise, pooling, reduction
 from .device import DeviceTraits, device_traits
 from .dispatch import SharesContext, configuration, replace_root, root
 
 __all__ = ["DeviceTraits", "configuration", "device_traits", "install", "installed", "uninstall"]
 
-_SCHEDULES = (injective, pooling, lrn, pointwise, inner_product)
+_SCHEDULES = (injective, pooling, lrn, pointwise, inner_product, reduction)
 _replaced: list[FallbackContext] = []
 
 
 def install() -> None:
-    """Make `SharesContext` AutoTVM's root context, and replace TVM's schedules for CPU cores. Idempotent."""
+    """Make `SharesContext` AutoTVM's root context, and replace schedules of TVM. Idempotent."""
     if not installed():
         _replaced[:] = [replace_root(SharesContext())]
         for module in _SCHEDULES:

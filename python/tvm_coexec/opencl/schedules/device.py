@@ -11,6 +11,9 @@ target does not distinguish them, so `device_traits` decides in this order:
    of the compiling machine are not queried;
 4. else the first OpenCL device of this machine, queried once per process; a GPU if there is none.
 
+The limits of a device come from the target's attributes, too. For kinds whose devices say more (`ask_limits_of`:
+Vulkan's), what the target leaves open is that of the first such device of this machine, by the rules 1 and 3.
+
 So a build depends on the local machine only if the target leaves the device open: name the device in the target when
 compiling for another machine of the same architecture.
 """
@@ -20,12 +23,15 @@ from __future__ import annotations
 import functools
 import logging
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tvm.target import Target
 
 from tvm_coexec.core.devices import runs_on_cpu_cores
+
+from ..devices import DeviceInfo
 
 _log = logging.getLogger("tvm_coexec")
 
@@ -39,6 +45,10 @@ _AVX512 = (
 # TVM's default for an OpenCL target without this limit; OpenCL guarantees twice as much.
 _DEFAULT_LOCAL_BYTES = 16384
 _GUARANTEED_LOCAL_BYTES = 32768
+_DEFAULT_WARP = 32
+
+# Functions that return this machine's first device, by kind of target.
+_ask: dict[str, Callable[[], DeviceInfo | None]] = {}
 
 
 class VectorUnit(NamedTuple):
@@ -98,15 +108,22 @@ def device_traits(target: Target) -> DeviceTraits:
     DeviceTraits
     """
     warp = int(target.attrs.get("thread_warp_size", 1))
-    local_bytes = int(target.attrs.get("max_shared_memory_per_block", _DEFAULT_LOCAL_BYTES))
     is_cpu = _is_cpu(target, warp)
+    most_threads = int(target.attrs.get("max_num_threads", 256))
+    found = local_device(target)
+    if found is not None:
+        if warp == 1:
+            warp = found.subgroup
+        most_threads = min(most_threads, found.max_threads or most_threads)
+    default_local = (found.local_bytes if found is not None else 0) or _DEFAULT_LOCAL_BYTES
+    local_bytes = int(target.attrs.get("max_shared_memory_per_block", default_local))
     if is_cpu and local_bytes == _DEFAULT_LOCAL_BYTES:
         local_bytes = _GUARANTEED_LOCAL_BYTES
     return DeviceTraits(
         is_cpu=is_cpu,
-        max_threads=int(target.attrs.get("max_num_threads", 256)),
+        max_threads=most_threads,
         local_bytes=local_bytes,
-        warp=warp if warp > 1 else 32,
+        warp=warp if warp > 1 else _DEFAULT_WARP,
         vector=find_vector_unit("" if not is_cpu or _is_foreign(target.host) else _local_device_name()),
     )
 
@@ -126,9 +143,41 @@ def find_vector_unit(device: str) -> VectorUnit:
     return VectorUnit(8, 16) if _architecture(platform.machine()) == "x86_64" else VectorUnit(4, 32)
 
 
+def ask_limits_of(kind: str, ask: Callable[[], DeviceInfo | None]) -> None:
+    """Take the limits that targets of a kind leave open from this machine's first device.
+
+    Parameters
+    ----------
+    kind : str
+        Such as ``vulkan``.
+    ask : callable
+        Returns the device; `None` if there is none.
+    """
+    _ask[kind] = ask
+
+
+def local_device(target: Target) -> DeviceInfo | None:
+    """Return this machine's first device, if a target may mean it and its limits are known.
+
+    Parameters
+    ----------
+    target : Target
+
+    Returns
+    -------
+    DeviceInfo or None
+        `None` for kinds without `ask_limits_of`, for targets that name a device, and for another machine's.
+    """
+    ask = _ask.get(target.kind.name)
+    return None if ask is None or _names(target) or _is_foreign(target.host) else ask()
+
+
+def _names(target: Target) -> set[str]:
+    return {str(target.attrs.get(key, "")).lower() for key in ("device", "model")} - {"", "unknown"}
+
+
 def _is_cpu(target: Target, warp: int) -> bool:
-    named = {str(target.attrs.get(key, "")).lower() for key in ("device", "model")} - {"", "unknown"}
-    if named:
+    if named := _names(target):
         return any(name.startswith(_CPU_MODELS) for name in named)
     if target.kind.name != "opencl" or warp > 1 or _is_foreign(target.host):
         return False
