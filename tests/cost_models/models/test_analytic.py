@@ -160,7 +160,7 @@ def test_profiles_of_earlier_releases_keep_their_form_and_their_polynomials():
 
 
 def test_shipped_profiles_with_trees_are_written_as_they_are():
-    """Their trees have no unit, as of the first release with trees."""
+    """A file is that of the model, to the character, and within its size."""
     path = Path(shipped.find("test_bed"))
     parts = json.loads(path.read_text())["devices"]
     for device, model in Profile.load(path).devices.items():
