@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -70,6 +71,6 @@ def kill_tree(process: subprocess.Popen) -> None:
     family = [psutil.Process(process.pid)] if process.poll() is None else []
     family += family[0].children(recursive=True) if family else []
     for member in family:
-        if member.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended with its parent
             member.kill()
     process.wait(PATIENCE_S)

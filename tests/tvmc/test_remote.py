@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -56,7 +57,7 @@ def server(module: str, tracker: str, key: str, *options: str) -> Iterator[subpr
         process.terminate()
         process.wait(PATIENCE_S)
         for child in children:  # TVM's own server leaves them
-            if child.is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
 
 

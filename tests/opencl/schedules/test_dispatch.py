@@ -166,7 +166,7 @@ def test_symbolic_shapes_get_the_stock_fallback() -> None:
 
 
 @pytest.mark.parametrize(("target", "inputs", "template"), [
-    (tvm.target.Target("opencl -device=mali", host="llvm"), 512, "dense_large_batch.gpu"),
+    (tvm.target.Target("opencl -model=a_gpu", host="llvm"), 512, "dense_large_batch.gpu"),
     (TARGET, 512, "dense_small_batch.gpu"), (TARGET, 510, "dense_large_batch.gpu"),
 ])  # fmt: skip
 def test_implementation_of_many_rows(target: tvm.target.Target, inputs: int, template: str) -> None:
