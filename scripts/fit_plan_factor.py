@@ -1,8 +1,9 @@
 r"""Set a profile's co-run calibration by networks that were measured with plans of that profile.
 
 ``coexec fit --plans`` takes it from verified plans. This script takes it from benchmarks, which time more networks: it
-multiplies a profile's calibration by the median, over networks with chains, of promised over measured speed-up. What a
-plan must promise at least (``error.plans`` of the profile) is such that all of these networks keep some gain.
+multiplies a profile's calibration by the median, over networks with chains, of measured over promised time. The time
+that a plan must promise to save (``error.plans`` of the profile) is such that no measured plan that promises more was
+slower than one device.
 
     python scripts/fit_plan_factor.py benchmarks/results/never_slower.json benchmarks/results/models_test_bed.json \
         --profile cost_models/shipped/test_bed.json -o cost_models/shipped/test_bed.json
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterable, Mapping
@@ -27,13 +29,18 @@ PROMISED = ("promised_gain", "expected_speed_up")  # names of the column in benc
 
 
 def ratios(rows: Iterable[Mapping]) -> list[float]:
-    """Return promised over measured speed-up of the rows of networks with chains."""
-    found = []
-    for row in rows:
-        promised = next((row[name] for name in PROMISED if row.get(name)), None)
-        if promised is not None and row.get("chains") and row.get("speed_up"):
-            found.append(promised / row["speed_up"])
-    return found
+    """Return measured over promised time of the rows of networks with chains."""
+    return [1.0 / (1.0 + row["promised_off_%"] / 100.0) for row in _with_chains(rows)]
+
+
+def least_saving(rows: Iterable[Mapping]) -> float:
+    """Return the largest part of one device's time that a plan promised to save and did not; 0 if none was slower."""
+    promised = [next(row[n] for n in PROMISED if row.get(n)) for row in _with_chains(rows) if row["speed_up"] < 1.0]
+    return math.ceil(1000 * (1.0 - 1.0 / max(promised, default=1.0))) / 1000
+
+
+def _with_chains(rows: Iterable[Mapping]) -> list[Mapping]:
+    return [r for r in rows if r.get("chains") and r.get("speed_up") and r.get("promised_off_%") is not None]
 
 
 def main() -> None:
@@ -51,14 +58,13 @@ def main() -> None:
             raise CoExecError(f"{args.results[0]} has no measured network with chains: run benchmarks.never_slower")
         median = statistics.median(found)
         factor = round(profile.plan_factor * median, 3)
-        margin = round(max(0.0, 1.0 - median / max(found)), 3)
-        error = {**profile.error, "plans": margin}
+        error = {**profile.error, "plans": least_saving(rows)}
         dataclasses.replace(profile, plan_factor=factor, error=error).save(args.output)
     except (OSError, ValueError, KeyError, TypeError) as err:
         sys.exit(f"fit_plan_factor: a file of results can't be read: {err}")
     except CoExecError as err:
         sys.exit(f"fit_plan_factor: {err}")
-    print(f"{len(found)} networks: calibration {profile.plan_factor:g} -> {factor:g}, least gain {margin:g}")
+    print(f"{len(found)} networks: calibration {profile.plan_factor:g} -> {factor:g}, least saving {error['plans']:g}")
 
 
 if __name__ == "__main__":

@@ -22,20 +22,21 @@ def run(*args: object) -> subprocess.CompletedProcess:
 
 def test_median_of_networks_with_chains(tmp_path: Path) -> None:
     rows = [
-        {"network": "a", "promised_gain": 1.5, "speed_up": 1.25, "chains": 3},
-        {"network": "b", "expected_speed_up": 1.65, "speed_up": 1.5, "chains": 1},
-        {"network": "c", "promised_gain": 1.4, "speed_up": 1.4, "chains": 2},
-        {"network": "c", "promised_gain": 1.1, "speed_up": 1.0, "chains": 2},
-        {"network": "d", "promised_gain": 1.0, "speed_up": 0.5, "chains": 0},
-        {"network": "e", "failed": "out of memory"},
+        {"network": "a", "promised_gain": 1.5, "speed_up": 1.25, "promised_off_%": -20.0, "chains": 3},
+        {"network": "b", "expected_speed_up": 1.65, "speed_up": 1.5, "promised_off_%": -9.0, "chains": 1},
+        {"network": "c", "promised_gain": 1.4, "speed_up": 1.4, "promised_off_%": 3.0, "chains": 2},
+        {"network": "d", "promised_gain": 1.25, "speed_up": 0.9, "promised_off_%": -50.0, "chains": 2},
+        {"network": "e", "promised_gain": 1.1, "speed_up": 0.99, "promised_off_%": 0.0, "chains": 2},
+        {"network": "f", "promised_gain": 2.0, "speed_up": 0.5, "promised_off_%": -80.0, "chains": 0},
+        {"network": "g", "failed": "out of memory"},
     ]
     (tmp_path / "r.json").write_text(json.dumps({"rows": rows}))
     out = tmp_path / "p.json"
     done = run(tmp_path / "r.json", "--profile", SHIPPED, "-o", out)
     assert done.returncode == 0, done.stderr
     before, after = Profile.load(SHIPPED), Profile.load(out)
-    assert after.plan_factor == pytest.approx(before.plan_factor * 1.1, abs=1e-3)
-    assert after.error["plans"] == pytest.approx(1 - 1.1 / 1.2, abs=1e-3)  # of 1.0, 1.1, 1.1 and 1.2
+    assert after.plan_factor == pytest.approx(before.plan_factor / 0.91, abs=1e-3)
+    assert after.error["plans"] == pytest.approx(0.2)  # d promised to save a fifth and was slower
     assert after.devices["cpu"].to_json() == before.devices["cpu"].to_json()
 
 
