@@ -21,7 +21,7 @@ CPU = tvm.target.Target("llvm")
 
 
 def harmonics(channels: int = 5, apart: bool = False, dense: bool = False) -> tvm.IRModule:
-    """A value beside a shifted copy of it, as models of music stack harmonics.
+    """A value and a shifted copy of it, as models of music stack harmonics.
 
     TVM's concatenation for CPUs is written in its IR, and takes the value from a buffer that is larger than it, since
     the fused shift seems to read beyond its end.

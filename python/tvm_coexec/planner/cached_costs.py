@@ -15,7 +15,7 @@ from tvm_coexec.cost_models.coverage import find_coverage
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.measured import UNUSABLE_S
 
-from .meeting import Meeting, Seconds
+from .meeting import Gather, Meeting, Seconds
 
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
@@ -200,6 +200,11 @@ class CachedCosts(Costs):
         if key not in self._epilogues:
             self._epilogues[key] = self.costs.epilogue_s(kernel)
         return self._epilogues[key]
+
+    def gather_s(self, kernel: Kernel, axis: SplitAxis, cut: Seconds) -> Gather:
+        """See `Meeting.gather_s`, of a kernel's value with what follows partial sums."""
+        epilogue_s = self.epilogue_s(kernel) if axis.reduces else 0.0
+        return self.meeting.gather_s(kernel.outputs[0], axis, cut, epilogue_s)
 
     def by_rows(self, device: str, kernel: Kernel, dim: int) -> np.ndarray:
         """Seconds of shares by the number of rows that they compute, shape (extent + 1,); no rows take no time."""

@@ -170,8 +170,7 @@ class ChainSweep:
     def _add_join(self, kernel: Kernel, axis: SplitAxis, cuts: np.ndarray) -> None:
         """Download and join of a value that leaves the chain."""
         self.live_outs[kernel.index] = (cuts, axis.extent)
-        epilogue_s = self.tables.epilogue_s(kernel) if axis.reduces else 0.0
-        download_s, join_s = self.tables.meeting.gather_s(kernel.outputs[0], axis, cuts, epilogue_s)
+        download_s, join_s = self.tables.gather_s(kernel, axis, cuts)
         joined = download_s + join_s
         if kernel.index != self.last:  # the last is cut inside
             joined = np.where((cuts > 0) & (cuts < axis.extent), joined, 0.0)

@@ -255,7 +255,7 @@ class Simulator:
             self.where[kernel] = {"gpu" if cut else "cpu"}
             return 0.0
         self.where[kernel] = {"cpu"}
-        parts = self.meeting.gather_s(k.outputs[0], axis, cut, self.costs.epilogue_s(k) if axis.reduces else 0.0)
+        parts = self.costs.gather_s(k, axis, cut)
         part = k.out_bytes * (1.0 if axis.reduces else cut / axis.extent)
         return self._on_host(parts.download_s, "download", part) + self._on_host(parts.join_s, "join")
 

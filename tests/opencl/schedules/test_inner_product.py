@@ -8,7 +8,7 @@ import tvm
 from tvm import autotvm, relay
 
 from tests import models
-from tests.opencl.schedules.test_loops import CPU_CORES, module_of, source_of, var
+from tests.opencl.schedules.test_loops import CPU_CORES, assert_equals_llvm, module_of, source_of, var
 from tvm_coexec.opencl import schedules
 from tvm_coexec.opencl.schedules.device import VectorUnit, find_vector_unit
 from tvm_coexec.opencl.schedules.inner_product import choose_product_tile
@@ -63,11 +63,7 @@ KEPT = {
 @pytest.mark.opencl
 @pytest.mark.parametrize("case", [*TAKEN, *KEPT])
 def test_equals_llvm(case: str) -> None:
-    mod = {**TAKEN, **KEPT}[case]
-    inputs = models.input_of(mod)
-    with tvm.transform.PassContext(opt_level=3):
-        lib = relay.build(mod, target=CPU_CORES)
-    models.assert_same(models.run(lib, inputs, (tvm.opencl(0),)), models.reference(mod, inputs))
+    assert_equals_llvm({**TAKEN, **KEPT}[case])
 
 
 @pytest.mark.llvm

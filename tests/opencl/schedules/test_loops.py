@@ -103,6 +103,14 @@ def module_of(build: Callable[[], relay.Expr]) -> tvm.IRModule:
     return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(relay.analysis.free_vars(body), body)))
 
 
+def assert_equals_llvm(mod: tvm.IRModule) -> None:
+    """Run a module compiled for CPU cores, and compare its results with those of LLVM's."""
+    inputs = models.input_of(mod)
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(mod, target=CPU_CORES)
+    models.assert_same(models.run(lib, inputs, (tvm.opencl(0),)), models.reference(mod, inputs))
+
+
 def source_of(mod: tvm.IRModule, target: tvm.target.Target) -> str:
     """Return the sorted lines of the kernels' source: the order of kernels changes from build to build."""
     with tvm.transform.PassContext(opt_level=3):
@@ -113,11 +121,7 @@ def source_of(mod: tvm.IRModule, target: tvm.target.Target) -> str:
 @pytest.mark.opencl
 @pytest.mark.parametrize("case", [*WITHOUT_DIVISIONS, *OTHERS])
 def test_equals_llvm(case: str) -> None:
-    mod = module_of({**WITHOUT_DIVISIONS, **OTHERS}[case])
-    inputs = models.input_of(mod)
-    with tvm.transform.PassContext(opt_level=3):
-        lib = relay.build(mod, target=CPU_CORES)
-    models.assert_same(models.run(lib, inputs, (tvm.opencl(0),)), models.reference(mod, inputs))
+    assert_equals_llvm(module_of({**WITHOUT_DIVISIONS, **OTHERS}[case]))
 
 
 @pytest.mark.llvm

@@ -28,6 +28,7 @@ from tvm.autotvm.task.dispatcher import FallbackContext
 from . import injective, inner_product, lrn, pointwise, pooling, reduction
 from .device import DeviceTraits, device_traits
 from .dispatch import SharesContext, configuration, replace_root, root
+from .tiles import CODE_HASH
 
 __all__ = ["DeviceTraits", "configuration", "device_traits", "install", "installed", "uninstall"]
 
@@ -50,7 +51,7 @@ def uninstall() -> None:
             module.uninstall()
         stock = _replaced.pop()
         # Remove this package's configurations from the cache; TVM's own entries stay.
-        stock.memory = {k: v for k, v in root().memory.items() if getattr(v, "code_hash", None) != "tvm_coexec"}
+        stock.memory = {k: v for k, v in root().memory.items() if getattr(v, "code_hash", None) != CODE_HASH}
         memory = stock.memory
         replace_root(stock)
         stock.memory = memory

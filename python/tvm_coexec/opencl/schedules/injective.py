@@ -20,11 +20,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tvm
-from tvm import te, tir, topi
+from tvm import autotvm, te, tir, topi
+from tvm.autotvm.task.topi_integration import get_workload
 from tvm.target import Target
 
 from .device import device_traits
-from .tiles import largest_divisor
+from .tiles import CODE_HASH, largest_divisor
+from .workloads import Workload
 
 _STOCK = topi.cuda.injective.schedule_injective_from_existing
 # Elements per work-group: enough to hide the start of a group (some 50 ns on pocl), few enough to share among cores.
@@ -248,6 +250,22 @@ def takes_loops(outs: Sequence[te.Tensor]) -> bool:
     """Return whether a kernel has one output of constant extents, and the current target means CPU cores."""
     static = all(isinstance(extent, tir.IntImm) and int(extent) for extent in outs[0].shape)
     return len(outs) == 1 and static and device_traits(Target.current(allow_none=False)).is_cpu
+
+
+def configured_workload(outs: Sequence[te.Tensor], template: str) -> Workload | None:
+    """Return the workload of a template that a kernel of a CPU-core device has, if no tuning record configures it.
+
+    Parameters
+    ----------
+    outs : sequence of te.Tensor
+        As TVM passes them to a schedule.
+    template : str
+    """
+    if not takes_loops(outs):
+        return None
+    workload = get_workload(outs, template)
+    entity = autotvm.DispatchContext.current.query(Target.current(), workload)
+    return workload if entity.code_hash == CODE_HASH else None
 
 
 def install() -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tvm import autotvm, te, topi
-from tvm.autotvm.task.topi_integration import get_workload
+from tvm import te, topi
 from tvm.target import Target
 from tvm.topi.utils import traverse_inline
 
 from .device import VectorUnit, device_traits
-from .injective import takes_loops
+from .injective import configured_workload
 from .tiles import divisors, largest_divisor
 from .workloads import NotStatic, Workload, integers, shape
 
@@ -135,10 +134,7 @@ def _schedule_with(template: str) -> Callable[[te.Tensor | Sequence[te.Tensor]],
 
 
 def _tile_of(outs: Sequence[te.Tensor], template: str) -> ProductTile | None:
-    if not takes_loops(outs):
-        return None
-    workload = get_workload(outs, template)
-    if autotvm.DispatchContext.current.query(Target.current(), workload).code_hash != "tvm_coexec":
+    if (workload := configured_workload(outs, template)) is None:
         return None
     try:
         extents = extents_of(workload)

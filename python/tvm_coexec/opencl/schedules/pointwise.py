@@ -13,12 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tvm import autotvm, te, topi
-from tvm.autotvm.task.topi_integration import get_workload
-from tvm.target import Target
+from tvm import te, topi
 from tvm.topi.utils import traverse_inline
 
-from .injective import takes_loops
+from .injective import configured_workload
 from .tiles import divisors, largest_divisor
 from .windows import Window
 from .workloads import NotStatic, window_of
@@ -125,11 +123,7 @@ def schedule_group_conv2d_nchw(outs: te.Tensor | Sequence[te.Tensor]) -> te.Sche
 
 
 def _tile_of(outs: Sequence[te.Tensor]) -> PointwiseTile | None:
-    if not takes_loops(outs) or not outs[0].dtype.startswith("float"):
-        return None
-    workload = get_workload(outs, _TEMPLATE)
-    entity = autotvm.DispatchContext.current.query(Target.current(), workload)
-    if entity.code_hash != "tvm_coexec":
+    if not outs[0].dtype.startswith("float") or (workload := configured_workload(outs, _TEMPLATE)) is None:
         return None
     try:
         return choose_pointwise_tile(window_of(workload, groups=int(workload[6])))

@@ -12,6 +12,7 @@ from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity, SplitEntity
 # AutoTVM compares costs in seconds to choose between implementations. Estimated costs are far above any measured time,
 # so that a tuned implementation is always preferred.
 PRIOR_COST = 1e6
+CODE_HASH = "tvm_coexec"  # of this package's configurations; AutoTVM's are of a template's code
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -54,7 +55,7 @@ def config(cost: float = 0.0, **knobs: int | Sequence[int]) -> ConfigEntity:
         (name, OtherOptionEntity(value) if isinstance(value, int) else SplitEntity([-1, *value]))
         for name, value in knobs.items()
     )
-    entity = ConfigEntity(0, "tvm_coexec", entities, [])
+    entity = ConfigEntity(0, CODE_HASH, entities, [])
     entity.cost = PRIOR_COST + cost
     return entity
 
