@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "testbed": {"core"},
     "models": {"core"},
     "opencl": {"core", "hooks"},
+    "llvm": {"core", "opencl"},
     "vulkan": {"core", "hooks", "opencl", "relay_passes"},
     "gpu_runtimes": {"core", "opencl", "vulkan"},
     "remote": {"_version", "core", "opencl"},
@@ -36,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "tracing": {"core", "drawing", "executor", "gpu_runtimes", "opencl", "remote"},
     "measuring": {
         *("gpu_runtimes", "vulkan"),
-        *("core", "cost_models", "executor", "frontend", "models", "opencl", "pass_context", "planner"),
+        *("core", "cost_models", "executor", "frontend", "llvm", "models", "opencl", "pass_context", "planner"),
         *("relay_passes", "remote", "targets", "testbed"),
     },
     "tuning": {

@@ -5,7 +5,7 @@ float32 elements, compiled by TVM for ``llvm`` (one thread of a server, no targe
 and for ``opencl`` on pocl, a GPU made of CPU cores (one core with AVX-512, 103 GFLOP/s). The results are in
 ``benchmarks/results/special_functions.json``. What pocl computes by a scalar call for each element (sin, cos, sinh) is
 far dearer there than what it vectorises (exp, tanh, sqrt, and log, erf and power by this package's kernels); `erf` on
-``llvm`` is the expression of `tvm_coexec.hooks.functions`.
+``llvm`` is the expression of `tvm_coexec.llvm.functions`.
 
 ``gpu`` was not measured here. GPUs have units for reciprocals, roots, exp2, log2, sine and cosine with an eighth of the
 rate of multiply-adds (NVIDIA's CUDA C++ Programming Guide, throughput of native arithmetic instructions: 16 to 128

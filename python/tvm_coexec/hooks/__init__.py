@@ -13,7 +13,8 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
                  the contexts of TopHub (`tuning.serving`); no effect without ``schedules``
 ``postprocess``  Registers the OpenCL post-processing callback: 64-bit indices and vectorisable functions on OpenCL
                  devices that run on CPU cores
-``functions``    Lowers ``erf`` for LLVM targets to an expression that is vectorised (`hooks.functions`)
+``dense``        Lets that root context configure dense layers on CPUs (`llvm.dense`); no effect without ``schedules``
+``functions``    Lowers ``erf`` for LLVM targets to an expression that is vectorised (`llvm.functions`)
 ``workers``      Makes the processes that TVM's tuners and RPC servers start import this package (`hooks.workers`)
 ``runners``      Loads the runtime on the RPC servers on which TVM's tuners measure OpenCL kernels, and says what a
                  tracker or server lacks (`remote.runners`)
@@ -38,7 +39,8 @@ _MODULES = {
     "schedules": "tvm_coexec.opencl.schedules",
     "records": "tvm_coexec.tuning.serving",
     "postprocess": "tvm_coexec.opencl.schedules.postprocess",
-    "functions": "tvm_coexec.hooks.functions",
+    "dense": "tvm_coexec.llvm.dense",
+    "functions": "tvm_coexec.llvm.functions",
     "workers": "tvm_coexec.hooks.workers",
     "runners": "tvm_coexec.remote.runners",
 }

@@ -43,11 +43,24 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled piece: its library, the JSON of its graph, and its device: ``cpu``, ``gpu`` or ``both``."""
+    """A compiled piece.
+
+    Attributes
+    ----------
+    path : str
+        Of its library.
+    graph : str
+        JSON of the graph executor.
+    device : str
+        ``cpu``, ``gpu`` or ``both``.
+    weights : tuple of str
+        Of a kernel: the inputs that are weights, which are in no cache while it is timed.
+    """
 
     path: str
     graph: str
     device: str
+    weights: tuple[str, ...] = ()
 
 
 def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> None:
@@ -79,7 +92,7 @@ def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> 
         _, lib = builder.build(request.piece)
     else:
         lib = compile_for(builder.prepared, target, builder.cpu)
-    built = export(lib, request.path, request.device)
+    built = export(lib, request.path, request.device, is_kernel=request.piece is not None)
     if warm and request.device == "gpu":
         device = tvm.runtime.Device(builder.gpu.get_target_device_type(), 0)
         create_module(built.graph, lib.get_lib(), device).run()
@@ -87,7 +100,7 @@ def _build(builders: list[KernelBuilder], request: BuildRequest, warm: bool) -> 
     return built
 
 
-def export(lib: Any, path: str, device: str) -> Built:
-    """Write the code without the weights, which may take hundreds of megabytes and do not affect the time."""
+def export(lib: Any, path: str, device: str, is_kernel: bool = False) -> Built:
+    """Write the code without the weights, which may take hundreds of megabytes."""
     lib.get_lib().export_library(path)
-    return Built(path, lib.get_graph_json(), device)
+    return Built(path, lib.get_graph_json(), device, tuple(lib.get_params()) if is_kernel else ())

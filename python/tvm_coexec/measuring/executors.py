@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import tvm
@@ -14,14 +16,30 @@ from tvm_coexec.executor.graph_json import Graph
 
 
 def create_module(
-    graph: str, lib: tvm.runtime.Module, device: tvm.runtime.Device | list[tvm.runtime.Device]
+    graph: str,
+    lib: tvm.runtime.Module,
+    device: tvm.runtime.Device | list[tvm.runtime.Device],
+    copies: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> graph_executor.GraphModule:
-    """Create an executor with random inputs and weights: uninitialised memory may hold denormals, which are slow."""
+    """Create an executor with random inputs and weights: uninitialised memory may hold denormals, which are slow.
+
+    Parameters
+    ----------
+    graph, lib, device
+        See `graph_executor.create`.
+    copies : mapping of str to sequence of str
+        Names of inputs that have the same value, the first of which is the key; the device copies it.
+    """
     module = graph_executor.create(graph, lib, device)
     rng = np.random.default_rng(0)
     parsed = Graph(graph)
+    copied = {name for first, names in copies.items() for name in names if name != first}
     for entry in map(parsed.entries.__getitem__, parsed.inputs):
-        module.set_input(parsed.nodes[entry.node].name, random_tensor(entry.shape, entry.dtype, rng))
+        if (name := parsed.nodes[entry.node].name) not in copied:
+            module.set_input(name, random_tensor(entry.shape, entry.dtype, rng))
+    for first, names in copies.items():
+        for name in names[1:]:
+            module.get_input(first).copyto(module.get_input(name))
     return module
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import tvm
 
+from tvm_coexec import llvm
 from tvm_coexec.opencl import schedules
 
 # Cores that other processes use, above which times are not reliable.
@@ -61,7 +62,7 @@ def header_of(devices: dict[str, dict[str, str]]) -> dict[str, Any]:
 
 def schedules_digest() -> str:
     """Return a digest of the schedules, since measurements with different schedules must not be mixed."""
-    files = sorted(Path(schedules.__path__[0]).glob("*.py"))
+    files = [f for package in (schedules, llvm) for f in sorted(Path(package.__path__[0]).glob("*.py"))]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 

@@ -141,7 +141,9 @@ class KernelMeter:
     def compile(self, mod: tvm.IRModule, device: str) -> tuple[Built, dict[str, np.ndarray]]:
         """Compile a module of one function for a device; return it with its weights. Raises TVM's errors."""
         lib = compile_for(mod, self.builder.gpu if device == "gpu" else self.builder.cpu, self.builder.cpu)
-        return self._export(lib, device), {name: value.numpy() for name, value in lib.get_params().items()}
+        return self._export(lib, device, is_kernel=True), {
+            name: value.numpy() for name, value in lib.get_params().items()
+        }
 
     def run(self, built: Built, values: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Run a library once with given inputs and weights; return its outputs. Raises `ChildError`."""
@@ -152,11 +154,11 @@ class KernelMeter:
     def build(self, piece: Piece) -> Built:
         """Compile a piece; raises TVM's errors."""
         _, lib = self.builder.build(piece)
-        return self._export(lib, piece.device)
+        return self._export(lib, piece.device, is_kernel=True)
 
-    def _export(self, lib: Any, device: str) -> Built:
+    def _export(self, lib: Any, device: str, is_kernel: bool = False) -> Built:
         suffix = "so" if self.server is None else "tar"  # a server links it
-        return export(lib, f"{self._folder.name}/k{next(self._numbers)}.{suffix}", device)
+        return export(lib, f"{self._folder.name}/k{next(self._numbers)}.{suffix}", device, is_kernel)
 
     def _reference(self, device: str) -> Built:
         if device not in self._references:

@@ -1,9 +1,9 @@
-"""AutoTVM's root dispatch context with configurations for GPU shares.
+"""AutoTVM's root dispatch context with configurations for shares.
 
 TVM queries the innermost context for a configuration of each workload; a workload that it does not know is passed
 outwards, to the user's tuning records, to TopHub, and finally to the root context. Stock TVM's root returns a fallback
 that is 10 to 20 times too slow without reference logs. `SharesContext` replaces it: it first asks `serve_records`
-whether a record of the same operator serves the workload, then configures the workloads that it knows on GPU targets,
+whether a record of the same operator serves the workload, then configures the workloads that it knows for the target,
 and leaves all others to the stock fallback. Since it is the root, records of the workload itself always win.
 
 A configuration that is not a fallback also takes part in the choice between an operator's implementations: the one of
@@ -44,6 +44,8 @@ TEMPLATES: dict[str, Schedule] = {
     "matmul_default.gpu": dense.matmul_default,
     "batch_matmul.cuda": batch_matmul.batch_matmul,
 }
+# The same for CPU targets; `tvm_coexec.llvm` adds to it.
+CPU_TEMPLATES: dict[str, Callable[[Workload, Target], ConfigEntity | None]] = {}
 
 
 class SharesContext(FallbackContext):
@@ -82,11 +84,13 @@ def configuration(target: Target | None, workload: Workload | None) -> ConfigEnt
     ConfigEntity or None
         `None` leaves the workload to the stock fallback.
     """
-    if workload is None or target is None or not is_gpu_target(target) or workload[0] not in TEMPLATES:
+    if workload is None or target is None or workload[0] not in (TEMPLATES if is_gpu_target(target) else CPU_TEMPLATES):
         return None
     if _has_better(target, workload):
         return None
     try:
+        if not is_gpu_target(target):
+            return CPU_TEMPLATES[workload[0]](workload, target)
         entity = TEMPLATES[workload[0]](workload, device_traits(target))
     except NotStatic as reason:
         _log.debug("%s: stock fallback, since an extent is not constant: %s", workload[0], reason)

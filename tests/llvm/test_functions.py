@@ -11,7 +11,7 @@ import tvm
 from tvm import relay, te
 
 from tests import models
-from tvm_coexec.hooks import functions
+from tvm_coexec.llvm import functions
 
 pytestmark = pytest.mark.llvm
 
