@@ -1,8 +1,8 @@
 """Cycles of this package's OpenCL convolutions on devices made of CPU cores.
 
-The schedules choose the tile of a work-group by its cost in cycles (`opencl.schedules.windows`). This cost is not
-smooth: columns may or may not fill vectors, and for a prime number of channels, channels are vectorised instead. Here
-the same choice is made with the same coefficients, but vectorised over convolutions and with tables, because the
+The schedules choose the tile of a work-group by its cost in cycles (`opencl.schedules.windows_on_cores`). This cost is
+not smooth: columns may or may not fill vectors, and for a prime number of channels, channels are vectorised instead.
+Here the same choice is made with the same coefficients, but vectorised over convolutions and with tables, because the
 planner needs thousands of shares in milliseconds. Tiles that are never much better are omitted.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from .workload import Number, Workload
 
-# The coefficients of `tvm_coexec.opencl.schedules.windows`; a test compares them.
+# The coefficients of `tvm_coexec.opencl.schedules.windows_on_cores`; a test compares them.
 LANES = 8
 FMA_REGISTERS, FMA_STRIDED, FMA_MEMORY, FMA_REMAINDER = 0.6, 14.0, 2.0, 7.0
 FMA_PARTIAL = np.array((FMA_REGISTERS, 3.0, 8.0, 8.0, 1.5, 1.5, 1.5, 8.0), np.float32)

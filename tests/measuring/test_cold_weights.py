@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from tvm import relay
 from tvm.contrib import graph_executor
 
 from tvm_coexec.measuring.cold_weights import COLD_BYTES, MOST_COPIES, copy_kernels, count_copies, count_weight_bytes
+from tvm_coexec.measuring.compile import export
 from tvm_coexec.measuring.executors import create_module
+from tvm_coexec.measuring.protocol import Setting, TimeRequest
+from tvm_coexec.measuring.timer import Timer
 
 pytestmark = pytest.mark.llvm
 
@@ -89,3 +93,16 @@ def test_bytes_of_weights() -> None:
 )
 def test_how_many_copies(weight_bytes: int, once_s: float, copies: int) -> None:
     assert count_copies(weight_bytes, once_s) == copies
+
+
+def test_the_timing_process_runs_copies_of_kernels_but_not_of_networks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    x, w = relay.var("x", shape=(1, 512)), relay.const(rng.standard_normal((1024, 512)).astype("float32"))
+    lib = relay.build(tvm.IRModule.from_expr(relay.Function([x], relay.nn.dense(x, w))), target="llvm")
+    timer = Timer(None, Setting(tvm.cpu().device_type))
+    for name, is_kernel in (("kernel", True), ("network", False)):
+        built = export(lib, str(tmp_path / f"{name}.so"), "cpu", is_kernel)
+        module, _, once_s, copies = timer._load_cold(built)
+        assert (copies, module.get_num_inputs()) == ((32, 33) if is_kernel else (1, 2))
+        timed = timer.handle(TimeRequest(built, 3, 1))
+        assert timed.best_s < 2 * once_s / copies  # of one kernel, not of all copies

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import prod
 
 from tvm_coexec.opencl.schedules.tiles import ceil_div
-from tvm_coexec.opencl.schedules.windows import Window
+from tvm_coexec.opencl.schedules.window import Window
 
 Split = tuple[int, int, int]  # virtual threads, work-items, loop
 
@@ -50,7 +50,7 @@ def other_tile_cost(window: Window, channels: Split, spatial: tuple[Split, ...],
     ----------
     window : Window
     channels, spatial, reduce
-        See `opencl.schedules.windows.Tile`.
+        See `opencl.schedules.window.Tile`.
     """
     extents = tuple(map(prod, spatial))
     outputs = prod(channels) * prod(extents)

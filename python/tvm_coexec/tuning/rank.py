@@ -17,7 +17,8 @@ from tvm.target.x86 import get_simd_32bit_lanes
 
 from tvm_coexec.opencl.schedules.device import DeviceTraits, device_traits, is_gpu_target
 from tvm_coexec.opencl.schedules.tiles import ceil_div
-from tvm_coexec.opencl.schedules.windows import Window, tile_cost
+from tvm_coexec.opencl.schedules.window import Window
+from tvm_coexec.opencl.schedules.windows import tile_cost
 from tvm_coexec.opencl.schedules.workloads import Workload, integers, window_of
 
 from .other_tiles import is_other_tile, other_tile_cost

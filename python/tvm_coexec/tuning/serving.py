@@ -6,7 +6,7 @@ A build asks in this order:
 2. TopHub's record of it. TVM asks TopHub only where no records of the user are in force;
 3. a record of the user's of another share of the operator, adapted (`adapt`); then one of TopHub's, if it is of the
    device that the target names;
-4. this package's schedule, on GPU targets (`opencl.schedules`);
+4. this package's schedule, on GPU targets (`opencl.schedules`) and of dense layers on CPUs (`llvm.dense`);
 5. TVM's fallback.
 
 Steps 1 and 2 are contexts of AutoTVM, 3 to 5 are its root context (`opencl.schedules.dispatch`). So records that any of

@@ -8,7 +8,7 @@ import pytest
 from tvm_coexec.cost_models import AnalyticModel, Workload
 from tvm_coexec.cost_models.features import tile_costs as work_groups
 from tvm_coexec.cost_models.features.workload import stack
-from tvm_coexec.opencl.schedules import windows
+from tvm_coexec.opencl.schedules import window, windows
 from tvm_coexec.opencl.schedules.device import DeviceTraits
 
 TRAITS = DeviceTraits(is_cpu=True, max_threads=256, local_bytes=32768, warp=1)
@@ -30,11 +30,11 @@ def _random(count: int) -> list[Workload]:
     return made
 
 
-def _chosen(w: Workload) -> windows.Tile:
-    window = windows.Window(
+def _chosen(w: Workload) -> window.Tile:
+    operator = window.Window(
         1, w.groups, w.oc // w.groups, w.ic // w.groups, (w.oh, w.ow), (w.kh, w.kw), (w.sh, w.sw), (1, 1), w.kh > 1
     )
-    return windows.choose_tile(window, TRAITS, exact_channels=w.groups > 1)
+    return windows.choose_tile(operator, TRAITS, exact_channels=w.groups > 1)
 
 
 def test_cycles_are_those_of_the_tile_that_the_schedule_chooses():

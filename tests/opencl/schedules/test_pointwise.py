@@ -10,7 +10,7 @@ from tvm import autotvm, relay
 from tests.opencl.schedules.test_loops import CPU_CORES, assert_equals_llvm, module_of, source_of, var
 from tvm_coexec.opencl import schedules
 from tvm_coexec.opencl.schedules.pointwise import choose_pointwise_tile
-from tvm_coexec.opencl.schedules.windows import Window
+from tvm_coexec.opencl.schedules.window import Window
 
 
 def grouped(

@@ -20,7 +20,7 @@ class Verify:
     plans : int
         Maximum number of plans to measure, including each device alone.
     repeats : int
-        Number of timings of each plan, in turns; the shortest is used.
+        Number of timings of each plan, in turns; the median is used.
     tracker : (str, int) or None
         Host and port of TVM's RPC tracker, for devices of another machine.
     key : str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tvm
@@ -53,8 +54,8 @@ class Entry:
         The co-executed module, once it is built.
     compiled : Compiled or None
         `None` before it is built, and after a failure.
-    seconds : float
-        The shortest run; 0 before the first.
+    times : list of float
+        Seconds of each timing.
     error : str
         Why it is left out.
     """
@@ -64,8 +65,13 @@ class Entry:
     label: str = ""
     placed: tvm.IRModule | None = None
     compiled: Compiled | None = None
-    seconds: float = 0.0
+    times: list[float] = field(default_factory=list)
     error: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Median of the timings, since a plan waits at its sync points for whichever device was slow; 0 without any."""
+        return statistics.median(self.times) if self.times else 0.0
 
     @property
     def name(self) -> str:
@@ -194,7 +200,7 @@ def time_in_turns(entries: list[Entry], bench: Bench, repeats: int) -> bool:
                 except ChildError as err:
                     _mark_failed(entry, str(err))
                     continue
-                entry.seconds = min(entry.seconds or seconds, seconds)
+                entry.times.append(seconds)
                 bar.update()
     if bench.worker.load <= BUSY_CORES:
         return True

@@ -8,7 +8,10 @@ cores get loops and indices that their compilers can vectorise.
 ===========================  ==========================================================================================
 `dispatch`                   the dispatch context, and the function that configures each template
 `device`                     the kind of device that a target means
-`windows`                    tiles for convolutions of any rank, by a small cost model
+`window`                     convolutions of any rank, and tiles
+`windows`                    the best tile by the small cost models of the next two
+`windows_on_cores`, `windows_on_gpus`
+                             candidates and their cost
 `conv2d`, `group_conv2d`...  one module per class of operators: from workload to knobs of the template
 `injective`                  loop nests of injective kernels for OpenCL devices that run on CPU cores
 `pooling`, `lrn`             the same for pooling and local response normalisation

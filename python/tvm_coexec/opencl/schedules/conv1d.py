@@ -6,7 +6,8 @@ from tvm.autotvm.task.space import ConfigEntity
 
 from .device import DeviceTraits
 from .tiles import config, divisors, even_tile, largest_divisor
-from .windows import Window, choose_tile
+from .window import Window
+from .windows import choose_tile
 from .workloads import Workload, integers, window_of
 
 _STATEMENTS = 192  # maximum of an unrolled tile

@@ -6,7 +6,8 @@ from tvm.autotvm.task.space import ConfigEntity
 
 from .device import DeviceTraits
 from .tiles import config
-from .windows import Tile, choose_tile
+from .window import Tile
+from .windows import choose_tile
 from .workloads import Workload, window_of
 
 

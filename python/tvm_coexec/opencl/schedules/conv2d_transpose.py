@@ -6,7 +6,8 @@ from tvm.autotvm.task.space import ConfigEntity
 
 from .device import DeviceTraits
 from .tiles import config
-from .windows import Window, choose_tile
+from .window import Window
+from .windows import choose_tile
 from .workloads import Workload, element_bytes, integers, paddings, repeated, shape
 
 

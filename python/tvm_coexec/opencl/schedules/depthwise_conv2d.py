@@ -10,7 +10,7 @@ from tvm.autotvm.task.space import ConfigEntity
 
 from .device import DeviceTraits
 from .tiles import ceil_div, config, divisors, even_tile
-from .windows import Window
+from .window import Window
 from .workloads import Workload, shape, window_of
 
 _MAX_STATEMENTS = 512  # multiply-adds of an unrolled tile

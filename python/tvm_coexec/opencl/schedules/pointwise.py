@@ -18,7 +18,7 @@ from tvm.topi.utils import traverse_inline
 
 from .injective import configured_workload
 from .tiles import divisors, largest_divisor
-from .windows import Window
+from .window import Window
 from .workloads import NotStatic, window_of
 
 _STOCK = topi.cuda.schedule_group_conv2d_nchw

@@ -7,7 +7,7 @@ from typing import Any
 
 import tvm
 
-from .windows import Window
+from .window import Window
 
 Workload = Sequence[Any]
 

@@ -53,7 +53,7 @@ class Result:
     trials : int
         After how many trials they, and the plan, were there.
     measured_s : float
-        The shortest run; 0 before it was measured, and if there is an error.
+        The median run; 0 before it was measured, and if there is an error.
     error : str
     """
 
