@@ -8,6 +8,9 @@ slower than one device.
     python scripts/fit_plan_factor.py benchmarks/results/never_slower.json benchmarks/results/models_test_bed.json \
         --profile cost_models/shipped/test_bed.json -o cost_models/shipped/test_bed.json
 
+With ``--keep-factor`` only the least saving is set, so that the plans of the results, and what they promise, stay those
+of the profile.
+
 Results that were planned with another profile, or with another calibration, give a wrong factor.
 """
 
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="JSON files of the two benchmarks")
     parser.add_argument("--profile", required=True, metavar="FILE", help="profile that the networks were planned with")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="profile with the new calibration")
+    parser.add_argument("--keep-factor", action="store_true", help="set the least saving only")
     args = parser.parse_args()
     try:
         profile = Profile.load(args.profile)
@@ -57,7 +61,7 @@ def main() -> None:
         if not found:
             raise CoExecError(f"{args.results[0]} has no measured network with chains: run benchmarks.never_slower")
         median = statistics.median(found)
-        factor = round(profile.plan_factor * median, 3)
+        factor = profile.plan_factor if args.keep_factor else round(profile.plan_factor * median, 3)
         error = {**profile.error, "plans": least_saving(rows)}
         dataclasses.replace(profile, plan_factor=factor, error=error).save(args.output)
     except (OSError, ValueError, KeyError, TypeError) as err:

@@ -38,6 +38,10 @@ def test_median_of_networks_with_chains(tmp_path: Path) -> None:
     assert after.plan_factor == pytest.approx(before.plan_factor / 0.91, abs=1e-3)
     assert after.error["plans"] == pytest.approx(0.2)  # d promised to save a fifth and was slower
     assert after.devices["cpu"].to_json() == before.devices["cpu"].to_json()
+    done = run(tmp_path / "r.json", "--profile", SHIPPED, "--keep-factor", "-o", out)
+    assert done.returncode == 0, done.stderr
+    kept = Profile.load(out)
+    assert (kept.plan_factor, kept.error["plans"]) == (before.plan_factor, pytest.approx(0.2))
 
 
 @pytest.mark.parametrize("text", ["{", '{"rows": []}', "[]"])
