@@ -115,9 +115,14 @@ def _arguments(rows: int, outputs: int, summands: int) -> tuple:
 
 
 def test_uninstalled_it_leaves_tvm_s_fallback() -> None:
+    blocks = []
     try:
-        dense.uninstall()
-        assert schedules.configuration(SSE, workload(32, 64, 128)) is None
+        for change in (dense.uninstall, dense.install):
+            change()
+            is_installed = change is dense.install
+            assert (schedules.configuration(SSE, workload(96, 512, 512)) is not None) == is_installed
+            with SSE:
+                blocks.append(schedules.root().query(SSE, workload(96, 512, 512)).is_fallback)
     finally:
         dense.install()
-    assert schedules.configuration(SSE, workload(32, 64, 128)) is not None
+    assert blocks == [True, False]

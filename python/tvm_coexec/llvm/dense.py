@@ -16,7 +16,7 @@ from tvm.autotvm.task.space import ConfigEntity
 from tvm.target import Target
 from tvm.target.x86 import get_simd_32bit_lanes
 
-from tvm_coexec.opencl.schedules.dispatch import CPU_TEMPLATES
+from tvm_coexec.opencl.schedules.dispatch import CPU_TEMPLATES, forget
 from tvm_coexec.opencl.schedules.tiles import config, largest_divisor
 from tvm_coexec.opencl.schedules.workloads import Workload, shape
 
@@ -74,9 +74,12 @@ def dense_pack(workload: Workload, target: Target) -> ConfigEntity | None:
 
 def install() -> None:
     """Let the root context of AutoTVM configure dense layers. Idempotent; no effect without that context."""
-    CPU_TEMPLATES[TEMPLATE] = dense_pack
+    if TEMPLATE not in CPU_TEMPLATES:
+        CPU_TEMPLATES[TEMPLATE] = dense_pack
+        forget(TEMPLATE)
 
 
 def uninstall() -> None:
     """Leave dense layers to TVM's fallback."""
     CPU_TEMPLATES.pop(TEMPLATE, None)
+    forget(TEMPLATE)

@@ -113,6 +113,13 @@ def root() -> DispatchContext:
     return context
 
 
+def forget(template: str) -> None:
+    """Remove a template's configurations from the root context's cache."""
+    memory = root().memory
+    for key in [k for k in memory if k[1] and k[1][0] == template]:
+        del memory[key]
+
+
 def replace_root(new: FallbackContext) -> FallbackContext:
     """Replace the root context, also below contexts that are currently entered.
 
