@@ -1,20 +1,24 @@
 """Tuning for co-execution: joint tuning, shares served by adapted records, the tuner's prior, and interrupted runs.
 
-``python -m benchmarks.tuning [--quick] [--json FILE] [--only PART]``; parts are
+``python -m benchmarks.tuning [--quick] [--json FILE] [PART ...]``; parts are
 
-joint    squeezenet and mobilenet, tuned by `tvm_coexec.tune` for ``--minutes``, and each device alone for as long; with
-         what the final plan promises
 shares   ten convolutions, five cuts each, on both devices: adapted records of the whole convolution, with 0 and with 8
          trials, against tuning the share for itself
 prior    eight tasks: trials that `PriorTuner` and AutoTVM's `XGBTuner` need to the same speed
 resume   a run of the joint loop that is killed at a random moment and started again
+joint    squeezenet and mobilenet, tuned by `tvm_coexec.tune` for ``--minutes``, and each device alone for as long; with
+         what the final plan promises
+
+Parts, and networks of the part joint, that this run does not measure keep their results in the JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks import _apart, _common, _tuning_joint, _tuning_prior, _tuning_resume, _tuning_shares
 from benchmarks._trials import Trials
@@ -25,74 +29,89 @@ _LIMIT_S = 4 * 3600.0
 
 def main() -> None:
     """Run the parts."""
-    args = _common.parse("tuning", __doc__, own=_own_arguments)
+    args = _common.parse("tuning", __doc__, names=PARTS, own=_own_arguments)
     own = args.own
     minutes = 0.5 if args.quick else own.minutes
     if own.child:
         _apart.answer(lambda: _tuning_joint.measure(own.child, _common.TestBed(), minutes, own.profile))
         return
     bed = _common.TestBed()
-    run: dict[str, Callable[[], tuple[list[dict], list[str]]]] = {
+    rows, tables = _common.keep_rows(args, "part"), _earlier_tables(args)
+    run: dict[str, Callable[[], tuple[list[dict], str]]] = {
         "shares": lambda: _shares(bed, args.quick),
         "prior": lambda: _prior(bed, args.quick),
-        "resume": lambda: _resume(2 if args.quick else own.times),
-        "joint": lambda: _joint(args, minutes),
+        "resume": lambda: (_tuning_resume.measure(2 if args.quick else own.times), ""),
+        "joint": lambda: _joint(args, minutes, tables.get("joint", [])),
     }
-    tables: dict[str, list[dict]] = {}
-    rows, notes = [], [f"seeds are 0; the wall-clock budget of joint tuning is {minutes:g} minutes for each module"]
-    for part in own.only or PARTS:
+    for part in args.names:
         start = time.perf_counter()
-        tables[part], lines = run[part]()
+        tables[part], spent = run[part]()
         seconds = time.perf_counter() - start
-        print(f"{part}: {seconds:.0f} s of wall-clock time", *lines, sep="\n  ", flush=True)
-        notes += lines
-        rows.append({"part": part, "wall_clock_s": seconds, "rows": len(tables[part])})
-        _common.write(args, bed.setting(), rows, notes, tables)
-    _common.finish(args, bed, rows, notes, details=tables)
+        print(f"{part}: {seconds:.0f} s of wall-clock time", *summarise(part, tables[part]), sep="\n  ", flush=True)
+        rows.append({"part": part, "wall_clock_s": seconds, "rows": len(tables[part]), "spent": spent})
+        rows.sort(key=lambda r: PARTS.index(r["part"]))
+        _common.write(args, bed.setting(), rows, _notes(tables), tables)
+    _common.finish(args, bed, rows, _notes(tables), details=tables)
+
+
+def _earlier_tables(args: _common.Arguments) -> dict[str, list[dict]]:
+    """Tables of an earlier run in the same file, but for those that this run makes anew."""
+    if args.quick or not args.json or not Path(args.json).exists():
+        return {}
+    tables = json.loads(Path(args.json).read_text(encoding="utf-8"))["details"]
+    return {part: rows for part, rows in tables.items() if part not in args.names or part == "joint"}
+
+
+def summarise(part: str, rows: list[dict]) -> list[str]:
+    """Lines with a part's goals."""
+    if part == "shares":
+        table, lines = _tuning_shares.summarise(rows)
+        return [*lines, _common.table(table)]
+    if part == "prior":
+        return _tuning_prior.summarise(rows)
+    if part == "resume":
+        return _tuning_resume.summarise(rows)
+    return [*_tuning_joint.summarise(_apart.succeeded(rows)), *_apart.list_failures(rows, "network")]
+
+
+def _notes(tables: dict[str, list[dict]]) -> list[str]:
+    lines = [line for part in PARTS if part in tables for line in summarise(part, tables[part])]
+    return ["seeds are 0; the budget of joint tuning is wall-clock time, the same for each module", *lines]
 
 
 def _core(bed: _common.TestBed) -> int | None:
     return bed.bed.cores[1] if bed.bed.pocl and len(bed.bed.cores) > 1 else None
 
 
-def _shares(bed: _common.TestBed, quick: bool) -> tuple[list[dict], list[str]]:
+def _shares(bed: _common.TestBed, quick: bool) -> tuple[list[dict], str]:
     with Trials(_core(bed)) as trials:
         some = (_tuning_shares.CONVS[3:4], _tuning_shares.CUTS[:2]) if quick else ()
-        rows = _tuning_shares.measure(trials, *some)
-        table, lines = _tuning_shares.summarise(rows)
-        return rows, [*lines, _common.table(table), _spent(trials)]
+        return _tuning_shares.measure(trials, *some), _spent(trials)
 
 
-def _prior(bed: _common.TestBed, quick: bool) -> tuple[list[dict], list[str]]:
+def _prior(bed: _common.TestBed, quick: bool) -> tuple[list[dict], str]:
     with Trials(_core(bed)) as trials:
         tasks, count = (_tuning_prior.TASKS[2:4], 24) if quick else (_tuning_prior.TASKS, None)
-        rows = _tuning_prior.measure(trials, tasks, count=count)
-        return rows, [*_tuning_prior.summarise(rows), _spent(trials)]
+        return _tuning_prior.measure(trials, tasks, count=count), _spent(trials)
 
 
 def _spent(trials: Trials) -> str:
-    return f"{trials.measured} candidates measured, in {trials.seconds:.0f} s"
+    return f"{trials.measured} candidates in {trials.seconds:.0f} s"
 
 
-def _resume(times: int) -> tuple[list[dict], list[str]]:
-    rows = _tuning_resume.measure(times)
-    return rows, _tuning_resume.summarise(rows)
-
-
-def _joint(args: _common.Arguments, minutes: float) -> tuple[list[dict], list[str]]:
-    names = _tuning_joint.NETWORKS[:1] if args.quick else _tuning_joint.NETWORKS
+def _joint(args: _common.Arguments, minutes: float, earlier: list[dict]) -> tuple[list[dict], str]:
+    names = args.own.network or (_tuning_joint.NETWORKS[:1] if args.quick else _tuning_joint.NETWORKS)
     options = ["--minutes", str(minutes), "--profile", args.own.profile, *(["--quick"] if args.quick else [])]
-    rows = []
+    rows = [row for row in earlier if row["network"] not in names]
     for name in _common.progress(names, "joint"):
         rows.append({"network": name} | _apart.measure_apart("tuning", [*options, "--child", name], _LIMIT_S))
-    done = _apart.succeeded(rows)
-    return rows, [*_tuning_joint.summarise(done), *_apart.list_failures(rows, "network")]
+    return rows, ""
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
-    text = f"a part, one of {', '.join(PARTS)}; may be given several times (default: all)"
-    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=text)
+    text = f"a network of the part joint (default: {' and '.join(_tuning_joint.NETWORKS)}); may be given several times"
+    parser.add_argument("--network", action="append", metavar="NAME", help=text)
     text = f"budget of joint tuning, and of each device alone (default: {_tuning_joint.MINUTES:g})"
     parser.add_argument("--minutes", type=float, default=_tuning_joint.MINUTES, metavar="N", help=text)
     text = "costs that joint tuning starts with: 'measure', a profile's name or file (default: test_bed)"
