@@ -16,6 +16,7 @@ from tvm_coexec.planner.search.blocks import bits
 from tvm_coexec.planner.search.candidates import Candidates
 from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.search.search import Search
+from tvm_coexec.planner.strategies import STRATEGIES
 
 
 def searched(graph: KernelGraph, seed: int = 3) -> Search:
@@ -35,6 +36,15 @@ def test_work_grows_with_the_number_of_kernels(options):
     assert long.labels <= 1.25 * growth * short.labels
     if "batch" not in options:  # rows can be divided through all steps, so there are chains between any two
         assert long.candidates.sweeps <= 1.25 * growth * short.candidates.sweeps
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("options", [{}, {"axis": "n"}, {"ratio": 0.5}])
+def test_axes_that_nothing_divides_carry_no_chain(strategy, options):
+    graph = lstm_graph(2, hidden=1, inputs=4)
+    assert any(a.extent <= a.tile for k in graph.kernels for a in k.axes)
+    plan = make_plan(graph, RandomCosts(3, 1.2, 1e-9), strategy=strategy, **options)
+    assert sorted(k for s in plan.segments for k in s.kernels) == list(range(len(graph.kernels)))
 
 
 def states(candidates: Candidates, many: int):

@@ -84,8 +84,8 @@ class Candidates:
         kernel = self.graph.kernels[index]
         if self.axis != "auto":
             only = kernel.named_axis(self.axis)
-            return [only] if only is not None else []
-        named = {a.name: a for a in kernel.axes}
+            return [only] if only is not None and only.extent > only.tile else []
+        named = {a.name: a for a in kernel.axes if a.extent > a.tile}  # others have no cut
         found = [named[n] for n in _ORDER if n in named]
         has_rows = any(a.name in ("h", "m") for a in found)
         return [a for a in found if not (has_rows and a.name in ("w", "d"))]

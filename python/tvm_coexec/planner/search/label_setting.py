@@ -16,7 +16,7 @@ from .state import Label, State, Step
 # Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
 MAX_LABELS, MANY_LABELS = 6, 16
 # States with equally many kernels; the one in the model's own order is always kept.
-MAX_STATES = 48
+MAX_STATES = 24
 
 
 _Fields = tuple[float, float, int, int, float, Label | None, Step | None]
