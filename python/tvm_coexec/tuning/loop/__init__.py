@@ -28,6 +28,8 @@ same as without the interruption.
 `folder`      the folder of a run: what it is of, and its state
 `results`     its results
 `trials`      measuring candidates once, here or on boards (`boards`)
+`build_ahead`
+              building several of them before the first is measured
 `candidates`  which configurations of a task are measured, and in which order
 `allocation`  which task gets the next trials
 `kernels`     fused kernels with records in force: right, and how fast

@@ -25,6 +25,7 @@ from tvm_coexec.remote import Server, choosing, count_free, default_tracker, par
 from tvm_coexec.remote.board_loader import BoardLoader, read_address
 from tvm_coexec.tuning.scope import autotvm_scope
 
+from .build_ahead import BuildAhead, make_builder
 from .hanging import HangWatch
 from .options import TuneOptions
 
@@ -144,6 +145,8 @@ class Boards:
             self.start()
         waiting = list(range(len(configs)))
         tries = dict.fromkeys(waiting, 0)
+        inputs = [MeasureInput(task.target, task, c) for c in configs]
+        builds: BuildAhead | None = None
         with autotvm_scope(in_tuning=True), closing(self._watch.open(save)) as watched:
             while waiting and go_on():
                 boards = self.count() if self.server is not None else 1
@@ -152,9 +155,11 @@ class Boards:
                 with choosing(self._watch.accepts):
                     self._set_task(task, boards)
                 some, waiting = waiting[:boards], waiting[boards:]
-                inputs = [MeasureInput(task.target, task, configs[i]) for i in some]
+                if builds is None:
+                    assert self._builder is not None
+                    builds = BuildAhead(self._builder, inputs)
                 failed = []
-                for at, result, sent in self._measure_at_once(inputs):
+                for at, result, sent in self._measure_at_once([inputs[i] for i in some], builds.take(some, waiting)):
                     number = some[at]
                     if self.server is not None and sent.address and self._is_timeout(result, sent.build_s):
                         watched.add_timeout(number, result, sent.address)
@@ -184,10 +189,12 @@ class Boards:
             return True
         return result.error_no in _OF_BOARDS and result.all_cost - build_s >= self.options.timeout
 
-    def _measure_at_once(self, inputs: list[MeasureInput]) -> Iterator[tuple[int, MeasureResult, _Sent]]:
+    def _measure_at_once(
+        self, inputs: list[MeasureInput], built: list[Any]
+    ) -> Iterator[tuple[int, MeasureResult, _Sent]]:
         """Yield the number of each input, its result, and where it was measured."""
-        assert self._builder is not None and self._runner is not None
-        runner, built = self._runner, self._builder.build(inputs)
+        assert self._runner is not None
+        runner = self._runner
         runner.module_loader = BoardLoader(frozenset(self._watch.left_out))
         if len(inputs) == 1:
             yield 0, runner.run(inputs, built)[0], _Sent.of(built[0])
@@ -218,7 +225,7 @@ class Boards:
             )
             self._task = None
         if self._builder is None:
-            self._builder = autotvm.LocalBuilder(timeout=self.options.timeout, build_func=self.build_func)
+            self._builder = make_builder(self.options.timeout, self.build_func)
         if self._task is not task:
             self._runner.set_task(task)
             self._builder.set_task(task, self._runner.get_build_kwargs())
