@@ -6,18 +6,21 @@ import ctypes
 import gc
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tvm_coexec import hooks
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
+
+from .global_functions import call_function, find_function
 
 LIBRARY_NAME = "libtvm_coexec_runtime.so"
 VARIABLE = "TVM_COEXEC_OPENCL"
 
 _log = logging.getLogger("tvm_coexec")
+_global, _call = partial(find_function, "opencl"), partial(call_function, "opencl")
 
 
 @dataclass
@@ -232,20 +235,3 @@ def call(name: str, *args: Any) -> Any:
     if not is_ours():
         raise CoExecError(why_not_ours(f"'{name}' of this package's OpenCL runtime is not available"))
     return _call(name, *args)
-
-
-def _global(name: str) -> Callable[..., Any] | None:
-    import tvm
-
-    return tvm.get_global_func(f"tvm_coexec.opencl.{name}", allow_missing=True)
-
-
-def _call(name: str, *args: Any) -> Any:
-    import tvm
-
-    function = _global(name)
-    assert function is not None, name
-    try:
-        return function(*args)
-    except tvm.TVMError as err:
-        raise CoExecError(one_line(err)) from err

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tvm_coexec import hooks
-from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl import load as opencl_load
+from tvm_coexec.opencl.global_functions import call_function, find_function
 
 VARIABLE = "TVM_COEXEC_VULKAN"
 _PACKAGE, _LIBRARY = "wgpu", "libwgpu_native-release.so"
 
+_global, _call = partial(find_function, "vulkan"), partial(call_function, "vulkan")
 _done: list[bool] = []
 
 
@@ -114,20 +116,3 @@ def call(name: str, *args: Any) -> Any:
     if runtime_name() != "own":
         raise CoExecError(why_not_ours(f"'{name}' of this package's Vulkan runtime is not available"))
     return _call(name, *args)
-
-
-def _global(name: str) -> Callable[..., Any] | None:
-    import tvm
-
-    return tvm.get_global_func(f"tvm_coexec.vulkan.{name}", allow_missing=True)
-
-
-def _call(name: str, *args: Any) -> Any:
-    import tvm
-
-    function = _global(name)
-    assert function is not None, name
-    try:
-        return function(*args)
-    except tvm.TVMError as err:
-        raise CoExecError(one_line(err)) from err
