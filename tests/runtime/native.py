@@ -100,7 +100,7 @@ def run(program: Path, *args: str, **env: str) -> str:
 
 def check(command: list[str], env: dict[str, str]) -> str:
     """As `run`, of a command line."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, **env})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=580, env={**os.environ, **env})
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     output = done.stdout + done.stderr

@@ -12,7 +12,8 @@ from scripts import build_runtime
 from scripts.setup_env import arm64
 from tests.runtime import native
 
-pytestmark = [pytest.mark.aarch64, pytest.mark.slow]
+# The programs are compiled first, each from all sources.
+pytestmark = [pytest.mark.aarch64, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 TARGET = "aarch64-linux-gnu"
 TEST = ("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={TARGET}-g++")
