@@ -19,8 +19,17 @@ from .meeting import Gather, Meeting, Seconds
 
 # A table of shares has at most this many rows that were asked for; the others are interpolated.
 _MAX_POINTS = 256
+# Seconds are whole multiples of this, 0.06 ps. Exponential functions and BLAS differ in the last digit between
+# processors, which must not decide between plans; and sums of such numbers are exact, so that plans whose time is the
+# same sum in another order are equal.
+_QUANTUM_S = 2.0**-44
 # Axes without halos: shares end where cuts do.
 _CHANNELS = ("oc", "n", "ic", "batch")
+
+
+def quantise(seconds: np.ndarray) -> np.ndarray:
+    """Round seconds to what plans are compared by."""
+    return np.rint(seconds * (1 / _QUANTUM_S)) * _QUANTUM_S
 
 
 def side_by_side(
@@ -103,7 +112,7 @@ class CachedCosts(Costs):
         self._epilogues: dict[str, float] = {}
         for device in DEVICES:
             unique = {k.signature(): k for k in graph.kernels if device in k.devices}
-            found = costs.whole_of_many(device, list(unique.values())).tolist()
+            found = quantise(costs.whole_of_many(device, list(unique.values()))).tolist()
             self._whole.update({(device, signature): s for signature, s in zip(unique, found, strict=True)})
         self.whole = {d: [self.whole_s(d, k) for k in graph.kernels] for d in DEVICES}
         kinds = {
@@ -186,7 +195,7 @@ class CachedCosts(Costs):
             return UNUSABLE_S
         key = (device, kernel.signature())
         if key not in self._whole:
-            self._whole[key] = self.costs.whole_s(device, kernel)
+            self._whole[key] = float(quantise(np.float64(self.costs.whole_s(device, kernel))))
         return self._whole[key]
 
     def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
@@ -198,7 +207,7 @@ class CachedCosts(Costs):
         """See `Costs.epilogue_s`."""
         key = kernel.signature()
         if key not in self._epilogues:
-            self._epilogues[key] = self.costs.epilogue_s(kernel)
+            self._epilogues[key] = float(quantise(np.float64(self.costs.epilogue_s(kernel))))
         return self._epilogues[key]
 
     def gather_s(self, kernel: Kernel, axis: SplitAxis, cut: Seconds) -> Gather:
@@ -240,7 +249,7 @@ class CachedCosts(Costs):
 
     def _make_table(self, device: str, axis: SplitAxis, rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         """Seconds by number of rows; what the GPU can't run never pays."""
-        table = _by_rows(axis.extent, rows, seconds * self._calibration)
+        table = quantise(_by_rows(axis.extent, rows, seconds * self._calibration))
         if device == "gpu":
             table[list(axis.refused_rows)] = UNUSABLE_S
         return table
