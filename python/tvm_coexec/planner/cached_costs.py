@@ -195,7 +195,7 @@ class CachedCosts(Costs):
             return UNUSABLE_S
         key = (device, kernel.signature())
         if key not in self._whole:
-            self._whole[key] = float(quantise(np.float64(self.costs.whole_s(device, kernel))))
+            self._whole[key] = float(quantise(np.array(self.costs.whole_s(device, kernel))))
         return self._whole[key]
 
     def shares_s(self, device: str, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
@@ -207,7 +207,7 @@ class CachedCosts(Costs):
         """See `Costs.epilogue_s`."""
         key = kernel.signature()
         if key not in self._epilogues:
-            self._epilogues[key] = float(quantise(np.float64(self.costs.epilogue_s(kernel))))
+            self._epilogues[key] = float(quantise(np.array(self.costs.epilogue_s(kernel))))
         return self._epilogues[key]
 
     def gather_s(self, kernel: Kernel, axis: SplitAxis, cut: Seconds) -> Gather:
