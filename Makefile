@@ -4,8 +4,8 @@
 
 VENV_PYTHON := .venv/bin/python
 ARGS ?=
-# Number of test processes: more than two cores, since tests wait for processes of their own. If one dies (a crash, a hang in C),
-# the run ends, because xdist would wait for its tests.
+# Number of test processes, more than two cores, since tests wait for processes of their own. If one dies (a crash, a
+# hang in C), the run ends, because xdist would wait for its tests.
 JOBS ?= 3
 PARALLEL = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadfile --max-worker-restart 0)
 

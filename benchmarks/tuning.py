@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _earlier_tables(args: _common.Arguments) -> dict[str, list[dict]]:
-    """Tables of an earlier run in the same file, but for those that this run makes anew."""
+    """Tables of an earlier run in the same file, except those that this run measures again."""
     if args.quick or not args.json or not Path(args.json).exists():
         return {}
     tables = json.loads(Path(args.json).read_text(encoding="utf-8"))["details"]

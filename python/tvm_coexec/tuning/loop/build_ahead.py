@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from tvm.autotvm.measure import MeasureInput
 
 def make_builder(timeout: int, build_func: str) -> autotvm.LocalBuilder:
     """Make AutoTVM's builder with a process for each core."""
-    return autotvm.LocalBuilder(timeout=timeout, n_parallel=os.cpu_count(), build_func=build_func, do_fork=True)
+    return autotvm.LocalBuilder(timeout=timeout, build_func=build_func, do_fork=True)
 
 
 class BuildAhead:
