@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
 
+import tvm
+
+from tvm_coexec.measuring.compile import Built
 from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
 from tvm_coexec.measuring.measure_links import LinkTimes
 from tvm_coexec.measuring.pieces import KernelBuilder, Piece
-from tvm_coexec.measuring.protocol import Timed
+from tvm_coexec.measuring.protocol import Setting, Timed
+from tvm_coexec.measuring.timer import Timer, serve
 
 COPIES = tuple(
     {"link": link, "bytes": n, "seconds": 1e-5 + n * 1e-10}
@@ -19,6 +27,25 @@ COPIES = tuple(
 def quick(builder: KernelBuilder) -> KernelMeter:
     """Times that need not be exact."""
     return KernelMeter(builder, Timing(repeats=2, min_repeat_ms=1, patience_s=0.0, settle_s=0.0))
+
+
+def mark_deadly(built: Built) -> None:
+    """Let the process of `serve_deadly` die when it loads a library."""
+    Path(f"{built.path}.deadly").touch()
+
+
+class DeadlyTimer(Timer):
+    """Dies by libraries that `mark_deadly` marked, as drivers do by some kernels."""
+
+    def _library(self, path: str) -> tvm.runtime.Module:
+        if Path(f"{path}.deadly").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._library(path)
+
+
+def serve_deadly(connection: Connection, setting: Setting) -> None:
+    """Answer requests with a `DeadlyTimer`."""
+    serve(connection, setting, DeadlyTimer)
 
 
 class MadeUp(KernelMeter):

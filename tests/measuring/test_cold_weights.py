@@ -102,7 +102,8 @@ def test_the_timing_process_runs_copies_of_kernels_but_not_of_networks(tmp_path:
     timer = Timer(None, Setting(tvm.cpu().device_type))
     for name, is_kernel in (("kernel", True), ("network", False)):
         built = export(lib, str(tmp_path / f"{name}.so"), "cpu", is_kernel)
-        module, _, once_s, copies = timer._load_cold(built)
-        assert (copies, module.get_num_inputs()) == ((32, 33) if is_kernel else (1, 2))
+        loaded = timer._load_cold(TimeRequest(built, 3, 1))
+        copies, once_s = loaded.copies, min(loaded.waiting.time_once())
+        assert (copies, loaded.module.get_num_inputs()) == ((32, 33) if is_kernel else (1, 2))
         timed = timer.handle(TimeRequest(built, 3, 1))
         assert timed.best_s < 2 * once_s / copies  # of one kernel, not of all copies

@@ -9,9 +9,10 @@ import tvm
 
 import tvm_coexec
 from tests import models
-from tests.measuring.meters import MadeUp, quick
+from tests.measuring.meters import MadeUp, mark_deadly, quick, serve_deadly
 from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.measured import WHOLE
+from tvm_coexec.measuring.device_worker import DeviceWorker, local_setting
 from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
 from tvm_coexec.measuring.on_the_spot import Effort, measure
 from tvm_coexec.measuring.pieces import KernelBuilder, Piece
@@ -102,18 +103,22 @@ def test_a_kernel_that_fails_is_named_and_not_kept(cache, caplog):
 
 def test_a_process_that_dies_costs_one_kernel_only(caplog):
     class Dies(KernelMeter):
-        killed = 0
+        built = 0
+
+        def __init__(self, builder):
+            super().__init__(builder, Timing(2, 1, 0.0, 0.0))
+            self.worker = DeviceWorker(local_setting(builder.gpu), serve_deadly)
 
         def build(self, piece):
             built = super().build(piece)
-            if piece.device == "gpu" and not self.killed:
-                self.killed += 1
-                self.worker._child._process.kill()
+            if piece.device == "gpu" and not self.built:
+                mark_deadly(built)
+                self.built += 1
             return built
 
     prepared = Prepare()(models.conv_chain(2))
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
-        costs = measure(prepared, *tvm_coexec.targets(), "h", make_meter=lambda b: Dies(b, Timing(2, 1, 0.0, 0.0)))
+        costs = measure(prepared, *tvm_coexec.targets(), "h", make_meter=Dies)
     assert caplog.text.count("can't run on the gpu") == 1 and "SIGKILL" in caplog.text
     kernels = {k.signature(): k for k in extract(prepared).kernels}.values()
     assert all(costs.whole_s("cpu", k) < 10 for k in kernels)
@@ -127,8 +132,8 @@ def test_what_was_disturbed_is_timed_again_and_the_shorter_counts():
         def build(self, piece):
             return piece
 
-        def _time(self, built, timeout_s, min_repeat_ms):
-            return next(times)
+        def _time_batch(self, built):
+            return [next(times) for _ in built]
 
     meter = Noisy(KernelBuilder(prepared, extract_with_calls(prepared), *tvm_coexec.targets()))
     try:

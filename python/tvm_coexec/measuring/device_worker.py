@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm.target import Target
@@ -67,8 +67,28 @@ class DeviceWorker:
             timed = self._child.call(request, timeout_s + (START_S if self._child.restarts < 0 else 0))
         except ChildError as err:
             raise ChildError(f"running: {err}") from None
-        self.timed_s, self.others_s = self.timed_s + timed.wall_s, self.others_s + timed.load * timed.wall_s
+        self._count_load(timed)
         return timed
+
+    def time_batch(
+        self, requests: Sequence[protocol.TimeRequest], timeout_s: float
+    ) -> list[protocol.Timed | ChildError]:
+        """Time libraries that wait for quiet moments together; return each result, or the library's error.
+
+        Raises
+        ------
+        ChildError
+            If the process failed: one of the libraries may have ended it.
+        """
+        timeout_s += sum(r.patience_s for r in requests) + (START_S if self._child.restarts < 0 else 0)
+        answers = self._child.call(protocol.TimeBatch(tuple(requests)), timeout_s)
+        for timed in answers:
+            if isinstance(timed, protocol.Timed):
+                self._count_load(timed)
+        return [ChildError(f"running: {a}") if isinstance(a, str) else a for a in answers]
+
+    def _count_load(self, timed: protocol.Timed) -> None:
+        self.timed_s, self.others_s = self.timed_s + timed.wall_s, self.others_s + timed.load * timed.wall_s
 
     @property
     def load(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +13,14 @@ import tvm
 from tvm_coexec.core.errors import one_line
 from tvm_coexec.remote import Server
 
-from . import compile as compiling
 from . import links
+from .batches import split_into_batches, time_each
 from .compile import Built, compile_for, export
 from .device_worker import DeviceWorker, local_setting
 from .measure_links import LinkTimes, measure_blocking_copies, measure_links
 from .pieces import KernelBuilder, Piece
 from .protocol import MIN_REPEAT_MS, PATIENCE_S, REPEATS, SETTLE_S, OutputsRequest, Setting, Timed, TimeRequest
+from .worker import ChildError
 
 KERNEL_S, NETWORK_S = 120, 900  # OpenCL drivers compile kernels at their first launch
 NETWORK_REPEAT_MS = 100
@@ -34,7 +35,7 @@ class Timing:
     repeats, min_repeat_ms : int
         Number of repeats, and minimum duration of each.
     patience_s : float
-        Maximum seconds to continue while the reference kernel drifts.
+        Longest time to wait for a moment when the reference kernel does not drift.
     settle_s : float
         Seconds during which the shortest time of a reference kernel is searched for.
     """
@@ -86,23 +87,25 @@ class KernelMeter:
         Noisy measurements are repeated after the others, since disturbances last for seconds.
         """
         again: list[tuple[Piece, Built, Timed]] = []
-        for piece in pieces:
-            try:
-                built = self.build(piece)
-                timed = self._time(built, KERNEL_S, self.timing.min_repeat_ms)
-            except Exception as err:  # a kernel that fails must not end the run
-                yield piece, one_line(err)
-                continue
-            if timed.is_noisy:
-                again.append((piece, built, timed))
-            else:
-                yield piece, timed
-        for piece, built, timed in again:
-            try:
-                second = self._time(built, KERNEL_S, self.timing.min_repeat_ms)
-            except Exception:  # keep the first time
-                second = timed
-            yield piece, min(timed, second, key=lambda t: t.best_s)
+        for batch in split_into_batches(pieces):
+            built: dict[Piece, Built] = {}
+            for piece in batch:
+                try:
+                    built[piece] = self.build(piece)
+                except Exception as err:  # a kernel that fails must not end the run
+                    yield piece, one_line(err)
+            for piece, timed in zip(built, self._time_batch(list(built.values())), strict=True):
+                if isinstance(timed, ChildError):
+                    yield piece, one_line(timed)
+                elif timed.is_noisy:
+                    again.append((piece, built[piece], timed))
+                else:
+                    yield piece, timed
+        for noisy in split_into_batches(again):
+            second = self._time_batch([built for _, built, _ in noisy])
+            for (piece, _, first), timed in zip(noisy, second, strict=True):
+                # if it fails now, the first time is kept
+                yield piece, first if isinstance(timed, ChildError) else min(first, timed, key=lambda t: t.best_s)
 
     def time_network(self, device: str) -> Timed | str:
         """Time the whole network on one device; return the reason if that fails."""
@@ -167,7 +170,14 @@ class KernelMeter:
             self._references[device] = self._export(lib, device)
         return self._references[device]
 
-    def _time(self, built: compiling.Built, timeout_s: float, min_repeat_ms: int) -> Timed:
+    def _time(self, built: Built, timeout_s: float, min_repeat_ms: int) -> Timed:
+        return self.worker.time(self._request(built, min_repeat_ms), timeout_s)
+
+    def _time_batch(self, built: Sequence[Built]) -> list[Timed | ChildError]:
+        """Time kernels together, or, if one of them ends the process, one by one."""
+        requests = [self._request(b, self.timing.min_repeat_ms) for b in built]
+        return time_each(self.worker, requests, KERNEL_S)
+
+    def _request(self, built: Built, min_repeat_ms: int) -> TimeRequest:
         t = self.timing
-        request = TimeRequest(built, t.repeats, min_repeat_ms, self._reference(built.device), t.patience_s)
-        return self.worker.time(request, timeout_s)
+        return TimeRequest(built, t.repeats, min_repeat_ms, self._reference(built.device), t.patience_s)

@@ -13,6 +13,7 @@ from .compile import Built
 
 REPEATS, MIN_REPEAT_MS = 7, 3
 PATIENCE_S, SETTLE_S = 2.5, 1.0
+BATCH = 8  # libraries that are timed together
 WHERE = "where"  # the request for the address of the RPC server
 
 
@@ -48,7 +49,7 @@ class Setting:
 class TimeRequest:
     """Time a library `repeats` times, each for at least `min_repeat_ms`, and again if the times differ too much.
 
-    With a `reference` on the same device, also again while that kernel drifts, for at most `patience_s`.
+    With a `reference` on the same device, only while that kernel does not drift, unless it drifts for `patience_s`.
     """
 
     built: Built
@@ -56,6 +57,13 @@ class TimeRequest:
     min_repeat_ms: int
     reference: Built | None = None
     patience_s: float = PATIENCE_S
+
+
+@dataclass(frozen=True)
+class TimeBatch:
+    """Time libraries that wait for quiet moments together; the answer is a list of `Timed`, or the error's text."""
+
+    requests: tuple[TimeRequest, ...]
 
 
 @dataclass(frozen=True)

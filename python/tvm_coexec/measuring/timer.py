@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ import tvm
 from tvm.contrib import graph_executor
 
 from tvm_coexec import remote, testbed
-from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.errors import CoExecError, one_line
 
 from . import host_info as machine
 from . import links
@@ -35,21 +36,31 @@ from .protocol import (
     OutputsRequest,
     RoundTripRequest,
     Setting,
+    TimeBatch,
     Timed,
     TimeRequest,
-    spread_of,
 )
+from .quiet_moments import Waiting, time_when_quiet
 from .round_trip import measure_round_trip
 from .worker import answer
 
-ENOUGH_S = 1.5
-ROUNDS, LOW_SPREAD = 4, 0.05
-# While the reference kernel takes longer than this factor times its shortest time, timing is repeated: shared machines,
-# and phones that get warm, are slower for seconds.
-LOW_DRIFT = 1.15
-PAUSE_S = 0.1
+# Limit of the repeats at one quiet moment, if two take less.
+ENOUGH_S = 0.4
+# Bytes of the weights of libraries that are loaded together; one more may be.
+BATCH_BYTES = 256 << 20
 # Longest time to wait until a server of a tracker's key is free; one whose session has ended is, at once.
 FREE_S = 20.0
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A library to be timed: `copies` of its kernel; `module` is kept alive."""
+
+    module: graph_executor.GraphModule
+    waiting: Waiting
+    copies: int
+    nbytes: int
+    patience_s: float
 
 
 class Timer:
@@ -79,6 +90,8 @@ class Timer:
             return "" if self.session is None else remote.server_of(self.session)
         if isinstance(request, TimeRequest):
             return self._time(request)
+        if isinstance(request, TimeBatch):
+            return self._time_batch(request)
         if isinstance(request, OutputsRequest):
             return self._outputs(request)
         if isinstance(request, BusyRequest):
@@ -163,37 +176,61 @@ class Timer:
         return lib
 
     def _time(self, request: TimeRequest) -> Timed:
-        # Loading a library twice shares its context; whichever module dies first frees it.
-        if request.built == request.reference:
-            drift = self._drift_of(request.reference)
-            assert drift is not None
-            drift.find_best()
-            return Timed((drift.best_s,), self.setting.settle_s, 0.0, 0.0)
-        module, device, once_s, copies = self._load_cold(request.built)
-        # Slow kernels need fewer repeats: their times vary less.
-        repeats = max(2, min(request.repeats, int(ENOUGH_S / max(once_s, 1e-9))))
-        timer = module.module.time_evaluator(
-            "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
-        )
-        drift = self._drift_of(request.reference)
-        seconds: tuple[float, ...] = ()
-        best_drift = float("inf")
-        start, others_s = time.perf_counter(), machine.other_cpu_s()
-        while True:
-            before = drift.measure() if drift else 1.0
-            found = self._rounds(timer)
-            at = max(before, drift.measure()) if drift else 1.0
-            seconds, best_drift = seconds + tuple(s / copies for s in found), min(best_drift, at)
-            if at <= LOW_DRIFT or time.perf_counter() - start > request.patience_s:
-                break
-            time.sleep(PAUSE_S)
-        wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
-        if self.session is not None:
-            return Timed(seconds, wall_s, 0.0, 0.0, best_drift)
-        return Timed(seconds, wall_s, max(0.0, others_s) / wall_s, machine.clock_mhz(), best_drift)
+        (timed,) = self._time_all([request])
+        if isinstance(timed, Exception):
+            raise timed
+        return timed
 
-    def _load_cold(self, built: Built) -> tuple[graph_executor.GraphModule, tvm.runtime.Device, float, int]:
-        """Load a piece; return also the seconds of one run, and how many copies of the kernel that is."""
+    def _time_batch(self, batch: TimeBatch) -> list[Timed | str]:
+        return [one_line(t) if isinstance(t, Exception) else t for t in self._time_all(batch.requests)]
+
+    def _time_all(self, requests: Sequence[TimeRequest]) -> list[Timed | Exception]:
+        """Time libraries; as many at once as have room in memory wait for quiet moments together."""
+        results: list[Timed | Exception] = []
+        loaded: list[tuple[int, _Loaded]] = []
+        for number, request in enumerate(requests):
+            try:
+                found = self._time_reference(request) or self._load_cold(request)
+            except Exception as err:  # the others may work
+                if len(requests) == 1:
+                    raise
+                results.append(err)
+                continue
+            results.append(found if isinstance(found, Timed) else Timed((), 0.0, 0.0, 0.0))
+            if isinstance(found, Timed):
+                continue
+            loaded.append((number, found))
+            if sum(one.nbytes for _, one in loaded) > BATCH_BYTES:
+                self._time_loaded(loaded, results)
+                loaded = []
+        self._time_loaded(loaded, results)
+        return results
+
+    def _time_reference(self, request: TimeRequest) -> Timed | None:
+        """Return the shortest time of the reference kernel, if that is requested."""
+        # Loading a library twice shares its context; whichever module dies first frees it.
+        if request.built != request.reference:
+            return None
+        drift = self._drift_of(request.reference)
+        assert drift is not None
+        drift.find_best()
+        return Timed((drift.best_s,), self.setting.settle_s, 0.0, 0.0)
+
+    def _time_loaded(self, loaded: Sequence[tuple[int, _Loaded]], results: list[Timed | Exception]) -> None:
+        if not loaded:
+            return
+        start, others_s = time.perf_counter(), machine.other_cpu_s()
+        time_when_quiet([one.waiting for _, one in loaded], max(one.patience_s for _, one in loaded))
+        wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
+        here = self.session is None
+        load, mhz = (max(0.0, others_s) / wall_s, machine.clock_mhz()) if here else (0.0, 0.0)
+        for number, one in loaded:
+            seconds = tuple(s / one.copies for s in one.waiting.seconds)
+            results[number] = Timed(seconds, wall_s / len(loaded), load, mhz, one.waiting.pace)
+
+    def _load_cold(self, request: TimeRequest) -> _Loaded:
+        """Load a library, with copies of its kernel if its weights have to be cold."""
+        built = request.built
 
         def run_once() -> float:
             start = time.perf_counter()
@@ -204,12 +241,19 @@ class Timer:
         lib = self._library(built.path)
         module, device = self._create(built.graph, built.device, lib)
         once_s = run_once()
-        copies = count_copies(count_weight_bytes(built.graph, built.weights), once_s) if built.weights else 1
+        weight_bytes = count_weight_bytes(built.graph, built.weights)
+        copies = count_copies(weight_bytes, once_s)
         if copies > 1:
             graph, names = copy_kernels(built.graph, built.weights, copies)
             module, device = self._create(graph, built.device, lib, names)
             once_s = run_once()
-        return module, device, once_s, copies
+        # Slow kernels need fewer repeats: their times vary less.
+        repeats = max(2, min(request.repeats, int(ENOUGH_S / max(once_s, 1e-9))))
+        timer = module.module.time_evaluator(
+            "run", device, number=1, repeat=repeats, min_repeat_ms=request.min_repeat_ms
+        )
+        waiting = Waiting(lambda: tuple(float(s) for s in timer().results), self._drift_of(request.reference))
+        return _Loaded(module, waiting, copies, weight_bytes * copies, request.patience_s)
 
     def _outputs(self, request: OutputsRequest) -> list[np.ndarray]:
         module, device = self._load(request.built)
@@ -219,16 +263,6 @@ class Timer:
         module.run()
         device.sync()
         return [module.get_output(i).numpy() for i in range(module.get_num_outputs())]
-
-    @staticmethod
-    def _rounds(timer: Callable[[], Any]) -> tuple[float, ...]:
-        seconds: tuple[float, ...] = ()
-        start = time.perf_counter()
-        for _ in range(ROUNDS):  # more than one only if the times differ
-            seconds += tuple(float(s) for s in timer().results)
-            if spread_of(seconds) < LOW_SPREAD or time.perf_counter() - start > ENOUGH_S:
-                break
-        return seconds
 
     def _drift_of(self, reference: Built | None) -> ReferenceDrift | None:
         if reference is None:

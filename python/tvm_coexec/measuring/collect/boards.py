@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tvm.target import Target
@@ -143,21 +143,42 @@ class Boards:
     def _serve(
         self, board: Board, requests: list[protocol.TimeRequest], waiting: list[int], results: list, timeout_s: float
     ) -> None:
+        alone: list[int] = []  # of a batch that failed: which of them was it?
         while board in self.active:
-            try:
-                number = waiting.pop()
-            except IndexError:
+            numbers = [alone.pop()] if alone else self._take(waiting)
+            if not numbers:
                 return
             try:
-                results[number] = (board.worker.time(requests[number], timeout_s), board)
-                board.measured += 1
+                answers = self._time(board, [requests[n] for n in numbers], timeout_s)
             except ChildError as err:
                 why = self._why_not(board) if self.server else ""
                 if why:
-                    waiting.append(number)
+                    waiting.extend([*alone, *numbers])
                     self._leave_out(board, why)
+                elif len(numbers) > 1:
+                    alone = numbers
                 else:
-                    results[number] = (err, board)
+                    results[numbers[0]] = (err, board)
+                continue
+            for number, timed in zip(numbers, answers, strict=True):
+                results[number] = (timed, board)
+                board.measured += not isinstance(timed, ChildError)
+
+    def _take(self, waiting: list[int]) -> list[int]:
+        """Take the next batch: the whole of it only while every other board has as many left."""
+        with self._lock:
+            count = len(waiting) if len(self.active) == 1 else len(waiting) // (2 * len(self.active))
+            taken = waiting[-max(1, min(protocol.BATCH, count)) :]
+            del waiting[len(waiting) - len(taken) :]
+        return taken
+
+    @staticmethod
+    def _time(
+        board: Board, requests: list[protocol.TimeRequest], timeout_s: float
+    ) -> Sequence[protocol.Timed | ChildError]:
+        if len(requests) == 1:
+            return [board.worker.time(requests[0], timeout_s)]
+        return board.worker.time_batch(requests, timeout_s)
 
     def _why_not(self, board: Board) -> str:
         """Return why a board can't be used; empty if it works. It may be another one after its session was lost."""
