@@ -33,7 +33,7 @@ class Options:
     repeats, min_repeat_ms : int
         Number of repeats, and minimum duration of each.
     patience_s : float
-        Maximum seconds to continue timing while the reference kernel drifts.
+        Longest time to wait for a moment when the reference kernel does not drift.
     settle_s : float
         Seconds during which the shortest time of a reference kernel is searched for.
     budget_s : float or None
