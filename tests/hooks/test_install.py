@@ -19,6 +19,7 @@ import json, sys, tvm
 from tvm.autotvm import tophub
 from tvm.autotvm.measure import measure_methods
 from tvm.contrib.popen_pool import PopenWorker
+from tvm.relay.backend import te_compiler
 before = tophub.download_package
 stock_opencl = tvm.get_global_func("device_api.opencl", allow_missing=True) is not None
 stock_vulkan = tvm.get_global_func("device_api.vulkan", allow_missing=True) is not None
@@ -35,6 +36,7 @@ print(json.dumps({
     "postprocess": tvm.get_global_func("tvm_callback_opencl_postproc", allow_missing=True) is not None,
     "dense": "dense_pack.x86" in schedules.dispatch.CPU_TEMPLATES,
     "functions": "tvm_coexec.llvm.functions" in sys.modules,
+    "build_info": hasattr(te_compiler.libinfo, "cache_info"),
     "workers": PopenWorker._start.__module__ == "tvm_coexec.hooks.workers",
     "runners": hasattr(measure_methods.run_through_rpc, "__wrapped__"),
     "pass": hasattr(relay.transform, "CoExecPartition"),

