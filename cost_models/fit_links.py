@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from .costs import Link, UnifiedMemory
 from .models.regression import fit_non_negative, round_digits
@@ -24,6 +23,8 @@ def fit_host_copy(copies: list[dict[str, Any]]) -> Link:
 
     Large ones take longer for each byte, since they leave the caches, and are those that a plan's time depends on.
     """
+    from scipy.optimize import nnls  # large, and most processes fit nothing
+
     terms, seconds = _terms(copies)
     scale = terms.max(axis=0)
     constant, slope = round_digits(nnls(terms / scale, seconds)[0] / scale)

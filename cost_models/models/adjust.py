@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
 from ..features.workload import Workload, Workloads, group_by_class
 from .analytic import AnalyticModel, ClassModel
@@ -106,6 +105,8 @@ def _nearest_to_centres(w: Workload, count: int) -> list[int]:
     z = (logs - logs.mean(axis=0)) / (logs.std(axis=0) + 1e-9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # with many equal kernels a cluster may be empty
+        from scipy.cluster.vq import kmeans2  # large, and most processes fit nothing
+
         centres, _ = kmeans2(z, count, iter=20, minit="++", seed=0)
     distances = ((z[:, None] - centres[None]) ** 2).sum(axis=2)
     return sorted(set(distances.argmin(axis=0).tolist()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
 _ROUNDS = 10
 _FLAT = 0.02  # residuals below 2 %, the precision of measurements, have equal weight
@@ -39,6 +38,8 @@ def fit_non_negative(terms: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         gram = rows.T @ rows
         gram[np.diag_indices_from(gram)] += 1e-9 * n
         root = np.linalg.cholesky(gram)
+        from scipy.optimize import nnls  # large, and most processes fit nothing
+
         found, _residual = nnls(root.T, np.linalg.solve(root, rows.T @ weights), maxiter=50 * len(gram))
         weights = 1 / np.sqrt(np.maximum(np.abs(relative @ found - 1), _FLAT))
         weights /= np.sqrt(np.mean(weights**2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import pytest
@@ -24,6 +25,10 @@ def _serve(connection):
             os.kill(os.getpid(), value)
         elif what == "raise":
             raise ValueError(value)
+        elif what == "load":
+            import tvm_coexec.measuring.timer  # noqa: F401
+
+            value = [name for name in value if name in sys.modules and sys.modules[name] is not None]
         return os.getpid(), value
 
     answer(connection, handle)
@@ -81,3 +86,14 @@ def test_a_stack_trace_becomes_its_message():
     text = "Traceback (most recent call last):\n  1: run\n  File x.cc\nTVMError: Check failed: no memory\n"
     assert one_line(RuntimeError(text)) == "Check failed: no memory"
     assert one_line(RuntimeError("")) == "RuntimeError"
+
+
+@pytest.mark.llvm
+def test_a_fresh_process_loads_nothing_that_only_fits_need():
+    pytest.importorskip("tvm.relay")
+    child = Child("fresh", _serve)
+    try:
+        _, loaded = child.call(("load", ["tvm", "sklearn", "scipy.optimize", "scipy.stats", "scipy.cluster"]), 120)
+    finally:
+        child.stop()
+    assert loaded == ["tvm"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from ..extras import require
 
@@ -78,6 +77,8 @@ class NumpyOps:
     def segment_sum(self, x: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
         """See `Ops`."""
         rows = len(index)
+        from scipy.sparse import csr_matrix  # large, and few processes use graph networks
+
         return csr_matrix((np.ones(rows), (index, np.arange(rows))), (count, rows)) @ x
 
     def segment_max(self, x: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:

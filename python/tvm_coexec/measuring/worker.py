@@ -122,8 +122,9 @@ class _FreshContext:
     class Process:
         """A new interpreter that serves a connection; the first message states what to serve."""
 
+        # TVM imports XGBoost, which imports scikit-learn if it is there: half the time to start, and nothing here fits.
         _BEGIN = (
-            "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+            "import json, sys; sys.path[:] = json.loads(sys.argv[2]); sys.modules['sklearn'] = None; "
             "from tvm_coexec.measuring.worker import begin; begin(int(sys.argv[1]))"
         )
 
