@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_coexec.core.access import Node, Region, propagate_node, unite
+from tvm_coexec.core.access import Node, Region, is_same, propagate_node, unite
 from tvm_coexec.core.kernel_graph import Kernel, SplitAxis, cuts_of, round_cut
 
 from .cached_costs import CachedCosts, side_by_side
@@ -200,10 +200,9 @@ class ChainSweep:
         if kernel.index in self.live_outs and not axis.reduces:
             parts.append(_cut_in_two(axis, self.live_outs[kernel.index][0]))
         for part in parts:
-            is_slice = (part.lo != region.lo) | (part.hi != region.hi)
-            if not is_slice.any():
+            if is_same(part.range, region.range):
                 continue
-            is_slice &= part.lo < part.hi
+            is_slice = ((part.lo != region.lo) | (part.hi != region.hi)) & (part.lo < part.hi)
             gpu_bytes, cpu_bytes, _ = (part.hi - part.lo) * row_bytes * is_slice
             self.gpu_s = self.gpu_s + tables.meeting.gpu_slice_s(gpu_bytes)
             self.cpu_s = self.cpu_s + tables.meeting.copy_s(cpu_bytes) + tables.enqueue_s * (gpu_bytes > 0)

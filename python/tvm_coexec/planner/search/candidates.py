@@ -151,7 +151,7 @@ class Candidates:
         axes = [a for a in self._axes_of(last) if not self._is_broken(mask, last, a)]
         if not axes:
             return []
-        self._chains_of[mask] = self._sweep(tuple(bits(mask)), axes)
+        self._chains_of[mask] = self._sweep(mask, axes)
         return self._chains_of[mask]
 
     def _axes_of(self, last: int) -> list[SplitAxis]:
@@ -164,10 +164,11 @@ class Candidates:
         ends_of = self._broken.get((last, axis.dim))
         return ends_of is not None and any(mask >> first in ends for first, ends in ends_of.items())
 
-    def _sweep(self, members: tuple[int, ...], axes: list[SplitAxis]) -> list[ChainTimes]:
-        key = self._repeats.of_set(members)
+    def _sweep(self, mask: int, axes: list[SplitAxis]) -> list[ChainTimes]:
+        members = tuple(bits(mask))
+        key = self._repeats.of_set(mask, members)
         if key not in self._chains_like:
-            work = self._repeats.of_work(members)
+            work = self._repeats.of_work(mask, members)
             found = [] if work in self._without_chains else self._sweep_first(members, axes)
             if not found:
                 self._without_chains.add(work)

@@ -29,23 +29,26 @@ class Repeats:
         # how far back each input was made; inputs of the model are themselves, wherever they are read
         self._reads = [tuple(k.index - v if v >= 0 else v for v in k.inputs) for k in graph.kernels]
         self._inputs = [k.inputs for k in graph.kernels]
-        self._readers = [graph.consumers.get(k.index, ()) for k in graph.kernels]
-        self._outputs = set(graph.outputs)
+        # the kernels that read each value, as a mask; the bit behind the last kernel's stands for the caller
+        caller = 1 << len(graph.kernels)
+        self._readers = [sum(1 << c for c in {*graph.consumers.get(k.index, ())}) for k in graph.kernels]
+        for value in graph.outputs:
+            if value >= 0:
+                self._readers[value] |= caller
+        own: dict[Key, int] = {}
+        self._own = [2 * own.setdefault(key, len(own)) for key in zip(self._alike, self._reads, strict=True)]
 
     def of_kernel(self, index: int, last: int) -> Key:
         """Of a kernel in a run of consecutive ones that ends with `last`."""
-        is_read_later = index in self._outputs or any(c > last for c in self._readers[index])
-        return (self._alike[index], self._reads[index], is_read_later)
+        return (self._alike[index], self._reads[index], self._readers[index] >> last + 1 != 0)
 
-    def of_set(self, members: Sequence[int]) -> Key:
-        """Of some kernels, ascending."""
-        inside = set(members)
-        return tuple(
-            (self._alike[k], k - members[0], self._reads[k], self._is_read_outside(k, inside)) for k in members
-        )
+    def of_set(self, mask: int, members: Sequence[int]) -> Key:
+        """Of some kernels, as a mask and ascending."""
+        own, readers, outside = self._own, self._readers, ~mask
+        return (mask >> members[0], *[own[k] + (readers[k] & outside != 0) for k in members])
 
-    def of_work(self, members: Sequence[int]) -> Key:
-        """Of some kernels, ascending, wherever the values that they read from outside were made.
+    def of_work(self, mask: int, members: Sequence[int]) -> Key:
+        """Of some kernels, as a mask and ascending, wherever the values that they read from outside were made.
 
         What the kernels cost, and whether they can carry a split, is the same for parts with equal keys.
         """
@@ -56,11 +59,8 @@ class Repeats:
             reads = [
                 v - members[0] if v in inside else outside.setdefault(v, -1 - len(outside)) for v in self._inputs[k]
             ]
-            key.append((self._alike[k], k - members[0], tuple(reads), self._is_read_outside(k, inside)))
+            key.append((self._alike[k], k - members[0], tuple(reads), self._readers[k] & ~mask != 0))
         return tuple(key)
-
-    def _is_read_outside(self, index: int, inside: set[int]) -> bool:
-        return index in self._outputs or any(c not in inside for c in self._readers[index])
 
 
 def shift_chain(chain: ChainTimes, by: int) -> ChainTimes:
