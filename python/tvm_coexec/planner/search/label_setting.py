@@ -15,8 +15,9 @@ from .state import Label, State, Step
 
 # Of one state; the worst are dropped beyond it. Of graphs with few kernels there is time for more.
 MAX_LABELS, MANY_LABELS = 6, 16
-# States with equally many kernels; the one in the model's own order is always kept.
-MAX_STATES = 24
+# States with equally many kernels; the one in the model's own order is always kept. Long graphs have fewer, so that the
+# time to plan one does not grow without limit.
+MAX_STATES, LEAST_STATES, ALL_STATES = 24, 12, 6000
 
 
 _Fields = tuple[float, float, int, int, float, Label | None, Step | None]
@@ -105,6 +106,7 @@ class Levels:
 
     def __init__(self, kernels: int):
         self._levels: list[dict[int, State]] = [{} for _ in range(kernels + 1)]
+        self._most = max(LEAST_STATES, min(MAX_STATES, ALL_STATES // max(1, kernels)))
 
     def state(self, done: int, before: State | None) -> State:
         """The state in which exactly the kernels of `done` have run; `before` is one from which there is a way."""
@@ -131,13 +133,13 @@ class Levels:
             Turns the offers of a state into its labels.
         """
         level, self._levels[count] = self._levels[count], {}
-        if len(level) <= MAX_STATES:
+        if len(level) <= self._most:
             for state in level.values():
                 work_out(state)
                 yield state
             return
         own = level.get((1 << count) - 1)
-        room = MAX_STATES - (own is not None)
+        room = self._most - (own is not None)
         # Scores of the states that there is room for, negative so that the worst is the first; of equal ones the state
         # that was found first is better.
         best: list[tuple[float, int]] = []
@@ -155,5 +157,5 @@ class Levels:
                 worked_out.append((-score[0], number, state))
                 (heappush if len(best) < room else heappushpop)(best, score)
         worked_out.sort(key=lambda found: found[:2])
-        for _, _, state in worked_out[:MAX_STATES]:
+        for _, _, state in worked_out[: self._most]:
             yield state
