@@ -34,7 +34,7 @@ PLACES = {
     "opencl -device=mali": nets.GPU,
     '"llvm -mcpu=core-avx2, opencl"': f'"{nets.CPU}, {nets.GPU}"',
     " --gpu opencl": f' --gpu "{nets.GPU}"',
-    "--minutes 20": "--trials 9",
+    "--minutes 20": "--trials 6",
     "--trials 1000": "--trials 6",
     "--trials 200": "--trials 2",
     "--trials 100": "--trials 6",
@@ -119,9 +119,9 @@ def answer(path: Path, image: np.ndarray) -> np.ndarray:
 def test_on_this_machine(run, folder):
     tune, compile_it = commands("On this machine")
     shown = run(tune)
-    assert "9 of 9 trials, plan" in shown and "the results; use them with" in shown
-    summary = check_results(folder, 9)
-    assert sum(t["trials"] for t in summary["tasks"]) == 9
+    assert "6 of 6 trials, plan" in shown and "the results; use them with" in shown
+    summary = check_results(folder, 6)
+    assert sum(t["trials"] for t in summary["tasks"]) == 6
     run(compile_it)
     image = np.random.default_rng(0).standard_normal((1, 3, 12, 12)).astype("float32")
     right = reference(network(channels=48), image)
