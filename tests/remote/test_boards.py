@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def warnings(caplog, monkeypatch) -> Iterator[pytest.LogCaptureFixture]:
 
 
 def at_kernel(monkeypatch, number: int, act: Callable[[Board], None]) -> None:
-    """Call `act` with the board that is about to time its `number`-th kernel, once."""
+    """Call `act` with the board that is about to time its `number`-th kernel, or a batch with it, once."""
     boards: list[Boards] = []
 
     class Watched(Boards):
@@ -56,17 +56,27 @@ def at_kernel(monkeypatch, number: int, act: Callable[[Board], None]) -> None:
             boards.append(self)
 
     monkeypatch.setattr(collection, "Boards", Watched)
-    stock = collection.DeviceWorker.time
     done: list[Board] = []
 
-    def time(worker: collection.DeviceWorker, request: collection.protocol.TimeRequest, timeout_s: float) -> object:
+    def watch(worker: collection.DeviceWorker, requests: Sequence[collection.protocol.TimeRequest]) -> None:
         board = next(b for b in boards[0]._all if b.worker is worker)
-        if request.built != request.reference and board.measured == number - 1 and not done:
+        kernels = sum(r.built != r.reference for r in requests)
+        if board.measured < number <= board.measured + kernels and not done:
             done.append(board)
             act(board)
-        return stock(worker, request, timeout_s)
+
+    one, batch = collection.DeviceWorker.time, collection.DeviceWorker.time_batch
+
+    def time(worker: collection.DeviceWorker, request: collection.protocol.TimeRequest, timeout_s: float) -> object:
+        watch(worker, [request])
+        return one(worker, request, timeout_s)
+
+    def time_batch(worker: collection.DeviceWorker, requests: Sequence, timeout_s: float) -> object:
+        watch(worker, requests)
+        return batch(worker, requests, timeout_s)
 
     monkeypatch.setattr(collection.DeviceWorker, "time", time)
+    monkeypatch.setattr(collection.DeviceWorker, "time_batch", time_batch)
 
 
 def test_two_boards_of_which_one_dies(chain, tmp_path, tracker, monkeypatch, warnings):  # noqa: F811

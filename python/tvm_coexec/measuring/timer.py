@@ -191,8 +191,8 @@ class Timer:
         for number, request in enumerate(requests):
             try:
                 found = self._time_reference(request) or self._load_cold(request)
-            except Exception as err:  # the others may work
-                if len(requests) == 1:
+            except Exception as err:  # the others may work, unless it was the server that failed
+                if len(requests) == 1 or self.session is not None:
                     raise
                 results.append(err)
                 continue
