@@ -1,7 +1,7 @@
-"""Time loaded libraries at moments when their devices are not slowed by others.
+"""Time loaded libraries at moments when other users do not slow their devices.
 
-The cores of a virtual machine are often threads of cores that others use, too: they are slower by half for seconds, and
-at their full speed for a second in between. Phones that get warm behave alike. So the libraries of a batch wait
+The cores of a virtual machine are often threads of cores that have other users: they are slower by half for seconds,
+and at their full speed for a second in between. Phones that get warm behave alike. So the libraries of a batch wait
 together: a probe of a few milliseconds, the reference kernel, is repeated until a device is at its full speed, and
 whatever waits for it is timed then.
 """
@@ -18,8 +18,6 @@ from .protocol import spread_of
 # While the reference kernel takes longer than this factor times its shortest time, a device is not at its full speed.
 LOW_DRIFT = 1.15
 PAUSE_S = 0.02
-
-
 # A library is timed at this many quiet moments at most, until its repeats differ by less than LOW_SPREAD.
 MOMENTS, LOW_SPREAD = 4, 0.05
 

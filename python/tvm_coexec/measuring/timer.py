@@ -241,7 +241,7 @@ class Timer:
         lib = self._library(built.path)
         module, device = self._create(built.graph, built.device, lib)
         once_s = run_once()
-        weight_bytes = count_weight_bytes(built.graph, built.weights)
+        weight_bytes = count_weight_bytes(built.graph, built.weights) if built.weights else 0
         copies = count_copies(weight_bytes, once_s)
         if copies > 1:
             graph, names = copy_kernels(built.graph, built.weights, copies)

@@ -29,7 +29,7 @@ class Repeats:
         # how far back each input was made; inputs of the model are themselves, wherever they are read
         self._reads = [tuple(k.index - v if v >= 0 else v for v in k.inputs) for k in graph.kernels]
         self._inputs = [k.inputs for k in graph.kernels]
-        # the kernels that read each value, as a mask; the bit behind the last kernel's stands for the caller
+        # the kernels that read each value, as a mask; the bit after the last kernel's stands for the caller
         caller = 1 << len(graph.kernels)
         self._readers = [sum(1 << c for c in {*graph.consumers.get(k.index, ())}) for k in graph.kernels]
         for value in graph.outputs:
