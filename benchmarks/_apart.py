@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmarks import _common
 
@@ -61,11 +60,11 @@ def earlier_rows(args: _common.Arguments, key: str, names: Sequence[str], keeps:
     With ``--continue`` all rows that succeeded are kept; otherwise, and only if `keeps`, those of names that this run
     does not measure.
     """
-    if not args.own.goes_on or not args.json or not Path(args.json).exists():
+    earlier = _common.read_earlier(args)[0]
+    if not args.own.goes_on or not earlier:
         rows = _common.keep_rows(args, key) if keeps else []
         return [row for row in rows if row[key] not in names], list(names)
-    rows = json.loads(Path(args.json).read_text(encoding="utf-8"))["rows"]
-    kept = [row for row in rows if not has_failed(row)]
+    kept = [row for row in earlier if not has_failed(row)]
     return kept, [n for n in names if n not in {row[key] for row in kept}]
 
 

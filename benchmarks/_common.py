@@ -55,12 +55,17 @@ def parse(
     return Arguments(name, args.quick, args.json, chosen or list(names), args)
 
 
+def read_earlier(args: Arguments) -> tuple[list[dict], dict[str, list[dict]]]:
+    """Rows and details of an earlier run in the ``--json`` file, as `write` wrote them; none if there was none."""
+    if not args.json or not Path(args.json).exists():
+        return [], {}
+    found = json.loads(Path(args.json).read_text(encoding="utf-8"))
+    return found["rows"], found.get("details", {})
+
+
 def keep_rows(args: Arguments, key: str) -> list[dict]:
-    """Rows of an earlier run in the same file whose names this run does not measure again."""
-    if args.quick or not args.json or not Path(args.json).exists():
-        return []
-    rows = json.loads(Path(args.json).read_text(encoding="utf-8"))["rows"]
-    return [row for row in rows if row[key] not in args.names]
+    """Rows of an earlier run in the same file whose names this one does not measure; none if it is quick."""
+    return [] if args.quick else [row for row in read_earlier(args)[0] if row[key] not in args.names]
 
 
 class TestBed:

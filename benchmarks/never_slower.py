@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import json
 import statistics
-from pathlib import Path
 
 from benchmarks import _apart, _common, _compare, _modules
 
@@ -124,9 +122,7 @@ def _name(seed: int) -> str:
 
 
 def _earlier_plans(args: _common.Arguments) -> list[dict]:
-    if not args.own.goes_on or not args.json or not Path(args.json).exists():
-        return []
-    details = json.loads(Path(args.json).read_text(encoding="utf-8")).get("details", {})
+    details = _common.read_earlier(args)[1] if args.own.goes_on else {}
     return _apart.succeeded(details.get(_DETAILS, []))
 
 

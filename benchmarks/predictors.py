@@ -10,7 +10,6 @@ new phone from few samples with unrestricted models that know the true times of 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,12 +81,10 @@ def keep_rows(
     args: _common.Arguments, chosen: Sequence[str], rows: list[dict], details: list[dict]
 ) -> tuple[list[dict], list[dict]]:
     """Add the rows and details of an earlier run in the same file whose models this run does not measure."""
-    if args.quick or args.own.models is None or not args.json or not Path(args.json).exists():
-        return rows, details
-    earlier = json.loads(Path(args.json).read_text(encoding="utf-8"))
+    earlier, tables = ([], {}) if args.quick or args.own.models is None else _common.read_earlier(args)
     again = {*chosen, *(r["model"] for r in rows)}
-    kept = [r for r in earlier["rows"] if r["model"] not in again]
-    return [*kept, *rows], [*(d for d in earlier["details"][TITLE] if d["model"] not in again), *details]
+    kept = [r for r in earlier if r["model"] not in again]
+    return [*kept, *rows], [*(d for d in tables.get(TITLE, []) if d["model"] not in again), *details]
 
 
 def sort_rows(rows: list[dict]) -> list[dict]:

@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from benchmarks import _common, _modules, _outside
 from benchmarks._compare import compare_with_alone
@@ -82,9 +81,7 @@ _OUTSIDE = "the same file run by Python, the C++ example and a stock RPC server:
 
 
 def _keep_outside(args: _common.Arguments) -> list[dict]:
-    if args.quick or not args.json or not Path(args.json).exists():
-        return []
-    details = json.loads(Path(args.json).read_text(encoding="utf-8")).get("details", {})
+    details = {} if args.quick else _common.read_earlier(args)[1]
     return [row for row in details.get(_OUTSIDE, []) if row["network"] not in args.names]
 
 

@@ -15,10 +15,8 @@ Parts, and networks of the part joint, that this run does not measure keep their
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks import _apart, _common, _tuning_joint, _tuning_prior, _tuning_resume, _tuning_shares
 from benchmarks._trials import Trials
@@ -56,9 +54,7 @@ def main() -> None:
 
 def _earlier_tables(args: _common.Arguments) -> dict[str, list[dict]]:
     """Tables of an earlier run in the same file, except those that this run measures again."""
-    if args.quick or not args.json or not Path(args.json).exists():
-        return {}
-    tables = json.loads(Path(args.json).read_text(encoding="utf-8"))["details"]
+    tables = {} if args.quick else _common.read_earlier(args)[1]
     return {part: rows for part, rows in tables.items() if part not in args.names or part == "joint"}
 
 

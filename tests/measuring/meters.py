@@ -15,7 +15,9 @@ from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
 from tvm_coexec.measuring.measure_links import LinkTimes
 from tvm_coexec.measuring.pieces import KernelBuilder, Piece
 from tvm_coexec.measuring.protocol import Setting, Timed
-from tvm_coexec.measuring.timer import Timer, serve
+from tvm_coexec.measuring.timer import Timer, prepare_process
+from tvm_coexec.measuring.timing_devices import TimingDevices
+from tvm_coexec.measuring.worker import answer
 
 COPIES = tuple(
     {"link": link, "bytes": n, "seconds": 1e-5 + n * 1e-10}
@@ -34,18 +36,19 @@ def mark_deadly(built: Built) -> None:
     Path(f"{built.path}.deadly").touch()
 
 
-class DeadlyTimer(Timer):
-    """Dies by libraries that `mark_deadly` marked, as drivers do by some kernels."""
+class DeadlyDevices(TimingDevices):
+    """End the process by libraries that `mark_deadly` marked, as drivers do by some kernels."""
 
-    def _library(self, path: str) -> tvm.runtime.Module:
+    def load_library(self, path: str) -> tvm.runtime.Module:
         if Path(f"{path}.deadly").exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super()._library(path)
+        return super().load_library(path)
 
 
 def serve_deadly(connection: Connection, setting: Setting) -> None:
-    """Answer requests with a `DeadlyTimer`."""
-    serve(connection, setting, DeadlyTimer)
+    """Answer requests with `DeadlyDevices`."""
+    prepare_process(setting)
+    answer(connection, Timer(connection, DeadlyDevices(setting)).handle)
 
 
 class MadeUp(KernelMeter):

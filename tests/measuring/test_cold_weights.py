@@ -15,8 +15,9 @@ from tvm.contrib import graph_executor
 from tvm_coexec.measuring.cold_weights import COLD_BYTES, MOST_COPIES, copy_kernels, count_copies, count_weight_bytes
 from tvm_coexec.measuring.compile import export
 from tvm_coexec.measuring.executors import create_module
+from tvm_coexec.measuring.library_timer import LibraryTimer
 from tvm_coexec.measuring.protocol import Setting, TimeRequest
-from tvm_coexec.measuring.timer import Timer
+from tvm_coexec.measuring.timing_devices import TimingDevices
 
 pytestmark = pytest.mark.llvm
 
@@ -99,11 +100,11 @@ def test_the_timing_process_runs_copies_of_kernels_but_not_of_networks(tmp_path:
     rng = np.random.default_rng(1)
     x, w = relay.var("x", shape=(1, 512)), relay.const(rng.standard_normal((1024, 512)).astype("float32"))
     lib = relay.build(tvm.IRModule.from_expr(relay.Function([x], relay.nn.dense(x, w))), target="llvm")
-    timer = Timer(None, Setting(tvm.cpu().device_type))
+    timer = LibraryTimer(TimingDevices(Setting(tvm.cpu().device_type)))
     for name, is_kernel in (("kernel", True), ("network", False)):
         built = export(lib, str(tmp_path / f"{name}.so"), "cpu", is_kernel)
-        loaded = timer._load_cold(TimeRequest(built, 3, 1))
+        loaded = timer.load_cold(TimeRequest(built, 3, 1))
         copies, once_s = loaded.copies, min(loaded.waiting.time_once())
         assert (copies, loaded.module.get_num_inputs()) == ((32, 33) if is_kernel else (1, 2))
-        timed = timer.handle(TimeRequest(built, 3, 1))
+        (timed,) = timer.time_all([TimeRequest(built, 3, 1)])
         assert timed.best_s < 2 * once_s / copies  # of one kernel, not of all copies

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -20,30 +20,38 @@ def split_into_batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def time_each(worker: DeviceWorker, requests: Sequence[TimeRequest], timeout_s: float) -> list[Timed | ChildError]:
+def time_each(
+    worker: DeviceWorker,
+    requests: Sequence[TimeRequest],
+    timeout_s: float,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Timed | ChildError]:
     """Time a batch of libraries, or, if that ends the process, each for itself.
 
     Parameters
     ----------
     worker : DeviceWorker
     requests : sequence of TimeRequest
+        At least one.
     timeout_s : float
         Of the batch, and of each library, without waiting for quiet moments.
+    check : callable
+        Called after the process has failed; what it raises ends the timing.
 
-    Returns
-    -------
-    list of Timed or ChildError
+    Yields
+    ------
+    Timed or ChildError
         In the order of the requests.
     """
-    if len(requests) > 1:
+    batches = [list(requests)]
+    while batches:
+        batch = batches.pop()
         try:
-            return worker.time_batch(requests, timeout_s)
-        except ChildError:  # one of them crashes or hangs: which one?
-            pass
-    results: list[Timed | ChildError] = []
-    for request in requests:
-        try:
-            results.append(worker.time(request, timeout_s))
+            answers = worker.time_batch(batch, timeout_s) if len(batch) > 1 else [worker.time(batch[0], timeout_s)]
         except ChildError as err:
-            results.append(err)
-    return results
+            check()
+            if len(batch) == 1:
+                yield err
+            batches.extend([request] for request in reversed(batch) if len(batch) > 1)  # which of them was it?
+        else:
+            yield from answers

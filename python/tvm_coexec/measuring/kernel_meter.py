@@ -176,7 +176,7 @@ class KernelMeter:
     def _time_batch(self, built: Sequence[Built]) -> list[Timed | ChildError]:
         """Time kernels together, or, if one of them ends the process, one by one."""
         requests = [self._request(b, self.timing.min_repeat_ms) for b in built]
-        return time_each(self.worker, requests, KERNEL_S)
+        return list(time_each(self.worker, requests, KERNEL_S))
 
     def _request(self, built: Built, min_repeat_ms: int) -> TimeRequest:
         t = self.timing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tvm.target import Target
@@ -12,6 +12,7 @@ from tvm.target import Target
 from tvm_coexec.core.errors import CoExecError
 
 from .. import protocol
+from ..batches import time_each
 from ..device_worker import DeviceWorker
 from ..worker import ChildError
 
@@ -40,6 +41,10 @@ class Board:
     address: str = ""
     paces: dict[str, float] = field(default_factory=dict)
     measured: int = 0
+
+
+class _BoardError(Exception):
+    """A board can't be used any more."""
 
 
 class Boards:
@@ -143,26 +148,15 @@ class Boards:
     def _serve(
         self, board: Board, requests: list[protocol.TimeRequest], waiting: list[int], results: list, timeout_s: float
     ) -> None:
-        alone: list[int] = []  # of a batch that failed: which of them was it?
-        while board in self.active:
-            numbers = [alone.pop()] if alone else self._take(waiting)
-            if not numbers:
-                return
+        while board in self.active and (numbers := self._take(waiting)):
+            timed_each = time_each(board.worker, [requests[n] for n in numbers], timeout_s, lambda: self._check(board))
             try:
-                answers = self._time(board, [requests[n] for n in numbers], timeout_s)
-            except ChildError as err:
-                why = self._why_not(board) if self.server else ""
-                if why:
-                    waiting.extend([*alone, *numbers])
-                    self._leave_out(board, why)
-                elif len(numbers) > 1:
-                    alone = numbers
-                else:
-                    results[numbers[0]] = (err, board)
-                continue
-            for number, timed in zip(numbers, answers, strict=True):
-                results[number] = (timed, board)
-                board.measured += not isinstance(timed, ChildError)
+                for number, timed in zip(numbers, timed_each, strict=True):
+                    results[number] = (timed, board)
+                    board.measured += not isinstance(timed, ChildError)
+            except _BoardError as err:
+                waiting.extend(number for number in numbers if results[number] is None)
+                self._leave_out(board, str(err))
 
     def _take(self, waiting: list[int]) -> list[int]:
         """Take the next batch: the whole of it only while every other board has as many left."""
@@ -172,13 +166,9 @@ class Boards:
             del waiting[len(waiting) - len(taken) :]
         return taken
 
-    @staticmethod
-    def _time(
-        board: Board, requests: list[protocol.TimeRequest], timeout_s: float
-    ) -> Sequence[protocol.Timed | ChildError]:
-        if len(requests) == 1:
-            return [board.worker.time(requests[0], timeout_s)]
-        return board.worker.time_batch(requests, timeout_s)
+    def _check(self, board: Board) -> None:
+        if self.server and (why := self._why_not(board)):
+            raise _BoardError(why)
 
     def _why_not(self, board: Board) -> str:
         """Return why a board can't be used; empty if it works. It may be another one after its session was lost."""

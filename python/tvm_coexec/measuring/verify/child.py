@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from tvm.contrib import graph_executor
 
-from tvm_coexec import testbed
-
-from .. import host_info as machine
-from .. import timer
+from .. import host_info
 from ..protocol import Setting, Timed
+from ..timer import Timer, prepare_process
+from ..timing_devices import TimingDevices
+from ..worker import answer
 
 MIN_REPEAT_MS = 10
 
@@ -44,9 +44,9 @@ class PlanTimeRequest:
     compiled: Compiled
 
 
-class _Runner(timer.Timer):
-    def __init__(self, connection: Connection, setting: Setting):
-        super().__init__(connection, setting)
+class _Runner(Timer):
+    def __init__(self, connection: Connection, devices: TimingDevices):
+        super().__init__(connection, devices)
         self.modules: dict[str, graph_executor.GraphModule] = {}
 
     def handle(self, request: object) -> object:
@@ -65,29 +65,29 @@ class _Runner(timer.Timer):
             module = self._module(request.compiled)
             # wall clock with outputs on the CPU: a GPU's timer would exclude the CPU's share
             evaluator = module.module.time_evaluator(
-                "run", self._device("cpu"), number=1, repeat=1, min_repeat_ms=MIN_REPEAT_MS
+                "run", self.devices.get("cpu"), number=1, repeat=1, min_repeat_ms=MIN_REPEAT_MS
             )
-            start, others_s = time.perf_counter(), machine.other_cpu_s()
+            start, others_s = time.perf_counter(), host_info.other_cpu_s()
             seconds = float(evaluator().results[0])
-            wall_s, others_s = time.perf_counter() - start, machine.other_cpu_s() - others_s
-            return Timed((seconds,), wall_s, 0.0 if self.session else max(0.0, others_s) / wall_s, 0.0)
+            wall_s, others_s = time.perf_counter() - start, host_info.other_cpu_s() - others_s
+            return Timed((seconds,), wall_s, 0.0 if self.devices.session else max(0.0, others_s) / wall_s, 0.0)
         return super()._handle(request)
 
     def _module(self, compiled: Compiled) -> graph_executor.GraphModule:
         if compiled.path not in self.modules:
-            devices = [self._device("cpu"), self._device("gpu")]
-            module = graph_executor.create(compiled.graph, self._library(compiled.path), devices)
+            devices = [self.devices.get("cpu"), self.devices.get("gpu")]
+            module = graph_executor.create(compiled.graph, self.devices.load_library(compiled.path), devices)
             module.load_params(Path(compiled.weights).read_bytes())
             with np.load(compiled.inputs) as inputs:
                 for number, name in enumerate(compiled.names):
                     module.set_input(name, inputs[f"arr_{number}"])
             self.modules[compiled.path] = module
             module.run()
-            if self.setting.bed is not None:  # TVM pins this thread when its first parallel loop runs
-                testbed.pin_main_thread(self.setting.bed)
+            self.devices.pin_again()
         return self.modules[compiled.path]
 
 
 def serve(connection: Connection, setting: Setting) -> None:
     """Answer requests; runs in the child process."""
-    timer.serve(connection, setting, _Runner)
+    prepare_process(setting)
+    answer(connection, _Runner(connection, TimingDevices(setting)).handle)
