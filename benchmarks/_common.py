@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from benchmarks._quiet import Quiet
+    from benchmarks._quiet import Quiet, Run
     from tvm_coexec.testbed import TestBed as TestBedInfo
 
 T = TypeVar("T")
@@ -94,10 +94,25 @@ class TestBed:
         """Move the main thread off pocl's core, after both devices have been used once."""
         self._testbed.pin_main_thread(self.bed)
 
+    @property
+    def _two_cores(self) -> tuple[int, int] | None:
+        """The CPU's core and the GPU's, of a pocl test-bed."""
+        cores = self.bed.cores
+        return (cores[1], cores[0]) if self.bed.pocl and len(cores) > 1 else None
+
+    def settle(self, quiet: Quiet) -> None:
+        """Find out how fast the cores of a pocl test-bed are when no one else uses them."""
+        if self._two_cores:
+            quiet.settle(self._two_cores)
+
     def wait(self, quiet: Quiet) -> None:
-        """Wait until no other process uses a core of a pocl test-bed."""
-        if self.bed.pocl and len(self.bed.cores) > 1:
-            quiet.wait(self.bed.cores[1], self.bed.cores[0])
+        """Wait until no other process slows a core of a pocl test-bed."""
+        if self._two_cores:
+            quiet.wait(self._two_cores)
+
+    def time(self, quiet: Quiet, once: Callable[[], float], most_s: float) -> Run:
+        """Call a function that returns its seconds, on a pocl test-bed until no other process slowed a core."""
+        return quiet.time(once, self._two_cores, most_s) if self._two_cores else Run(once())
 
     def setting(self) -> dict[str, object]:
         """Properties of the machine that readers need to judge the numbers."""

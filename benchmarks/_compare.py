@@ -10,6 +10,11 @@ import numpy as np
 
 from benchmarks import _common, _modules, _quiet
 
+QUIET = (
+    "runs count if a loop on both cores at once was at its full speed before and after them; quiet_%: how many of the "
+    "runs were so, after waiting for waited_s seconds; if 0, all count"
+)
+
 
 @dataclass(frozen=True)
 class Alone:
@@ -45,8 +50,9 @@ class Compared:
         Results of ``cpu``, ``gpu`` and ``both``.
     two_threads_s, over_two_threads : float or None
         Median of TVM's own CPU build on two threads, and the speed of ``both``, relative to it.
-    waited_s : float
-        Seconds spent waiting for a quiet machine.
+    waited_s, quiet_percent : float
+        Seconds spent waiting for quiet moments, and percentage of the runs at such moments, which alone count; 0: none
+        were, and all count.
     """
 
     row: dict
@@ -56,6 +62,7 @@ class Compared:
     two_threads_s: float | None
     over_two_threads: float | None
     waited_s: float
+    quiet_percent: float
 
 
 def build_alone(net: _modules.Network, target: str, needs_gpu: bool = True, gpu: str = _modules.GPU) -> Alone:
@@ -96,7 +103,7 @@ def compare(
     runners += [threads] if threads else []
     try:
         with _quiet.Quiet(patience_s) as quiet:
-            times = _modules.time_steady_state(runners, turns, bed.pin, lambda: bed.wait(quiet))
+            times = _modules.time_steady_state(runners, turns, bed, quiet)
     finally:
         if threads:
             threads.close()
@@ -112,7 +119,7 @@ def compare(
         "best_runs": best[better] / best["both"],
     }
     over = speed_up(times["two_threads"], times["both"]) if two_threads else None
-    return Compared(row, best, better, outputs, median.get("two_threads"), over, quiet.waited_s)
+    return Compared(row, best, better, outputs, median.get("two_threads"), over, quiet.waited_s, quiet.quiet_percent)
 
 
 def compare_with_alone(

@@ -8,11 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from benchmarks import _quiet
+
+if TYPE_CHECKING:
+    from benchmarks import _common
 
 CPU, GPU = "llvm", "opencl"
 LONGEST_S = 40.0  # of all turns
@@ -101,27 +106,32 @@ def plan_alone(network: Network, cpu: str = CPU, gpu: str = GPU, **options: obje
 def time_steady_state(
     runners: Sequence[Runner | TwoThreads],
     turns: int,
-    warm: Callable[[], None],
-    ready: Callable[[], object],
+    bed: _common.TestBed,
+    quiet: _quiet.Quiet,
     each: int = 3,
 ) -> dict[str, list[list[float]]]:
     """Time the runners in steady state: in each turn a runner runs once untimed and then `each` times.
 
-    Runners alternate, so that a disturbance affects all equally; a turn starts when `ready` returns. Slow models have
-    fewer turns.
+    Runners alternate, so that a disturbance affects all equally. A run is repeated until it was at a quiet moment, as
+    long as `quiet` has patience; runs that were not are left out, unless there are no others. Slow models have fewer
+    turns.
     """
     for r in runners:
         r.once()
-    warm()
+    bed.pin()
+    bed.settle(quiet)
     once_s = sum(r.once()[0] for r in runners)
     turns = max(3, min(turns, int(LONGEST_S / (once_s * (each + 1)))))
-    seconds: dict[str, list[list[float]]] = {r.name: [] for r in runners}
+    runs: dict[str, list[list[_quiet.Run]]] = {r.name: [] for r in runners}
+    left = turns * len(runners) * each
     for _ in range(turns):
-        ready()
         for r in runners:
             r.once()
-            seconds[r.name].append([r.once()[0] for _ in range(each)])
-    return seconds
+            runs[r.name].append([])
+            for _ in range(each):
+                runs[r.name][-1].append(bed.time(quiet, lambda r=r: r.once()[0], quiet.left_s / left))
+                left -= 1
+    return quiet.select(runs)
 
 
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:

@@ -83,7 +83,7 @@ def _measure(name: str, profiles: dict[str, Profile], bed: _common.TestBed, turn
     from benchmarks import _quiet
 
     with _quiet.Quiet(120.0) as quiet:
-        times = _modules.time_steady_state(runners, turns, bed.pin, lambda: bed.wait(quiet))
+        times = _modules.time_steady_state(runners, turns, bed, quiet)
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
     better = min((r.name for r in alone.runners), key=median.__getitem__)
     rows = []

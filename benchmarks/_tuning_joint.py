@@ -46,7 +46,7 @@ def measure(name: str, bed: _common.TestBed, minutes: float, profile: str) -> di
         with apply_records(records, both):
             runners.append(_modules.single(net, device, target, where)[0])
     with _quiet.Quiet() as quiet:
-        times = _modules.time_steady_state(runners, TURNS, bed.pin, lambda: bed.wait(quiet))
+        times = _modules.time_steady_state(runners, TURNS, bed, quiet)
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
     better = min(("cpu", "gpu"), key=median.__getitem__)
     row = {"network": name, "minutes": minutes, "joint_s": joint_s, "trials": tuned.summary["trials"]}

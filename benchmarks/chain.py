@@ -61,7 +61,7 @@ def main() -> None:
         plans[name] = plan
     errors = {r.name: _modules.relative_error(r.once()[1][0], want) for r in runners}
     with _quiet.Quiet() as quiet:
-        turns = _modules.time_steady_state(runners, 3 if args.quick else 10, bed.pin, lambda: bed.wait(quiet))
+        turns = _modules.time_steady_state(runners, 3 if args.quick else 10, bed, quiet)
     median = {name: statistics.median(s for turn in times for s in turn) for name, times in turns.items()}
     alone = min(median["cpu"], median["gpu"])
     rows = [_row(name, median, errors, alone, plans.get(name)) for name in median]

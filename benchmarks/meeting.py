@@ -208,7 +208,7 @@ def network(
     copies.once()
     stats = runtime.stats()
     moved = stats["upload_bytes"] + stats["download_bytes"]
-    times = _modules.time_steady_state([shared, copies], turns, bed.pin, lambda: bed.wait(quiet), each=5)
+    times = _modules.time_steady_state([shared, copies], turns, bed, quiet, each=5)
     median = {n: statistics.median(s for turn in t for s in turn) for n, t in times.items()}
     best = {n: min(s for turn in t for s in turn) for n, t in times.items()}
     pairs = zip(times["copies"], times["shared"], strict=True)

@@ -41,6 +41,7 @@ def measure(name: str, bed: _common.TestBed, turns: int, profile: str, target: s
         "over_two_threads": made.over_two_threads,
         "max_rel_error": _modules.relative_error(made.outputs["both"][0], net.reference),
         "waited_s": made.waited_s,
+        "quiet_%": made.quiet_percent,
     }
 
 
@@ -79,7 +80,7 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
         "cpu_2_threads: TVM's own CPU build on two threads, which use both cores, as co-execution does on a pocl "
         "test-bed, in the same turns; over_two_threads: speed of both_ms, relative to it; "
         + _against_two_threads(done),
-        "a turn starts when the two cores do not slow each other; waited_s: time spent waiting for it",
+        _compare.QUIET,
         *_apart.list_failures(rows, "network"),
     ]
 

@@ -67,6 +67,7 @@ def measure(seed: int, bed: _common.TestBed, turns: int, profile: str) -> dict:
         "blocks": blocks.strip("()"),
         "gpu_failure": alone.gpu_failure,
         "waited_s": made.waited_s,
+        "quiet_%": made.quiet_percent,
     }
 
 
@@ -167,6 +168,7 @@ def _notes(args: _common.Arguments, rows: list[dict], plans: list[dict]) -> list
     lines = [
         "median wall-clock ms in steady state and in turns, as in benchmarks/models; speed_up over the better single "
         "device: the median over turns; a network for which no chain pays is left on one device, and is timed as well",
+        _compare.QUIET,
         f"a network that is slower by more than {SLOWER:.0%} is timed again with four times as many turns, and only "
         f"that counts: {sum(r['measured_again'] for r in done)} of {len(done)}",
         f"planned with the profile '{args.own.profile}', seeds from {args.own.seed}",

@@ -72,6 +72,7 @@ def measure(path: Path, given: _model_inputs.Shapes | None, bed: _common.TestBed
         "device": plan.device if plan else "cpu",
         "inputs": "; ".join(f"{n} {list(x.shape)}" for n, x in net.inputs.items()),
         "waited_s": made.waited_s,
+        "quiet_%": made.quiet_percent,
         "gpu_failure": alone.gpu_failure,
     }
 
@@ -121,6 +122,7 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
         "plan's expected time against both_ms",
         "error: the largest, over the output's largest magnitude, against the unsplit CPU module and onnxruntime; an "
         "output of indices differs much where two scores are almost equal",
+        _compare.QUIET,
         *_compare.summarise(done, OF_BOUND, PROMISES),
         f"planned with the profile '{args.own.profile}'; {len(done)} of {len(rows)} models ran, {len(alone)} of them "
         f"on one device{': ' if alone else ''}{', '.join(alone)}",
