@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 import tvm
@@ -10,6 +11,8 @@ import tvm
 import tvm_coexec
 from tests import models
 from tests.measuring.meters import MadeUp, mark_deadly, quick, serve_deadly
+from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.measured import WHOLE
 from tvm_coexec.measuring.device_worker import DeviceWorker, local_setting
@@ -56,29 +59,54 @@ def test_kernels_and_networks_are_measured_once_and_kept(cache):
     assert not make_plan(graph, again).chains, "nothing is faster than the network alone"
 
 
-@pytest.mark.parametrize(("worth_gain", "dims"), [(0.0, {WHOLE, 1, 2}), (1.0, {WHOLE})])
-def test_shares_are_measured_where_a_split_may_pay(worth_gain, dims):
-    prepared = Prepare()(models.conv_chain(1))
-    costs = measure(prepared, *tvm_coexec.targets(), effort=Effort(worth_gain, 0.0, rounds=0), make_meter=MadeUp)
-    for device in ("cpu", "gpu"):
-        found = {dim for d, _, dim in costs.table if d == device}
-        assert found == dims if worth_gain else found >= dims
+def measured_rows(costs: MeasuredCosts, kernel: Kernel, device: str, dim: int) -> set[int]:
+    return set(costs.table.get((device, kernel.signature(), dim), {}))
+
+
+def shares_of(plan: Plan, graph: KernelGraph) -> Iterator[tuple[str, Kernel, int, int]]:
+    """Device, kernel, dimension and rows of every share of a plan."""
+    for segment in plan.chains:
+        shares = segment.shares(graph)
+        for k in segment.kernels:
+            for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
+                yield device, graph.kernels[k], shares.dims[k], ranges[k][1] - ranges[k][0]
 
 
 def test_the_shares_of_the_best_plan_are_measured():
     """Not only what lies on lines between measured ones; here a share takes less than its part of the whole."""
     prepared = Prepare()(models.conv_chain(2))
-    effort = Effort(worth_gain=1.0, rounds=50)
+    effort = Effort(rounds=50, worth_gain=0.0)
     costs = measure(prepared, *tvm_coexec.targets(), effort=effort, make_meter=MadeUp)
     graph = extract(prepared)
-    chains = make_plan(graph, costs, min_gain=0.0).chains
-    assert chains
-    for segment in chains:
-        shares = segment.shares(graph)
-        for k in segment.kernels:
-            for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
-                rows = ranges[k][1] - ranges[k][0]
-                assert costs.has(device, graph.kernels[k].signature(), shares.dims[k], rows)
+    shares = list(shares_of(make_plan(graph, costs, min_gain=0.0), graph))
+    assert shares
+    for device, kernel, dim, rows in shares:
+        assert rows in measured_rows(costs, kernel, device, dim)
+
+
+def test_along_one_axis_only_its_shares_are_measured():
+    prepared = Prepare()(models.conv_chain(2))
+    costs = measure(prepared, *tvm_coexec.targets(), "h", effort=Effort(rounds=2), make_meter=MadeUp)
+    assert {dim for _, _, dim in costs.table} == {WHOLE, 2}
+
+
+@pytest.mark.parametrize(("gpu_s", "again"), [(0.5, False), (0.1, True)])
+def test_the_plan_is_made_again_only_if_it_promises_a_gain(gpu_s, again):
+    """Halves take 0.5 s, as was expected; if the GPU's takes less, the next plan gives it more."""
+    rounds = []
+
+    class Halves(MadeUp):
+        def time_pieces(self, pieces):
+            pieces = list(pieces)
+            rounds.append([p for p in pieces if p.rows is not None])
+            for piece in pieces:
+                seconds = 1.0 if piece.rows is None else {"cpu": 0.5, "gpu": gpu_s}[piece.device]
+                yield piece, Timed((seconds,), 1.0, 0.0, 0.0)
+
+    measure(Prepare()(models.conv_chain(1, 32)), *tvm_coexec.targets(), "oc", make_meter=Halves)
+    first, *others = [pieces for pieces in rounds if pieces]
+    assert {p.rows for p in first} == {(0, 16), (16, 32)}
+    assert bool(others) == again
 
 
 def test_a_kernel_that_fails_is_named_and_not_kept(cache, caplog):

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import tvm
@@ -21,11 +22,12 @@ from tvm.target import Target
 
 from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.core.kernel_graph import AXIS_EQUALS, DEVICES, Kernel, KernelGraph, round_cut
-from tvm_coexec.cost_models import Costs, MeasuredCosts
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
+from tvm_coexec.core.plan import Plan
+from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
-from tvm_coexec.planner import make_plan
+from tvm_coexec.planner import CachedCosts, make_plan, makespan_s
 from tvm_coexec.relay_passes.extract import extract_with_calls
 
 from .host_info import BUSY_CORES, cpu_name, cpu_threads, schedules_digest
@@ -44,17 +46,14 @@ class Effort:
 
     Attributes
     ----------
-    worth_gain : float
-        Shares are measured only if a perfect split could save this fraction of the kernel's time...
-    worth_fraction : float
-        ... and this fraction of the network's time.
     rounds : int
         Maximum number of times that the shares of the best plan are measured, and the plan is made again.
+    worth_gain : float
+        A round is worth it if its plan promises to save this fraction of the time of the best plan that was measured.
     """
 
-    worth_gain: float = 0.10
-    worth_fraction: float = 0.005
     rounds: int = 6
+    worth_gain: float = 0.01
 
 
 def measure(
@@ -67,10 +66,10 @@ def measure(
     make_meter: Callable[[KernelBuilder], KernelMeter] | None = None,
     opencl_runtime: str = "own",
 ) -> MeasuredCosts:
-    """Measure every kernel on both devices, shares of those that may be worth splitting, and the shares of plans.
+    """Measure every kernel on both devices, and the shares of plans.
 
-    Times between measured shares are interpolated, and the search finds cuts where the interpolation is too low. So the
-    shares of the best plan are measured and the plan is made again, until all of its shares have been measured.
+    Times of shares are interpolated between those that were measured, and the search finds cuts where the interpolation
+    is too low. So the shares of the best plan are measured and the plan is made again, until that promises no gain.
 
     Parameters
     ----------
@@ -115,10 +114,7 @@ def measure(
                 costs.add(device, k.signature(), WHOLE, 0, UNUSABLE_S)
         session.run([_Job(d, k, WHOLE, 0) for k in unique for d in k.devices], "measuring kernels")
         session.measure_networks(graph)
-        session.run(_choose_share_jobs(graph, unique, costs, axis, effort), "measuring shares")
-        for number in range(1, effort.rounds + 1):
-            if not session.run(_choose_plan_jobs(graph, costs, axis), f"measuring the plan's shares, round {number}"):
-                break
+        _measure_plans(session, graph, costs, axis, effort)
     finally:
         meter.close()
         if path is not None and costs is not None:
@@ -230,34 +226,21 @@ def _start_costs(meter: KernelMeter, description: str) -> MeasuredCosts:
     )
 
 
-def _choose_share_jobs(
-    graph: KernelGraph, unique: list[Kernel], costs: Costs, axis: str, effort: Effort
-) -> Iterator[_Job]:
-    total = sum(min(costs.whole_s(d, k) for d in DEVICES) for k in graph.kernels)
-    count: dict[str, int] = {}
-    for k in graph.kernels:
-        count[k.signature()] = count.get(k.signature(), 0) + 1
-    for k in unique:
-        c, g = costs.whole_s("cpu", k), costs.whole_s("gpu", k)
-        saved = min(c, g) - 1.0 / (1.0 / c + 1.0 / g)
-        if not k.is_heavy or saved < effort.worth_gain * min(c, g):
-            continue
-        if saved * count[k.signature()] < effort.worth_fraction * total:
-            continue
-        balance = c / (c + g)  # the GPU's fraction if both devices scaled perfectly
-        for a in k.axes:
-            if a.name not in ((axis, AXIS_EQUALS.get(axis)) if axis != "auto" else ("oc", "h", "n", "m", "batch")):
-                continue
-            # One cut near the balance is worth compiling two kernels; other cuts are interpolated.
-            cut = min(max(round_cut(a, balance), a.align), a.extent - a.align)
-            if 0 < cut < a.extent and cut % a.granule == 0:
-                yield _Job("gpu", k, a.dim, cut)
-                yield _Job("cpu", k, a.dim, a.extent - cut)
+def _measure_plans(session: _Session, graph: KernelGraph, costs: MeasuredCosts, axis: str, effort: Effort) -> None:
+    """Measure the shares of the best plan, and plan again, until another round is not worth it."""
+    best_s = inf  # of the plans whose shares have been measured
+    for number in range(1, effort.rounds + 1):
+        plan = make_plan(graph, costs, axis=axis, min_gain=0.0)
+        if makespan_s(graph, CachedCosts(graph, costs), plan.segments) > (1.0 - effort.worth_gain) * best_s:
+            return
+        if not session.run(_choose_jobs(graph, plan), f"measuring the plan's shares, round {number}"):
+            return
+        best_s = min(best_s, makespan_s(graph, CachedCosts(graph, costs), plan.segments))
 
 
-def _choose_plan_jobs(graph: KernelGraph, costs: Costs, axis: str) -> Iterator[_Job]:
-    """Yield the shares of the best plan without a minimum gain."""
-    for segment in make_plan(graph, costs, axis=axis, min_gain=0.0).chains:
+def _choose_jobs(graph: KernelGraph, plan: Plan) -> Iterator[_Job]:
+    """Yield the shares of a plan."""
+    for segment in plan.chains:
         shares = segment.shares(graph)
         for k in segment.kernels:
             for device, ranges in (("gpu", shares.gpu), ("cpu", shares.cpu)):
