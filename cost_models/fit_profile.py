@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from tvm_coexec.core.devices import runs_on_cpu_cores
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.progress import progress
 
 from .co_run import fit_co_run
 from .dataset import DEVICES, Sample, Samples
@@ -238,7 +238,7 @@ def _cross_validate(
     if make().is_slow_to_fit:
         fold = np.where(fold < 0, fold, fold % _FEW_FOLDS)
     missed: list[float] = []
-    for k in tqdm(range(fold.max() + 1), desc="cross-validation", unit="fold", leave=False, disable=None):
+    for k in progress(range(fold.max() + 1), "cross-validation", "fold"):
         inside, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(inside) or not len(out):
             continue

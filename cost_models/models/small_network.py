@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
-from tqdm import tqdm
+
+from tvm_coexec.core.progress import progress
 
 Inputs = tuple[np.ndarray, np.ndarray]  # of the two heads, shape (n, columns) each
 Arrays = dict[str, np.ndarray]
@@ -84,7 +85,7 @@ def train(inputs: Inputs, terms: np.ndarray, target: np.ndarray, heads: tuple[in
     first, second = SmallNetwork({**ranges, **weights}).scale(inputs)
     logs = np.log(target)
     momenta = [{n: np.zeros_like(a) for n, a in weights.items()} for _ in _MOMENTA]
-    for step in tqdm(range(1, steps + 1), desc="training", unit="step", leave=False, disable=None):
+    for step in progress(range(1, steps + 1), "training", "step"):
         rows = rng.integers(0, len(target), _BATCH)
         gradients = _gradients(weights, (first[rows], second[rows]), terms[rows], logs[rows])
         rate = _LAST_RATE + (_RATE - _LAST_RATE) * (1 + np.cos(np.pi * step / steps)) / 2

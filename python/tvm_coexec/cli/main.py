@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.progress import log_progress
 
 COMMANDS = {
     "profile": "measure kernels and shares on both devices",
@@ -86,6 +87,7 @@ def _log_to_stderr(verbose: bool) -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
+    log_progress()
     for name in ("te_compiler", "autotvm"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

@@ -1,7 +1,8 @@
-"""A progress bar for long operations."""
+"""Progress of long operations: a bar on a terminal, lines of a log elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -11,12 +12,34 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 DELAY_S = 2.0  # shorter work needs no bar
+LINE_S = 30.0  # between lines in the log
+
+logger = logging.getLogger("tvm_coexec.progress")
+
+
+class _Log:
+    """A file whose lines are logged."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            logger.info("%s", line)
+
+    def flush(self) -> None:
+        pass
+
+
+def log_progress() -> None:
+    """Let the programs of this package log their progress where standard error is no terminal."""
+    logger.setLevel(logging.INFO)
 
 
 def progress(
-    items: Iterable[T] | None = None, what: str = "", unit: str = "step", total: int | None = None
+    items: Iterable[T] | None = None, what: str = "", unit: str = "step", total: int | None = None, done: int = 0
 ) -> tqdm[Any]:
-    """Show a progress bar on standard error, on a terminal only, once the work has taken `DELAY_S` seconds.
+    """Show how far long work is.
+
+    On a terminal a bar on standard error appears once the work has taken `DELAY_S` seconds. Elsewhere a line is logged
+    by ``tvm_coexec.progress`` every `LINE_S` seconds, at the level INFO.
 
     Parameters
     ----------
@@ -29,10 +52,16 @@ def progress(
         Name of one step (``"plan"``).
     total : int, optional
         Number of steps, if `items` has no length.
+    done : int
+        Number of steps that were done before.
 
     Returns
     -------
     tqdm
         An iterator over `items` that is also a context manager. It erases its line at the end.
     """
-    return tqdm(items, what, total, leave=False, file=sys.stderr, unit=unit, disable=None, delay=DELAY_S)
+    options: dict[str, Any] = {"leave": False, "unit": unit, "initial": done}
+    if sys.stderr.isatty() or not logger.isEnabledFor(logging.INFO):
+        return tqdm(items, what, total, file=sys.stderr, disable=None, delay=DELAY_S, **options)
+    options |= {"mininterval": LINE_S, "maxinterval": LINE_S, "miniters": 1, "delay": LINE_S}
+    return tqdm(items, what, total, file=_Log(), bar_format="{desc}: {n_fmt}/{total_fmt} {unit}s, {elapsed}", **options)

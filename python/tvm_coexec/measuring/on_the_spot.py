@@ -17,13 +17,13 @@ from math import inf
 from pathlib import Path
 
 import tvm
-from tqdm import tqdm
 from tvm.target import Target
 
 from tvm_coexec.core.cache import cache_folder
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
@@ -159,7 +159,7 @@ class _Session:
             return 0
         self._show_notice()
         self._check_speed()
-        with tqdm(total=len(todo), desc=title, unit="kernel", disable=None, leave=False) as bar:
+        with progress(what=title, unit="kernel", total=len(todo)) as bar:
             for piece, timed in self.meter.time_pieces(todo):
                 job = todo[piece]
                 if isinstance(timed, str):

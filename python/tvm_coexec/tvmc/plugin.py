@@ -26,6 +26,7 @@ from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
 from tvm_coexec.core.errors import one_line
+from tvm_coexec.core.progress import log_progress
 
 from . import joint_tuning
 from . import trace_run as profiling
@@ -113,6 +114,7 @@ def _log_to_stderr() -> Iterator[None]:
     before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
+    log_progress()
     try:
         yield
     finally:

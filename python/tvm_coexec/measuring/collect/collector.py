@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tqdm import tqdm
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models.dataset import DEVICES, Sample, SampleWriter
 
 from .. import compile as compiling
@@ -110,7 +110,7 @@ def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
         _start_boards(run, writer)
     summary, start = Summary(found=len(jobs) - len(todo)), time.monotonic()
     batch = 8 * len(run.compilers)
-    with tqdm(total=len(jobs), initial=summary.found, desc="kernels", unit="kernel", disable=None) as bar:
+    with progress(what="kernels", unit="kernel", total=len(jobs), done=summary.found) as bar:
         for at in range(0, len(todo), batch):
             if options.budget_s is not None and time.monotonic() - start > options.budget_s:
                 summary.left = len(todo) - at

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.energy_records import EnergyRecord, find_spreads, fit_power
 from tvm_coexec.cost_models.features.describe import describe
@@ -88,7 +87,7 @@ def measure(run: Collection, writer: SampleWriter) -> list[str]:
     gauge = find_gauge(run)
     states = _make_states(run, read_samples(writer.path))
     records, loads = list(writer.found.energy), [0.0]
-    bar = tqdm(total=ROUNDS * len(states), desc="energy", unit="reading", disable=None)
+    bar = progress(what="energy", unit="reading", total=ROUNDS * len(states))
     with bar:
         for number in range(ROUNDS + MORE_ROUNDS):
             for state in _choose_states(states, records, number):

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from tvm_coexec.core.kernel_graph import Kernel
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
 from tvm_coexec.cost_models.features.describe import describe
 from tvm_coexec.cost_models.features.workload import Workload
@@ -84,9 +83,9 @@ def _measure_contention(run: Collection, writer: SampleWriter) -> None:
     if writer.found.contention:
         return
     chosen = _select_kernels(run, writer.path)
-    measured = [k for k in map(partial(_measure_alone, run), tqdm(chosen, desc="alone", disable=None)) if k is not None]
+    measured = [k for k in map(partial(_measure_alone, run), progress(chosen, "alone", "kernel")) if k is not None]
     pairs = _select_pairs(measured)
-    for cpu, gpu in tqdm(pairs, desc="contention", unit="pair", disable=None):
+    for cpu, gpu in progress(pairs, "contention", "pair"):
         for device, own, other in (("cpu", cpu, gpu), ("gpu", gpu, cpu)):
             try:
                 together = _time_while_busy(run, own.built[device], other.built[_OTHER[device]])
@@ -180,7 +179,7 @@ def _measure_networks(run: Collection, writer: SampleWriter) -> None:
             if len(times) > 1 and name != "designed" and (name, device) not in done and None not in times:
                 todo.append((model, name, device, times))
     step = len(run.compilers)
-    with tqdm(total=len(todo), desc="networks", unit="network", disable=None if todo else True) as bar:
+    with progress(what="networks", unit="network", total=len(todo)) as bar:
         for at in range(0, len(todo), step):
             now = todo[at : at + step]
             requests = [run.make_request(model, None, device) for model, _, device, _ in now]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tvm
-from tqdm import tqdm
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Verified
+from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
@@ -143,7 +143,7 @@ def build_entries(entries: list[Entry], divide: Callable[[Plan], tvm.IRModule], 
     A plan with other outputs is left out: if the GPU computes some kernels wrong, other plans may be correct.
     """
     want: list[np.ndarray] | None = None
-    for number, entry in enumerate(tqdm(entries, desc="building plans", unit="plan", disable=None, leave=False)):
+    for number, entry in enumerate(progress(entries, "building plans", "plan")):
         try:
             with entry.context():
                 entry.placed = divide(entry.plan)
@@ -188,7 +188,7 @@ def time_in_turns(entries: list[Entry], bench: Bench, repeats: int) -> bool:
     """Time all plans in turns, so that disturbances affect all of them; return whether the machine was quiet."""
     start = time.monotonic()
     total = repeats * sum(e.compiled is not None for e in entries)
-    with tqdm(total=total, desc="measuring plans", unit="run", disable=None, leave=False) as bar:
+    with progress(what="measuring plans", unit="run", total=total) as bar:
         for done in range(repeats):
             if done >= FEWEST_ROUNDS and time.monotonic() - start > ENOUGH_S:
                 break
