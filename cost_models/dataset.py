@@ -322,7 +322,7 @@ def _check_header(path: str, lines: list[str]) -> dict[str, Any]:
         raise CoExecError(f"{path} is not a file of samples; give one that `coexec profile` wrote")
     if header.get("version") != VERSION:
         raise CoExecError(
-            f"{path} has samples of version {header.get('version')}; this release reads {VERSION}: measure again"
+            f"{path} has samples of version {header.get('version')!r}; this release reads {VERSION}: measure again"
         )
     if not isinstance(header.get("devices"), dict) or set(header["devices"]) != set(DEVICES):
         raise CoExecError(f"{path}, line 1 is damaged (it names no devices cpu and gpu); measure again")

@@ -11,7 +11,7 @@ from .core.options import checked, option
 from .core.plan import Plan
 from .cost_models import shipped
 from .measuring.verify import DEFAULT_PLANS, Verify, check_verify
-from .planner import Options
+from .planner import Options, refuse_idle
 
 
 def _read_plan(plan: object) -> Plan:
@@ -105,6 +105,7 @@ def check_partition_options(given: Mapping[str, object], label: Callable[[str], 
         idle = ", ".join(map(label, others))
         raise CoExecError(f"{label('plan')} replays a plan unchanged, so {idle} would have no effect: leave one out")
     options = checked(PartitionOptions, given, label)
+    refuse_idle(options, label)
     if options.verify is not None and options.objective != "latency":
         raise CoExecError(
             f"{label('verify')} measures time and can't compare plans by {options.objective}: leave it out"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.options import flag
 
 
 def count(text: str) -> int:
@@ -32,6 +34,19 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
     return value
+
+
+def outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Raise `CoExecError` if a file that was asked for can't be written, or if two are the same file."""
+    found: dict[str, str] = {}
+    for name in names:
+        path = getattr(args, name)
+        if not path:
+            continue
+        folder_of(path)
+        first = found.setdefault(os.path.realpath(path), name)
+        if first != name:
+            raise CoExecError(f"{flag(first)} and {flag(name)} name the same file, {path}: give each one of its own")
 
 
 def folder_of(path: str) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.interrupts import INTERRUPTED, interruptible
 from tvm_coexec.core.progress import log_progress
 
 COMMANDS = {
@@ -29,7 +30,7 @@ COMMANDS = {
     "trace": "run a compiled model and show the measured and the expected timelines of both devices",
     "places": "divide a network between this machine and a remote one, and run it",
 }
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         commands.choices[args.command].error(f"unknown option {unknown[0]}")
     try:
-        with _log_to_stderr(args.verbose):
+        with interruptible(), _log_to_stderr(args.verbose):
             return args.run(args)
     except CoExecError as err:
         print(f"coexec {args.command}: {' '.join(str(err).split())}", file=sys.stderr)

@@ -85,9 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise CoExecError(
             "--profile needs --bandwidth (bytes per second), and no other option takes it: give both or neither"
         )
-    for path in (args.outputs, args.json):
-        if path:
-            checks.folder_of(path)
+    checks.outputs(args, ("outputs", "json"))
     from tvm_coexec import remote, two_machines
     from tvm_coexec.measuring.read_model import load_model
 

@@ -12,7 +12,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import write_atomically
 from tvm_coexec.core.options import add_flags, checked, flag, options_of
 from tvm_coexec.core.plan import Plan
-from tvm_coexec.planner import CachedCosts, Options, compare, make_plan, with_times
+from tvm_coexec.planner import CachedCosts, Options, compare, make_plan, refuse_idle, with_times
 from tvm_coexec.planner.compare import Compared, from_simulation
 from tvm_coexec.report.report import Report
 
@@ -103,9 +103,9 @@ def _options(args: argparse.Namespace) -> Options:
     if args.compare and "ratio" in given:
         raise CoExecError("--compare leaves the ratio to each strategy: leave out --ratio, or --compare")
     options = checked(Options, given, flag)
-    for path in (args.output, args.save_graph, args.png, args.html, args.json):
-        if path:
-            checks.folder_of(path)
+    if not args.compare:
+        refuse_idle(options, flag)
+    checks.outputs(args, ("output", "save_graph", "png", "html", "json"))
     if args.png:
         from .plots import require_matplotlib
 

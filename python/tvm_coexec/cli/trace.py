@@ -61,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.inputs and args.seed is not None:
         raise CoExecError("--seed is for random inputs and has no effect with --inputs: leave one out")
     outputs = Outputs(args.trace, args.png, args.html, args.json)
-    for path in (args.trace, args.png, args.html, args.json):
-        if path:
-            checks.folder_of(path)
+    checks.outputs(args, ("trace", "png", "html", "json"))
     if args.png:
         from .plots import require_matplotlib
 

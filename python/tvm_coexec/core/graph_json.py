@@ -35,6 +35,16 @@ def write_graph(graph: KernelGraph) -> str:
     return f'{{\n{lines},\n "kernels": [\n{kernels}\n ]\n}}\n'
 
 
+def is_kernel_graph(path: str) -> bool:
+    """Whether a file is one that `coexec plan --save-graph` wrote, judged by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(200)
+    except OSError:
+        return False
+    return start.lstrip().startswith(b"{") and f'"kind": "{KIND}"'.encode() in start
+
+
 def read_graph(text: str, source: str = "kernel graph") -> KernelGraph:
     """Read a graph from `write_graph`; see `KernelGraph.from_json`."""
     try:
@@ -45,8 +55,8 @@ def read_graph(text: str, source: str = "kernel graph") -> KernelGraph:
         raise CoExecError(f"{source} is not a kernel graph; give a file that coexec plan --save-graph wrote")
     if d.get("version") != VERSION:
         raise CoExecError(
-            f"{source} is a kernel graph of version {d.get('version')}; this release reads version {VERSION}: write it "
-            "again with coexec plan --save-graph"
+            f"{source} is a kernel graph of version {d.get('version')!r}; this release reads version {VERSION}: write "
+            "it again with coexec plan --save-graph"
         )
     where = "it"
     try:

@@ -203,7 +203,11 @@ class Plan:
             raise CoExecError(f"{source} is not a co-execution plan: it has no 'segments' and 'version'")
         if d["version"] != VERSION:
             raise CoExecError(
-                f"{source} has plan version {d['version']}; this release reads version {VERSION}: plan again"
+                f"{source} has plan version {d['version']!r}; this release reads version {VERSION}: plan again"
+            )
+        if unknown := sorted(set(d) - set(_KEYS)):
+            raise CoExecError(
+                f"{source} is damaged: it has the unknown key '{unknown[0]}' (allowed: {', '.join(_KEYS)})"
             )
         for key, kind, name in (
             ("segments", list, "a list"),
@@ -292,6 +296,7 @@ def _integer(value: object) -> int:
     return value
 
 
+_KEYS = ("version", "graph", "strategy", "costs", "runtime", "memory", "notes", "verified", "segments")
 _READERS: dict[str, Callable[[Any], Any]] = {
     "device": str,
     "kernels": lambda v: tuple(_integer(k) for k in v),
@@ -308,6 +313,11 @@ def _segment(d: dict, number: int, source: str) -> Segment:
     if unknown := sorted(set(d) - set(_READERS)):
         raise CoExecError(
             f"{source} is damaged: segment {number} has the unknown key '{unknown[0]}' (allowed: {', '.join(_READERS)})"
+        )
+    if d.get("device") != "split" and (idle := [key for key in ("axis", "cut") if key in d]):
+        raise CoExecError(
+            f"{source} is damaged: segment {number} is on the {d.get('device')}, so its '{idle[0]}' would have no "
+            "effect; leave it out, or set the device to split"
         )
     values = {}
     required = ("device", "kernels", "axis", "cut") if d.get("device") == "split" else ("device", "kernels")

@@ -51,6 +51,11 @@ def from_numpy(array: np.ndarray) -> tvm.nd.NDArray:
     CoExecError
         If TVM cannot use the memory; `tvm.nd.array` makes a copy.
     """
+    if not isinstance(array, np.ndarray):
+        raise CoExecError(
+            f"TVM can use the memory of a numpy array only, not of a {type(array).__name__}: copy it with "
+            "tvm.nd.array(...)"
+        )
     copy = "; copy it with tvm.nd.array(...), or write into an array from tvm_coexec.empty(...)"
     if not array.flags.c_contiguous:
         raise CoExecError(f"the array of shape {array.shape} is not in C order, so TVM cannot use its memory{copy}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.graph_json import is_kernel_graph
 from tvm_coexec.core.texts import list_some
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def read_onnx(path: str) -> ModelProto:
         from onnx.external_data_helper import load_external_data_for_model
     except ImportError as err:
         raise CoExecError(f"reading models needs onnx ({err}); install tvm-coexec[onnx]") from None
+    if is_kernel_graph(path):
+        raise CoExecError(f"{path} is a kernel graph, which only `coexec plan` takes: give the model's ONNX file")
     try:
         proto = onnx.load(path, load_external_data=False)
     except OSError as err:

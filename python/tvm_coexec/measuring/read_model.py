@@ -17,6 +17,7 @@ from tvm_coexec.frontend.quiet import quiet_tvm
 from tvm_coexec.pass_context import change_context, show_passes
 from tvm_coexec.relay_passes.extract import extract_with_calls
 from tvm_coexec.relay_passes.prepare import Prepare
+from tvm_coexec.relay_passes.static_shapes import why_dynamic
 from tvm_coexec.targets import targets
 
 from .collect.design import NAME, make_designed_module
@@ -44,10 +45,12 @@ class Model:
         return self.builder("llvm", "opencl").graph
 
     def builder(self, cpu: str, gpu: str) -> KernelBuilder:
-        """Return a builder of its kernels for two targets; raises `CoExecError` if it has no kernels."""
+        """Return a builder of its kernels for two targets; `CoExecError` if it has none, or open shapes."""
         with quiet_tvm(), show_passes("preparing") as bars, change_context(3, bars):
             prepared = Prepare(self.params)(self.mod)
             extracted = extract_with_calls(prepared)
+        if dynamic := why_dynamic(prepared):
+            raise CoExecError(f"model {self.name}: {dynamic}")
         if not extracted.graph.kernels:
             raise CoExecError(f"model {self.name} has no kernels: {extracted.graph.reason or 'it has no operators'}")
         return KernelBuilder(prepared, extracted, *targets(cpu, gpu))

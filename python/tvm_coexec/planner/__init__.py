@@ -16,7 +16,7 @@ from tvm_coexec.cost_models import Costs
 from .cached_costs import CachedCosts
 from .compare import compare
 from .margin import DEFAULT_MIN_GAIN, margin_of
-from .options import OBJECTIVES, Options, check_options
+from .options import OBJECTIVES, Options, check_options, refuse_idle
 from .search.search import pause_garbage_collection
 from .segments import write_notes
 from .simulator import Simulator, makespan_s, simulate, with_times
@@ -35,6 +35,7 @@ __all__ = [
     "makespan_s",
     "margin_of",
     "needs_costs",
+    "refuse_idle",
     "simulate",
     "with_times",
 ]

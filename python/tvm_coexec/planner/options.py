@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm_coexec.core.devices import MEMORY, RUNTIMES
+from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.options import checked, number, one_of, option
 from tvm_coexec.core.plan import Segment
@@ -14,6 +16,9 @@ from tvm_coexec.cost_models import Costs
 # The first is the default; the others are here to be compared with.
 STRATEGY_NAMES = ("coexec", "codl", "mulayer", "layerwise", "neurosurgeon", "single", "exhaustive")
 OBJECTIVES = ("latency", "energy", "edp")
+
+# Options that a strategy does not ask for.
+_IDLE = {"single": ("axis", "ratio", "min_gain"), "neurosurgeon": ("axis", "ratio"), "exhaustive": ("ratio",)}
 
 # Why kernels stay whole, by their index.
 Reasons = dict[int, Reason]
@@ -117,6 +122,18 @@ class Options:
         costs = costs if self.runtime is None else costs.on_runtime(self.runtime)
         memory = self.memory or (costs.unified.memory if costs.unified else None)
         return costs if memory is None else costs.on_memory(memory)
+
+
+def refuse_idle(options: Options, label: Callable[[str], str] = str) -> None:
+    """Raise `CoExecError` for an option that the strategy does not ask for; `label` returns its name in the message."""
+    idle = _IDLE.get(options.strategy, ()) + (() if options.strategy == "neurosurgeon" else ("bandwidth",))
+    defaults = Options()
+    for name in idle:
+        if getattr(options, name) != getattr(defaults, name):
+            raise CoExecError(
+                f"{label(name)} has no effect on the strategy '{options.strategy}': leave it out, or choose another "
+                "strategy"
+            )
 
 
 def check_options(**given: object) -> Options:

@@ -24,6 +24,7 @@ from tvm_coexec.executor.create import Creation, device_types
 from tvm_coexec.opencl import runtime
 from tvm_coexec.remote import explained, serves_own
 
+from .load import input_types
 from .segments import TracedGraph
 from .spans import Spans, parse_spans
 from .timeline import Timeline, expected_timeline, measured_timeline
@@ -175,6 +176,8 @@ class Tracer:
         Recording
         """
         assert self.graph is not None, "call create or wrap before record"
+        if runs < 1 or warm_up < 0:
+            raise CoExecError(f"can't record {runs} runs after {warm_up} others: give at least 1, and 0 or more")
         with progress(what="recording", unit="run", total=warm_up + runs) as bar:
             for _ in range(warm_up):
                 run()
@@ -269,9 +272,23 @@ def record(
     Raises
     ------
     CoExecError
-        If a device is missing, or if TVM's own OpenCL runtime is in use.
+        If a device is missing, if TVM's own OpenCL runtime is in use, or for an input that the model does not take.
     """
     tracer = Tracer()
+    _check_inputs(lib, inputs, devices or ())
     module = tracer.create(lib, devices)
     module.set_input(**inputs)
     return tracer.record(module.run, runs, warm_up, ready, one_at_a_time)
+
+
+def _check_inputs(lib: Any, inputs: dict[str, np.ndarray], devices: Sequence[tvm.runtime.Device]) -> None:
+    """Raise `CoExecError` for an input of another name or shape: the executor ignores names that it does not know."""
+    if any(device.device_type >= RPC_SESS_MASK for device in devices):
+        return  # the server would have to be asked
+    wanted = input_types(lib)
+    for name, value in inputs.items():
+        if name not in wanted:
+            raise CoExecError(f"the model has no input '{name}'; it takes {', '.join(wanted)}")
+        given, shape = list(np.shape(value)), list(wanted[name][0])
+        if given != shape:
+            raise CoExecError(f"input '{name}' has the shape {given}; the model takes {shape}")

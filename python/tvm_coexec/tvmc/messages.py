@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from tvm.driver.tvmc import TVMCException
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.interrupts import was_interrupted
 from tvm_coexec.frontend.quiet import quiet_tvm
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # without -v, with one, with more
@@ -29,17 +30,23 @@ def reported(verbose: int, what: str) -> Iterator[None]:
     try:
         with quiet_tvm():
             yield
-    except TVMCException as err:
-        # keep subclasses: tvmc's main gives them other exit statuses
-        raise (err if type(err) is not TVMCException else TVMCException(one_line(err))) from None
-    except CoExecError as err:
-        raise TVMCException(one_line(err)) from None
     except Exception as err:
-        if verbose:
-            traceback.print_exc()
-        kind = "" if isinstance(err, (OSError, RuntimeError)) else f"{type(err).__name__}: "
-        hint = "" if verbose else " (-v shows where)"
-        raise TVMCException(f"{what}: {kind}{one_line(err)}{hint}") from None
+        if was_interrupted():
+            raise KeyboardInterrupt from None
+        raise _reported(err, verbose, what) from None
+
+
+def _reported(err: Exception, verbose: int, what: str) -> TVMCException:
+    if isinstance(err, TVMCException):
+        # keep subclasses: tvmc's main gives them other exit statuses
+        return err if type(err) is not TVMCException else TVMCException(one_line(err))
+    if isinstance(err, CoExecError):
+        return TVMCException(one_line(err))
+    if verbose:
+        traceback.print_exception(err)
+    kind = "" if isinstance(err, (OSError, RuntimeError)) else f"{type(err).__name__}: "
+    hint = "" if verbose else " (-v shows where)"
+    return TVMCException(f"{what}: {kind}{one_line(err)}{hint}")
 
 
 __all__ = ["LOG_LEVELS", "one_line", "reported"]

@@ -26,6 +26,7 @@ from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
 from tvm.driver.tvmc import main as tvmc_main
 
 from tvm_coexec.core.errors import one_line
+from tvm_coexec.core.interrupts import INTERRUPTED, interruptible
 from tvm_coexec.core.progress import log_progress
 
 from . import joint_tuning
@@ -89,15 +90,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        Always, as TVM's ``main`` does: 0 if the command succeeded, 4 for an error in what the user gave.
+        Always, as TVM's ``main`` does: 0 if the command succeeded, 4 for an error in what the user gave, 130
+        after an interruption.
     """
     before = sys.argv
     if argv is not None:
         # TVM itself reads sys.argv while it makes the parser of `run`
         sys.argv = [before[0], *argv]
     try:
-        with _log_to_stderr():
+        with interruptible(), _log_to_stderr():
             tvmc_main.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("tvmc: interrupted\n")
+        sys.exit(INTERRUPTED)
     except TVMCException as err:  # TVM catches errors of commands, but not earlier ones such as a missing configuration
         sys.stderr.write(f"Error: {one_line(err)}\n")
         sys.exit(4)

@@ -20,6 +20,7 @@ class StagedFiles:
 
     def __init__(self) -> None:
         self._aside: dict[str, str] = {}  # final folder -> temporary folder
+        self._files: set[str] = set()
 
     def __enter__(self) -> StagedFiles:
         return self
@@ -48,7 +49,12 @@ class StagedFiles:
                 if into_device:
                     return final
                 raise CoExecError(f"can't write {path}: it is not a regular file; name another file")
+        if final in self._files:
+            raise CoExecError(f"two outputs have the same file, {path}: give each one of its own")
+        self._files.add(final)
         folder = os.path.dirname(final)
+        if not os.path.isdir(folder):
+            raise CoExecError(f"can't write {path}: there is no folder {folder}; create it or choose another path")
         if folder not in self._aside:
             try:
                 self._aside[folder] = tempfile.mkdtemp(prefix=".tvmc-", dir=folder)
