@@ -8,13 +8,13 @@ and LightGBM (``predictors``). What the machine lacks is skipped, with the reaso
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import os
 import random
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before anything imports tvm or loads an OpenCL driver: they read these once. One thread each, and on pocl, which is an
@@ -108,14 +108,6 @@ NEEDS: dict[str, Callable[[], str | None]] = {
 }
 
 
-def speed_up_builds() -> None:
-    """Remember how TVM was built: it asks its library again for every kernel, a tenth of the time of a small build."""
-    te_compiler = importlib.import_module("tvm.relay.backend.te_compiler")
-    original = getattr(te_compiler, "libinfo", None)
-    if original is not None and not hasattr(original, "cache_info"):
-        te_compiler.libinfo = functools.cache(original)
-
-
 def look_for_cycles_rarely() -> None:
     """Let the collector of reference cycles skip what the imports made, and wait for more new objects than by default.
 
@@ -125,6 +117,14 @@ def look_for_cycles_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """SIGINT raises `KeyboardInterrupt`, as in a program; processes that run tests in parallel ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def scope_of(nodeid: str) -> str:
@@ -151,8 +151,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if reason is not None:
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
-        elif marked:
-            speed_up_builds()
     look_for_cycles_rarely()
 
 

@@ -250,6 +250,29 @@ def test_measuring_when_asked_for(coexec, model_file, tmp_path, monkeypatch):
     assert done.out.startswith("profile: measured here\n") and list((tmp_path / "profiles").glob("*.json"))
 
 
+def depends_on_data(folder: Path) -> Path:
+    """A model whose output has as many columns as its input has elements that are not 0."""
+    from onnx import TensorProto, helper
+
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        "nonzero",
+        [info("x", TensorProto.FLOAT, [4, 4])],
+        [info("y", TensorProto.INT64, [2, None])],
+    )
+    path = folder / "nonzero.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_a_strategy_takes_its_own_options_and_a_comparison_all(coexec, model_file, profile_file):
+    base = ("plan", model_file, "--profile", profile_file)
+    assert coexec(*base, "--strategy", "neurosurgeon", "--bandwidth", "1e9").code == 0
+    assert coexec(*base, "--strategy", "single", "--axis", "auto").code == 0
+    assert coexec(*base, "--compare", "--bandwidth", "1e9").code == 0
+
+
 def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
     base = (model_file, "--profile", profile_file)
     cases = [
@@ -272,6 +295,15 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
         ((*base, "-o", tmp_path / "no" / "p.json"), "there is no folder"),
         ((*base, "--html", tmp_path), "it is a folder"),
         ((*base, "--gpu", "llvm"), "llvm"),
+        ((*base, "--strategy", "single", "--ratio", "0.5"), "--ratio has no effect on the strategy 'single'"),
+        ((*base, "--strategy", "exhaustive", "--ratio", "0.5"), "--ratio has no effect on the strategy 'exhaustive'"),
+        ((*base, "--strategy", "neurosurgeon", "--axis", "h"), "--axis has no effect on the strategy 'neurosurgeon'"),
+        ((*base, "--bandwidth", "1e9"), "--bandwidth has no effect on the strategy 'coexec'"),
+        ((*base, "-o", tmp_path / "x", "--json", tmp_path / "x"), "--output and --json name the same file"),
+        (
+            (depends_on_data(tmp_path), "--profile", profile_file),
+            "result shape of operator argwhere depends on data",
+        ),
     ]
     for argv, text in cases:
         done = coexec("plan", *argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,6 +13,8 @@ import time
 import pytest
 
 from tvm_coexec.core.interrupts import interruptible, was_interrupted
+
+pytestmark = pytest.mark.usefixtures("interrupts")
 
 
 def interrupt() -> None:
@@ -26,11 +29,14 @@ def test_an_interruption_stays_one():
 
 
 def test_an_error_that_follows_from_it_is_an_interruption():
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    def fail() -> None:
         try:
             interrupt()
         except BaseException:
             raise ValueError("no attribute span") from None
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        fail()
 
 
 def test_another_error_is_what_it_is():
@@ -50,21 +56,21 @@ def test_in_a_call_from_c_it_is_heard_afterwards(capsys):
             interrupt()
         time.sleep(0.001)
 
-    hook = sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    def call_often() -> None:
         for _ in range(5000):
             called_from_c()
             time.sleep(0.001)
+
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        call_often()
     assert 1 < len(calls) < 5000 and capsys.readouterr().err == ""
     assert sys.unraisablehook is hook
 
 
 def test_a_block_that_ends_well_has_ended_well():
-    with interruptible():
-        try:
-            interrupt()
-        except KeyboardInterrupt:
-            pass
+    with interruptible(), contextlib.suppress(KeyboardInterrupt):
+        interrupt()
     with interruptible():
         assert not was_interrupted()
 

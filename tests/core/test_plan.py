@@ -106,6 +106,19 @@ def test_what_a_person_may_leave_out():
             '{"version": 7, "segments": []}',
             "here.json has plan version 7; this release reads version 1: plan again",
         ),
+        ('{"version": "1", "segments": []}', "here.json has plan version '1'; this release reads version 1"),
+        (
+            '{"version": 1, "graph": "a", "segments": [], "segmentz": []}',
+            "here.json is damaged: it has the unknown key 'segmentz' (allowed: version, graph, strategy, ",
+        ),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "gpu", "kernels": [0], "axis": "h"}]}',
+            "segment 0 is on the gpu, so its 'axis' would have no effect; leave it out, or set the device to split",
+        ),
+        (
+            '{"version": 1, "graph": "a", "segments": [{"device": "cpu", "kernels": [0], "cut": 4}]}',
+            "segment 0 is on the cpu, so its 'cut' would have no effect",
+        ),
         ('{"version": 1, "segments": []}', "here.json is damaged: missing or invalid 'graph'"),
         ('{"version": 1, "graph": "a", "segments": [{"kernels": [0]}]}', "missing or invalid 'device'"),
         ('{"version": 1, "graph": "a", "segments": [{"device": "cpu"}]}', "missing or invalid 'kernels'"),

@@ -148,10 +148,8 @@ def test_a_let_chain_of_other_names_is_work():
 
 
 SCRIPT = """
-from tests.conftest import speed_up_builds
 from tests.models import residual_net
 import tvm_coexec
-speed_up_builds()
 print(tvm_coexec.build(residual_net(), ratio=0.5, profile="generic").get_graph_json())
 """
 

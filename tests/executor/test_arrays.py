@@ -57,6 +57,8 @@ def test_unusable_arrays_raise():
         tvm_coexec.from_numpy(whole.reshape(-1)[1:])
     with pytest.raises(CoExecError, match="cannot use the memory of an array of complex64"):
         tvm_coexec.from_numpy(whole.view("complex64"))
+    with pytest.raises(CoExecError, match="of a numpy array only, not of a list: copy it"):
+        tvm_coexec.from_numpy([1, 2])
     whole.flags.writeable = False
     with pytest.raises(CoExecError, match="read-only"):
         tvm_coexec.from_numpy(whole)

@@ -215,3 +215,17 @@ def test_order_in_every_memory_mode(lib, tmp_path, mode, layout):
     downloaded, elided, *taken = process.run(CODE.format(path=path), TVM_COEXEC_OPENCL_MEMORY=mode)
     assert (downloaded, elided) == ((True, False) if mode == "buffer" else (False, True))
     assert taken == [layout, True]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "text"),
+    [
+        ({"q": np.zeros((1, 3, 8, 8), "float32")}, {}, "the model has no input 'q'; it takes "),
+        ({"x": np.zeros((1, 3), "float32")}, {}, r"input 'x' has the shape \[1, 3\]; the model takes \[1, "),
+        ({}, {"runs": 0}, "can't record 0 runs"),
+        ({}, {"warm_up": -1}, "after -1 others"),
+    ],
+)
+def test_what_cant_be_recorded_is_refused(lib, inputs, options, text):
+    with pytest.raises(CoExecError, match=text):
+        record(lib, inputs, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -157,9 +158,36 @@ def test_models_that_can_t_be_imported(compile_fails):
 def test_unwritable_outputs(compile_fails, option):
     Path("file").write_text("")
     os.mkdir("folder")
-    names = {"no/net.tar": "No such file", "file/net.tar": "Not a directory", "folder": "it is a folder"}
+    names = {"no/net.tar": "there is no folder", "file/net.tar": "Not a directory", "folder": "it is a folder"}
     for name, reason in names.items():
         compile_fails([f"can't write {name}", reason], "--coexec-ratio", "0.5", option, name)
+
+
+def test_two_outputs_in_one_file(compile_fails):
+    compile_fails(["two outputs have the same file, x"], "--coexec-ratio", "0.5", "-o", "x", "--coexec-dump-plan", "x")
+
+
+def test_options_that_the_strategy_does_not_ask_for(compile_fails):
+    options = ("--coexec-profile", "generic", "--coexec-strategy", "single")
+    compile_fails(["--coexec-ratio has no effect on the strategy 'single'"], *options, "--coexec-ratio", "0.5")
+
+
+def test_ctrl_c_while_tvm_compiles(tvmc, model_file, monkeypatch, interrupts):
+    """There the interruption is forgotten, and what it interrupted gives an error that misleads."""
+    from tvm.relay.backend import te_compiler
+
+    select = te_compiler.select_implementation
+
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        return select(*args, **options)
+
+    monkeypatch.setattr(te_compiler, "select_implementation", interrupted)
+    before = sorted(os.listdir())
+    done = tvmc("compile", "--coexec", "--target", TARGET, "--coexec-ratio", "0.5", "-o", "net.tar", model_file)
+    assert done.code == 130 and done.err.splitlines()[-1] == "tvmc: interrupted"
+    assert "Error" not in done.err and "Traceback" not in done.err
+    assert sorted(os.listdir()) == before
 
 
 def test_an_output_that_is_a_device(compile_fails):

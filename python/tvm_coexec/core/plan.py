@@ -314,7 +314,7 @@ def _segment(d: dict, number: int, source: str) -> Segment:
         raise CoExecError(
             f"{source} is damaged: segment {number} has the unknown key '{unknown[0]}' (allowed: {', '.join(_READERS)})"
         )
-    if d.get("device") != "split" and (idle := [key for key in ("axis", "cut") if key in d]):
+    if d.get("device") in ("cpu", "gpu") and (idle := [key for key in ("axis", "cut") if key in d]):
         raise CoExecError(
             f"{source} is damaged: segment {number} is on the {d.get('device')}, so its '{idle[0]}' would have no "
             "effect; leave it out, or set the device to split"

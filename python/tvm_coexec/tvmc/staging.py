@@ -53,7 +53,7 @@ class StagedFiles:
             raise CoExecError(f"two outputs have the same file, {path}: give each one of its own")
         self._files.add(final)
         folder = os.path.dirname(final)
-        if not os.path.isdir(folder):
+        if not os.path.exists(folder):
             raise CoExecError(f"can't write {path}: there is no folder {folder}; create it or choose another path")
         if folder not in self._aside:
             try:
