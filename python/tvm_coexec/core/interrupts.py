@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-AGAIN_S = 0.05
 INTERRUPTED = 130  # exit status of a program that its user interrupted
+AGAIN_S = 0.05  # until an interruption that was forgotten is made again
 
 _state = {"interrupted": False}
 
