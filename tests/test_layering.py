@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "partition_options": {"core", "cost_models", "measuring", "planner"},
     "partition": {
         *("core", "cost_models", "measuring", "partition_options", "planner", "relay_passes", "report", "targets"),
-        "tuning",
+        *("gpu_runtimes", "tuning"),
     },
     "whole": {"core", "relay_passes", "targets"},
     "build": {"core", "executor", "partition", "pass_context", "targets", "tuning", "whole"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import numpy as np
 import pytest
 import tvm
 from tvm import relay
@@ -10,6 +13,7 @@ import tvm_coexec
 from tests import models
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import AnalyticCosts
+from tvm_coexec.opencl import runtime
 from tvm_coexec.partition import PLAN_ATTR
 
 pytestmark = pytest.mark.llvm
@@ -175,3 +179,17 @@ def test_errors_name_the_plan_file(tmp_path):
     tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(models.conv_chain(2), ratio=0.5)).save(str(path))
     with pytest.raises(CoExecError, match=f"{path}: the plan was made for another model"):
         tvm_coexec.partition_for_coexec(models.conv_chain(3), plan=str(path))
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize(("dtype", "device"), [("float16", "gpu"), ("float16", "cpu"), ("float32", "gpu")])
+def test_types_that_the_gpu_lacks(caplog, dtype, device):
+    """Its driver would refuse the kernel when the module runs; the plan may be for another machine's, so it stays."""
+    x = relay.var("x", shape=(1, 8, 10, 10), dtype=dtype)
+    weight = relay.const(np.ones((8, 8, 3, 3), dtype))
+    mod = tvm.IRModule.from_expr(relay.Function([x], relay.nn.conv2d(x, weight, channels=8, kernel_size=(3, 3))))
+    with caplog.at_level(logging.WARNING, "tvm_coexec"):
+        tvm_coexec.partition_for_coexec(mod, ratio=float(device == "gpu"), axis="oc")
+    warned = [m for r in caplog.records if "has no float16" in (m := r.getMessage())]
+    assert len(warned) == (device == "gpu" and dtype == "float16" and not runtime.devices()[0].fp16)
+    assert all("opencl device has no float16, so kernel 0 (nn.conv2d) of the plan can't run" in m for m in warned)

@@ -33,6 +33,8 @@ class GpuRuntime(Protocol):
 
 
 _RUNTIMES: dict[str, GpuRuntime] = {"opencl": opencl, "vulkan": vulkan}
+# Types of tensors that some GPUs lack.
+OPTIONAL_TYPES = ("float16", "float64")
 _TYPES = {4: "opencl", 7: "vulkan"}  # kDLOpenCL, kDLVulkan
 
 
@@ -55,6 +57,19 @@ def why_unavailable(kind: str) -> str | None:
     """
     found = runtime_of(kind)
     return None if found is None else found.why_unavailable()
+
+
+def find_lacking_types(kind: str) -> set[str]:
+    """Return which of `OPTIONAL_TYPES` the first device of a kind can't compute with, as far as that is known here.
+
+    Parameters
+    ----------
+    kind : str
+    """
+    found = runtime_of(kind)
+    if found is None or found.why_unavailable() is not None or not (devices := found.devices()):
+        return set()
+    return {name for name, has in zip(OPTIONAL_TYPES, (devices[0].fp16, devices[0].fp64), strict=True) if not has}
 
 
 def kind_of_types(device_types: Iterable[int]) -> str:

@@ -15,6 +15,7 @@ from .core.errors import CoExecError
 from .core.kernel_graph import DEVICES, KernelGraph
 from .core.plan import OtherModelError, Plan
 from .cost_models import Costs
+from .gpu_runtimes import OPTIONAL_TYPES, find_lacking_types
 from .partition_options import PartitionOptions, check_partition_options
 from .planner.strategies.single import on_one
 from .relay_passes.divide import divide_compilably, make_shares, place
@@ -126,9 +127,26 @@ class CoExecPartition(ModulePass):
             extracted.graph, plan, costs=costs or self.report_costs, sources=self._sources(prepared, extracted, plan)
         )
         logger.info("%s", self.report.summary())
+        self._warn_of_types(extracted.graph, plan)
         if self.options.adaptive:
             self.alone = self._each_alone(prepared, extracted, plan)
         return _with_plan(placed, plan)
+
+    def _warn_of_types(self, graph: KernelGraph, plan: Plan) -> None:
+        """Warn if this machine's GPU lacks a type that it is to compute with: its driver would say so when it runs."""
+        on_gpu = [k for s in plan.segments if s.device != "cpu" for k in s.kernels]
+        used = {k: {graph.tensor(v).dtype for v in (*graph.kernels[k].inputs, k)} for k in on_gpu}
+        if is_for_another_machine(self.cpu) or not set().union(*used.values()).intersection(OPTIONAL_TYPES):
+            return  # devices are looked for only if it matters
+        kind = self.gpu.kind.name
+        lacking = find_lacking_types(kind)
+        if found := [(k, types & lacking) for k, types in used.items() if types & lacking]:
+            kernel, types = found[0]
+            logger.warning(
+                "this machine's %s device has no %s, so kernel %d (%s) of the plan can't run on it: use float32, or "
+                "run the module on a device that has it",
+                *(kind, " and no ".join(sorted(types)), kernel, graph.kernels[kernel].name),
+            )
 
     def _each_alone(
         self, prepared: tvm.IRModule, extracted: Extracted, divided: Plan
