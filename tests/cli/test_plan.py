@@ -299,6 +299,8 @@ def test_errors_are_one_line(coexec, model_file, profile_file, tmp_path):
         ((*base, "--strategy", "exhaustive", "--ratio", "0.5"), "--ratio has no effect on the strategy 'exhaustive'"),
         ((*base, "--strategy", "neurosurgeon", "--axis", "h"), "--axis has no effect on the strategy 'neurosurgeon'"),
         ((*base, "--bandwidth", "1e9"), "--bandwidth has no effect on the strategy 'coexec'"),
+        ((*base, "--png", tmp_path / "x.jpg"), "the file would not be a jpg file; name it *.png"),
+        ((*base, "--html", tmp_path / "x.png"), "the file would not be a png file; name it *.html"),
         ((*base, "-o", tmp_path / "x", "--json", tmp_path / "x"), "--output and --json name the same file"),
         (
             (depends_on_data(tmp_path), "--profile", profile_file),

@@ -36,6 +36,10 @@ def positive(text: str) -> float:
     return value
 
 
+# Endings of file names that tell viewers what is in them.
+_ENDINGS = {"png": (".png",), "html": (".html", ".htm")}
+
+
 def outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
     """Raise `CoExecError` if a file that was asked for can't be written, or if two are the same file."""
     found: dict[str, str] = {}
@@ -44,8 +48,11 @@ def outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
         if not path:
             continue
         folder_of(path)
+        ending = os.path.splitext(path)[1].lower()
+        if ending not in ("", *_ENDINGS.get(name, (ending,))):
+            raise CoExecError(f"{flag(name)} {path}: the file would not be a {ending[1:]} file; name it *.{name}")
         first = found.setdefault(os.path.realpath(path), name)
-        if first != name:
+        if first != name and (os.path.isfile(path) or not os.path.exists(path)):  # a device takes several
             raise CoExecError(f"{flag(first)} and {flag(name)} name the same file, {path}: give each one of its own")
 
 
