@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tvm_coexec.core.interrupts import interruptible, was_interrupted
+from tvm_coexec.core.interrupts import AGAIN_S, interruptible, was_interrupted
 
 pytestmark = pytest.mark.usefixtures("interrupts")
 
@@ -66,6 +66,18 @@ def test_in_a_call_from_c_it_is_heard_afterwards(capsys):
         call_often()
     assert 1 < len(calls) < 5000 and capsys.readouterr().err == ""
     assert sys.unraisablehook is hook
+
+
+def test_one_that_was_forgotten_in_a_call_from_c_does_not_outlive_the_block():
+    called_from_c = ctypes.CFUNCTYPE(None)(interrupt)
+
+    def fail() -> None:
+        called_from_c()
+        raise ValueError("no attribute span")
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        fail()
+    time.sleep(3 * AGAIN_S)
 
 
 def test_a_block_that_ends_well_has_ended_well():

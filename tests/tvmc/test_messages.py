@@ -54,9 +54,12 @@ def test_staged_files_come_together(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     with StagedFiles() as files:
-        for name in ("a.txt", "there/b.txt"):
-            Path(files.stage(str(tmp_path / name))).write_text(name)
-        Path(files.stage(str(tmp_path / "a.txt")) + ".dump").write_text("beside")
+        paths = [files.stage(str(tmp_path / name)) for name in ("a.txt", "there/b.txt")]
+        for path in paths:
+            Path(path).write_text("new")
+        Path(f"{paths[0]}.dump").write_text("beside")
+        with pytest.raises(CoExecError, match="two outputs have the same file"):
+            files.stage(str(tmp_path / "there" / ".." / "a.txt"))
         assert not (tmp_path / "a.txt").exists()
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.txt", "a.txt.dump", "b.txt", "there"]
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask

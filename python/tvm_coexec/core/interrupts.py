@@ -44,12 +44,14 @@ def interruptible() -> Iterator[None]:
     def interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             # again when the call from C is over; if that is in another such call, once more
-            again = threading.Timer(AGAIN_S, _thread.interrupt_main)
-            again.daemon = True
-            again.start()
+            timer = threading.Timer(AGAIN_S, _thread.interrupt_main)
+            timer.daemon = True
+            timer.start()
+            again.append(timer)
         else:
             before(unraisable)
 
+    again: list[threading.Timer] = []
     before = sys.unraisablehook
     signal.signal(signal.SIGINT, handle)
     sys.unraisablehook = interrupt_again
@@ -60,5 +62,7 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
+        for timer in again:
+            timer.cancel()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.unraisablehook = before
