@@ -57,7 +57,7 @@ def test_staged_files_come_together(tmp_path):
         paths = [files.stage(str(tmp_path / name)) for name in ("a.txt", "there/b.txt")]
         for path in paths:
             Path(path).write_text("new")
-        Path(f"{paths[0]}.dump").write_text("beside")
+        Path(f"{paths[0]}.dump").write_text("next to it")
         with pytest.raises(CoExecError, match="two outputs have the same file"):
             files.stage(str(tmp_path / "there" / ".." / "a.txt"))
         assert not (tmp_path / "a.txt").exists()

@@ -52,6 +52,7 @@ def time_each(
             check()
             if len(batch) == 1:
                 yield err
-            batches.extend([request] for request in reversed(batch) if len(batch) > 1)  # which of them was it?
+            else:  # which of them was it?
+                batches.extend([request] for request in reversed(batch))
         else:
             yield from answers

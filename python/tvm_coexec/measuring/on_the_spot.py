@@ -27,7 +27,7 @@ from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import MeasuredCosts
 from tvm_coexec.cost_models.fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
 from tvm_coexec.cost_models.measured import UNUSABLE_S, WHOLE
-from tvm_coexec.planner import CachedCosts, make_plan, makespan_s
+from tvm_coexec.planner import CachedCosts, check_options, make_plan, makespan_s
 from tvm_coexec.relay_passes.extract import extract_with_calls
 
 from .host_info import BUSY_CORES, cpu_name, cpu_threads, schedules_digest
@@ -228,14 +228,15 @@ def _start_costs(meter: KernelMeter, description: str) -> MeasuredCosts:
 
 def _measure_plans(session: _Session, graph: KernelGraph, costs: MeasuredCosts, axis: str, effort: Effort) -> None:
     """Measure the shares of the best plan, and plan again, until another round is not worth it."""
+    options = check_options(axis=axis, min_gain=0.0)
     best_s = inf  # of the plans whose shares have been measured
     for number in range(1, effort.rounds + 1):
-        plan = make_plan(graph, costs, axis=axis, min_gain=0.0)
-        if makespan_s(graph, CachedCosts(graph, costs), plan.segments) > (1.0 - effort.worth_gain) * best_s:
+        plan = make_plan(graph, costs, options)
+        if plan.expected_s > (1.0 - effort.worth_gain) * best_s:
             return
         if not session.run(_choose_jobs(graph, plan), f"measuring the plan's shares, round {number}"):
             return
-        best_s = min(best_s, makespan_s(graph, CachedCosts(graph, costs), plan.segments))
+        best_s = min(best_s, makespan_s(graph, CachedCosts(graph, options.costs_in_place(costs)), plan.segments))
 
 
 def _choose_jobs(graph: KernelGraph, plan: Plan) -> Iterator[_Job]:

@@ -87,8 +87,7 @@ def measure(run: Collection, writer: SampleWriter) -> list[str]:
     gauge = find_gauge(run)
     states = _make_states(run, read_samples(writer.path))
     records, loads = list(writer.found.energy), [0.0]
-    bar = progress(what="energy", unit="reading", total=ROUNDS * len(states))
-    with bar:
+    with progress(what="energy", unit="reading", total=ROUNDS * len(states)) as bar:
         for number in range(ROUNDS + MORE_ROUNDS):
             for state in _choose_states(states, records, number):
                 found = _measure_state(run, state)
