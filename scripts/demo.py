@@ -108,12 +108,11 @@ def demo(options: argparse.Namespace) -> int:
 
     import tvm_coexec
     from tvm_coexec import gpu_runtimes, testbed
-    from tvm_coexec.core.progress import log_progress
     from tvm_coexec.models import zoo
     from tvm_coexec.targets import kind_of_gpu
 
     logging.basicConfig(format="%(message)s")
-    log_progress()
+    logging.getLogger("tvm_coexec.progress").setLevel(logging.INFO)
     logging.getLogger("te_compiler").setLevel(logging.ERROR)
     logging.getLogger("autotvm").setLevel(logging.ERROR)
     bed = testbed.prepare(kind_of_gpu(options.gpu))

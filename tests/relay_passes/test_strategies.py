@@ -45,9 +45,9 @@ def wanted():
 @pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s != "exhaustive"])
 def test_result_is_that_of_one_device(strategy, seed, wanted):
     mod, inputs, want = wanted
-    lib = tvm_coexec.build(
-        mod, cpu=models.CPU, strategy=strategy, profile=RandomCosts(seed, s_per_flop=SLOW), min_gain=0.0
-    )
+    options = {} if strategy == "single" else {"min_gain": 0.0}
+    costs = RandomCosts(seed, s_per_flop=SLOW)
+    lib = tvm_coexec.build(mod, cpu=models.CPU, strategy=strategy, profile=costs, **options)
     models.assert_same(models.run(lib, inputs, [tvm.cpu(0), tvm.opencl(0)]), want)
 
 

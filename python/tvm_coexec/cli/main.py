@@ -10,13 +10,12 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NoReturn
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.interrupts import INTERRUPTED, interruptible
-from tvm_coexec.core.progress import log_progress
+from tvm_coexec.core.logs import PACKAGE, log_to_stderr
 
 COMMANDS = {
     "profile": "measure kernels and shares on both devices",
@@ -67,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         commands.choices[args.command].error(f"unknown option {unknown[0]}")
+    levels = {PACKAGE: logging.INFO if args.verbose else logging.WARNING}
+    levels |= {"te_compiler": logging.ERROR, "autotvm": logging.ERROR}
     try:
-        with interruptible(), _log_to_stderr(args.verbose):
+        with interruptible(), log_to_stderr("coexec: %(message)s", levels):
             return args.run(args)
     except CoExecError as err:
         print(f"coexec {args.command}: {' '.join(str(err).split())}", file=sys.stderr)
@@ -76,24 +77,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"coexec {args.command}: {getattr(args, 'interrupted', 'interrupted')}", file=sys.stderr)
         return INTERRUPTED
-
-
-@contextmanager
-def _log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Log to standard error: standard output is for results."""
-    logger = logging.getLogger("tvm_coexec")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("coexec: %(message)s"))
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logger.propagate = False
-    log_progress()
-    for name in ("te_compiler", "autotvm"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]

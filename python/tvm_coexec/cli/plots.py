@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.logs import log_levels
 from tvm_coexec.cost_models.dataset import DEVICES, Samples
 
 from .accuracy import Compared, figures
@@ -136,7 +136,7 @@ def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dic
     held = {signatures[i] for i in order[: max(1, round(HELD_OUT * len(signatures)))]}
     rank = {signatures[i]: n for n, i in enumerate(order)}
     curve = {}
-    with _quiet():  # small subsets lack kernel classes: their warnings are expected
+    with log_levels({"tvm_coexec": logging.ERROR}):  # small subsets lack kernel classes: their warnings are expected
         for device in DEVICES:
             mine = sorted(samples.of(device), key=lambda s: rank[s.signature])
             rest, test = ([s for s in mine if (s.signature in held) == out] for out in (False, True))
@@ -148,14 +148,3 @@ def learning_curve(samples: Samples, seed: int = 0) -> dict[tuple[str, int], dic
                 model.fit([s.workload for s in rest[:size]], np.array([s.seconds for s in rest[:size]]))
                 curve[device, size] = figures(model.predict([s.workload for s in test]) / measured - 1.0)
     return curve
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("tvm_coexec")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from .logs import PROGRESS
+
 T = TypeVar("T")
 
 DELAY_S = 2.0  # shorter work needs no bar
 LINE_S = 30.0  # between lines in the log
 
-logger = logging.getLogger("tvm_coexec.progress")
+logger = logging.getLogger(PROGRESS)
 
 
 class _Log:
@@ -26,11 +28,6 @@ class _Log:
 
     def flush(self) -> None:
         pass
-
-
-def log_progress() -> None:
-    """Let the programs of this package log their progress where standard error is no terminal."""
-    logger.setLevel(logging.INFO)
 
 
 def progress(

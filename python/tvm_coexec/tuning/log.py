@@ -5,7 +5,6 @@ TVM reads them late, mistakes a damaged log of its auto-scheduler for one of Aut
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import operator
@@ -19,6 +18,7 @@ from tvm.autotvm.measure import MeasureInput, MeasureResult
 from tvm.autotvm.task.space import SplitEntity
 
 from tvm_coexec.core.errors import CoExecError, one_line
+from tvm_coexec.core.logs import log_levels
 from tvm_coexec.core.progress import progress
 from tvm_coexec.core.texts import shorten
 
@@ -68,7 +68,8 @@ def read_log(path: str, label: str = "") -> Log:
     except UnicodeDecodeError:
         raise CoExecError(f"{prefix}{path} is not a text file; give a log of TVM's tuner") from None
     tuner, pairs = "", []
-    with _without_old_version_notes(), progress(lines, "reading tuning records", "line") as bar:
+    notes = {"autotvm": logging.ERROR}  # on old records; they appear again when TVM reads the log
+    with log_levels(notes), progress(lines, "reading tuning records", "line") as bar:
         for number, line in enumerate(bar, 1):
             if line.startswith("#"):
                 continue
@@ -125,15 +126,3 @@ def _read_auto_scheduler(line: str) -> None:
 
 
 _READERS: dict[str, Callable[[str], Any]] = {"autotvm": _read_autotvm, "auto_scheduler": _read_auto_scheduler}
-
-
-@contextlib.contextmanager
-def _without_old_version_notes():
-    """Silence TVM's notes about old records: they appear again when TVM reads the log."""
-    log = logging.getLogger("autotvm")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

@@ -16,10 +16,8 @@ Each replacement does what TVM's does unless co-execution was asked for or a mod
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm.driver.tvmc import TVMCException, compiler, composite_target, runner
@@ -27,7 +25,7 @@ from tvm.driver.tvmc import main as tvmc_main
 
 from tvm_coexec.core.errors import one_line
 from tvm_coexec.core.interrupts import INTERRUPTED, interruptible
-from tvm_coexec.core.progress import log_progress
+from tvm_coexec.core.logs import log_to_stderr
 
 from . import joint_tuning
 from . import trace_run as profiling
@@ -98,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # TVM itself reads sys.argv while it makes the parser of `run`
         sys.argv = [before[0], *argv]
     try:
-        with interruptible(), _log_to_stderr():
+        with interruptible(), log_to_stderr("tvmc: %(message)s"):  # TVM's main would log to standard output
             tvmc_main.main()
     except KeyboardInterrupt:
         sys.stderr.write("tvmc: interrupted\n")
@@ -108,21 +106,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(4)
     finally:
         sys.argv = before
-
-
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Log to standard error: TVM's ``main`` would send the log to standard output, which is for results."""
-    logger = logging.getLogger("tvm_coexec")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("tvmc: %(message)s"))
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    log_progress()
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
