@@ -37,6 +37,7 @@ print(json.dumps({
     "dense": "dense_pack.x86" in schedules.dispatch.CPU_TEMPLATES,
     "functions": "tvm_coexec.llvm.functions" in sys.modules,
     "build_info": hasattr(te_compiler.libinfo, "cache_info"),
+    "relations": "tvm_coexec" in tvm.ir.Op.get("nn.conv2d").op_type.type_constraints[0].func.name,
     "workers": PopenWorker._start.__module__ == "tvm_coexec.hooks.workers",
     "runners": hasattr(measure_methods.run_through_rpc, "__wrapped__"),
     "pass": hasattr(relay.transform, "CoExecPartition"),

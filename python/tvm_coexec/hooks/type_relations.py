@@ -1,0 +1,133 @@
+"""Let Relay infer the types of convolutions and of other operators with layouts once.
+
+Relay infers the types of a whole module after each of its passes. The type relations of operators with layouts build a
+mapping between two layouts, and TVM writes the text of its index rules for a log that is off: a convolution takes 20 to
+50 times as long as an addition, and almost half of the time to build a network goes there. What these relations find
+depends on the types of the inputs and on the attributes only, so it is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "tvm.relay.type_relation."
+# Relations that map layouts (tvm::tir::BijectiveLayout). Other convolutions, such as those of QNN, have theirs inside.
+SLOW = (
+    *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DeformableConv2D"),
+    *("Conv2DNCHWc", "Conv2DWinograd", "Conv3DWinograd", "Conv2DGemm", "QnnConv2D", "QnnConv2DTranspose"),
+    *("layout_transform", "UpSampling", "UpSampling3D", "Resize1D", "Resize2D", "Resize3d"),
+    *("DepthToSpace", "SpaceToDepth"),
+)
+# Types that are kept per operator, and attributes that are recognised; then it starts anew.
+MOST = 4096
+
+_installed: dict[str, _Relation] = {}
+
+
+def install() -> None:
+    """Replace the relations of all operators that have a slow one. Idempotent."""
+    from tvm.ir import Op
+
+    for name in Op.list_op_names():
+        if name in _installed:
+            continue
+        constraints = getattr(Op.get(name).op_type, "type_constraints", ())
+        relations = [constraint.func.name.removeprefix(PREFIX) for constraint in constraints]
+        if len(relations) == 1 and relations[0] in SLOW:
+            _installed[name] = _Relation(Op.get(name), relations[0])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The type of an operator's output for attributes and types of inputs."""
+
+    attrs: Any
+    inputs: list
+    output: Any
+
+
+class _Relation:
+    """The type relation of one operator, which keeps what it found.
+
+    Parameters
+    ----------
+    op : Op
+    name : str
+        Of TVM's relation; ours is called `own_name`.
+    """
+
+    def __init__(self, op: Any, name: str):
+        import tvm
+
+        self.op, self.name, self.own_name = op, name, f"tvm_coexec.{op.name}"
+        self._infer = tvm.get_global_func(PREFIX + name)
+        self._assign = tvm.get_global_func(PREFIX + "Identity")
+        self._item = tvm.get_global_func("runtime.ArrayGetItem")  # a list and TVM's own subscripts take twice the time
+        self._array = tvm.get_global_func("runtime.Array")
+        self._hash = tvm.get_global_func("node.StructuralHash")
+        self._equal = tvm.get_global_func("node.StructuralEqual")
+        self._tensor_type = tvm.ir.TensorType
+        self._by_hash: dict[tuple[int, ...], list[_Known]] = {}
+        # Passes keep the attributes of an operator: to recognise the object, which is kept alive, is fastest.
+        self._by_address: dict[int, tuple[Any, list[_Known]]] = {}
+        self._is_learning = False
+        tvm.register_func(PREFIX + self.own_name, self, override=True)
+        op.add_type_rel(self.own_name)
+
+    def forget(self) -> None:
+        """Forget all types."""
+        self._by_hash.clear()
+        self._by_address.clear()
+
+    def __call__(self, types: Any, count: int, attrs: Any, reporter: Any) -> bool:
+        """Called by TVM's type solver: `count` inputs, then the output; returns whether the output's type is known."""
+        inputs = [self._item(types, i) for i in range(count)]
+        if self._is_learning or not all(isinstance(t, self._tensor_type) for t in inputs):
+            return self._infer(types, count, attrs, reporter)
+        known = self._find(attrs, inputs)
+        if known is None:
+            return self._infer(types, count, attrs, reporter) and self._learn(attrs, inputs)
+        return self._assign(self._array(known.output, self._item(types, count)), 1, attrs, reporter)
+
+    def _find(self, attrs: Any, inputs: list) -> _Known | None:
+        _, kept = self._by_address.get(attrs.handle.value, (None, ()))
+        for known in kept:
+            if self._are_equal(known.inputs, inputs):
+                return known
+        for known in self._by_hash.get(self._key(attrs, inputs), ()):
+            if self._are_equal([known.attrs, *known.inputs], [attrs, *inputs]):
+                self._recognise(attrs, known)
+                return known
+        return None
+
+    def _are_equal(self, some: list, others: list) -> bool:
+        return all(self._equal(a, b, False, False) for a, b in zip(some, others, strict=True))
+
+    def _key(self, attrs: Any, inputs: list) -> tuple[int, ...]:
+        return tuple([self._hash(part, False) for part in (attrs, *inputs)])
+
+    def _recognise(self, attrs: Any, known: _Known) -> None:
+        if len(self._by_address) >= MOST:
+            self._by_address.clear()
+        self._by_address.setdefault(attrs.handle.value, (attrs, []))[1].append(known)
+
+    def _learn(self, attrs: Any, inputs: list) -> bool:
+        """Keep the output's type, which the solver does not tell: infer it in a module with this operator alone."""
+        import tvm
+        from tvm import relay
+
+        variables = [relay.Var(f"x{i}", t) for i, t in enumerate(inputs)]
+        mod = tvm.IRModule.from_expr(relay.Function(variables, relay.Call(self.op, variables, attrs)))
+        self._is_learning = True
+        try:
+            with tvm.transform.PassContext():  # without the instruments of the present one
+                output = relay.transform.InferType()(mod)["main"].body.checked_type
+        finally:
+            self._is_learning = False
+        if sum(map(len, self._by_hash.values())) >= MOST:
+            self._by_hash.clear()
+        known = _Known(attrs, inputs, output)
+        self._by_hash.setdefault(self._key(attrs, inputs), []).append(known)
+        self._recognise(attrs, known)
+        return True
