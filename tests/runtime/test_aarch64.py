@@ -17,13 +17,12 @@ pytestmark = [pytest.mark.aarch64, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 TARGET = "aarch64-linux-gnu"
 TEST = ("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={TARGET}-g++")
-UNOPTIMISED = "-DCMAKE_CXX_FLAGS_DEBUG=-O0"  # the programs run for seconds, the compiler for more
-# Kernels that keep the device busy, so that missing waits show, do that with less work here.
+# Kernels that keep the device busy, so that missing waits show, and simulations do less work here.
 ENVIRONMENT = {"POCL_MAX_PTHREAD_COUNT": "2", "POCL_AFFINITY": "0", "TVM_COEXEC_WORK_PERCENT": "2"}
 
 
 def emulate(name: str, **env: str) -> str:
-    program = native.build("", *TEST, UNOPTIMISED, name="aarch64") / name
+    program = native.build("", *TEST, name="aarch64") / name
     assert build_runtime.elf_machine(program) == build_runtime.AARCH64
     return native.check(arm64.emulate(program, **ENVIRONMENT, **env), {})
 
@@ -40,7 +39,8 @@ def test_device_tests() -> None:
 
 def test_the_library_is_for_any_arm_and_needs_neither_tvm_nor_opencl(tmp_path: Path) -> None:
     folder = native.ROOT / "build/runtime_tests_library_aarch64"  # kept
-    library = build_runtime.build(TARGET, tmp_path / "lib", folder, ["-DCMAKE_BUILD_TYPE=Debug", UNOPTIMISED])
+    options = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0"]  # it is only read
+    library = build_runtime.build(TARGET, tmp_path / "lib", folder, options)
 
     def read(*options: str) -> str:
         command = [f"{TARGET}-readelf", "-W", *options, str(library)]

@@ -17,7 +17,7 @@ SANITIZERS = ["address,undefined", "thread"]
 
 @pytest.mark.parametrize("sanitize", SANITIZERS)
 def test_unit_tests(sanitize: str) -> None:
-    native.run(native.build(sanitize) / "runtime_unit_tests")
+    native.run(native.build(sanitize) / "runtime_unit_tests", TVM_COEXEC_WORK_PERCENT="2")
 
 
 @pytest.mark.parametrize("mode", native.MODES)
