@@ -78,11 +78,13 @@ class SegmentAttrs:
     @staticmethod
     def read(func: object) -> SegmentAttrs | None:
         """Read the attributes of a function; `None` for anything that `outline` or `split` did not make."""
-        if not isinstance(func, relay.Function) or func.attrs is None or f"{_KEY}segment" not in func.attrs.keys():  # noqa: SIM118
+        if not isinstance(func, relay.Function) or (attrs := func.attrs) is None:
             return None
-        have = set(func.attrs.keys())
+        have = set(attrs.keys())
+        if f"{_KEY}segment" not in have:
+            return None
         values: dict[str, Any] = {
-            f.name: _from_node(func.attrs[_KEY + f.name]) for f in fields(SegmentAttrs) if _KEY + f.name in have
+            f.name: _from_node(attrs[_KEY + f.name]) for f in fields(SegmentAttrs) if _KEY + f.name in have
         }
         return SegmentAttrs(**values)
 

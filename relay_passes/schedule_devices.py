@@ -77,13 +77,13 @@ class _DeviceScheduler:
         self.binds: list[tuple[relay.Var, relay.Expr]] = []
         # value of main -> device -> expression that holds it there
         self.where: dict[relay.Expr, dict[str, relay.Expr]] = {p: {"cpu": p} for p in self.main.params}
+        self.attrs = {v: attrs_of(f) for v, f in mod.functions.items() if v.name_hint != "main"}
         self.names: dict[str, int] = {}
         self.in_pieces: dict[relay.Call, relay.Expr] = {}
 
     def run(self) -> relay.Function:
         main = self.main
-        functions = [f for v, f in self.mod.functions.items() if v.name_hint != "main"]
-        if all(attrs_of(f).device == "cpu" for f in functions):
+        if all(attrs.device == "cpu" for attrs in self.attrs.values()):
             # all on the CPU: a plain function, which TVM fuses and plans like the original model
             return inline_functions(self.mod)["main"]
         self._run_calls()
@@ -128,7 +128,7 @@ class _DeviceScheduler:
         return sorted(calls, key=key)
 
     def _attrs(self, call: relay.Call) -> SegmentAttrs:
-        return attrs_of(self.mod[call.op])
+        return self.attrs[call.op]
 
     def _is_available(self, expr: relay.Expr) -> bool:
         """Whether the GPU can get a value without a wait of the CPU."""

@@ -107,12 +107,13 @@ class _Mutator(relay.ExprMutator):
 
     def visit_call(self, call: relay.Call) -> relay.Expr:
         new = super().visit_call(call)
-        if not new.args or not all(isinstance(a, (relay.Constant, relay.Tuple)) for a in new.args):
+        args, op = list(new.args), new.op
+        if not args or not all(isinstance(a, (relay.Constant, relay.Tuple)) for a in args):
             return new
-        name = new.op.name if isinstance(new.op, tvm.ir.Op) else ""
+        name = op.name if isinstance(op, tvm.ir.Op) else ""
         folded = None
-        if name in FOLDERS and all(isinstance(a, relay.Constant) for a in new.args):
-            arrays = [a.data.numpy() for a in new.args]
+        if name in FOLDERS and all(isinstance(a, relay.Constant) for a in args):
+            arrays = [a.data.numpy() for a in args]
             folded = FOLDERS[name](*arrays, new.attrs)
             # Relay's operators keep the dtype; numpy widens some (the square root of an integer).
             if folded is not None and folded.dtype != arrays[0].dtype:

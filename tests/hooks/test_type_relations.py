@@ -118,16 +118,21 @@ def test_types_are_those_of_tvm(name, forgotten, monkeypatch):
 
 
 def test_all_slow_relations_are_tried():
-    assert set(type_relations._installed) == {*CALLS, "qnn.conv2d", "qnn.conv2d_transpose"}
+    tried = {*CALLS, "qnn.conv2d", "qnn.conv2d_transpose"}
+    assert set(type_relations._installed) == set(type_relations.OPERATORS) == tried
 
 
-def test_quantised_convolutions(forgotten):
-    x, w = relay.var("x", shape=MAP, dtype="uint8"), relay.var("w", shape=(8, 16, 3, 3), dtype="int8")
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_transpose"])
+def test_quantised_convolutions(name, forgotten, monkeypatch):
+    calls = asked(f"qnn.{name}", monkeypatch)
+    x, w = relay.var("x", shape=MAP, dtype="uint8"), relay.var("w", shape=(16, 16, 3, 3), dtype="int8")
     scale, zero = relay.const(1.0), relay.const(0)
-    call = relay.qnn.op.conv2d(x, w, zero, zero, scale, scale, kernel_size=(3, 3), channels=8)
-    mod = tvm.IRModule.from_expr(relay.Function([x, w], call))
+    make = getattr(relay.qnn.op, name)
+    mod = tvm.IRModule.from_expr(make(x, w, zero, zero, scale, scale, kernel_size=(3, 3), channels=16))
+    height, width = (18, 16) if name == "conv2d" else (22, 20)
     for _ in range(2):
-        assert types(mod) == relay.TensorType((1, 8, 18, 16), "int32")
+        assert types(mod) == relay.TensorType((1, 16, height, width), "int32")
+    assert len(calls) == 2
 
 
 def test_types_and_attributes_that_differ_are_told_apart(forgotten):

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 PREFIX = "tvm.relay.type_relation."
-# Relations that map layouts (tvm::tir::BijectiveLayout). Other convolutions, such as those of QNN, have theirs inside.
-SLOW = (
-    *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DeformableConv2D"),
-    *("Conv2DNCHWc", "Conv2DWinograd", "Conv3DWinograd", "Conv2DGemm", "QnnConv2D", "QnnConv2DTranspose"),
-    *("layout_transform", "UpSampling", "UpSampling3D", "Resize1D", "Resize2D", "Resize3d"),
-    *("DepthToSpace", "SpaceToDepth"),
+# Operators whose relations map layouts (tvm::tir::BijectiveLayout).
+OPERATORS = (
+    *("nn.conv1d", "nn.conv2d", "nn.conv3d", "nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose"),
+    *("nn.deformable_conv2d", "qnn.conv2d", "qnn.conv2d_transpose"),
+    *("nn.contrib_conv2d_NCHWc", "nn.contrib_depthwise_conv2d_NCHWc"),
+    *("nn.contrib_conv2d_winograd_without_weight_transform", "nn.contrib_conv3d_winograd_without_weight_transform"),
+    "nn.contrib_conv2d_gemm_without_weight_transform",
+    *("layout_transform", "nn.upsampling", "nn.upsampling3d", "nn.depth_to_space", "nn.space_to_depth"),
+    *("image.resize1d", "image.resize2d", "image.resize3d"),
+)
+FUNCTIONS = (
+    *(f"{PREFIX}Identity", "runtime.ArrayGetItem", "runtime.Array"),
+    *("node.StructuralHash", "node.StructuralEqual"),
 )
 # Types that are kept per operator, and attributes that are recognised; then it starts anew.
 MOST = 4096
@@ -26,16 +33,18 @@ _installed: dict[str, _Relation] = {}
 
 
 def install() -> None:
-    """Replace the relations of all operators that have a slow one. Idempotent."""
-    from tvm.ir import Op
+    """Replace the relations of all operators that this TVM has. Idempotent."""
+    import tvm
 
-    for name in Op.list_op_names():
+    for name in OPERATORS:
         if name in _installed:
             continue
-        constraints = getattr(Op.get(name).op_type, "type_constraints", ())
-        relations = [constraint.func.name.removeprefix(PREFIX) for constraint in constraints]
-        if len(relations) == 1 and relations[0] in SLOW:
-            _installed[name] = _Relation(Op.get(name), relations[0])
+        try:
+            op = tvm.ir.Op.get(name)
+        except tvm.TVMError:  # of another version
+            continue
+        (constraint,) = op.op_type.type_constraints
+        _installed[name] = _Relation(op, constraint.func.name.removeprefix(PREFIX))
 
 
 @dataclass(frozen=True)
@@ -61,13 +70,10 @@ class _Relation:
         import tvm
 
         self.op, self.name, self.own_name = op, name, f"tvm_coexec.{op.name}"
-        self._infer = tvm.get_global_func(PREFIX + name)
-        self._assign = tvm.get_global_func(PREFIX + "Identity")
-        self._item = tvm.get_global_func("runtime.ArrayGetItem")  # a list and TVM's own subscripts take twice the time
-        self._array = tvm.get_global_func("runtime.Array")
-        self._hash = tvm.get_global_func("node.StructuralHash")
-        self._equal = tvm.get_global_func("node.StructuralEqual")
         self._tensor_type = tvm.ir.TensorType
+        self._infer = tvm.get_global_func(PREFIX + name)
+        # With lists, subscripts and methods of TVM's Python API the same takes twice the time.
+        self._assign, self._item, self._array, self._hash, self._equal = map(tvm.get_global_func, FUNCTIONS)
         self._by_hash: dict[tuple[int, ...], list[_Known]] = {}
         # Passes keep the attributes of an operator: to recognise the object, which is kept alive, is fastest.
         self._by_address: dict[int, tuple[Any, list[_Known]]] = {}
