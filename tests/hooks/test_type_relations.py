@@ -9,6 +9,8 @@ import pytest
 import tvm
 from tvm import relay
 from tvm.ir import Op
+from tvm.relay.testing.temp_op_attr import TempOpAttr
+from tvm.relay.transform import mixed_precision
 
 from tvm_coexec import hooks
 from tvm_coexec.hooks import type_relations
@@ -148,6 +150,22 @@ def test_types_and_attributes_that_differ_are_told_apart(forgotten):
         assert types(tvm.IRModule.from_expr(other)) == relay.TensorType(wanted, dtype)
     assert types(tvm.IRModule.from_expr(nn.conv2d(x, w, strides=(2, 2)))) == relay.TensorType((1, 8, 9, 8))
     assert types(tvm.IRModule.from_expr(nn.conv2d(x, w, out_dtype="float64"))).dtype == "float64"
+
+
+def test_attributes_that_a_pass_changes_in_place(forgotten):
+    """ToMixedPrecision writes the type of sums into the attributes; in some versions into those that the call has."""
+
+    def made() -> tvm.IRModule:
+        x, w = (relay.var(n, shape=s, dtype="float16") for n, s in (("x", MAP), ("w", (8, 16, 3, 3))))
+        mod = relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function([x, w], nn.conv2d(x, w))))
+        always = lambda call, mixed: [mixed_precision.MIXED_PRECISION_ALWAYS, "float32", mixed]  # noqa: E731
+        with TempOpAttr("nn.conv2d", "FTVMMixedPrecisionConversionType", always):
+            return relay.transform.ToMixedPrecision("float16")(mod)
+
+    with stock("nn.conv2d"):
+        wanted = made()
+    assert 'out_dtype="float32"' in wanted.astext() and "cast" in wanted.astext()
+    assert tvm.ir.structural_equal(made(), wanted)
 
 
 def test_a_weight_without_a_type_gets_one(forgotten):

@@ -75,8 +75,9 @@ class _Relation:
         # With lists, subscripts and methods of TVM's Python API the same takes twice the time.
         self._assign, self._item, self._array, self._hash, self._equal = map(tvm.get_global_func, FUNCTIONS)
         self._by_hash: dict[tuple[int, ...], list[_Known]] = {}
-        # Passes keep the attributes of an operator: to recognise the object, which is kept alive, is fastest.
-        self._by_address: dict[int, tuple[Any, list[_Known]]] = {}
+        # Most passes keep the attributes of an operator: to recognise the object, which is kept alive, is fastest. Its
+        # hash belongs to it, since some versions of ToMixedPrecision change attributes in place.
+        self._by_address: dict[tuple[int, int], tuple[Any, list[_Known]]] = {}
         self._is_learning = False
         tvm.register_func(PREFIX + self.own_name, self, override=True)
         op.add_type_rel(self.own_name)
@@ -97,26 +98,27 @@ class _Relation:
         return self._assign(self._array(known.output, self._item(types, count)), 1, attrs, reporter)
 
     def _find(self, attrs: Any, inputs: list) -> _Known | None:
-        _, kept = self._by_address.get(attrs.handle.value, (None, ()))
+        own_hash = self._hash(attrs, False)
+        _, kept = self._by_address.get((attrs.handle.value, own_hash), (None, ()))
         for known in kept:
             if self._are_equal(known.inputs, inputs):
                 return known
-        for known in self._by_hash.get(self._key(attrs, inputs), ()):
+        for known in self._by_hash.get(self._key(own_hash, inputs), ()):
             if self._are_equal([known.attrs, *known.inputs], [attrs, *inputs]):
-                self._recognise(attrs, known)
+                self._recognise(attrs, own_hash, known)
                 return known
         return None
 
     def _are_equal(self, some: list, others: list) -> bool:
         return all(self._equal(a, b, False, False) for a, b in zip(some, others, strict=True))
 
-    def _key(self, attrs: Any, inputs: list) -> tuple[int, ...]:
-        return tuple([self._hash(part, False) for part in (attrs, *inputs)])
+    def _key(self, own_hash: int, inputs: list) -> tuple[int, ...]:
+        return (own_hash, *[self._hash(t, False) for t in inputs])
 
-    def _recognise(self, attrs: Any, known: _Known) -> None:
+    def _recognise(self, attrs: Any, own_hash: int, known: _Known) -> None:
         if len(self._by_address) >= MOST:
             self._by_address.clear()
-        self._by_address.setdefault(attrs.handle.value, (attrs, []))[1].append(known)
+        self._by_address.setdefault((attrs.handle.value, own_hash), (attrs, []))[1].append(known)
 
     def _learn(self, attrs: Any, inputs: list) -> bool:
         """Keep the output's type, which the solver does not tell: infer it in a module with this operator alone."""
@@ -133,7 +135,7 @@ class _Relation:
             self._is_learning = False
         if sum(map(len, self._by_hash.values())) >= MOST:
             self._by_hash.clear()
-        known = _Known(attrs, inputs, output)
-        self._by_hash.setdefault(self._key(attrs, inputs), []).append(known)
-        self._recognise(attrs, known)
+        known, own_hash = _Known(attrs, inputs, output), self._hash(attrs, False)
+        self._by_hash.setdefault(self._key(own_hash, inputs), []).append(known)
+        self._recognise(attrs, own_hash, known)
         return True
