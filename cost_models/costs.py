@@ -42,6 +42,20 @@ class Link:
         """Return the seconds to move `nbytes` bytes, a number or an array; 0 for 0 bytes."""
         return nbytes * self.per_byte_s + self.constant_s * (nbytes > 0)
 
+    @staticmethod
+    def from_json(value: Sequence[Any]) -> Link:
+        """Read a list of both numbers; raise `TypeError` or `ValueError` for others."""
+        constant_s, per_byte_s = value
+        return Link(parse_seconds("links", constant_s), parse_seconds("links", per_byte_s))
+
+
+def parse_seconds(name: str, value: Any) -> float:
+    """Read seconds of a field of a file; raise `TypeError` or `ValueError` for what can't be any."""
+    seconds = float(value)
+    if not 0.0 <= seconds < float("inf"):
+        raise ValueError(f"{name} {value}")
+    return seconds
+
 
 # For links that were not measured: a call of the driver, and 5 GB/s.
 DEFAULT_LINK = Link(5e-5, 2e-10)
@@ -75,11 +89,8 @@ class UnifiedMemory:
     @staticmethod
     def from_json(value: Sequence[Any]) -> UnifiedMemory:
         """Read a value of `to_json`; raise `TypeError` or `ValueError` for others."""
-        memory, *seconds = value
-        sync_s, start_s = map(float, seconds)
-        if not all(0.0 <= s < float("inf") for s in (sync_s, start_s)):
-            raise ValueError(f"unified {value}")
-        return UnifiedMemory(parse_memory(memory), sync_s, start_s)
+        memory, sync_s, start_s = value
+        return UnifiedMemory(parse_memory(memory), parse_seconds("unified", sync_s), parse_seconds("unified", start_s))
 
 
 class Costs(ABC):

@@ -11,7 +11,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
-from .costs import AnalyticCosts, Costs, Device, Link, Ranges, UnifiedMemory
+from .costs import AnalyticCosts, Costs, Device, Link, Ranges, UnifiedMemory, parse_seconds
 
 VERSION = 1
 WHOLE = -2  # stands for the dimension of an undivided kernel (-1 is the reduction)
@@ -143,23 +143,27 @@ class MeasuredCosts(Costs):
     def from_json(d: dict, source: str = "profile") -> MeasuredCosts:
         """Read the object of `to_json`; `CoExecError` names the source if it is damaged."""
         try:
-            links = {n: Link(*map(float, d["links"][n])) for n in ("upload", "download", "host_copy")}
+            links = {n: Link.from_json(d["links"][n]) for n in ("upload", "download", "host_copy")}
             costs = MeasuredCosts(
                 links["upload"],
                 links["download"],
                 links["host_copy"],
                 description=str(d["description"]),
-                sync_s=float(d.get("sync", 0.0)),
-                enqueue_s=float(d.get("enqueue", 0.0)),
+                sync_s=parse_seconds("sync", d.get("sync", 0.0)),
+                enqueue_s=parse_seconds("enqueue", d.get("enqueue", 0.0)),
                 runtime=parse_runtime(d.get("runtime", "own")),
                 unified=UnifiedMemory.from_json(d["unified"]) if "unified" in d else None,
             )
-            costs.networks = {(str(device), str(g)): float(s) for device, g, s in d.get("networks", ())}
-            costs.references = {str(device): float(s) for device, s in d.get("references", {}).items()}
+            costs.networks = {
+                (str(device), str(g)): parse_seconds("networks", s) for device, g, s in d.get("networks", ())
+            }
+            costs.references = {
+                str(device): parse_seconds("references", s) for device, s in d.get("references", {}).items()
+            }
             for e in d["entries"]:
                 rows = int(e["rows"])
                 dim = int(e["dim"]) if rows else WHOLE  # earlier files have -1 there
-                costs.add(str(e["device"]), str(e["kernel"]), dim, rows, float(e["seconds"]))
+                costs.add(str(e["device"]), str(e["kernel"]), dim, rows, parse_seconds("entries", e["seconds"]))
         except (KeyError, TypeError, ValueError) as err:
             raise CoExecError(f"profile {source} is damaged ({damage(err)}); measure again") from None
         return costs

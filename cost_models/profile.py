@@ -13,7 +13,7 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 
 from .co_run import CoRun
-from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Link, UnifiedMemory
+from .costs import DEFAULT_HOST_COPY, DEFAULT_LINK, Link, UnifiedMemory, parse_seconds
 from .dataset import DEVICES
 from .device_parameters import DeviceParameters, parse_parameters
 from .models.base import LatencyModel
@@ -126,9 +126,9 @@ class Profile(ProfileCosts):
         try:
             return Profile(
                 devices={n: model_from_json(d["devices"][n]).for_device(n) for n in DEVICES},
-                **{n: Link(*map(float, d["links"][n])) for n in LINKS},
-                sync_s=float(d.get("sync", 0.0)),
-                enqueue_s=float(d.get("enqueue", 0.0)),
+                **{n: Link.from_json(d["links"][n]) for n in LINKS},
+                sync_s=parse_seconds("sync", d.get("sync", 0.0)),
+                enqueue_s=parse_seconds("enqueue", d.get("enqueue", 0.0)),
                 unified=UnifiedMemory.from_json(d["unified"]) if "unified" in d else None,
                 contention={n: CoRun.from_json(d["contention"][n]) for n in DEVICES},
                 networks={str(n): NetworkCorrection(*map(float, v)) for n, v in d["networks"].items()},
@@ -139,7 +139,7 @@ class Profile(ProfileCosts):
                 targets={str(n): str(v) for n, v in d["targets"].items()},
                 names={str(n): str(v) for n, v in d["names"].items()},
                 runtime=parse_runtime(d.get("runtime", "own")),
-                tvm_links={n: Link(*map(float, d["tvm_links"][n])) for n in CROSSING if "tvm_links" in d},
+                tvm_links={n: Link.from_json(d["tvm_links"][n]) for n in CROSSING if "tvm_links" in d},
                 provenance=Provenance.from_json(d.get("origin", {})),
                 parameters=parse_parameters(d.get("parameters", {})),
             )

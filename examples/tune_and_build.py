@@ -62,7 +62,7 @@ def main() -> None:
     }
     before = make_module(tvm_coexec.build(*given, profile=args.profile), inputs)
     after = make_module(tvm_coexec.build(*given, tuned=tuned), inputs)
-    want, got = (m.get_output(0).numpy() for m in (before, after))
+    want, got = (m.get_output(0).numpy().astype("float64") for m in (before, after))
     print(f"largest difference: {np.abs(got - want).max() / np.abs(want).max():.1e} of the largest value")
     print(f"untuned {milliseconds(before):.3f} ms, tuned {milliseconds(after):.3f} ms")
 

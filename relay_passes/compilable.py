@@ -209,7 +209,8 @@ def check_language(kind: str, check: LanguageCheck) -> None:
     kind : str
         Of target, such as ``vulkan``.
     check : callable
-        Returns why a kernel's loops can't be written in the target's language; empty if they can.
+        Returns why a kernel can't be written in the target's language; empty if it can. It gets the kernel after TVM
+        has flattened buffers and vectorised loops.
     """
     _checks[kind] = check
 
@@ -223,14 +224,17 @@ def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)
     def inspect_loops(func, _mod, _ctx):
-        """Inspect a kernel's loops, then empty it, so that later passes are no-ops."""
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
+        return _emptied(func) if check is None else func
+
+    @tvm.tir.transform.prim_func_pass(opt_level=0)
+    def inspect_code(func, _mod, _ctx):
         if check is not None and (why := check(func)):
             refused.append(why)
-        return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
+        return _emptied(func)
 
     compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
-    context = change_context(instruments=(), config={"tir.add_lower_pass": [(0, inspect_loops)]})
+    context = change_context(instruments=(), config={"tir.add_lower_pass": [(0, inspect_loops), (2, inspect_code)]})
     compiler.clear()
     try:
         with context, gpu, _cache_libinfo():
@@ -246,6 +250,11 @@ def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
 
 
 _verify_memory = tvm.get_global_func("tir.analysis.verify_memory")
+
+
+def _emptied(func: tvm.tir.PrimFunc) -> tvm.tir.PrimFunc:
+    """Return the function without a body, so that later passes are no-ops."""
+    return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
 
 
 @contextmanager

@@ -135,7 +135,12 @@ int main(int argc, char** argv) {
     print_top5(reinterpret_cast<const float*>(data.data()), data.size() / sizeof(float));
   }
   if (!options.output.empty()) {
-    std::ofstream(options.output, std::ios::binary).write(data.data(), static_cast<std::streamsize>(data.size()));
+    std::ofstream file(options.output, std::ios::binary);
+    file.write(data.data(), static_cast<std::streamsize>(data.size()));
+    file.close();
+    if (!file) {
+      fail("can't write " + options.output);
+    }
   }
   std::printf("%.3f ms, the median of %d runs (%.3f to %.3f)\n", ms[ms.size() / 2], options.runs, ms.front(), ms.back());
   if (options.adaptive) {

@@ -154,7 +154,12 @@ def test_moved_and_refined(profile):
 
 
 @pytest.mark.parametrize(
-    "change", [{"devices": {}}, {"links": {}}, {"error": 3}, {"networks": {"cpu": ["x"]}}, {"version": 7}, {"power": 1}]
+    "change",
+    [
+        *({"devices": {}}, {"links": {}}, {"error": 3}, {"networks": {"cpu": ["x"]}}, {"version": 7}, {"power": 1}),
+        *({"enqueue": -1.0}, {"sync": float("inf")}, {"links": {"upload": [1e-5, -1e-9]}}),
+        *({"links": {n: [-1e-5, 1e-9] for n in ("upload", "download", "host_copy")}}, {"unified": ["shared", -1e-5]}),
+    ],
 )
 def test_damaged_files(profile, tmp_path, change):
     path = tmp_path / "p.json"

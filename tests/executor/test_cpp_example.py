@@ -80,6 +80,7 @@ def test_results_are_those_of_python(program, net, tmp_path):
         (("NET", "--input", "short.bin"), "exactly"),
         (("NET", "--input", "x.bin", "--input", "x.bin"), "has 1 inputs"),
         (("NET", "--gpu", "7"), "7"),
+        (("NET", "--output", "no/folder/y.bin", "--runs", "1"), "can't write no/folder/y.bin"),
     ],
 )
 def test_errors_are_one_sentence(program, net, tmp_path, monkeypatch, args, message):

@@ -19,7 +19,8 @@ import tvm_coexec
 from tests import models
 from tests.cli.conftest import coexec  # noqa: F401 (a fixture)
 from tests.cli.test_predict import model_file  # noqa: F401 (a fixture)
-from tests.remote.servers import serving
+from tests.remote.servers import serving, tracked
+from tests.tvmc.test_remote import tracker  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError, remote
 from tvm_coexec.opencl import runtime
 from tvm_coexec.remote import libraries
@@ -197,6 +198,15 @@ def test_a_server_that_dies(coexec, monkeypatch):  # noqa: F811
 def test_what_users_get_wrong(coexec, argv, text):  # noqa: F811
     done = coexec("connect", *argv)
     assert done.code == 2 and text in done.err and done.err.count("\n") == 1 and done.out == ""
+
+
+def test_a_server_of_a_tracker_and_a_tracker_are_no_servers(coexec, tracker):  # noqa: F811
+    with tracked(tracker, "board") as process:
+        port = process.args[process.args.index("--port") + 1]
+        done = coexec("connect", f"127.0.0.1:{port}")
+        assert done.code == 2 and "it serves under a key, for a tracker: give the tracker's HOST:PORT" in done.err
+        done = coexec("connect", tracker)
+        assert done.code == 2 and "it is no RPC server; of a tracker, give the device's key as well" in done.err
 
 
 def test_builds_for_other_machines_are_found_by_their_header(tmp_path, monkeypatch):

@@ -59,6 +59,35 @@ def test_random_inputs_and_top_results(tvmc, package):
     assert done.code == 0 and done.out.count("\n") == 2
 
 
+@pytest.mark.parametrize("ratio", ["0", "0.5"])
+@pytest.mark.parametrize("shape", [(), (6,), (0, 6)], ids=str)
+def test_top_results_of_any_shape(tvmc, shape, ratio):
+    """On one device TVM's own code runs the module."""
+    onnx = pytest.importorskip("onnx")
+    import onnx.helper as make
+
+    last = {
+        (): make.make_node("ReduceSum", ["z"], ["y"], keepdims=0),
+        (6,): make.make_node("ReduceSum", ["z", "zero"], ["y"], keepdims=0),
+        (0, 6): make.make_node("Slice", ["z", "zero", "zero"], ["y"]),
+    }
+    weight = np.random.default_rng(4).standard_normal((6, 6)).astype("float32")
+    constants = [onnx.numpy_helper.from_array(v, n) for n, v in (("w", weight), ("zero", np.array([0])))]
+    nodes = [make.make_node("MatMul", ["x", "w"], ["z"]), last[shape]]
+    ends = [[make.make_tensor_value_info(n, 1, s)] for n, s in (("x", (4, 6)), ("y", shape))]
+    graph = make.make_graph(nodes, "net", *ends, constants)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8), "m.onnx")
+    done = tvmc("compile", "--coexec", "--target", TARGET, "--coexec-ratio", ratio, "-o", "m.tar", "m.onnx")
+    assert done.code == 0, done.err
+    done = tvmc("run", "m.tar", "--print-top", "2")
+    if shape == (0, 6):
+        assert done.code != 0 and "--print-top: the first output has no elements" in done.err
+    else:
+        assert done.code == 0, done.err
+        rows = done.out.replace("[", " ").replace("]", " ").split()
+        assert len(rows) == (2 if shape == () else 4)
+
+
 @pytest.mark.parametrize("options", [[], ["--end-to-end"]])
 def test_times_are_printed(tvmc, package, options):
     done = tvmc("run", package, "--print-time", "--repeat", "2", "--number", "3", *options)

@@ -90,6 +90,22 @@ def test_operators() -> None:
         assert error <= 1e-4, (name, error)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+@pytest.mark.parametrize("make", [relay.nn.dense, relay.nn.batch_matmul, relay.nn.conv2d], ids=lambda m: m.__name__)
+def test_what_schedules_vectorise_of_narrow_types_stays_on_the_cpu(make: Callable, ratio: float) -> None:
+    """The generator has no vectors of int8: the loops show them only once TVM has vectorised them."""
+    rng = np.random.default_rng(5)
+    shapes = {"dense": ((64, 64), (32, 64)), "batch_matmul": ((2, 16, 32), (2, 16, 32))}
+    data, weight = shapes.get(make.__name__, ((1, 16, 9, 9), (32, 16, 3, 3)))
+    x = relay.var("x", shape=data, dtype="int8")
+    weights = relay.const(rng.integers(-9, 9, weight).astype("int8"))
+    mod = tvm.IRModule.from_expr(make(x, weights, out_dtype="int32"))
+    inputs = {"x": rng.integers(-9, 9, data).astype("int8")}
+    lib = tvm_coexec.build(mod, cpu="llvm", gpu="vulkan", ratio=ratio)
+    assert any("vectors of int8" in note for note in tvm_coexec.plan_of(lib.ir_mod).notes.values())
+    models.assert_same(models.run(lib, inputs, [tvm.cpu(0), tvm.vulkan(0)]), models.reference(mod, inputs))
+
+
 @pytest.mark.parametrize("axis", ["oc", "h", "w", "batch"])
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.8])
 def test_chains(axis: str, ratio: float) -> None:

@@ -161,6 +161,8 @@ def _match(
         if entry.sizes is not None and len(shape) != len(entry.sizes):
             raise CoExecError(f"{OPTION}: input '{entry.name}' of {path} has {len(entry.sizes)} dimensions, "
                               f"{entry.text}, but {len(shape)} sizes are given: give {len(entry.sizes)}")  # fmt: skip
+        if 0 in [s for s in shape if isinstance(s, int)]:
+            raise CoExecError(f"{OPTION}: a size of input '{entry.name}' of {path} is 0; give sizes of at least 1")
         names = [s if isinstance(s, str) else _UNNAMED for s in entry.sizes or [_UNNAMED] * len(shape)]
         found[entry.name] = [s if isinstance(s, int) and s > 0 else n for s, n in zip(shape, names, strict=True)]
     return found

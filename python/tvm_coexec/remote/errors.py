@@ -13,6 +13,14 @@ from tvm_coexec.core.errors import CoExecError, one_line
 # The last one: what arrived is no answer.
 _BROKEN = ("Connection reset", "Broken pipe", "SockChannel", "previously closed", "RPCCode::kReturn")
 
+# The same of what is no server that a session can be opened on directly, and what to do.
+_NO_SESSION = {
+    "cannot find server that matches key=client": (
+        "it serves under a key, for a tracker: give the tracker's HOST:PORT and that key, or start it without a key"
+    ),
+    "sock.RecvAll(": "it is no RPC server; of a tracker, give the device's key as well",
+}
+
 
 def is_broken(err: BaseException) -> bool:
     """Whether an error of RPC is of a connection that has ended."""
@@ -22,6 +30,9 @@ def is_broken(err: BaseException) -> bool:
 def why(err: BaseException) -> str:
     """Return an error of RPC as one sentence; of a broken connection: the server's process has ended."""
     text = one_line(err)
+    for sign, advice in _NO_SESSION.items():
+        if sign in text:
+            return advice
     if is_broken(err):
         return f"the connection broke, so the server or the session's process there has ended ({one_line(err, 120)})"
     return text

@@ -16,14 +16,17 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import tvm
 from tvm.driver.tvmc import TVMCException, runner
+from tvm.driver.tvmc.model import TVMCResult
 from tvm.rpc.base import RPC_SESS_MASK
 
 from tvm_coexec import gpu_runtimes, remote
 from tvm_coexec.core.errors import one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
+from tvm_coexec.remote.errors import why
 from tvm_coexec.tracing.load import open_model
 
 from . import trace_run as profiling
@@ -96,7 +99,8 @@ def drive_run(args: argparse.Namespace) -> int | None:
         # TVM's default is the CPU, even for modules compiled for other devices
         default = given[0] if given else name_of(needed[0]) if needed else "cpu"
         args.device = next((d for d in given if DEVICE_NAMES.get(d) in needed), default)
-        return runner.drive_run(args)
+        with replaced(runner, get_top_results=_any_shape(runner.get_top_results)):
+            return runner.drive_run(args)
     _check_given(args.PATH, given, needed)
     logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
     with reported(args.verbose, "running failed"), _remote_errors(needed):
@@ -110,7 +114,10 @@ def drive_run(args: argparse.Namespace) -> int | None:
             if args.inputs and os.path.isfile(args.inputs) and not zipfile.is_zipfile(args.inputs):
                 raise TVMCException(f"--inputs: {args.inputs} is not a complete .npz file; write it with numpy.savez")
             args.device = "cpu"
-            ours: dict[str, object] = {"make_inputs_dict": _check_shapes(runner.make_inputs_dict)}
+            ours: dict[str, object] = {
+                "make_inputs_dict": _check_shapes(runner.make_inputs_dict),
+                "get_top_results": _any_shape(runner.get_top_results),
+            }
             there: Sessions | None = None
             if args.rpc_tracker:
                 names = map(name_of, needed)
@@ -150,15 +157,33 @@ def _check_given(path: str, given: list[str], needed: list[int]) -> None:
 
 @contextmanager
 def _remote_errors(needed: list[int]) -> Iterator[None]:
-    """Explain errors of an RPC server that can't load a module for a GPU: its own text says little or nothing."""
+    """Explain errors of RPC servers and trackers whose own text says little or nothing."""
     try:
         yield
-    except tvm.error.RPCError as err:
+    except tvm.TVMError as err:
+        if not isinstance(err, tvm.error.RPCError):
+            if (text := why(err)) == one_line(err):
+                raise
+            raise TVMCException(f"--rpc-tracker: {text}") from err
         devices = ",".join(name_of(t) for t in needed)
         raise TVMCException(
             f"the RPC server can't run the module ({one_line(err)}): check that it has the devices {devices} with "
             "`coexec connect`"
         ) from err
+
+
+def _any_shape(stock: Callable) -> Callable:
+    """Wrap ``get_top_results``, which takes the first row of the first output: a scalar or vector is one."""
+
+    def get_top_results(result: TVMCResult, most: int) -> np.ndarray:
+        first = result.outputs["output_0"]
+        if first.size == 0:
+            raise TVMCException("--print-top: the first output has no elements; leave the option out")
+        if first.ndim < 2:
+            result = TVMCResult({**result.outputs, "output_0": first.reshape(1, -1)}, result.times)
+        return stock(result, most)
+
+    return get_top_results
 
 
 def _check_shapes(stock: Callable) -> Callable:

@@ -1,5 +1,6 @@
 #include "variant_stats.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "json.h"
@@ -37,8 +38,10 @@ std::string policy_json(const VariantPolicy& policy, const std::vector<std::stri
   std::string variants, decisions;
   for (size_t v = 0; v < names.size(); ++v) {
     const VariantPolicy::Known& known = policy.known()[v];
+    // The policy trusts a window of runs only; here the first runs count as well.
+    const double best_s = known.best_s > 0 ? std::min(known.best_s, known.now_s) : known.now_s;
     variants += (v ? ", " : "") + json_string(names[v]) + ": {\"runs\": " + std::to_string(known.runs) +
-                ", \"now_s\": " + number(known.now_s) + ", \"best_s\": " + number(known.best_s) +
+                ", \"now_s\": " + number(known.now_s) + ", \"best_s\": " + number(best_s) +
                 ", \"total_s\": " + number(known.total_s) + "}";
   }
   for (const VariantPolicy::Decision& d : policy.decisions()) {

@@ -13,6 +13,7 @@ from tvm_coexec.measuring.verify import Verify, check_verify
 from tvm_coexec.measuring.verify.candidates import propose_candidates
 from tvm_coexec.partition_options import check_partition_options
 from tvm_coexec.planner import Options, check_options, make_plan
+from tvm_coexec.remote import Server
 
 
 def test_each_device_alone_and_the_first_come_first():
@@ -64,7 +65,9 @@ def test_another_strategy_is_held_against_single_devices_only():
     }
 
 
-def test_options():
+def test_options(monkeypatch):
+    for name in ("TVM_TRACKER_HOST", "TVM_TRACKER_PORT"):
+        monkeypatch.delenv(name, raising=False)
     assert check_verify(False) is None and check_verify(None) is None
     assert check_verify(True) == Verify() and check_verify(4).plans == 4
     assert check_verify(Verify(repeats=2)).repeats == 2
@@ -75,9 +78,19 @@ def test_options():
         (Verify(repeats=0), "repeats of at least 1"),
         (Verify(tracker=("h", 1)), "needs key"),
         (Verify(tracker=("h", 1), key="k", address="h:1"), "not both"),
+        (Verify(key="k", address="h:1"), "a key with a tracker, not with an address"),
+        (Verify(key="k"), "needs tracker, where the device has that key"),
     ):
         with pytest.raises(CoExecError, match=f"verify .*{text}"):
             check_partition_options({"verify": wrong})
+
+
+def test_the_tracker_of_the_environment(monkeypatch):
+    monkeypatch.setenv("TVM_TRACKER_HOST", "h")
+    monkeypatch.setenv("TVM_TRACKER_PORT", "1")
+    assert check_verify(Verify(key="k")).server == Server(None, None, "k")
+    assert check_verify(Verify(tracker=("other", 2), key="k")).server == Server(None, "other:2", "k")
+    assert check_verify(Verify()).server is None
 
 
 VERIFIED = (

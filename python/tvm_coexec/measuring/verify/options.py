@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_coexec.remote import Server
+from tvm_coexec.remote.session import default_tracker
 
 DEFAULT_PLANS = 5
 # A plan, and each device alone.
@@ -22,7 +23,8 @@ class Verify:
     repeats : int
         Number of timings of each plan, in turns; the median is used.
     tracker : (str, int) or None
-        Host and port of TVM's RPC tracker, for devices of another machine.
+        Host and port of TVM's RPC tracker, for devices of another machine; by default, with `key`, from
+        ``TVM_TRACKER_HOST`` and ``TVM_TRACKER_PORT``.
     key : str
         The device's key at the tracker.
     address : str or None
@@ -40,7 +42,9 @@ class Verify:
         """RPC server of the devices; `None` for this machine's."""
         if self.address is not None:
             return Server(self.address)
-        return None if self.tracker is None else Server(None, "{}:{}".format(*self.tracker), self.key)
+        if not self.key:
+            return None
+        return Server(None, None if self.tracker is None else "{}:{}".format(*self.tracker), self.key)
 
 
 def check_verify(given: object) -> Verify | None:
@@ -69,4 +73,8 @@ def check_verify(given: object) -> Verify | None:
         raise ValueError("needs key, the device's key at the tracker")
     if given.tracker is not None and given.address is not None:
         raise ValueError("must have a tracker or an address, not both")
+    if given.key and given.address is not None:
+        raise ValueError("must have a key with a tracker, not with an address")
+    if given.key and given.tracker is None and default_tracker() is None:
+        raise ValueError("needs tracker, where the device has that key, or TVM_TRACKER_HOST and TVM_TRACKER_PORT")
     return given
