@@ -38,8 +38,8 @@ std::string policy_json(const VariantPolicy& policy, const std::vector<std::stri
   std::string variants, decisions;
   for (size_t v = 0; v < names.size(); ++v) {
     const VariantPolicy::Known& known = policy.known()[v];
-    // The policy trusts a window of runs only; here the first runs count as well.
-    const double best_s = known.best_s > 0 ? std::min(known.best_s, known.now_s) : known.now_s;
+    // The policy remembers the best of whole windows, and `now_s` may be of fewer runs.
+    const double best_s = std::min(known.best_s, known.now_s);
     variants += (v ? ", " : "") + json_string(names[v]) + ": {\"runs\": " + std::to_string(known.runs) +
                 ", \"now_s\": " + number(known.now_s) + ", \"best_s\": " + number(best_s) +
                 ", \"total_s\": " + number(known.total_s) + "}";
