@@ -43,8 +43,9 @@ def install() -> None:
             op = tvm.ir.Op.get(name)
         except tvm.TVMError:  # of another version
             continue
-        (constraint,) = op.op_type.type_constraints
-        _installed[name] = _Relation(op, constraint.func.name.removeprefix(PREFIX))
+        constraints = list(op.op_type.type_constraints)
+        if len(constraints) == 1:
+            _installed[name] = _Relation(op, constraints[0].func.name.removeprefix(PREFIX))
 
 
 @dataclass(frozen=True)

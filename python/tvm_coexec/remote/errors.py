@@ -18,7 +18,7 @@ _NO_SESSION = {
     "cannot find server that matches key=client": (
         "it serves under a key, for a tracker: give the tracker's HOST:PORT and that key, or start it without a key"
     ),
-    "sock.RecvAll(": "it is no RPC server; of a tracker, give the device's key as well",
+    "sock.RecvAll(&code": "it is no RPC server; of a tracker, give the device's key as well",
 }
 
 
