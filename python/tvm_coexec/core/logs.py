@@ -45,13 +45,13 @@ def log_to_stderr(form: str, levels: Mapping[str, int] | None = None) -> Iterato
     logger = logging.getLogger(PACKAGE)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(form))
-    before = logger.level, logger.propagate
+    propagates = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        with log_levels({PROGRESS: logging.INFO, **(levels or {})}):
+        # the package's own level is named since commands set it, too
+        with log_levels({PACKAGE: logger.level, PROGRESS: logging.INFO, **(levels or {})}):
             yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before[0])  # commands set it, too
-        logger.propagate = before[1]
+        logger.propagate = propagates

@@ -26,7 +26,7 @@ FUNCTIONS = (
     *(f"{PREFIX}Identity", "runtime.ArrayGetItem", "runtime.Array"),
     *("node.StructuralHash", "node.StructuralEqual"),
 )
-# Types that are kept per operator, and attributes that are recognised; then it starts anew.
+# Limit of each operator's two tables, in entries; a table that reaches it is cleared.
 MOST = 4096
 
 _installed: dict[str, _Relation] = {}
