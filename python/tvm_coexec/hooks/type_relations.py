@@ -95,7 +95,10 @@ class _Relation:
             return self._infer(types, count, attrs, reporter)
         known = self._find(attrs, inputs)
         if known is None:
-            return self._infer(types, count, attrs, reporter) and self._learn(attrs, inputs)
+            is_solved = self._infer(types, count, attrs, reporter)
+            if is_solved:
+                self._learn(attrs, inputs)
+            return is_solved
         return self._assign(self._array(known.output, self._item(types, count)), 1, attrs, reporter)
 
     def _find(self, attrs: Any, inputs: list) -> _Known | None:
@@ -121,7 +124,7 @@ class _Relation:
             self._by_address.clear()
         self._by_address.setdefault((attrs.handle.value, own_hash), (attrs, []))[1].append(known)
 
-    def _learn(self, attrs: Any, inputs: list) -> bool:
+    def _learn(self, attrs: Any, inputs: list) -> None:
         """Keep the output's type, which the solver does not tell: infer it in a module with this operator alone."""
         import tvm
         from tvm import relay
@@ -139,4 +142,3 @@ class _Relation:
         known, own_hash = _Known(attrs, inputs, output), self._hash(attrs, False)
         self._by_hash.setdefault(self._key(own_hash, inputs), []).append(known)
         self._recognise(attrs, own_hash, known)
-        return True
