@@ -154,7 +154,7 @@ def commands() -> dict[str, type]:
 
 PACKAGES = packages()
 VERSION = runpy.run_path(str(ROOT / "python" / "tvm_coexec" / "_version.py"))["__version__"]
-SCRIPTS = ["tvmc = tvm_coexec.tvmc:main", "coexec = tvm_coexec.cli:main"]
+SCRIPTS = ["tvmc = tvm_coexec_commands:tvmc", "coexec = tvm_coexec_commands:coexec"]
 
 setup(
     name="tvm-coexec",
@@ -182,6 +182,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=sorted(PACKAGES),
+    py_modules=["tvm_coexec_commands"],
     package_dir={"": "python", **{name: folder for name, folder in MAPPED.items() if name in PACKAGES}},
     package_data={"": ["*.json", "py.typed"]},
     ext_modules=[RUNTIME],

@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1].resolve()
 TREE = ROOT / "build" / "typecheck"
 SOURCES = ("python/tvm_coexec", "relay_passes", "cost_models")
+COMMANDS = ROOT / "python" / "tvm_coexec_commands.py"
 
 
 def link_package() -> None:
@@ -27,6 +28,7 @@ def link_package() -> None:
     for target in (*face.iterdir(), *mapped):
         if target.suffix == ".py" or target.name == "py.typed" or (target / "__init__.py").exists():
             (package / target.name).symlink_to(os.path.relpath(target, package))
+    (TREE / COMMANDS.name).symlink_to(os.path.relpath(COMMANDS, TREE))
 
 
 def restore_paths(line: str) -> str:
@@ -40,7 +42,7 @@ def restore_paths(line: str) -> str:
 def main() -> int:
     """Run mypy on the package, and return mypy's exit status."""
     link_package()
-    command = [sys.executable, "-m", "mypy", *sys.argv[1:], "-p", "tvm_coexec"]
+    command = [sys.executable, "-m", "mypy", *sys.argv[1:], "-p", "tvm_coexec", "-m", COMMANDS.stem]
     environment = dict(os.environ, MYPYPATH=str(TREE.relative_to(ROOT)))
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     print("\n".join(map(restore_paths, done.stdout.splitlines())))
