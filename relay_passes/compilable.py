@@ -11,8 +11,7 @@ its structure in this process.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -237,7 +236,7 @@ def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
     context = change_context(instruments=(), config={"tir.add_lower_pass": [(0, inspect_loops), (2, inspect_code)]})
     compiler.clear()
     try:
-        with context, gpu, _cache_libinfo():
+        with context, gpu:
             compiler.lower(kernel, gpu)
     except Exception as err:  # relay.build would fail with the same error, of any class
         cause = err.__context__ or err  # the text of TVM's wrapper holds a stack trace
@@ -255,18 +254,6 @@ _verify_memory = tvm.get_global_func("tir.analysis.verify_memory")
 def _emptied(func: tvm.tir.PrimFunc) -> tvm.tir.PrimFunc:
     """Return the function without a body, so that later passes are no-ops."""
     return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
-
-
-@contextmanager
-def _cache_libinfo() -> Iterator[None]:
-    """Cache TVM's build options, which it reads again for each dimension of each shape (over half of the time)."""
-    stock = te_compiler.libinfo
-    options = stock()
-    te_compiler.libinfo = lambda: options
-    try:
-        yield
-    finally:
-        te_compiler.libinfo = stock
 
 
 def _calls(kernel: relay.Function) -> list[relay.Call]:

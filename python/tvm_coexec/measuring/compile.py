@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import tvm
-from tvm.relay.backend import te_compiler
 
 from . import links
 from .executors import create_module
@@ -77,8 +75,6 @@ def serve(connection: Connection, builders: list[KernelBuilder], warm: bool) -> 
     """
     for name in ("te_compiler", "autotvm"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # TVM reads its build options for every dimension of every tensor, which takes a tenth of the time to compile.
-    te_compiler.libinfo = functools.cache(te_compiler.libinfo)
     os.environ.pop("POCL_AFFINITY", None)  # otherwise all children would compile on one core
     answer(connection, lambda request: _build(builders, request, warm))
 

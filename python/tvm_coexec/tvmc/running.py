@@ -95,11 +95,12 @@ def drive_run(args: argparse.Namespace) -> int | None:
     _check_adaptive(args)
     needed = device_types(args.PATH, args.adaptive)
     profiling.check(args, needed)
+    get_top_results = _any_shape(runner.get_top_results)
     if len(needed) < 2 and not args.adaptive:
         # TVM's default is the CPU, even for modules compiled for other devices
         default = given[0] if given else name_of(needed[0]) if needed else "cpu"
         args.device = next((d for d in given if DEVICE_NAMES.get(d) in needed), default)
-        with replaced(runner, get_top_results=_any_shape(runner.get_top_results)):
+        with replaced(runner, get_top_results=get_top_results):
             return runner.drive_run(args)
     _check_given(args.PATH, given, needed)
     logger.setLevel(LOG_LEVELS[min(args.verbose, 2)])
@@ -116,7 +117,7 @@ def drive_run(args: argparse.Namespace) -> int | None:
             args.device = "cpu"
             ours: dict[str, object] = {
                 "make_inputs_dict": _check_shapes(runner.make_inputs_dict),
-                "get_top_results": _any_shape(runner.get_top_results),
+                "get_top_results": get_top_results,
             }
             there: Sessions | None = None
             if args.rpc_tracker:
