@@ -51,8 +51,9 @@ def measure(net: _modules.Network, bed: TestBed, profile: str, program: Path, pi
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/net.so"
         lib.export_library(path)
-        beyond_ms = _create_beyond_ms(path)
-        here = tvm_coexec.create(tvm.runtime.load_module(path))
+        loaded = tvm.runtime.load_module(path)
+        beyond_ms = _create_beyond_ms(loaded)
+        here = tvm_coexec.create(loaded)
         want = _run(here, net.inputs)
         pin()
         with _served(path, bed) as (there, session):
@@ -80,14 +81,13 @@ def measure(net: _modules.Network, bed: TestBed, profile: str, program: Path, pi
     }
 
 
-def _create_beyond_ms(path: str) -> float:
+def _create_beyond_ms(lib: Any) -> float:
     """Milliseconds that `create` takes beyond TVM's own executor, by the shortest of several in turns."""
     import tvm
     from tvm.contrib import graph_executor
 
     import tvm_coexec
 
-    lib = tvm.runtime.load_module(path)
     makers = (
         lambda: graph_executor.GraphModule(lib["default"](tvm.cpu(), tvm.opencl())),
         lambda: tvm_coexec.create(lib),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupt_silently() -> Iterator[None]:
-    """Let Ctrl-C end the process as the system does: while modules load, a traceback through them helps nobody."""
+    """Leave Ctrl-C to the system, which ends the process: Python would show a traceback through the imports."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # ignored, as under nohup, or handled by someone else
         yield
@@ -29,7 +29,7 @@ def interrupt_silently() -> Iterator[None]:
 
 @contextmanager
 def hide_module(name: str) -> Iterator[None]:
-    """Let imports of a module fail, unless it is loaded already."""
+    """Let imports of a module fail inside the block, unless it is loaded already."""
     if name in sys.modules:
         yield
         return

@@ -228,12 +228,12 @@ def test_a_kernel_is_asked_for_once(monkeypatch):
 
 def test_the_check_leaves_no_state():
     """TVM's own compiler must not hand out kernels that were emptied, nor stay silent about untuned ones."""
-    silent = autotvm.GLOBAL_SCOPE.silent
+    info, silent = te_compiler.libinfo, autotvm.GLOBAL_SCOPE.silent
     te_compiler.get().clear()
     partitioned(without_schedule_net(), ratio=1.0)
     partitioned(grouped_net(), ratio=0.5)
     assert not te_compiler.get().items()
-    assert autotvm.GLOBAL_SCOPE.silent == silent
+    assert te_compiler.libinfo is info and autotvm.GLOBAL_SCOPE.silent == silent
 
 
 def test_a_replayed_plan_is_refused_with_the_kernel_and_the_reason(tmp_path):
