@@ -22,8 +22,8 @@ test: setup ## Run all tests (ARGS="tests/planner -k dp")
 	@$(VENV_PYTHON) -m scripts.setup_env.arm64
 	@$(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-test-quick: setup ## Run the tests that take no GPU and little time
-	@$(VENV_PYTHON) -m pytest $(PARALLEL) -m "not slow and not opencl and not vulkan and not remote" $(ARGS)
+test-quick: setup ## Run the tests that take no GPU, no PyTorch and little time
+	@$(VENV_PYTHON) -m pytest $(PARALLEL) -m "not slow and not opencl and not vulkan and not remote and not predictors" $(ARGS)
 
 lint: setup ## Check style
 	@$(VENV_PYTHON) -m ruff check .

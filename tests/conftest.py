@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,19 +128,22 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+# The last test of the rules names those that no test tried; the learned models are fitted once for all their files.
+WHOLE_FOLDERS = ("tests/relay_passes/rules/", "tests/cost_models/models/")
+
+
 def scope_of(nodeid: str) -> str:
-    """Return what one process runs as a whole: a file, or all rules, whose last test names rules that no test tried."""
-    rules = "tests/relay_passes/rules/"
-    return rules if nodeid.startswith(rules) else nodeid.split("::", 1)[0]
+    """Return what one process runs as a whole: a file, or one of `WHOLE_FOLDERS`."""
+    return next((folder for folder in WHOLE_FOLDERS if nodeid.startswith(folder)), nodeid.split("::", 1)[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what the machine cannot run, and put files with slow tests first.
+    """Skip what the machine cannot run, and put files with many slow tests first.
 
     A need is looked at only if a selected test has it. Processes finish soonest if the longest files start first.
     """
-    slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: scope_of(item.nodeid) not in slow)
+    slow = Counter(scope_of(item.nodeid) for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[scope_of(item.nodeid)])
     required = {name for name in os.environ.get("TVM_COEXEC_REQUIRE", "").split(",") if name}
     if unknown := required - NEEDS.keys():
         raise pytest.UsageError(f"TVM_COEXEC_REQUIRE: no need is called {', '.join(sorted(unknown))}")

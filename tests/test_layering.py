@@ -96,6 +96,7 @@ def room_of(name: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in ALLOWED else FACE
 
 
+@pytest.mark.slow
 def test_rooms_import_only_what_the_table_allows():
     wrong = [
         f"{name} imports {target}: add it to the table only if the arrow points down"

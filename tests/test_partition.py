@@ -52,6 +52,7 @@ def test_same_module_same_text():
     assert len(texts) == 1
 
 
+@pytest.mark.slow
 def test_plan_can_be_replayed_from_text_file_and_object(tmp_path):
     mod = models.residual_net()
     made = relay.transform.CoExecPartition(ratio=0.4, axis="oc")(mod)

@@ -135,6 +135,7 @@ def test_a_closed_session_makes_room_for_the_next(address):
     assert len(modules) == 2 and first.modules == []
 
 
+@pytest.mark.slow
 def test_everything_here_needs_no_other_machine():
     mod = models.residual_net()
     inputs = models.input_of(mod)
@@ -208,6 +209,7 @@ def test_the_command_by_tracker_and_profile(coexec, model_file, tracker, tmp_pat
         assert done.code == 0 and "ms expected" in done.out, done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -225,6 +227,7 @@ def test_wrong_options(coexec, model_file, options, text):  # noqa: F811
     assert done.code == 2 and text in done.err
 
 
+@pytest.mark.slow
 def test_a_plan_of_the_strategy_is_followed(coexec, model_file, tmp_path):  # noqa: F811
     from tests.planner.graphs import costs
     from tvm_coexec.measuring.read_model import load_model

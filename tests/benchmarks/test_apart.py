@@ -10,6 +10,7 @@ import pytest
 from benchmarks import _apart, _common, never_slower
 
 
+@pytest.mark.slow
 def test_rows_and_failures_come_back():
     def run(case: str) -> dict:
         return _apart.measure_apart("never_slower", ["--child", case])

@@ -41,6 +41,7 @@ def write_file(path, watts_of) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_watts_by_class_where_classes_differ(tmp_path, capsys, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.setattr(energy._common, "TestBed", type("Bed", (), {"setting": lambda self: {"machine": "made up"}}))

@@ -60,6 +60,7 @@ def test_accuracy():
     assert _predictor_measures.measure_accuracy(np.ones(3), np.ones(3) * 2)["tau"] == 0.0
 
 
+@pytest.mark.slow
 def test_learning_ends_at_all_samples_and_grows_with_difficulty():
     kernels = kernel_set()
     fitted = _predictor_measures.fit_folds(analytic, kernels)
@@ -72,6 +73,7 @@ def test_learning_ends_at_all_samples_and_grows_with_difficulty():
     assert 40 < _predictor_measures.measure_learning(analytic, kernels, (20, 40), 200.0) <= len(kernels.folds[0][0])
 
 
+@pytest.mark.slow
 def test_limits_of_few_samples():
     """Phones that differ by a factor: who looks up the true times needs ten samples; all methods have a row."""
     pytest.importorskip("xgboost")
@@ -86,6 +88,7 @@ def test_limits_of_few_samples():
     assert reached[_predictor_limits.OURS, "few_20"] > reached[_predictor_limits.FULL, "all"] - 15
 
 
+@pytest.mark.slow
 def test_another_device_that_is_twice_as_slow_needs_few_samples():
     one, other = kernel_set(), kernel_set(device="gpu", factor=2.0)
     fitted = {k.device: _predictor_measures.fit_folds(analytic, k) for k in (one, other)}
@@ -164,6 +167,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_quick_bench(files, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     out, picture = tmp_path / "p.json", tmp_path / "p.svg"
@@ -188,6 +192,7 @@ def test_the_quick_bench(files, tmp_path, capsys):
     assert "regret_%" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rows_of_other_models_are_kept(files, tmp_path):
     out = tmp_path / "p.json"
     argv = ["--json", str(out), "--rk3399", str(files / "rk.csv")]

@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.llvm
 
 
+@pytest.mark.slow
 def test_networks():
     import tvm
     from tvm import relay

@@ -20,6 +20,7 @@ from tvm_coexec.cost_models.profile import Profile
 from tvm_coexec.planner import make_plan
 
 
+@pytest.mark.slow
 def test_fit_writes_a_profile_and_says_how_well_it_fits(coexec, samples_file, tmp_path):
     path = tmp_path / "device.json"
     done = coexec("fit", samples_file, "-o", path)
@@ -33,6 +34,7 @@ def test_fit_writes_a_profile_and_says_how_well_it_fits(coexec, samples_file, tm
     assert profile.devices["cpu"].predict([w.workload])[0] == pytest.approx(w.seconds, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_description_is_kept(profile_file):
     assert Profile.load(profile_file).description == "two made-up devices"
 
@@ -59,6 +61,7 @@ def test_several_profiles_can_be_moved_and_the_result_refined(coexec, samples_fi
     assert plan.segments and plan.expected_s > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["paleo", "neurosurgeon", "nnmeter"])
 def test_every_model_makes_a_profile_that_plans(coexec, samples_file, tmp_path, model):
     if model == "nnmeter":
@@ -102,6 +105,7 @@ def test_eval_reckons_with_all_samples(coexec, samples_file, profile_file, tmp_p
     assert rows["gpu", "all"]["within 10 %"] == pytest.approx(100 * sum(e <= 10 for e in errors) / len(errors))
 
 
+@pytest.mark.slow
 def test_eval_shows_whole_networks(coexec, samples_file, tmp_path):
     samples, path, out = tmp_path / "s.jsonl", tmp_path / "device.json", tmp_path / "eval.json"
     networks = [
@@ -118,6 +122,7 @@ def test_eval_shows_whole_networks(coexec, samples_file, tmp_path):
     assert rows[1]["predicted ms"] == pytest.approx(23.0, rel=0.01) and abs(rows[1]["error %"]) < 1
 
 
+@pytest.mark.slow
 def test_fit_says_which_classes_are_weak(coexec, samples_file, tmp_path):
     lines = Path(samples_file).read_text().splitlines(keepends=True)
     few = [s for s in lines[1:] if '"pool"' not in s] + [s for s in lines[1:] if '"pool"' in s][:6]
@@ -127,6 +132,7 @@ def test_fit_says_which_classes_are_weak(coexec, samples_file, tmp_path):
     assert done.code == 0 and "pool/direct has" in done.out and "add some with coexec profile --designed" in done.out
 
 
+@pytest.mark.slow
 def test_plots_are_drawn(coexec, samples_file, profile_file, tmp_path):
     pytest.importorskip("matplotlib")
     folder = tmp_path / "plots"
@@ -137,6 +143,7 @@ def test_plots_are_drawn(coexec, samples_file, profile_file, tmp_path):
         assert data.startswith(b"\x89PNG") and len(data) > 5000 and str(folder / f"{name}.png") in done.out
 
 
+@pytest.mark.slow
 def test_learning_needs_no_shape_twice(samples_file):
     from tvm_coexec.cli.plots import learning_curve
 
@@ -203,6 +210,7 @@ def test_eval_names_the_origin_and_the_coverage_of_a_profile(coexec, samples_fil
     assert "it does not say when it was measured" in coexec("eval", other, samples_file).out
 
 
+@pytest.mark.slow
 def test_parameters_of_the_devices_are_in_the_profile(coexec, samples_file, tmp_path):
     given, path, samples = (tmp_path / n for n in ("given.json", "p.json", "s.jsonl"))
     header, _, rest = Path(samples_file).read_text().partition("\n")
@@ -227,6 +235,7 @@ def test_parameters_of_the_devices_are_in_the_profile(coexec, samples_file, tmp_
     assert done.code == 2 and "--parameters has no effect" in done.err
 
 
+@pytest.mark.slow
 def test_measured_energy_is_in_the_profile(coexec, samples_file, tmp_path):
     """By `coexec profile --energy`; readings of a meter come before it; a gauge may not see a device."""
 

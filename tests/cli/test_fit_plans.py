@@ -37,6 +37,7 @@ def factor(coexec, tmp_path, *options: object) -> tuple[float, str]:
     return Profile.load(path).plan_factor, done.out
 
 
+@pytest.mark.slow
 def test_plans_of_the_same_devices_are_learnt_from(coexec, samples_file, kept, tmp_path):
     found, out = factor(coexec, tmp_path, samples_file)
     assert found == 1.5 and "2 verified plans: those with chains take 1.50 times as long as predicted" in out
@@ -47,6 +48,7 @@ def test_plans_of_the_same_devices_are_learnt_from(coexec, samples_file, kept, t
     assert factor(coexec, tmp_path, samples_file, "--plans", other)[0] == 2.0
 
 
+@pytest.mark.slow
 def test_plans_alone_refine_a_profile(coexec, kept, profile_file, tmp_path):
     found, out = factor(coexec, tmp_path, kept, "--refine", profile_file)
     assert found == 1.5 and "2 verified plans" in out
@@ -59,6 +61,7 @@ def test_plans_alone_are_no_profile(coexec, kept, tmp_path):
     assert done.code == 2 and "has no measured kernel" in done.err
 
 
+@pytest.mark.slow
 def test_no_cache_no_plans(coexec, samples_file, tmp_path, monkeypatch):
     monkeypatch.setenv("TVM_COEXEC_CACHE_DIR", "off")
     assert append_records(HEADER, plans(0.75)) is None

@@ -38,6 +38,7 @@ def write_log(path, sizes, target="llvm", speed=3.0) -> str:
 SIZES = [(ic, oc, size, 3) for ic in (16, 32, 64) for oc in (16, 64) for size in (7, 14, 28)]
 
 
+@pytest.mark.slow
 def test_records_teach_the_profile(coexec, samples_file, tmp_path):
     seen, held_out = write_log(tmp_path / "a.log", SIZES[::2]), write_log(tmp_path / "b.log", SIZES[1::2])
     plain, taught = tmp_path / "plain.json", tmp_path / "taught.json"

@@ -26,6 +26,7 @@ def files(tmp_path_factory) -> dict[str, str]:
     return {name: onnx_models.save(proto, folder / f"{name}.onnx") for name, proto in protos.items()}
 
 
+@pytest.mark.slow
 def test_open_sizes_are_named_by_every_command(coexec, files, profile_file, tmp_path):
     for argv in (["plan", "{}"], ["predict", profile_file, "{}"], ["profile", "{}", "-o", tmp_path / "s.jsonl"],
                  ["places", "{}", "--cut", 1]):  # fmt: skip

@@ -68,6 +68,7 @@ def planned(coexec, model_file, profile_file, tmp_path):
     return path, done
 
 
+@pytest.mark.slow
 def test_for_a_board_the_generic_profile_plans(coexec, model_file):
     board = ("--cpu", "llvm -mtriple=aarch64-linux-gnu -mattr=+neon", "--gpu", "opencl -device=adreno")
     done = coexec("plan", model_file, *board)
@@ -82,6 +83,7 @@ def edited(path: Path, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_plan_is_made_shown_and_replayed(planned, model_file, profile_file):
     from tvm_coexec import CoExecPartition, plan_of
     from tvm_coexec.measuring.read_model import load_model
@@ -108,6 +110,7 @@ def test_the_same_plan_again(planned, coexec, model_file, profile_file, tmp_path
     assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_options_reach_the_planner(coexec, model_file, profile_file, tmp_path):
     path = tmp_path / "plan.json"
     base = ("plan", model_file, "--profile", profile_file, "-o", path)
@@ -144,6 +147,7 @@ def test_strategies_side_by_side(coexec, model_file, profile_file, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_strategy_that_cant_plan_says_why(coexec, profile_file, tmp_path):
     model = save_model(tmp_path / "long.onnx", 12, 8)
     done = coexec("plan", model, "--profile", profile_file, "--compare")
@@ -152,6 +156,7 @@ def test_a_strategy_that_cant_plan_says_why(coexec, profile_file, tmp_path):
     assert not any(line.startswith("exhaustive  ") for line in done.out.splitlines())
 
 
+@pytest.mark.slow
 def test_energy_where_the_profile_knows_power(coexec, model_file, power_file, profile_file, tmp_path):
     out = tmp_path / "told.json"
     found = {}
@@ -168,6 +173,7 @@ def test_energy_where_the_profile_knows_power(coexec, model_file, power_file, pr
     assert done.code == 2 and "needs watts" in done.err
 
 
+@pytest.mark.slow
 def test_a_plan_edited_by_hand_is_checked(planned, coexec, model_file, profile_file, tmp_path):
     path, _ = planned
     chain = Plan.load(str(path)).chains[0]
@@ -187,6 +193,7 @@ def test_a_plan_edited_by_hand_is_checked(planned, coexec, model_file, profile_f
     assert fresh.chains[0].expected_s["gpu"] < chain.expected_s["gpu"]
 
 
+@pytest.mark.slow
 def test_plans_that_are_stale_foreign_or_damaged_are_refused(planned, coexec, model_file, profile_file, tmp_path):
     path, _ = planned
     good = path.read_text()
@@ -213,6 +220,7 @@ def test_plans_that_are_stale_foreign_or_damaged_are_refused(planned, coexec, mo
         path.write_text(good)
 
 
+@pytest.mark.slow
 def test_drawings(planned, coexec, model_file, profile_file, tmp_path):
     pytest.importorskip("matplotlib")
     path, _ = planned
@@ -229,6 +237,7 @@ def test_drawings(planned, coexec, model_file, profile_file, tmp_path):
     assert done.out.splitlines()[2] in text  # the report
 
 
+@pytest.mark.slow
 def test_without_a_profile_the_costs_are_those_of_the_pass(coexec, model_file, monkeypatch):
     """The package's profile of these devices; where no kernel can run, the generic one."""
     mine = replace(load_generic(), description="of this machine")

@@ -50,6 +50,7 @@ def test_kernels_and_networks_are_predicted(coexec, model_file, profile_file, tm
         assert f"{device}: {found['network_s'][device] * 1e3:.3f} ms for the whole network of 3 kernels" in done.out
 
 
+@pytest.mark.slow
 def test_energy_is_predicted_where_a_meter_was_read(coexec, model_file, samples_file, tmp_path):
     meter, path, out = tmp_path / "meter.csv", tmp_path / "device.json", tmp_path / "p.json"
     meter.write_text("seconds,joules,cpu,gpu\n1,0.5,,\n1,2.5,1,\n1,4.5,,1\n1,6.5,1,1\n")

@@ -113,12 +113,14 @@ def test_numbers_are_checked(coexec, argv, text):
     assert done.code == 2 and text in done.err
 
 
+@pytest.mark.slow
 def test_no_device_is_one_line(coexec, model_file, tmp_path):  # noqa: F811
     done = coexec("profile", model_file, "--gpu", "metal", "-o", tmp_path / "s.jsonl")
     assert done.code == 2 and "the devices can't be used" in done.err and "metal" in done.err
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_help_lists_all_commands(coexec):
     done = coexec("--help")
     assert done.code == 0 and all(name in done.out for name in ("profile", "fit", "eval", "predict"))

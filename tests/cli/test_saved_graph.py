@@ -70,6 +70,7 @@ def test_other_files_are_one_sentence(coexec, tmp_path):
     assert "empty.json has no kernels: the model has control flow" in coexec("plan", empty).err
 
 
+@pytest.mark.slow
 def test_commands_that_need_no_tvm(samples_file, tmp_path):
     """A saved graph is planned, and its plan checked; a profile is fitted, and compared with measurements."""
     profile, plan, page = (str(tmp_path / name) for name in ("profile.json", "plan.json", "plan.html"))

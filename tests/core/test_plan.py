@@ -80,6 +80,7 @@ segment = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(segment, max_size=5), st.text(), st.dictionaries(st.text(), st.text(), max_size=3), st.text())
 @settings(deadline=None, derandomize=True, database=None)
 def test_round_trip(segments, strategy, notes, costs):

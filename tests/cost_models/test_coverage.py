@@ -43,6 +43,7 @@ def test_boosted_models_count_as_their_base():
     assert model.samples_of(kernels[0]) == model.base_.samples_of(kernels[0]) > 0
 
 
+@pytest.mark.slow
 def test_sums(profile):
     g = graphs.residual()  # four convolutions and an addition
     tables = CachedCosts(g, profile)

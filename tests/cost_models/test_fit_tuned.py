@@ -52,6 +52,7 @@ def missed(profile: Profile, samples: list[Sample]) -> float:
     return float(np.mean(np.abs(np.log(predicted / np.array([s.seconds for s in samples])))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "least"), [(2, 1.4), (6, 2.0), (40, 8.0)])
 def test_held_out_records_are_predicted_better_than_without(profile, count, least):
     held_out = tuned(60, seed=2)

@@ -64,6 +64,7 @@ def test_damage_names_file_and_line(tmp_path, change, text):
     assert text in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_profile_learns_and_keeps_the_factor(tmp_path):
     learnt = samples()
     bare = fit_profile(learnt)
@@ -89,6 +90,7 @@ def fitted() -> dict:
     return json.loads(fit_profile(samples()).to_json())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0, -1, "fast", float("nan")])
 def test_a_damaged_factor_is_refused(fitted, tmp_path, factor):
     path = tmp_path / "p.json"

@@ -49,6 +49,7 @@ def profile() -> Profile:
     return fit_profile(samples())
 
 
+@pytest.mark.slow
 def test_everything_that_samples_tell(profile):
     assert profile.upload.seconds(1e6) == pytest.approx(2e-5 + 1e-4, rel=0.01)
     assert profile.download.constant_s == pytest.approx(3e-5, rel=0.01)
@@ -84,6 +85,7 @@ def test_profiles_from_before_the_synchronisation_had_a_field_cost_the_same(prof
         assert plans[0].to_json() == plans[1].to_json()
 
 
+@pytest.mark.slow
 def test_copies_of_tvms_own_runtime(profile, tmp_path):
     both = samples()
     for name in ("upload", "download"):
@@ -133,6 +135,7 @@ def test_few_networks_give_a_factor_alone():
     assert (fitted.a_s, fitted.b_s) == (0, 0) and fitted.c == pytest.approx(1.2)
 
 
+@pytest.mark.slow
 def test_boosted_profile(tmp_path):
     pytest.importorskip("xgboost")
     boosted = fit_profile(samples(), "boosted")
@@ -168,6 +171,7 @@ def test_damaged_files(profile, tmp_path, change):
         load_costs(path)
 
 
+@pytest.mark.slow
 def test_a_device_without_samples():
     only = samples()
     only.samples = [s for s in only.samples if s.device == "cpu"]

@@ -25,6 +25,7 @@ def dated():
     return made
 
 
+@pytest.mark.slow
 def test_of_samples_and_files(tmp_path):
     profile = fit_profile(dated())
     assert profile.provenance == Provenance(
@@ -36,6 +37,7 @@ def test_of_samples_and_files(tmp_path):
     assert loaded.on_runtime("tvm").provenance == profile.provenance
 
 
+@pytest.mark.slow
 def test_profiles_of_earlier_releases_have_none(tmp_path):
     profile = replace(fit_profile(samples(20)), provenance=Provenance())
     assert "origin" not in json.loads(profile.to_json())
@@ -45,6 +47,7 @@ def test_profiles_of_earlier_releases_have_none(tmp_path):
     assert not loaded.provenance.differs_in_schedules("abc")
 
 
+@pytest.mark.slow
 def test_refined_by_samples_and_by_plans():
     first, newer = fit_profile(dated()), dated()
     newer.header = newer.header | {"started": "2026-11-25T00:00:00"}
@@ -53,6 +56,7 @@ def test_refined_by_samples_and_by_plans():
     assert refine_profile(first, plans_only).provenance == first.provenance
 
 
+@pytest.mark.slow
 def test_text():
     origin = fit_profile(dated()).provenance
     assert origin.to_text(NOW) == (
@@ -64,6 +68,7 @@ def test_text():
     assert not origin.differs_in_schedules("")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "origin",
     [{"measured_at": "yesterday"}, {"reference_s": {"cpu": -1.0}}, {"where": "here"}, ["abc"], {"reference_s": [1.0]}],

@@ -60,6 +60,7 @@ def test_options_are_those_of_the_code():
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(options_of(PartitionOptions))
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_flags_exist(page: Path):

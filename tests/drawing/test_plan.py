@@ -154,6 +154,7 @@ def test_the_page_is_one_file_and_keeps_any_name(mixed, tmp_path):
     assert "a reason with < and &" in tip and "cpu 10.000 ms" in tip
 
 
+@pytest.mark.slow
 def test_a_png_shows_the_same_colours(mixed, tmp_path):
     image = pytest.importorskip("matplotlib.image")
     g, plan, costs = mixed

@@ -39,6 +39,7 @@ def harmonics(channels: int = 5, apart: bool = False, dense: bool = False) -> tv
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dense", [False, True], ids=["whole", "divided"])
 def test_the_operators_are_named(dense):
     """Also where copies between the devices are kernels in front of it."""

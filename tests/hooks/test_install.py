@@ -55,6 +55,7 @@ def state(value: str | None) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, "none", "tophub,schedules,workers"])
 def test_which_hooks_are_installed(value):
     found = state(value)

@@ -41,6 +41,7 @@ def found_in_worker() -> list[str]:
         worker.kill()
 
 
+@pytest.mark.slow
 def test_a_worker_has_the_runtime_and_opens_no_driver(installed):
     workers.install()
     found = found_in_worker()
@@ -48,11 +49,13 @@ def test_a_worker_has_the_runtime_and_opens_no_driver(installed):
     assert not {"libOpenCL", "libpocl"} & set(found)
 
 
+@pytest.mark.slow
 def test_the_environment_selects_the_hooks_of_a_worker(installed, monkeypatch):
     monkeypatch.setenv(hooks.VARIABLE, "postprocess")
     assert {"tvm_callback_opencl_postproc", "FallbackContext"} <= set(found_in_worker())
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_import_the_package_works(installed, monkeypatch, tmp_path, caplog):
     (tmp_path / "tvm_coexec.py").write_text("raise ImportError('not for this process')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
@@ -63,6 +66,7 @@ def test_a_worker_that_cannot_import_the_package_works(installed, monkeypatch, t
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_at_once_is_an_error_of_its_task(installed, monkeypatch, tmp_path):
     (tmp_path / "tvm_coexec.py").write_text("import os; os._exit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")

@@ -50,6 +50,7 @@ class LastDigits(RandomCosts):
         return (bits + bits % 5 - 2).view(float) * (bits > 0)
 
 
+@pytest.mark.slow
 def test_last_digits_of_costs_decide_nothing():
     for seed in range(24):
         g = random_graph(seed, 12 + seed)
@@ -93,6 +94,7 @@ def test_each_kernel_is_asked_for_once():
     assert costs.asked == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_cached_costs_of_cached_costs_are_the_same(seed):
     """Calibration and synchronisation are charged once, however often costs are cached."""

@@ -45,6 +45,7 @@ def test_what_rests_on_few_samples_widens_it():
     assert margin_of(c, {"cpu": 1.0, "gpu": 1.0}) == LARGEST  # never narrower than without
 
 
+@pytest.mark.slow
 def test_plans_of_a_network_that_is_hardly_known_must_promise_more():
     """The same times, known from many samples or from none: then a saving of a fifth is not enough."""
     g = graphs.straight(4)

@@ -90,6 +90,7 @@ def listed(candidates: Candidates, costs: CachedCosts, done: int, ready: int, st
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graph", "s_per_flop"),
     [
@@ -122,6 +123,7 @@ def test_no_chain_is_lost_where_states_share_their_sets(graph, s_per_flop):
     assert seen > 20
 
 
+@pytest.mark.slow
 def test_plans_of_a_long_network_are_made_and_hold_together():
     graph = lstm_graph(10, layers=2, bidirectional=True, hidden=32)
     costs = RandomCosts(3, 1.2, 3e-9)
@@ -131,6 +133,7 @@ def test_plans_of_a_long_network_are_made_and_hold_together():
     assert 0 < plan.expected_s <= single.expected_s
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 @pytest.mark.parametrize(("layers", "batch"), [(2, 3)])
 def test_graphs_are_as_relay_fuses_them(layers, batch):

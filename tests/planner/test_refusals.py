@@ -124,6 +124,7 @@ def test_an_axis_is_given_up_after_some_shares():
     assert g.restrict([*some, Refusal(1, "oc", WHY)]).kernels[1].named_axis("oc") is None
 
 
+@pytest.mark.slow
 def test_random_graphs_respect_refused_shares():
     for seed in range(8):
         g, c = random_graph(seed, 8), RandomCosts(seed)

@@ -20,6 +20,7 @@ def costs_with_power(cpu_w: float, gpu_w: float, idle_w: float = 0.5, **rates: f
     return c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_makes_a_sound_plan(strategy):
     for seed in range(6):

@@ -172,6 +172,7 @@ def test_only_the_shares_that_are_refused_are_left_out(strategy):
         replayed.check(report.graph)
 
 
+@pytest.mark.slow
 def test_only_what_is_refused_is_left_whole():
     """The other convolutions of a chain are divided as before, whatever is alike among their shapes."""
     for axis in ("oc", "h"):
@@ -194,6 +195,7 @@ def test_reasons_say_what_is_missing():
     assert "schedule not registered for 'opencl')" in notes[found["image.dilation2d"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gpu", ["opencl -device=mali", "opencl -device=intel_graphics", "vulkan"])
 def test_other_targets_refuse_other_things(gpu):
     """TVM raises when it chooses their layouts, already."""
@@ -206,6 +208,7 @@ def test_other_targets_refuse_other_things(gpu):
         assert f" for {kind} (" in plan.notes["1"] and " -keys" not in plan.notes["1"]
 
 
+@pytest.mark.slow
 def test_a_kernel_is_asked_for_once(monkeypatch):
     asked = []
     ask = compilable._try_to_lower
@@ -226,6 +229,7 @@ def test_a_kernel_is_asked_for_once(monkeypatch):
     assert len(asked) == before + 2
 
 
+@pytest.mark.slow
 def test_the_check_leaves_no_state():
     """TVM's own compiler must not hand out kernels that were emptied, nor stay silent about untuned ones."""
     info, silent = te_compiler.libinfo, autotvm.GLOBAL_SCOPE.silent
@@ -273,6 +277,7 @@ def test_what_failed_when_it_was_measured_is_not_planned_for_the_gpu():
     assert report.plan.notes["3"] == "it failed when measured on the GPU"
 
 
+@pytest.mark.slow
 def test_a_rule_can_keep_an_operator_off_the_gpu(monkeypatch):
     """What the compiler takes may still be wrong on a GPU; the operator's rule says so."""
 
@@ -305,6 +310,7 @@ def test_a_rule_can_keep_an_operator_off_the_gpu(monkeypatch):
         assert "tanh is wrong on some GPUs" in partition.report.to_text()
 
 
+@pytest.mark.slow
 def test_networks_without_such_operators_are_planned_once(monkeypatch):
     from tvm_coexec import partition as conductor
 

@@ -34,6 +34,7 @@ def node_order(mod: tvm.IRModule, gpu: str = "opencl", opt_level: int = 3) -> li
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opt_level", [2, 3, 4])
 def test_order_of_a_row_chain_and_a_channel_chain(opt_level):
     """The GPU has its next share before the CPU waits; level 4 would merge parallel convolutions if it could."""
@@ -49,6 +50,7 @@ def test_order_of_a_row_chain_and_a_channel_chain(opt_level):
     assert packed == [*shares, *between, *join, ("nn", CPU), *join]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["oc", "h"])
 def test_for_tvms_own_runtime_copies_come_before_launches(axis):
     """A copy after a launch would wait for it, so that nothing would overlap."""
@@ -67,6 +69,7 @@ def test_for_tvms_own_runtime_copies_come_before_launches(axis):
     assert sorted(map(str, orders["tvm"])) == sorted(map(str, orders["own"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opt_level", [2, 3, 4])
 @pytest.mark.parametrize("cut", [3, 8])
 def test_order_of_a_chain_along_the_reduction(opt_level, cut):
@@ -121,6 +124,7 @@ def test_only_the_rows_that_a_device_lacks_travel_between_chains():
     assert shapes["concatenate"] == [[1, 8, 15, 28], [1, 8, 15, 28], [1, 8, 28, 28]]
 
 
+@pytest.mark.slow
 def test_a_slice_that_the_cpu_needs_is_cut_out_before_the_gpu_begins_its_share():
     """Else the CPU would wait for all of the share."""
     mod = models.conv_chain(2, size=28)
@@ -135,6 +139,7 @@ def test_a_slice_that_the_cpu_needs_is_cut_out_before_the_gpu_begins_its_share()
     assert kinds[first_cpu - 1] == ("conv2d", OPENCL)
 
 
+@pytest.mark.slow
 def test_consecutive_gpu_segments_keep_their_data_there():
     mod = CoExecPartition(ratio=1.0)(models.residual_net())
     order = node_order(mod)
@@ -143,12 +148,14 @@ def test_consecutive_gpu_segments_keep_their_data_there():
     assert {d for _, d in order[:-1]} == {OPENCL}
 
 
+@pytest.mark.slow
 def test_all_on_the_cpu_needs_no_copy_and_no_let():
     mod = CoExecPartition(ratio=0.0)(models.residual_net())
     assert "let" not in mod["main"].astext(show_meta_data=False)
     assert {d for _, d in node_order(mod)} == {CPU}
 
 
+@pytest.mark.slow
 def test_whole_gpu_kernels_overlap_with_cpu_kernels_of_another_branch():
     """The download of the GPU's branch is bound where it is first read, after the CPU's branch."""
     mod = models.fire_net()

@@ -99,6 +99,7 @@ def test_saving_a_device_module_alone() -> None:
     assert text == "an OpenCL module can't be saved to 'somewhere.cl' alone: use export_library of the whole module"
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 @pytest.mark.parametrize(
     ("variable", "value", "text"),
@@ -130,6 +131,7 @@ report(out)
     assert exists is False and from_devices == reason and from_array == reason
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_no_opencl_library() -> None:
     code = """
@@ -159,6 +161,7 @@ report(out)
     assert compiled  # compiling for a device elsewhere needs no OpenCL here
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_a_library_that_is_not_opencl() -> None:
     code = "from tvm_coexec.opencl import runtime\nreport(runtime.why_unavailable())"
@@ -166,6 +169,7 @@ def test_a_library_that_is_not_opencl() -> None:
     assert "the OpenCL library libm.so.6 has no function clGetPlatformIDs" in reason
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_no_opencl_driver(tmp_path: object) -> None:
     code = "from tvm_coexec.opencl import runtime\nreport(runtime.why_unavailable())"

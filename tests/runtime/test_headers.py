@@ -99,11 +99,13 @@ def configure(home: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_headers_that_fit(home: Path) -> None:
     text = configure(home)
     assert f"The headers in {home} fit the runtime's declarations of TVM" in text, text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [

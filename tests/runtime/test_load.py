@@ -12,6 +12,7 @@ import pytest
 from tests.runtime import process
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_loading_is_idempotent_and_opens_no_driver() -> None:
     code = """
@@ -24,6 +25,7 @@ report([loaded, mapped("libtvm_coexec_runtime"), mapped("libOpenCL")])
     assert process.run(code) == [[True, True], True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_a_missing_library_does_not_raise(tmp_path: Path) -> None:
     code = f"""

@@ -71,6 +71,7 @@ def test_android_needs_a_level_and_a_library_that_exist(ndk, monkeypatch, capsys
     assert "TVM_RUNTIME" in message("aarch64-android", capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stl", ["c++_static", "c++_shared"])
 def test_android_is_built_by_the_ndks_compiler(ndk, monkeypatch, tmp_path, stl):
     """The command lines that the compiler gets; what it writes here is only the beginning of a library."""
@@ -96,6 +97,7 @@ def test_android_is_built_by_the_ndks_compiler(ndk, monkeypatch, tmp_path, stl):
     assert ("-static-libstdc++" in link) is (stl == "c++_static")
 
 
+@pytest.mark.slow
 def test_a_compiler_for_another_machine_is_refused(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("CXX_TARGET", str(make_compiler(tmp_path / "my-g++", machine=62)))
     skip_checks = [

@@ -20,6 +20,7 @@ def run(*args: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_median_of_networks_with_chains(tmp_path: Path) -> None:
     rows = [
         {"network": "a", "promised_gain": 1.5, "speed_up": 1.25, "promised_off_%": -20.0, "chains": 3},
@@ -44,6 +45,7 @@ def test_median_of_networks_with_chains(tmp_path: Path) -> None:
     assert (kept.plan_factor, kept.error["plans"]) == (before.plan_factor, pytest.approx(0.2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{", '{"rows": []}', "[]"])
 def test_results_that_do_not_serve(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)

@@ -92,6 +92,7 @@ def test_configs_next_to_the_library_are_left_to_tvm(tmp_path):
     assert settings["environment"] == {"TVM_LIBRARY_PATH": str(tmp_path / "build")}
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_tvmc_starts_without_environment_variables():
     # The environment that the tests run in, so the one that the set-up made.

@@ -46,6 +46,7 @@ def output(factory) -> np.ndarray:
     return module.get_output(0).numpy()
 
 
+@pytest.mark.slow
 def test_all_kinds_of_files(lib, archive, tmp_path):
     for name in ("net.so", "net.tar"):
         lib.export_library(str(tmp_path / name))

@@ -21,6 +21,7 @@ def factors(config) -> dict[str, list[int]]:
     return {name: list(e.size[1:]) for name, e in config._entity_map.items() if hasattr(e, "size")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("axis", "whole", "share"), made.SHARES, ids=lambda v: v if isinstance(v, str) else v[0])
 def test_adapted_configurations(axis, whole, share):
     target, records = made.target_of(share), made.make_records([made.task_of(whole)])
@@ -45,6 +46,7 @@ def test_adapted_configurations(axis, whole, share):
     assert [str(a.config) for a in again] == [str(f.config) for f in found]
 
 
+@pytest.mark.slow
 def test_a_tile_that_fits_the_share_is_kept():
     """Nothing changes where nothing must: the fastest record's factors, along an axis that they divide."""
     whole = made.conv2d("conv2d_NCHWc.x86", (1, 16, 20, 20), (64, 16, 3, 3), 1, (1,) * 4)
@@ -57,6 +59,7 @@ def test_a_tile_that_fits_the_share_is_kept():
     assert factors(adapted_candidates(odd, made.CPU, records)[0].config)["tile_oc"] in ([13], [26])
 
 
+@pytest.mark.slow
 def test_another_block_of_channels_gets_other_columns():
     """53 channels are one block of seven vectors: the record's four columns would need 28 registers."""
     whole = made.conv2d("conv2d_NCHWc.x86", (1, 64, 56, 56), (64, 64, 3, 3), 1, (1,) * 4)
@@ -77,6 +80,7 @@ def record_of(workload, target, accepts) -> Records:
     return Records(((measured, tvm.autotvm.MeasureResult((1e-3,), 0, 0.1, 0.0)),))
 
 
+@pytest.mark.slow
 def test_our_own_schedule_competes_if_the_records_have_its_time():
     """It chooses another tile for 13 channels; the other record is of a tile that computes one output at a time."""
     whole = made.conv2d("conv2d_nchw.cuda", (1, 16, 20, 24), (32, 16, 3, 3), 1, (1,) * 4)

@@ -52,6 +52,7 @@ def keys(pairs) -> list:
     return [key_of(p[0].config) for p in pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", [CONV, ON_GPU], ids=["cpu", "gpu"])
 def test_a_plan_follows_the_model_and_then_the_trials(workload):
     task = made.task_of(workload)
@@ -69,6 +70,7 @@ def test_a_plan_follows_the_model_and_then_the_trials(workload):
         assert best[1] <= 1.05 * min(law(task, space.get(i)) for i in range(len(space)))
 
 
+@pytest.mark.slow
 def test_candidates_fit_the_device():
     """Some are as large as the limits of OpenCL, and random ones are often larger."""
     task = made.task_of(ON_GPU)
@@ -82,6 +84,7 @@ def test_candidates_fit_the_device():
             tvm.lower(*task.instantiate(config))
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_was():
     task = made.task_of(CONV)
     whole = search(task, PriorTuner(task, plan_size=8, seed=3), 20)
@@ -93,6 +96,7 @@ def test_an_interrupted_search_goes_on_where_it_was():
         assert keys(search(task, resumed, 20 - done)) == keys(whole[done:])
 
 
+@pytest.mark.slow
 def test_more_is_asked_for_than_a_plan_has():
     """A caller may ask again before it gives any result, as with TVM's own tuners."""
     task = made.task_of(CONV)
@@ -101,6 +105,7 @@ def test_more_is_asked_for_than_a_plan_has():
     assert len(asked) == len(set(asked)) >= 11 and tuner.has_next()
 
 
+@pytest.mark.slow
 def test_records_of_another_shape_come_first_and_teach():
     task, other = (
         made.task_of(CONV),
@@ -119,6 +124,7 @@ def test_records_of_another_shape_come_first_and_teach():
     assert keys(search(task, late, 6)) == keys(found)
 
 
+@pytest.mark.slow
 def test_a_template_without_a_tile_model():
     workload = ("dense_nopack.x86", made.tensor(2, 8), made.tensor(6, 8), None, "float32")
     task = made.task_of(workload)
@@ -129,6 +135,7 @@ def test_a_template_without_a_tile_model():
     assert set(keys(pairs)) == {i for i in range(len(task.config_space)) if lowered.lowers(lowered.get(i))}
 
 
+@pytest.mark.slow
 def test_failed_trials_count_as_slow():
     task = made.task_of(CONV)
     tuner = PriorTuner(task, plan_size=8)
@@ -162,6 +169,7 @@ def test_the_residual_corrects_the_model(has_xgboost, monkeypatch):
     assert untaught.slope == 1.0 and np.array_equal(untaught.predict(features, modelled), modelled)
 
 
+@pytest.mark.slow
 def test_tvms_own_loop(tmp_path):
     """With AutoTVM's builder, runner and callbacks; the log is read again."""
     task = made.task_of(CONV)

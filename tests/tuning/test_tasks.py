@@ -50,6 +50,7 @@ def test_whole_kernels(net):
         assert t.task.target.kind.name == {"cpu": "llvm", "gpu": "opencl"}[t.device] == t.target.kind.name
 
 
+@pytest.mark.slow
 def test_a_plan(net):
     with tvm.transform.PassContext(opt_level=3):
         graph = extract_with_calls(Prepare()(net)).graph
@@ -76,6 +77,7 @@ def test_a_plan(net):
     ]
 
 
+@pytest.mark.slow
 def test_cuts(net):
     whole = len(tasks(net))
     found = tasks(net, cuts=[0.5])

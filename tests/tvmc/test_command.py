@@ -42,6 +42,7 @@ def test_two_commands_as_processes(model_file, tmp_path):
     assert sorted(files_in(tmp_path)) == ["answer.npz", "net.tar"]
 
 
+@pytest.mark.slow
 def test_an_error_as_a_process(model_file, tmp_path):
     done = run(OURS, "compile", "--coexec", "--coexec-ratio", "2", model_file, cwd=tmp_path)
     assert done.returncode == 4 and done.stdout == "" and not files_in(tmp_path)
@@ -63,6 +64,7 @@ def test_verbose_shows_the_stack_of_an_unforeseen_error(tvmc, model_file, monkey
     assert done.code == 4 and "Traceback" in done.err and done.err.endswith("compiling failed: KeyError: 'surprise'\n")
 
 
+@pytest.mark.slow
 def test_without_coexec_compile_is_tvm_s(tvmc, model_file):
     done = run(STOCK, "compile", "--target", "llvm", "-o", "stock.tar", model_file)
     assert done.returncode == 0, done.stderr
@@ -73,6 +75,7 @@ def test_without_coexec_compile_is_tvm_s(tvmc, model_file):
             assert stock.extractfile(name).read() == ours.extractfile(name).read()
 
 
+@pytest.mark.slow
 def test_help_of_tune_has_what_tvm_s_has():
     stock, ours = (run(command, "tune", "--help").stdout for command in (STOCK, OURS))
     options = set(re.findall(r"--[a-z-]+", stock))

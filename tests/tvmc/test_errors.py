@@ -45,6 +45,7 @@ def test_a_gpu_that_this_tvm_has_no_code_for(compile_fails):
         tvm.register_func("target.build.vulkan", found, override=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -89,6 +90,7 @@ def test_options_without_coexec(fails, model_file):
     fails(words, "compile", "--target", TARGET, "--coexec-ratio", "0.5", model_file)
 
 
+@pytest.mark.slow
 def test_a_plan_for_another_model(tvmc, compile_fails, model_file):
     options = ["--coexec-ratio", "0.5", "--input-shapes", "x:[2,3,12,12]", "--coexec-dump-plan", "plan.json"]
     assert tvmc("compile", "--coexec", "--target", TARGET, "-o", "other.tar", *options, model_file).code == 0
@@ -133,6 +135,7 @@ def test_a_model_of_unknown_shape(compile_fails, tvmc):
     compile_fails(["input 'x' has open sizes: n", "--input-shapes x:[1,4]"], "--coexec-ratio", "0.5", model="relu.onnx")
 
 
+@pytest.mark.slow
 def test_models_that_can_t_be_imported(compile_fails):
     """The operator is named, or the executor's limit; TVM's warnings are no part of the answer."""
     onnx_models = pytest.importorskip("tests.frontend.onnx_models")
@@ -194,6 +197,7 @@ def test_an_output_that_is_a_device(compile_fails):
     compile_fails(["can't write /dev/null", "not a regular file"], "--coexec-ratio", "0.5", "-o", "/dev/null")
 
 
+@pytest.mark.slow
 def test_a_failure_late_in_the_work_keeps_the_old_output(tvmc, model_file):
     """The linker fails when everything is compiled."""
     Path("net.tar").write_text("old")

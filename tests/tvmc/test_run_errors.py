@@ -14,6 +14,7 @@ import pytest
 pytestmark = pytest.mark.llvm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cl", "cpu,cuda", "vulkan"])
 def test_a_module_for_two_devices_run_on_others(fails, package, device):
     words = ["needs the devices cpu,cl", f"--device names only {device}", "--device cpu,cl"]
@@ -32,6 +33,7 @@ def test_profiles_that_can_t_be_written(fails, package, options, words):
     fails(words, "run", *options, package)
 
 
+@pytest.mark.slow
 def test_a_profile_of_one_device(fails, tvmc, model_file):
     assert tvmc("compile", "--target", "llvm", "-o", "cpu.tar", model_file).code == 0
     words = ["--profile-trace is for modules that need several devices", "coexec trace"]
@@ -81,6 +83,7 @@ def test_inputs_and_outputs(fails, package):
     fails(["can't write no/answer.npz"], "run", "-o", "no/answer.npz", package)
 
 
+@pytest.mark.slow
 def test_no_gpu(package, tmp_path):
     """In a process of its own: a driver that has been opened stays open."""
     from tvm_coexec.opencl import runtime

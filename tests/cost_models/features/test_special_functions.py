@@ -55,6 +55,7 @@ def test_a_model_learns_their_rate():
     assert "flops.special" in roofline.terms
 
 
+@pytest.mark.slow
 def test_devices_of_cpu_cores_have_a_term_of_their_own():
     """There a sine takes thirty times as long as an exponential."""
     functions = [(name, n) for n in range(2000, 60000, 2000) for name in ("exp", "sin")]

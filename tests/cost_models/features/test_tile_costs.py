@@ -37,6 +37,7 @@ def _chosen(w: Workload) -> window.Tile:
     return windows.choose_tile(operator, TRAITS, exact_channels=w.groups > 1)
 
 
+@pytest.mark.slow
 def test_cycles_are_those_of_the_tile_that_the_schedule_chooses():
     convs = _random(400)
     columns, channels = (
@@ -54,6 +55,7 @@ def test_cycles_are_those_of_the_tile_that_the_schedule_chooses():
     assert np.mean(by_columns == (columns > 0)) > 0.95
 
 
+@pytest.mark.slow
 def test_model_learns_a_schedule_that_jumps():
     """Nothing else tells a map of 24 columns from one of 28."""
     convs = [_conv(136, 136, 28, w, 1, 1, 4) for w in range(4, 57)]

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.setup_env import predictors
-
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
 def graph_files(tmp_path_factory) -> tuple[Path, Path]:
     """Two folders with the same files (see `graph_fits`)."""
-    if (reason := predictors.lacks()) is not None:
-        pytest.skip(reason)
     folders = tuple(tmp_path_factory.mktemp("fits") for _ in range(2))
     for folder in folders:
         command = [sys.executable, "-m", "tests.cost_models.models.graph_fits", str(folder)]

@@ -75,6 +75,7 @@ def test_small_kernels_count_as_much_as_large_ones():
     assert error(AnalyticModel().fit(kernels, seconds), kernels, seconds) < 0.02
 
 
+@pytest.mark.slow
 def test_corrections_earn_their_place():
     kernels = [k for k in KERNELS if k.kind == "conv"]
     noise = seconds_of(kernels, noise=0.1)
@@ -113,6 +114,7 @@ def test_few_samples_of_an_algorithm_share_the_terms_of_their_kind():
     assert model.predict(conv(8, 8, 14, 3, algorithm="direct"))[0] > 0
 
 
+@pytest.mark.slow
 def test_unknown_class_by_the_roofline_says_so(caplog):
     kernels = [k for k in KERNELS if k.kind == "conv"]
     seconds = seconds_of(kernels)
@@ -177,6 +179,7 @@ def test_a_new_model_is_packed_and_stays_so_after_a_refinement():
     assert again.to_json() == refined.to_json() and (again.predict(KERNELS) == refined.predict(KERNELS)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"terms": ["soup"]}, {"terms": []}, {"trees": {"nodes": "x"}}, {"trees": None}])
 def test_damaged_packed_models(change):
     seconds = seconds_of(KERNELS) * np.array([1.4 if k.oc > 30 else 1.0 for k in KERNELS])

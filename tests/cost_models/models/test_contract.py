@@ -25,7 +25,9 @@ NEEDS = {"sklearn": ("neuralpower", "nnmeter", "spore_lasso"), "xgboost": ("auto
 LOOSE = ("linear_flops", "neurosurgeon", "codl", "neuralpower", "paleo")
 
 
-@pytest.fixture(params=sorted(MODELS))
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.predictors if n in KERNEL_NAMES else ()) for n in sorted(MODELS)]
+)
 def model(request):
     """Each model, fitted once."""
     if request.param not in FITTED:

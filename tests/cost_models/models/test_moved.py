@@ -43,6 +43,7 @@ def error(model) -> float:
     return float(np.mean(np.abs(np.log(model.predict(KERNELS) / THERE))))
 
 
+@pytest.mark.slow
 def test_two_donors_tell_more_than_one_and_more_samples_more_than_few(donors):
     few, many_ = choose_informative(KERNELS, 10, donors), choose_informative(KERNELS, 40, donors)
     assert many_[:10] == few  # so that measuring can be continued

@@ -63,6 +63,7 @@ def test_an_empty_share_has_finite_answers():
     assert all(np.isfinite(float(ask(Parts(empty)))) for ask in QUESTIONS.values())
 
 
+@pytest.mark.slow
 def test_noise_needs_no_trees():
     found = []
     for seed in range(5):

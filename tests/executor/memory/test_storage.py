@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def programs(draw: st.DrawFn) -> Graph:
     return w.graph(last, *outputs)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(programs(), st.sampled_from(sorted(MODES)))
 def test_random_graphs_have_no_hazard(graph, mode):
@@ -63,6 +65,7 @@ def test_a_missing_wait_for_a_kernel_is_found():
     assert any("the caller's write of x" in text for text in find_hazards(text, storages, {"x"}))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(programs(), st.sampled_from(sorted(MODES)))
 def test_live_buffers_do_not_overlap(graph, mode):

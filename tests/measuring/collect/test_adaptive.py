@@ -52,6 +52,7 @@ def samples_of(graph, odd: str) -> Samples:
     return samples
 
 
+@pytest.mark.slow
 def test_new_points_lie_around_those_with_large_errors(points, graph):
     samples = samples_of(graph, "dense")
     errors = adaptive.find_errors(samples, Paleo)

@@ -22,6 +22,7 @@ def test_names_are_unique():
     assert len({s.name for s in SPACES}) == len(SPACES)
 
 
+@pytest.mark.slow
 def test_every_kernel_stands_alone(kernels):
     assert len(kernels) == sum(count_kernels(s, 60) for s in SPACES)
     assert all(v < 0 for k in kernels for v in k.inputs)
@@ -40,6 +41,7 @@ def test_bounds_are_kept(kernels):
         assert k.flops <= 2.4 * MAX_MACS and max(k.in_bytes, k.out_bytes) <= 4 * MAX_TENSOR_BYTES
 
 
+@pytest.mark.slow
 def test_a_longer_sample_contains_the_shorter_one(kernels):
     more = {k.signature() for k in make_designed_model(120).graph().kernels}
     assert len({k.signature() for k in kernels} - more) == 0

@@ -52,6 +52,7 @@ def kernels():
     return extract(Prepare()(make_designed_module(400, names=NEW))).kernels
 
 
+@pytest.mark.slow
 def test_each_is_in_the_sample(kernels):
     assert {describe(k, "gpu").key for k in kernels} >= CLASSES
     assert {name for k in kernels for name, _ in k.functions} >= FUNCTIONS

@@ -29,6 +29,7 @@ def profiles():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5, 10**4])
 @pytest.mark.parametrize("use_profiles", [True, False])
 def test_as_many_on_each_device_and_the_same_each_time(profiles, count, use_profiles):

@@ -45,6 +45,7 @@ def work_items(entity: ConfigEntity) -> int:
     return prod(size[2] for size in splits)
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(1, 3), channels, extents, extents, channels, kernels, st.integers(1, 3), st.integers(1, 2))
 def test_conv2d_tiles_fit(batch, inputs, height, width, outputs, kernel, stride, dilation) -> None:

@@ -132,6 +132,7 @@ def test_cpu_targets_are_left_alone() -> None:
         assert DispatchContext.current.query(target, (name, *arguments)).is_fallback
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_cpu_builds_are_the_same_with_and_without() -> None:
     """Byte for byte the same graph, and the same kernels by name."""

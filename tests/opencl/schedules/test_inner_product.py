@@ -66,6 +66,7 @@ def test_equals_llvm(case: str) -> None:
     assert_equals_llvm({**TAKEN, **KEPT}[case])
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_what_takes_the_schedule() -> None:
     changed = {}
@@ -79,6 +80,7 @@ def test_what_takes_the_schedule() -> None:
     assert {case for case, differs in changed.items() if differs} == set(TAKEN)
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_gpus_and_tuning_records_keep_the_template() -> None:
     mod, gpu = TAKEN["one row"], tvm.target.Target("opencl -model=adreno", host="llvm")

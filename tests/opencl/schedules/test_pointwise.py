@@ -65,6 +65,7 @@ def test_equals_llvm(case: str) -> None:
     assert_equals_llvm({**TAKEN, **KEPT}[case])
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_what_takes_the_schedule() -> None:
     assert {case for case, mod in {**TAKEN, **KEPT}.items() if uses_template(mod, CPU_CORES)} == set(KEPT)
@@ -76,6 +77,7 @@ def test_what_takes_the_schedule() -> None:
         schedules.install()
 
 
+@pytest.mark.slow
 @pytest.mark.llvm
 def test_records_keep_the_template() -> None:
     mod = TAKEN["vectors of 8"]

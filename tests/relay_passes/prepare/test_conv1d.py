@@ -63,6 +63,7 @@ def rewrite(*values) -> tvm.IRModule:
     return made
 
 
+@pytest.mark.slow
 @given(
     batch=st.integers(1, 3),
     extent=st.integers(1, 20),

@@ -56,6 +56,7 @@ def test_heads(splits):
     splits.check(y, expect={"batch", "m"})
 
 
+@pytest.mark.slow
 def test_feed_forward(splits):
     """Rows go through a whole feed-forward block; columns through its last product alone."""
     x = relay.var("x", shape=(6, 8))

@@ -57,6 +57,7 @@ def test_equal_seeds_give_equal_candidates(tuner):
         assert sequence(PACKED, 6, tuner=tuner, seed=1) != one
 
 
+@pytest.mark.slow
 def test_a_learning_tuner_starts_again_at_the_same_place():
     """Its model is fitted again after two batches."""
     assert sequence(DENSE, 4, tuner="xgb") == sequence(DENSE, 4, tuner="xgb")
@@ -81,6 +82,7 @@ def test_the_first_is_what_a_build_uses_now(workload):
         assert {n: repr(e) for n, e in ours._entity_map.items()} == {n: repr(e) for n, e in config._entity_map.items()}
 
 
+@pytest.mark.slow
 def test_then_earlier_logs_and_records_of_other_shares():
     whole = made.task_of(CONV)
     own = made.make_records([whole], 3, seed=1)

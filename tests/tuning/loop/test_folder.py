@@ -124,6 +124,7 @@ def test_options_are_checked_before_anything_is_done(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_frees_its_folder(tmp_path):
     code = f"""
 import os, signal

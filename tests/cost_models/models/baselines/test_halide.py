@@ -20,6 +20,7 @@ def fitted():
     return Halide(steps=1500).fit(KERNELS, SECONDS)
 
 
+@pytest.mark.slow
 def test_coefficients_are_positive_and_the_sum_follows_the_samples(fitted):
     assert np.median(np.abs(fitted.predict(KERNELS) / SECONDS - 1)) < 0.08
     w = conv(64, 96, 28, 3)
