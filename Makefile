@@ -18,6 +18,10 @@ setup: ## Set up .venv: Relay TVM, this package with its C++ runtime, an OpenCL 
 demo: setup ## Compile ResNet-50 for CPU and GPU at once, check and time it (ARGS="--model squeezenet")
 	@$(VENV_PYTHON) scripts/demo.py $(ARGS)
 
+# Tests start hundreds of processes, each of which would compile the package again where the environment forbids to keep
+# byte code.
+test test-quick: export PYTHONDONTWRITEBYTECODE =
+
 test: setup ## Run all tests (ARGS="tests/planner -k dp")
 	@$(VENV_PYTHON) -m scripts.setup_env.arm64
 	@$(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
