@@ -100,6 +100,11 @@ class TestBed:
         cores = self.bed.cores
         return (cores[1], cores[0]) if self.bed.pocl and len(cores) > 1 else None
 
+    @property
+    def cores_by_device(self) -> dict[str, int]:
+        """The core of each device on a pocl test-bed; else empty."""
+        return dict(zip(("cpu", "gpu"), self._two_cores or (), strict=False))
+
     def settle(self, quiet: Quiet) -> None:
         """Find out how fast the cores of a pocl test-bed are when no one else uses them."""
         if self._two_cores:

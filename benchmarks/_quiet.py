@@ -140,6 +140,37 @@ class Quiet:
         return seconds
 
 
+class CoreDrift:
+    """How fast a core is now, as `tvm_coexec.measuring.quiet_moments.Drift`: by the loop in the calling thread.
+
+    Parameters
+    ----------
+    core : int
+
+    Attributes
+    ----------
+    best_s : float
+        Shortest time of the loop so far.
+    """
+
+    def __init__(self, core: int):
+        self.core, self.best_s = core, float("inf")
+        end = time.perf_counter() + _SETTLE_S
+        while time.perf_counter() < end:
+            self.measure()
+
+    def measure(self) -> float:
+        """Return the present time of the loop over its shortest so far."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self.core})
+        try:
+            seconds = _loop()
+        finally:
+            os.sched_setaffinity(0, before)
+        self.best_s = min(self.best_s, seconds)
+        return seconds / self.best_s
+
+
 def _helper(pipe: Connection) -> None:
     """Run the loop on the requested core and return its seconds, until the message is `None`."""
     pipe.send("ready")

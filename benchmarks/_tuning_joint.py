@@ -39,9 +39,8 @@ def measure(name: str, bed: _common.TestBed, minutes: float, profile: str) -> di
         with tuned.in_force(both):
             co, plan = _modules.build_coexecuted(net, "tuned", CPU, GPU, plan=tuned.plan)
     runners = [untuned, co]
-    core = bed.bed.cores[1] if bed.bed.pocl and len(bed.bed.cores) > 1 else None
     for device, target, where in (("cpu", both[0], tvm.cpu()), ("gpu", both[1], tvm.opencl())):
-        with Trials(core) as trials:
+        with Trials(bed.cores_by_device) as trials:
             records = tune_alone(trials, net, device, minutes, profile)
         with apply_records(records, both):
             runners.append(_modules.single(net, device, target, where)[0])

@@ -45,7 +45,7 @@ def measure_device(trials: Trials, conv: Conv, device: str, cuts: Sequence[float
         task = share.task(device)
         own = best_of(trials, task, PriorTuner(task, seed=SEED), OWN[device])
         adapted = adapted_candidates(task.workload, task.target, records)
-        none = best_so_far([trials.measure(task, a.config) for a in adapted] or [_NOTHING])[-1]
+        none = best_so_far(trials.measure(task, [a.config for a in adapted]) or [_NOTHING])[-1]
         few = best_of(trials, task, PriorTuner(task, plan_size=FEW, records=records, seed=SEED), FEW)
         row = {"conv": conv.label, "device": device, "axis": conv.axis, "share": share.label, "own_ms": own * 1e3}
         rows.append(row | {"speed_0": own / none, "speed_8": own / few})

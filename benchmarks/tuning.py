@@ -75,18 +75,14 @@ def _notes(tables: dict[str, list[dict]]) -> list[str]:
     return ["seeds are 0; the budget of joint tuning is wall-clock time, the same for each module", *lines]
 
 
-def _core(bed: _common.TestBed) -> int | None:
-    return bed.bed.cores[1] if bed.bed.pocl and len(bed.bed.cores) > 1 else None
-
-
 def _shares(bed: _common.TestBed, quick: bool) -> tuple[list[dict], str]:
-    with Trials(_core(bed)) as trials:
+    with Trials(bed.cores_by_device) as trials:
         some = (_tuning_shares.CONVS[3:4], _tuning_shares.CUTS[:2]) if quick else ()
         return _tuning_shares.measure(trials, *some), _spent(trials)
 
 
 def _prior(bed: _common.TestBed, quick: bool) -> tuple[list[dict], str]:
-    with Trials(_core(bed)) as trials:
+    with Trials(bed.cores_by_device) as trials:
         tasks, count = (_tuning_prior.TASKS[2:4], 24) if quick else (_tuning_prior.TASKS, None)
         return _tuning_prior.measure(trials, tasks, count=count), _spent(trials)
 
