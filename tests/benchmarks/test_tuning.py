@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +13,40 @@ import pytest
 from benchmarks import _tuning_prior, _tuning_shares
 from benchmarks._trials import best_so_far
 from benchmarks._tuning_cases import CONVS, CUTS
+
+
+ROOT = Path(__file__).parents[2]
+ENDED_CHILD = """
+import os
+
+from benchmarks import _trials
+from benchmarks._tuning_cases import Conv
+
+task = Conv(8, 12, 12, 16, 3).task("cpu")
+configs = [task.config_space.get(i) for i in range(3)]
+compile_candidate = _trials._compile
+
+def compile_or_end(request, tasks):
+    if request["config"]["index"] == configs[1].index:
+        os._exit(1)
+    return compile_candidate(request, tasks)
+
+_trials._compile = compile_or_end
+with _trials.Trials() as trials:
+    first = trials.measure(task, configs)
+    assert [r.error_no for r in first] == [0, 4, 0] and first[1].costs[1] == "compiler died", first
+    assert all(0 < r.costs[0] < 1 for r in first[::2]) and trials.measured == 3
+    again = trials.measure(task, configs[::-1])
+    assert [r.costs for r in again] == [r.costs for r in first[::-1]] and trials.measured == 3
+"""
+
+
+@pytest.mark.opencl
+@pytest.mark.slow
+def test_a_candidate_that_ends_the_child_takes_no_other_along():
+    """In a process that has not opened an OpenCL driver, since `Trials` forks."""
+    done = subprocess.run([sys.executable, "-c", ENDED_CHILD], cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("conv", CONVS, ids=lambda c: c.label)
