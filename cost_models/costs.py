@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tvm_coexec.core.access import Range
-from tvm_coexec.core.devices import MEMORY, RUNTIMES, parse_memory
+from tvm_coexec.core.devices import MEMORY, RUNTIMES, check_memory, parse_memory
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import Kernel, KernelGraph
 
@@ -214,8 +214,7 @@ class Costs(ABC):
             return self
         if memory == "copied":
             raise CoExecError(f"memory 'copied': the costs are of {self.memory} memory, and say nothing of copies")
-        if self.runtime == "tvm":
-            raise CoExecError(f"memory '{memory}': TVM's own OpenCL runtime copies every tensor; leave memory out")
+        check_memory(memory, self.runtime)
         found = self.unified
         if found is None or found.memory != memory:
             found = UnifiedMemory(memory, self.download.constant_s + self.sync_s)

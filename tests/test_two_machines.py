@@ -15,6 +15,7 @@ from tvm import relay
 
 from tests import models
 from tests.cli.conftest import coexec  # noqa: F401 (a fixture)
+from tests.remote.servers import kill_tree, start
 from tests.tvmc.test_remote import PATIENCE_S, free_port, server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError, remote, two_machines
 from tvm_coexec.core.plan import Plan, Segment
@@ -207,6 +208,23 @@ def test_the_command_by_tracker_and_profile(coexec, model_file, tracker, tmp_pat
         assert [p["place"] for p in ran["parts"]] == [HERE, THERE] and ran["seconds"] > 0
         done = coexec("places", model_file, "--profile", "generic", "--bandwidth", "1e6", "--key", "desk")
         assert done.code == 0 and "ms expected" in done.out, done.err
+
+
+@pytest.mark.remote
+def test_a_server_that_ends_during_the_run(coexec, model_file, monkeypatch):  # noqa: F811
+    process, address = start()
+    runs = []
+
+    def run(both, inputs, stock=two_machines.TwoMachineRunner.run):
+        runs.append(inputs)
+        if len(runs) == 2:
+            kill_tree(process)
+        return stock(both, inputs)
+
+    monkeypatch.setattr(two_machines.TwoMachineRunner, "run", run)
+    done = coexec("places", model_file, "--cut", 2, "--remote", address)
+    assert done.code == 2 and done.err.count("\n") == 1 and len(runs) == 2, done
+    assert "coexec places: the network can't be run: the connection broke, so the server" in done.err
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@
 #include <tvm_coexec.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +30,31 @@ void check(int status) {
   }
 }
 
+constexpr char kUsage[] =
+    "usage: run_model net.so [--input FILE]... [--runs N] [--output FILE] [--gpu N] [--adaptive 1]";
+
+int number(const std::string& option, const char* text, int least) {
+  char* end = nullptr;
+  errno = 0;
+  const long value = std::strtol(text, &end, 10);
+  if (*text == '\0' || *end != '\0' || errno != 0 || value < least || value > 1000000000) {
+    fail(option + " must be a number of at least " + std::to_string(least) + ", not " + text);
+  }
+  return static_cast<int>(value);
+}
+
+// TVM's own texts for the likeliest mistakes say nothing of the file.
+void check_path(const std::string& path) {
+  if (!std::ifstream(path)) {
+    fail("can't read " + path + "; check the path");
+  }
+  const size_t dot = path.rfind('.');
+  if (dot == std::string::npos || path.substr(dot) != ".so") {
+    fail(path + " is no library: give the .so of export_library; an archive of tvmc compile has one as mod.so, but keeps "
+         "the graph and the weights apart from it");
+  }
+}
+
 struct Options {
   std::string path, output;
   std::vector<std::string> inputs;
@@ -40,6 +66,10 @@ Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
+    if (word == "--help" || word == "-h") {
+      std::printf("%s\n", kUsage);
+      std::exit(0);
+    }
     if (word.rfind("--", 0) != 0) {
       options.path = word;
       continue;
@@ -53,18 +83,19 @@ Options parse(int argc, char** argv) {
     } else if (word == "--output") {
       options.output = value;
     } else if (word == "--runs") {
-      options.runs = std::max(1, std::atoi(value));
+      options.runs = number(word, value, 1);
     } else if (word == "--gpu") {
-      options.gpu = std::atoi(value);
+      options.gpu = number(word, value, 0);
     } else if (word == "--adaptive") {
-      options.adaptive = std::atoi(value) != 0;
+      options.adaptive = number(word, value, 0) != 0;
     } else {
       fail("unknown option " + word + "; the options are --input, --output, --runs, --gpu and --adaptive");
     }
   }
   if (options.path.empty()) {
-    fail("usage: run_model net.so [--input FILE]... [--runs N] [--output FILE] [--gpu N] [--adaptive 1]");
+    fail(kUsage);
   }
+  check_path(options.path);
   return options;
 }
 

@@ -14,7 +14,6 @@ from benchmarks import _tuning_prior, _tuning_shares
 from benchmarks._trials import best_so_far
 from benchmarks._tuning_cases import CONVS, CUTS
 
-
 ROOT = Path(__file__).parents[2]
 ENDED_CHILD = """
 import os

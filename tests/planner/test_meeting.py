@@ -17,6 +17,7 @@ from tvm_coexec.planner import make_plan
 from tvm_coexec.planner.cached_costs import CachedCosts
 from tvm_coexec.planner.chain_sweep import inner_cuts
 from tvm_coexec.planner.meeting import Meeting
+from tvm_coexec.planner.options import check_options
 from tvm_coexec.planner.search.outcomes import Outcomes
 from tvm_coexec.planner.simulator import Simulator
 
@@ -106,6 +107,9 @@ def test_costs_of_unified_memory():
         costs.on_memory("paper")
     with pytest.raises(CoExecError, match="memory 'shared': TVM's own OpenCL runtime copies every tensor"):
         costs.on_runtime("tvm").on_memory("shared")
+    with pytest.raises(CoExecError, match="memory 'shared': TVM's own OpenCL runtime copies every tensor"):
+        check_options(runtime="tvm", memory="shared")  # before costs are measured
+    assert check_options(runtime="tvm", memory="copied").memory == "copied"
     with pytest.raises(CoExecError, match="memory 'copied': the costs are of mapped memory"):
         measured.on_memory("copied")
 

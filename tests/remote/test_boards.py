@@ -97,7 +97,8 @@ def test_two_boards_of_which_one_dies(chain, tmp_path, tracker, monkeypatch, war
     # The only sample of the board that died may be noisy, and then be replaced by one of the other board.
     assert {s.board for s in samples.samples} | set(killed) == addresses
     assert [a for a, _ in summary.left_out] == killed and f"board {killed[0]} is left out: " in warnings.text
-    (left,) = summary.boards
+    (left,) = [b for b in summary.boards if b.address not in killed]
+    assert all(b.measured for b in summary.boards)
     assert left.address in addresses - set(killed) and left.measured >= KERNELS - 2
     assert all(pace > 0 for pace in left.paces.values()) and set(left.paces) == {"cpu", "gpu"}
     assert samples.links and samples.round_trips  # on the board that is left

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from tvm_coexec import CoExecError, remote
 from tvm_coexec.opencl import runtime
 from tvm_coexec.remote import libraries
 from tvm_coexec.remote import runtime as there
+from tvm_coexec.remote import session as sessions
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
 
@@ -77,6 +79,19 @@ def test_a_module_runs_there_as_here(session, exported):
 def test_a_network_on_two_places(coexec, address, model_file):  # noqa: F811
     done = coexec("places", model_file, "--cut", 2, "--remote", address, "--there", "opencl", "--repeats", 1)
     assert done.code == 0 and "there  opencl" in done.out and "together: " in done.out, done
+
+
+def test_a_server_that_serves_another_session(coexec, address, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(sessions, "BUSY_S", 0.2)
+    monkeypatch.setattr(sessions, "BUSY_LIMIT_S", 1.0)
+    first = remote.connect(address)
+    done = coexec("connect", address, "--no-upload")
+    waits, gave_up = done.err.splitlines()
+    assert done.code == 2 and waits.endswith(f"server {address} serves another session, or hangs; waiting for it")
+    assert f"the RPC server {address} opened no session within 1 s: it serves another one" in gave_up
+    # The session that nobody waits for any more is closed when the server opens it.
+    threading.Timer(1.0, remote.close, [first]).start()
+    remote.close(remote.connect(address, wait_s=60.0))
 
 
 def test_it_is_loaded_once_in_a_session(session, monkeypatch):

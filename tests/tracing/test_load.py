@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +23,8 @@ from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.tracing.load import input_types, open_model, random_inputs, read_inputs
 
 pytestmark = pytest.mark.llvm
+
+OTHER_MACHINE = b"\xf3\x00"  # e_machine of RISC-V, little endian
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,51 @@ def test_files_that_are_no_models(tmp_path, name):
         open_model(str(tmp_path / name))
     with pytest.raises(CoExecError, match="there is no file"):
         open_model(str(tmp_path / "none.so"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data[: len(data) // 2], "it is cut off: it has"),
+        (lambda data: data[:4], "it is cut off: it has only 4 bytes; compile or copy it again"),
+        (
+            lambda data: data[:18] + OTHER_MACHINE + data[20:],
+            "it is for riscv64, not .*; compile the model for",
+        ),
+    ],
+    ids=["half", "four bytes", "another machine"],
+)
+def test_libraries_that_this_machine_cannot_load(lib, archive, tmp_path, change, words):
+    """The loader would end the process by SIGBUS, or call the file missing."""
+    path = str(tmp_path / "net.so")
+    lib.export_library(path)
+    damaged = change(Path(path).read_bytes())
+    Path(path).write_bytes(damaged)
+    with pytest.raises(CoExecError, match=f"^{path} can't be loaded: {words}"):
+        open_model(path)
+    with tarfile.open(archive) as whole, tarfile.open(tmp_path / "net.tar", "w") as made:
+        for member in whole.getmembers():
+            data = whole.extractfile(member).read()
+            data = change(data) if member.name == "mod.so" else data
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    with pytest.raises(CoExecError, match=f"net.tar: its mod.so can't be loaded: {words}"):
+        open_model(str(tmp_path / "net.tar"))
+
+
+def test_a_runtime_that_is_missing_is_named(tmp_path):
+    """In a process of its own: what serves OpenCL is decided when it is first used."""
+    mod = conv_chain()
+    with tvm.transform.PassContext(opt_level=3):
+        relay.build(mod, tvm.target.Target("opencl", host="llvm")).export_library(str(tmp_path / "net.so"))
+    code = "import sys\nfrom tvm_coexec.tracing.load import open_model\nopen_model(sys.argv[1])"
+    for value, words in (("none", "TVM_COEXEC_OPENCL is 'none': it must be own or tvm"), ("tvm", "OpenCL")):
+        environment = dict(os.environ, TVM_COEXEC_OPENCL=value)
+        command = [sys.executable, "-c", code, str(tmp_path / "net.so")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        last = done.stderr.splitlines()[-1]
+        assert done.returncode == 1 and "net.so can't be loaded: it needs OpenCL, and " in last, done.stderr
+        assert words in last and "not a compiled model" not in last
 
 
 def test_random_inputs_are_those_of_the_seed(lib):

@@ -95,6 +95,21 @@ def test_two_devices_of_a_server(tvmc, package, image_file, expected, tracker, o
         assert not alive
 
 
+def test_servers_that_are_not_there(fails, package, tracker, monkeypatch):
+    monkeypatch.delenv("TVM_TRACKER_HOST", raising=False)
+    run = ["run", "-o", "answer.npz", package]
+    fails(["--rpc-key needs --rpc-tracker HOST:PORT", "this machine"], *run, "--rpc-key", "board")
+    fails(["the tracker has no device 'board'; it has: none"], *run, "--rpc-tracker", tracker, "--rpc-key", "board")
+    monkeypatch.setenv("TVM_TRACKER_HOST", "127.0.0.1")
+    monkeypatch.setenv("TVM_TRACKER_PORT", str(free_port()))
+    fails(["the tracker 127.0.0.1:", "can't be reached"], *run, "--rpc-key", "board")
+    nowhere = f"127.0.0.1:{free_port()}"
+    fails([f"the RPC server {nowhere} can't be reached"], *run, "--rpc-tracker", nowhere)
+    fails([f"the tracker {nowhere} can't be reached"], *run, "--rpc-tracker", nowhere, "--rpc-key", "board")
+    for wrong in ("board:port", ":9090"):
+        fails([f"--rpc-tracker: {wrong} is not of the form HOST:PORT"], *run, "--rpc-tracker", wrong)
+
+
 def test_a_stock_server_gets_the_runtime(tvmc, package, image_file, expected, tracker):
     with server("tvm.exec.rpc_server", tracker, "plain"):
         remote = ["--rpc-tracker", tracker, "--rpc-key", "plain"]

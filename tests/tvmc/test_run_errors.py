@@ -62,11 +62,23 @@ def test_archives(fails, package):
     fails(["Couldn't find exported library"], "run", "other.tar")
     with tarfile.open(package) as archive:
         archive.extractall("parts", filter="data")
+    graph = Path("parts/mod.json").read_bytes()
     Path("parts/mod.json").write_text("{}")
     with tarfile.open("damaged.tar", "w") as archive:
         for name in os.listdir("parts"):
             archive.add(f"parts/{name}", name)
     fails(["damaged.tar is damaged: mod.json"], "run", "damaged.tar")
+    library = Path("parts/mod.so").read_bytes()
+    Path("parts/mod.json").write_bytes(graph)
+    for name, data, words in (
+        ("half.tar", library[: len(library) // 2], "its mod.so can't be loaded: it is cut off"),
+        ("riscv.tar", library[:18] + b"\xf3\x00" + library[20:], "its mod.so can't be loaded: it is for riscv64"),
+    ):
+        Path("parts/mod.so").write_bytes(data)
+        with tarfile.open(name, "w") as archive:
+            for part in os.listdir("parts"):
+                archive.add(f"parts/{part}", part)
+        fails([name, words], "run", name)
     fails(["no.tar does not exist"], "run", "no.tar")
     fails(["must be an archive, not a directory"], "run", "parts")
 

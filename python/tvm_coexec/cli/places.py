@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         gpu_there = not args.there.startswith("llvm")
         opened = remote.closing(remote.connect(args.remote, args.tracker, args.key, upload=gpu_there))
     with (
+        remote.explained("the network can't be run"),
         opened as there,
         two_machines.TwoMachineRunner(partition, args.here, args.there, there, args.host_there) as both,
     ):

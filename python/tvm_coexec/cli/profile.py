@@ -204,7 +204,9 @@ def run(args: argparse.Namespace) -> int:
     )
     for board in done.boards:
         paces = ", ".join(f"{device} {pace:.2f}" for device, pace in board.paces.items())
-        print(f"board {board.address}: {board.measured} timed{f'; pace {paces}' if paces else ''}")
+        why = dict(done.left_out).get(board.address)
+        parts = [f"{board.measured} timed", f"pace {paces}" if paces else "", f"left out: {why}" if why else ""]
+        print(f"board {board.address}: {'; '.join(filter(None, parts))}")
     for line in done.energy:
         print(line)
     if done.failed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .errors import CoExecError
+
 # Kinds of GPUs that this package has a runtime for.
 GPU_NAMES = {"opencl": "OpenCL", "vulkan": "Vulkan"}
 # This package's, whose copies wait for the commands that they depend on; and TVM's own, whose copies wait for all.
@@ -16,6 +18,12 @@ MEMORY_OF_MODE = {"fine": "shared", "coarse": "mapped", "hostptr": "mapped", "bu
 _CPU_NAMES = re.compile(
     r"\b(cpu|pocl|pthread|portable computing language|llvmpipe|xeon|epyc|ryzen|core\(tm\))|^basic", re.IGNORECASE
 )
+
+
+def check_memory(memory: str, runtime: str) -> None:
+    """Raise `CoExecError` for memory that a runtime can't share: TVM's own always copies."""
+    if runtime == "tvm" and memory != "copied":
+        raise CoExecError(f"memory '{memory}': TVM's own OpenCL runtime copies every tensor; leave memory out")
 
 
 def is_pocl(platform: str) -> bool:

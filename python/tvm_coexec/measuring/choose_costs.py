@@ -24,7 +24,7 @@ logger = logging.getLogger("tvm_coexec")
 MEASURE = "measure"
 _NOTICE = (
     "measuring this model's kernels on both devices, which takes minutes and is kept for the next time; with a profile "
-    "(coexec profile, coexec fit), or profile='generic', nothing is measured"
+    "(coexec profile, coexec fit), or the profile 'generic', nothing is measured"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm_coexec.core.devices import MEMORY, RUNTIMES
+from tvm_coexec.core.devices import MEMORY, RUNTIMES, check_memory
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.kernel_graph import AXIS_NAMES
 from tvm_coexec.core.options import checked, number, one_of, option
@@ -110,6 +110,11 @@ class Options:
         "does (default: what tvm_coexec.create does on these devices, if the profile says it)",
         one_of(MEMORY),
     )
+
+    def __post_init__(self) -> None:
+        """Refuse at once what costs would refuse: they may have to be measured first."""
+        if self.runtime is not None and self.memory is not None:
+            check_memory(self.memory, self.runtime)
 
     def costs_in_place(self, costs: Costs) -> Costs:
         """Return the costs for `runtime` and `memory`; by default tensors are not copied where both can address them.

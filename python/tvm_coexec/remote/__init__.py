@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from .errors import explained
-from .runtime import KINDS, Board, describe, find_function, load_runtime, serves_own, why_unavailable
-from .session import Server, choosing, close, closing, connect, count_free, default_tracker, parse_reachable, server_of
+from .runtime import (
+    KINDS,
+    Board,
+    describe,
+    find_function,
+    load_runtime,
+    machine_there,
+    serves_own,
+    why_unavailable,
+)
+from .session import (
+    Server,
+    choosing,
+    close,
+    closing,
+    connect,
+    connect_tracker,
+    count_free,
+    default_tracker,
+    parse_reachable,
+    server_of,
+)
 
 __all__ = [
     "KINDS",
@@ -14,12 +34,14 @@ __all__ = [
     "close",
     "closing",
     "connect",
+    "connect_tracker",
     "count_free",
     "default_tracker",
     "describe",
     "explained",
     "find_function",
     "load_runtime",
+    "machine_there",
     "parse_reachable",
     "server_of",
     "serves_own",

@@ -13,12 +13,13 @@ import tvm
 
 from tvm_coexec._version import __version__
 from tvm_coexec.core.devices import GPU_NAMES
+from tvm_coexec.core.elf import machine_of
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.opencl.library import TARGETS
 from tvm_coexec.opencl.load import LIBRARY_NAME
 
 from .errors import explained, is_broken
-from .libraries import Library, describe_libraries, libraries, libraries_for, machine_of
+from .libraries import Library, describe_libraries, libraries, libraries_for
 
 INFO, CREATE = "tvm_coexec.runtime_info", "tvm_coexec.create"
 KINDS = tuple(GPU_NAMES)
@@ -170,6 +171,14 @@ def _why_not_loaded(err: BaseException) -> str:
         if sign in reason:
             return f"{meaning} ({reason})"
     return reason
+
+
+def machine_there(session: tvm.rpc.RPCSession) -> str:
+    """Return the machine of a server, such as ``aarch64``; empty if it can't be found out."""
+    if find_function(session, INFO) is not None:
+        return machine_of(_info(session)["machine"])
+    triple = find_function(session, _TRIPLE)
+    return "" if triple is None else machine_of(triple())
 
 
 def serves_own(session: tvm.rpc.RPCSession, kind: str = "opencl") -> bool:

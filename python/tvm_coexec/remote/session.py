@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import tvm
 
@@ -19,6 +23,8 @@ from . import runtime
 from .errors import explained, why
 
 CONNECT_TIMEOUT_S = 10
+# A server serves one session at a time and lets other clients wait without a word: when to say so, and to give up.
+BUSY_S, BUSY_LIMIT_S = 3.0, 60.0
 POLL_S = 0.2
 REQUEST_TRIES = 3
 
@@ -72,7 +78,8 @@ def connect(
         Load this package's runtime on the server, unless it is there: a server of a plain TVM then serves the OpenCL
         devices and ``tvm_coexec.create``.
     wait_s : float, optional
-        Longest time to wait for a free server of the key; by default without a limit.
+        Longest time to wait until the server is free; by default `BUSY_LIMIT_S` for a server itself, and no limit for
+        one of a tracker.
 
     Returns
     -------
@@ -88,7 +95,7 @@ def connect(
     if address is not None:
         host, port = parse_reachable("RPC server", address)
         with explained(f"the RPC server {address} does not open a session"):
-            session = _open(host, port)
+            session = _open(host, port, BUSY_LIMIT_S if wait_s is None else wait_s)
         session.coexec_address = address
     else:
         session = _request(tracker, key, wait_s)
@@ -101,16 +108,50 @@ def connect(
     return session
 
 
-def _open(host: str, port: int) -> tvm.rpc.RPCSession:
+def _open(host: str, port: int, wait_s: float) -> tvm.rpc.RPCSession:
     """Open a session; try again if the server, which is reachable, refuses: it may be ending another session."""
     for tries_left in reversed(range(REQUEST_TRIES)):
         try:
-            return tvm.rpc.connect(host, port, session_timeout=0)
+            return _open_once(host, port, wait_s)
         except tvm.TVMError:
             if not tries_left:
                 raise
             time.sleep(POLL_S)
     raise AssertionError
+
+
+def _open_once(host: str, port: int, wait_s: float) -> tvm.rpc.RPCSession:
+    """Open a session in a thread, since TVM waits for a busy server without end, and can't be interrupted."""
+    found: futures.Future[Any] = futures.Future()
+
+    def run() -> None:
+        session, error = None, None
+        try:
+            session = tvm.rpc.connect(host, port, session_timeout=0)
+        except Exception as err:
+            error = err
+        if not found.set_running_or_notify_cancel():  # nobody waits for it any more
+            if session is not None:
+                close_quietly(session)
+        elif error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(session)
+
+    threading.Thread(target=run, daemon=True).start()
+    said_s = min(BUSY_S, wait_s)
+    with contextlib.suppress(futures.TimeoutError):
+        return found.result(said_s)
+    if wait_s > said_s:
+        _log.warning("the RPC server %s:%d serves another session, or hangs; waiting for it", host, port)
+        with contextlib.suppress(futures.TimeoutError):
+            return found.result(wait_s - said_s)
+    if found.cancel():
+        raise CoExecError(
+            f"the RPC server {host}:{port} opened no session within {wait_s:g} s: it serves another one, or hangs; try "
+            "again when that one has ended, or restart the server"
+        )
+    return found.result()
 
 
 def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: float = 0) -> tvm.rpc.RPCSession:
@@ -125,15 +166,11 @@ def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: flo
         )
     if not key:
         raise CoExecError(f"the tracker {tracker} needs the device's key; give it as well")
-    host, port = parse_reachable("tracker", tracker)
-    with explained(f"{tracker} does not answer as a tracker; the address of a server is given without a key"):
-        connection = rpc.connect_tracker(host, port)
+    connection = connect_tracker(tracker, key)
     end = time.monotonic() + (wait_s or 0.0)
-    while True:
-        queues = connection.summary()["queue_info"]
-        if key not in queues:
-            raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(sorted(queues)) or 'none'}")
-        if wait_s is None or queues[key]["free"] > 0:
+    while connection.summary()["queue_info"].get(key, {}).get("free", 0) == 0:
+        if wait_s is None:
+            _log.warning("all servers of '%s' are in use; waiting for one", key)
             break
         if time.monotonic() > end:
             raise CoExecError(f"no server of '{key}' became free within {wait_s:g} s; see the tracker {tracker}")
@@ -157,6 +194,29 @@ def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: flo
         else:
             session.coexec_address = f"{host}:{port}"
             return session
+
+
+def connect_tracker(tracker: str, key: str) -> tvm.rpc.TrackerSession:
+    """Connect to a tracker that has servers of a key.
+
+    Parameters
+    ----------
+    tracker : str
+        ``HOST:PORT``.
+    key : str
+
+    Raises
+    ------
+    CoExecError
+        If the tracker can't be reached, is none, or has no such server.
+    """
+    host, port = parse_reachable("tracker", tracker)
+    with explained(f"{tracker} does not answer as a tracker; the address of a server is given without a key"):
+        connection = tvm.rpc.connect_tracker(host, port)
+        queues = connection.summary()["queue_info"]
+    if key not in queues:
+        raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(sorted(queues)) or 'none'}")
+    return connection
 
 
 Accept = Callable[[str], bool]
@@ -264,6 +324,11 @@ def parse_reachable(what: str, text: str) -> tuple[str, int]:
         raise CoExecError(f"{what} {text} is not of the form HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # TVM would retry for a minute
+    except TimeoutError:
+        raise CoExecError(
+            f"the {what} {text} does not answer within {CONNECT_TIMEOUT_S} s: others wait for it already, or the "
+            "address is wrong"
+        ) from None
     except (OSError, OverflowError) as err:
         raise CoExecError(f"the {what} {text} can't be reached ({err}); start it, or check the address") from None
     return host, int(port)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relay
 
+from tvm_coexec import gpu_runtimes
+from tvm_coexec.core.devices import GPU_NAMES
+from tvm_coexec.core.elf import fault_of
 from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.executor.create import graph_json_of
 from tvm_coexec.executor.graph_json import Graph
-from tvm_coexec.remote import explained
+from tvm_coexec.remote import explained, machine_there
 
 _KINDS = "give a .tar of tvmc compile, or a .so or .tar of export_library"
 _GRAPH, _WEIGHTS, _LIBRARIES = "mod.json", "mod.params", ("mod.so", "mod.tar")
@@ -51,12 +56,86 @@ def open_model(path: str) -> tvm.runtime.Module:
         pass  # perhaps a library
     if not path.endswith((".so", ".tar")):
         raise CoExecError(f"{path} is not a compiled model: {_KINDS}")
+    check_library(path)
     try:
         lib = tvm.runtime.load_module(path)
+    except (tvm.TVMError, RuntimeError, OSError) as err:
+        if (missing := _missing_device(err)) is not None:
+            raise CoExecError(f"{path} can't be loaded: {missing}") from None
+        raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {_KINDS}") from None
+    try:
         graph_json_of(lib)
-    except (tvm.TVMError, RuntimeError, OSError, CoExecError) as err:
+    except (tvm.TVMError, RuntimeError, CoExecError) as err:
         raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {_KINDS}") from None
     return lib
+
+
+def check_library(path: str, machine: str = "", inside: str = "") -> None:
+    """Check that a machine can load a library, as far as the file's header tells.
+
+    Parameters
+    ----------
+    path : str
+        A library, or an archive that holds it.
+    machine : str
+        See `elf.fault_of`.
+    inside : str
+        The library's name in the archive.
+
+    Raises
+    ------
+    CoExecError
+        If it is for another machine, or cut off.
+    """
+    what = f"{path}: its {inside}" if inside else path
+    with ExitStack() as stack:
+        if inside:
+            archive = stack.enter_context(tarfile.open(path))
+            member, size = archive.extractfile(inside), archive.getmember(inside).size
+            if member is None:
+                return  # no file; the loader says so
+            fault = fault_of(member, size, machine)
+        else:
+            fault = fault_of(stack.enter_context(open(path, "rb")), os.path.getsize(path), machine)
+    if fault:
+        advice = "compile the model for that machine" if " is for " in f" {fault}" else "compile or copy it again"
+        raise CoExecError(f"{what} can't be loaded: {fault}; {advice}")
+
+
+def check_library_there(path: str, session: tvm.rpc.RPCSession, inside: str = "") -> None:
+    """Check that the machine of a server, if it is known, can load a library; see `check_library`."""
+    if machine := machine_there(session):
+        check_library(path, machine, inside)
+
+
+def check_archive(path: str, session: tvm.rpc.RPCSession | None = None) -> None:
+    """Check that this machine, or that of a server, can load the library that ``tvmc compile`` wrote.
+
+    Parameters
+    ----------
+    path : str
+    session : RPCSession, optional
+
+    Raises
+    ------
+    CoExecError
+        If it has no library, or one for another machine, or one that is cut off.
+    """
+    with tarfile.open(path) as archive:
+        name = _library_name(path, archive)
+    if session is None:
+        check_library(path, inside=name)
+    else:
+        check_library_there(path, session, name)
+
+
+def _missing_device(err: BaseException) -> str | None:
+    """Why there is no runtime for a GPU that a library needs; `None` if that is not what an error says."""
+    found = re.search(r"Binary was created using \{(\w+)\}", str(err))
+    if found is None or found[1] not in GPU_NAMES:
+        return None
+    why = gpu_runtimes.why_unavailable(found[1]) or "this process has no runtime for it"
+    return f"it needs {GPU_NAMES[found[1]]}, and {why}"
 
 
 def open_library(path: str) -> tvm.runtime.Module:
@@ -105,12 +184,14 @@ def open_model_there(path: str, session: tvm.rpc.RPCSession) -> tvm.runtime.Modu
             with tarfile.open(path) as archive:
                 if _GRAPH in archive.getnames():
                     name = _library_name(path, archive)
+                    check_library_there(path, session, name)
                     lib = _load_there(path, _unpack(path, archive, name, folder), session)
                     return make_factory_there(lib, *_graph_and_weights(path, archive, folder), session)
         except (tarfile.ReadError, EOFError):
             pass  # perhaps a library
     if not path.endswith((".so", ".tar")):
         raise CoExecError(f"{path} is not a compiled model: {_KINDS}")
+    check_library_there(path, session)
     lib = _load_there(path, path, session)
     try:
         lib["get_graph_json"]
@@ -185,9 +266,12 @@ def _library_name(path: str, archive: tarfile.TarFile) -> str:
 
 def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
     name = _library_name(path, archive)
+    check_library(path, inside=name)
     try:
         return tvm.runtime.load_module(_unpack(path, archive, name, folder))
     except (tvm.TVMError, RuntimeError, OSError) as err:
+        if (missing := _missing_device(err)) is not None:
+            raise CoExecError(f"{path} can't be loaded: {missing}") from None
         raise CoExecError(f"{path}: its {name} cannot be loaded ({one_line(err)}); compile the model again") from None
 
 

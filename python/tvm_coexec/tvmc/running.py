@@ -20,14 +20,15 @@ import numpy as np
 import tvm
 from tvm.driver.tvmc import TVMCException, runner
 from tvm.driver.tvmc.model import TVMCResult
+from tvm.driver.tvmc.tracker import tracker_host_port_from_cli
 from tvm.rpc.base import RPC_SESS_MASK
 
 from tvm_coexec import gpu_runtimes, remote
-from tvm_coexec.core.errors import one_line
+from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.executor import create as executor
 from tvm_coexec.executor.graph_json import numpy_dtype
-from tvm_coexec.remote.errors import why
-from tvm_coexec.tracing.load import open_model
+from tvm_coexec.remote.errors import is_broken, why
+from tvm_coexec.tracing.load import check_archive, open_model
 
 from . import trace_run as profiling
 from .messages import LOG_LEVELS, reported
@@ -86,6 +87,34 @@ def _check_adaptive(args: argparse.Namespace) -> None:
         )
 
 
+def _check_server(args: argparse.Namespace) -> None:
+    """Check the server or tracker, since TVM waits a minute for one that is not there, and without end for its key.
+
+    TVM ignores a key without a tracker: the one of the environment serves here, as for ``coexec``.
+    """
+    if args.rpc_key and not args.rpc_tracker:
+        args.rpc_tracker = remote.default_tracker()
+        if args.rpc_tracker is None:
+            raise TVMCException(
+                "--rpc-key needs --rpc-tracker HOST:PORT, or TVM_TRACKER_HOST and TVM_TRACKER_PORT; without both the "
+                "module runs on this machine"
+            )
+    if not args.rpc_tracker:
+        return
+    try:
+        host, port = tracker_host_port_from_cli(args.rpc_tracker)
+        if host is None:
+            raise ValueError
+        if args.rpc_key:
+            remote.connect_tracker(f"{host}:{port}", args.rpc_key)
+        else:
+            remote.parse_reachable("RPC server", f"{host}:{port}")
+    except CoExecError as err:
+        raise TVMCException(f"--rpc-tracker: {err}") from None
+    except ValueError:  # of urllib, if the port is no number
+        raise TVMCException(f"--rpc-tracker: {args.rpc_tracker} is not of the form HOST:PORT") from None
+
+
 def drive_run(args: argparse.Namespace) -> int | None:
     """Run ``tvmc run``; TVM's own, unless the module needs several devices."""
     given = _parse_devices(args.device, dict.fromkeys([*args.device_choices, *DEVICE_NAMES, MICRO]))
@@ -93,7 +122,11 @@ def drive_run(args: argparse.Namespace) -> int | None:
         args.device = MICRO if given == [MICRO] else "cpu"
         return runner.drive_run(args)
     _check_adaptive(args)
+    _check_server(args)
     needed = device_types(args.PATH, args.adaptive)
+    if needed and not args.rpc_tracker:
+        with reported(args.verbose, "running failed"):
+            check_archive(args.PATH)
     profiling.check(args, needed)
     get_top_results = _any_shape(runner.get_top_results)
     if len(needed) < 2 and not args.adaptive:
@@ -122,10 +155,10 @@ def drive_run(args: argparse.Namespace) -> int | None:
             there: Sessions | None = None
             if args.rpc_tracker:
                 names = map(name_of, needed)
-                there = Sessions([kind for kind in map(_kind_of, names) if kind in remote.KINDS])
+                there = Sessions(args.PATH, [kind for kind in map(_kind_of, names) if kind in remote.KINDS])
                 ours["request_remote"] = there.opens(runner.request_remote)
-                ours["rpc"] = Overlay(runner.rpc, connect=there.opens(runner.rpc.connect))
-                create = _create_there(args.PATH, runner.executor.create, there)
+                ours["rpc"] = Overlay(runner.rpc, connect=there.opens(_connect))
+                create = _create_there(runner.executor.create, there)
             else:
                 create = _create_here(args.PATH, args.adaptive)
             ours["executor"] = Overlay(runner.executor, create=create)
@@ -135,6 +168,10 @@ def drive_run(args: argparse.Namespace) -> int | None:
                 ours["debug_executor"] = Overlay(debug, create=hook)
             with replaced(runner, **ours):
                 return runner.drive_run(args)
+
+
+def _connect(host: str, port: int) -> tvm.rpc.RPCSession:
+    return remote.connect(f"{host}:{port}")
 
 
 def _parse_devices(text: str | None, known: Collection[str]) -> list[str]:
@@ -165,7 +202,7 @@ def _remote_errors(needed: list[int]) -> Iterator[None]:
         if not isinstance(err, tvm.error.RPCError):
             if (text := why(err)) == one_line(err):
                 raise
-            raise TVMCException(f"--rpc-tracker: {text}") from err
+            raise TVMCException(text if is_broken(err) else f"--rpc-tracker: {text}") from err
         devices = ",".join(name_of(t) for t in needed)
         raise TVMCException(
             f"the RPC server can't run the module ({one_line(err)}): check that it has the devices {devices} with "
@@ -247,11 +284,11 @@ def _describe(stats: dict) -> str:
     )
 
 
-def _create_there(path: str, stock: Callable, there: Sessions) -> Callable:
+def _create_there(stock: Callable, there: Sessions) -> Callable:
     """An executor's ``create`` on an RPC server: as `_create_here`, if the server has this package's runtime."""
 
     def create(graph_json: str, library: object, device: object, *args: object) -> object:
-        factory = there.make_factory(path, graph_json, library)
+        factory = there.make_factory(graph_json, library)
         if factory is None:
             return stock(graph_json, library, device, *args)
         module = executor.create(factory, executor.find_devices(graph_json, there.session))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 import tvm
 
 from tvm_coexec import remote
-from tvm_coexec.tracing.load import make_factory_there, read_weights
+from tvm_coexec.tracing.load import check_archive, make_factory_there, read_weights
 
 
 class Sessions:
@@ -16,12 +16,14 @@ class Sessions:
 
     Parameters
     ----------
+    path : str
+        The archive that is to run.
     kinds : collection of str
         Which of `remote.KINDS` the module runs on: if any, it needs the runtime.
     """
 
-    def __init__(self, kinds: Collection[str]):
-        self.kinds = kinds
+    def __init__(self, path: str, kinds: Collection[str]):
+        self.path, self.kinds = path, kinds
         self.session: tvm.rpc.RPCSession | None = None
 
     def opens(self, stock: Callable[..., tvm.rpc.RPCSession]) -> Callable[..., tvm.rpc.RPCSession]:
@@ -31,6 +33,7 @@ class Sessions:
             self.session = stock(*args, **kwargs)
             if self.kinds:
                 remote.load_runtime(self.session)
+            check_archive(self.path, self.session)
             return self.session
 
         return open_session
@@ -43,11 +46,11 @@ class Sessions:
             remote.find_function(self.session, name) is not None for name in needed
         )
 
-    def make_factory(self, path: str, graph_json: str, library: object) -> tvm.runtime.Module | None:
+    def make_factory(self, graph_json: str, library: object) -> tvm.runtime.Module | None:
         """Return an executor factory on the server; `None` if the server lacks this package's runtime."""
         assert self.session is not None
         if remote.find_function(self.session, "tvm_coexec.executor_factory") is None:
             return None
-        with tarfile.open(path) as archive:
-            weights = read_weights(path, archive)
+        with tarfile.open(self.path) as archive:
+            weights = read_weights(self.path, archive)
         return make_factory_there(library, graph_json, weights, self.session)

@@ -103,7 +103,7 @@ def create_hook(
                     raise TVMCException(f"{_flag(next(iter(staged)))} has nothing to write: {why}")
                 logger.warning(_NOT_RECORDED, why)
                 return module
-            factory = there.make_factory(args.PATH, graph_json, library)
+            factory = there.make_factory(graph_json, library)
             ours = tracer.create(factory, find_devices(graph_json, there.session))
 
         def set_input(*given: object, **named: object) -> None:

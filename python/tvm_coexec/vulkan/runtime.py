@@ -1,17 +1,8 @@
 """The Vulkan runtime: over wgpu-native, for a TVM that was built without one.
 
 The public names of `load` and `devices`; counters, traces and faults are those of `opencl.runtime`. Nothing here needs
-Vulkan to be installed: `install` registers the runtime, and the first use of a device opens the driver. Environment
-variables (all optional; read when the driver is opened):
-
-================================  =====================================================================================
-``TVM_COEXEC_VULKAN``             ``tvm``: no Vulkan runtime of this package
-``TVM_COEXEC_VULKAN_DEVICES``     which devices, in which order: as ``TVM_COEXEC_OPENCL_DEVICES``
-``TVM_COEXEC_VULKAN_WAIT``        ``event`` or ``poll``: how the host waits; default ``auto``: the faster, measured once
-``TVM_COEXEC_VULKAN_PROFILE``     ``1``: times of kernels from the start, see `opencl.runtime.kernel_times`
-``TVM_COEXEC_VULKAN_FAULTS``      for tests: faults to inject, see `opencl.runtime.inject_fault`
-``TVM_COEXEC_LIBWGPU``            wgpu-native's library, instead of that of the Python package ``wgpu``
-================================  =====================================================================================
+Vulkan to be installed: `install` registers the runtime, and the first use of a device opens the driver, and reads the
+environment variables that docs/environment.md lists.
 """
 
 from __future__ import annotations

@@ -75,6 +75,11 @@ class Boards:
         self._lock = threading.Lock()
 
     @property
+    def used(self) -> list[Board]:
+        """Those that work, and those that are left out but have timed something."""
+        return [board for board in self._all if board in self.active or board.measured]
+
+    @property
     def first(self) -> Board:
         """The first of those that work; `CoExecError` if none is left."""
         self._require_any()

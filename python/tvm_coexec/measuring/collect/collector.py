@@ -78,7 +78,7 @@ def collect(models: list[Model], path: str, options: Options) -> Summary:
     summary.seconds = time.monotonic() - start
     summary.load = run.boards.load
     if options.server is not None:
-        summary.boards, summary.left_out = run.boards.active, run.boards.left_out
+        summary.boards, summary.left_out = run.boards.used, run.boards.left_out
     return summary
 
 
