@@ -34,7 +34,7 @@ def environment(tmp_path):
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
 
 
-def test_ctrl_c_while_importing_ends_the_process_without_a_traceback(tmp_path, environment):
+def test_ctrl_c_while_importing_ends_the_process_without_a_traceback(tmp_path, environment, interrupts):
     (tmp_path / "command.py").write_text(SLOW)
     command = [sys.executable, "-c", START]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -44,7 +44,7 @@ def test_ctrl_c_while_importing_ends_the_process_without_a_traceback(tmp_path, e
     assert process.returncode == -signal.SIGINT
 
 
-def test_scikit_learn_is_hidden_only_while_importing_and_the_status_is_the_command_s(tmp_path, environment):
+def test_scikit_learn_is_hidden_only_while_importing_and_the_status_is_the_command_s(tmp_path, environment, interrupts):
     (tmp_path / "command.py").write_text(QUICK)
     done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == "no sklearn while importing | the real one | default_int_handler\n"
