@@ -62,6 +62,17 @@ def test_options_are_those_of_the_code():
 
 @pytest.mark.slow
 @pytest.mark.llvm
+def test_environment_variables_are_those_of_the_code():
+    documented = set(re.findall(r"TVM_COEXEC_\w+", (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")))
+    sources = [*(ROOT / "python").rglob("*.py"), *(ROOT / "runtime" / "src").rglob("*.cc")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    own = set(re.findall(r"(?:getenv|environ\.get|environ)[(\[]\s*\"(TVM_COEXEC_\w+)\"", text))
+    own |= {f"TVM_COEXEC_OPENCL_{name}" for name in re.findall(r'variable\(api, "(\w+)"\)', text)}
+    assert own and own <= documented, sorted(own - documented)
+    for name in documented:  # those of Vulkan are put together as those of OpenCL are
+        assert name in text or name.replace("VULKAN", "OPENCL") in own | {"TVM_COEXEC_OPENCL"}, name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_flags_exist(page: Path):
     """Flags of `coexec` and of ``tvmc --coexec``, wherever code is quoted."""
