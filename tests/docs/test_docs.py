@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tvm_coexec.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -99,8 +103,9 @@ _HELP: dict[str, str] = {}
 
 def _help(command: str) -> str:
     if command not in _HELP:
-        argv = [sys.executable, "-m", "tvm_coexec.cli", command, "--help"]
-        _HELP[command] = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
+        with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
+            main([command, "--help"])
+        _HELP[command] = out.getvalue()
     return _HELP[command]
 
 
