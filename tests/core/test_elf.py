@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import platform
 import struct
 
 import pytest
 
-from tvm_coexec.core.elf import elf_machine, fault_of, machine_of
+from tvm_coexec.core.elf import elf_machine, fault_of, machine_of, this_machine
 
-OWN = machine_of(platform.machine())
+OWN = this_machine()
 NUMBERS = {"i686": 3, "arm": 40, "x86_64": 62, "aarch64": 183, "riscv64": 243}
 SIZE = 5000
 
@@ -37,16 +36,34 @@ def test_machine_and_end(tmp_path, machine, bits, order):
     assert elf_machine(tmp_path / "a.so") == machine
     assert fault(data, machine) == fault(library(machine, bits, order, sections=0), machine) == ""
     other = next(m for m in NUMBERS if m != machine)
-    assert fault(data, other) == f"it is for {machine}, not for {other}"
+    assert fault(data, other) == f"it is for {machine}, not for {other}; compile the model for that machine"
+    assert fault(data, "sparc") == ""  # a name that no header has
+    again = "; compile or copy it again"
     for size in (64, SIZE // 2, SIZE - 1):
-        assert fault(data[:size], machine) == f"it is cut off: it has {size} of {SIZE} bytes"
-    assert fault(data[:63], machine) == fault(data[:4], machine).replace("4 bytes", "63 bytes")
-    assert fault(data[:4], machine) == "it is cut off: it has only 4 bytes"
+        assert fault(data[:size], machine) == f"it is cut off, it has {size} of {SIZE} bytes{again}"
+    for size in (4, 63):
+        assert fault(data[:size], machine) == f"it is cut off, it has only {size} bytes{again}"
 
 
 def test_this_machine_is_the_default():
     other = next(m for m in NUMBERS if m != OWN)
-    assert fault(library(OWN)) == "" and fault(library(other)) == f"it is for {other}, not for {OWN}"
+    assert fault(library(OWN)) == "" and fault(library(other)).startswith(f"it is for {other}, not for {OWN}; ")
+
+
+@pytest.mark.parametrize(
+    ("triple", "machine"),
+    [
+        ("x86_64-unknown-linux-gnu", "x86_64"),
+        ("amd64", "x86_64"),
+        ("arm64-linux-android", "aarch64"),
+        ("armv7l", "arm"),
+        ("armv8l-linux-gnueabihf", "arm"),
+        ("i586-pc-linux", "i686"),
+        ("riscv64", "riscv64"),
+    ],
+)
+def test_machines_of_triples(triple, machine):
+    assert machine_of(triple) == machine
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,7 @@ def check_library(path: str, machine: str = "", inside: str = "") -> None:
         else:
             fault = fault_of(stack.enter_context(open(path, "rb")), os.path.getsize(path), machine)
     if fault:
-        advice = "compile the model for that machine" if " is for " in f" {fault}" else "compile or copy it again"
-        raise CoExecError(f"{what} can't be loaded: {fault}; {advice}")
+        raise CoExecError(f"{what} can't be loaded: {fault}")
 
 
 def check_library_there(path: str, session: tvm.rpc.RPCSession, inside: str = "") -> None:
