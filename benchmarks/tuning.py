@@ -9,7 +9,8 @@ resume   a run of the joint loop that is killed at a random moment and started a
 joint    squeezenet and mobilenet, tuned by `tvm_coexec.tune` for ``--minutes``, and each device alone for as long; with
          what the final plan promises
 
-Parts, and networks of the part joint, that this run does not measure keep their results in the JSON file.
+Parts, and networks of the part joint, that this run does not measure keep their results in the JSON file. Networks and
+interrupted runs are written there one by one; after an interruption ``--continue`` measures those that are missing.
 """
 
 from __future__ import annotations
@@ -35,27 +36,35 @@ def main() -> None:
         return
     bed = _common.TestBed()
     rows, tables = _common.keep_rows(args, "part"), _earlier_tables(args)
+
+    def keep() -> None:
+        _common.write(args, bed.setting(), rows, _notes(tables), tables)
+
     run: dict[str, Callable[[], tuple[list[dict], str]]] = {
         "shares": lambda: _shares(bed, args.quick),
         "prior": lambda: _prior(bed, args.quick),
-        "resume": lambda: (_tuning_resume.measure(2 if args.quick else own.times), ""),
-        "joint": lambda: _joint(args, minutes, tables.get("joint", [])),
+        "resume": lambda: _resume(2 if args.quick else own.times, tables, keep),
+        "joint": lambda: _joint(args, minutes, tables, keep),
     }
+    spent_before = {row["part"]: row["wall_clock_s"] for row in _common.read_earlier(args)[0] if own.goes_on}
     for part in args.names:
         start = time.perf_counter()
         tables[part], spent = run[part]()
-        seconds = time.perf_counter() - start
+        seconds = spent_before.get(part, 0.0) + time.perf_counter() - start
         print(f"{part}: {seconds:.0f} s of wall-clock time", *summarise(part, tables[part]), sep="\n  ", flush=True)
         rows.append({"part": part, "wall_clock_s": seconds, "rows": len(tables[part]), "spent": spent})
         rows.sort(key=lambda r: PARTS.index(r["part"]))
-        _common.write(args, bed.setting(), rows, _notes(tables), tables)
+        keep()
     _common.finish(args, bed, rows, _notes(tables), details=tables)
 
 
 def _earlier_tables(args: _common.Arguments) -> dict[str, list[dict]]:
-    """Tables of an earlier run in the same file, except those that this run measures again."""
+    """Tables of an earlier run in the same file, without what this run measures again."""
     tables = {} if args.quick else _common.read_earlier(args)[1]
-    return {part: rows for part, rows in tables.items() if part not in args.names or part == "joint"}
+    if "joint" in args.names and "joint" in tables:
+        tables["joint"] = [row for row in tables["joint"] if row["network"] not in _networks(args)]
+    goes_on = ("joint", "resume") if args.own.goes_on else ("joint",)
+    return {part: rows for part, rows in tables.items() if part not in args.names or part in goes_on}
 
 
 def summarise(part: str, rows: list[dict]) -> list[str]:
@@ -91,17 +100,37 @@ def _spent(trials: Trials) -> str:
     return f"{trials.measured} candidates in {trials.seconds:.0f} s"
 
 
-def _joint(args: _common.Arguments, minutes: float, earlier: list[dict]) -> tuple[list[dict], str]:
-    names = args.own.network or (_tuning_joint.NETWORKS[:1] if args.quick else _tuning_joint.NETWORKS)
+def _resume(times: int, tables: dict[str, list[dict]], keep: Callable[[], None]) -> tuple[list[dict], str]:
+    rows = tables.setdefault("resume", [])
+    for row in _tuning_resume.measure(times, {row["run"] for row in rows}):
+        rows.append(row)
+        keep()
+    rows.sort(key=lambda row: row["run"])
+    return rows, ""
+
+
+def _networks(args: _common.Arguments) -> list[str]:
+    """Networks that the part joint tunes; with ``--continue`` those that the file lacks."""
+    names = list(args.own.network or (_tuning_joint.NETWORKS[:1] if args.quick else _tuning_joint.NETWORKS))
+    if not args.own.goes_on:
+        return names
+    known = {row["network"] for row in _apart.succeeded(_common.read_earlier(args)[1].get("joint", []))}
+    return [name for name in names if name not in known]
+
+
+def _joint(
+    args: _common.Arguments, minutes: float, tables: dict[str, list[dict]], keep: Callable[[], None]
+) -> tuple[list[dict], str]:
+    names, rows = _networks(args), tables.setdefault("joint", [])
     options = ["--minutes", str(minutes), "--profile", args.own.profile, *(["--quick"] if args.quick else [])]
-    rows = [row for row in earlier if row["network"] not in names]
     for name in _common.progress(names, "joint"):
         rows.append({"network": name} | _apart.measure_apart("tuning", [*options, "--child", name], _LIMIT_S))
+        keep()
     return rows, ""
 
 
 def _own_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--child", default="", help=argparse.SUPPRESS)
+    _apart.add_arguments(parser)
     text = f"a network of the part joint (default: {' and '.join(_tuning_joint.NETWORKS)}); may be given several times"
     parser.add_argument("--network", action="append", metavar="NAME", help=text)
     text = f"budget of joint tuning, and of each device alone (default: {_tuning_joint.MINUTES:g})"

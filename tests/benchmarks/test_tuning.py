@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import _tuning_prior, _tuning_shares
+from benchmarks import _tuning_prior, _tuning_resume, _tuning_shares
 from benchmarks._trials import best_so_far
 from benchmarks._tuning_cases import CONVS, CUTS
 
@@ -70,6 +70,13 @@ def test_trials_to_a_speed():
     best = best_so_far([result(s) for s in (None, 3.0, 5.0, 1.0)])
     assert best == [float("inf"), 3.0, 3.0, 1.0]
     assert [_tuning_prior.trials_to(best, s) for s in (4.0, 3.0, 1.0, 0.5)] == [2, 2, 4, 8]
+
+
+def test_interrupted_runs_that_are_known_are_not_measured_again(monkeypatch):
+    monkeypatch.setattr(_tuning_resume, "_interrupt", lambda number, *moment: {"run": number, "moment": moment})
+    rows = list(_tuning_resume.measure(6))
+    assert [r["run"] for r in rows] == list(range(6)) and len({r["moment"] for r in rows}) == 6
+    assert list(_tuning_resume.measure(6, {0, 4})) == [r for r in rows if r["run"] not in (0, 4)]
 
 
 def test_a_faster_share_does_not_make_up_for_a_slower_one():
