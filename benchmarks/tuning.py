@@ -62,7 +62,8 @@ def _earlier_tables(args: _common.Arguments) -> dict[str, list[dict]]:
     """Tables of an earlier run in the same file, without what this run measures again."""
     tables = {} if args.quick else _common.read_earlier(args)[1]
     if "joint" in args.names and "joint" in tables:
-        tables["joint"] = [row for row in tables["joint"] if row["network"] not in _networks(args)]
+        wanted = _networks(args)
+        tables["joint"] = [row for row in tables["joint"] if row["network"] not in wanted]
     goes_on = ("joint", "resume") if args.own.goes_on else ("joint",)
     return {part: rows for part, rows in tables.items() if part not in args.names or part in goes_on}
 

@@ -89,7 +89,7 @@ def test_a_server_that_serves_another_session(coexec, address, monkeypatch):  # 
     waits, gave_up = done.err.splitlines()
     assert done.code == 2 and waits.endswith(f"server {address} serves another session, or hangs; waiting for it")
     assert f"the RPC server {address} opened no session within 1 s: it serves another one" in gave_up
-    # The session that nobody waits for any more is closed when the server opens it.
+    # The server opens the session whose client has given up; it is closed at once.
     threading.Timer(1.0, remote.close, [first]).start()
     remote.close(remote.connect(address, wait_s=60.0))
 

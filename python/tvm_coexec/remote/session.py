@@ -130,7 +130,7 @@ def _open_once(host: str, port: int, wait_s: float) -> tvm.rpc.RPCSession:
             session = tvm.rpc.connect(host, port, session_timeout=0)
         except Exception as err:
             error = err
-        if not found.set_running_or_notify_cancel():  # nobody waits for it any more
+        if not found.set_running_or_notify_cancel():  # the caller has given up
             if session is not None:
                 close_quietly(session)
         elif error is not None:
@@ -167,15 +167,18 @@ def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: flo
     if not key:
         raise CoExecError(f"the tracker {tracker} needs the device's key; give it as well")
     connection = connect_tracker(tracker, key)
-    end = time.monotonic() + (wait_s or 0.0)
-    while connection.summary()["queue_info"].get(key, {}).get("free", 0) == 0:
-        if wait_s is None:
-            _log.warning("all servers of '%s' are in use; waiting for one", key)
-            break
-        if time.monotonic() > end:
-            raise CoExecError(f"no server of '{key}' became free within {wait_s:g} s; see the tracker {tracker}")
-        time.sleep(POLL_S)
     accept, tries_left = _accept.get(), REQUEST_TRIES
+    # A tuner's servers are in use again and again: no word of that within `choosing`.
+    said_s = BUSY_S if accept is None else 0.0
+    end = time.monotonic() + (said_s if wait_s is None else wait_s)
+    while connection.summary()["queue_info"].get(key, {}).get("free", 0) == 0:
+        if time.monotonic() > end:
+            if wait_s is not None:
+                raise CoExecError(f"no server of '{key}' became free within {wait_s:g} s; see the tracker {tracker}")
+            if accept is None:
+                _log.warning("all servers of '%s' are in use; waiting for one", key)
+            break
+        time.sleep(POLL_S)
     while True:
         # As the tracker's client of TVM does, which does not say which server it was given.
         base.sendjson(connection._sock, [base.TrackerCode.REQUEST, key, "", 1])

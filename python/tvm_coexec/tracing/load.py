@@ -8,8 +8,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from contextlib import ExitStack
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tvm
@@ -56,55 +55,16 @@ def open_model(path: str) -> tvm.runtime.Module:
         pass  # perhaps a library
     if not path.endswith((".so", ".tar")):
         raise CoExecError(f"{path} is not a compiled model: {_KINDS}")
-    check_library(path)
+    _check_file(path)
     try:
-        lib = tvm.runtime.load_module(path)
+        lib = _load(path, path)
     except (tvm.TVMError, RuntimeError, OSError) as err:
-        if (missing := _missing_device(err)) is not None:
-            raise CoExecError(f"{path} can't be loaded: {missing}") from None
         raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {_KINDS}") from None
     try:
         graph_json_of(lib)
     except (tvm.TVMError, RuntimeError, CoExecError) as err:
         raise CoExecError(f"{path} is not a compiled model ({one_line(err)}): {_KINDS}") from None
     return lib
-
-
-def check_library(path: str, machine: str = "", inside: str = "") -> None:
-    """Check that a machine can load a library, as far as the file's header tells.
-
-    Parameters
-    ----------
-    path : str
-        A library, or an archive that holds it.
-    machine : str
-        See `elf.fault_of`.
-    inside : str
-        The library's name in the archive.
-
-    Raises
-    ------
-    CoExecError
-        If it is for another machine, or cut off.
-    """
-    what = f"{path}: its {inside}" if inside else path
-    with ExitStack() as stack:
-        if inside:
-            archive = stack.enter_context(tarfile.open(path))
-            member, size = archive.extractfile(inside), archive.getmember(inside).size
-            if member is None:
-                return  # no file; the loader says so
-            fault = fault_of(member, size, machine)
-        else:
-            fault = fault_of(stack.enter_context(open(path, "rb")), os.path.getsize(path), machine)
-    if fault:
-        raise CoExecError(f"{what} can't be loaded: {fault}")
-
-
-def check_library_there(path: str, session: tvm.rpc.RPCSession, inside: str = "") -> None:
-    """Check that the machine of a server, if it is known, can load a library; see `check_library`."""
-    if machine := machine_there(session):
-        check_library(path, machine, inside)
 
 
 def check_archive(path: str, session: tvm.rpc.RPCSession | None = None) -> None:
@@ -121,11 +81,36 @@ def check_archive(path: str, session: tvm.rpc.RPCSession | None = None) -> None:
         If it has no library, or one for another machine, or one that is cut off.
     """
     with tarfile.open(path) as archive:
-        name = _library_name(path, archive)
-    if session is None:
-        check_library(path, inside=name)
-    else:
-        check_library_there(path, session, name)
+        _check_member(path, archive, _library_name(path, archive), session)
+
+
+def _check_member(path: str, archive: tarfile.TarFile, name: str, session: tvm.rpc.RPCSession | None = None) -> None:
+    if (member := archive.extractfile(name)) is not None:  # `_unpack` refuses what is no file
+        _check_header(f"{path}: its {name}", member, archive.getmember(name).size, session)
+
+
+def _check_file(path: str, session: tvm.rpc.RPCSession | None = None) -> None:
+    with open(path, "rb") as stream:
+        _check_header(path, stream, os.path.getsize(path), session)
+
+
+def _check_header(what: str, stream: IO[bytes], size: int, session: tvm.rpc.RPCSession | None) -> None:
+    """Refuse a library that this machine, or that of a server, can't load, as far as the library's header tells."""
+    machine = "" if session is None else machine_there(session)
+    if session is not None and not machine:
+        return  # it is not known
+    if fault := fault_of(stream, size, machine):
+        raise CoExecError(f"{what} can't be loaded: {fault}")
+
+
+def _load(path: str, library: str) -> tvm.runtime.Module:
+    """Load the library of a model; a GPU runtime that is missing is a `CoExecError`, other errors are TVM's."""
+    try:
+        return tvm.runtime.load_module(library)
+    except (tvm.TVMError, RuntimeError) as err:
+        if (missing := _missing_device(err)) is None:
+            raise
+        raise CoExecError(f"{path} can't be loaded: {missing}") from None
 
 
 def _missing_device(err: BaseException) -> str | None:
@@ -183,14 +168,14 @@ def open_model_there(path: str, session: tvm.rpc.RPCSession) -> tvm.runtime.Modu
             with tarfile.open(path) as archive:
                 if _GRAPH in archive.getnames():
                     name = _library_name(path, archive)
-                    check_library_there(path, session, name)
+                    _check_member(path, archive, name, session)
                     lib = _load_there(path, _unpack(path, archive, name, folder), session)
                     return make_factory_there(lib, *_graph_and_weights(path, archive, folder), session)
         except (tarfile.ReadError, EOFError):
             pass  # perhaps a library
     if not path.endswith((".so", ".tar")):
         raise CoExecError(f"{path} is not a compiled model: {_KINDS}")
-    check_library_there(path, session)
+    _check_file(path, session)
     lib = _load_there(path, path, session)
     try:
         lib["get_graph_json"]
@@ -265,12 +250,11 @@ def _library_name(path: str, archive: tarfile.TarFile) -> str:
 
 def _library(path: str, archive: tarfile.TarFile, folder: str) -> tvm.runtime.Module:
     name = _library_name(path, archive)
-    check_library(path, inside=name)
+    _check_member(path, archive, name)
+    library = _unpack(path, archive, name, folder)
     try:
-        return tvm.runtime.load_module(_unpack(path, archive, name, folder))
+        return _load(path, library)
     except (tvm.TVMError, RuntimeError, OSError) as err:
-        if (missing := _missing_device(err)) is not None:
-            raise CoExecError(f"{path} can't be loaded: {missing}") from None
         raise CoExecError(f"{path}: its {name} cannot be loaded ({one_line(err)}); compile the model again") from None
 
 
