@@ -35,7 +35,7 @@ def digest(files: list[Path]) -> str:
 
 def wanted() -> dict[str, str]:
     """Return the stamp of an up-to-date environment."""
-    here = [file for file in Path(__file__).parent.rglob("*") if file.suffix in (".py", ".c", ".json")]
+    here = [file for file in Path(__file__).parent.rglob("*") if file.suffix in (".py", ".c", ".h", ".json")]
     runtime = [file for file in (ROOT / "runtime").rglob("*") if file.suffix in (".cc", ".h")]
     return {
         "environment": digest([ROOT / "setup.py", ROOT / "pyproject.toml", *here]),
@@ -111,7 +111,7 @@ def site_packages() -> Path:
 
 def install_everything(console) -> None:
     """The whole set-up."""
-    from scripts.setup_env import relay_tvm, system
+    from scripts.setup_env import ffi, relay_tvm, system
     from scripts.setup_env.console import SetupError
 
     home = os.environ.get("TVM_HOME")
@@ -153,6 +153,8 @@ def install_everything(console) -> None:
     if reason is not None:
         raise SetupError(f"the TVM in {tvm.python_dir} does not work in .venv: {reason}")
     console.step(f"Relay TVM: {tvm.version} ({tvm.python_dir})")
+    if tvm.python_dir.is_relative_to(packages):  # a TVM of the user's own is not written to
+        ffi.compile_ffi(console, str(PYTHON), tvm.python_dir)
     system.ensure_opencl(console)
     console.run([str(PYTHON), "-c", "import tvm_coexec"], "the package is installed but can't be imported")
 

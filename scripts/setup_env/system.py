@@ -82,7 +82,7 @@ def ensure_compiler(console: Console) -> None:
     """Make sure that there is a C and a C++ compiler."""
 
     def present() -> bool:
-        return any(map(shutil.which, ("c++", "g++", "clang++"))) and c_compiler() is not None
+        return cxx_compiler() is not None and c_compiler() is not None
 
     for variable in ("CC", "CXX"):
         chosen = os.environ.get(variable, "").split()
@@ -99,6 +99,14 @@ def c_compiler() -> str | None:
     """Return the command of a C compiler."""
     names = [*os.environ.get("CC", "").split()[:1], "cc", "gcc", "clang"]
     return next((name for name in names if shutil.which(name)), None)
+
+
+def cxx_compiler() -> list[str] | None:
+    """Return the command of a C++ compiler, with the options that ``CXX`` has."""
+    chosen = os.environ.get("CXX", "").split()
+    if chosen and shutil.which(chosen[0]):
+        return chosen
+    return next(([name] for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
 
 
 def ensure_opencl(console: Console) -> list[str]:

@@ -1,0 +1,3 @@
+#pragma once
+
+extern "C" int TVMBackendRegisterEnvCAPI(const char* name, void* f);
