@@ -1,4 +1,4 @@
-"""Other machines by TVM's RPC: sessions (`session`), and this package's runtime on their servers (`runtime`)."""
+"""Other machines by TVM's RPC: trackers (`tracker`), sessions (`session`), this package's runtime there (`runtime`)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ from .session import (
     close,
     closing,
     connect,
-    connect_tracker,
-    count_free,
-    default_tracker,
-    parse_reachable,
     server_of,
 )
+from .tracker import ask_tracker, connect_tracker, count_free, default_tracker, parse_reachable
 
 __all__ = [
     "KINDS",
     "Board",
     "Server",
+    "ask_tracker",
     "choosing",
     "close",
     "closing",

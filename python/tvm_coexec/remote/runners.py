@@ -29,7 +29,8 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.opencl.schedules.device import has_textures
 
 from .runtime import KINDS, load_runtime, why_unavailable
-from .session import POLL_S, close_quietly, closing, connect, default_tracker, parse_reachable, request_accepted
+from .session import POLL_S, close_quietly, closing, connect, request_accepted
+from .tracker import ask_tracker, default_tracker
 
 _log = logging.getLogger("tvm_coexec")
 
@@ -138,20 +139,18 @@ def _find_server(key: str, host: str | None, port: int | None, timeout_s: float)
     tracker = f"{host}:{port}" if host and port else default_tracker()
     if tracker is None:
         raise CoExecError("no tracker is named: give its host and port, or set TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-    host, port = parse_reachable("tracker", tracker)
     end = time.monotonic() + timeout_s
     while True:
-        summary = tvm.rpc.connect_tracker(host, port).summary()
-        keys = sorted({server["key"].removeprefix("server:") for server in summary["server_info"]})
-        if key in keys and key in summary["queue_info"]:
+        state = ask_tracker(tracker)
+        if key in state.servers and key in state.free:
             break
         if time.monotonic() > end:
             raise CoExecError(
-                f"the tracker {tracker} has no server '{key}' (it has: {', '.join(keys) or 'none'}): start one with "
+                f"the tracker {tracker} has no server '{key}' (it has: {state.list_keys()}): start one with "
                 f"`python -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
             )
         time.sleep(POLL_S)
-    if not summary["queue_info"][key]["free"]:
+    if not state.free[key]:
         _log.info("every server '%s' of the tracker %s is busy: waiting", key, tracker)
     return tracker
 

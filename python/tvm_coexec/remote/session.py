@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +19,8 @@ from tvm_coexec.core.errors import CoExecError
 
 from . import runtime
 from .errors import explained, why
+from .tracker import TrackerState, connect_tracker, default_tracker, parse_reachable
 
-CONNECT_TIMEOUT_S = 10
 # A server serves one session at a time and lets other clients wait without a word: when to say so, and to give up.
 BUSY_S, BUSY_LIMIT_S = 3.0, 60.0
 POLL_S = 0.2
@@ -171,7 +169,7 @@ def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: flo
     # A tuner's servers are in use again and again: no word of that within `choosing`.
     said_s = BUSY_S if accept is None else 0.0
     end = time.monotonic() + (said_s if wait_s is None else wait_s)
-    while connection.summary()["queue_info"].get(key, {}).get("free", 0) == 0:
+    while TrackerState.of(connection).free.get(key, 0) == 0:
         if time.monotonic() > end:
             if wait_s is not None:
                 raise CoExecError(f"no server of '{key}' became free within {wait_s:g} s; see the tracker {tracker}")
@@ -197,29 +195,6 @@ def _request(tracker: str | None, key: str, wait_s: float | None, timeout_s: flo
         else:
             session.coexec_address = f"{host}:{port}"
             return session
-
-
-def connect_tracker(tracker: str, key: str) -> tvm.rpc.TrackerSession:
-    """Connect to a tracker that has servers of a key.
-
-    Parameters
-    ----------
-    tracker : str
-        ``HOST:PORT``.
-    key : str
-
-    Raises
-    ------
-    CoExecError
-        If the tracker can't be reached, is none, or has no such server.
-    """
-    host, port = parse_reachable("tracker", tracker)
-    with explained(f"{tracker} does not answer as a tracker; the address of a server is given without a key"):
-        connection = tvm.rpc.connect_tracker(host, port)
-        queues = connection.summary()["queue_info"]
-    if key not in queues:
-        raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(sorted(queues)) or 'none'}")
-    return connection
 
 
 Accept = Callable[[str], bool]
@@ -261,14 +236,6 @@ def server_of(session: tvm.rpc.RPCSession) -> str:
     return getattr(session, "coexec_address", "")
 
 
-def count_free(tracker: str, key: str) -> int:
-    """Return the number of servers with a key that a tracker can hand out now."""
-    from tvm import rpc
-
-    queues = rpc.connect_tracker(*parse_reachable("tracker", tracker)).summary()["queue_info"]
-    return queues[key]["free"] if key in queues else 0
-
-
 def close(session: tvm.rpc.RPCSession) -> None:
     """Close a session, so that its server accepts the next one; its modules and arrays become invalid.
 
@@ -296,42 +263,3 @@ def close_quietly(session: tvm.rpc.RPCSession) -> None:
         close(session)
     except (AttributeError, RuntimeError, tvm.TVMError):
         _log.debug("the session was closed already")
-
-
-def default_tracker() -> str | None:
-    """Return ``HOST:PORT`` of the tracker that the environment names, if any."""
-    host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
-    return f"{host}:{port}" if host and port else None
-
-
-def parse_reachable(what: str, text: str) -> tuple[str, int]:
-    """Split ``HOST:PORT`` and check that the server accepts connections.
-
-    Parameters
-    ----------
-    what : str
-        Kind of server, for error messages.
-    text : str
-
-    Returns
-    -------
-    host, port : str, int
-
-    Raises
-    ------
-    CoExecError
-        If the text is not of that form, or the server can't be reached.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise CoExecError(f"{what} {text} is not of the form HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # TVM would retry for a minute
-    except TimeoutError:
-        raise CoExecError(
-            f"the {what} {text} does not answer within {CONNECT_TIMEOUT_S} s: others wait for it already, or the "
-            "address is wrong"
-        ) from None
-    except (OSError, OverflowError) as err:
-        raise CoExecError(f"the {what} {text} can't be reached ({err}); start it, or check the address") from None
-    return host, int(port)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.remote]
 
 pytest.importorskip("tvm.relay")
 
-from tests.remote.servers import kill_tree, tracked  # noqa: E402
+from tests.remote.servers import kill_tree, serving, tracked  # noqa: E402
 from tests.tuning import made  # noqa: E402
 from tests.tvmc.test_remote import tracker  # noqa: E402, F401 - a fixture
 from tvm_coexec import CoExecError  # noqa: E402
@@ -128,3 +128,5 @@ def test_no_board_and_no_free_one(tracker):  # noqa: F811
         del session
     with pytest.raises(CoExecError, match=r"tuning measures through a tracker, and 127\.0\.0\.1:1 is an RPC server"):
         Boards(OPTIONS, Server("127.0.0.1:1")).start()
+    with serving() as address, pytest.raises(CoExecError, match=f"^{address} does not answer as a tracker"):
+        Boards(OPTIONS, Server(tracker=address, key="one")).start()

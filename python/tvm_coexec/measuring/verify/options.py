@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_coexec.remote import Server
-from tvm_coexec.remote.session import default_tracker
+from tvm_coexec.remote.tracker import default_tracker
 
 DEFAULT_PLANS = 5
 # A plan, and each device alone.

@@ -14,14 +14,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import tvm
 from tvm import autotvm
 from tvm.autotvm.env import AutotvmGlobalScope, reset_global_scope
 from tvm.autotvm.measure import MeasureErrorNo, MeasureInput, MeasureResult
 from tvm.contrib.popen_pool import PopenPoolExecutor
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.remote import Server, choosing, count_free, default_tracker, parse_reachable
+from tvm_coexec.remote import Server, ask_tracker, choosing, default_tracker, parse_reachable
 from tvm_coexec.remote.board_loader import BoardLoader, read_address
 from tvm_coexec.tuning.scope import autotvm_scope
 
@@ -118,8 +117,7 @@ class Boards:
         return len(self._addresses())
 
     def _addresses(self) -> list[str]:
-        servers = tvm.rpc.connect_tracker(self._host, self._port).summary()["server_info"]
-        own = [f"{s['addr'][0]}:{s['addr'][1]}" for s in servers if s["key"] == f"server:{self._key}"]
+        own = ask_tracker(f"{self._host}:{self._port}").servers.get(self._key, [])
         return [address for address in own if self._watch.accepts(address)]
 
     def measure(
@@ -270,16 +268,14 @@ def tracker_of(server: Server) -> str:
 def wait_for_board(tracker: str, key: str, wait_s: float | None = None) -> None:
     """Wait until a board is free; `CoExecError` if the tracker has none, or none becomes free."""
     end = time.monotonic() + (FREE_S if wait_s is None else wait_s)
-    while not count_free(tracker, key):
+    while not (state := ask_tracker(tracker)).free.get(key):
         if time.monotonic() > end:
-            host, port = parse_reachable("tracker", tracker)
-            summary = tvm.rpc.connect_tracker(host, port).summary()
-            keys = sorted({s["key"].removeprefix("server:") for s in summary["server_info"]})
-            if key not in keys:
+            if key not in state.servers:
                 raise CoExecError(
-                    f"the tracker {tracker} has no board '{key}' (it has: {', '.join(keys) or 'none'}): start one with "
+                    f"the tracker {tracker} has no board '{key}' (it has: {state.list_keys()}): start one with "
                     f"{_command(tracker, key)}"
                 )
+            host, _, port = tracker.rpartition(":")
             raise CoExecError(
                 f"the tracker {tracker} has no free board '{key}': wait until one is (`python -m "
                 f"tvm.exec.query_rpc_tracker --host {host} --port {port}` shows them), or start another with "
