@@ -17,7 +17,8 @@ from scripts.setup_env import system
 from scripts.setup_env.console import Console
 
 CYTHON = "cython>=3.0,<3.1"
-HEADERS = Path(__file__).parent.resolve() / "ffi_headers"
+HERE = Path(__file__).parent.resolve()
+HEADERS = (HERE / "ffi_headers", HERE.parents[1] / "runtime/src/tvm")
 
 _ASK = """
 import json, sys, sysconfig
@@ -38,6 +39,8 @@ try:
     tvm.runtime.convert(fail)()
 except KeyError:
     pass
+else:
+    raise AssertionError("the error is lost")
 """
 
 
@@ -85,8 +88,8 @@ def _compile(console: Console, python: str, of_python: dict[str, str], package: 
         translated, built = Path(folder, "core.cpp"), Path(folder, module.name)
         commands = (
             [python, "-m", "cython", "--cplus", "-3", str(source / "core.pyx"), "-o", str(translated)],
-            [*compiler, "-O2", "-std=c++17", "-shared", "-fPIC", f"-I{HEADERS}", f"-I{headers}", str(translated), "-o",
-             str(built)],
+            [*compiler, "-O2", "-std=c++17", "-shared", "-fPIC", *(f"-I{f}" for f in (*HEADERS, headers)),
+             str(translated), "-o", str(built)],
         )  # fmt: skip
         if not all(map(console.attempt, commands)):
             return "it could not be compiled"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from scripts.setup_env import ffi
-from scripts.setup_env.console import Console
 
 # The set-up goes on without them, so they may be missing; not on a machine that has to have everything.
 REQUIRED = "llvm" in os.environ.get("TVM_COEXEC_REQUIRE", "")
@@ -22,11 +21,6 @@ needs_headers = pytest.mark.skipif(
 )
 
 SMALL = "def answer():\n    return 42\n"
-
-
-@pytest.fixture
-def console(tmp_path: Path) -> Console:
-    return Console(tmp_path / "setup.log")
 
 
 def package(folder: Path, source: str | None) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.setup_env import relay_tvm, system
-from scripts.setup_env.console import Console, SetupError
+from scripts.setup_env.console import SetupError
 
 
 def fake_tvm(folder: Path, version: str, relay: bool, llvm: bool = True) -> Path:
@@ -23,11 +23,6 @@ def fake_tvm(folder: Path, version: str, relay: bool, llvm: bool = True) -> Path
     if relay:
         (package / "relay.py").write_text("")
     return folder
-
-
-@pytest.fixture
-def console(tmp_path: Path) -> Console:
-    return Console(tmp_path / "setup.log")
 
 
 @pytest.mark.parametrize(

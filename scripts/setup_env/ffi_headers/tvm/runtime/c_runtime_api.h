@@ -1,36 +1,20 @@
-// What TVM's Cython sources use of its C API, declared here because the prebuilt package has no headers.
+// What TVM's Cython sources use of its C API, declared here because the prebuilt package has no headers. The layouts are
+// those that the runtime declares.
 #pragma once
-#include <cstdint>
 
-struct DLDevice {
-  int32_t device_type, device_id;
-};
-struct DLDataType {
-  uint8_t code, bits;
-  uint16_t lanes;
-};
-struct DLTensor {
-  void* data;
-  DLDevice device;
-  int32_t ndim;
-  DLDataType dtype;
-  int64_t* shape;
-  int64_t* strides;
-  uint64_t byte_offset;
-};
-struct DLManagedTensor {
-  DLTensor dl_tensor;
-  void* manager_ctx;
-  void (*deleter)(DLManagedTensor*);
-};
-union TVMValue {
-  int64_t v_int64;
-  double v_float64;
-  void* v_handle;
-  const char* v_str;
-  DLDataType v_type;
-  DLDevice v_device;
-};
+extern "C" {
+int TVMObjectRetain(void* object);
+int TVMObjectFree(void* object);
+}
+// These sources name a handle's type where the runtime has void*, so the functions are declared again below.
+#define TVM_COEXEC_NO_C_API
+#include "tvm_abi.h"
+
+using coexec::tvm_abi::DLDataType;
+using coexec::tvm_abi::DLDevice;
+using coexec::tvm_abi::DLManagedTensor;
+using coexec::tvm_abi::DLTensor;
+using coexec::tvm_abi::TVMValue;
 
 extern "C" {
 void TVMAPISetLastError(const char* message);
@@ -48,6 +32,5 @@ int TVMArrayCopyFromTo(DLTensor* from, DLTensor* to, void* stream);
 int TVMArrayFromDLPack(DLManagedTensor* from, DLTensor** out);
 int TVMArrayToDLPack(DLTensor* array, DLManagedTensor** out);
 void TVMDLManagedTensorCallDeleter(DLManagedTensor* tensor);
-int TVMObjectFree(void* object);
 int TVMObjectGetTypeIndex(void* object, unsigned* out);
 }

@@ -4,8 +4,10 @@
 namespace tvm {
 namespace runtime {
 
-// An array's handle points to its DLTensor, which follows the object's header: type index, reference count, deleter.
-inline void* TVMArrayHandleToObjectHandle(DLTensor* handle) { return reinterpret_cast<char*>(handle) - 16; }
+// An array's handle points to its DLTensor, which follows the object's header.
+inline void* TVMArrayHandleToObjectHandle(DLTensor* handle) {
+  return reinterpret_cast<char*>(handle) - sizeof(coexec::tvm_abi::Object);
+}
 
 }  // namespace runtime
 }  // namespace tvm
