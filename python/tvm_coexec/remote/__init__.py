@@ -21,7 +21,7 @@ from .session import (
     connect,
     server_of,
 )
-from .tracker import ask_tracker, connect_tracker, count_free, default_tracker, parse_reachable
+from .tracker import ask_tracker, connect_tracker, count_free, default_tracker, named_tracker, parse_reachable
 
 __all__ = [
     "KINDS",
@@ -40,6 +40,7 @@ __all__ = [
     "find_function",
     "load_runtime",
     "machine_there",
+    "named_tracker",
     "parse_reachable",
     "server_of",
     "serves_own",

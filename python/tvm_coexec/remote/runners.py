@@ -30,7 +30,7 @@ from tvm_coexec.opencl.schedules.device import has_textures
 
 from .runtime import KINDS, load_runtime, why_unavailable
 from .session import POLL_S, close_quietly, closing, connect, request_accepted
-from .tracker import ask_tracker, default_tracker
+from .tracker import ask_tracker, named_tracker
 
 _log = logging.getLogger("tvm_coexec")
 
@@ -136,9 +136,7 @@ def check_tracker(
 
 def _find_server(key: str, host: str | None, port: int | None, timeout_s: float) -> str:
     """Wait until a server is registered; return ``HOST:PORT`` of the tracker."""
-    tracker = f"{host}:{port}" if host and port else default_tracker()
-    if tracker is None:
-        raise CoExecError("no tracker is named: give its host and port, or set TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    tracker = named_tracker(f"{host}:{port}" if host and port else None)
     end = time.monotonic() + timeout_s
     while True:
         state = ask_tracker(tracker)

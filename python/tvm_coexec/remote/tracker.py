@@ -84,8 +84,8 @@ def connect_tracker(tracker: str, key: str) -> tvm.rpc.TrackerSession:
         If the tracker can't be reached, is none, or has no such server.
     """
     connection, state = open_tracker(tracker)
-    if key not in state.free:
-        raise CoExecError(f"the tracker has no device '{key}'; it has: {', '.join(sorted(state.free)) or 'none'}")
+    if key not in state.servers:
+        raise CoExecError(f"the tracker has no device '{key}'; it has: {state.list_keys()}")
     return connection
 
 
@@ -98,6 +98,14 @@ def default_tracker() -> str | None:
     """Return ``HOST:PORT`` of the tracker that the environment names, if any."""
     host, port = os.environ.get("TVM_TRACKER_HOST"), os.environ.get("TVM_TRACKER_PORT")
     return f"{host}:{port}" if host and port else None
+
+
+def named_tracker(tracker: str | None) -> str:
+    """Return ``HOST:PORT`` of the tracker that is given, or else of the environment's; `CoExecError` without both."""
+    tracker = tracker or default_tracker()
+    if tracker is None:
+        raise CoExecError("no tracker is named: give its HOST:PORT, or set TVM_TRACKER_HOST and TVM_TRACKER_PORT")
+    return tracker
 
 
 def parse_reachable(what: str, text: str) -> tuple[str, int]:

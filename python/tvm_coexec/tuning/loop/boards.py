@@ -20,7 +20,7 @@ from tvm.autotvm.measure import MeasureErrorNo, MeasureInput, MeasureResult
 from tvm.contrib.popen_pool import PopenPoolExecutor
 
 from tvm_coexec.core.errors import CoExecError
-from tvm_coexec.remote import Server, ask_tracker, choosing, default_tracker, parse_reachable
+from tvm_coexec.remote import Server, ask_tracker, choosing, named_tracker, parse_reachable
 from tvm_coexec.remote.board_loader import BoardLoader, read_address
 from tvm_coexec.tuning.scope import autotvm_scope
 
@@ -259,10 +259,7 @@ def tracker_of(server: Server) -> str:
             f"tuning measures through a tracker, and {server.address} is an RPC server: start `python -m "
             "tvm.exec.rpc_tracker`, register the server with --tracker and --key, and give both"
         )
-    tracker = server.tracker or default_tracker()
-    if tracker is None:
-        raise CoExecError("no tracker is named: give its HOST:PORT, or set TVM_TRACKER_HOST and TVM_TRACKER_PORT")
-    return tracker
+    return named_tracker(server.tracker)
 
 
 def wait_for_board(tracker: str, key: str, wait_s: float | None = None) -> None:
