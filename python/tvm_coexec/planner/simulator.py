@@ -105,14 +105,14 @@ class Simulator:
         return count_sync_points(self.graph, self._segments)
 
     def copy(self) -> Simulator:
-        """An independent continuation from here, without events and totals."""
+        """Return an independent continuation from here, without events and totals."""
         other = Simulator(self.graph, self.costs)
         other.host_s, other.gpu_s = self.host_s, self.gpu_s
         other.where = {v: set(w) for v, w in self.where.items()}
         return other
 
     def run(self, segment: Segment) -> dict[str, float]:
-        """Appends a segment; returns its expected seconds by part."""
+        """Append a segment; return its expected seconds by part."""
         self._segment, before = len(self._segments), self.now_s
         self._segments.append(segment)
         parts = self._chain(segment) if segment.device == "split" else self._single(segment)
@@ -121,7 +121,7 @@ class Simulator:
         return parts
 
     def finish(self) -> float:
-        """Brings the model's outputs to the CPU; returns the makespan in seconds."""
+        """Bring the model's outputs to the CPU; return the makespan in seconds."""
         for value in dict.fromkeys(self.graph.outputs):
             self._to(value, "cpu")
         self.host_s = self.now_s
@@ -132,7 +132,7 @@ class Simulator:
             self.events.append(Event(lane, start, end, what, self._segment))
 
     def _on_host(self, seconds: float, what: str, nbytes: float = 0.0) -> float:
-        """The host is busy for some time; returns it."""
+        """Keep the host busy for some time; return it."""
         self._event("cpu", self.host_s, self.host_s + seconds, what)
         self.host_s += seconds
         self.totals.bytes_moved += nbytes if self.meeting.memory == "copied" else 0.0
@@ -140,7 +140,7 @@ class Simulator:
         return seconds
 
     def _wait(self) -> float:
-        """The host waits for the GPU's queue; returns how long."""
+        """Let the host wait for the GPU's queue; return how long."""
         waited = self.meeting.wait_s(self.host_s, self.gpu_s)
         self.host_s += waited
         self.totals.meetings_s += waited
@@ -151,7 +151,7 @@ class Simulator:
             self._wait()
 
     def _to(self, value: int, device: str) -> float:
-        """Makes a value available on a device; returns what that costs."""
+        """Make a value available on a device; return what that costs."""
         if device in self.where[value]:
             return 0.0
         nbytes = self.graph.tensor(value).nbytes
@@ -163,7 +163,7 @@ class Simulator:
         return self._on_host(self.meeting.to_cpu_s(nbytes), "download", nbytes)
 
     def _work(self, gpu_s: float, cpu_s: float, slow: Mapping[str, float] | None = None) -> None:
-        """Work for both devices from now on, the GPU's after what its queue still holds."""
+        """Give both devices work from now on, the GPU's after what its queue still holds."""
         start = max(self.host_s, self.gpu_s)
         backlog = max(0.0, self.gpu_s - self.host_s)
         start_s = self.costs.start_s if gpu_s and not backlog else 0.0
@@ -216,7 +216,7 @@ class Simulator:
         return {"share_out": out, "enqueue": launch_s, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
 
     def _share_work(self, device: str, segment: Segment, shares: Shares) -> tuple[float, float]:
-        """Seconds of one device's shares of a chain, and the bytes that they read and write if those are known."""
+        """Return a device's seconds for its shares of a chain, and the bytes they read and write if those are known."""
         ranges = shares.gpu if device == "gpu" else shares.cpu
         demand, work_s, nbytes = self.costs.demand[device], 0.0, 0.0
         for k in segment.kernels:
@@ -226,7 +226,7 @@ class Simulator:
         return work_s, nbytes
 
     def _slow(self, gpu_s: float, cpu_s: float, gpu_bytes: float, cpu_bytes: float) -> Mapping[str, float]:
-        """Co-run slowdown of a chain's shares by device."""
+        """Return the co-run slowdown of a chain's shares by device."""
         if not self.costs.demand["cpu"] or not gpu_s or not cpu_s:
             return self.costs.slow
         return self.costs.slow_by_demand(gpu_bytes / gpu_s, cpu_bytes / cpu_s)
@@ -248,7 +248,7 @@ class Simulator:
         return paid
 
     def _join(self, kernel: int, cut: int, dim: int) -> float:
-        """Brings the parts of a value together; a value that one device computed alone stays there."""
+        """Bring the parts of a value together; a value that one device computed alone stays there."""
         k = self.graph.kernels[kernel]
         axis = k.axis(dim)
         if cut in (0, axis.extent):
@@ -261,12 +261,12 @@ class Simulator:
 
 
 def makespan_s(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> float:
-    """Makespan in seconds of segments run in order."""
+    """Return the makespan in seconds of segments run in order."""
     return simulate(graph, costs, segments).now_s
 
 
 def simulate(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]) -> Simulator:
-    """The simulator after all segments, outputs on the CPU."""
+    """Return the simulator after all segments, outputs on the CPU."""
     sim = Simulator(graph, costs)
     for s in segments:
         sim.run(s)
@@ -275,7 +275,7 @@ def simulate(graph: KernelGraph, costs: CachedCosts, segments: Sequence[Segment]
 
 
 def with_times(graph: KernelGraph, costs: CachedCosts, plan: Plan) -> Plan:
-    """The plan with each segment's expected seconds; bringing the outputs to the CPU counts to the last."""
+    """Return the plan with each segment's expected seconds; bringing the outputs to the CPU counts to the last."""
     sim = Simulator(graph, costs)
     parts = [sim.run(s) for s in plan.segments]
     before = sim.now_s
