@@ -1,5 +1,6 @@
 """Cost models: latency models, and the costs through which the planner uses them. Nothing here imports TVM."""
 
+from .corrected import CorrectedCosts
 from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples
 from .device_parameters import DeviceParameters
@@ -25,6 +26,7 @@ __all__ = [
     "AnalyticCosts",
     "AnalyticModel",
     "BoostedModel",
+    "CorrectedCosts",
     "Costs",
     "DeviceParameters",
     "GraphFeatures",

@@ -12,10 +12,10 @@ import numpy as np
 
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
-from tvm_coexec.core.kernel_graph import DEVICES, Kernel, KernelGraph
+from tvm_coexec.core.kernel_graph import DEVICES, Kernel
 
-from .co_run import CoRun
 from .costs import Costs, Device, Ranges
+from .derived import DerivedCosts
 from .measured import WHOLE, MeasuredCosts
 from .profile import Profile
 
@@ -46,7 +46,7 @@ class KernelTime:
     rows: int = 0
 
 
-class TunedCosts(Costs):
+class TunedCosts(DerivedCosts):
     """Other costs, in which some kernels take what was measured.
 
     The ratio of measured to predicted seconds is interpolated between the measured shares of an axis, and up to the
@@ -59,17 +59,11 @@ class TunedCosts(Costs):
     """
 
     def __init__(self, base: Costs, kernels: Iterable[KernelTime] = ()):
-        for name in Costs.__annotations__:
-            setattr(self, name, getattr(base, name))
-        self.base, self.kernels = base, tuple(kernels)
-        self.description = f"{base.description}; tuned kernels as measured"
+        super().__init__(base, f"{base.description}; tuned kernels as measured")
+        self.kernels = tuple(kernels)
         self._points: dict[tuple[str, str, int], dict[int, float]] = {}
         for k in self.kernels:
             self._points.setdefault((k.device, k.kernel, k.dim), {})[k.rows] = k.seconds
-
-    def whole_s(self, device: Device, kernel: Kernel) -> float:
-        """See `Costs.whole_s`."""
-        return float(self.whole_of_many(device, [kernel])[0])
 
     def whole_of_many(self, device: Device, kernels: Sequence[Kernel]) -> np.ndarray:
         """See `Costs.whole_of_many`."""
@@ -112,51 +106,10 @@ class TunedCosts(Costs):
     def _in_network(self, device: Device, seconds: float) -> float:
         return float(self.base.in_network_s(device, np.array([seconds]))[0])
 
-    def epilogue_s(self, kernel: Kernel) -> float:
-        """See `Costs.epilogue_s`."""
-        return self.base.epilogue_s(kernel)
-
-    def in_network_s(self, device: Device, seconds: np.ndarray) -> np.ndarray:
-        """See `Costs.in_network_s`."""
-        return self.base.in_network_s(device, seconds)
-
-    def slowdown(self, device: Device) -> float:
-        """See `Costs.slowdown`."""
-        return self.base.slowdown(device)
-
-    def co_run(self, device: Device) -> CoRun:
-        """See `Costs.co_run`."""
-        return self.base.co_run(device)
-
-    def has_failed(self, device: Device, kernel: Kernel) -> bool:
-        """See `Costs.has_failed`."""
-        return self.base.has_failed(device, kernel)
-
     def samples_of(self, device: Device, kernel: Kernel) -> tuple[str, int] | None:
         """See `Costs.samples_of`; what was measured needs none."""
         measured = (device, kernel.signature(), WHOLE) in self._points
         return None if measured else self.base.samples_of(device, kernel)
-
-    def alone_s(self, device: Device, graph: KernelGraph) -> float | None:
-        """See `Costs.alone_s`; scaled by what tuning saves of the kernels' sum."""
-        found = self.base.alone_s(device, graph)
-        if found is None:
-            return None
-        before, after = self._sum_kernels(device, graph)
-        return found * after / before if before else found
-
-    def network_s(self, device: Device, graph: KernelGraph) -> float:
-        """See `Costs.network_s`."""
-        found = self.alone_s(device, graph)
-        if found is not None:
-            return found
-        before, after = self._sum_kernels(device, graph)
-        return self.base.network_s(device, graph) - before + after
-
-    def _sum_kernels(self, device: Device, graph: KernelGraph) -> tuple[float, float]:
-        """Sums of all kernels by the other costs, and with those that were measured."""
-        before, after = (float(c.whole_of_many(device, graph.kernels).sum()) for c in (self.base, self))
-        return before, after
 
     def to_json(self) -> str:
         """Return the costs as JSON.

@@ -122,7 +122,9 @@ class CoExecPartition(ModulePass):
             def divide(plan: Plan) -> tvm.IRModule:
                 return place(make_shares(prepared, extracted, plan, both), plan, both)
 
-            plan, placed = verify_plans(extracted.graph, costs, self.options, plan, divide, both, self.options.verify)
+            plan, placed, costs = verify_plans(
+                extracted.graph, costs, self.options, plan, divide, both, self.options.verify
+            )
         self.report = Report(
             extracted.graph, plan, costs=costs or self.report_costs, sources=self._sources(prepared, extracted, plan)
         )

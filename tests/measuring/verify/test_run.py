@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tvm import relay
 
 import tvm_coexec
 from tests import models
+from tests.measuring.verify.recorded import recorded
 from tests.planner.graphs import costs as made_up
 from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError, CoExecPartition
@@ -21,6 +23,7 @@ from tvm_coexec.measuring.protocol import Timed
 from tvm_coexec.measuring.verify import Verify, run
 from tvm_coexec.measuring.verify.bench import Bench
 from tvm_coexec.measuring.verify.child import PlanTimeRequest
+from tvm_coexec.measuring.verify.correct import Corrections
 from tvm_coexec.measuring.worker import Child, ChildError
 
 pytestmark = [pytest.mark.llvm, pytest.mark.opencl, pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
@@ -74,6 +77,57 @@ def test_it_measures(chain, cache):
     assert again == plan
 
 
+@pytest.fixture
+def slow_cpu(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """The CPU's shares are said to take twice as long as predicted; returns what was recorded."""
+    stock, seen = Corrections.learn, []
+
+    def learn(self, plan, seconds):
+        seen.append(dict(seconds))
+        stock(self, plan, recorded(self.graph, self.base, plan, cpu=2.0))
+
+    monkeypatch.setattr(Corrections, "learn", learn)
+    return seen
+
+
+def test_what_shares_took_corrects_the_next_plan(chain, cache, slow_cpu):
+    """It is built, compared and measured as the others are."""
+    split = CoExecPartition(profile=made_up(), verify=Verify(plans=4, repeats=1))(chain)
+    plan = tvm_coexec.plan_of(split)
+    assert [v.device for v in plan.verified] == ["cpu", "gpu", "both", "both"]
+    assert len({v.segments for v in plan.verified}) == 4
+    assert not any(v.error for v in plan.verified) and all(v.measured_s > 0 for v in plan.verified)
+    (seen,) = slow_cpu  # of the first plan, which has one chain
+    assert set(seen) == {(0, "cpu"), (0, "gpu")} and all(0 < s < 1 for s in seen.values())
+    with tvm.transform.PassContext(opt_level=3):
+        lib = relay.build(split, target=tvm_coexec.targets())
+    inputs = models.input_of(chain)
+    models.assert_same(models.run(lib, inputs, [tvm.cpu(), tvm.opencl()]), models.reference(chain, inputs))
+
+
+@pytest.mark.usefixtures("slow_cpu")
+def test_a_corrected_plan_is_reported_by_the_corrected_costs(chain, cache, monkeypatch):
+    def time(self, compiled):
+        return Timed((1.0 / (1 + int(re.search(r"plan(\d+)", compiled.path)[1])),), 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(Bench, "time", time)
+    partition = CoExecPartition(profile=made_up(), verify=Verify(plans=4, repeats=1))
+    plan = tvm_coexec.plan_of(partition(chain))
+    assert plan.verified[3].segments == plan.digest()  # the last is the fastest
+    assert "corrected by recorded runs" in plan.costs
+    assert partition.report.simulated.now_s == pytest.approx(plan.expected_s)
+
+
+def test_runs_that_copy_are_not_recorded(chain, cache, monkeypatch, caplog):
+    """They are those of TVM's own executor, in which the module will run."""
+    monkeypatch.setattr(Bench, "record", lambda *_: pytest.fail("a run that copies was recorded"))
+    with caplog.at_level(logging.INFO, "tvm_coexec"):
+        plan = tvm_coexec.plan_of(
+            tvm_coexec.partition_for_coexec(chain, profile=made_up(), memory="copied", verify=Verify(5, 1))
+        )
+    assert not any(v.error for v in plan.verified) and len(plan.verified) >= 3
+
+
 def test_a_busy_machine_is_logged_and_nothing_is_recorded(chain, cache, monkeypatch, caplog):
     loads = iter([0.1, 0.9, 0.5] * 2)
     stock = Child.call
@@ -92,10 +146,10 @@ def test_a_busy_machine_is_logged_and_nothing_is_recorded(chain, cache, monkeypa
 def test_a_plan_that_can_not_be_built_is_left_out(chain, monkeypatch, caplog):
     stock = Bench.build
 
-    def build(self, number, placed):
+    def build(self, number, placed, plan):
         if number == 1:
             raise tvm.TVMError("Stack trace:\nInternalError: no such instruction")
-        return stock(self, number, placed)
+        return stock(self, number, placed, plan)
 
     monkeypatch.setattr(Bench, "build", build)
     with caplog.at_level(logging.WARNING, "tvm_coexec"):
@@ -151,10 +205,10 @@ def test_which_numbers_are_wrong_is_not_guessed(chain, monkeypatch):
     """Two plans differ, and the CPU alone can't be run."""
     stock = Bench.build
 
-    def build(self, number, placed):
+    def build(self, number, placed, plan):
         if number == 0:
             raise tvm.TVMError("no such instruction")
-        return stock(self, number, placed)
+        return stock(self, number, placed, plan)
 
     monkeypatch.setattr(Bench, "build", build)
     give_wrong_numbers(monkeypatch, "plan2")
@@ -212,12 +266,16 @@ def test_a_script_is_not_run_again(chain, tmp_path):
 
 
 @pytest.mark.remote
-def test_devices_over_rpc(chain, tracker):  # noqa: F811
+def test_devices_over_rpc(chain, tracker, cache, slow_cpu):  # noqa: F811
     host, port = tracker.split(":")
     with server("tvm.exec.rpc_server", tracker, "board"):  # the stock one: the runtime is loaded there
         there = Verify(plans=3, repeats=1, tracker=(host, int(port)), key="board")
         plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=there))
         assert all(v.measured_s > 0 for v in plan.verified)
+        more = replace(there, plans=4)
+        plan = tvm_coexec.plan_of(tvm_coexec.partition_for_coexec(chain, profile=made_up(), verify=more))
+        assert all(v.measured_s > 0 for v in plan.verified) and len(plan.verified) == 4
+        assert set(slow_cpu[0]) == {(0, "cpu"), (0, "gpu")}  # recorded there
         elsewhere = Verify(plans=3, tracker=(host, int(port)), key="desk")
         with pytest.raises(CoExecError, match="no device 'desk'; it has: board"):
             tvm_coexec.partition_for_coexec(chain, ratio=0.5, verify=elsewhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from tvm import relay
 from tvm.target import Target
 
 from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.core.plan import Plan
 from tvm_coexec.core.random_inputs import random_tensor
+from tvm_coexec.executor.annotations import annotate_graph
 from tvm_coexec.pass_context import deployment_context
 
 from .. import protocol
@@ -37,10 +40,21 @@ class Bench:
         For libraries, weights and inputs.
     opencl_runtime : {"own", "tvm"}
         See `local_setting`.
+    copies : bool
+        Whether plans run in TVM's own executor, which copies what crosses between the devices.
     """
 
-    def __init__(self, cpu: Target, gpu: Target, verify: Verify, folder: str, opencl_runtime: str = "own"):
+    def __init__(
+        self,
+        cpu: Target,
+        gpu: Target,
+        verify: Verify,
+        folder: str,
+        opencl_runtime: str = "own",
+        copies: bool = False,
+    ):
         self.targets, self.verify, self.folder = [cpu, gpu], verify, folder
+        self.copies = copies or opencl_runtime == "tvm"
         setting = local_setting(gpu, opencl_runtime)
         if verify.server:
             setting = protocol.Setting(gpu.get_target_device_type(), None, verify.server)
@@ -70,17 +84,20 @@ class Bench:
         self._names = tuple(data)
         np.savez(self._inputs, *data.values())
 
-    def build(self, number: int, placed: tvm.IRModule) -> child.Compiled:
-        """Compile a module as in deployment, and write it to files for the child process."""
+    def build(self, number: int, placed: tvm.IRModule, plan: Plan) -> child.Compiled:
+        """Compile a plan's module as in deployment, and write it to files for the child process."""
         with deployment_context(instruments=False):
-            lib = relay.build(placed, target=self.targets)
+            lib = annotate_graph(lambda: relay.build(placed, target=self.targets), plan, None)
         path = os.path.join(self.folder, f"plan{number}")
-        weights = f"{path}.params"
-        with open(weights, "wb") as f:
-            f.write(tvm.runtime.save_param_dict(lib.get_params()))
-        library = f"{path}.{'tar' if self.verify.server else 'so'}"
-        lib.get_lib().export_library(library)
-        return child.Compiled(library, lib.get_graph_json(), weights, self._inputs, self._names)
+        if self.verify.server:
+            library, weights = f"{path}.tar", ""
+            lib.export_library(library)  # with its weights: a server can't be given those of a factory
+        else:
+            # Weights apart: linking them into a library takes long.
+            library, weights = f"{path}.so", f"{path}.params"
+            Path(weights).write_bytes(tvm.runtime.save_param_dict(lib.get_params()))
+            lib.get_lib().export_library(library)
+        return child.Compiled(library, lib.get_graph_json(), weights, self._inputs, self._names, self.copies)
 
     def run(self, compiled: child.Compiled) -> list[np.ndarray]:
         """Run once and return the outputs; raises `ChildError`."""
@@ -89,6 +106,10 @@ class Bench:
     def time(self, compiled: child.Compiled) -> protocol.Timed:
         """Time one run, from inputs to outputs on the CPU; raises `ChildError`."""
         return self._send(self.worker.time, compiled, child.PlanTimeRequest(compiled))
+
+    def record(self, compiled: child.Compiled) -> dict[tuple[int, str], float]:
+        """Record runs; return what `segment_seconds` does. Raises `ChildError`, also where nothing can be recorded."""
+        return self._send(self.worker.call, compiled, child.RecordRequest(compiled))
 
     def _send(self, send: Callable[[Any, float], Any], compiled: child.Compiled, request: Any) -> Any:
         try:

@@ -42,7 +42,7 @@ def propose_candidates(
     """
     cached = None if costs is None else CachedCosts(graph, costs)
     fastest = {d: reason(Why.ONE_DEVICE_WAS_FASTEST, device=d) for d in DEVICES}
-    alone = [_make_plan(graph, cached, on_one(graph, d), "single", why) for d, why in fastest.items()]
+    alone = [make_plan(graph, cached, on_one(graph, d), "single", why) for d, why in fastest.items()]
     more = [first]
     if costs is not None and cached is not None and options.strategy == "coexec" and needs_costs(options):
         margin = margin_of(costs) if options.min_gain is None else options.min_gain
@@ -53,17 +53,18 @@ def propose_candidates(
         layerwise, _ = STRATEGIES["layerwise"](graph, cached, options)
         why = reason(Why.WHOLE_WAS_FASTEST)
         found = [best, proposals(graph, cached, bold)[0], proposals(graph, cached, cautious)[0]]
-        more += [_make_plan(graph, cached, s, "coexec", why) for s in found]
-        more.append(_make_plan(graph, cached, layerwise, "layerwise", reason(Why.DEVICES_BY_KERNEL_WERE_FASTEST)))
-        more += [_make_plan(graph, cached, s, "coexec", why) for s in others]
+        more += [make_plan(graph, cached, s, "coexec", why) for s in found]
+        more.append(make_plan(graph, cached, layerwise, "layerwise", reason(Why.DEVICES_BY_KERNEL_WERE_FASTEST)))
+        more += [make_plan(graph, cached, s, "coexec", why) for s in others]
     different = {p.digest(): p for p in reversed((*alone, *more))}  # the first of equal plans is kept
     order = list(dict.fromkeys(p.digest() for p in (*alone, *more)))
     return [first if d == first.digest() else different[d] for d in order][:count]
 
 
-def _make_plan(
+def make_plan(
     graph: KernelGraph, cached: CachedCosts | None, segments: tuple[Segment, ...], strategy: str, why: Reason
 ) -> Plan:
+    """Make a plan of segments, with `why` for kernels that stay whole, and with expected times if there are costs."""
     notes = write_notes(graph, segments, whole_reasons(graph, segments, why))
     plan = Plan(graph.fingerprint(), segments, strategy, notes)
     return plan if cached is None else with_times(graph, cached, plan)

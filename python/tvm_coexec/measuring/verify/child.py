@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import tvm
 from tvm.contrib import graph_executor
+
+from tvm_coexec.core.errors import CoExecError
+from tvm_coexec.executor.create import create
+from tvm_coexec.tracing import Timeline, Tracer
 
 from .. import host_info
 from ..protocol import Setting, Timed
@@ -16,18 +23,34 @@ from ..timer import Timer, prepare_process
 from ..timing_devices import TimingDevices
 from ..worker import answer
 
-MIN_REPEAT_MS = 10
+# Several runs of a short model: the first after a pause finds cores and queues asleep.
+MIN_REPEAT_MS = 30
+RECORDED, WARM_UP = 7, 1  # runs
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled plan: paths of its library, weights and inputs, the JSON of its graph, names of the inputs."""
+    """A compiled plan.
+
+    Attributes
+    ----------
+    path, weights, inputs : str
+        Paths of its library, weights and inputs; no weights (an empty path) if the library holds them and the graph.
+    graph : str
+        The JSON of its graph.
+    names : tuple of str
+        Of the inputs.
+    copies : bool
+        Whether it runs in TVM's own executor, which copies what crosses between the devices; else as
+        `tvm_coexec.create` makes it.
+    """
 
     path: str
     graph: str
     weights: str
     inputs: str
     names: tuple[str, ...]
+    copies: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,16 +67,49 @@ class PlanTimeRequest:
     compiled: Compiled
 
 
+@dataclass(frozen=True)
+class RecordRequest:
+    """A request to record a plan's runs, no two kernels at the same time; the answer is of `segment_seconds`."""
+
+    compiled: Compiled
+
+
+def segment_seconds(timelines: Sequence[Timeline]) -> dict[tuple[int, str], float]:
+    """Return the seconds that each device spends on its kernels of each segment: the median over runs.
+
+    Parameters
+    ----------
+    timelines : sequence of Timeline
+        Runs of the same module.
+
+    Returns
+    -------
+    dict of (int, str) to float
+        By segment and device. A device that computes nothing of a segment has no entry.
+    """
+    found: dict[tuple[int, str], list[float]] = {}
+    for timeline in timelines:
+        sums: dict[tuple[int, str], float] = {}
+        for e in timeline.events:
+            if e.what == "work" and e.segment >= 0:
+                sums[e.segment, e.lane] = sums.get((e.segment, e.lane), 0.0) + e.seconds
+        for key, seconds in sums.items():
+            found.setdefault(key, []).append(seconds)
+    return {key: statistics.median(seconds) for key, seconds in found.items()}
+
+
 class _Runner(Timer):
     def __init__(self, connection: Connection, devices: TimingDevices):
         super().__init__(connection, devices)
         self.modules: dict[str, graph_executor.GraphModule] = {}
+        self.tracers: dict[str, Tracer] = {}
 
     def handle(self, request: object) -> object:
         try:
             return super().handle(request)
         except Exception:
             self.modules.clear()  # modules of a remote session are invalid after it
+            self.tracers.clear()
             raise
 
     def _handle(self, request: object) -> object:
@@ -71,13 +127,17 @@ class _Runner(Timer):
             seconds = float(evaluator().results[0])
             wall_s, others_s = time.perf_counter() - start, host_info.other_cpu_s() - others_s
             return Timed((seconds,), wall_s, 0.0 if self.devices.session else max(0.0, others_s) / wall_s, 0.0)
+        if isinstance(request, RecordRequest):
+            module = self._module(request.compiled)
+            tracer = self.tracers.get(request.compiled.path)
+            if tracer is None:
+                raise CoExecError("runs in TVM's own executor, or on its own GPU runtime, can't be recorded")
+            return segment_seconds(tracer.record(module.run, RECORDED, WARM_UP, one_at_a_time=True).timelines)
         return super()._handle(request)
 
     def _module(self, compiled: Compiled) -> graph_executor.GraphModule:
         if compiled.path not in self.modules:
-            devices = [self.devices.get("cpu"), self.devices.get("gpu")]
-            module = graph_executor.create(compiled.graph, self.devices.load_library(compiled.path), devices)
-            module.load_params(Path(compiled.weights).read_bytes())
+            module = self._create(compiled)
             with np.load(compiled.inputs) as inputs:
                 for number, name in enumerate(compiled.names):
                     module.set_input(name, inputs[f"arr_{number}"])
@@ -85,6 +145,25 @@ class _Runner(Timer):
             module.run()
             self.devices.pin_again()
         return self.modules[compiled.path]
+
+    def _create(self, compiled: Compiled) -> graph_executor.GraphModule:
+        """Create the executor that a user would."""
+        devices = [self.devices.get("cpu"), self.devices.get("gpu")]
+        factory = self.devices.load_library(compiled.path)
+        if compiled.weights:
+            weights = tvm.runtime.load_param_dict(Path(compiled.weights).read_bytes())
+            make = tvm.get_global_func("tvm.graph_executor_factory.create")
+            named = [part for pair in weights.items() for part in pair]
+            factory = make(compiled.graph, factory, "default", *named)
+        if compiled.copies:
+            return graph_executor.GraphModule(factory["default"](*devices))
+        tracer = Tracer()
+        try:
+            module = tracer.create(factory, devices)
+        except CoExecError:  # on another runtime nothing can be recorded
+            return create(factory, devices)
+        self.tracers[compiled.path] = tracer
+        return module
 
 
 def serve(connection: Connection, setting: Setting) -> None:

@@ -21,7 +21,7 @@ from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.planner import CachedCosts, Options, makespan_s
+from tvm_coexec.planner import CachedCosts, Options, makespan_s, needs_costs
 
 from ..host_info import BUSY_CORES, header_of
 from ..local_devices import why_not_here
@@ -29,7 +29,8 @@ from ..worker import ChildError
 from .bench import Bench
 from .candidates import propose_candidates
 from .child import Compiled
-from .options import Verify
+from .correct import Corrections
+from .options import FEWEST_PLANS, Verify
 
 logger = logging.getLogger("tvm_coexec")
 
@@ -37,6 +38,8 @@ logger = logging.getLogger("tvm_coexec")
 TOLERANCE = 1e-3
 # After this time no further rounds are started, except the first three.
 ENOUGH_S, FEWEST_ROUNDS = 60.0, 3
+# Plans by corrected costs: the second corrects what the first has changed, such as the sizes of shares.
+CORRECTIONS = 2
 
 
 @dataclass
@@ -58,6 +61,10 @@ class Entry:
         Seconds of each timing.
     error : str
         Why it is left out.
+    costs : Costs or None
+        Corrected ones, if the plan was made by them.
+    outputs : list of ndarray or None
+        Of the first plan that runs, with which the others' are compared.
     """
 
     plan: Plan
@@ -67,6 +74,8 @@ class Entry:
     compiled: Compiled | None = None
     times: list[float] = field(default_factory=list)
     error: str = ""
+    costs: Costs | None = None
+    outputs: list[np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def seconds(self) -> float:
@@ -89,8 +98,11 @@ def verify_plans(
     divide: Callable[[Plan], tvm.IRModule],
     targets: tuple[Target, Target],
     verify: Verify,
-) -> tuple[Plan, tvm.IRModule]:
+) -> tuple[Plan, tvm.IRModule, Costs | None]:
     """Measure candidate plans on the devices and choose the fastest.
+
+    Each device alone and a plan for both come first. What the devices took for their shares of that plan corrects the
+    costs, which propose the next plans (`correct`); what is left of the number of plans are other candidates.
 
     Parameters
     ----------
@@ -112,6 +124,8 @@ def verify_plans(
         The fastest; its `verified` lists all.
     module : IRModule
         Its co-executed module.
+    costs : Costs or None
+        The costs that its expected times are by: corrected ones, if it was made by them.
 
     Raises
     ------
@@ -123,18 +137,47 @@ def verify_plans(
         raise CoExecError(
             f"verify: plans can't be run here ({why}); compile on the device, name its RPC server, or leave verify out"
         )
-    entries = [Entry(p) for p in propose_candidates(graph, costs, options, first, verify.plans)]
+    proposed = propose_candidates(graph, costs, options, first, verify.plans)
+    entries = [Entry(p) for p in proposed[:FEWEST_PLANS]]
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(*targets, verify, folder, options.runtime or "own")
+        bench = Bench(*targets, verify, folder, options.runtime or "own", options.memory == "copied")
         try:
             header = header_of(bench.devices())
             build_entries(entries, divide, bench)
+            if costs is not None and options.strategy == "coexec" and needs_costs(options) and not bench.copies:
+                _add_corrected(entries, Corrections(graph, costs, options), divide, bench, verify.plans)
+            known = {e.plan.digest() for e in entries}
+            others = [Entry(p) for p in proposed[FEWEST_PLANS:] if p.digest() not in known]
+            _build_more(entries, others[: verify.plans - len(entries)], divide, bench)
             quiet = time_in_turns(entries, bench, verify.repeats)
         finally:
             bench.close()
     if costs is not None and quiet:
         _keep_records(graph, costs, entries, header)
-    return _choose_fastest(graph, costs, entries)
+    return _choose_fastest(costs, entries)
+
+
+def _add_corrected(
+    entries: list[Entry],
+    corrections: Corrections,
+    divide: Callable[[Plan], tvm.IRModule],
+    bench: Bench,
+    most: int,
+) -> None:
+    """Record the last plan, and build one that the corrected costs propose; repeat with that one."""
+    for _ in range(min(CORRECTIONS, most - len(entries))):
+        last = entries[-1]
+        if last.compiled is None or last.plan.device != "both":
+            return
+        try:
+            corrections.learn(last.plan, bench.record(last.compiled))
+        except ChildError as err:
+            logger.info("costs are not corrected by recorded runs: %s", err)
+            return
+        plan = corrections.propose()
+        if plan.digest() in {e.plan.digest() for e in entries}:
+            return
+        _build_more(entries, [Entry(plan, label="by recorded runs", costs=corrections.costs)], divide, bench)
 
 
 def build_entries(entries: list[Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:
@@ -142,21 +185,31 @@ def build_entries(entries: list[Entry], divide: Callable[[Plan], tvm.IRModule], 
 
     A plan with other outputs is left out: if the GPU computes some kernels wrong, other plans may be correct.
     """
-    want: list[np.ndarray] | None = None
-    for number, entry in enumerate(progress(entries, "building plans", "plan")):
+    given, entries[:] = list(entries), []
+    _build_more(entries, given, divide, bench)
+
+
+def _build_more(
+    entries: list[Entry], more: Sequence[Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench
+) -> None:
+    """As `build_entries`, with entries that were built before."""
+    reference = next((e for e in entries if e.outputs is not None), None)
+    for entry in progress(more, "building plans", "plan"):
+        number = len(entries)
+        entries.append(entry)
         try:
             with entry.context():
                 entry.placed = divide(entry.plan)
                 if number == 0:
                     bench.set_inputs(entry.placed["main"].params)
-                entry.compiled = bench.build(number, entry.placed)
+                entry.compiled = bench.build(number, entry.placed, entry.plan)
             got = bench.run(entry.compiled)
         except Exception as err:  # a plan that fails must not end the run
             _mark_failed(entry, one_line(err))
             continue
-        if want is None:
-            want, reference = got, entry
-        elif (error := max_error(got, want)) > TOLERANCE:
+        if reference is None:
+            reference, entry.outputs = entry, got
+        elif (error := max_error(got, reference.outputs or [])) > TOLERANCE:
             why = f"its outputs differ by {error:.1e} of the largest value from those of plan {reference.name}"
             if reference.plan.device != "cpu":  # either may be wrong
                 raise CoExecError(
@@ -243,20 +296,19 @@ def _keep_records(graph: KernelGraph, costs: Costs, entries: list[Entry], header
         logger.info("measurements of the plans are in %s", path)
 
 
-def _choose_fastest(graph: KernelGraph, costs: Costs | None, entries: list[Entry]) -> tuple[Plan, tvm.IRModule]:
+def _choose_fastest(costs: Costs | None, entries: list[Entry]) -> tuple[Plan, tvm.IRModule, Costs | None]:
     working = [e for e in entries if e.compiled is not None]
     if not working:
         raise CoExecError(
             f"verify: none of {len(entries)} plans can be built and run here ({entries[0].error}); leave verify out"
         )
-    cached = None if costs is None else CachedCosts(graph, costs)
     found = tuple(
         Verified(
             strategy=e.plan.strategy,
             segments=e.plan.digest(),
             device=e.plan.device,
             chains=len(e.plan.chains),
-            expected_s=0.0 if cached is None else makespan_s(graph, cached, e.plan.segments),
+            expected_s=0.0 if costs is None else e.plan.expected_s,
             measured_s=e.seconds if e.compiled is not None else 0.0,
             error=e.error,
         )
@@ -264,4 +316,4 @@ def _choose_fastest(graph: KernelGraph, costs: Costs | None, entries: list[Entry
     )
     best = min(working, key=lambda e: e.seconds)
     assert best.placed is not None
-    return replace(best.plan, verified=found), best.placed
+    return replace(best.plan, verified=found), best.placed, best.costs or costs
