@@ -46,8 +46,10 @@ class Compared:
         Shortest run of ``cpu``, ``gpu`` and ``both``.
     better : str
         The better device by the median.
+    median_s, speed_ups : dict of str to float
+        Median run of each; and the speed-up over the better device of each that uses both.
     outputs : dict of str to list of ndarray
-        Results of ``cpu``, ``gpu`` and ``both``.
+        Results of ``cpu``, ``gpu`` and those.
     two_threads_s, over_two_threads : float or None
         Median of TVM's own CPU build on two threads, and the speed of ``both``, relative to it.
     waited_s, quiet_percent : float
@@ -58,6 +60,8 @@ class Compared:
     row: dict
     best_s: dict[str, float]
     better: str
+    median_s: dict[str, float]
+    speed_ups: dict[str, float]
     outputs: dict[str, list[np.ndarray]]
     two_threads_s: float | None
     over_two_threads: float | None
@@ -92,12 +96,13 @@ def compare(
     turns: int,
     two_threads: bool = False,
     patience_s: float = 120.0,
+    others: Sequence[_modules.Runner] = (),
 ) -> Compared:
     """Time a co-executed build, each device alone and, if requested, the CPU build on two threads, in turns.
 
-    `patience_s` limits the time that is spent waiting for a quiet machine.
+    `patience_s` limits the time that is spent waiting for a quiet machine; `others` are more co-executed builds.
     """
-    runners: list[_modules.Runner | _modules.TwoThreads] = [*alone.runners, both]
+    runners: list[_modules.Runner | _modules.TwoThreads] = [*alone.runners, both, *others]
     outputs = {r.name: r.once()[1] for r in runners}
     threads = _modules.TwoThreads("two_threads", alone.cpu_library, both.inputs) if two_threads else None
     runners += [threads] if threads else []
@@ -118,8 +123,12 @@ def compare(
         "speed_up": speed_up(times[better], times["both"]),
         "best_runs": best[better] / best["both"],
     }
+    speed_ups = {r.name: speed_up(times[better], times[r.name]) for r in (both, *others)}
     over = speed_up(times["two_threads"], times["both"]) if two_threads else None
-    return Compared(row, best, better, outputs, median.get("two_threads"), over, quiet.waited_s, quiet.quiet_percent)
+    two_threads_s = median.get("two_threads")
+    return Compared(
+        row, best, better, median, speed_ups, outputs, two_threads_s, over, quiet.waited_s, quiet.quiet_percent
+    )
 
 
 def compare_with_alone(
@@ -130,9 +139,10 @@ def compare_with_alone(
     target: str,
     two_threads: bool = False,
     gpu: str = _modules.GPU,
+    others: Sequence[_modules.Runner] = (),
 ) -> Compared:
-    """Build a network for each device alone, and time both and a co-executed build in turns."""
-    return compare(net.name, build_alone(net, target, gpu=gpu), both, bed, turns, two_threads)
+    """Build a network for each device alone, and time both and co-executed builds in turns."""
+    return compare(net.name, build_alone(net, target, gpu=gpu), both, bed, turns, two_threads, others=others)
 
 
 def speed_up(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:

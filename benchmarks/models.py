@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import _apart, _common, _compare, _modules
+from benchmarks import _apart, _common, _compare, _modules, _verified
 
 NETWORKS = (
     *("resnet50", "vgg19", "squeezenet", "shufflenet", "inception_v1", "densenet121"),
@@ -18,12 +18,13 @@ _LIMIT_S = 3600.0  # of a network whose kernels are measured first
 OF_BOUND, PROMISES, OVER_TWO_THREADS = (0.92, 0.85), (7.0, 15.0), 0.93
 
 
-def measure(name: str, bed: _common.TestBed, turns: int, profile: str, target: str) -> dict:
+def measure(name: str, bed: _common.TestBed, turns: int, profile: str, target: str, plans: int) -> dict:
     """One row of the table."""
     net = _modules.Network.load(name)
     both, plan = _modules.build_coexecuted(net, "both", cpu=target, profile=profile)
     alone_plan = _modules.plan_alone(net, cpu=target, profile=profile)
-    made = _compare.compare_with_alone(net, both, bed, turns, target, two_threads=True)
+    verified, kept = _verified.build(net, plans, cpu=target, profile=profile)
+    made = _compare.compare_with_alone(net, both, bed, turns, target, two_threads=True, others=verified)
     assert net.reference is not None and made.two_threads_s is not None
     expected, alone_s = alone_plan.expected_s / plan.expected_s, made.best_s[made.better]
     return made.row | {
@@ -39,6 +40,7 @@ def measure(name: str, bed: _common.TestBed, turns: int, profile: str, target: s
         "split_kernels": sum(len(c.kernels) for c in plan.chains),
         "cpu_2_threads_ms": made.two_threads_s * 1e3,
         "over_two_threads": made.over_two_threads,
+        **_verified.columns(made, kept),
         "max_rel_error": _modules.relative_error(made.outputs["both"][0], net.reference),
         "waited_s": made.waited_s,
         "quiet_%": made.quiet_percent,
@@ -51,12 +53,13 @@ def main() -> None:
     own = args.own
     if own.child:
         turns = 3 if args.quick else 15
-        _apart.answer(lambda: measure(own.child, _common.TestBed(), turns, own.profile, own.cpu))
+        _apart.answer(lambda: measure(own.child, _common.TestBed(), turns, own.profile, own.cpu, own.verify))
         return
     names = ["squeezenet", "shufflenet"] if args.quick else args.names
     rows, names = _apart.earlier_rows(args, "network", names, keeps=not args.quick)
     bed = _common.TestBed()
-    options = ["--profile", own.profile, "--cpu", own.cpu, *(["--quick"] if args.quick else [])]
+    options = ["--profile", own.profile, "--cpu", own.cpu, "--verify", str(own.verify)]
+    options += ["--quick"] if args.quick else []
     for name in _common.progress(names):
         rows.append({"network": name, **_apart.measure_apart("models", [*options, "--child", name], _LIMIT_S)})
         print(_common.table(rows[-1:]), flush=True)
@@ -74,6 +77,7 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
         "bound: the better device's time over 1 / (1 / cpu + 1 / gpu); of_bound: speed_up over it; promised_off_%: the "
         "plan's expected time against both_ms",
         *_compare.summarise(done, OF_BOUND, PROMISES),
+        *_verified.summarise(done, OF_BOUND, PROMISES),
         f"the CPU's target is '{args.own.cpu}'",
         f"planned with the profile '{args.own.profile}'; expected_off_%: error of the plan's expected time against the "
         "shortest run; alone_off_%: the same for the better single device",
@@ -97,6 +101,7 @@ def _own_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="measure", metavar="PROFILE", help=text)
     text = "its target; plain llvm (default) is about as fast as pocl, 'llvm -mcpu=skylake-avx512' is much faster"
     parser.add_argument("--cpu", default=_modules.CPU, metavar="TARGET", help=text)
+    _verified.add_argument(parser)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import _apart, _common, _compare, _model_inputs, _modules
+from benchmarks import _apart, _common, _compare, _model_inputs, _modules, _verified
 
 OF_BOUND, PROMISES = (0.90, 0.82), (7.0, 15.0)
 _QUICK = 2  # files
@@ -53,13 +53,16 @@ def import_file(path: Path, given: _model_inputs.Shapes | None) -> Imported:
     return Imported(_modules.Network(path.name, mod, params, inputs), outputs)
 
 
-def measure(path: Path, given: _model_inputs.Shapes | None, bed: _common.TestBed, turns: int, profile: str) -> dict:
+def measure(
+    path: Path, given: _model_inputs.Shapes | None, bed: _common.TestBed, turns: int, profile: str, plans: int
+) -> dict:
     """One row."""
     model = import_file(path, given)
     net = model.network
     alone = _compare.build_alone(net, _modules.CPU, needs_gpu=False)
     both, plan = _modules.build_coexecuted(net, "both", profile=profile)
-    made = _compare.compare(path.name, alone, both, bed, turns)
+    verified, kept = _verified.build(net, plans, profile=profile)
+    made = _compare.compare(path.name, alone, both, bed, turns, others=verified)
     got, expected_s = made.outputs["both"], plan.expected_s if plan else 0.0
     return made.row | {
         **_compare.bounds(made.row),
@@ -67,6 +70,7 @@ def measure(path: Path, given: _model_inputs.Shapes | None, bed: _common.TestBed
         "promised_off_%": _compare.promised_off(expected_s, made.row),
         "error_to_cpu": _modules.largest_error(got, made.outputs["cpu"]),
         "error_to_ort": _modules.largest_error(got, model.outputs) if model.outputs is not None else None,
+        **_verified.columns(made, kept),
         "chains": len(plan.chains) if plan else 0,
         "sync_points": _modules.planned_sync_points(both.library),
         "device": plan.device if plan else "cpu",
@@ -86,7 +90,7 @@ def main() -> None:
     if args.own.child:
         path = folder / args.own.child
         given = shapes.get(path.name)
-        _apart.answer(lambda: measure(path, given, _common.TestBed(), turns, args.own.profile))
+        _apart.answer(lambda: measure(path, given, _common.TestBed(), turns, args.own.profile, args.own.verify))
         return
     names = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*.onnx"))]
     if chosen := args.own.only:
@@ -96,7 +100,7 @@ def main() -> None:
     if not rows and not names:
         raise SystemExit(f"{folder} holds no *.onnx file that was asked for: give another folder")
     bed = _common.TestBed()
-    options = [str(folder), "--profile", args.own.profile, "--turns", str(turns)]
+    options = [str(folder), "--profile", args.own.profile, "--turns", str(turns), "--verify", str(args.own.verify)]
     options += [text for shape in args.own.input_shapes for text in ("--input-shapes", shape)]
     for name in _common.progress(names):
         row = _apart.measure_apart("real_models", [*options, "--child", name])
@@ -124,6 +128,7 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
         "output of indices differs much where two scores are almost equal",
         _compare.QUIET,
         *_compare.summarise(done, OF_BOUND, PROMISES),
+        *_verified.summarise(done, OF_BOUND, PROMISES),
         f"planned with the profile '{args.own.profile}'; {len(done)} of {len(rows)} models ran, {len(alone)} of them "
         f"on one device{': ' if alone else ''}{', '.join(alone)}",
         *(f"no GPU module: {r['network']}: {r['gpu_failure']}" for r in done if r.get("gpu_failure")),
@@ -153,6 +158,7 @@ def _own_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="test_bed", metavar="PROFILE", help=text)
     parser.add_argument("--turns", type=int, default=15, metavar="N", help="turns of a model (default: 15)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="only files whose names hold one of these words")
+    _verified.add_argument(parser)
     text = 'shapes of inputs of a file, as "MODEL.onnx=x:[1,3,48,320]"; may be given several times'
     parser.add_argument("--input-shapes", action="append", default=[], metavar="TEXT", help=text)
 
