@@ -1,6 +1,6 @@
 """Cost models: latency models, and the costs through which the planner uses them. Nothing here imports TVM."""
 
-from .corrected import CorrectedCosts
+from .corrected import CorrectedCosts, Ratio
 from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples
 from .device_parameters import DeviceParameters
@@ -38,6 +38,7 @@ __all__ = [
     "NetworkModel",
     "Power",
     "Profile",
+    "Ratio",
     "Reading",
     "Roofline",
     "Sample",

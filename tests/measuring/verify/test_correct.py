@@ -10,9 +10,10 @@ from tests.measuring.verify.recorded import recorded
 from tests.planner import graphs
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan
+from tvm_coexec.cost_models.measured import WHOLE
 from tvm_coexec.measuring.verify.child import segment_seconds
 from tvm_coexec.measuring.verify.correct import Corrections
-from tvm_coexec.planner import CachedCosts, Options, make_plan
+from tvm_coexec.planner import CachedCosts, Options, check_options, make_plan
 from tvm_coexec.tracing import Timeline, TraceEvent
 
 
@@ -62,7 +63,7 @@ def test_of_two_plans_the_last_counts_and_others_are_kept():
     corrections.learn(first, recorded(graph, costs, first, cpu=2.0, gpu=3.0))
     both = recorded(graph, costs, first, cpu=1.5)
     corrections.learn(first, {key: s for key, s in both.items() if key[1] == "cpu"})
-    ratios = {device: r for (device, _), r in corrections.ratios.items()}
+    ratios = {device: r for (device, *_), r in corrections.ratios.items()}
     assert ratios == {"cpu": pytest.approx(1.5), "gpu": pytest.approx(3.0)}
 
 
@@ -77,7 +78,7 @@ def test_equal_kernels_of_several_segments_have_their_mean():
     segments = tuple(replace(alone.segments[0], device="cpu", kernels=(k,)) for k in range(2))
     corrections = Corrections(graph, costs, Options())
     corrections.learn(replace(alone, segments=segments), {(0, "cpu"): whole, (1, "cpu"): 2 * whole})
-    assert corrections.ratios == {("cpu", kernels[0].signature()): pytest.approx(1.5)}
+    assert corrections.ratios == {("cpu", kernels[0].signature(), WHOLE, 0): pytest.approx(1.5)}
 
 
 def test_a_margin_that_was_asked_for_is_kept():
@@ -89,7 +90,7 @@ def test_a_margin_that_was_asked_for_is_kept():
     assert bold.propose().chains and not cautious.propose().chains
 
 
-def test_seconds_of_segments_are_medians_of_sums():
+def test_seconds_of_segments_are_the_least_sums():
     def run(scale: float) -> Timeline:
         events = [
             TraceEvent("cpu", 0.0, 1.0 * scale, "work", 0),
@@ -102,6 +103,14 @@ def test_seconds_of_segments_are_medians_of_sums():
         ]
         return Timeline(10.0, tuple(events))
 
-    found = segment_seconds([run(1.0), run(1.1), run(9.0)])
-    assert found == {(0, "cpu"): pytest.approx(3.3), (0, "gpu"): pytest.approx(4.4), (1, "gpu"): pytest.approx(1.1)}
+    found = segment_seconds([run(1.1), run(1.0), run(9.0)])
+    assert found == {(0, "cpu"): pytest.approx(3.0), (0, "gpu"): pytest.approx(4.0), (1, "gpu"): pytest.approx(1.0)}
     assert segment_seconds([]) == {}
+
+
+def test_plans_that_costs_do_not_decide_about_have_no_corrections():
+    graph, costs = graphs.straight(3), graphs.costs()
+    assert Corrections.of(graph, costs, Options()) is not None
+    assert Corrections.of(graph, None, Options()) is None
+    assert Corrections.of(graph, costs, check_options(ratio=0.5)) is None
+    assert Corrections.of(graph, costs, check_options(strategy="layerwise")) is None

@@ -13,8 +13,9 @@ from dataclasses import replace
 from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.core.reasons import Why, reason
-from tvm_coexec.cost_models import CorrectedCosts, Costs
-from tvm_coexec.planner import CachedCosts, Options, simulate
+from tvm_coexec.cost_models import CorrectedCosts, Costs, Ratio
+from tvm_coexec.cost_models.measured import WHOLE
+from tvm_coexec.planner import CachedCosts, Options, needs_costs, simulate
 from tvm_coexec.planner.strategies.coexec import proposals
 
 from .candidates import make_plan
@@ -32,19 +33,27 @@ class Corrections:
 
     Attributes
     ----------
-    ratios : dict of (str, str) to float
-        By device and kernel signature, as `CorrectedCosts` takes them. Of several plans with a kernel the last counts.
+    ratios : dict of (str, str, int, int) to float
+        By device, kernel signature, dimension and rows (see `Ratio`). Of several plans with the same share the last
+        counts.
     """
 
     def __init__(self, graph: KernelGraph, costs: Costs, options: Options):
         self.graph, self.base, self.options = graph, costs, options
-        self.ratios: dict[tuple[str, str], float] = {}
+        self.ratios: dict[tuple[str, str, int, int], float] = {}
         self._cached = CachedCosts(graph, costs)
+
+    @staticmethod
+    def of(graph: KernelGraph, costs: Costs | None, options: Options) -> Corrections | None:
+        """Return corrections; `None` where no costs decide about plans: a given ratio, and other strategies."""
+        if costs is None or options.strategy != "coexec" or not needs_costs(options):
+            return None
+        return Corrections(graph, costs, options)
 
     @property
     def costs(self) -> CorrectedCosts:
         """The costs with all corrections until now."""
-        return CorrectedCosts(self.base, self.ratios)
+        return CorrectedCosts(self.base, (Ratio(*key, value) for key, value in self.ratios.items()))
 
     def learn(self, plan: Plan, seconds: Mapping[tuple[int, str], float]) -> None:
         """Compare a plan's recorded seconds with the predicted ones.
@@ -56,15 +65,21 @@ class Corrections:
             Of each segment's kernels by device, no two at the same time.
         """
         predicted_s = simulate(self.graph, self._cached, plan.segments).totals.kernel_s
-        sums: dict[tuple[str, str], tuple[float, float]] = {}  # predicted seconds, and the same times the ratio
+        # Of equal shares: predicted seconds, and the same times the ratio.
+        sums: dict[tuple[str, str, int, int], tuple[float, float]] = {}
         for number, segment in enumerate(plan.segments):
+            shares = segment.shares(self.graph) if segment.device == "split" else None
             for device in DEVICES:
                 of_kernels = {k: predicted_s.get(k, {}).get(device, 0.0) for k in segment.kernels}
                 total, recorded = sum(of_kernels.values()), seconds.get((number, device), 0.0)
                 if not total or not recorded:
                     continue
                 for k, s in of_kernels.items():
-                    key = (device, self.graph.kernels[k].signature())
+                    dim, rows = WHOLE, 0
+                    if shares is not None:
+                        low, high = (shares.gpu if device == "gpu" else shares.cpu)[k]
+                        dim, rows = shares.dims[k], high - low
+                    key = (device, self.graph.kernels[k].signature(), dim, rows)
                     before, corrected = sums.get(key, (0.0, 0.0))
                     sums[key] = before + s, corrected + s * recorded / total
         self.ratios |= {key: corrected / before for key, (before, corrected) in sums.items() if before}

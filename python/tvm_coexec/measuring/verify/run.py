@@ -21,7 +21,7 @@ from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models import Costs
 from tvm_coexec.cost_models.plan_cache import append_records
 from tvm_coexec.cost_models.plan_records import PlanRecord
-from tvm_coexec.planner import CachedCosts, Options, makespan_s, needs_costs
+from tvm_coexec.planner import CachedCosts, Options, makespan_s
 
 from ..host_info import BUSY_CORES, header_of
 from ..local_devices import why_not_here
@@ -38,8 +38,8 @@ logger = logging.getLogger("tvm_coexec")
 TOLERANCE = 1e-3
 # After this time no further rounds are started, except the first three.
 ENOUGH_S, FEWEST_ROUNDS = 60.0, 3
-# Plans by corrected costs: the second corrects what the first has changed, such as the sizes of shares.
-CORRECTIONS = 2
+# Plans by corrected costs: each corrects what the one before has changed, such as the sizes of shares.
+CORRECTIONS = 3
 
 
 @dataclass
@@ -144,8 +144,8 @@ def verify_plans(
         try:
             header = header_of(bench.devices())
             build_entries(entries, divide, bench)
-            if costs is not None and options.strategy == "coexec" and needs_costs(options) and not bench.copies:
-                _add_corrected(entries, Corrections(graph, costs, options), divide, bench, verify.plans)
+            if (corrections := Corrections.of(graph, costs, options)) is not None:
+                add_corrected(entries, entries[-1], corrections, divide, bench, verify.plans - len(entries))
             known = {e.plan.digest() for e in entries}
             others = [Entry(p) for p in proposed[FEWEST_PLANS:] if p.digest() not in known]
             _build_more(entries, others[: verify.plans - len(entries)], divide, bench)
@@ -157,17 +157,31 @@ def verify_plans(
     return _choose_fastest(costs, entries)
 
 
-def _add_corrected(
+def add_corrected(
     entries: list[Entry],
+    last: Entry,
     corrections: Corrections,
     divide: Callable[[Plan], tvm.IRModule],
     bench: Bench,
-    most: int,
+    most: int = CORRECTIONS,
 ) -> None:
-    """Record the last plan, and build one that the corrected costs propose; repeat with that one."""
-    for _ in range(min(CORRECTIONS, most - len(entries))):
-        last = entries[-1]
-        if last.compiled is None or last.plan.device != "both":
+    """Record a plan, and build one that the corrected costs propose; repeat with that one.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        Built ones, to which at most `most` are added.
+    last : Entry
+        The one to record first. Others are divided and built in its context.
+    corrections : Corrections
+    divide : callable
+        See `verify_plans`.
+    bench : Bench
+    most : int
+        Never more than `CORRECTIONS`.
+    """
+    for _ in range(min(CORRECTIONS, most)):
+        if last.compiled is None or last.plan.device != "both" or bench.copies:
             return
         try:
             corrections.learn(last.plan, bench.record(last.compiled))
@@ -175,9 +189,10 @@ def _add_corrected(
             logger.info("costs are not corrected by recorded runs: %s", err)
             return
         plan = corrections.propose()
-        if plan.digest() in {e.plan.digest() for e in entries}:
+        if plan.digest() in {e.plan.digest() for e in entries if e.context is last.context}:
             return
-        _build_more(entries, [Entry(plan, label="by recorded runs", costs=corrections.costs)], divide, bench)
+        last = Entry(plan, last.context, "by recorded runs", costs=corrections.costs)
+        _build_more(entries, [last], divide, bench)
 
 
 def build_entries(entries: list[Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:

@@ -17,7 +17,9 @@ from tvm_coexec.cost_models import Costs
 from tvm_coexec.measuring.verify import Verify
 from tvm_coexec.measuring.verify.bench import Bench
 from tvm_coexec.measuring.verify.candidates import propose_candidates
-from tvm_coexec.measuring.verify.run import Entry, build_entries, time_in_turns
+from tvm_coexec.measuring.verify.correct import Corrections
+from tvm_coexec.measuring.verify.options import FEWEST_PLANS
+from tvm_coexec.measuring.verify.run import CORRECTIONS, Entry, add_corrected, build_entries, time_in_turns
 from tvm_coexec.planner import CachedCosts, makespan_s, with_times
 from tvm_coexec.planner.strategies.single import on_one
 from tvm_coexec.remote import Server, parse_reachable
@@ -88,7 +90,8 @@ def choose_modules(
     if alone.digest() not in plans:
         plans = {alone.digest(): (f"{UNTUNED}, CPU alone", alone), **plans}
     found = [Result(name, p, makespan_s(graph, untuned, p.segments)) for name, p in plans.values()]
-    proposed = propose_candidates(graph, after, options, last.plan, options.plans)
+    count = max(FEWEST_PLANS, options.plans - CORRECTIONS)  # `measure_modules` adds corrected ones
+    proposed = propose_candidates(graph, after, options, last.plan, count)
     for plan in {p.digest(): p for p in (*proposed, start.plan)}.values():
         expected_s = makespan_s(graph, tuned, plan.segments)
         found.append(Result(_name(plan, start, last), plan, expected_s, True, last.records, last.trials))
@@ -121,8 +124,12 @@ def measure_modules(
     targets: Sequence[Target],
     options: TuneOptions,
     server: Server | None = None,
+    corrections: Corrections | None = None,
 ) -> list[Result]:
     """Build, compare and measure modules in turns.
+
+    Runs of the tuned module are recorded first; modules by the costs that these correct are added (see
+    `measuring.verify.correct`).
 
     Parameters
     ----------
@@ -133,6 +140,8 @@ def measure_modules(
     options : TuneOptions
     server : Server, optional
         RPC server of the devices.
+    corrections : Corrections, optional
+        Of the costs with what was measured; without them, no module is added.
 
     Returns
     -------
@@ -147,20 +156,29 @@ def measure_modules(
         return enter
 
     entries = [Entry(m.plan, context(m), m.name) for m in modules]
-    verify = Verify(max(3, len(entries)), REPEATS)
+    verify = Verify(max(FEWEST_PLANS, len(entries)), REPEATS)
     if server is not None:
-        verify = Verify(max(3, len(entries)), REPEATS, parse_reachable("tracker", tracker_of(server)), server.key)
+        verify = Verify(
+            max(FEWEST_PLANS, len(entries)), REPEATS, parse_reachable("tracker", tracker_of(server)), server.key
+        )
     cpu, gpu = targets
     with tempfile.TemporaryDirectory(prefix="coexec-tune-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(cpu, gpu, verify, folder, options.runtime or "own")
+        bench = Bench(cpu, gpu, verify, folder, options.runtime or "own", options.memory == "copied")
         try:
             build_entries(entries, divide, bench)
+            tuned = next((e for e in entries if e.label == TUNED), None)
+            if tuned is not None and corrections is not None:
+                add_corrected(entries, tuned, corrections, divide, bench)
             time_in_turns(entries, bench, REPEATS)
         finally:
             bench.close()
+    found, of_tuned = list(modules), next((m for m in modules if m.name == TUNED), None)
+    for e in entries[len(modules) :]:
+        assert of_tuned is not None
+        found.append(replace(of_tuned, name=f"{TUNED}, {e.label}", plan=e.plan, expected_s=e.plan.expected_s))
     return [
         replace(m, measured_s=e.seconds if e.compiled is not None else 0.0, error=e.error)
-        for m, e in zip(modules, entries, strict=True)
+        for m, e in zip(found, entries, strict=True)
     ]
 
 

@@ -22,6 +22,7 @@ from tvm_coexec.measuring.choose_costs import choose_costs, load_generic
 from tvm_coexec.measuring.local_devices import why_not_here
 from tvm_coexec.measuring.pieces import KernelBuilder
 from tvm_coexec.measuring.restrict import restrict_to_measured
+from tvm_coexec.measuring.verify.correct import Corrections
 from tvm_coexec.pass_context import deployment_context
 from tvm_coexec.planner import CachedCosts
 from tvm_coexec.relay_passes.divide import divide_compilably, make_shares, place
@@ -206,7 +207,8 @@ def _run(
 def _measure(job: _Job, base: Costs, outcome: Outcome) -> list[final.Result]:
     before, after = (job.options.costs_in_place(c) for c in (base, outcome.costs))
     modules = final.choose_modules(outcome.graph, outcome.rounds, before, after, job.options)
-    return final.measure_modules(modules, job.divide, job.targets, job.options, job.server)
+    corrections = Corrections.of(outcome.graph, after, job.options)
+    return final.measure_modules(modules, job.divide, job.targets, job.options, job.server, corrections)
 
 
 def _choose_costs(job: _Job, profile: object | None) -> Costs:
