@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "measuring": {
         *("gpu_runtimes", "vulkan"),
         *("core", "cost_models", "executor", "frontend", "llvm", "models", "opencl", "pass_context", "planner"),
-        *("relay_passes", "remote", "targets", "testbed"),
+        *("relay_passes", "remote", "targets", "testbed", "tracing"),
     },
     "tuning": {
         *("core", "cost_models", "drawing", "measuring", "opencl", "pass_context", "planner", "relay_passes", "remote"),

@@ -20,7 +20,7 @@ from tests.tvmc.test_remote import server, tracker  # noqa: F401 (a fixture)
 from tvm_coexec import CoExecError, CoExecPartition
 from tvm_coexec.cost_models.dataset import read_samples
 from tvm_coexec.measuring.protocol import Timed
-from tvm_coexec.measuring.verify import Verify, run
+from tvm_coexec.measuring.verify import Verify, entries, run
 from tvm_coexec.measuring.verify.bench import Bench
 from tvm_coexec.measuring.verify.child import PlanTimeRequest
 from tvm_coexec.measuring.verify.correct import Corrections
@@ -228,11 +228,11 @@ def give_wrong_numbers(monkeypatch: pytest.MonkeyPatch, plan: str) -> None:
 
 def test_outputs_are_compared_by_their_largest_value():
     a = np.array([1.0, -4.0, np.inf], "float32")
-    assert run.max_error([a], [a]) == 0
-    assert run.max_error([a + np.float32(4e-3)], [a]) == pytest.approx(1e-3, rel=1e-2)
-    assert run.max_error([a], [np.array([1.0, -4.0, 2.0])]) == np.inf
-    assert run.max_error([np.array([np.nan, 1.0])], [np.array([1.0, 1.0])]) == np.inf
-    assert run.max_error([np.zeros((2, 1))], [np.zeros(2)]) == np.inf
+    assert entries.max_error([a], [a]) == 0
+    assert entries.max_error([a + np.float32(4e-3)], [a]) == pytest.approx(1e-3, rel=1e-2)
+    assert entries.max_error([a], [np.array([1.0, -4.0, 2.0])]) == np.inf
+    assert entries.max_error([np.array([np.nan, 1.0])], [np.array([1.0, 1.0])]) == np.inf
+    assert entries.max_error([np.zeros((2, 1))], [np.zeros(2)]) == np.inf
 
 
 def test_what_can_not_be_verified_is_refused(chain):

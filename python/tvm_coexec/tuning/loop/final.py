@@ -18,8 +18,9 @@ from tvm_coexec.measuring.verify import Verify
 from tvm_coexec.measuring.verify.bench import Bench
 from tvm_coexec.measuring.verify.candidates import propose_candidates
 from tvm_coexec.measuring.verify.correct import Corrections
+from tvm_coexec.measuring.verify.entries import Entry, build_entries, time_in_turns
 from tvm_coexec.measuring.verify.options import FEWEST_PLANS
-from tvm_coexec.measuring.verify.run import CORRECTIONS, Entry, add_corrected, build_entries, time_in_turns
+from tvm_coexec.measuring.verify.run import CORRECTIONS, add_corrected
 from tvm_coexec.planner import CachedCosts, makespan_s, with_times
 from tvm_coexec.planner.strategies.single import on_one
 from tvm_coexec.remote import Server, parse_reachable

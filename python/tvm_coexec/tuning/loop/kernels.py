@@ -16,7 +16,7 @@ from tvm_coexec.core.errors import one_line
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.measuring.kernel_meter import KernelMeter, Timing
 from tvm_coexec.measuring.pieces import KernelBuilder
-from tvm_coexec.measuring.verify.run import TOLERANCE, max_error
+from tvm_coexec.measuring.verify.entries import TOLERANCE, max_error
 from tvm_coexec.remote import Server
 from tvm_coexec.tuning.parts import Part
 from tvm_coexec.tuning.records import Records
