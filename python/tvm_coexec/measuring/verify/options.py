@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm_coexec.remote import Server
 from tvm_coexec.remote.tracker import default_tracker
 
-DEFAULT_PLANS = 5
+DEFAULT_PLANS = 6
 # A plan, and each device alone.
 FEWEST_PLANS = 3
 
