@@ -107,8 +107,8 @@ class Bench:
         """Time one run, from inputs to outputs on the CPU; raises `ChildError`."""
         return self._send(self.worker.time, compiled, child.PlanTimeRequest(compiled))
 
-    def record(self, compiled: child.Compiled) -> dict[tuple[int, str], float]:
-        """Record runs; return what `segment_seconds` does. Raises `ChildError`, also where nothing can be recorded."""
+    def record(self, compiled: child.Compiled) -> dict[tuple[int, str], float] | None:
+        """Record runs, and return what `child.RecordRequest` says; raises `ChildError`."""
         return self._send(self.worker.call, compiled, child.RecordRequest(compiled))
 
     def _send(self, send: Callable[[Any, float], Any], compiled: child.Compiled, request: Any) -> Any:

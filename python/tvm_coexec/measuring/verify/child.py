@@ -68,7 +68,10 @@ class PlanTimeRequest:
 
 @dataclass(frozen=True)
 class RecordRequest:
-    """A request to record a plan's runs, no two kernels at the same time; the answer is of `segment_seconds`."""
+    """A request to record a plan's runs, no two kernels at the same time.
+
+    The answer is of `segment_seconds`; `None` in TVM's own executor, or on its own GPU runtime, which don't record.
+    """
 
     compiled: Compiled
 
@@ -132,7 +135,7 @@ class _Runner(Timer):
             module = self._module(request.compiled)
             tracer = self.tracers.get(request.compiled.path)
             if tracer is None:
-                raise CoExecError("runs in TVM's own executor, or on its own GPU runtime, can't be recorded")
+                return None
             return segment_seconds(tracer.record(module.run, RECORDED, WARM_UP, one_at_a_time=True).timelines)
         return super()._handle(request)
 

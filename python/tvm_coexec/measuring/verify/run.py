@@ -96,8 +96,9 @@ def verify_plans(
             quiet = time_in_turns(entries, bench, verify.repeats)
             best = _choose_fastest(entries)
             found = replace(best.plan, verified=_list_verified(entries, costs is not None))
-            if corrections is not None and (renewed := _correct_promise(best, corrections, bench)) is not None:
-                best.costs, found = renewed, with_times(graph, CachedCosts(graph, renewed), found)
+            if corrections is not None and _learn(best, corrections, bench):
+                best.costs = corrections.costs  # by these the plan promises what its own shares take
+                found = with_times(graph, CachedCosts(graph, best.costs), found)
         finally:
             bench.close()
     if costs is not None and quiet:
@@ -130,18 +131,27 @@ def add_corrected(
         Never more than `CORRECTIONS`.
     """
     for _ in range(min(CORRECTIONS, most)):
-        if last.compiled is None or last.plan.device != "both" or bench.copies:
-            return
-        try:
-            corrections.learn(last.plan, bench.record(last.compiled))
-        except ChildError as err:
-            logger.info("costs are not corrected by recorded runs: %s", err)
+        if not _learn(last, corrections, bench):
             return
         plan = corrections.propose()
         if plan.digest() in {e.plan.digest() for e in entries if e.context is last.context}:
             return
         last = Entry(plan, last.context, "by recorded runs", costs=corrections.costs)
         build_more(entries, [last], divide, bench)
+
+
+def _learn(entry: Entry, corrections: Corrections, bench: Bench) -> bool:
+    """Record a plan's runs, and correct the costs by them; return whether that was possible."""
+    if entry.compiled is None or entry.plan.device != "both":
+        return False
+    try:
+        seconds = bench.record(entry.compiled)
+    except ChildError as err:
+        logger.info("costs are not corrected by recorded runs: %s", err)
+        return False
+    if seconds is not None:
+        corrections.learn(entry.plan, seconds)
+    return seconds is not None
 
 
 def _keep_records(graph: KernelGraph, costs: Costs, entries: list[Entry], header: dict) -> None:
@@ -198,14 +208,3 @@ def _list_verified(entries: list[Entry], are_expected: bool) -> tuple[Verified, 
         )
         for e in entries
     )
-
-
-def _correct_promise(best: Entry, corrections: Corrections, bench: Bench) -> Costs | None:
-    """Return costs by which the plan that is kept promises what its shares take; `None` if it can't be recorded."""
-    if best.compiled is None or best.plan.device != "both" or bench.copies:
-        return None
-    try:
-        corrections.learn(best.plan, bench.record(best.compiled))
-    except ChildError:  # `add_corrected` has logged it
-        return None
-    return corrections.costs

@@ -156,7 +156,8 @@ def measure_modules(
 
         return enter
 
-    entries = [Entry(m.plan, context(m), m.name) for m in modules]
+    contexts = {id(m.records): context(m) for m in modules}  # plans are the same only with the same records
+    entries = [Entry(m.plan, contexts[id(m.records)], m.name) for m in modules]
     verify = Verify(max(FEWEST_PLANS, len(entries)), REPEATS)
     if server is not None:
         verify = Verify(
