@@ -1,6 +1,6 @@
 """Cost models: latency models, and the costs through which the planner uses them. Nothing here imports TVM."""
 
-from .corrected import CorrectedCosts, Ratio
+from .corrected import CorrectedCosts
 from .costs import AnalyticCosts, Costs, Link, Roofline
 from .dataset import Sample, Samples, read_samples
 from .device_parameters import DeviceParameters
@@ -9,7 +9,7 @@ from .features.graphs import GraphFeatures, describe_graph, describe_workloads
 from .features.shares import describe_shares
 from .features.workload import Workload
 from .fit_profile import fit_profile, refine_profile, transfer_profile
-from .measured import MeasuredCosts
+from .measured import MeasuredCosts, ShareKey
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel
 from .models.boosted import BoostedModel
@@ -38,11 +38,11 @@ __all__ = [
     "NetworkModel",
     "Power",
     "Profile",
-    "Ratio",
     "Reading",
     "Roofline",
     "Sample",
     "Samples",
+    "ShareKey",
     "TunedCosts",
     "Workload",
     "describe",

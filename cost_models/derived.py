@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from .costs import Costs, Device, Ranges
 
 
 class DerivedCosts(Costs):
-    """Other costs, of which subclasses change some.
+    """Other costs, with a ratio for shares; subclasses may change more.
 
     Parameters
     ----------
@@ -36,11 +37,20 @@ class DerivedCosts(Costs):
 
     def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
         """See `Costs.shares_s`."""
-        return self.base.shares_s(device, kernel, dim, ranges)
+        seconds = np.asarray(self.base.shares_s(device, kernel, dim, ranges), float)
+        return seconds * self._ratios(device, kernel, dim, _rows_of(ranges))
 
     def shares_of_many(self, device: Device, requests: Sequence[tuple[Kernel, int, np.ndarray]]) -> list[np.ndarray]:
         """See `Costs.shares_of_many`."""
-        return self.base.shares_of_many(device, requests)
+        found = self.base.shares_of_many(device, requests)
+        return [
+            np.asarray(s, float) * self._ratios(device, kernel, dim, _rows_of(ranges))
+            for s, (kernel, dim, ranges) in zip(found, requests, strict=True)
+        ]
+
+    @abstractmethod
+    def _ratios(self, device: Device, kernel: Kernel, dim: int, rows: np.ndarray) -> np.ndarray:
+        """Return the seconds of shares over those by the other costs, by the number of rows that they compute."""
 
     def epilogue_s(self, kernel: Kernel) -> float:
         """See `Costs.epilogue_s`."""
@@ -86,3 +96,7 @@ class DerivedCosts(Costs):
         """Sums of all kernels by the other costs, and by these."""
         before, after = (float(c.whole_of_many(device, graph.kernels).sum()) for c in (self.base, self))
         return before, after
+
+
+def _rows_of(ranges: Ranges) -> np.ndarray:
+    return np.diff(np.asarray(ranges, float).reshape(-1, 2), axis=1)[:, 0]

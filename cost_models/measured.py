@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,26 @@ from .costs import AnalyticCosts, Costs, Device, Link, Ranges, UnifiedMemory, pa
 VERSION = 1
 WHOLE = -2  # stands for the dimension of an undivided kernel (-1 is the reduction)
 UNUSABLE_S = 1e3  # recorded for a kernel that a device can't run; never written to a file
+
+
+class ShareKey(NamedTuple):
+    """A kernel, or a share of it, on a device.
+
+    Attributes
+    ----------
+    device : {"cpu", "gpu"}
+    kernel : str
+        Its signature (see `Kernel`).
+    dim : int
+        The dimension that is split; `WHOLE` for a whole kernel.
+    rows : int
+        Of the share; 0 for a whole kernel.
+    """
+
+    device: str
+    kernel: str
+    dim: int = WHOLE
+    rows: int = 0
 
 
 class MeasuredCosts(Costs):

@@ -14,9 +14,9 @@ from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.files import damage, read_json, write_atomically
 from tvm_coexec.core.kernel_graph import DEVICES, Kernel
 
-from .costs import Costs, Device, Ranges
+from .costs import Costs, Device
 from .derived import DerivedCosts
-from .measured import WHOLE, MeasuredCosts
+from .measured import WHOLE, MeasuredCosts, ShareKey
 from .profile import Profile
 
 VERSION = 1
@@ -25,25 +25,18 @@ KIND = "tuned"
 
 @dataclass(frozen=True)
 class KernelTime:
-    """Seconds of a kernel, or of a share of it, alone.
-
-    Attributes
-    ----------
-    device : {"cpu", "gpu"}
-    kernel : str
-        Its signature (see `Kernel`).
-    seconds : float
-    dim : int
-        The dimension that is split; `measured.WHOLE` for a whole kernel.
-    rows : int
-        Of the share; 0 for a whole kernel.
-    """
+    """Seconds of a kernel, or of a share of it, alone; the other attributes are those of `ShareKey`."""
 
     device: str
     kernel: str
     seconds: float
     dim: int = WHOLE
     rows: int = 0
+
+    @property
+    def key(self) -> ShareKey:
+        """What the seconds are of."""
+        return ShareKey(self.device, self.kernel, self.dim, self.rows)
 
 
 class TunedCosts(DerivedCosts):
@@ -74,34 +67,21 @@ class TunedCosts(DerivedCosts):
                 seconds[at] = self._in_network(device, found)
         return seconds
 
-    def shares_s(self, device: Device, kernel: Kernel, dim: int, ranges: Ranges) -> np.ndarray:
-        """See `Costs.shares_s`."""
-        seconds = np.array(self.base.shares_s(device, kernel, dim, ranges), float)
-        return seconds * self._ratios(device, kernel, dim, np.asarray(ranges, float).reshape(-1, 2))
-
-    def shares_of_many(self, device: Device, requests: Sequence[tuple[Kernel, int, np.ndarray]]) -> list[np.ndarray]:
-        """See `Costs.shares_of_many`."""
-        found = self.base.shares_of_many(device, requests)
-        return [
-            np.asarray(s, float) * self._ratios(device, kernel, dim, np.asarray(rows, float))
-            for s, (kernel, dim, rows) in zip(found, requests, strict=True)
-        ]
-
-    def _ratios(self, device: Device, kernel: Kernel, dim: int, ranges: np.ndarray) -> np.ndarray:
+    def _ratios(self, device: Device, kernel: Kernel, dim: int, rows: np.ndarray) -> np.ndarray:
         """Measured over predicted seconds of shares, interpolated in their rows."""
         signature, extent = kernel.signature(), kernel.axis(dim).extent
         whole = self._points.get((device, signature, WHOLE), {}).get(0)
         points = self._points.get((device, signature, dim), {})
         if whole is None and not points:
-            return np.ones(len(ranges))
-        rows = sorted(points)
-        ends = [(0, r) if device == "gpu" else (extent - r, extent) for r in rows]
-        predicted = self.base.shares_s(device, kernel, dim, np.array(ends, float)) if rows else np.zeros(0)
-        ratios = [self._in_network(device, points[r]) / max(p, 1e-12) for r, p in zip(rows, predicted, strict=True)]
+            return np.ones(len(rows))
+        known = sorted(points)
+        ends = [(0, r) if device == "gpu" else (extent - r, extent) for r in known]
+        predicted = self.base.shares_s(device, kernel, dim, np.array(ends, float)) if known else np.zeros(0)
+        ratios = [self._in_network(device, points[r]) / max(p, 1e-12) for r, p in zip(known, predicted, strict=True)]
         last = 1.0
         if whole is not None:
             last = self._in_network(device, whole) / max(self.base.whole_s(device, kernel), 1e-12)
-        return np.interp(ranges[:, 1] - ranges[:, 0], [*rows, extent], [*ratios, last])
+        return np.interp(rows, [*known, extent], [*ratios, last])
 
     def _in_network(self, device: Device, seconds: float) -> float:
         return float(self.base.in_network_s(device, np.array([seconds]))[0])

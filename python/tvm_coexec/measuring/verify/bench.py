@@ -17,6 +17,7 @@ from tvm_coexec.core.plan import Plan
 from tvm_coexec.core.random_inputs import random_tensor
 from tvm_coexec.executor.annotations import annotate_graph
 from tvm_coexec.pass_context import deployment_context
+from tvm_coexec.planner import Options
 
 from .. import protocol
 from ..device_worker import DeviceWorker, local_setting
@@ -38,24 +39,15 @@ class Bench:
     verify : Verify
     folder : str
         For libraries, weights and inputs.
-    opencl_runtime : {"own", "tvm"}
-        See `local_setting`.
-    copies : bool
-        Whether plans run in TVM's own executor, which copies what crosses between the devices.
+    options : Options
+        Say where the module will run: on which OpenCL runtime, and whether in TVM's own executor, which copies what
+        crosses between the devices.
     """
 
-    def __init__(
-        self,
-        cpu: Target,
-        gpu: Target,
-        verify: Verify,
-        folder: str,
-        opencl_runtime: str = "own",
-        copies: bool = False,
-    ):
+    def __init__(self, cpu: Target, gpu: Target, verify: Verify, folder: str, options: Options):
         self.targets, self.verify, self.folder = [cpu, gpu], verify, folder
-        self.copies = copies or opencl_runtime == "tvm"
-        setting = local_setting(gpu, opencl_runtime)
+        self.copies = options.runtime == "tvm" or options.memory == "copied"
+        setting = local_setting(gpu, options.runtime or "own")
         if verify.server:
             setting = protocol.Setting(gpu.get_target_device_type(), None, verify.server)
         self.worker = DeviceWorker(setting, child.serve)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from tvm_coexec.core.kernel_graph import DEVICES, KernelGraph
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.core.reasons import Why, reason
-from tvm_coexec.cost_models import CorrectedCosts, Costs, Ratio
+from tvm_coexec.cost_models import CorrectedCosts, Costs, ShareKey
 from tvm_coexec.cost_models.measured import WHOLE
 from tvm_coexec.planner import CachedCosts, Options, needs_costs, simulate
 from tvm_coexec.planner.strategies.coexec import proposals
@@ -33,14 +33,13 @@ class Corrections:
 
     Attributes
     ----------
-    ratios : dict of (str, str, int, int) to float
-        By device, kernel signature, dimension and rows (see `Ratio`). Of several plans with the same share the last
-        counts.
+    ratios : dict of ShareKey to float
+        Of several plans with the same share the last counts.
     """
 
     def __init__(self, graph: KernelGraph, costs: Costs, options: Options):
         self.graph, self.base, self.options = graph, costs, options
-        self.ratios: dict[tuple[str, str, int, int], float] = {}
+        self.ratios: dict[ShareKey, float] = {}
         self._cached = CachedCosts(graph, costs)
 
     @staticmethod
@@ -53,7 +52,7 @@ class Corrections:
     @property
     def costs(self) -> CorrectedCosts:
         """The costs with all corrections until now."""
-        return CorrectedCosts(self.base, (Ratio(*key, value) for key, value in self.ratios.items()))
+        return CorrectedCosts(self.base, self.ratios)
 
     def learn(self, plan: Plan, seconds: Mapping[tuple[int, str], float]) -> None:
         """Compare a plan's recorded seconds with the predicted ones.
@@ -66,7 +65,7 @@ class Corrections:
         """
         predicted_s = simulate(self.graph, self._cached, plan.segments).totals.kernel_s
         # Of equal shares: predicted seconds, and the same times the ratio.
-        sums: dict[tuple[str, str, int, int], tuple[float, float]] = {}
+        sums: dict[ShareKey, tuple[float, float]] = {}
         for number, segment in enumerate(plan.segments):
             shares = segment.shares(self.graph) if segment.device == "split" else None
             for device in DEVICES:
@@ -79,7 +78,7 @@ class Corrections:
                     if shares is not None:
                         low, high = (shares.gpu if device == "gpu" else shares.cpu)[k]
                         dim, rows = shares.dims[k], high - low
-                    key = (device, self.graph.kernels[k].signature(), dim, rows)
+                    key = ShareKey(device, self.graph.kernels[k].signature(), dim, rows)
                     before, corrected = sums.get(key, (0.0, 0.0))
                     sums[key] = before + s, corrected + s * recorded / total
         self.ratios |= {key: corrected / before for key, (before, corrected) in sums.items() if before}

@@ -78,19 +78,14 @@ class Entry:
         return f"{self.plan.digest()} (strategy {self.plan.strategy}, {what}{self.label and ', '}{self.label})"
 
 
-def build_entries(entries: list[Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench) -> None:
-    """Build each plan, run it once, and compare its outputs with those of the first, the CPU alone.
-
-    A plan with other outputs is left out: if the GPU computes some kernels wrong, other plans may be correct.
-    """
-    given, entries[:] = list(entries), []
-    build_more(entries, given, divide, bench)
-
-
-def build_more(
+def build_entries(
     entries: list[Entry], more: Sequence[Entry], divide: Callable[[Plan], tvm.IRModule], bench: Bench
 ) -> None:
-    """As `build_entries`, with entries that were built before."""
+    """Add entries to those that are built: build each plan, run it once, and compare its outputs.
+
+    They are compared with those of the first, the CPU alone. A plan with other outputs is left out: if the GPU computes
+    some kernels wrong, other plans may be correct.
+    """
     reference = next((e for e in entries if e.outputs is not None), None)
     for entry in progress(more, "building plans", "plan"):
         number = len(entries)

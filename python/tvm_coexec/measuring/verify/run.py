@@ -25,7 +25,7 @@ from ..worker import ChildError
 from .bench import Bench
 from .candidates import propose_candidates
 from .correct import Corrections
-from .entries import Entry, build_entries, build_more, time_in_turns
+from .entries import Entry, build_entries, time_in_turns
 from .options import FEWEST_PLANS, Verify
 
 logger = logging.getLogger("tvm_coexec")
@@ -82,17 +82,17 @@ def verify_plans(
             f"verify: plans can't be run here ({why}); compile on the device, name its RPC server, or leave verify out"
         )
     proposed = propose_candidates(graph, costs, options, first, verify.plans)
-    entries = [Entry(p) for p in proposed[:FEWEST_PLANS]]
+    entries: list[Entry] = []
     with tempfile.TemporaryDirectory(prefix="coexec-verify-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(*targets, verify, folder, options.runtime or "own", options.memory == "copied")
+        bench = Bench(*targets, verify, folder, options)
         try:
             header = header_of(bench.devices())
-            build_entries(entries, divide, bench)
+            build_entries(entries, [Entry(p) for p in proposed[:FEWEST_PLANS]], divide, bench)
             if (corrections := Corrections.of(graph, costs, options)) is not None:
                 add_corrected(entries, entries[-1], corrections, divide, bench, verify.plans - len(entries))
             known = {e.plan.digest() for e in entries}
             others = [Entry(p) for p in proposed[FEWEST_PLANS:] if p.digest() not in known]
-            build_more(entries, others[: verify.plans - len(entries)], divide, bench)
+            build_entries(entries, others[: verify.plans - len(entries)], divide, bench)
             quiet = time_in_turns(entries, bench, verify.repeats)
             best = _choose_fastest(entries)
             found = replace(best.plan, verified=_list_verified(entries, costs is not None))
@@ -137,7 +137,7 @@ def add_corrected(
         if plan.digest() in {e.plan.digest() for e in entries if e.context is last.context}:
             return
         last = Entry(plan, last.context, "by recorded runs", costs=corrections.costs)
-        build_more(entries, [last], divide, bench)
+        build_entries(entries, [last], divide, bench)
 
 
 def _learn(entry: Entry, corrections: Corrections, bench: Bench) -> bool:

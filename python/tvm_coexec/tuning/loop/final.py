@@ -157,17 +157,18 @@ def measure_modules(
         return enter
 
     contexts = {id(m.records): context(m) for m in modules}  # plans are the same only with the same records
-    entries = [Entry(m.plan, contexts[id(m.records)], m.name) for m in modules]
-    verify = Verify(max(FEWEST_PLANS, len(entries)), REPEATS)
+    entries: list[Entry] = []
+    verify = Verify(max(FEWEST_PLANS, len(modules)), REPEATS)
     if server is not None:
         verify = Verify(
-            max(FEWEST_PLANS, len(entries)), REPEATS, parse_reachable("tracker", tracker_of(server)), server.key
+            max(FEWEST_PLANS, len(modules)), REPEATS, parse_reachable("tracker", tracker_of(server)), server.key
         )
     cpu, gpu = targets
     with tempfile.TemporaryDirectory(prefix="coexec-tune-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(cpu, gpu, verify, folder, options.runtime or "own", options.memory == "copied")
+        bench = Bench(cpu, gpu, verify, folder, options)
         try:
-            build_entries(entries, divide, bench)
+            given = [Entry(m.plan, contexts[id(m.records)], m.name) for m in modules]
+            build_entries(entries, given, divide, bench)
             tuned = next((e for e in entries if e.label == TUNED), None)
             if tuned is not None and corrections is not None:
                 add_corrected(entries, tuned, corrections, divide, bench)

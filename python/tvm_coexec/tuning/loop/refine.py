@@ -60,7 +60,7 @@ def refine_profile(base: Costs, measured: Iterable[KernelTime], expected: Iterab
     if isinstance(base, TunedCosts):
         expected = (*base.kernels, *expected)
         base = base.base
-    found = {(k.device, k.kernel, k.dim, k.rows): k for k in (*expected, *measured)}
+    found = {k.key: k for k in (*expected, *measured)}
     return TunedCosts(base, (found[key] for key in sorted(found)))
 
 
