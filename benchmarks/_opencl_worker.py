@@ -1,8 +1,9 @@
 """Compiles and times AutoTVM configurations on ``tvm.opencl(0)`` in a process that may be killed.
 
 A configuration can keep the OpenCL compiler busy for a minute or make it abort, so each is tried in a child process:
-`Worker.ask` sends it, waits up to a limit, and forks a new child if the old one hangs or has died. The process that
-forks must not have opened an OpenCL driver itself.
+`Worker.ask` sends it, waits up to a limit, and starts a new child if the old one hangs or has died. Children are forked
+by a server process that never opens an OpenCL driver: a child of a process that has one open would wait for
+threads of the driver that it does not have.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Worker:
         Variables that the child sets before it opens the OpenCL driver.
     serve : callable, optional
         What the child runs, with its end of the pipe and the variables; by default it times configurations in turns.
+        It must be picklable.
     """
 
     def __init__(self, environment: dict[str, str], serve: Callable[[Connection, dict], None] | None = None) -> None:
@@ -71,7 +73,8 @@ class Worker:
             return {"error": "compiler died"}
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("fork")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tvm_coexec"])  # once, not in each child
         self._pipe, other = context.Pipe()
         self._child = context.Process(target=self._serve, args=(other, self._environment), daemon=True)
         self._child.start()

@@ -21,30 +21,45 @@ import os
 from benchmarks import _trials
 from benchmarks._tuning_cases import Conv
 
-task = Conv(8, 12, 12, 16, 3).task("cpu")
-configs = [task.config_space.get(i) for i in range(3)]
 compile_candidate = _trials._compile
 
 def compile_or_end(request, tasks):
-    if request["config"]["index"] == configs[1].index:
+    if request["config"]["index"] == 1:
         os._exit(1)
     return compile_candidate(request, tasks)
 
-_trials._compile = compile_or_end
-with _trials.Trials() as trials:
-    first = trials.measure(task, configs)
-    assert [r.error_no for r in first] == [0, 4, 0] and first[1].costs[1] == "compiler died", first
-    assert all(0 < r.costs[0] < 1 for r in first[::2]) and trials.measured == 3
-    again = trials.measure(task, configs[::-1])
-    assert [r.costs for r in again] == [r.costs for r in first[::-1]] and trials.measured == 3
+_trials._compile = compile_or_end  # also in children, which read this file
+
+if __name__ == "__main__":
+    import tvm
+
+    import tvm_coexec  # registers the OpenCL device
+
+    task = Conv(8, 12, 12, 16, 3).task("cpu")
+    configs = [task.config_space.get(i) for i in range(3)]
+    tvm.opencl(0).sync()  # as after a co-executed module has run
+    gpu = Conv(8, 12, 12, 16, 3).task("gpu")
+    with _trials.Trials() as trials:
+        first = trials.measure(task, configs)
+        assert [r.error_no for r in first] == [0, 4, 0] and first[1].costs[1] == "compiler died", first
+        assert all(0 < r.costs[0] < 1 for r in first[::2]) and trials.measured == 3
+        again = trials.measure(task, configs[::-1])
+        assert [r.costs for r in again] == [r.costs for r in first[::-1]] and trials.measured == 3
+        on_gpu = trials.measure(gpu, [gpu.config_space.get(0)])
+        assert on_gpu[0].error_no == 0 and 0 < on_gpu[0].costs[0] < 1, on_gpu
 """
 
 
 @pytest.mark.opencl
 @pytest.mark.slow
-def test_a_candidate_that_ends_the_child_takes_no_other_along():
-    """In a process that has not opened an OpenCL driver, since `Trials` forks."""
-    done = subprocess.run([sys.executable, "-c", ENDED_CHILD], cwd=ROOT, env=os.environ, capture_output=True, text=True)
+def test_a_candidate_that_ends_the_child_takes_no_other_along(tmp_path):
+    """In a process that has opened the OpenCL driver, too, whose threads a forked child would wait for in vain."""
+    script = tmp_path / "ended_child.py"
+    script.write_text(ENDED_CHILD, encoding="utf-8")
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, str(script)], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
