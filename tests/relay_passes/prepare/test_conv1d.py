@@ -11,15 +11,12 @@ relay = pytest.importorskip("tvm.relay")
 from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-import tvm_coexec  # noqa: E402
-from tests import models  # noqa: E402
 from tests.relay_passes.ir_text import ir_text  # noqa: E402
+from tests.relay_passes.prepare.rewriting import build_and_compare, calls_of, const, module, names_of, prepare  # noqa: E402
 from tests.relay_passes.rules.evaluate import evaluate  # noqa: E402
 from tests.relay_passes.rules.harness import assert_same, random_inputs  # noqa: E402
 from tvm_coexec.core.plan import Plan, Segment  # noqa: E402
-from tvm_coexec.partition import CoExecPartition  # noqa: E402
 from tvm_coexec.relay_passes.extract import extract  # noqa: E402
-from tvm_coexec.relay_passes.prepare import Prepare  # noqa: E402
 from tvm_coexec.relay_passes.prepare.conv1d import ComputeConv1dAs2d  # noqa: E402
 
 pytestmark = pytest.mark.llvm
@@ -27,30 +24,11 @@ pytestmark = pytest.mark.llvm
 VIEW = "reshape"
 
 
-def const(*shape: int, dtype: str = "float32"):
-    return relay.const(np.random.standard_normal(shape).astype(dtype))
-
-
 def conv(x, taken: int, made: int, width: int, bias: bool = False, **attrs):
     """Convolution that keeps the length unless `attrs` say otherwise."""
     attrs = {"padding": (width // 2, (width - 1) // 2), "channels": made, "kernel_size": (width,)} | attrs
     y = relay.nn.conv1d(x, const(made, taken // attrs.get("groups", 1), width), **attrs)
     return relay.nn.bias_add(y, const(made)) if bias else y
-
-
-def module(*values) -> tvm.IRModule:
-    body = values[0] if len(values) == 1 else relay.Tuple(values)
-    return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(relay.analysis.free_vars(body), body)))
-
-
-def calls_of(mod: tvm.IRModule) -> list[relay.Call]:
-    found: list[relay.Call] = []
-    relay.analysis.post_order_visit(mod["main"].body, lambda n: found.append(n) if isinstance(n, relay.Call) else None)
-    return found
-
-
-def names_of(mod: tvm.IRModule) -> list[str]:
-    return [c.op.name for c in calls_of(mod)]
 
 
 def rewrite(*values) -> tvm.IRModule:
@@ -174,11 +152,6 @@ def test_every_reader_gets_what_it_needs():
     assert names_of(made).count(VIEW) == 3
 
 
-def prepare(mod: tvm.IRModule) -> tvm.IRModule:
-    with tvm.transform.PassContext(opt_level=3):
-        return Prepare()(mod)
-
-
 def test_text():
     x = relay.var("x", shape=(1, 4, 20))
     y = relay.nn.relu(conv(x, 4, 8, 3, bias=True, strides=2))
@@ -253,14 +226,6 @@ def dense_net() -> tvm.IRModule:
     y = relay.concatenate([y, relay.tanh(conv(y, 10, 6, 2)) * relay.sigmoid(conv(y, 10, 6, 5))], axis=1)
     y = relay.nn.avg_pool1d(y, 3, 2, padding=(1, 1))
     return module(relay.nn.leaky_relu(conv(y, 16, 8, 18, bias=True, padding=(9, 11)), 0.1))
-
-
-def build_and_compare(mod: tvm.IRModule, **options) -> Plan:
-    with tvm.transform.PassContext(opt_level=3):
-        lib = relay.build(made := CoExecPartition(**options)(mod), target=tvm_coexec.targets(models.CPU))
-    inputs = models.input_of(mod)
-    models.assert_same(models.run(lib, inputs, [tvm.cpu(0), tvm.opencl(0)]), models.reference(mod, inputs))
-    return tvm_coexec.plan_of(made)
 
 
 @pytest.mark.opencl
