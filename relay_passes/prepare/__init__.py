@@ -4,7 +4,7 @@ Parameters become constants, and rewrites that do not depend on a device are don
 folded into scales, quantised (qnn) operators are lowered, and constants are folded. TVM would do this itself in a
 single-target build; after the split it would see only shares, and constants that live on a GPU, which it can't fold.
 Tensors without elements are dropped. Squares and roots that are written as powers become products and roots, and
-one-dimensional convolutions, and those of maps of width 1, become two-dimensional ones of height 1, which are faster on
+convolutions of signals, and those of maps of width 1, become two-dimensional ones of height 1, which are faster on
 both devices. Data layouts are not changed, because each device has its own.
 `SimplifyExpr` is left to relay.build, which runs it on the shares anyway: it infers all types again for every pattern
 and would cost more than all passes here together.
@@ -20,8 +20,7 @@ from tvm_coexec.core.op_kinds import OpKind
 
 from ..ir_utils import ModulePass, run_in_order
 from ..rules import kind_of
-from . import columns
-from .conv1d import ComputeConv1dAs2d
+from . import columns, conv1d
 from .conv_attrs import CompleteConvAttrs, is_incomplete
 from .empty import DropEmptyTensors
 from .fold import FoldConstants
@@ -74,8 +73,8 @@ class Prepare(ModulePass):
             passes.append(UnflattenPRelu())
         if ops & TYPE_ONLY_OPS:
             passes += [ConcretizeTypes(), FoldConstants()]
-        if "nn.conv1d" in ops:
-            passes.append(ComputeConv1dAs2d())
+        if ops & conv1d.OPERATORS.keys():
+            passes.append(conv1d.ComputeConv1dAs2d())
         if ops & columns.OPERATORS:
             passes.append(columns.ComputeColumnsAsRows())
         # The two halves of FoldScaleAxis, which itself would compile a function for each constant.

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.llvm
 
 NEW = [s.name for s in SPACES[[s.name for s in SPACES].index("conv1d") :]]
 CLASSES = {
-    *("conv/direct.1x1.1d", "conv/direct.3d", "transposed_conv/direct.1d", "transposed_conv/direct.3d"),
+    *("conv/direct.1x1.1d", "conv/direct.3d", "transposed_conv/direct", "transposed_conv/direct.3d"),
     *(
         "conv/direct",
         "depthwise_conv/direct",

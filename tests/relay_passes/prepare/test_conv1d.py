@@ -61,6 +61,27 @@ def test_every_convolution(batch, extent, width, stride, dilation, padding, chan
     assert names_of(out) == [VIEW, "nn.conv2d", VIEW]
 
 
+@pytest.mark.slow
+@given(
+    batch=st.integers(1, 3),
+    extent=st.integers(1, 20),
+    width=st.integers(1, 9),
+    stride=st.integers(1, 4),
+    more=st.integers(0, 3),
+    padding=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    channels=st.sampled_from([(1, 1), (3, 5), (6, 4)]),
+)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_every_transposed_convolution(batch, extent, width, stride, more, padding, channels):
+    """Padding, by which the output is cropped, is less than the kernel, and output padding less than the stride."""
+    assume(max(padding) < width and more < stride and (extent - 1) * stride + width + more > sum(padding))
+    taken, made = channels
+    attrs = {"strides": (stride,), "padding": padding, "output_padding": (more,), "channels": made}
+    x = relay.var("x", shape=(batch, taken, extent))
+    out = rewrite(relay.nn.relu(relay.nn.conv1d_transpose(x, const(taken, made, width), kernel_size=(width,), **attrs)))
+    assert names_of(out) == [VIEW, "nn.conv2d_transpose", "nn.relu", VIEW]
+
+
 @pytest.mark.parametrize("padding", [2, (2,), (1, 2)])
 def test_every_form_of_padding(padding):
     rewrite(conv(relay.var("x", shape=(1, 3, 9)), 3, 4, 5, padding=padding))
@@ -182,6 +203,7 @@ def test_others_stay():
         conv(x, 4, 3, 1),
         relay.nn.conv1d(last, const(3, 4, 2), data_layout="NWC", kernel_layout="WIO"),
         conv(open_length, 4, 3, 3),
+        relay.nn.conv1d_transpose(open_length, const(4, 3, 2), channels=3, kernel_size=(2,)),
         relay.nn.conv1d(relay.cast(x, "int8"), relay.const(np.ones((3, 4, 3), "int8")), out_dtype="int32"),
         relay.nn.conv2d(relay.var("x", shape=(1, 4, 1, 9)), const(3, 4, 1, 3)),
     ]
@@ -228,9 +250,20 @@ def dense_net() -> tvm.IRModule:
     return module(relay.nn.leaky_relu(conv(y, 16, 8, 18, bias=True, padding=(9, 11)), 0.1))
 
 
+def vocoder_net() -> tvm.IRModule:
+    """Transposed convolutions that lengthen a signal, with residual blocks, as vocoders have them."""
+    y = relay.var("x", shape=(1, 12, 9))
+    for taken, made, width, stride in ((12, 8, 8, 4), (8, 6, 4, 2)):
+        w = const(taken, made, width)
+        attrs = {"strides": (stride,), "padding": ((width - stride) // 2,), "kernel_size": (width,), "channels": made}
+        y = relay.nn.bias_add(relay.nn.conv1d_transpose(relay.nn.leaky_relu(y, 0.1), w, **attrs), const(made))
+        y = conv(relay.nn.leaky_relu(y, 0.1), made, made, 3, bias=True, dilation=3, padding=3) + y
+    return module(relay.tanh(conv(y, 6, 1, 7, bias=True)))
+
+
 @pytest.mark.opencl
 @pytest.mark.parametrize("axis", ["oc", "h"])
-@pytest.mark.parametrize("net", [temporal_net, dense_net])
+@pytest.mark.parametrize("net", [temporal_net, dense_net, vocoder_net])
 def test_built_and_run_on_both_devices(net, axis):
     plan = build_and_compare(net(), ratio=0.4, axis=axis)
     assert axis in {s.axis for s in plan.segments if s.device == "split"}

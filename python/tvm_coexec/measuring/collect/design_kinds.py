@@ -49,11 +49,11 @@ def conv3d(m: Maker, p: Point) -> relay.Expr:
 
 
 def transposed1d(m: Maker, p: Point) -> relay.Expr:
-    """Transposed convolution of a signal."""
+    """Transposed convolution of a signal as it is computed, of height 1 (see `relay_passes.prepare.conv1d`)."""
     ic, oc, k, stride = round_to_8(p["ic"]), round_to_8(p["oc"]), p["k"], min(p["stride"], p["k"])
-    out = relay.nn.conv1d_transpose(
-        m.input(p["batch"], ic, p["size"]), m.weight(ic, oc, k), strides=(stride,), padding=((k - stride) // 2,),
-        channels=oc, kernel_size=(k,),
+    out = relay.nn.conv2d_transpose(
+        m.input(p["batch"], ic, 1, p["size"]), m.weight(ic, oc, 1, k), strides=(1, stride),
+        padding=(0, (k - stride) // 2), channels=oc, kernel_size=(1, k),
     )  # fmt: skip
     return m.finish(out, oc, None, p["size"])
 
