@@ -46,9 +46,12 @@ class Conv:
         return (self.height + self.pads[0] + self.pads[2] - self.kernel) // self.stride + 1
 
     def share(self, device: str, fraction: float) -> Conv:
-        """Return a device's share: the GPU's is the first part."""
+        """Return a device's share at the planner's nearest cut: the GPU's is the first part."""
+        from tvm_coexec.relay_passes.extract.kernel_axes import tile_alignment
+
         extent = self.outputs if self.axis == "oc" else self.rows
-        cut = min(extent - 1, max(1, round(fraction * extent)))
+        tile = tile_alignment(self.axis, extent)
+        cut = min(extent - tile, max(tile, tile * round(fraction * extent / tile)))
         first, last = (0, cut) if device == "gpu" else (cut, extent)
         if self.axis == "oc":
             channels = last - first if self.depthwise else self.channels

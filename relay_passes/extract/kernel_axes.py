@@ -71,7 +71,7 @@ def kernel_axes(
         if any(a.name == name for a in axes):
             name = f"dim{dim}"
         extent = shape[dim]
-        axes.append(SplitAxis(name, dim, extent, trace.granule, _align(name, extent), needs, trace.weights))
+        axes.append(SplitAxis(name, dim, extent, trace.granule, tile_alignment(name, extent), needs, trace.weights))
     axes += _reduction(calls, args, memo)
     return tuple(axes), "" if axes else reason
 
@@ -105,7 +105,7 @@ def _reduction(calls: list[relay.Call], args: dict[relay.Expr, int], memo: Split
         else:
             needs.append(InputAccess(found.pop(), ((),), after_join=any(a in late for a in exprs)))
     weights = any(isinstance(f, relay.Constant) for f in factors)
-    return [SplitAxis("ic", REDUCED, extent, 1, _align("oc", extent), tuple(needs), weights)]
+    return [SplitAxis("ic", REDUCED, extent, 1, tile_alignment("oc", extent), tuple(needs), weights)]
 
 
 def _trace_axis(calls: list[relay.Call], dim: int, memo: SplitMemo) -> _AxisTrace:
@@ -226,7 +226,7 @@ def _layout_names(layout: str, shape: Sequence[int]) -> list[str]:
     return names
 
 
-def _align(name: str, extent: int) -> int:
-    """Return the tile alignment: channel blocks of CPU schedules, rows of GPU tiles."""
+def tile_alignment(name: str, extent: int) -> int:
+    """Return what a planner's cuts are multiples of: channel blocks of CPU schedules, rows of GPU tiles."""
     steps, pieces = ((8, 4, 2), 8) if name in ("oc", "n") else ((4, 2), 8)
     return next((s for s in steps if extent % s == 0 and extent // s >= pieces), 1)

@@ -63,6 +63,14 @@ def test_a_candidate_that_ends_the_child_takes_no_other_along(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.llvm
+def test_shares_are_what_a_planner_may_choose():
+    """Not the 11 channels that are nearest to a sixth of 64: no tile of channels fits them."""
+    assert [CONVS[0].share("gpu", cut).outputs for cut in CUTS] == [8, 24, 32, 40, 56]
+    assert [CONVS[1].share("gpu", cut).rows for cut in CUTS] == [4, 10, 14, 18, 24]
+
+
+@pytest.mark.llvm
 @pytest.mark.parametrize("conv", CONVS, ids=lambda c: c.label)
 def test_shares_are_the_whole(conv):
     for cut in CUTS:
