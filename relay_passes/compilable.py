@@ -24,7 +24,7 @@ from tvm_coexec.core.errors import CoExecError, one_line
 from tvm_coexec.core.kernel_graph import KernelGraph
 from tvm_coexec.core.plan import Plan, Segment
 from tvm_coexec.core.refusals import Refusal
-from tvm_coexec.pass_context import change_context
+from tvm_coexec.pass_context import change_context, empty_body
 
 from .attrs import attrs_of, device_of
 from .extract import anchor_attrs
@@ -224,13 +224,13 @@ def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
     @tvm.tir.transform.prim_func_pass(opt_level=0)
     def inspect_loops(func, _mod, _ctx):
         bound.append(bool(_verify_memory(func.with_attr("target", gpu))))
-        return _emptied(func) if check is None else func
+        return empty_body(func) if check is None else func
 
     @tvm.tir.transform.prim_func_pass(opt_level=0)
     def inspect_code(func, _mod, _ctx):
         if check is not None and (why := check(func)):
             refused.append(why)
-        return _emptied(func)
+        return empty_body(func)
 
     compiler, silent = te_compiler.get(), autotvm.GLOBAL_SCOPE.silent
     context = change_context(instruments=(), config={"tir.add_lower_pass": [(0, inspect_loops), (2, inspect_code)]})
@@ -249,11 +249,6 @@ def _try_to_lower(kernel: relay.Function, gpu: Target) -> str:
 
 
 _verify_memory = tvm.get_global_func("tir.analysis.verify_memory")
-
-
-def _emptied(func: tvm.tir.PrimFunc) -> tvm.tir.PrimFunc:
-    """Return the function without a body, so that later passes are no-ops."""
-    return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
 
 
 def _calls(kernel: relay.Function) -> list[relay.Call]:

@@ -1,4 +1,4 @@
-"""Pass contexts made from the current one, and a progress bar for what passes do."""
+"""Pass contexts made from the current one, a way to lower no further than asked, and a progress bar for passes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,31 @@ def deployment_context(instruments: bool = True) -> tvm.transform.PassContext:
         Keep the current context's instruments, too.
     """
     return change_context(3, None if instruments else ())
+
+
+def empty_body(func: tvm.tir.PrimFunc) -> tvm.tir.PrimFunc:
+    """Return the function without its body, so that later passes have nothing to do."""
+    return tvm.tir.PrimFunc(func.params, tvm.tir.Evaluate(0), func.ret_type, func.buffer_map, func.attrs)
+
+
+def stop_lowering(phase: int) -> tuple[int, tvm.transform.Pass]:
+    """Return an entry of ``tir.add_lower_pass`` that ends lowering.
+
+    To learn if TVM takes a schedule, or to verify its loops, the later passes are not needed, and they take most of the
+    time: many seconds where a large loop is unrolled.
+
+    Parameters
+    ----------
+    phase : int
+        Of lowering: 0 is after the schedule has become loops; in 2 they are vectorised, unrolled, and have threads.
+        Entries of the same phase that come before this one see the function.
+    """
+
+    @tvm.tir.transform.prim_func_pass(opt_level=0, name="CoExecStopLowering")
+    def stop(func: tvm.tir.PrimFunc, _mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.tir.PrimFunc:
+        return empty_body(func)
+
+    return phase, stop
 
 
 @tvm.instrument.pass_instrument

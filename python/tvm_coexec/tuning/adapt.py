@@ -29,6 +29,7 @@ from tvm_coexec.core.errors import one_line
 from tvm_coexec.opencl.schedules import configuration
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
 from tvm_coexec.opencl.schedules.workloads import Workload
+from tvm_coexec.pass_context import stop_lowering
 
 from .knobs import Change, all_changes, change_knob, make_config, threads_of, virtual_threads_of
 from .operators import Operator, describe_operator, unpack
@@ -134,7 +135,7 @@ def _records_of(wanted: Operator, target: Target, records: Records) -> Iterable[
         yield pair, axis
 
 
-# Whether TVM lowers a configuration, by workload, target and knobs: some take it seconds, and plans ask repeatedly.
+# Whether TVM lowers a configuration, by workload, target and knobs: plans ask repeatedly.
 _compiled: dict[tuple[str, str, str], bool] = {}
 
 
@@ -156,9 +157,9 @@ def _task(workload: Workload, target: str) -> autotvm.task.Task | None:
 
 
 def _compiles(task: autotvm.task.Task, config: ConfigEntity) -> bool:
-    """Whether the template takes a configuration and TVM lowers it; a build must not fail where it would without."""
+    """Whether the template takes a configuration and TVM makes loops of it: a build must not fail for a record."""
     try:
-        with task.target, tvm.transform.PassContext(opt_level=3):
+        with task.target, tvm.transform.PassContext(opt_level=3, config={"tir.add_lower_pass": [stop_lowering(0)]}):
             schedule, arguments = task.instantiate(config)
             tvm.lower(schedule, arguments)
     except Exception as err:  # of any class: templates raise various errors

@@ -12,6 +12,7 @@ from tvm.autotvm.measure.measure_methods import gpu_verify_pass
 from tvm.autotvm.task.space import ConfigEntity, OtherOptionEntity, SplitEntity
 
 from tvm_coexec.opencl.schedules.device import device_traits, is_gpu_target
+from tvm_coexec.pass_context import stop_lowering
 
 from .knobs import threads_of
 from .rank import Knobs, local_bytes, window_for
@@ -85,11 +86,11 @@ class Space:
         return self._lowered[key]
 
     def _try(self, config: ConfigEntity) -> bool:
-        passes = []
+        passes = [stop_lowering(0)]
         if self._traits is not None:
             limits = {"max_threads_per_block": self._traits.max_threads}
             limits["max_shared_memory_per_block"] = self._traits.local_bytes
-            passes.append((2, gpu_verify_pass(**limits)))
+            passes = [(2, gpu_verify_pass(**limits)), stop_lowering(2)]
         try:
             with self.task.target, tvm.transform.PassContext(opt_level=3, config={"tir.add_lower_pass": passes}):
                 tvm.lower(*self.task.instantiate(config))
