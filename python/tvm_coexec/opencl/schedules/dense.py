@@ -58,7 +58,7 @@ def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity 
             0.5 * rows * outputs * reduce / _SMALL_PER_S,
             tile_x=(1, side, 2),
             tile_y=(1, side, 4),
-            tile_k=(largest_divisor(reduce, min(8, reduce // 2)), 1),
+            tile_k=(_block(reduce, 8), 1),
         )
     tile_rows = _whole_or_even(rows, 32 if any(rows % d == 0 for d in range(8, 33)) else 64)
     tile_outputs = _whole_or_even(outputs, 64)
@@ -68,8 +68,17 @@ def dense_large_batch(workload: Workload, traits: DeviceTraits) -> ConfigEntity 
         padded * reduce / (_LARGE_PER_S if whole else _LARGE_CUT_PER_S),
         tile_x=(1, 1, tile_rows),
         tile_y=(1, 1, tile_outputs),
-        tile_k=(largest_divisor(reduce, min(4, reduce // 2)), 1),
+        tile_k=(_block(reduce, 4), 1),
     )
+
+
+def _block(reduce: int, most: int) -> int:
+    """Return the block of the reduction that is copied at a time: a divisor, or where it has none, two and a rest.
+
+    Blocks of one element, such as of the 257 of a byte and an end mark, take up to five times as long.
+    """
+    divisor = largest_divisor(reduce, min(most, reduce // 2))
+    return 2 if divisor == 1 and reduce > 2 else divisor
 
 
 def _whole_or_even(extent: int, limit: int) -> int:
