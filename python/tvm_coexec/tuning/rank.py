@@ -114,8 +114,8 @@ def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
 
     The innermost loops compute a block of output channels at neighbouring columns (and rows of a 1x1 kernel), all
     accumulated in registers: too few leave the units idle, too many are spilled. A block of channels that is wider than
-    a vector, but no multiple of it, is compiled to loads and stores of parts of vectors; with a long loop over input
-    channels around them even its accumulators are in memory.
+    a vector, but no power of two (24 and 40 as well as 28), is compiled to loads and stores of parts of vectors; with a
+    long loop over input channels around them even its accumulators are in memory.
     """
     window = window_of(workload)
     with target:
@@ -131,7 +131,7 @@ def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
     far = _FAR_1X1 if window.taps == 1 else _FAR
     if block > _REGISTERS.get(lanes, 12):
         cycles *= _SPILLED
-    if channels % lanes and channels > lanes:
+    if channels > lanes and channels.bit_count() > 1:
         far = max(far, _FAR_RAGGED)
         cycles *= _RAGGED * (_RAGGED_LOOP if inputs > _RAGGED_INPUTS else 1.0)
         if block > 2 * lanes:
