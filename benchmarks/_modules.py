@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CPU, GPU = "llvm", "opencl"
 LONGEST_S = 40.0  # of all turns
+SHORT_S = 0.1  # of a run
 
 
 @dataclass
@@ -110,28 +111,40 @@ def time_steady_state(
     quiet: _quiet.Quiet,
     each: int = 3,
 ) -> dict[str, list[list[float]]]:
-    """Time the runners in steady state: in each turn a runner runs once untimed and then `each` times.
+    """Time the runners in steady state: in each turn a runner runs `each` times, each after an untimed run.
 
-    Runners alternate, so that a disturbance affects all equally. A run is repeated until it was at a quiet moment, as
-    long as `quiet` has patience; runs that were not are left out, unless there are no others. Slow models have fewer
-    turns.
+    Between the runs a loop shows how fast the cores are; a run just after it would find the other core asleep, which it
+    is not in an application that runs a model again and again. Runs of a tenth of a second and more have one untimed
+    run in a turn. Runners alternate, so that a disturbance affects all equally. A run is repeated until it was at a
+    quiet moment, as long as `quiet` has patience; runs that were not are left out, unless there are no others. Slow
+    models have fewer turns.
     """
     for r in runners:
         r.once()
     bed.pin()
     bed.settle(quiet)
-    once_s = sum(r.once()[0] for r in runners)
-    turns = max(3, min(turns, int(LONGEST_S / (once_s * (each + 1)))))
+    once_s = {r.name: r.once()[0] for r in runners}
+    turns = max(3, min(turns, int(LONGEST_S / (sum(once_s.values()) * (each + 1)))))
     runs: dict[str, list[list[_quiet.Run]]] = {r.name: [] for r in runners}
     left = turns * len(runners) * each
     for _ in range(turns):
         for r in runners:
             r.once()
+            timed = _time_second if once_s[r.name] < SHORT_S else _time_once
             runs[r.name].append([])
             for _ in range(each):
-                runs[r.name][-1].append(bed.time(quiet, lambda r=r: r.once()[0], quiet.left_s / left))
+                runs[r.name][-1].append(bed.time(quiet, lambda r=r, timed=timed: timed(r), quiet.left_s / left))
                 left -= 1
     return quiet.select(runs)
+
+
+def _time_once(runner: Runner | TwoThreads) -> float:
+    return runner.once()[0]
+
+
+def _time_second(runner: Runner | TwoThreads) -> float:
+    runner.once()
+    return runner.once()[0]
 
 
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
-from ..features.workload import KINDS, TUNED, Number, Workload, Workloads
+from ..features.workload import KINDS, TUNED, Number, Workload, Workloads, take
 from .base import LatencyModel, check_samples, unknown_class_error
 from .correction import Correction
 from .packed import index_width, pack_index, pack_number, round_packed, unpack_index, unpack_number
@@ -110,24 +110,35 @@ class AnalyticModel(LatencyModel):
             classes = _join_small_variants(members)
             for key, parts in classes.items():
                 if _count(parts) >= MIN_SAMPLES:
-                    self.classes_[key] = fit_terms(parts, self.work_groups, round_packed)
+                    self.classes_[key] = self._fit_class(parts)
                     fitted_to[key] = parts
             if any(_count(parts) < MIN_SAMPLES for parts in classes.values()):
-                self.classes_[kind] = fit_terms(members, self.work_groups, round_packed)
+                self.classes_[kind] = self._fit_class(members)
                 fitted_to[kind] = members
         self._spread_special(fitted_to)
         if self.corrections:
             self._add_trees([(w, np.log(y[where] / self.class_of(w).seconds(w))) for w, where in groups])
         return self
 
+    def _fit_class(self, members: list[Member]) -> ClassModel:
+        """Fit a class, without its kernels with special functions where these are too few to tell what those take.
+
+        Two kernels that are slow for another reason would make a sigmoid take a hundred times as long as elsewhere.
+        """
+        plain = [(take(w, rows), y[rows]) for w, y in members if (rows := np.flatnonzero(~_has_special(w))).size]
+        few = _count(members) - _count(plain) < MIN_SAMPLES <= _count(plain)
+        model = fit_terms(plain if few else members, self.work_groups, round_packed)
+        model.samples = _count(members)
+        return model
+
     def _spread_special(self, fitted_to: dict[str, list[Member]]) -> None:
-        """Give classes whose samples have no special functions the seconds that these take in elementwise kernels."""
+        """Give classes whose samples have few special functions the seconds that these take in elementwise kernels."""
         source = self.classes_.get(_ELEMENTWISE)
         rates = {n: c for n, c in source.terms.items() if n.startswith("special")} if source else {}
         for key, members in fitted_to.items():
             model = self.classes_[key]
             known = {n for n in all_terms(model.kind) if n.startswith("special")}
-            seen = sum(int(np.count_nonzero(np.broadcast_to(w.special, (w.size,)))) for w, _ in members)
+            seen = sum(int(np.count_nonzero(_has_special(w))) for w, _ in members)
             if seen < MIN_SAMPLES and not known & set(model.terms):
                 model.add_terms({n: c for n, c in rates.items() if n in known})
 
@@ -257,6 +268,10 @@ Member = tuple[Workload, np.ndarray]  # a class's kernels, stacked, and their se
 
 def _count(members: list[Member]) -> int:
     return sum(len(seconds) for _, seconds in members)
+
+
+def _has_special(w: Workload) -> np.ndarray:
+    return np.broadcast_to(w.special, (w.size,)) != 0
 
 
 def _join_small_variants(members: list[Member]) -> dict[str, list[Member]]:

@@ -127,8 +127,12 @@ def test_unknown_class_by_the_roofline_says_so(caplog):
     assert [r.message for r in caplog.records if "dense/gemm" in r.message] and len(caplog.records) == 1
 
 
-def test_special_functions_of_classes_that_were_measured_without_them():
-    """A convolution with GELU takes what GELU takes in an elementwise kernel, even if no sample has one."""
+@pytest.mark.parametrize("few", [0, 2, 7])
+def test_special_functions_of_classes_that_were_measured_without_them(few):
+    """A convolution with GELU takes what GELU takes in an elementwise kernel, even if no sample has one.
+
+    Or few samples, which are slow for another reason.
+    """
     plain = [replace(k, special=0.0, special_on_cores=0.0) for k in KERNELS if k.kind == "conv"]
     elementwise = [
         replace(elements(n), algorithm="direct", special=times * n, special_on_cores=0.0)
@@ -136,8 +140,12 @@ def test_special_functions_of_classes_that_were_measured_without_them():
         for times in (0.0, 20.0, 60.0)
     ]
     rate = 4e-11
-    kernels = [*plain, *elementwise]
-    model = AnalyticModel(corrections=False).fit(kernels, seconds_of(kernels) + [rate * k.special for k in kernels])
+    slow = [replace(k, special=10.0 * k.out_bytes) for k in plain[:few]]
+    kernels = [*plain, *elementwise, *slow]
+    seconds = seconds_of(kernels) + [rate * k.special for k in kernels]
+    seconds[len(kernels) - few :] *= 5.0
+    model = AnalyticModel(corrections=False).fit(kernels, seconds)
+    assert model.samples_of(plain[0]) == len(plain) + few
     dearer = replace(plain[0], special=1e6)
     added_s = float((model.predict(dearer) - model.predict(plain[0]))[0])
     assert added_s == pytest.approx(rate * 1e6, rel=0.2)
