@@ -72,8 +72,8 @@ def _notes(args: _common.Arguments, rows: list[dict]) -> list[str]:
     done = _apart.succeeded(rows)
     return [
         "median wall-clock ms, inputs and results in the CPU's memory, in steady state: in each turn a module runs "
-        "three times timed, each after an untimed run if they take less than 0.1 s; speed_up over the better single device: the median over turns, and of "
-        "the shortest runs (best_runs)",
+        "three times timed, each after an untimed run if they take less than 0.1 s; speed_up over the better single "
+        "device: the median over turns, and of the shortest runs (best_runs)",
         "bound: the better device's time over 1 / (1 / cpu + 1 / gpu); of_bound: speed_up over it; promised_off_%: the "
         "plan's expected time against both_ms",
         *_compare.summarise(done, OF_BOUND, PROMISES),
