@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
-from ..features.workload import KINDS, TUNED, Number, Workload, Workloads, take
+from ..features.workload import KINDS, TUNED, Number, Workload, Workloads
 from .base import LatencyModel, check_samples, unknown_class_error
 from .correction import Correction
 from .packed import index_width, pack_index, pack_number, round_packed, unpack_index, unpack_number
@@ -25,6 +25,7 @@ TREE_BYTES = 20
 MIN_SAMPLES = 8  # a class with fewer shares the terms of its kind
 _ELEMENTWISE = "injective/direct"
 _MIN_S = 1e-9
+_LEAST_REST = 0.1
 _MIN_FRACTION = 0.003  # a term that is less than this fraction of every sample's time is dropped
 
 
@@ -110,37 +111,35 @@ class AnalyticModel(LatencyModel):
             classes = _join_small_variants(members)
             for key, parts in classes.items():
                 if _count(parts) >= MIN_SAMPLES:
-                    self.classes_[key] = self._fit_class(parts)
+                    self.classes_[key] = fit_terms(parts, self.work_groups, round_packed)
                     fitted_to[key] = parts
             if any(_count(parts) < MIN_SAMPLES for parts in classes.values()):
-                self.classes_[kind] = self._fit_class(members)
+                self.classes_[kind] = fit_terms(members, self.work_groups, round_packed)
                 fitted_to[kind] = members
         self._spread_special(fitted_to)
         if self.corrections:
             self._add_trees([(w, np.log(y[where] / self.class_of(w).seconds(w))) for w, where in groups])
         return self
 
-    def _fit_class(self, members: list[Member]) -> ClassModel:
-        """Fit a class, without its kernels with special functions where these are too few to tell what those take.
-
-        Two kernels that are slow for another reason would make a sigmoid take a hundred times as long as elsewhere.
-        """
-        plain = [(take(w, rows), y[rows]) for w, y in members if (rows := np.flatnonzero(~_has_special(w))).size]
-        few = _count(members) - _count(plain) < MIN_SAMPLES <= _count(plain)
-        model = fit_terms(plain if few else members, self.work_groups, round_packed)
-        model.samples = _count(members)
-        return model
-
     def _spread_special(self, fitted_to: dict[str, list[Member]]) -> None:
-        """Give classes whose samples have few special functions the seconds that these take in elementwise kernels."""
+        """Give classes whose samples have few special functions the seconds that these take in elementwise kernels.
+
+        Few samples can't tell: two kernels that are slow for another reason would make a sigmoid take a hundred times
+        as long as elsewhere. The other terms are then fitted to what is left of their seconds.
+        """
         source = self.classes_.get(_ELEMENTWISE)
         rates = {n: c for n, c in source.terms.items() if n.startswith("special")} if source else {}
         for key, members in fitted_to.items():
             model = self.classes_[key]
             known = {n for n in all_terms(model.kind) if n.startswith("special")}
-            seen = sum(int(np.count_nonzero(_has_special(w))) for w, _ in members)
-            if seen < MIN_SAMPLES and not known & set(model.terms):
-                model.add_terms({n: c for n, c in rates.items() if n in known})
+            seen = sum(int(np.count_nonzero(np.broadcast_to(w.special, (w.size,)))) for w, _ in members)
+            own = {n: c for n, c in rates.items() if n in known}
+            if seen >= MIN_SAMPLES or not own:
+                continue
+            if known & set(model.terms):
+                self.classes_[key] = fit_terms(members, self.work_groups, round_packed, dict.fromkeys(known, 0.0) | own)
+            else:
+                model.add_terms(own)
 
     @property
     def _work_term(self) -> str:
@@ -270,10 +269,6 @@ def _count(members: list[Member]) -> int:
     return sum(len(seconds) for _, seconds in members)
 
 
-def _has_special(w: Workload) -> np.ndarray:
-    return np.broadcast_to(w.special, (w.size,)) != 0
-
-
 def _join_small_variants(members: list[Member]) -> dict[str, list[Member]]:
     """Return the samples to fit each class of a kind to, its own first: small variants are fitted with their base."""
     found = {w.key: [(w, seconds)] for w, seconds in members}
@@ -284,20 +279,31 @@ def _join_small_variants(members: list[Member]) -> dict[str, list[Member]]:
 
 
 def fit_terms(
-    members: list[Member], work_groups: bool, rounded: Callable[[np.ndarray], list[float]] = round_digits
+    members: list[Member],
+    work_groups: bool,
+    rounded: Callable[[np.ndarray], list[float]] = round_digits,
+    given: Mapping[str, float] | None = None,
 ) -> ClassModel:
-    """Fit one sum of terms to classes of one kind, with the terms that all of them have; coefficients are rounded."""
+    """Fit one sum of terms to classes of one kind, with the terms that all of them have; coefficients are rounded.
+
+    Terms that are `given` have these coefficients, and others are fitted to the rest, a tenth of the seconds at least.
+    """
+    given = given or {}
     tables = [terms_of(w.kind, w.algorithm, work_groups) for w, _ in members]
-    names = [n for n in tables[0] if all(n in t for t in tables)]
-    x = np.concatenate([_table(w, {n: t[n] for n in names}) for (w, _), t in zip(members, tables, strict=True)])
+    shared = [n for n in tables[0] if all(n in t for t in tables)]
+    every = np.concatenate([_table(w, {n: t[n] for n in shared}) for (w, _), t in zip(members, tables, strict=True)])
     y = np.concatenate([seconds for _, seconds in members])
+    taken = np.array([n in given for n in shared])
+    if taken.any():
+        y = np.maximum(y - every[:, taken] @ [given[n] for n in shared if n in given], _LEAST_REST * y)
+    names, x = [n for n in shared if n not in given], every[:, ~taken]
     coefficients = fit_non_negative(x, y)
     share = (x * coefficients / y[:, None]).max(axis=0)
     kept = np.flatnonzero(share > _MIN_FRACTION)
     if len(kept):
         coefficients[kept] = fit_non_negative(x[:, kept], y)
     found = {names[i]: c for i, c in zip(kept, rounded(coefficients[kept]), strict=True) if c > 0}
-    return ClassModel(members[0][0].kind, found, None, len(y))
+    return ClassModel(members[0][0].kind, found | {n: c for n, c in given.items() if c}, None, len(y))
 
 
 def _table(w: Workload, terms: dict[str, Term]) -> np.ndarray:
