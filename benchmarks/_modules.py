@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -129,21 +130,20 @@ def time_steady_state(
     left = turns * len(runners) * each
     for _ in range(turns):
         for r in runners:
-            r.once()
-            timed = _time_second if once_s[r.name] < SHORT_S else _time_once
+            is_short = once_s[r.name] < SHORT_S
+            if not is_short:
+                r.once()
             runs[r.name].append([])
             for _ in range(each):
-                runs[r.name][-1].append(bed.time(quiet, lambda r=r, timed=timed: timed(r), quiet.left_s / left))
+                once = functools.partial(_time, r, is_short)
+                runs[r.name][-1].append(bed.time(quiet, once, quiet.left_s / left))
                 left -= 1
     return quiet.select(runs)
 
 
-def _time_once(runner: Runner | TwoThreads) -> float:
-    return runner.once()[0]
-
-
-def _time_second(runner: Runner | TwoThreads) -> float:
-    runner.once()
+def _time(runner: Runner | TwoThreads, after_another: bool) -> float:
+    if after_another:
+        runner.once()
     return runner.once()[0]
 
 

@@ -8,6 +8,8 @@ from tvm import relay
 
 import tvm_coexec
 from tests import models
+from tests.relay_passes.rules.evaluate import evaluate
+from tests.relay_passes.rules.harness import assert_same, random_inputs
 from tvm_coexec.core.plan import Plan
 from tvm_coexec.partition import CoExecPartition
 from tvm_coexec.relay_passes.prepare import Prepare
@@ -34,6 +36,16 @@ def calls_of(mod: tvm.IRModule) -> list[relay.Call]:
 def names_of(mod: tvm.IRModule) -> list[str]:
     """The operators of main, in post order."""
     return [c.op.name for c in calls_of(mod)]
+
+
+def rewrite(rewriting: tvm.transform.Pass, *values) -> tvm.IRModule:
+    """The rewritten module of the values; its results in double precision are theirs."""
+    mod = module(*values)
+    made = rewriting(mod)
+    tvm.ir.assert_structural_equal(made["main"].checked_type, mod["main"].checked_type)
+    inputs = random_inputs(mod["main"].params)
+    assert_same(evaluate(made["main"], inputs), evaluate(mod["main"], inputs), str(names_of(mod)), 1e-9)
+    return made
 
 
 def prepare(mod: tvm.IRModule) -> tvm.IRModule:

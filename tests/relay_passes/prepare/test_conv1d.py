@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,8 @@ from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from tests.relay_passes.ir_text import ir_text  # noqa: E402
+from tests.relay_passes.prepare import rewriting  # noqa: E402
 from tests.relay_passes.prepare.rewriting import build_and_compare, calls_of, const, module, names_of, prepare  # noqa: E402
-from tests.relay_passes.rules.evaluate import evaluate  # noqa: E402
-from tests.relay_passes.rules.harness import assert_same, random_inputs  # noqa: E402
 from tvm_coexec.core.plan import Plan, Segment  # noqa: E402
 from tvm_coexec.relay_passes.extract import extract  # noqa: E402
 from tvm_coexec.relay_passes.prepare.conv1d import ComputeConv1dAs2d  # noqa: E402
@@ -31,14 +32,7 @@ def conv(x, taken: int, made: int, width: int, bias: bool = False, **attrs):
     return relay.nn.bias_add(y, const(made)) if bias else y
 
 
-def rewrite(*values) -> tvm.IRModule:
-    """The rewritten module; its results in double precision are those of the given values."""
-    mod = module(*values)
-    made = ComputeConv1dAs2d()(mod)
-    tvm.ir.assert_structural_equal(made["main"].checked_type, mod["main"].checked_type)
-    inputs = random_inputs(mod["main"].params)
-    assert_same(evaluate(made["main"], inputs), evaluate(mod["main"], inputs), str(names_of(mod)), 1e-9)
-    return made
+rewrite = partial(rewriting.rewrite, ComputeConv1dAs2d())
 
 
 @pytest.mark.slow
