@@ -51,6 +51,23 @@ MEASURED = [
     ),
     # whole vectors, but no power of two of them
     (conv(120), [(4.9, packed(32, 8, 7)), (19.7, packed(32, 24, 2)), (31.0, packed(32, 40, 4))]),
+    # accumulators in registers, and as many that are spilled, since the inputs of an unrolled row are there, too
+    (conv(56), [(2.01, packed(64, 8, 7)), (3.19, packed(32, 8, 8))]),
+    # the same with a loop over the columns of the kernel, which is worse
+    (
+        made.conv2d("conv2d_NCHWc.x86", (1, 16, 55, 55), (16, 16, 3, 3), 1, (1,) * 4),
+        [(0.135, packed(16, 16, 5)), (0.194, packed(16, 8, 11)), (0.326, packed(16, 8, 11, False))],
+    ),
+    # whole vectors; five of them with a loop over inputs around them, unrolled and not
+    (
+        made.conv2d("conv2d_NCHWc.x86", (1, 256, 14, 14), (40, 256, 3, 3), 1, (1,) * 4),
+        [(0.357, packed(128, 8, 7)), (0.574, packed(8, 40, 2)), (1.056, packed(8, 40, 2, False))],
+    ),
+    # three vectors and a half, and one and three quarters, which takes three pieces
+    (
+        made.conv2d("conv2d_NCHWc.x86", (1, 3, 112, 112), (28, 3, 3, 3), 2, (1,) * 4),
+        [(0.0648, packed(3, 28, 2)), (0.1511, packed(3, 14, 4))],
+    ),
     # loads side by side, or gathered
     (depthwise(171), [(0.14, packed(171, 19, 4)), (0.42, packed(1, 19, 2)), (0.87, packed(1, 19, 4, False))]),
     # vectors of channels; columns in two work-items; strided columns
@@ -61,6 +78,11 @@ MEASURED = [
             (25.0, tiled((1, 4, 4), (2, 1, 4), (1, 7, 4))),
             (180.0, tiled((4, 1, 16), (14, 4, 1), (1, 28, 2))),
         ],
+    ),
+    # a tile of channels that fits, and one that does not
+    (
+        made.conv2d("conv2d_nchw.cuda", (1, 256, 28, 28), (344, 256, 1, 1), 1, (0,) * 4),
+        [(5.8, tiled((1, 1, 344), (2, 7, 1), (4, 1, 1), 8)), (37.9, tiled((2, 1, 128), (1, 28, 1), (7, 4, 1), 1))],
     ),
     # columns; channels that are no whole vectors, alone and of several work-items
     (

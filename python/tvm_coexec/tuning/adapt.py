@@ -42,7 +42,8 @@ logger = logging.getLogger("tvm_coexec")
 RECORDS = 4  # records of one operator that are adapted, the fastest first
 _COMBINATIONS = 1024
 _MUCH_WORSE, _SEARCHED = 1.5, 8
-_UNPROVEN = 1.5  # what the model counts for a tile of which no record is like it
+# What the model counts for a tile of which no record is like it, on a CPU and on a GPU.
+_UNPROVEN, _UNPROVEN_ON_GPU = 1.2, 1.5
 _PER_POWER = 0.03  # what the model counts for a factor of two away from the record, which knows more than it
 
 
@@ -249,9 +250,10 @@ def _searched(
     scored = space.search(
         lambda configs: np.array([cost(task, c._entity_map) for c in configs]), np.random.default_rng(0)
     )
+    unproven = _UNPROVEN_ON_GPU if is_gpu_target(target) else _UNPROVEN
     for index in sorted(scored, key=lambda i: (scored[i], i))[:_SEARCHED]:
         tile = space.get(index)._entity_map
-        yield tile, _UNPROVEN * seconds_of(pair) * (work * scored[index] / before) ** 0.5, pair, axis
+        yield tile, unproven * seconds_of(pair) * (work * scored[index] / before) ** 0.5, pair, axis
 
 
 def schedule_knobs(task: autotvm.task.Task, target: Target) -> Knobs | None:

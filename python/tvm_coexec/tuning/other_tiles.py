@@ -28,6 +28,7 @@ _NO_LOOP, _PARTS, _PARTS_OF_ITEMS = 5.0, 8.0, 14.0  # single outputs, and channe
 _MOST_COPIES = 16  # virtual threads, each with loops over columns of its own
 _COPY_INPUT, _COPY_PADDED_INPUT, _COPY_WEIGHT = 0.8, 1.5, 0.75
 _PER_REDUCE_BLOCK, _PER_OUTPUT, _PER_GROUP = 60.0, 0.5, 200.0
+_CHANNELS_LEFT_OVER, _POSITIONS_LEFT_OVER = 4.0, 2.5  # tiles at the edge are guarded by conditions in the inner loops
 
 
 def is_other_tile(channels: Split, spatial: tuple[Split, ...]) -> bool:
@@ -56,7 +57,10 @@ def other_tile_cost(window: Window, channels: Split, spatial: tuple[Split, ...],
     outputs = prod(channels) * prod(extents)
     copy = _COPY_PADDED_INPUT if window.padded else _COPY_INPUT
     loads = window.region(extents) * copy + _COPY_WEIGHT * prod(channels) * window.taps
-    per_channel = _per_vector(channels, spatial, window.stride[-1]) * outputs / _LANES * window.taps + loads
+    per_vector = _per_vector(channels, spatial, window.stride[-1])
+    per_vector *= _CHANNELS_LEFT_OVER if window.channels % prod(channels) else 1.0
+    per_vector *= _POSITIONS_LEFT_OVER if any(o % t for o, t in zip(window.out, extents, strict=True)) else 1.0
+    per_channel = per_vector * outputs / _LANES * window.taps + loads
     blocks = ceil_div(window.reduce, reduce) * _PER_REDUCE_BLOCK
     per_group = window.reduce * per_channel + blocks + _PER_GROUP + _PER_OUTPUT * outputs
     groups = ceil_div(window.channels, prod(channels)) * prod(

@@ -34,12 +34,14 @@ _SPATIAL = ("tile_d", "tile_y", "tile_x")
 _PER_POWER = 0.1  # what a factor of two away from the record's tile costs where no model knows the template
 _DEPTHWISE = "depthwise_conv2d_NCHWc.x86"
 _PACKED = ("conv2d_NCHWc.x86", _DEPTHWISE)
-# Of blocks of packed convolutions, measured with AVX2: accumulators that registers hold, by lanes of a vector; cycles
-# of a vector's multiply-add, of the latency that several of them hide, of loading a vector of weights and an input for
-# all lanes; factors, see `_packed_cost`.
-_REGISTERS = {16: 28, 8: 12, 4: 12}
-_PER_VECTOR, _LATENCY, _PER_WEIGHT, _PER_INPUT, _SPILLED = 0.5, 3.3, 0.7, 0.5, 1.6
-_RAGGED, _RAGGED_LOOP, _RAGGED_SPILLED, _RAGGED_ROLLED, _RAGGED_INPUTS = 2.4, 2.2, 1.7, 2.5, 8
+# Of blocks of packed convolutions, measured with AVX2: cycles of a vector's multiply-add, of the latency that several
+# of them hide, of loading a vector of weights and an input for all lanes; factors, see `_packed_cost`.
+_PER_VECTOR, _LATENCY, _PER_WEIGHT, _PER_INPUT = 0.5, 3.3, 0.7, 0.5
+# What registers hold without spilling, see `_spilling`.
+_AVX512_LANES, _ACCUMULATORS = 16, 28
+_HELD, _HELD_UNROLLED = 16, 15
+_SPILLED, _SPILLED_LOOP, _SPILLED_INPUTS = 1.6, 2.2, 4
+_RAGGED, _RAGGED_LOOP, _RAGGED_SPILLED, _RAGGED_ROLLED, _RAGGED_INPUTS = 2.4, 2.2, 1.7, 2.2, 8
 _PART_OF_VECTOR = 1.65
 _DEPTHWISE_BLOCK, _DEPTHWISE_SPILLED = 28, 2.5
 _GATHER, _GATHER_ROLLED = 3.0, 2.0  # blocks of outputs that are no part of a block of inputs
@@ -125,22 +127,36 @@ def _packed_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
     rows = int(knobs["tile_oh"].val) if "tile_oh" in knobs else 1
     height, width = window.out
     blocks = ceil_div(window.channels, channels) * ceil_div(height, rows) * ceil_div(width, columns)
-    vectors = ceil_div(channels, lanes)
+    vectors = channels // lanes + (channels % lanes).bit_count() if channels > lanes else 1
     block = vectors * rows * columns
     cycles = max(_PER_VECTOR * block, _LATENCY, _PER_WEIGHT * vectors + _PER_INPUT * rows * columns)
     far = _FAR_1X1 if window.taps == 1 else _FAR
-    if block > _REGISTERS.get(lanes, 12):
-        cycles *= _SPILLED
+    unrolled = "unroll_kw" not in knobs or bool(knobs["unroll_kw"].val)
+    cycles *= _spilling(lanes, block, rows * columns, window.taps, inputs, unrolled)
     if channels > lanes and channels.bit_count() > 1:
         far = max(far, _FAR_RAGGED)
         cycles *= _RAGGED * (_RAGGED_LOOP if inputs > _RAGGED_INPUTS else 1.0)
-        if block > 2 * lanes:
-            unrolled = "unroll_kw" not in knobs or bool(knobs["unroll_kw"].val)
-            cycles *= _RAGGED_SPILLED * (1.0 if unrolled else _RAGGED_ROLLED)
+        cycles *= _RAGGED_SPILLED if block > 2 * lanes else 1.0
+        cycles *= 1.0 if unrolled or inputs == 1 else _RAGGED_ROLLED
     elif channels < lanes and channels.bit_count() > 1:
         far = max(far, _FAR_PART)
         cycles *= _PART_OF_VECTOR
     return window.batch * blocks * window.reduce * window.taps * cycles * (1.0 + far / inputs)
+
+
+def _spilling(lanes: int, accumulators: int, outputs: int, taps: int, inputs: int, unrolled: bool) -> float:
+    """What a block costs more if registers do not hold it.
+
+    With 16 registers they hold the accumulators and an input for each output of the block at neighbouring positions;
+    instructions of AVX-512 read that input from memory. Where a kernel row is a loop, spilling costs most.
+    """
+    if lanes == _AVX512_LANES:
+        return _SPILLED if accumulators > _ACCUMULATORS else 1.0
+    if taps > 1 and unrolled:
+        return _SPILLED if accumulators + outputs > _HELD_UNROLLED else 1.0
+    if accumulators + outputs <= _HELD:
+        return 1.0
+    return _SPILLED_LOOP if taps > 1 and inputs > _SPILLED_INPUTS else _SPILLED
 
 
 def _depthwise_cost(workload: Workload, target: Target, knobs: Knobs) -> float:
