@@ -74,21 +74,26 @@ def tune_alone(net: Any, device: str, minutes: float, profile: str) -> Any:
     from tvm_coexec.tuning.records import Records
     from tvm_coexec.tuning.scope import autotvm_scope
 
-    until = time.monotonic() + 60 * minutes
     tasks = [
         t
         for t in tvm_coexec.extract_tasks(net.mod, net.params, CPU, GPU, profile=profile)
         if t.device == device and t.whole
     ]
-    tuners, spent = [PriorTuner(t.task, seed=SEED) for t in tasks], [0] * len(tasks)
+    tuners, spent, left = dict[int, PriorTuner](), [0] * len(tasks), set(range(len(tasks)))
+    until = time.monotonic() + 60 * minutes
     with (
         tempfile.TemporaryDirectory() as folder,
         autotvm_scope(silent=True),
         closing(Boards(check_tune_options({}))) as boards,
         closing(Trials(Path(folder) / "trials.log", boards)) as trials,
     ):
-        while time.monotonic() < until and (left := [i for i, t in enumerate(tuners) if t.has_next()]):
+        while time.monotonic() < until and left:
             at = max(left, key=lambda i: (tasks[i].seconds / (1 + spent[i]), -i))
+            if at not in tuners:
+                tuners[at] = PriorTuner(tasks[at].task, seed=SEED)
+            if not tuners[at].has_next():
+                left.remove(at)
+                continue
             configs = tuners[at].next_batch(_BATCH)
             pairs = trials.measure(tasks[at].task, configs, lambda: time.monotonic() < until)
             if pairs:
