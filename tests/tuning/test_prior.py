@@ -119,6 +119,8 @@ def test_records_of_another_shape_come_first_and_teach():
     assert key_of(found[0][0].config) == key_of(adapted)
     with_records, alone = (np.median([p[1].costs[0] for p in pairs]) for pairs in (found, without))
     assert with_records < alone
+    space = Space(task)
+    assert found[0][1].costs[0] == min(law(task, space.get(i)) for i in range(len(space))), "the best comes first"
     late = PriorTuner(task, plan_size=6)
     late.load_history(records)
     assert keys(search(task, late, 6)) == keys(found)
