@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 TOLERANCE = 1e-4
+SLOWED = 1.15  # from here on the demo says that the devices slow each other
 
 
 def ratio(text: str) -> float | str:
@@ -70,6 +71,14 @@ def time_once(module, image: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
     module.run()
     answer = module.get_output(0).numpy()
     return time.perf_counter() - start, answer
+
+
+def time_beside(cpu, gpu, image: dict[str, np.ndarray]) -> float:
+    """Return the CPU's seconds for a run while the GPU runs, too."""
+    gpu.run()  # on the inputs that it has; returns while the GPU computes
+    seconds = time_once(cpu, image)[0]
+    gpu.get_output(0).numpy()
+    return seconds
 
 
 def time_library(file: str, image_file: str, repeats: int) -> int:
@@ -152,7 +161,7 @@ def demo(options: argparse.Namespace) -> int:
             modules[name] = graph_executor.GraphModule(libraries[name]["default"](device))
         print(f"[{time.perf_counter() - start:5.1f} s] compiled for {name}")
 
-    errors, seconds = {}, {name: [] for name in modules}
+    errors, seconds, beside = {}, {name: [] for name in modules}, []
     for name, module in modules.items():  # the first run compiles the GPU's kernels
         answer = time_once(module, image)[1]
         errors[name] = float(np.abs(answer - reference).max() / np.abs(reference).max())
@@ -161,10 +170,17 @@ def demo(options: argparse.Namespace) -> int:
     for _ in range(options.repeats):  # in turns, so that disturbances affect all variants equally
         for name, module in modules.items():
             seconds[name].append(time_once(module, image)[0])
+        beside.append(time_beside(modules["CPU"], modules["GPU"], image))
     both_cores = two_threads(libraries["CPU"], image, options.repeats) if bed.pocl else None
 
     print(f"\n{coexec.report.to_text() if options.report else coexec.report.summary()}\n")
     print_table(options.model, errors, seconds, both_cores)
+    slowed = min(beside) / min(seconds["CPU"])
+    if slowed > SLOWED:
+        print(
+            f"While the GPU computes, too, the CPU takes {slowed:.2f} times as long here: the devices share a core, "
+            "memory or power, or other programs run. No split can make up for that; try again on an idle machine."
+        )
     print(f"\n{time.perf_counter() - start:.0f} s in all")
     wrong = [name for name, error in errors.items() if not error <= TOLERANCE]
     if wrong:
