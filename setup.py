@@ -33,6 +33,7 @@ REQUIRES = [
     "ml_dtypes<1",
     "tornado",
     "tqdm",
+    "threadpoolctl>=3",
     "packaging",
 ]
 EXTRAS = {

@@ -25,6 +25,7 @@ from .models.base import LatencyModel, assign_folds, check_samples
 from .models.moved import MovedModel
 from .models.registry import make_model
 from .models.regression import fit_non_negative, round_digits
+from .one_thread import on_one_thread
 from .plan_records import fit_plan_factor
 from .profile import CROSSING, LINKS, Profile
 from .profile_costs import NetworkCorrection
@@ -35,6 +36,7 @@ _FEW_FOLDS = 3  # of the cross-validation of models that are slow to fit
 _NETWORKS_FOR_ALL = 6
 
 
+@on_one_thread
 def fit_profile(
     samples: Samples,
     model: str = "analytic",
@@ -83,6 +85,7 @@ def fit_profile(
     return _fit_system(replace(profile, parameters=known), samples)
 
 
+@on_one_thread
 def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> Profile:
     """Transfer profiles to other devices, with a few of their samples.
 
@@ -108,6 +111,7 @@ def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> 
     return _adapt(profiles[0], samples, move, f"{_describe(samples)}, from {others}")
 
 
+@on_one_thread
 def refine_profile(profile: Profile, samples: Samples) -> Profile:
     """Refine a profile with new samples of the same devices; raises the errors of `transfer_profile`."""
 

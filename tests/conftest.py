@@ -25,6 +25,8 @@ DEFAULTS = {
     "POCL_MAX_PTHREAD_COUNT": "1",
     "POCL_AFFINITY": "1",
     "LP_NUM_THREADS": "1",  # of lavapipe, Mesa's Vulkan device on CPU cores
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",  # of PyTorch and xgboost
     "TOPHUB_LOCATION": "NONE",
     "ORT_DISABLE_TELEMETRY": "1",
 }

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from ..features.terms import COMMON, ROOFLINE, Parts, Term, all_terms, terms_of
 from ..features.workload import KINDS, TUNED, Number, Workload, Workloads
+from ..one_thread import on_one_thread
 from .base import LatencyModel, check_samples, unknown_class_error
 from .correction import Correction
 from .packed import index_width, pack_index, pack_number, round_packed, unpack_index, unpack_number
@@ -97,6 +98,7 @@ class AnalyticModel(LatencyModel):
         self.work_groups = work_groups
         self.is_packed = True  # not in the form of earlier releases
 
+    @on_one_thread
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
         groups, y = check_samples(kernels, seconds)

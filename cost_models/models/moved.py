@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..features.workload import Workload, Workloads, group_by_class
+from ..one_thread import on_one_thread
 from .base import LatencyModel, check_samples
 
 # Standard deviations of the parts of the logarithm of two devices' ratio; see `_covariance`.
@@ -88,6 +89,7 @@ class MovedModel(LatencyModel):
         rounded = _Kernels(found.keys, found.logs.round(_DIGITS), found.means, found.differences.round(_DIGITS))
         return rounded, ratios.round(_DIGITS)
 
+    @on_one_thread
     def _condition(self, measured: _Kernels, ratios: np.ndarray) -> Self:
         if len(ratios) > _MOST_SAMPLES:
             kept = np.linspace(0, len(ratios) - 1, _MOST_SAMPLES).astype(int)

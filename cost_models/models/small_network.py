@@ -9,6 +9,8 @@ import numpy as np
 
 from tvm_coexec.core.progress import progress
 
+from ..one_thread import on_one_thread
+
 Inputs = tuple[np.ndarray, np.ndarray]  # of the two heads, shape (n, columns) each
 Arrays = dict[str, np.ndarray]
 
@@ -57,6 +59,7 @@ class SmallNetwork:
         return first, second
 
 
+@on_one_thread
 def train(inputs: Inputs, terms: np.ndarray, target: np.ndarray, heads: tuple[int, int], steps: int) -> SmallNetwork:
     """Fit ``sum(coefficients * terms)`` to a positive target by the mean absolute logarithmic error, with Adam.
 

@@ -6,7 +6,9 @@ import gc
 import json
 import logging
 import os
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +201,19 @@ def test_a_server_that_dies(coexec, monkeypatch):  # noqa: F811
         remote.describe(session)
     done = coexec("connect", address)
     assert done.code == 2 and "can't be reached" in done.err and done.err.count("\n") == 1
+
+
+def test_a_server_that_ends_after_its_check():
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+
+        def answer_once() -> None:
+            server.accept()[0].close()
+            server.close()
+
+        pool.submit(answer_once)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(CoExecError, match=rf"^the RPC server {address} can't be reached"):
+            remote.connect(address)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tvm_coexec.models import zoo
+
 TARGET = "llvm, opencl"
 
 
@@ -78,9 +80,8 @@ def reference(model, image: np.ndarray) -> np.ndarray:
 
 
 def references(model, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)
+    pytest.importorskip("onnxruntime")
+    return zoo.reference(model, inputs)
 
 
 def relative_error(answer: np.ndarray, expected: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import Self
 
 from tvm_coexec.cost_models.features.workload import Workload, Workloads, stack
+from tvm_coexec.cost_models.one_thread import on_one_thread
 
 from ..base import LatencyModel, check_samples, unknown_class_error
 
@@ -30,6 +31,7 @@ class ByClass(LatencyModel):
     def predict_class(self, w: Workload, state: Any) -> np.ndarray:
         """Predict seconds of one class from its state, shape (n,)."""
 
+    @on_one_thread
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`."""
         groups, y = check_samples(kernels, seconds)

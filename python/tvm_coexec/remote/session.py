@@ -112,6 +112,7 @@ def _open(host: str, port: int, wait_s: float) -> tvm.rpc.RPCSession:
         try:
             return _open_once(host, port, wait_s)
         except tvm.TVMError:
+            parse_reachable("RPC server", f"{host}:{port}")  # if it has ended in the meantime, that is the error
             if not tries_left:
                 raise
             time.sleep(POLL_S)
