@@ -2,13 +2,15 @@
 
 Two kernels that compute hardly slow each other; two that wait for memory share its bandwidth. What a kernel needs is
 the bytes that it has to read and write over its time alone, its *demand*, so that a few measured pairs of kernels are
-enough to predict others.
+enough to predict others. Weights are read once a run and come from memory; where both devices ask for more of them
+than memory gives, they take as much longer as they exceed it. Other data mostly is in a cache, and slows little.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,17 @@ from .models.regression import fit_non_negative, round_digits
 GIGA = 1e9
 # With fewer pairs the three coefficients are not determined well.
 LEAST_PAIRS = 6
+# A pair is taken to lack bandwidth if it is so much slower than what holds for most pairs.
+SATURATED = 1.1
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class CoRun:
-    """Co-run slowdown of one device: ``constant + per_other * other + per_pair * own * other``, demands in GB/s.
+    """Co-run slowdown of one device, demands in GB/s.
+
+    The larger of ``constant + per_other * other + per_pair * own * other`` and ``weights / bandwidth``, where `weights`
+    is the part of both demands that is weights.
 
     Attributes
     ----------
@@ -33,52 +41,63 @@ class CoRun:
         At least 1. `None`: it is `typical` for all kernels.
     per_other, per_pair : float
         Per GB/s of the other device's demand, and per product of both demands, (GB/s)^2.
+    bandwidth : float
+        GB/s of weights that memory gives to both devices together; infinite where no pair of kernels asked for more.
     """
 
     typical: float = 1.0
     constant: float | None = None
     per_other: float = 0.0
     per_pair: float = 0.0
+    bandwidth: float = math.inf
 
     @property
     def depends_on_demand(self) -> bool:
         """Whether it differs between kernels."""
         return self.constant is not None
 
-    def slowdown(self, own: Number, other: Number) -> Number:
+    def slowdown(self, own: Number, other: Number, weights: Number = 0.0) -> Number:
         """Return how many times as long a kernel takes.
 
         Parameters
         ----------
         own, other : float or array
             Bytes per second that the kernel, and what the other device runs, read and write when alone.
+        weights : float or array
+            The part of both that is weights.
         """
         if self.constant is None:
             return self.typical
-        return self.constant + (self.per_other + self.per_pair * (own / GIGA)) * (other / GIGA)
+        below = self.constant + (self.per_other + self.per_pair * (own / GIGA)) * (other / GIGA)
+        return np.maximum(below, weights / (GIGA * self.bandwidth))
 
     def to_json(self) -> float | list[float]:
-        """Return the typical slowdown if it is that of all kernels, else all four numbers."""
-        return self.typical if self.constant is None else [self.typical, self.constant, self.per_other, self.per_pair]
+        """Return the typical slowdown if it is that of all kernels, else all numbers, the bandwidth if it is known."""
+        if self.constant is None:
+            return self.typical
+        numbers = [self.typical, self.constant, self.per_other, self.per_pair]
+        return numbers if math.isinf(self.bandwidth) else [*numbers, self.bandwidth]
 
     @staticmethod
     def from_json(value: Any) -> CoRun:
         """Read a value of `to_json`; raise `TypeError` or `ValueError` for others."""
         numbers = [float(v) for v in value] if isinstance(value, list) else [float(value)]
-        if len(numbers) not in (1, 4) or not all(0 <= n < float("inf") for n in numbers):
+        if len(numbers) not in (1, 4, 5) or not all(0 <= n < math.inf for n in numbers) or 0.0 in numbers[4:]:
             raise ValueError(f"contention {value}")
         return CoRun(*numbers)
 
 
-def fit_co_run(pairs: Sequence[Mapping[str, Any]]) -> CoRun:
+def fit_co_run(pairs: Sequence[Mapping[str, Any]], before: CoRun | None = None) -> CoRun:
     """Fit the co-run slowdown of a device to measured pairs of kernels.
 
     Parameters
     ----------
     pairs : sequence of mapping
         ``workload``, ``alone_s`` and ``together_s`` of the device's kernel, and of the other device's ``other`` and
-        ``other_s``, its workload and its seconds alone. With fewer than `LEAST_PAIRS` that have the latter, only the
-        typical slowdown is found: the median.
+        ``other_s``, its workload and its seconds alone. With fewer than `LEAST_PAIRS` that have the latter, only
+        constants are found, as medians: the typical slowdown, and that beside what `before` has of demands.
+    before : CoRun, optional
+        Of the device that these pairs refine, or of another.
 
     Returns
     -------
@@ -89,13 +108,38 @@ def fit_co_run(pairs: Sequence[Mapping[str, Any]]) -> CoRun:
     whole = [i for i, p in enumerate(pairs) if "other" in p]
     typical = max(1.0, round_digits(np.array([np.median(ratio)]))[0])
     if len(whole) < LEAST_PAIRS:
-        return CoRun(typical)
-    own = np.array([_demand(pairs[i]["workload"], pairs[i]["alone_s"]) for i in whole]) / GIGA
-    other = np.array([_demand(pairs[i]["other"], pairs[i]["other_s"]) for i in whole]) / GIGA
+        if before is None or not before.depends_on_demand:
+            return CoRun(typical)
+        if not whole:
+            return replace(before, typical=typical)
+    own, own_weights = np.array([_demands(pairs[i]["workload"], pairs[i]["alone_s"]) for i in whole]).T / GIGA
+    other, other_weights = np.array([_demands(pairs[i]["other"], pairs[i]["other_s"]) for i in whole]).T / GIGA
+    if len(whole) < LEAST_PAIRS and before is not None:
+        rest = ratio[whole] - (before.per_other + before.per_pair * own) * other
+        return replace(before, typical=typical, constant=max(1.0, round_digits(np.array([np.median(rest)]))[0]))
+    ratio, weights = ratio[whole], own_weights + other_weights
     terms = np.stack([np.ones_like(own), other, own * other], 1)
-    constant, per_other, per_pair = round_digits(fit_non_negative(terms, ratio[whole]))
-    return CoRun(typical, max(1.0, constant), per_other, per_pair)
+    found, below = CoRun(typical), np.ones_like(ratio)
+    for _ in range(_ROUNDS):  # each part fits the pairs that are not the other's
+        free = weights <= found.bandwidth * below
+        constant, per_other, per_pair = round_digits(fit_non_negative(terms[free], ratio[free]))
+        below = terms @ [max(1.0, constant), per_other, per_pair]
+        bandwidth = _fit_bandwidth(below, weights, ratio)
+        found = CoRun(typical, max(1.0, constant), per_other, per_pair, bandwidth)
+        if np.count_nonzero(weights <= bandwidth * below) < LEAST_PAIRS:
+            break
+    return found
 
 
-def _demand(workload: Mapping[str, Any], seconds: float) -> float:
-    return float(Workload.from_json(dict(workload)).traffic_bytes) / seconds
+def _fit_bandwidth(below: np.ndarray, weights: np.ndarray, ratio: np.ndarray) -> float:
+    """Return the bandwidth with the least sum of absolute relative errors; infinite without clearly slower pairs."""
+    beyond = (ratio > SATURATED * below) & (weights > 0)
+    tried = [*round_digits(weights[beyond] / ratio[beyond]), math.inf]
+    errors = [np.abs(np.maximum(below, weights / b) / ratio - 1).sum() for b in tried]
+    return tried[int(np.argmin(errors))]
+
+
+def _demands(workload: Mapping[str, Any], seconds: float) -> tuple[float, float]:
+    """Return bytes per second, of all data and of weights."""
+    w = Workload.from_json(dict(workload))
+    return float(w.traffic_bytes) / seconds, float(w.weight_bytes) / seconds

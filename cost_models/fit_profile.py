@@ -200,7 +200,7 @@ def _fit_system(profile: Profile, samples: Samples) -> Profile:
     for device in DEVICES:
         pairs = [c for c in samples.contention if c["device"] == device]
         if pairs:
-            contention[device] = fit_co_run(pairs)
+            contention[device] = fit_co_run(pairs, contention.get(device))
         whole = [n for n in samples.networks if n["device"] == device and n["sum_s"] > 0]
         if whole:
             columns = [[n[key] for n in whole] for key in ("kernels", "sum_s", "seconds")]

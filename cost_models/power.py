@@ -13,6 +13,7 @@ import numpy as np
 from tvm_coexec.core.errors import CoExecError
 
 from .models.regression import fit_non_negative, round_digits
+from .one_thread import on_one_thread
 
 Busy = Mapping[str, float]  # seconds by "cpu", "gpu", or by "cpu/conv", "gpu/dense"...
 
@@ -115,6 +116,7 @@ class Power:
         return found
 
     @staticmethod
+    @on_one_thread
     def fit(readings: Sequence[Reading]) -> Power:
         """Fit non-negative watts to meter readings, with the least relative error.
 

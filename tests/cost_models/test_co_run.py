@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,7 +58,54 @@ def test_few_pairs_and_those_of_earlier_files_give_one_number():
     assert fit_co_run([{"workload": {}, "alone_s": 2.0, "together_s": 1.9}]).typical == 1.0
 
 
-@pytest.mark.parametrize("co_run", [CoRun(), CoRun(1.25), TRUE])
+@pytest.mark.parametrize("count", range(1, LEAST_PAIRS))
+def test_few_pairs_of_another_device_move_the_constant(count):
+    """What demands do is then taken from the device before."""
+    before = CoRun(1.3, 1.2, TRUE.per_other, TRUE.per_pair)
+    found = fit_co_run(pairs()[:count], before)
+    assert found.constant == pytest.approx(TRUE.constant, rel=1e-3)
+    assert (found.per_other, found.per_pair) == (TRUE.per_other, TRUE.per_pair)
+    assert found.typical == fit_co_run(pairs()[:count]).typical != before.typical
+    assert not fit_co_run(pairs()[:count], CoRun(1.3)).depends_on_demand
+    assert fit_co_run(pairs(), before) == fit_co_run(pairs())
+
+
+def with_dense(bandwidth: float) -> list[dict]:
+    """`pairs`, and some of two kernels that read weights: 10 and 25 GB/s, and what memory gives to both."""
+    made = pairs()
+    for own, other in itertools.product((10.0, 25.0), repeat=2):
+        work = [Workload("dense", weight_bytes=speed * 1e6).to_json() for speed in (own, other)]
+        slow = max(TRUE.slowdown(own * 1e9, other * 1e9), (own + other) / bandwidth)
+        made.append(
+            {"workload": work[0], "alone_s": 1e-3, "together_s": 1e-3 * slow, "other": work[1], "other_s": 1e-3}
+        )
+    return made
+
+
+def test_weights_share_what_memory_gives():
+    found = fit_co_run(with_dense(12.0))
+    assert found.bandwidth == pytest.approx(12.0, rel=1e-3) and found.constant == pytest.approx(1.02, rel=0.02)
+    assert (found.per_other, found.per_pair) == pytest.approx((0.01, 0.004), rel=0.02)
+    assert found.slowdown(20e9, 20e9, 48e9) == pytest.approx(4.0, rel=0.01)
+    # less than it, or other data than weights, changes nothing
+    below = replace(found, bandwidth=math.inf)
+    assert found.slowdown(5e9, 5e9, 10e9) == below.slowdown(5e9, 5e9) == found.slowdown(5e9, 5e9)
+    assert found.slowdown(30e9, 30e9) == below.slowdown(30e9, 30e9)
+    both = found.slowdown(np.array([5e9, 20e9]), np.array([5e9, 20e9]), np.array([10e9, 48e9]))
+    assert both.tolist() == [found.slowdown(5e9, 5e9, 10e9), found.slowdown(20e9, 20e9, 48e9)]
+
+
+def test_no_bandwidth_without_pairs_that_exceed_it():
+    assert math.isinf(fit_co_run(pairs()).bandwidth) and math.isinf(fit_co_run(pairs(noise=0.02)).bandwidth)
+    assert math.isinf(fit_co_run(with_dense(1000.0)).bandwidth)
+
+
+def test_pairs_of_earlier_files_leave_what_demands_do():
+    earlier = [{n: p[n] for n in ("workload", "alone_s", "together_s")} for p in pairs()]
+    assert fit_co_run(earlier, TRUE) == CoRun(fit_co_run(earlier).typical, *TRUE.to_json()[1:])
+
+
+@pytest.mark.parametrize("co_run", [CoRun(), CoRun(1.25), TRUE, replace(TRUE, bandwidth=31.5)])
 def test_json(co_run):
     assert CoRun.from_json(co_run.to_json()) == co_run
 

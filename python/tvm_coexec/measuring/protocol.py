@@ -124,6 +124,11 @@ class Timed:
         return min(self.seconds)
 
     @property
+    def median_s(self) -> float:
+        """Median repeat."""
+        return statistics.median(self.seconds)
+
+    @property
     def spread(self) -> float:
         """Relative spread: median over the shortest, minus 1."""
         return spread_of(self.seconds)

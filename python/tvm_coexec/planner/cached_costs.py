@@ -40,7 +40,7 @@ def side_by_side(
     Parameters
     ----------
     slow : mapping of str to float or array
-        Co-run slowdown of each device (`CachedCosts.slow` or `CachedCosts.slow_by_demand`).
+        Co-run slowdown of each device (`CachedCosts.slow`, or the mean of `CachedCosts.slow_of` over its work).
     gpu_s, cpu_s : float or array
         Seconds alone.
     least : callable
@@ -84,9 +84,9 @@ class CachedCosts(Costs):
         What the machine draws at rest, 0 without a power profile.
     slow : dict of str to float
         Typical co-run slowdown by device.
-    demand : dict of str to list of float
-        Bytes per second that each kernel reads and writes, by device, when alone; empty lists if the co-run slowdown is
-        the same for all kernels.
+    slow_of : dict of str to list of float
+        Co-run slowdown of each kernel by device, while the other device runs its share of the same kernel; empty lists
+        if it is the same for all kernels.
     meeting : Meeting
         The model of what a synchronisation costs.
     nbytes, up_s, down_s : dict of int to float
@@ -137,7 +137,7 @@ class CachedCosts(Costs):
         self.slow = {d: costs.slowdown(d) for d in DEVICES}
         self._co_run = {d: costs.co_run(d) for d in DEVICES}
         demands = any(c.depends_on_demand for c in self._co_run.values())
-        self.demand = {d: [self._demand(d, k) for k in graph.kernels] if demands else [] for d in DEVICES}
+        self.slow_of = self._slow_of_kernels() if demands else {d: [] for d in DEVICES}
         self.enqueues = [0.0 if k.is_free else self.enqueue_s for k in graph.kernels]
 
     def slowdown(self, device: str) -> float:
@@ -148,24 +148,24 @@ class CachedCosts(Costs):
         """See `Costs.co_run`."""
         return self._co_run[device]
 
-    def slow_by_demand(self, gpu_demand: Seconds, cpu_demand: Seconds) -> dict[str, Seconds]:
-        """Return the co-run slowdown by device, from what both need of memory bandwidth.
-
-        Parameters
-        ----------
-        gpu_demand, cpu_demand : float or array
-            Bytes per second that the devices' shares read and write, each when alone.
-        """
-        return {
-            "gpu": self._co_run["gpu"].slowdown(gpu_demand, cpu_demand),
-            "cpu": self._co_run["cpu"].slowdown(cpu_demand, gpu_demand),
+    def _slow_of_kernels(self) -> dict[str, list[float]]:
+        """Both devices run their shares of a chain in the same order, so those of one kernel mostly meet."""
+        demands = {d: np.array([self._demands(d, k) for k in self.graph.kernels]).reshape(-1, 2).T for d in DEVICES}
+        (gpu, gpu_weights), (cpu, cpu_weights) = demands["gpu"], demands["cpu"]
+        weights = gpu_weights + cpu_weights
+        found = {
+            "gpu": self._co_run["gpu"].slowdown(gpu, cpu, weights),
+            "cpu": self._co_run["cpu"].slowdown(cpu, gpu, weights),
         }
+        return {d: np.broadcast_to(slow, gpu.shape).tolist() for d, slow in found.items()}
 
-    def _demand(self, device: str, kernel: Kernel) -> float:
+    def _demands(self, device: str, kernel: Kernel) -> tuple[float, float]:
+        """Return the bytes per second that a kernel reads and writes when alone, and those of weights."""
         if kernel.is_free or device not in kernel.devices:
-            return 0.0
+            return 0.0, 0.0
         seconds = self.whole[device][kernel.index]
-        return float(describe(kernel, device).traffic_bytes) / seconds if seconds else 0.0
+        w = describe(kernel, device)
+        return (float(w.traffic_bytes) / seconds, float(w.weight_bytes) / seconds) if seconds else (0.0, 0.0)
 
     def has_failed(self, device: str, kernel: Kernel) -> bool:
         """See `Costs.has_failed`."""

@@ -45,8 +45,8 @@ class ChainSweep:
         Per member whose value leaves the chain: where the GPU's part ends, and the extent.
     gpu_s, cpu_s, join_s, joules : array, shape (cuts,)
         Work of each share, downloads and joins, and energy of the work beyond idle power.
-    gpu_bytes, cpu_bytes : array, shape (cuts,)
-        What the shares read and write, if the co-run slowdown depends on it; else 0.
+    gpu_slower_s, cpu_slower_s : array, shape (cuts,)
+        How much longer the shares take while both devices work, if the co-run slowdown differs between kernels; else 0.
     """
 
     def __init__(self, tables: CachedCosts, last: int, axis: SplitAxis, cuts: np.ndarray):
@@ -57,7 +57,7 @@ class ChainSweep:
         self.after: list[int] = []
         self.live_outs: dict[int, tuple[np.ndarray, int]] = {}
         self.gpu_s = self.cpu_s = self.join_s = self.joules = np.zeros(len(cuts))
-        self.gpu_bytes = self.cpu_bytes = self.joules
+        self.gpu_slower_s = self.cpu_slower_s = self.joules
         self._slow: Mapping[str, Any] | None = None
         self._both_s: np.ndarray | None = None
         self._inside: set[int] = set()
@@ -122,11 +122,11 @@ class ChainSweep:
     def slow(self) -> Mapping[str, Any]:
         """Co-run slowdown by device; where it depends on the shares' demands, an element for each cut."""
         tables = self.tables
-        if not tables.demand["cpu"]:
+        if not tables.slow_of["cpu"]:
             return tables.slow
         if self._slow is None:
             gpu_s, cpu_s = np.maximum(self.gpu_s, _SHORT_S), np.maximum(self.cpu_s, _SHORT_S)
-            self._slow = tables.slow_by_demand(self.gpu_bytes / gpu_s, self.cpu_bytes / cpu_s)
+            self._slow = {"gpu": 1 + self.gpu_slower_s / gpu_s, "cpu": 1 + self.cpu_slower_s / cpu_s}
         return self._slow
 
     def both_s(self, start_s: float = 0.0) -> np.ndarray:
@@ -185,10 +185,10 @@ class ChainSweep:
         enqueue_s = self.tables.enqueues[kernel.index]
         if enqueue_s:
             self.cpu_s = self.cpu_s + (gpu_rows > 0) * enqueue_s
-        demand = self.tables.demand
-        if demand["cpu"]:
-            self.gpu_bytes = self.gpu_bytes + gpu * demand["gpu"][kernel.index]
-            self.cpu_bytes = self.cpu_bytes + cpu * demand["cpu"][kernel.index]
+        slow_of = self.tables.slow_of
+        if slow_of["cpu"]:
+            self.gpu_slower_s = self.gpu_slower_s + gpu * (slow_of["gpu"][kernel.index] - 1)
+            self.cpu_slower_s = self.cpu_slower_s + cpu * (slow_of["cpu"][kernel.index] - 1)
         watts = self.tables.watts
         if self.tables.power is not None:
             self.joules = self.joules + gpu * watts["gpu"][kernel.index] + cpu * watts["cpu"][kernel.index]

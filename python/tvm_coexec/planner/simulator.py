@@ -203,33 +203,33 @@ class Simulator:
     def _chain(self, segment: Segment) -> dict[str, float]:
         shares = segment.shares(self.graph)
         out = sum(self._share_out(v, need) for v, need in outer_needs(self.graph, segment, shares).items())
-        (gpu, gpu_bytes), (cpu, cpu_bytes) = (self._share_work(d, segment, shares) for d in ("gpu", "cpu"))
+        (gpu, gpu_slower_s), (cpu, cpu_slower_s) = (self._share_work(d, segment, shares) for d in ("gpu", "cpu"))
         gpu_slices, cpu_slices = inner_slices(self.graph, segment, shares)
         gpu += sum(map(self.meeting.gpu_slice_s, gpu_slices))
         cpu += sum(map(self.meeting.copy_s, cpu_slices))
         launch_s = sum(self.costs.enqueues[k] for k in segment.kernels if shares.gpu[k][0] < shares.gpu[k][1])
         launch_s += self.costs.enqueue_s * len(gpu_slices)
-        self._work(gpu, cpu + launch_s, self._slow(gpu, cpu + launch_s, gpu_bytes, cpu_bytes))
+        self._work(gpu, cpu + launch_s, self._slow(gpu, cpu + launch_s, gpu_slower_s, cpu_slower_s))
         waited = self._wait()
         join = sum(self._join(k, cut, shares.dims[k]) for k, cut in shares.cuts.items())
         join += sum(self._to(v, "cpu") for v in read_after_join(self.graph, segment, shares))
         return {"share_out": out, "enqueue": launch_s, "gpu": gpu, "cpu": cpu, "join": join, "wait": waited}
 
     def _share_work(self, device: str, segment: Segment, shares: Shares) -> tuple[float, float]:
-        """Return a device's seconds for its shares of a chain, and the bytes they read and write if those are known."""
+        """Return a device's seconds for its shares of a chain alone, and how much longer co-running kernels take."""
         ranges = shares.gpu if device == "gpu" else shares.cpu
-        demand, work_s, nbytes = self.costs.demand[device], 0.0, 0.0
+        slow_of, work_s, slower_s = self.costs.slow_of[device], 0.0, 0.0
         for k in segment.kernels:
             seconds = float(self.costs.shares_s(device, self.graph.kernels[k], shares.dims[k], [ranges[k]])[0])
             work_s += self._busy(device, k, seconds)
-            nbytes += seconds * demand[k] if demand else 0.0
-        return work_s, nbytes
+            slower_s += seconds * (slow_of[k] - 1) if slow_of else 0.0
+        return work_s, slower_s
 
-    def _slow(self, gpu_s: float, cpu_s: float, gpu_bytes: float, cpu_bytes: float) -> Mapping[str, float]:
+    def _slow(self, gpu_s: float, cpu_s: float, gpu_slower_s: float, cpu_slower_s: float) -> Mapping[str, float]:
         """Return the co-run slowdown of a chain's shares by device."""
-        if not self.costs.demand["cpu"] or not gpu_s or not cpu_s:
+        if not self.costs.slow_of["cpu"] or not gpu_s or not cpu_s:
             return self.costs.slow
-        return self.costs.slow_by_demand(gpu_bytes / gpu_s, cpu_bytes / cpu_s)
+        return {"gpu": 1 + gpu_slower_s / gpu_s, "cpu": 1 + cpu_slower_s / cpu_s}
 
     def _share_out(self, value: int, need: dict[str, float]) -> float:
         nbytes, cpu, gpu = self.graph.tensor(value).nbytes, need.get("cpu", 0.0), need.get("gpu", 0.0)

@@ -65,8 +65,8 @@ def test_a_module_by_corrected_costs_is_measured_too(model, monkeypatch):
     given, options = results(graph), TuneOptions()
     found = final.measure_modules(given, divide, TARGETS, options, corrections=Corrections(graph, made_up(), options))
     assert [r.name for r in found[:2]] == [r.name for r in given] and len(found) > 2
-    for r in found[2:]:
-        assert r.name == "tuned, by recorded runs" and r.tuned and r.trials == 7
+    for n, r in enumerate(found[2:], 1):
+        assert r.name == "tuned, by recorded runs" + (f" ({n})" if n > 1 else "") and r.tuned and r.trials == 7
         assert r.plan.digest() != given[1].plan.digest() and r.expected_s == r.plan.expected_s
     assert all(r.measured_s > 0 and not r.error for r in found)
 
@@ -75,3 +75,9 @@ def test_without_corrections_the_given_modules_are_measured(model):
     graph, divide = model
     found = final.measure_modules(results(graph), divide, TARGETS, TuneOptions())
     assert [r.name for r in found] == [final.UNTUNED, final.TUNED] and all(r.measured_s > 0 for r in found)
+
+
+def test_no_two_modules_have_one_name(model):
+    first, second = results(model[0])
+    names = [r.name for r in final.number_names([first, second, second, first, second])]
+    assert names == ["untuned", "tuned", "tuned (2)", "untuned (2)", "tuned (3)"]

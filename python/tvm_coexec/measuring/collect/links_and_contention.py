@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tvm_coexec.core.kernel_graph import Kernel
 from tvm_coexec.core.progress import progress
 from tvm_coexec.cost_models.dataset import DEVICES, Samples, SampleWriter, read_samples
@@ -29,6 +31,9 @@ logger = logging.getLogger("tvm_coexec")
 
 BUSY_S, NETWORK_BUILD_S, NETWORK_RUN_S = 120, 1800, 300
 CONTENTION_PER_CLASS = 3
+CONTENTION_FEW = 6  # kernels of a sample of few
+# The kernel with the most bytes up to this is one of them: two such ask for more than memory gives.
+CONTENTION_MOST_BYTES = 250e6
 CONTENTION_EXTREMES = 2
 # Range of kernel times: long enough to overlap with the other device's, short enough for many repeats.
 CONTENTION_BETWEEN_S = (2e-4, 3e-2)
@@ -88,6 +93,7 @@ def _measure_contention(run: Collection, writer: SampleWriter) -> None:
     for cpu, gpu in progress(pairs, "contention", "pair"):
         for device, own, other in (("cpu", cpu, gpu), ("gpu", gpu, cpu)):
             try:
+                # The median: two that wait for memory are not slowed in each moment.
                 together = _time_while_busy(run, own.built[device], other.built[_OTHER[device]])
             except ChildError as err:
                 logger.warning("contention of %s can't be measured: %s", own.name, err)
@@ -95,7 +101,7 @@ def _measure_contention(run: Collection, writer: SampleWriter) -> None:
                 continue
             own_work, other_work = own.workloads[device].to_json(), other.workloads[_OTHER[device]].to_json()
             record = {"record": "contention", "device": device, "workload": own_work, "alone_s": own.alone_s[device]}
-            found = {"together_s": together.best_s, "other": other_work, "other_s": other.alone_s[_OTHER[device]]}
+            found = {"together_s": together.median_s, "other": other_work, "other_s": other.alone_s[_OTHER[device]]}
             writer.write(record | found)
 
 
@@ -113,8 +119,13 @@ class _Alone:
         return float(self.workloads[device].traffic_bytes) / self.alone_s[device]
 
 
+def _is_medium(seconds: float) -> bool:
+    low, high = CONTENTION_BETWEEN_S
+    return low <= seconds <= high
+
+
 def _measure_alone(run: Collection, chosen: tuple[int, Kernel]) -> _Alone | None:
-    """Build a kernel for both devices and time it; `None` if that fails."""
+    """Build a kernel for both devices and time it; `None` if that fails, or takes too short or too long."""
     model, kernel = chosen
     requests = [run.make_request(model, Piece(d, kernel.index), d) for d in DEVICES]
     built: dict[str, compiling.Built] = {}
@@ -123,9 +134,11 @@ def _measure_alone(run: Collection, chosen: tuple[int, Kernel]) -> _Alone | None
         try:
             if isinstance(one, ChildError):
                 raise one
-            alone_s[device] = min(run.time(one, CONTENTION_REPEAT_MS).best_s for _ in range(2))
+            alone_s[device] = min(run.time(one, CONTENTION_REPEAT_MS).median_s for _ in range(2))
         except ChildError as err:
             logger.warning("contention of %s can't be measured: %s", kernel.name, err)
+            return None
+        if not _is_medium(alone_s[device]):
             return None
         built[device] = one
     return _Alone(kernel.name, {d: describe(kernel, d) for d in DEVICES}, built, alone_s)
@@ -151,21 +164,45 @@ def _time_while_busy(run: Collection, own: compiling.Built, other: compiling.Bui
 
 
 def _select_kernels(run: Collection, path: str) -> list[tuple[int, Kernel]]:
-    """Select kernels of each class with medium times on both devices, from short to long."""
+    """Select kernels with medium times: some of each class, from short to long; if few are measured, by demand.
+
+    The one that moves most bytes is the first, even if it was not measured.
+    """
     seconds = _read_whole_seconds(read_samples(path))
-    low, high = CONTENTION_BETWEEN_S
     by_class: dict[str, list[tuple[float, int, Kernel]]] = {}
+    by_demand: list[tuple[float, int, Kernel]] = []
+    largest: tuple[float, int, Kernel] | None = None
     for model, (_, builder) in enumerate(run.builders):
         for kernel in {k.signature(): k for k in builder.graph.kernels}.values():
-            times = [seconds.get((d, kernel.signature()), 0.0) for d in DEVICES]
-            if all(low <= t <= high for t in times):
-                by_class.setdefault(describe(kernel, "cpu").kind, []).append((times[0], model, kernel))
-    found = []
+            times = {d: t for d in DEVICES if (t := seconds.get((d, kernel.signature())))}
+            if not all(map(_is_medium, times.values())) or not all(d in kernel.devices for d in DEVICES):
+                continue
+            nbytes = float(describe(kernel, "cpu").traffic_bytes)
+            if nbytes <= CONTENTION_MOST_BYTES and (largest is None or nbytes > largest[0]):
+                largest = nbytes, model, kernel
+            if not times:
+                continue
+            workloads = {d: describe(kernel, d) for d in times}
+            by_demand.append((max(float(w.traffic_bytes) / times[d] for d, w in workloads.items()), model, kernel))
+            if len(times) == len(DEVICES):
+                by_class.setdefault(workloads["cpu"].kind, []).append((times["cpu"], model, kernel))
+    if run.options.few:  # of few kernels both devices are measured
+        by_demand.sort(key=lambda m: m[0])
+        places = np.linspace(0, len(by_demand) - 1, min(CONTENTION_FEW, len(by_demand))).astype(int)
+        return _with_first(largest, [by_demand[i][1:] for i in places])
+    found: list[tuple[int, Kernel]] = []
     for members in by_class.values():
         members.sort(key=lambda m: m[0])
         step = max(1, len(members) // CONTENTION_PER_CLASS)
         found += [(model, kernel) for _, model, kernel in members[step // 2 :: step][:CONTENTION_PER_CLASS]]
-    return found
+    return _with_first(largest, found)
+
+
+def _with_first(largest: tuple[float, int, Kernel] | None, found: list[tuple[int, Kernel]]) -> list[tuple[int, Kernel]]:
+    if largest is None:
+        return found
+    _, model, kernel = largest
+    return [(model, kernel), *(f for f in found if f[1].signature() != kernel.signature())]
 
 
 def _measure_networks(run: Collection, writer: SampleWriter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -179,10 +180,21 @@ def measure_modules(
     for e in entries[len(modules) :]:
         assert of_tuned is not None
         found.append(replace(of_tuned, name=f"{TUNED}, {e.label}", plan=e.plan, expected_s=e.plan.expected_s))
-    return [
+    measured = [
         replace(m, measured_s=e.seconds if e.compiled is not None else 0.0, error=e.error)
         for m, e in zip(found, entries, strict=True)
     ]
+    return number_names(measured)
+
+
+def number_names(results: Sequence[Result]) -> list[Result]:
+    """Return results of which no two have the same name: a summary says by its name which one was chosen."""
+    seen: Counter[str] = Counter()
+    found = []
+    for r in results:
+        seen[r.name] += 1
+        found.append(replace(r, name=f"{r.name} ({seen[r.name]})") if seen[r.name] > 1 else r)
+    return found
 
 
 def verified_of(results: Sequence[Result]) -> tuple[Verified, ...]:
