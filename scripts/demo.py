@@ -81,6 +81,17 @@ def time_beside(cpu, gpu, image: dict[str, np.ndarray]) -> float:
     return seconds
 
 
+def describe_slowdown(alone: list[float], beside: list[float]) -> str:
+    """Return a line on how much longer the CPU's best run takes beside the GPU's; empty if that is little."""
+    slowed = min(beside) / min(alone)
+    if slowed <= SLOWED:
+        return ""
+    return (
+        f"While the GPU computes, too, the CPU takes {slowed:.2f} times as long here: the devices share a core, "
+        "memory or power, or other programs run. No split can make up for that; try again on an idle machine.\n"
+    )
+
+
 def time_library(file: str, image_file: str, repeats: int) -> int:
     """Time an exported one-device library and print the best seconds; runs in a process with its own thread count."""
     import tvm
@@ -175,12 +186,7 @@ def demo(options: argparse.Namespace) -> int:
 
     print(f"\n{coexec.report.to_text() if options.report else coexec.report.summary()}\n")
     print_table(options.model, errors, seconds, both_cores)
-    slowed = min(beside) / min(seconds["CPU"])
-    if slowed > SLOWED:
-        print(
-            f"While the GPU computes, too, the CPU takes {slowed:.2f} times as long here: the devices share a core, "
-            "memory or power, or other programs run. No split can make up for that; try again on an idle machine."
-        )
+    print(end=describe_slowdown(seconds["CPU"], beside))
     print(f"\n{time.perf_counter() - start:.0f} s in all")
     wrong = [name for name, error in errors.items() if not error <= TOLERANCE]
     if wrong:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.demo import describe_slowdown
+
 DEMO = Path(__file__).parents[2] / "scripts" / "demo.py"
 
 pytestmark = [pytest.mark.llvm, pytest.mark.slow]
@@ -29,6 +31,12 @@ def test_a_network_is_coexecuted_checked_and_timed():
     assert all(float(row[3]) <= 1e-4 for row in rows)
     found = re.search(r"\d+ of \d+ kernels split in (\d+) chains", done.stdout)
     assert found and int(found[1]) >= 2
+
+
+def test_devices_that_slow_each_other_are_named():
+    assert describe_slowdown([0.020, 0.030], [0.060, 0.022]) == ""
+    line = describe_slowdown([0.020, 0.030], [0.060, 0.038])
+    assert line.startswith("While the GPU computes, too, the CPU takes 1.90 times as long") and line.endswith(".\n")
 
 
 @pytest.mark.parametrize(
