@@ -226,6 +226,12 @@ void Signals::enqueue_flag_after(const Event& event) {
     return;
   }
   f.last += f.last + 1 == 0 ? 2 : 1;
+  {
+    // The queue orders signals. One that failed is not reached, and whoever needs it waits for its kernel; it must not
+    // fail the next one, which may be another module's.
+    std::lock_guard<std::mutex> flag_lock(f.region->mu);
+    f.region->record_host_write(0, f.region->bytes);
+  }
   f.launch(f.signal, f.region->base, static_cast<int32_t>(f.last));
   event->signal = f.last;
 }

@@ -1,4 +1,6 @@
 // Sync points in memory that host and device share, and tensors that share one block.
+#include <thread>
+
 #include "arrays.h"
 #include "check.h"
 #include "exec/signal.h"
@@ -159,6 +161,34 @@ TEST(sync_points, a_run_that_fails_leaves_the_device_idle_and_is_reported_once) 
     faults::clear();
     next(b, 0, 1);  // the next run
     next(b, 1, 2);
+    CHECK(all_equal(b.read(2), 3));
+  }
+}
+
+TEST(sync_points, a_signal_that_fails_fails_no_other) {
+  const Faults end;
+  Signals& signals = Signals::of(device());
+  if (signals.method() != WaitMethod::kFlag) {
+    return;
+  }
+  const Block b(3);
+  Next next;
+  b.fill(0, 1);
+  for (int k = 0; k < 5; ++k) {
+    next(b, 0, 1);
+    const Event written = device().compute().last();
+    faults::inject("event", 1, 1, 0);
+    signals.signal(*b.region, kCount * 4, kCount * 4);
+    faults::clear();
+    const Event signal = device().compute().last();
+    CHECK(signal != written);
+    signals.wait(written);  // in vain for the signal, and then for the kernel
+    while (!signal->has_ended()) {
+      std::this_thread::yield();
+    }
+    CHECK(signal->failure() != nullptr);
+    next(b, 1, 2);  // another module's
+    signals.signal(*b.region, 2 * kCount * 4, kCount * 4);
     CHECK(all_equal(b.read(2), 3));
   }
 }
