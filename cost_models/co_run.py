@@ -95,9 +95,9 @@ def fit_co_run(pairs: Sequence[Mapping[str, Any]], before: CoRun | None = None) 
     pairs : sequence of mapping
         ``workload``, ``alone_s`` and ``together_s`` of the device's kernel, and of the other device's ``other`` and
         ``other_s``, its workload and its seconds alone. With fewer than `LEAST_PAIRS` that have the latter, only
-        constants are found, as medians: the typical slowdown, and that beside what `before` has of demands.
+        the typical slowdown and the constant are fitted, as medians; the other terms are those of `before`.
     before : CoRun, optional
-        Of the device that these pairs refine, or of another.
+        The slowdown of the same device, to be refined, or of another one.
 
     Returns
     -------
@@ -107,28 +107,31 @@ def fit_co_run(pairs: Sequence[Mapping[str, Any]], before: CoRun | None = None) 
     ratio = np.array([p["together_s"] / p["alone_s"] for p in pairs], float)
     whole = [i for i, p in enumerate(pairs) if "other" in p]
     typical = max(1.0, round_digits(np.array([np.median(ratio)]))[0])
-    if len(whole) < LEAST_PAIRS:
-        if before is None or not before.depends_on_demand:
-            return CoRun(typical)
-        if not whole:
-            return replace(before, typical=typical)
-    own, own_weights = np.array([_demands(pairs[i]["workload"], pairs[i]["alone_s"]) for i in whole]).T / GIGA
-    other, other_weights = np.array([_demands(pairs[i]["other"], pairs[i]["other_s"]) for i in whole]).T / GIGA
-    if len(whole) < LEAST_PAIRS and before is not None:
-        rest = ratio[whole] - (before.per_other + before.per_pair * own) * other
-        return replace(before, typical=typical, constant=max(1.0, round_digits(np.array([np.median(rest)]))[0]))
+    own, own_weights = _demands([(pairs[i]["workload"], pairs[i]["alone_s"]) for i in whole])
+    other, other_weights = _demands([(pairs[i]["other"], pairs[i]["other_s"]) for i in whole])
     ratio, weights = ratio[whole], own_weights + other_weights
+    if len(whole) >= LEAST_PAIRS:
+        return _fit_terms(typical, own, other, weights, ratio)
+    if before is None or not before.depends_on_demand:
+        return CoRun(typical)
+    if not whole:
+        return replace(before, typical=typical)
+    constant = np.median(ratio - (before.per_other + before.per_pair * own) * other)
+    return replace(before, typical=typical, constant=max(1.0, round_digits(np.array([constant]))[0]))
+
+
+def _fit_terms(typical: float, own: np.ndarray, other: np.ndarray, weights: np.ndarray, ratio: np.ndarray) -> CoRun:
+    """Fit the terms of demands and the bandwidth in turn: each to the pairs that the other does not limit."""
     terms = np.stack([np.ones_like(own), other, own * other], 1)
-    found, below = CoRun(typical), np.ones_like(ratio)
-    for _ in range(_ROUNDS):  # each part fits the pairs that are not the other's
-        free = weights <= found.bandwidth * below
+    free = np.ones(len(ratio), bool)
+    for _ in range(_ROUNDS):
         constant, per_other, per_pair = round_digits(fit_non_negative(terms[free], ratio[free]))
         below = terms @ [max(1.0, constant), per_other, per_pair]
         bandwidth = _fit_bandwidth(below, weights, ratio)
-        found = CoRun(typical, max(1.0, constant), per_other, per_pair, bandwidth)
-        if np.count_nonzero(weights <= bandwidth * below) < LEAST_PAIRS:
+        free = weights <= bandwidth * below
+        if np.count_nonzero(free) < LEAST_PAIRS:
             break
-    return found
+    return CoRun(typical, max(1.0, constant), per_other, per_pair, bandwidth)
 
 
 def _fit_bandwidth(below: np.ndarray, weights: np.ndarray, ratio: np.ndarray) -> float:
@@ -139,7 +142,8 @@ def _fit_bandwidth(below: np.ndarray, weights: np.ndarray, ratio: np.ndarray) ->
     return tried[int(np.argmin(errors))]
 
 
-def _demands(workload: Mapping[str, Any], seconds: float) -> tuple[float, float]:
-    """Return bytes per second, of all data and of weights."""
-    w = Workload.from_json(dict(workload))
-    return float(w.traffic_bytes) / seconds, float(w.weight_bytes) / seconds
+def _demands(timed: Sequence[tuple[Mapping[str, Any], float]]) -> np.ndarray:
+    """Return GB/s of workloads that take so many seconds, of all data and of weights, shape (2, n)."""
+    works = [Workload.from_json(dict(w)) for w, _ in timed]
+    nbytes = np.array([[float(w.traffic_bytes), float(w.weight_bytes)] for w in works]).reshape(-1, 2).T
+    return nbytes / np.array([s for _, s in timed], float) / GIGA

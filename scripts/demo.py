@@ -73,17 +73,17 @@ def time_once(module, image: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
     return time.perf_counter() - start, answer
 
 
-def time_beside(cpu, gpu, image: dict[str, np.ndarray]) -> float:
-    """Return the CPU's seconds for a run while the GPU runs, too."""
+def time_while_gpu_runs(cpu, gpu, image: dict[str, np.ndarray]) -> float:
+    """Run once on the CPU while the GPU runs, and return the CPU's seconds."""
     gpu.run()  # on the inputs that it has; returns while the GPU computes
     seconds = time_once(cpu, image)[0]
     gpu.get_output(0).numpy()
     return seconds
 
 
-def describe_slowdown(alone: list[float], beside: list[float]) -> str:
-    """Return a line on how much longer the CPU's best run takes beside the GPU's; empty if that is little."""
-    slowed = min(beside) / min(alone)
+def describe_slowdown(alone: list[float], together: list[float]) -> str:
+    """Return a line that says how much slower the CPU's best run is while the GPU runs; empty up to `SLOWED`."""
+    slowed = min(together) / min(alone)
     if slowed <= SLOWED:
         return ""
     return (
@@ -172,7 +172,7 @@ def demo(options: argparse.Namespace) -> int:
             modules[name] = graph_executor.GraphModule(libraries[name]["default"](device))
         print(f"[{time.perf_counter() - start:5.1f} s] compiled for {name}")
 
-    errors, seconds, beside = {}, {name: [] for name in modules}, []
+    errors, seconds, together = {}, {name: [] for name in modules}, []
     for name, module in modules.items():  # the first run compiles the GPU's kernels
         answer = time_once(module, image)[1]
         errors[name] = float(np.abs(answer - reference).max() / np.abs(reference).max())
@@ -181,12 +181,12 @@ def demo(options: argparse.Namespace) -> int:
     for _ in range(options.repeats):  # in turns, so that disturbances affect all variants equally
         for name, module in modules.items():
             seconds[name].append(time_once(module, image)[0])
-        beside.append(time_beside(modules["CPU"], modules["GPU"], image))
+        together.append(time_while_gpu_runs(modules["CPU"], modules["GPU"], image))
     both_cores = two_threads(libraries["CPU"], image, options.repeats) if bed.pocl else None
 
     print(f"\n{coexec.report.to_text() if options.report else coexec.report.summary()}\n")
     print_table(options.model, errors, seconds, both_cores)
-    print(end=describe_slowdown(seconds["CPU"], beside))
+    print(end=describe_slowdown(seconds["CPU"], together))
     print(f"\n{time.perf_counter() - start:.0f} s in all")
     wrong = [name for name, error in errors.items() if not error <= TOLERANCE]
     if wrong:

@@ -20,6 +20,4 @@ def test_in_memory_mode(mode: str) -> None:
 
 def test_with_flags() -> None:
     """Where the device has none that are faster, the tests of them are left out otherwise."""
-    native.run(
-        native.build() / "runtime_device_tests", TVM_COEXEC_OPENCL_MEMORY="fine", TVM_COEXEC_OPENCL_WAIT="flag"
-    )
+    native.run(native.build() / "runtime_device_tests", TVM_COEXEC_OPENCL_MEMORY="fine", TVM_COEXEC_OPENCL_WAIT="flag")

@@ -227,8 +227,9 @@ void Signals::enqueue_flag_after(const Event& event) {
   }
   f.last += f.last + 1 == 0 ? 2 : 1;
   {
-    // The queue orders signals. One that failed is not reached, and whoever needs it waits for its kernel; it must not
-    // fail the next one, which may be another module's.
+    // Drop the earlier signals from the region's history, although they may still be pending: the in-order queue orders
+    // them. A failed one would make this launch fail, which may belong to another module; its own waiter falls back to
+    // the kernel's event.
     std::lock_guard<std::mutex> flag_lock(f.region->mu);
     f.region->record_host_write(0, f.region->bytes);
   }

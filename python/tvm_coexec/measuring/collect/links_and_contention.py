@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,41 +168,58 @@ def _select_kernels(run: Collection, path: str) -> list[tuple[int, Kernel]]:
 
     The one that moves most bytes is the first, even if it was not measured.
     """
-    seconds = _read_whole_seconds(read_samples(path))
-    by_class: dict[str, list[tuple[float, int, Kernel]]] = {}
-    by_demand: list[tuple[float, int, Kernel]] = []
-    largest: tuple[float, int, Kernel] | None = None
+    candidates = _find_medium(run, _read_whole_seconds(read_samples(path)))
+    small = [c for c in candidates if c.nbytes <= CONTENTION_MOST_BYTES]
+    chosen = [max(small, key=lambda c: c.nbytes)] if small else []
+    chosen += _spread_by_demand(candidates) if run.options.few else _spread_by_class(candidates)
+    return list({c.kernel.signature(): (c.model, c.kernel) for c in chosen}.values())
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A kernel of a model, with the seconds that are known of it, by device."""
+
+    model: int
+    kernel: Kernel
+    times: dict[str, float]
+
+    @cached_property
+    def nbytes(self) -> float:
+        """Bytes that it reads and writes."""
+        return float(describe(self.kernel, "cpu").traffic_bytes)
+
+
+def _find_medium(run: Collection, seconds: dict[tuple[str, str], float]) -> list[_Candidate]:
+    """Return the kernels that run on both devices and of which no known time is too short or too long."""
+    found = []
     for model, (_, builder) in enumerate(run.builders):
-        for kernel in {k.signature(): k for k in builder.graph.kernels}.values():
-            times = {d: t for d in DEVICES if (t := seconds.get((d, kernel.signature())))}
-            if not all(map(_is_medium, times.values())) or not all(d in kernel.devices for d in DEVICES):
-                continue
-            nbytes = float(describe(kernel, "cpu").traffic_bytes)
-            if nbytes <= CONTENTION_MOST_BYTES and (largest is None or nbytes > largest[0]):
-                largest = nbytes, model, kernel
-            if not times:
-                continue
-            workloads = {d: describe(kernel, d) for d in times}
-            by_demand.append((max(float(w.traffic_bytes) / times[d] for d, w in workloads.items()), model, kernel))
-            if len(times) == len(DEVICES):
-                by_class.setdefault(workloads["cpu"].kind, []).append((times["cpu"], model, kernel))
-    if run.options.few:  # of few kernels both devices are measured
-        by_demand.sort(key=lambda m: m[0])
-        places = np.linspace(0, len(by_demand) - 1, min(CONTENTION_FEW, len(by_demand))).astype(int)
-        return _with_first(largest, [by_demand[i][1:] for i in places])
-    found: list[tuple[int, Kernel]] = []
+        for signature, kernel in {k.signature(): k for k in builder.graph.kernels}.items():
+            times = {d: t for d in DEVICES if (t := seconds.get((d, signature)))}
+            if all(map(_is_medium, times.values())) and all(d in kernel.devices for d in DEVICES):
+                found.append(_Candidate(model, kernel, times))
+    return found
+
+
+def _spread_by_demand(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Return a few of the kernels that one device at least has measured, from the least to the greatest demand."""
+    measured = [c for c in candidates if c.times]
+    measured.sort(key=lambda c: c.nbytes / min(c.times.values()))
+    places = np.linspace(0, len(measured) - 1, min(CONTENTION_FEW, len(measured))).astype(int)
+    return [measured[i] for i in places]
+
+
+def _spread_by_class(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Return some kernels of each class that both devices have measured, from short to long."""
+    by_class: dict[str, list[_Candidate]] = {}
+    for c in candidates:
+        if len(c.times) == len(DEVICES):
+            by_class.setdefault(describe(c.kernel, "cpu").kind, []).append(c)
+    found = []
     for members in by_class.values():
-        members.sort(key=lambda m: m[0])
+        members.sort(key=lambda c: c.times["cpu"])
         step = max(1, len(members) // CONTENTION_PER_CLASS)
-        found += [(model, kernel) for _, model, kernel in members[step // 2 :: step][:CONTENTION_PER_CLASS]]
-    return _with_first(largest, found)
-
-
-def _with_first(largest: tuple[float, int, Kernel] | None, found: list[tuple[int, Kernel]]) -> list[tuple[int, Kernel]]:
-    if largest is None:
-        return found
-    _, model, kernel = largest
-    return [(model, kernel), *(f for f in found if f[1].signature() != kernel.signature())]
+        found += members[step // 2 :: step][:CONTENTION_PER_CLASS]
+    return found
 
 
 def _measure_networks(run: Collection, writer: SampleWriter) -> None:
