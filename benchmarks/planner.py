@@ -21,7 +21,7 @@ from tvm_coexec.cost_models.profile import Profile
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "codl"
 PROFILES = shipped.FOLDER
 NETWORKS = (*("resnet50", "mobilenet", "squeezenet", "inception_v1", "densenet121", "shufflenet", "bert_base"),)
-LIMIT_MS = {"resnet50": 50, "densenet121": 200, "bert_base": 100}
+LIMIT_MS = {"resnet50": 50, "densenet121": 150, "bert_base": 100}
 LARGEST_RANDOM, NEAR = 7, 0.01
 LONG, BLOCK = (125, 250, 500, 1000, 2000), 10
 # Unrolled LSTMs of 100 to 400 kernels: steps, layers, directions, batch.

@@ -96,6 +96,12 @@ def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> 
     samples : Samples
         10 to 50 kernels are enough (see `choose_informative`).
 
+    Returns
+    -------
+    Profile
+        Its error is found in cross-validation on these samples, as `fit_profile` does, and is never less than that of
+        the first profile: what few samples tell of another device errs more than what many told of the first.
+
     Raises
     ------
     CoExecError
@@ -108,7 +114,21 @@ def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> 
         return transfer_model(donors[device], workloads, seconds)
 
     others = "another device's profile" if len(profiles) == 1 else f"{len(profiles)} other devices' profiles"
-    return _adapt(profiles[0], samples, move, f"{_describe(samples)}, from {others}")
+    moved = _adapt(profiles[0], samples, move, f"{_describe(samples)}, from {others}")
+    return replace(moved, error=moved.error | _errors_of_moved(donors, samples, moved.error))
+
+
+def _errors_of_moved(
+    donors: Mapping[str, Sequence[LatencyModel]], samples: Samples, least: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the error of moved models by device; a device without samples keeps its own."""
+    errors = {}
+    for device, models in donors.items():
+        measured = samples.of(device)
+        if measured:
+            own = _cross_validate(partial(MovedModel, models), measured, *_training_data(samples, device))
+            errors[device] = max(own, least.get(device, 0.0))
+    return errors
 
 
 @on_one_thread

@@ -156,6 +156,22 @@ def test_moved_and_refined(profile):
     assert "another device" in moved.description
 
 
+def test_a_moved_profile_knows_its_own_error(profile):
+    few = samples(30)
+    scattered = np.exp(np.random.default_rng(1).normal(0, 0.6, len(few.samples)))
+    few.samples = [
+        replace(s, seconds=s.seconds * (float(f) if s.device == "gpu" else 1.0), network=f"net{i % 5}")
+        for i, (s, f) in enumerate(zip(few.samples, scattered, strict=True))
+    ]
+    measured_plans = replace(profile, error=profile.error | {"plans": 0.05})
+    error = transfer_profile(measured_plans, few).error
+    assert error["gpu"] > 2 * profile.error["gpu"]  # which no model of shapes predicts
+    assert profile.error["cpu"] <= error["cpu"] < 2 * profile.error["cpu"]
+    assert error["plans"] == 0.05
+    few.samples = [s for s in few.samples if s.device == "cpu"]
+    assert transfer_profile(profile, few).error["gpu"] == profile.error["gpu"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
