@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_coexec.core.devices import runs_on_cpu_cores
+from tvm_coexec.core.devices import has_work_groups
 from tvm_coexec.core.errors import CoExecError
 from tvm_coexec.core.progress import progress
 
@@ -19,7 +19,7 @@ from .device_names import devices_of, find_difference
 from .device_parameters import merge_parameters
 from .features.workload import Workload
 from .fit_links import fit_host_copy, fit_link, fit_unified, wait_beyond_copies
-from .models.adjust import refine_model, transfer_model
+from .models.adjust import refine_model
 from .models.analytic import AnalyticModel
 from .models.base import LatencyModel, assign_folds, check_samples
 from .models.moved import MovedModel
@@ -74,8 +74,7 @@ def fit_profile(
     models, errors = {}, {}
     for device in DEVICES:
         workloads, seconds = _training_data(samples, device)
-        work_groups = device == "gpu" and runs_on_cpu_cores(names["gpu"])
-
+        work_groups = has_work_groups(device, names[device])
         make = partial(make_model, model, device, max_bytes, work_groups, known.get(device))
         models[device] = make().fit(workloads, seconds).for_device(device)
         errors[device] = _cross_validate(make, samples.of(device), workloads, seconds)
@@ -108,25 +107,31 @@ def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> 
         If a profile has models other than analytic ones.
     """
     profiles = [profile] if isinstance(profile, Profile) else list(profile)
-    donors = {device: [_movable(p.devices[device]) for p in profiles] for device in DEVICES}
+    _, names = devices_of(samples)
+    makes = {
+        device: partial(
+            MovedModel, [_movable(p.devices[device]) for p in profiles], has_work_groups(device, names[device])
+        )
+        for device in DEVICES
+    }
 
     def move(device: str, workloads: list[Workload], seconds: np.ndarray) -> LatencyModel:
-        return transfer_model(donors[device], workloads, seconds)
+        return makes[device]().fit(workloads, seconds)
 
     others = "another device's profile" if len(profiles) == 1 else f"{len(profiles)} other devices' profiles"
     moved = _adapt(profiles[0], samples, move, f"{_describe(samples)}, from {others}")
-    return replace(moved, error=moved.error | _errors_of_moved(donors, samples, moved.error))
+    return replace(moved, error={**moved.error, **_errors_of_moved(makes, samples, moved.error)})
 
 
 def _errors_of_moved(
-    donors: Mapping[str, Sequence[LatencyModel]], samples: Samples, least: Mapping[str, float]
+    makes: Mapping[str, Callable[[], LatencyModel]], samples: Samples, least: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the error of moved models by device; a device without samples keeps its own."""
     errors = {}
-    for device, models in donors.items():
+    for device, make in makes.items():
         measured = samples.of(device)
         if measured:
-            own = _cross_validate(partial(MovedModel, models), measured, *_training_data(samples, device))
+            own = _cross_validate(make, measured, *_training_data(samples, device))
             errors[device] = max(own, least.get(device, 0.0))
     return errors
 

@@ -16,7 +16,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import tile_costs as work_groups
+from .tile_costs import CHANNELS, Tiles, choose_tiles
+from .tile_parts import KINDS as TILED
+from .tile_parts import PARTS, count_parts
 from .workload import Number, Workload
 
 Term = Callable[["Parts"], Number]
@@ -25,7 +27,7 @@ Term = Callable[["Parts"], Number]
 class Parts:
     """A workload, and the products of its extents that several terms use."""
 
-    __slots__ = ("_cycles", "depth", "depth4", "macs", "positions", "rows", "w", "work")
+    __slots__ = ("_tile_parts", "_tiles", "depth", "depth4", "macs", "positions", "rows", "w", "work")
 
     def __init__(self, w: Workload):
         self.w = w
@@ -35,13 +37,20 @@ class Parts:
         self.depth4 = w.kh * w.kw * round_up(w.ic, 4) / w.groups
         self.work = w.oc * self.depth
         self.macs = self.work * self.positions
-        self._cycles: tuple[np.ndarray, np.ndarray] | None = None
+        self._tiles: Tiles | None = None
+        self._tile_parts: dict[str, np.ndarray] | None = None
 
-    def cycles(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cached result of `tile_costs.cycles`."""
-        if self._cycles is None:
-            self._cycles = work_groups.cycles(self.w)
-        return self._cycles
+    def tiles(self) -> Tiles:
+        """Return the tiles that this package's OpenCL schedules choose on CPU cores; worked out once."""
+        if self._tiles is None:
+            self._tiles = choose_tiles(self.w)
+        return self._tiles
+
+    def tile_parts(self) -> dict[str, np.ndarray]:
+        """Return what those tiles consist of; counted once."""
+        if self._tile_parts is None:
+            self._tile_parts = count_parts(self.tiles())
+        return self._tile_parts
 
 
 def round_up(extent: Number, tile: int) -> Number:
@@ -320,11 +329,19 @@ _ELEMENTS: dict[str, Term] = _CACHES | {
     "looped.blocks": _looped_block_elements,
 }
 
-# For this package's schedules on devices made of CPU cores: cycles of the tiles that they choose, by vectorised axis.
+# For this package's schedules on devices made of CPU cores: cycles of the tiles that they choose, by vectorised axis,
+# and what these tiles consist of.
 _WORK_GROUPS: dict[str, Term] = {
-    "groups.columns": lambda p: p.cycles()[0],
-    "groups.channels": lambda p: p.cycles()[1],
+    "groups.columns": lambda p: p.tiles().cycles * (p.tiles().layout != CHANNELS),
+    "groups.channels": lambda p: p.tiles().cycles * (p.tiles().layout == CHANNELS),
 }
+
+
+def _tile_part(name: str) -> Term:
+    return lambda p: p.tile_parts()[name]
+
+
+_WORK_GROUPS |= {f"tiles.{name}": _tile_part(name) for name in PARTS}
 
 _ON_CORES: dict[str, Term] = {"special.cores": lambda p: p.w.special_on_cores}
 
@@ -355,7 +372,7 @@ def terms_of(kind: str, algorithm: str, work_groups: bool = False) -> dict[str, 
     terms = COMMON | _BY_KIND[kind]
     if work_groups:
         terms = terms | _ON_CORES
-    if work_groups and kind in ("conv", "group_conv"):
+    if work_groups and kind in TILED:
         terms = terms | _WORK_GROUPS
     if kind in ("conv", "group_conv") and ("3x3" in algorithm or "winograd" in algorithm):
         terms = terms | _WINOGRAD

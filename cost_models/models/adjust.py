@@ -20,7 +20,7 @@ _MOST_PRIOR = 50.0
 
 
 def transfer_model(
-    donors: LatencyModel | Sequence[LatencyModel], kernels: Workloads, seconds: np.ndarray
+    donors: LatencyModel | Sequence[LatencyModel], kernels: Workloads, seconds: np.ndarray, work_groups: bool = False
 ) -> MovedModel:
     """Make a model of a new device from those of others and a few kernels measured on the new one.
 
@@ -31,13 +31,15 @@ def transfer_model(
     kernels : Workload or sequence of Workload
         10 to 50 are enough (see `moved.choose_informative`).
     seconds : array, shape (n,)
+    work_groups : bool
+        Whether the new device is made of CPU cores and has this package's OpenCL schedules.
 
     Returns
     -------
     MovedModel
         A new model, which includes the donors.
     """
-    return MovedModel([donors] if isinstance(donors, LatencyModel) else donors).fit(kernels, seconds)
+    return MovedModel([donors] if isinstance(donors, LatencyModel) else donors, work_groups).fit(kernels, seconds)
 
 
 def refine_model(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from typing_extensions import Self
 
+from ..features.tile_parts import NUMBERS, describe_tiles
 from ..features.workload import Workload, Workloads, group_by_class
 from ..one_thread import on_one_thread
 from .base import LatencyModel, check_samples
 
 # Standard deviations of the parts of the logarithm of two devices' ratio; see `_covariance`.
 _OFFSET, _KIND, _CLASS, _SLOPE, _LOCAL, _DONORS, _NOISE = 1.0, 0.3, 0.3, 0.15, 0.25, 0.4, 0.05
-_LENGTH = 1.6  # of the local part, in units of `_SPREADS`
+_TILES = 0.4
+_LENGTH = 1.6  # of the local parts, in units of `_SPREADS`
 # Typical spreads of the logarithms of multiply-adds, bytes, outputs, weights, channels in and out, columns and kernel.
 _SPREADS = np.array((2.0, 1.4, 1.4, 2.0, 1.5, 1.2, 1.0, 1.1))
 _DIGITS = 4
@@ -35,20 +37,27 @@ class _Kernels:
         Logarithms of extents and sizes, in units of `_SPREADS`.
     means, differences : array, shape (n,) and (n, donors)
         Mean logarithm of the donors' seconds, and what each differs from it.
+    tiles : array, shape (n, NUMBERS) or (n, 0)
+        See `describe_tiles`; only for devices made of CPU cores.
     """
 
     keys: np.ndarray
     logs: np.ndarray
     means: np.ndarray
     differences: np.ndarray
+    tiles: np.ndarray
 
     def take(self, rows: Sequence[int] | np.ndarray) -> _Kernels:
-        return _Kernels(self.keys[rows], self.logs[rows], self.means[rows], self.differences[rows])
+        return _Kernels(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @staticmethod
     def join(parts: Sequence[_Kernels]) -> _Kernels:
-        names = ("keys", "logs", "means", "differences")
-        return _Kernels(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+        return _Kernels(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(_Kernels)))
+
+    def rounded(self) -> _Kernels:
+        """What a file can hold."""
+        logs, differences, tiles = (v.round(_DIGITS) for v in (self.logs, self.differences, self.tiles))
+        return replace(self, logs=logs, differences=differences, tiles=tiles)
 
 
 class MovedModel(LatencyModel):
@@ -62,12 +71,15 @@ class MovedModel(LatencyModel):
     ----------
     donors : sequence of LatencyModel
         Fitted to the other devices.
+    work_groups : bool
+        Whether kernels have this package's OpenCL schedules on a device made of CPU cores: then there is another smooth
+        part, which kernels with similar tiles share, too.
     """
 
     name: ClassVar[str] = "moved"
 
-    def __init__(self, donors: Sequence[LatencyModel]):
-        self.donors = tuple(donors)
+    def __init__(self, donors: Sequence[LatencyModel], work_groups: bool = False):
+        self.donors, self.work_groups = tuple(donors), work_groups
 
     def fit(self, kernels: Workloads, seconds: np.ndarray) -> Self:
         """See `LatencyModel.fit`; 10 to 50 kernels are enough (see `choose_informative`)."""
@@ -79,15 +91,13 @@ class MovedModel(LatencyModel):
         self.check_fitted()
         found, ratios = self._describe_samples(*check_samples(kernels, seconds))
         every = _Kernels.join([self.measured_, found])
-        return MovedModel(self.donors)._condition(every, np.concatenate([self.ratios_, ratios]))
+        return MovedModel(self.donors, self.work_groups)._condition(every, np.concatenate([self.ratios_, ratios]))
 
     def _describe_samples(self, groups: list, y: np.ndarray) -> tuple[_Kernels, np.ndarray]:
         """Return the kernels, and the logarithms of measured seconds over the donors' mean."""
-        found = _Kernels.join([_describe(self.donors, w) for w, _ in groups])
+        found = _Kernels.join([_describe(self.donors, w, self.work_groups) for w, _ in groups])
         ratios = np.log(np.concatenate([y[where] for _, where in groups])) - found.means
-        # what a file can hold
-        rounded = _Kernels(found.keys, found.logs.round(_DIGITS), found.means, found.differences.round(_DIGITS))
-        return rounded, ratios.round(_DIGITS)
+        return found.rounded(), ratios.round(_DIGITS)
 
     @on_one_thread
     def _condition(self, measured: _Kernels, ratios: np.ndarray) -> Self:
@@ -102,7 +112,7 @@ class MovedModel(LatencyModel):
 
     def predict_stacked(self, w: Workload) -> np.ndarray:
         """See `LatencyModel.predict_stacked`."""
-        found = _describe(self.donors, w)
+        found = _describe(self.donors, w, self.work_groups)
         return np.exp(
             found.means + self._middle + np.einsum("ij,j->i", _covariance(found, self.measured_), self._weights)
         )
@@ -132,30 +142,34 @@ class MovedModel(LatencyModel):
         """See `LatencyModel.state`."""
         m = self.measured_
         rows = [
-            [str(key), *logs, *differences, ratio]
-            for key, logs, differences, ratio in zip(
-                m.keys, m.logs.tolist(), m.differences.tolist(), self.ratios_.tolist(), strict=True
+            [str(key), *numbers]
+            for key, numbers in zip(
+                m.keys, np.column_stack([m.logs, m.differences, m.tiles, self.ratios_]).tolist(), strict=True
             )
         ]
-        return {"donors": [{"model": d.name, **d.state()} for d in self.donors], "measured": rows}
+        state = {"donors": [{"model": d.name, **d.state()} for d in self.donors], "measured": rows}
+        return {"work_groups": True, **state} if self.work_groups else state
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """See `LatencyModel.from_state`."""
         from .registry import model_from_state
 
-        model = cls([model_from_state(d) for d in state["donors"]])
+        work_groups = bool(state.get("work_groups", False))
+        model = cls([model_from_state(d) for d in state["donors"]], work_groups)
         rows = state["measured"]
         numbers = np.array([row[1:] for row in rows], float)
-        columns = len(_SPREADS) + len(model.donors) + 1
-        if not model.donors or numbers.ndim != 2 or numbers.shape[1] != columns or not np.isfinite(numbers).all():
+        ends = np.cumsum([len(_SPREADS), len(model.donors), NUMBERS if work_groups else 0])
+        if not model.donors or numbers.ndim != 2 or numbers.shape[1] != ends[-1] + 1 or not np.isfinite(numbers).all():
             raise ValueError("measured")
-        logs, differences, ratios = np.split(numbers, [len(_SPREADS), columns - 1], axis=1)
+        logs, differences, tiles, ratios = np.split(numbers, ends, axis=1)
         keys = np.array([str(row[0]) for row in rows])
-        return model._condition(_Kernels(keys, logs, np.zeros(len(rows)), differences), ratios[:, 0])
+        return model._condition(_Kernels(keys, logs, np.zeros(len(rows)), differences, tiles), ratios[:, 0])
 
 
-def choose_informative(kernels: Workloads, count: int, donors: Sequence[LatencyModel]) -> list[int]:
+def choose_informative(
+    kernels: Workloads, count: int, donors: Sequence[LatencyModel], work_groups: bool = False
+) -> list[int]:
     """Choose the kernels to measure on a new device: those that leave the least uncertainty about all.
 
     Greedy: each next one reduces most the variance that the process of `MovedModel` leaves, the mean over all kernels.
@@ -167,6 +181,8 @@ def choose_informative(kernels: Workloads, count: int, donors: Sequence[LatencyM
     count : int
     donors : sequence of LatencyModel
         Models of other devices.
+    work_groups : bool
+        As of `MovedModel`.
 
     Returns
     -------
@@ -176,7 +192,7 @@ def choose_informative(kernels: Workloads, count: int, donors: Sequence[LatencyM
     groups, total = group_by_class(kernels)
     if not total:
         return []
-    every = _Kernels.join([_describe(donors, w) for w, _ in groups])
+    every = _Kernels.join([_describe(donors, w, work_groups) for w, _ in groups])
     position = np.concatenate([where for _, where in groups])
     table = np.column_stack([np.unique(every.keys, return_inverse=True)[1], every.logs.round(_DIGITS)])
     _, first, counts = np.unique(table, axis=0, return_index=True, return_counts=True)
@@ -196,7 +212,7 @@ def choose_informative(kernels: Workloads, count: int, donors: Sequence[LatencyM
     return [int(position[first[i]]) for i in chosen]
 
 
-def _describe(donors: Sequence[LatencyModel], w: Workload) -> _Kernels:
+def _describe(donors: Sequence[LatencyModel], w: Workload, work_groups: bool) -> _Kernels:
     n = w.size
     numbers = (
         *(w.macs + 1.0, w.traffic_bytes, w.batch * w.oc * w.oh * w.ow, w.weight_bytes + 1.0),
@@ -206,7 +222,8 @@ def _describe(donors: Sequence[LatencyModel], w: Workload) -> _Kernels:
     logs = np.log(np.maximum(table, 1.0)) / _SPREADS
     found = np.stack([np.log(donor.predict(w)) for donor in donors], 1)
     means = found.mean(axis=1)
-    return _Kernels(np.full(n, w.key), logs, means, found - means[:, None])
+    tiles = describe_tiles(w) if work_groups else np.zeros((n, 0))
+    return _Kernels(np.full(n, w.key), logs, means, found - means[:, None], tiles)
 
 
 def _covariance(a: _Kernels, b: _Kernels) -> np.ndarray:
@@ -219,4 +236,8 @@ def _covariance(a: _Kernels, b: _Kernels) -> np.ndarray:
     distance = ((a.logs[:, None] - b.logs[None]) ** 2).sum(axis=2) / _LENGTH**2
     found = _OFFSET**2 + _KIND**2 * same_kind + _CLASS**2 * same
     found += _SLOPE**2 * slopes * (0.5 + 0.5 * same) + _LOCAL**2 * np.exp(-distance / 2) * (0.3 + 0.7 * same)
+    if a.tiles.size:
+        # the first number is whether a kernel has tiles
+        apart = distance + ((a.tiles[:, None] - b.tiles[None]) ** 2).sum(axis=2) / _LENGTH**2
+        found += _TILES**2 * np.exp(-apart / 2) * np.outer(a.tiles[:, 0], b.tiles[:, 0])
     return found + _DONORS**2 * np.einsum("ik,jk->ij", a.differences, b.differences)

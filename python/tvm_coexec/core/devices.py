@@ -36,6 +36,19 @@ def runs_on_cpu_cores(*names: str) -> bool:
     return any(_CPU_NAMES.search(name) for name in names)
 
 
+def has_work_groups(device: str, name: str) -> bool:
+    """Whether kernels of a device have this package's schedules for work-groups on CPU cores.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``gpu``.
+    name : str
+        Of the device, as profiles have it.
+    """
+    return device == "gpu" and runs_on_cpu_cores(name)
+
+
 def parse_memory(value: object) -> str:
     """Return the kind of memory by name; `ValueError` for another value."""
     if value not in MEMORY:

@@ -10,6 +10,7 @@ import pytest
 from tests.cost_models.kernels import conv, many, product_of, seconds_of
 from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import AnalyticModel, Workload
+from tvm_coexec.cost_models.features.tile_costs import CHANNELS, choose_tiles
 from tvm_coexec.cost_models.features.workload import stack
 from tvm_coexec.cost_models.models.adjust import refine_model, select_representative, transfer_model
 from tvm_coexec.cost_models.models.moved import MovedModel, choose_informative
@@ -91,6 +92,26 @@ def test_file_is_exact_and_refinement_adds_samples(donors, tmp_path):
     assert error(refined) < error(model) and len(refined.ratios_) == 20 + len(more)
     w = KERNELS[more[0]]
     assert refined.samples_of(w) > donors[0].samples_of(w)
+
+
+def test_kernels_with_similar_tiles_are_alike(donors, tmp_path):
+    """A compiler that is slow for tiles that are vectorised along channels, which extents hardly tell."""
+    convs = [conv(48, c, size, 3) for c in (24, 40, 64, 96) for size in range(8, 60)]
+    layouts = choose_tiles(stack(convs)).layout
+    assert 40 < np.count_nonzero(layouts == CHANNELS) < 200
+    seconds = donors[0].predict(convs) * np.where(layouts == CHANNELS, 3.0, 1.0)
+    few = choose_informative(convs, 40, donors, work_groups=True)
+    models = {
+        known: transfer_model(donors, [convs[i] for i in few], seconds[few], work_groups=known)
+        for known in (False, True)
+    }
+    missed = {known: np.abs(np.log(model.predict(convs) / seconds)).mean() for known, model in models.items()}
+    assert missed[True] < 0.6 * missed[False]
+    models[True].save(tmp_path / "moved.json")
+    loaded = load_model(tmp_path / "moved.json")
+    np.testing.assert_allclose(loaded.predict(convs), models[True].predict(convs), rtol=1e-9)
+    refined = refine_model(loaded, convs, seconds)
+    assert refined.work_groups and np.abs(np.log(refined.predict(convs) / seconds)).mean() < missed[True]
 
 
 def test_the_file_does_not_grow_without_bound(donors):

@@ -104,7 +104,8 @@ def _measure_kernels(run: Collection, writer: SampleWriter) -> Summary:
     done = {s.key for s in writer.found.samples} - again
     jobs = choose_jobs([(name, b.graph) for name, b in run.builders], options.cuts)
     if options.few:
-        jobs = choose_few(jobs, options.few, options.profiles)
+        names = {device: about["name"] for device, about in writer.header["devices"].items()}
+        jobs = choose_few(jobs, options.few, options.profiles, names)
     todo = [j for j in jobs if j.key not in done]
     if todo:
         _start_boards(run, writer)
