@@ -260,6 +260,13 @@ _BLOCKED: dict[str, Term] = {
 
 _BLOCKED |= {f"strided.blocks{n}": _strided_macs(_SETS_BYTES, n, blocked=True) for n in (4, 12, 24)}
 
+# The same of one group.
+_GROUPED: dict[str, Term] = {
+    "group.broadcast": lambda p: p.macs / largest_divisor(p.w.oc / p.w.groups, 16),
+    "group.vector4": lambda p: p.macs / minimum(largest_divisor(p.w.oc / p.w.groups, 16), 4),
+    "group.reduced": lambda p: p.macs / largest_divisor(p.w.ic / p.w.groups, 16),
+}
+
 # `dilated`: TVM computes it as a convolution of the input with zeros between its rows and columns.
 _TRANSPOSED: dict[str, Term] = {
     "macs": lambda p: p.w.macs,
@@ -295,7 +302,15 @@ def _product_wave_macs(wave: int) -> Term:
 
 _PRODUCT |= {f"wave{t}": _product_wave_macs(t) for t in (64, 256, 1024)}
 
+
+def _padded_columns(p: Parts) -> Number:
+    """Multiply-adds, if windows reach beyond the columns: each column is compared with the bounds."""
+    return p.w.macs * ((p.w.ow - 1) * p.w.sw + p.w.kw > p.w.iw)
+
+
 _POOL: dict[str, Term] = _CACHES | {
+    "padded": _padded_columns,
+    "padded.dense": lambda p: _padded_columns(p) * (p.w.sw == 1),
     "macs": lambda p: p.w.macs,
     "ow4": lambda p: p.w.macs / p.w.ow * round_up(p.w.ow, 4),
     "ow8": lambda p: p.w.macs / p.w.ow * round_up(p.w.ow, 8),
@@ -348,7 +363,7 @@ _ON_CORES: dict[str, Term] = {"special.cores": lambda p: p.w.special_on_cores}
 _BY_KIND = {
     "conv": _CONVOLUTION,
     "depthwise_conv": _CONVOLUTION,
-    "group_conv": _CONVOLUTION,
+    "group_conv": _CONVOLUTION | _GROUPED,
     "transposed_conv": _TRANSPOSED,
     "dense": _PRODUCT,
     "batch_matmul": _PRODUCT,
