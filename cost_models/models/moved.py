@@ -21,6 +21,10 @@ _LENGTH = 1.6  # of the local parts, in units of `_SPREADS`
 # Typical spreads of the logarithms of multiply-adds, bytes, outputs, weights, channels in and out, columns and kernel.
 _SPREADS = np.array((2.0, 1.4, 1.4, 2.0, 1.5, 1.2, 1.0, 1.1))
 _DIGITS = 4
+_OUTLIER = (
+    2.0  # standard deviations of its prediction by the others, from which on a measurement has a noise of its own
+)
+_NOISE_ROUNDS = 8  # after which no noise changes much
 _MOST_CANDIDATES = 1500
 _MOST_SAMPLES = 500  # of more, so many are kept: then a model of its own is better
 
@@ -67,6 +71,9 @@ class MovedModel(LatencyModel):
     and class, slopes in the logarithms of extents and sizes and in what the donors differ by, and a smooth part that
     similar kernels share. Each has a prior around zero, so that few measurements change no more than they tell of.
 
+    Compilers make some kernels several times slower than their neighbours. So that such a measurement does not decide
+    for all kernels near it, one that is far from what the others say of it has a noise of its own.
+
     Parameters
     ----------
     donors : sequence of LatencyModel
@@ -106,8 +113,7 @@ class MovedModel(LatencyModel):
             measured, ratios = measured.take(kept), ratios[kept]
         self.measured_, self.ratios_ = measured, ratios
         self._middle = float(np.median(ratios))
-        covariance = _covariance(measured, measured) + _NOISE**2 * np.eye(len(ratios))
-        self._weights = np.linalg.solve(covariance, ratios - self._middle)
+        self._weights = _find_weights(_covariance(measured, measured), ratios - self._middle)
         return self
 
     def predict_stacked(self, w: Workload) -> np.ndarray:
@@ -210,6 +216,24 @@ def choose_informative(
         chosen.append(best)
         left = left - np.outer(left[:, best], left[best]) / (left[best, best] + _NOISE**2)
     return [int(position[first[i]]) for i in chosen]
+
+
+def _find_weights(prior: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the weights of measurements, of which outliers have a noise of their own and others `_NOISE`.
+
+    What a measurement differs by from its prediction by all others has two parts: the uncertainty of that prediction
+    and the measurement's noise. In turns the noise of outliers is what the uncertainty does not account for, and
+    predictions are made with that noise. Predictions without one measurement: Rasmussen and Williams, Gaussian
+    Processes for Machine Learning (2006), section 5.4.2.
+    """
+    noise = np.full(len(values), _NOISE**2)
+    for _ in range(_NOISE_ROUNDS):
+        inverse = np.linalg.inv(prior + np.diag(noise))
+        uncertainty = 1.0 / inverse.diagonal() - noise
+        squares = (inverse @ values / inverse.diagonal()) ** 2
+        is_outlier = squares > _OUTLIER**2 * (uncertainty + _NOISE**2)
+        noise = np.where(is_outlier, squares - uncertainty, _NOISE**2)
+    return np.linalg.solve(prior + np.diag(noise), values)
 
 
 def _describe(donors: Sequence[LatencyModel], w: Workload, work_groups: bool) -> _Kernels:

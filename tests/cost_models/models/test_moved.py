@@ -114,6 +114,19 @@ def test_kernels_with_similar_tiles_are_alike(donors, tmp_path):
     assert refined.work_groups and np.abs(np.log(refined.predict(convs) / seconds)).mean() < missed[True]
 
 
+def test_a_measurement_that_others_contradict_does_not_decide(donors):
+    """As of a compiler that makes one kernel five times slower than its neighbours."""
+    few = choose_informative(KERNELS, 40, donors)
+    clean = moved(donors, few)
+    for spoilt in few[:30:6]:
+        seconds = THERE.copy()
+        seconds[spoilt] *= 5.0
+        model = transfer_model(donors, [KERNELS[i] for i in few], seconds[few])
+        others = [k for i, k in enumerate(KERNELS) if i != spoilt]
+        change = np.abs(np.log(model.predict(others) / clean.predict(others)))
+        assert change.mean() < 0.03 and change.max() < 0.3
+
+
 def test_the_file_does_not_grow_without_bound(donors):
     model = transfer_model(donors, KERNELS * 5, np.tile(THERE, 5))
     assert len(model.ratios_) == 500 and error(model) < 0.05
