@@ -310,7 +310,7 @@ def _padded_columns(p: Parts) -> Number:
 
 _POOL: dict[str, Term] = _CACHES | {
     "padded": _padded_columns,
-    "padded.dense": lambda p: _padded_columns(p) * (p.w.sw == 1),
+    "padded.stride1": lambda p: _padded_columns(p) * (p.w.sw == 1),
     "macs": lambda p: p.w.macs,
     "ow4": lambda p: p.w.macs / p.w.ow * round_up(p.w.ow, 4),
     "ow8": lambda p: p.w.macs / p.w.ow * round_up(p.w.ow, 8),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,9 +22,8 @@ _LENGTH = 1.6  # of the local parts, in units of `_SPREADS`
 # Typical spreads of the logarithms of multiply-adds, bytes, outputs, weights, channels in and out, columns and kernel.
 _SPREADS = np.array((2.0, 1.4, 1.4, 2.0, 1.5, 1.2, 1.0, 1.1))
 _DIGITS = 4
-_OUTLIER = (
-    2.0  # standard deviations of its prediction by the others, from which on a measurement has a noise of its own
-)
+# Standard deviations of its prediction by the others, from which on a measurement has a noise of its own.
+_OUTLIER = 2.0
 _NOISE_ROUNDS = 8  # after which no noise changes much
 _MOST_CANDIDATES = 1500
 _MOST_SAMPLES = 500  # of more, so many are kept: then a model of its own is better
@@ -50,6 +50,12 @@ class _Kernels:
     means: np.ndarray
     differences: np.ndarray
     tiles: np.ndarray
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """Kinds of the classes."""
+        classes, where = np.unique(self.keys, return_inverse=True)
+        return np.array([c.split("/")[0] for c in classes])[where]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> _Kernels:
         return _Kernels(*(getattr(self, f.name)[rows] for f in fields(self)))
@@ -253,15 +259,21 @@ def _describe(donors: Sequence[LatencyModel], w: Workload, work_groups: bool) ->
 def _covariance(a: _Kernels, b: _Kernels) -> np.ndarray:
     """Return the prior covariance of the logarithmic ratios of kernels, shape (len(a), len(b))."""
     same = (a.keys[:, None] == b.keys[None]).astype(float)
-    kinds = [np.array([k.split("/")[0] for k in c.keys]) for c in (a, b)]
-    same_kind = (kinds[0][:, None] == kinds[1][None]).astype(float)
+    same_kind = (a.kinds[:, None] == b.kinds[None]).astype(float)
     middle = b.logs.mean(axis=0)
     slopes = np.einsum("ik,jk->ij", a.logs - middle, b.logs - middle) / len(_SPREADS)
-    distance = ((a.logs[:, None] - b.logs[None]) ** 2).sum(axis=2) / _LENGTH**2
+    distance = _squared_distances(a.logs, b.logs)
     found = _OFFSET**2 + _KIND**2 * same_kind + _CLASS**2 * same
     found += _SLOPE**2 * slopes * (0.5 + 0.5 * same) + _LOCAL**2 * np.exp(-distance / 2) * (0.3 + 0.7 * same)
     if a.tiles.size:
         # the first number is whether a kernel has tiles
-        apart = distance + ((a.tiles[:, None] - b.tiles[None]) ** 2).sum(axis=2) / _LENGTH**2
+        apart = distance + _squared_distances(a.tiles, b.tiles)
         found += _TILES**2 * np.exp(-apart / 2) * np.outer(a.tiles[:, 0], b.tiles[:, 0])
     return found + _DONORS**2 * np.einsum("ik,jk->ij", a.differences, b.differences)
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return squared distances of rows, in units of `_LENGTH`, without an array of all differences."""
+    products = np.einsum("ik,jk->ij", a, b)
+    found = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2.0 * products
+    return np.maximum(found, 0.0) / _LENGTH**2
