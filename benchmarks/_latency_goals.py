@@ -16,8 +16,7 @@ from tvm_coexec.cost_models import AnalyticModel, LatencyModel, Workload, read_s
 from tvm_coexec.cost_models.dataset import Sample
 from tvm_coexec.cost_models.features.workload import group_by_class
 from tvm_coexec.cost_models.fit_profile import fit_network_correction
-from tvm_coexec.cost_models.models.adjust import transfer_model
-from tvm_coexec.cost_models.models.moved import choose_informative
+from tvm_coexec.cost_models.models.moved import MovedModel, choose_informative
 
 # Own networks that are in no training set.
 TEST_NETWORKS = ("shufflenet", "inception_v1", "alexnet", "nudenet", "magika", "openwakeword")
@@ -131,7 +130,7 @@ def few_samples(files: list[Path]) -> list[tuple[int, float, float]]:
             for n in _FEW:
                 picked = choose_informative(train.workloads, n, donors)
                 workloads = [train.workloads[i] for i in picked]
-                reached[n].append(_hits(transfer_model(donors, workloads, train.seconds[picked]), test))
+                reached[n].append(_hits(MovedModel(donors).fit(workloads, train.seconds[picked]), test))
     base = statistics.mean(full)
     return [(n, base, base - statistics.mean(found)) for n, found in reached.items()]
 

@@ -99,7 +99,7 @@ def transfer_profile(profile: Profile | Sequence[Profile], samples: Samples) -> 
     -------
     Profile
         Its error is found in cross-validation on these samples, as `fit_profile` does, and is never less than that of
-        the first profile: what few samples tell of another device errs more than what many told of the first.
+        the first profile, which was fitted to more samples.
 
     Raises
     ------

@@ -260,7 +260,7 @@ _BLOCKED: dict[str, Term] = {
 
 _BLOCKED |= {f"strided.blocks{n}": _strided_macs(_SETS_BYTES, n, blocked=True) for n in (4, 12, 24)}
 
-# The same of one group.
+# As those above, by the channels of one group, which are what grouped convolutions are blocked by.
 _GROUPED: dict[str, Term] = {
     "group.broadcast": lambda p: p.macs / largest_divisor(p.w.oc / p.w.groups, 16),
     "group.vector4": lambda p: p.macs / minimum(largest_divisor(p.w.oc / p.w.groups, 16), 4),

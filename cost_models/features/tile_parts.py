@@ -39,28 +39,27 @@ def count_parts(tiles: Tiles) -> dict[str, np.ndarray]:
     c, h, w = (v.astype(float) for v in (tiles.channels, tiles.rows, tiles.columns))
     groups = x.repeated * np.ceil(x.channels / c) * np.ceil(x.rows / h) * np.ceil(x.columns / w)
     steps = groups * x.reduce
-    across = {
-        "columns": c * h * (w // LANES + BITS[w.astype(int) % LANES]),
-        "maps": c * np.ceil(h * w / LANES),
-        "channels": h * w * (c // LANES),
-    }
-    over = {"columns": w % LANES > 0, "maps": (c * h * w) % LANES > 0, "channels": np.zeros(len(c), bool)}
-    left = steps * x.taps * h * w * (c % LANES)
+    left = steps * x.taps * h * w * (c % LANES) * (tiles.layout == CHANNELS)
+    region = x.count_inputs(h, w)
     found: dict[str, np.ndarray] = {}
-    for name, layout in (("columns", COLUMNS), ("maps", MAPS), ("channels", CHANNELS)):
+    for name, layout, across, inputs in (
+        ("columns", COLUMNS, c * h * (w // LANES + BITS[w.astype(int) % LANES]), region),
+        ("maps", MAPS, c * np.ceil(h * w / LANES), h * w),
+        ("channels", CHANNELS, h * w * (c // LANES), region),
+    ):
         here = tiles.layout == layout
-        vectors = steps * x.taps * across[name]
-        found[f"{name}.vectors"] = vectors * (here & ~over[name])
-        found[f"{name}.partial"] = vectors * (here & over[name])
-        found[f"{name}.inputs"] = steps * (h * w if name == "maps" else x.count_inputs(h, w)) * here
+        found[f"{name}.vectors"] = steps * x.taps * across * here
+        found[f"{name}.inputs"] = steps * inputs * here
         found[f"{name}.weights"] = steps * x.taps * c * here
         found[f"{name}.outputs"] = groups * c * h * w * here
-        if name == "columns":
-            found["columns.strided"] = vectors * (here & (x.sw > 1))
-            found["columns.ragged"] = vectors * (here & (x.columns % w > 0))
-        elif name == "channels":
-            found["channels.left"] = left * here
-            found["channels.ragged"] = (vectors + left) * (here & (x.channels % c > 0))
+    columns, channels = found["columns.vectors"], found["channels.vectors"]
+    found["columns.strided"] = columns * (x.sw > 1)
+    found["columns.ragged"] = columns * (x.columns % w > 0)
+    found["channels.left"] = left
+    found["channels.ragged"] = (channels + left) * (x.channels % c > 0)
+    for name, row in (("columns", w), ("maps", c * h * w)):
+        every, is_partial = found[f"{name}.vectors"], row % LANES > 0
+        found[f"{name}.vectors"], found[f"{name}.partial"] = every * ~is_partial, every * is_partial
     return found
 
 

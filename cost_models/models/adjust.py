@@ -1,45 +1,22 @@
-"""Transfer a fitted model to another device with few measurements, or refine it with new ones of the same device."""
+"""Select kernels to measure, and refine a fitted model with new measurements of the same device."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from ..features.workload import Workload, Workloads, group_by_class
 from .analytic import AnalyticModel, ClassModel
-from .base import LatencyModel, check_samples
+from .base import check_samples
 from .correction import log_extents
 from .moved import MovedModel
 
 Groups = list[tuple[Workload, np.ndarray]]
 
 _MOST_PRIOR = 50.0
-
-
-def transfer_model(
-    donors: LatencyModel | Sequence[LatencyModel], kernels: Workloads, seconds: np.ndarray, work_groups: bool = False
-) -> MovedModel:
-    """Make a model of a new device from those of others and a few kernels measured on the new one.
-
-    Parameters
-    ----------
-    donors : LatencyModel or sequence of LatencyModel
-        Fitted on other devices; several tell more than one, the most if some resemble the new device.
-    kernels : Workload or sequence of Workload
-        10 to 50 are enough (see `moved.choose_informative`).
-    seconds : array, shape (n,)
-    work_groups : bool
-        Whether the new device is made of CPU cores and has this package's OpenCL schedules.
-
-    Returns
-    -------
-    MovedModel
-        A new model, which includes the donors.
-    """
-    return MovedModel([donors] if isinstance(donors, LatencyModel) else donors, work_groups).fit(kernels, seconds)
 
 
 def refine_model(

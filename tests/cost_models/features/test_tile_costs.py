@@ -8,7 +8,7 @@ import pytest
 from tvm_coexec.cost_models import AnalyticModel, Workload
 from tvm_coexec.cost_models.features import tile_costs
 from tvm_coexec.cost_models.features.tile_costs import CHANNELS, COLUMNS, MAPS, choose_tiles
-from tvm_coexec.cost_models.features.tile_parts import count_parts, describe_tiles
+from tvm_coexec.cost_models.features.tile_parts import PARTS, count_parts, describe_tiles
 from tvm_coexec.cost_models.features.workload import stack
 from tvm_coexec.opencl.schedules import window, windows
 from tvm_coexec.opencl.schedules.device import DeviceTraits
@@ -62,6 +62,7 @@ def test_parts_add_up_to_the_cycles():
     """Of tiles without factors: whole vectors, nothing ragged or strided."""
     tiles, w = choose_tiles(stack([w for w in _random(400) if w.kind == "conv"])), tile_costs
     parts = count_parts(tiles)
+    assert set(parts) == set(PARTS)
     x, c, h, wide = tiles.windows, tiles.channels, tiles.rows, tiles.columns
     groups = sum(parts[f"{n}.outputs"] for n in ("columns", "maps", "channels")) / (c * h * wide)
     weight = np.where(x.taps == 1, w.COPY_POINTWISE_WEIGHT, w.COPY_WEIGHT)

@@ -7,7 +7,8 @@ import pytest
 
 from tests.cost_models.kernels import conv, many, product_of, seconds_of
 from tvm_coexec.cost_models import AnalyticModel
-from tvm_coexec.cost_models.models.adjust import refine_model, select_representative, transfer_model
+from tvm_coexec.cost_models.models.adjust import refine_model, select_representative
+from tvm_coexec.cost_models.models.moved import MovedModel
 
 KERNELS = many()
 HERE = seconds_of(KERNELS)
@@ -27,7 +28,7 @@ def test_another_device_from_few_kernels(count):
     model = AnalyticModel().fit(KERNELS, HERE)
     before = model.to_json()
     few = select_representative(KERNELS, count)
-    moved = transfer_model(model, [KERNELS[i] for i in few], there[few])
+    moved = MovedModel([model]).fit([KERNELS[i] for i in few], there[few])
     assert within(model, there) < 0.3
     assert within(moved, there) > {10: 0.4, 20: 0.5, 50: 0.75}[count]
     assert model.to_json() == before
@@ -36,7 +37,7 @@ def test_another_device_from_few_kernels(count):
 def test_the_same_device_at_half_the_clock():
     model = AnalyticModel().fit(KERNELS, HERE)
     few = select_representative(KERNELS, 20)
-    moved = transfer_model(model, [KERNELS[i] for i in few], 2 * HERE[few])
+    moved = MovedModel([model]).fit([KERNELS[i] for i in few], 2 * HERE[few])
     assert within(moved, 2 * HERE) > within(model, HERE) - 0.1
 
 

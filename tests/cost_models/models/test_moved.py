@@ -12,7 +12,7 @@ from tvm_coexec import CoExecError
 from tvm_coexec.cost_models import AnalyticModel, Workload
 from tvm_coexec.cost_models.features.tile_costs import CHANNELS, choose_tiles
 from tvm_coexec.cost_models.features.workload import stack
-from tvm_coexec.cost_models.models.adjust import refine_model, select_representative, transfer_model
+from tvm_coexec.cost_models.models.adjust import refine_model, select_representative
 from tvm_coexec.cost_models.models.moved import MovedModel, choose_informative
 from tvm_coexec.cost_models.models.registry import load_model
 
@@ -37,7 +37,7 @@ def donors() -> list[AnalyticModel]:
 
 
 def moved(donors, rows) -> MovedModel:
-    return transfer_model(donors, [KERNELS[i] for i in rows], THERE[rows])
+    return MovedModel(donors).fit([KERNELS[i] for i in rows], THERE[rows])
 
 
 def error(model) -> float:
@@ -49,7 +49,7 @@ def test_two_donors_tell_more_than_one_and_more_samples_more_than_few(donors):
     few, many_ = choose_informative(KERNELS, 10, donors), choose_informative(KERNELS, 40, donors)
     assert many_[:10] == few  # so that measuring can be continued
     assert error(moved(donors, many_)) < error(moved(donors, few)) < 0.1
-    assert error(moved(donors, few)) < min(error(moved(d, few)) for d in donors) < min(error(d) for d in donors) / 2
+    assert error(moved(donors, few)) < min(error(moved([d], few)) for d in donors) < min(error(d) for d in donors) / 2
 
 
 def test_chosen_samples_tell_more_than_others(donors):
@@ -70,7 +70,7 @@ def test_choices_are_distinct_and_deterministic(donors):
 
 def test_one_sample_scales_and_says_nothing_of_a_class_far_away(donors):
     before = np.exp(np.mean([np.log(d.predict(KERNELS)) for d in donors], axis=0))
-    found = transfer_model(donors, [KERNELS[0]], 2 * before[:1]).predict(KERNELS)
+    found = MovedModel(donors).fit([KERNELS[0]], 2 * before[:1]).predict(KERNELS)
     np.testing.assert_allclose(found / before, 2.0, rtol=0.01)
 
 
@@ -102,7 +102,7 @@ def test_kernels_with_similar_tiles_are_alike(donors, tmp_path):
     seconds = donors[0].predict(convs) * np.where(layouts == CHANNELS, 3.0, 1.0)
     few = choose_informative(convs, 40, donors, work_groups=True)
     models = {
-        known: transfer_model(donors, [convs[i] for i in few], seconds[few], work_groups=known)
+        known: MovedModel(donors, work_groups=known).fit([convs[i] for i in few], seconds[few])
         for known in (False, True)
     }
     missed = {known: np.abs(np.log(model.predict(convs) / seconds)).mean() for known, model in models.items()}
@@ -121,14 +121,14 @@ def test_a_measurement_that_others_contradict_does_not_decide(donors):
     for spoilt in few[:30:6]:
         seconds = THERE.copy()
         seconds[spoilt] *= 5.0
-        model = transfer_model(donors, [KERNELS[i] for i in few], seconds[few])
+        model = MovedModel(donors).fit([KERNELS[i] for i in few], seconds[few])
         others = [k for i, k in enumerate(KERNELS) if i != spoilt]
         change = np.abs(np.log(model.predict(others) / clean.predict(others)))
         assert change.mean() < 0.03 and change.max() < 0.3
 
 
 def test_the_file_does_not_grow_without_bound(donors):
-    model = transfer_model(donors, KERNELS * 5, np.tile(THERE, 5))
+    model = MovedModel(donors).fit(KERNELS * 5, np.tile(THERE, 5))
     assert len(model.ratios_) == 500 and error(model) < 0.05
     assert len(refine_model(model, KERNELS, THERE).ratios_) == 500
 
@@ -148,7 +148,7 @@ def test_damaged_files(donors, tmp_path):
     with pytest.raises(CoExecError, match="not fitted"):
         MovedModel(donors).predict(KERNELS[0])
     with pytest.raises(CoExecError, match="positive"):
-        transfer_model(donors, KERNELS[:1], np.array([-1.0]))
+        MovedModel(donors).fit(KERNELS[:1], np.array([-1.0]))
 
 
 def test_unknown_class(donors):
